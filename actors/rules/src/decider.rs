@@ -1,0 +1,95 @@
+//! The contract between an entity's rules and the kernel that runs them.
+
+use quipu_schemas::{context::Context, envelope::KernelCommand, problem::Problem, reaction::Reaction};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The rules of one kind of entity.
+///
+/// All functions are pure: equal inputs give equal outputs, on every machine, for ever. `decide` runs once
+/// a command; its events and the reactions to them are stored together. Replay runs `evolve` and nothing else.
+pub trait Decider: 'static {
+    /// Singular name of the kind, `[a-z][a-z0-9-]{0,31}`.
+    const KIND: &'static str;
+    /// Raised when `evolve` folds the same events into another state; invalidates snapshots.
+    const RULES_VERSION: u32;
+    /// The state: an enum whose variants own only what is legal there. Must survive bincode (no
+    /// `#[serde(tag)]`, `untagged`, `skip_serializing_if` or bare `serde_json::Value` inside).
+    type State: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
+    /// Commands, externally tagged: `{"<command>": {…}}`.
+    type Command: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// Events, adjacently tagged with explicit stored names: `{"type": "quipu.<kind>.<event>.v1", "data": {…}}`.
+    type Event: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// Why a command is refused.
+    type Rejection: Refusal;
+
+    /// The state before the first event.
+    fn initial() -> Self::State;
+
+    /// Decides a command. Nothing changes unless it is accepted.
+    fn decide(state: &Self::State, command: &Self::Command, context: &Context<'_>) -> Result<Decision<Self::Event>, Self::Rejection>;
+
+    /// Folds one event. An event that the state does not allow is [`Corrupt`]: the stream parks.
+    fn evolve(state: Self::State, event: &Self::Event) -> Result<Self::State, Corrupt>;
+
+    /// What must follow `event`, given the state after it. Runs once, at decide; its result is stored.
+    fn react(_state: &Self::State, _event: &Self::Event) -> Vec<Reaction> {
+        Vec::new()
+    }
+
+    /// Turns the kernel's word on an effect or timer of this entity into a command; `None` where the
+    /// kind does not care.
+    fn from_kernel(_word: KernelCommand) -> Option<Self::Command> {
+        None
+    }
+
+    /// Whether a command of this name may come from clients (kinds also have commands that only the kernel or
+    /// other entities send).
+    fn is_public(_command: &str) -> bool {
+        true
+    }
+
+    /// Whether this command is decided although the org is suspended (`resume` of an org).
+    fn ignores_suspension(_command: &Self::Command) -> bool {
+        false
+    }
+
+    /// Whether this command is about another principal's personal data, rather than the actor's own; sealed
+    /// fields then get that subject. `raw` is the command's body as sent.
+    fn data_subject(_command: &str, _raw: &serde_json::Value) -> Option<String> {
+        None
+    }
+}
+
+/// The result of a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision<E> {
+    /// These events happened; never empty.
+    Accept(Vec<E>),
+    /// The command is legal, and nothing changes.
+    Unchanged,
+}
+
+impl<E> Decision<E> {
+    /// One event.
+    pub fn one(event: E) -> Self {
+        Self::Accept(vec![event])
+    }
+
+    /// These events, or [`Decision::Unchanged`] where there are none.
+    pub fn all(events: Vec<E>) -> Self {
+        if events.is_empty() { Self::Unchanged } else { Self::Accept(events) }
+    }
+}
+
+/// An event that contradicts the state: the log breaks its own law, or the rules changed incompatibly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event does not fit the state: {0}")]
+pub struct Corrupt(pub String);
+
+/// A refusal as people and programs meet it.
+pub trait Refusal: std::fmt::Debug + Send + 'static {
+    /// The refusal as a problem: `403` (not allowed), `404` (unknown part), `409` (illegal in this state),
+    /// `422` (bad value, field named) or `429` (full, depth named), with a stable code and a fix.
+    fn problem(&self) -> Problem;
+}

@@ -1,0 +1,5 @@
+//! **Who may** do it: pure state, `decide`, `evolve`, `react`, one file an entity kind.
+//!
+//! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
+
+pub mod decider;

@@ -1,0 +1,258 @@
+//! Words of an agent: configuration, status and runaway guard.
+
+use crate::{
+    chat::ToolSpec,
+    digest::Digest,
+    envelope::DataClass,
+    reaction::{ModelConfig, ToolCallRef},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Commands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentCommand {
+    /// Registers the agent; its id is its principal.
+    Create(CreateAgent),
+    /// Stores an immutable directive version.
+    AddDirective(AddDirective),
+    /// Points at the directive version in force.
+    ActivateDirective(ActivateDirective),
+    /// Changes the model.
+    ConfigureModel(ConfigureModel),
+    /// Grants a tool (replacing one of the same name).
+    GrantTool(GrantTool),
+    /// Takes a tool away.
+    RevokeTool(RevokeTool),
+    /// Sets limits of the runaway guard.
+    ConfigureGuard(ConfigureGuard),
+    /// Stops the agent from taking turns.
+    Suspend(SuspendAgent),
+    /// Ends a suspension and clears the guard.
+    Resume(ResumeAgent),
+    /// Ends the agent for good.
+    Retire(RetireAgent),
+    /// Asks for the configuration to execute a won turn with (sent by runs).
+    StartTurn(StartTurn),
+    /// Reports the tool calls of a turn to the runaway guard (sent by runs).
+    ReportCalls(ReportCalls),
+}
+
+/// Registers an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAgent {
+    /// Display name, 1 to 200 characters.
+    pub name: String,
+    /// Model.
+    pub model: ModelConfig,
+    /// First directive, made active at once; at most 32 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directive: Option<String>,
+    /// Tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
+    /// Label.
+    #[serde(default)]
+    pub data_class: DataClass,
+}
+
+/// Adds a directive version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddDirective {
+    /// Text, 1 byte to 32 KiB.
+    pub text: String,
+    /// Whether to make it active at once.
+    #[serde(default)]
+    pub activate: bool,
+}
+
+/// Activates a directive version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateDirective {
+    /// SHA-256 of its text.
+    pub digest: Digest,
+}
+
+/// Changes the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigureModel {
+    /// New model.
+    pub model: ModelConfig,
+}
+
+/// Grants a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantTool {
+    /// The tool.
+    pub tool: ToolSpec,
+}
+
+/// Revokes a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeTool {
+    /// Its name.
+    pub name: String,
+}
+
+/// The runaway guard's limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigureGuard {
+    /// Most model calls of one turn, 1 to 100.
+    pub max_iterations: u32,
+    /// Equal tool calls among the last 20 that suspend the agent, 2 to 20.
+    pub max_repeats: u32,
+}
+
+/// Suspends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuspendAgent {
+    /// Why, for the audit.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Resumes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeAgent {}
+
+/// Retires.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetireAgent {
+    /// Why, for the audit.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Starts a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartTurn {
+    /// The run that executes it; it gets `agent_ready` or `agent_unavailable`.
+    pub run: crate::ids::EntityId,
+}
+
+/// Reports tool calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportCalls {
+    /// The run that made them.
+    pub run: crate::ids::EntityId,
+    /// The calls, in order.
+    pub calls: Vec<ToolCallRef>,
+}
+
+/// Events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum AgentEvent {
+    /// The agent exists.
+    #[serde(rename = "quipu.agent.created.v1")]
+    Created {
+        /// Display name.
+        name: String,
+        /// Model.
+        model: ModelConfig,
+    },
+    /// A directive version is stored.
+    #[serde(rename = "quipu.agent.directive_added.v1")]
+    DirectiveAdded {
+        /// SHA-256 of the text.
+        digest: Digest,
+        /// The text.
+        text: String,
+    },
+    /// A directive version is in force.
+    #[serde(rename = "quipu.agent.directive_activated.v1")]
+    DirectiveActivated {
+        /// Which.
+        digest: Digest,
+    },
+    /// The model changed.
+    #[serde(rename = "quipu.agent.model_configured.v1")]
+    ModelConfigured {
+        /// New model.
+        model: ModelConfig,
+    },
+    /// A tool is granted.
+    #[serde(rename = "quipu.agent.tool_granted.v1")]
+    ToolGranted {
+        /// The tool.
+        tool: ToolSpec,
+    },
+    /// A tool is taken away.
+    #[serde(rename = "quipu.agent.tool_revoked.v1")]
+    ToolRevoked {
+        /// Its name.
+        name: String,
+    },
+    /// The guard has other limits.
+    #[serde(rename = "quipu.agent.guard_configured.v1")]
+    GuardConfigured {
+        /// Most model calls of one turn.
+        max_iterations: u32,
+        /// Equal calls that suspend.
+        max_repeats: u32,
+    },
+    /// A run got this configuration for its turn.
+    #[serde(rename = "quipu.agent.turn_started.v1")]
+    TurnStarted {
+        /// The run.
+        run: crate::ids::EntityId,
+        /// The configuration.
+        pin: crate::conversation::AgentPin,
+    },
+    /// A run was told that the agent takes no turn.
+    #[serde(rename = "quipu.agent.turn_refused.v1")]
+    TurnRefused {
+        /// The run.
+        run: crate::ids::EntityId,
+        /// Stable code.
+        code: String,
+        /// In words.
+        detail: String,
+    },
+    /// Tool calls were counted.
+    #[serde(rename = "quipu.agent.calls_reported.v1")]
+    CallsReported {
+        /// The run.
+        run: crate::ids::EntityId,
+        /// The calls.
+        calls: Vec<ToolCallRef>,
+    },
+    /// The guard tripped; a suspension follows.
+    #[serde(rename = "quipu.agent.loop_detected.v1")]
+    LoopDetected {
+        /// The run.
+        run: crate::ids::EntityId,
+        /// The repeated tool.
+        tool: String,
+        /// How often.
+        repeats: u32,
+    },
+    /// No more turns.
+    #[serde(rename = "quipu.agent.suspended.v1")]
+    Suspended {
+        /// Why.
+        reason: String,
+    },
+    /// Turns again.
+    #[serde(rename = "quipu.agent.resumed.v1")]
+    Resumed {},
+    /// The end.
+    #[serde(rename = "quipu.agent.retired.v1")]
+    Retired {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,94 @@
+//! What `decide` may look at besides the state and the command. Everything here came in with the command.
+
+use crate::{
+    ids::{CommandId, PrincipalId, StreamId, type_id},
+    org::Role,
+    personal::{Opener, SealError, Sealer},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::cell::Cell;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// What the actor is allowed, resolved by the partition's owner just before `decide`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Authority {
+    /// Whether the actor holds the platform's own right (bootstrap without `on_behalf_of`, or the kernel).
+    pub platform: bool,
+    /// The actor's role in the org, if a member.
+    pub role: Option<Role>,
+    /// Version of the org's stream that this was read at (0: the org does not exist).
+    pub org_version: u64,
+    /// Whether the org is suspended.
+    pub org_suspended: bool,
+}
+
+/// The context of one decision.
+pub struct Context<'a> {
+    /// Record time of this decision: the owner's clock, never before the stream's last record.
+    pub now: Millis,
+    /// The entity.
+    pub stream: &'a StreamId,
+    /// The command's identity.
+    pub command_id: &'a CommandId,
+    /// Who sent it.
+    pub principal: &'a PrincipalId,
+    /// For whom.
+    pub on_behalf_of: Option<&'a PrincipalId>,
+    /// What they may.
+    pub authority: &'a Authority,
+    /// Stream version that the decision is taken at.
+    pub version: u64,
+    /// Entropy that came in with the command; ids are minted from it.
+    pub seed: u128,
+    /// Opens personal data (never available to `evolve` or `react`).
+    pub opener: &'a dyn Opener,
+    /// Ids minted so far.
+    pub minted: Cell<u32>,
+}
+
+impl Context<'_> {
+    /// The acting principal: `on_behalf_of`, else the sender.
+    pub fn actor(&self) -> &PrincipalId {
+        self.on_behalf_of.unwrap_or(self.principal)
+    }
+
+    /// Whether the actor holds at least `role`.
+    pub fn at_least(&self, role: Role) -> bool {
+        self.authority.platform || self.authority.role.is_some_and(|held| held >= role)
+    }
+
+    /// The next id of this decision: a TypeID whose UUIDv7 carries the record's time and the command's seed.
+    pub fn mint(&self, prefix: &str) -> String {
+        let n = self.minted.get();
+        self.minted.set(n + 1);
+        type_id(prefix, uuid_v7(self.now, self.seed, n))
+    }
+}
+
+/// A UUIDv7 (RFC 9562 §5.7) from a time and derived randomness.
+pub fn uuid_v7(now: Millis, seed: u128, n: u32) -> u128 {
+    let mut hasher = Sha256::new();
+    hasher.update(seed.to_be_bytes());
+    hasher.update(n.to_be_bytes());
+    let hash: [u8; 32] = hasher.finalize().into();
+    let random = u128::from_be_bytes(hash[..16].try_into().expect("16 bytes"));
+    let time = u128::from(now & 0xffff_ffff_ffff) << 80;
+    let rand_a = ((random >> 64) & 0xfff) << 64;
+    let rand_b = random & 0x3fff_ffff_ffff_ffff;
+    time | (0x7 << 76) | rand_a | (0b10 << 62) | rand_b
+}
+
+/// Sealing and opening under one roof, for shells that do both.
+pub trait Keys: Sealer + Opener {}
+impl<T: Sealer + Opener> Keys for T {}
+
+/// An opener that has no keys: everything reads as erased. For tests of rules that never open.
+pub struct NoKeys;
+impl Opener for NoKeys {
+    fn opening_key(&self, _: &str) -> Result<Option<crate::personal::DataKey>, SealError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,766 @@
+//! Words of a conversation: participants, messages, turns, control and handoff.
+
+use crate::{
+    chat::ToolCall,
+    chat::ToolSpec,
+    context::Millis,
+    digest::Digest,
+    ids::{EntityId, MessageId, PrincipalId},
+    personal::Personal,
+    reaction::ModelConfig,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Private (exactly two participants) or group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationType {
+    /// Exactly two.
+    Private,
+    /// Any number.
+    Group,
+}
+
+/// What a participant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticipantKind {
+    /// A human being.
+    Person,
+    /// A registered agent.
+    Agent,
+    /// Another system.
+    Service,
+}
+
+/// A participant's role; each includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParticipantRole {
+    /// Speaks.
+    Member,
+    /// Manages participants and messages.
+    Admin,
+    /// Everything; cannot leave.
+    Owner,
+}
+
+/// The seven states of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing is going on.
+    Idle,
+    /// An agent has the turn.
+    AiActive,
+    /// An agent answered; it is the person's move.
+    WaitingForUser,
+    /// A person was asked for and nobody accepted yet.
+    HandoffPending,
+    /// A human agent has taken over; agents keep silent.
+    AgentActive,
+    /// Done; a new message reopens it.
+    Resolved,
+    /// Read only, for good.
+    Archived,
+}
+
+/// Priority of a message or claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Low.
+    Low,
+    /// Normal.
+    #[default]
+    Normal,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+/// How a message's body is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContentType {
+    /// Plain text.
+    #[default]
+    Text,
+    /// CommonMark.
+    Markdown,
+    /// JSON text.
+    Json,
+    /// HTML.
+    Html,
+    /// A machine-readable event as JSON text.
+    Event,
+}
+
+/// Roles of imported transcript messages.
+pub use crate::chat::ChatRole;
+
+/// Commands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationCommand {
+    /// Opens the conversation; the actor becomes its owner.
+    Create(CreateConversation),
+    /// Changes the title.
+    Rename(RenameConversation),
+    /// Adds a participant.
+    AddParticipant(AddParticipant),
+    /// Removes a participant.
+    RemoveParticipant(RemoveParticipant),
+    /// Changes a participant's role.
+    SetParticipantRole(SetParticipantRole),
+    /// Joins as oneself (group).
+    Join(JoinConversation),
+    /// Leaves (an owner cannot).
+    Leave(LeaveConversation),
+    /// Posts a message. Named `post` in paths; a `message_id` makes it idempotent.
+    Post(PostMessage),
+    /// Posts a message of an imported transcript: marked historical, no reactions.
+    ImportMessage(ImportMessage),
+    /// Edits one's own message.
+    EditMessage(EditMessage),
+    /// Marks a message deleted.
+    DeleteMessage(DeleteMessage),
+    /// An eligible agent claims the open turn.
+    Claim(ClaimTurn),
+    /// An eligible agent leaves the open turn to others.
+    Defer(DeferTurn),
+    /// Pauses: no new turn starts, a running turn's answer is held.
+    Pause(Control),
+    /// Ends a pause.
+    Resume(Control),
+    /// Interrupts the running turn so that a person or a more urgent agent can speak.
+    Preempt(Control),
+    /// Gives the turn to a named agent.
+    Route(RouteTurn),
+    /// Cancels the running turn.
+    Cancel(Control),
+    /// Asks for a person.
+    Handoff(RequestHandoff),
+    /// Assigns a waiting handoff.
+    AssignHandoff(AssignHandoff),
+    /// A person takes the conversation over.
+    AcceptHandoff(AcceptHandoff),
+    /// The person gives it back to the agents.
+    ReturnHandoff(ReturnHandoff),
+    /// Marks it resolved.
+    Resolve(ResolveConversation),
+    /// Makes it read-only for good.
+    Archive(ArchiveConversation),
+    /// The run that executes a turn reports how it ended (sent by runs).
+    FinishTurn(FinishTurn),
+}
+
+/// Opens a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateConversation {
+    /// Private or group.
+    #[serde(rename = "type")]
+    pub conversation_type: ConversationType,
+    /// Title (sealed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Personal<String>>,
+    /// Participants besides the actor.
+    #[serde(default)]
+    pub participants: Vec<AddParticipant>,
+    /// Claim window, milliseconds, 0 to 60,000 (500 unless given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_window_ms: Option<u64>,
+    /// Whether messages of people open turns for agents (true unless given).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_turns: Option<bool>,
+}
+
+/// Changes the title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameConversation {
+    /// New title (sealed).
+    pub title: Personal<String>,
+}
+
+/// Adds a participant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddParticipant {
+    /// Who.
+    pub principal: PrincipalId,
+    /// What they are.
+    pub kind: ParticipantKind,
+    /// As what; `member` unless given. `owner` cannot be given.
+    #[serde(default = "member")]
+    pub role: ParticipantRole,
+}
+
+fn member() -> ParticipantRole {
+    ParticipantRole::Member
+}
+
+/// Removes a participant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveParticipant {
+    /// Who.
+    pub principal: PrincipalId,
+}
+
+/// Changes a role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetParticipantRole {
+    /// Whose.
+    pub principal: PrincipalId,
+    /// New role.
+    pub role: ParticipantRole,
+}
+
+/// Joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinConversation {
+    /// What the actor is.
+    pub kind: ParticipantKind,
+}
+
+/// Leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveConversation {}
+
+/// Posts a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostMessage {
+    /// The client's own id; the same id with the same content is answered as unchanged, with other content `409`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// Body (sealed), at most 64 KiB.
+    pub body: Personal<String>,
+    /// How to read the body.
+    #[serde(default)]
+    pub content_type: ContentType,
+    /// The message that this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+    /// Priority.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Agents addressed by name: only they are eligible for the turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<PrincipalId>,
+    /// The turn that this answers (sent by runs).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<String>,
+}
+
+/// Imports a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportMessage {
+    /// The message's id.
+    pub message_id: MessageId,
+    /// Role in the transcript.
+    pub role: ChatRole,
+    /// Everything else of the message (sealed). Content may be null, which is not empty.
+    pub content: Personal<ImportedContent>,
+}
+
+/// The personal part of an imported message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportedContent {
+    /// Text; null stays apart from empty.
+    pub content: Option<String>,
+    /// Tool calls of an assistant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// The call that a tool message answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+    /// Name of the tool or speaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Edits a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditMessage {
+    /// Which.
+    pub message_id: MessageId,
+    /// New body (sealed), at most 64 KiB.
+    pub body: Personal<String>,
+}
+
+/// Deletes a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteMessage {
+    /// Which.
+    pub message_id: MessageId,
+}
+
+/// Claims a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimTurn {
+    /// The turn.
+    pub turn: String,
+    /// Why this agent, for people to read; 1 to 500 characters.
+    pub reason: String,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// How urgent.
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+/// Defers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeferTurn {
+    /// The turn.
+    pub turn: String,
+    /// Why, for people to read.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A control event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// Why, for people to read.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Routes the turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTurn {
+    /// To whom.
+    pub agent: PrincipalId,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Asks for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestHandoff {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// A particular person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<PrincipalId>,
+}
+
+/// Assigns a handoff.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AssignHandoff {
+    /// To whom.
+    pub to: PrincipalId,
+}
+
+/// Accepts a handoff.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptHandoff {}
+
+/// Gives back to the agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnHandoff {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Resolves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveConversation {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Archives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConversation {}
+
+/// Reports a turn's end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FinishTurn {
+    /// The turn.
+    pub turn: String,
+    /// How it ended.
+    pub outcome: TurnOutcome,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum TurnOutcome {
+    /// The answer was posted as this message.
+    Answered {
+        /// The message.
+        message_id: MessageId,
+    },
+    /// It was cancelled or preempted; what had been streamed is kept.
+    Interrupted {
+        /// Text already sent (sealed).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<Personal<String>>,
+    },
+    /// It failed.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// For people.
+        detail: String,
+    },
+}
+
+/// A candidate's word on a turn, as recorded in the decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bid {
+    /// The agent.
+    pub agent: PrincipalId,
+    /// `None`: deferred or silent.
+    pub claim: Option<BidClaim>,
+    /// The agent's reason.
+    pub reason: String,
+}
+
+/// The weight of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BidClaim {
+    /// 0 to 1.
+    pub confidence: f64,
+    /// Urgency.
+    pub priority: Priority,
+}
+
+/// How a turn was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnMethod {
+    /// Only one agent was eligible.
+    OnlyEligible,
+    /// The best claim: priority, then confidence, then earliest, then id.
+    BestClaim,
+    /// Nobody claimed in time: the first eligible agent by id.
+    Fallback,
+    /// A control event named the agent.
+    Routed,
+}
+
+/// Events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum ConversationEvent {
+    /// It exists.
+    #[serde(rename = "quipu.conversation.created.v1")]
+    Created {
+        /// Private or group.
+        conversation_type: ConversationType,
+        /// Title.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<Personal<String>>,
+        /// Claim window.
+        claim_window_ms: u64,
+        /// Whether messages open turns.
+        auto_turns: bool,
+    },
+    /// It has another title.
+    #[serde(rename = "quipu.conversation.renamed.v1")]
+    Renamed {
+        /// New title.
+        title: Personal<String>,
+    },
+    /// Somebody takes part.
+    #[serde(rename = "quipu.conversation.participant_added.v1")]
+    ParticipantAdded {
+        /// Who.
+        principal: PrincipalId,
+        /// What they are.
+        kind: ParticipantKind,
+        /// As what.
+        role: ParticipantRole,
+    },
+    /// Somebody no longer takes part.
+    #[serde(rename = "quipu.conversation.participant_removed.v1")]
+    ParticipantRemoved {
+        /// Who.
+        principal: PrincipalId,
+        /// Whether of their own will.
+        left: bool,
+    },
+    /// A role changed.
+    #[serde(rename = "quipu.conversation.participant_role_set.v1")]
+    ParticipantRoleSet {
+        /// Whose.
+        principal: PrincipalId,
+        /// New role.
+        role: ParticipantRole,
+    },
+    /// A message was posted.
+    #[serde(rename = "quipu.conversation.message_posted.v1")]
+    MessagePosted {
+        /// Its id.
+        message_id: MessageId,
+        /// Who said it.
+        sender: PrincipalId,
+        /// What the sender is.
+        sender_kind: ParticipantKind,
+        /// Body.
+        body: Personal<String>,
+        /// Keyed digest of the posting command, by which a repeated id is compared.
+        content_digest: Digest,
+        /// How to read the body.
+        content_type: ContentType,
+        /// The message that this answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply_to: Option<MessageId>,
+        /// Priority.
+        priority: Priority,
+        /// Agents addressed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mentions: Vec<PrincipalId>,
+        /// The turn that it answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<String>,
+    },
+    /// A message of an imported transcript.
+    #[serde(rename = "quipu.conversation.message_imported.v1")]
+    MessageImported {
+        /// Its id.
+        message_id: MessageId,
+        /// Role in the transcript.
+        role: ChatRole,
+        /// Keyed digest of the importing command.
+        content_digest: Digest,
+        /// Content.
+        content: Personal<ImportedContent>,
+    },
+    /// A message has another body.
+    #[serde(rename = "quipu.conversation.message_edited.v1")]
+    MessageEdited {
+        /// Which.
+        message_id: MessageId,
+        /// New body.
+        body: Personal<String>,
+    },
+    /// A message is marked deleted.
+    #[serde(rename = "quipu.conversation.message_deleted.v1")]
+    MessageDeleted {
+        /// Which.
+        message_id: MessageId,
+        /// By whom.
+        by: PrincipalId,
+    },
+    /// The phase changed.
+    #[serde(rename = "quipu.conversation.phase_changed.v1")]
+    PhaseChanged {
+        /// From.
+        from: Phase,
+        /// To.
+        to: Phase,
+    },
+    /// A turn is open for claims.
+    #[serde(rename = "quipu.conversation.turn_opened.v1")]
+    TurnOpened {
+        /// The turn.
+        turn: String,
+        /// The message to answer.
+        message_id: MessageId,
+        /// Who may claim, sorted.
+        eligible: Vec<PrincipalId>,
+        /// When claims close.
+        closes_at: Millis,
+    },
+    /// An agent claims.
+    #[serde(rename = "quipu.conversation.turn_claimed.v1")]
+    TurnClaimed {
+        /// The turn.
+        turn: String,
+        /// The agent.
+        agent: PrincipalId,
+        /// Its reason.
+        reason: String,
+        /// Its confidence.
+        confidence: f64,
+        /// Its priority.
+        priority: Priority,
+    },
+    /// An agent defers.
+    #[serde(rename = "quipu.conversation.turn_deferred.v1")]
+    TurnDeferred {
+        /// The turn.
+        turn: String,
+        /// The agent.
+        agent: PrincipalId,
+        /// Its reason.
+        reason: String,
+    },
+    /// The turn is decided: exactly one agent answers.
+    #[serde(rename = "quipu.conversation.turn_decided.v1")]
+    TurnDecided {
+        /// The turn.
+        turn: String,
+        /// The message to answer.
+        message_id: MessageId,
+        /// Who answers.
+        winner: PrincipalId,
+        /// How it was decided.
+        method: TurnMethod,
+        /// In words.
+        why: String,
+        /// Everybody's word.
+        bids: Vec<Bid>,
+        /// The run that executes it.
+        run: EntityId,
+    },
+    /// Nobody answers.
+    #[serde(rename = "quipu.conversation.turn_closed.v1")]
+    TurnClosed {
+        /// The turn.
+        turn: String,
+        /// Why.
+        why: String,
+    },
+    /// The turn's run has ended.
+    #[serde(rename = "quipu.conversation.turn_finished.v1")]
+    TurnFinished {
+        /// The turn.
+        turn: String,
+        /// How.
+        outcome: TurnOutcome,
+    },
+    /// Paused.
+    #[serde(rename = "quipu.conversation.paused.v1")]
+    Paused {
+        /// By whom.
+        by: PrincipalId,
+        /// Why.
+        reason: String,
+    },
+    /// Resumed.
+    #[serde(rename = "quipu.conversation.resumed.v1")]
+    Resumed {
+        /// By whom.
+        by: PrincipalId,
+        /// Why.
+        reason: String,
+    },
+    /// The running turn was interrupted.
+    #[serde(rename = "quipu.conversation.turn_interrupted.v1")]
+    TurnInterrupted {
+        /// The turn.
+        turn: String,
+        /// The run to stop.
+        run: EntityId,
+        /// Cancelled or preempted.
+        how: Interruption,
+        /// By whom.
+        by: PrincipalId,
+        /// Why.
+        reason: String,
+    },
+    /// A person was asked for.
+    #[serde(rename = "quipu.conversation.handoff_requested.v1")]
+    HandoffRequested {
+        /// By whom.
+        by: PrincipalId,
+        /// Whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<PrincipalId>,
+        /// Why.
+        reason: String,
+        /// When it lapses.
+        expires_at: Millis,
+    },
+    /// The handoff has an assignee.
+    #[serde(rename = "quipu.conversation.handoff_assigned.v1")]
+    HandoffAssigned {
+        /// Who.
+        to: PrincipalId,
+    },
+    /// A person took over.
+    #[serde(rename = "quipu.conversation.handoff_accepted.v1")]
+    HandoffAccepted {
+        /// Who.
+        by: PrincipalId,
+    },
+    /// The person gave it back.
+    #[serde(rename = "quipu.conversation.handoff_returned.v1")]
+    HandoffReturned {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody accepted in time.
+    #[serde(rename = "quipu.conversation.handoff_expired.v1")]
+    HandoffExpired {},
+}
+
+/// How a turn was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interruption {
+    /// By `cancel`.
+    Cancelled,
+    /// By `preempt`.
+    Preempted,
+    /// By `route` to another agent.
+    Rerouted,
+    /// By a handoff to a person.
+    HandedOff,
+}
+
+/// What a won turn carries to its run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TurnTask {
+    /// The conversation.
+    pub conversation: EntityId,
+    /// Its version when the turn was decided; messages up to it make the prompt.
+    pub at_version: u64,
+    /// The turn.
+    pub turn: String,
+    /// The message to answer.
+    pub message_id: MessageId,
+    /// The agent that answers.
+    pub agent: PrincipalId,
+}
+
+/// An agent's configuration as pinned into a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentPin {
+    /// Version of the agent's stream that was read.
+    pub version: u64,
+    /// Model.
+    pub model: ModelConfig,
+    /// Directive in force.
+    pub directive: Option<Digest>,
+    /// Granted tools.
+    pub tools: Vec<ToolSpec>,
+    /// Most model calls of one turn.
+    pub max_iterations: u32,
+}

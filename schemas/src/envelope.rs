@@ -1,0 +1,147 @@
+//! A command on its way to its entity, and the receipt that comes back.
+
+use crate::{
+    digest::Digest,
+    ids::{CommandId, PrincipalId, StreamId},
+    json::Json,
+    position::Position,
+    reaction::{Outcome, ReactionKey},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A command in stored form: personal data sealed, everything it may depend on inside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandEnvelope {
+    /// Receiver.
+    pub stream: StreamId,
+    /// Identity within the stream.
+    pub command_id: CommandId,
+    /// Keyed digest of the body as the client sent it.
+    pub digest: Digest,
+    /// `{"<command>": {…}}`, or what the kernel says.
+    pub body: CommandBody,
+    /// Sender.
+    pub principal: PrincipalId,
+    /// For whom.
+    pub on_behalf_of: Option<PrincipalId>,
+    /// Version that the sender expects (`Some(0)`: the entity must not exist).
+    pub expected_version: Option<u64>,
+    /// Label: environment.
+    pub environment: Option<String>,
+    /// Label: data class.
+    pub data_class: DataClass,
+    /// Correlates everything that one request caused.
+    pub correlation: Option<String>,
+    /// What caused this: a reaction key or a client's own.
+    pub causation: Option<String>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// Entropy for minted ids.
+    pub seed: u128,
+}
+
+/// From outside or from the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CommandBody {
+    /// A client's (or a dispatching entity's) command, `{"<command>": {…}}`.
+    Given {
+        /// The command.
+        command: Json,
+        /// The reaction that dispatched it, if an entity did.
+        settles: Option<ReactionKey>,
+    },
+    /// The kernel's own.
+    Kernel(KernelCommand),
+}
+
+/// What the kernel tells an entity about a reaction of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum KernelCommand {
+    /// An effect came to its end.
+    EffectSettled {
+        /// Which.
+        key: ReactionKey,
+        /// `Perform::name`.
+        name: String,
+        /// What it came to.
+        outcome: Outcome,
+        /// Attempts made.
+        attempts: u32,
+        /// Whether all attempts failed and the effect is now a dead letter.
+        dead: bool,
+    },
+    /// A timer is due.
+    TimerFired {
+        /// The `WakeAt`.
+        key: ReactionKey,
+        /// Its name.
+        name: String,
+    },
+    /// A note about an effect: recorded in the stream's chain, never shown to `decide`.
+    EffectNote {
+        /// Which.
+        key: ReactionKey,
+        /// What to note.
+        note: crate::reaction::Settled,
+    },
+}
+
+impl KernelCommand {
+    /// The reaction that this is about.
+    pub fn key(&self) -> &ReactionKey {
+        match self {
+            KernelCommand::EffectSettled { key, .. } | KernelCommand::TimerFired { key, .. } | KernelCommand::EffectNote { key, .. } => key,
+        }
+    }
+}
+
+/// How sensitive an entity's data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataClass {
+    /// Nothing personal.
+    #[default]
+    None,
+    /// Personal.
+    Pii,
+    /// Health.
+    Phi,
+    /// Secret.
+    Secret,
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Synced to the disk of one machine.
+    Fsync,
+    /// Synced to the disks of a majority.
+    QuorumFsync,
+    /// In the memory of a majority.
+    QuorumMemory,
+    /// In memory only.
+    Memory,
+}
+
+/// The answer to an accepted command: decided and durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Receipt {
+    /// The command.
+    pub command_id: CommandId,
+    /// The entity.
+    pub stream: StreamId,
+    /// Version after the command's last event.
+    pub version: u64,
+    /// Where its record is.
+    pub position: Position,
+    /// What the acknowledgement promises.
+    pub durability: Durability,
+    /// Whether the command changed nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
+    /// Whether this answers a repetition with the first receipt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}

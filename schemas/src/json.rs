@@ -1,0 +1,77 @@
+//! Free-form JSON as a value of the domain: bounded, ordered, and storable in binary snapshots.
+
+use crate::{limits::JSON_MAX_DEPTH, personal};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Any JSON value, at most [`JSON_MAX_DEPTH`] deep. Object keys are kept sorted, so equal values have
+/// equal bytes. In binary formats (snapshots) it is stored as its JSON text.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Json(pub Value);
+
+impl Json {
+    /// The JSON text, keys sorted.
+    pub fn to_text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Self {
+        Self(value)
+    }
+}
+
+/// Refuses values that are too deep or that imitate the stored form of sealed data.
+pub fn check(value: &Value) -> Result<(), String> {
+    fn walk(value: &Value, depth: usize) -> Result<(), String> {
+        if depth > JSON_MAX_DEPTH {
+            return Err(format!("JSON is nested deeper than {JSON_MAX_DEPTH} levels"));
+        }
+        match value {
+            Value::Array(items) => items.iter().try_for_each(|item| walk(item, depth + 1)),
+            Value::Object(map) => {
+                if map.contains_key(personal::SEALED_KEY) {
+                    return Err(format!("the key `{}` is reserved", personal::SEALED_KEY));
+                }
+                map.values().try_for_each(|item| walk(item, depth + 1))
+            }
+            _ => Ok(()),
+        }
+    }
+    walk(value, 0)
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() { self.0.serialize(s) } else { s.serialize_str(&self.to_text()) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            let value = Value::deserialize(d)?;
+            if personal::is_sealing() {
+                check(&value).map_err(D::Error::custom)?;
+            }
+            Ok(Self(value))
+        } else {
+            serde_json::from_str(&String::deserialize(d)?).map(Self).map_err(D::Error::custom)
+        }
+    }
+}
+
+impl JsonSchema for Json {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Json")
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!(true)
+    }
+}

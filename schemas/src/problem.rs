@@ -1,0 +1,92 @@
+//! Errors as people and programs meet them: RFC 9457 problems with a stable code.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// RFC 9457 problem details. `code` is stable; `field` and `fix` say what to change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// `https://quipu.dev/problems/{code}` (an identifier; nothing is served there).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Stable, machine-readable code.
+    pub code: String,
+    /// What this class of problem is.
+    pub title: String,
+    /// What happened here.
+    pub detail: String,
+    /// Path of the offending field, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fix: Option<String>,
+    /// The stream's current version (412).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub current_version: Option<u64>,
+    /// Depth of the queue that was full (429).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queue_depth: Option<u64>,
+    /// Seconds to wait before trying again (429, 503).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem; the title is the code in words.
+    pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("https://quipu.dev/problems/{code}"),
+            status,
+            code: code.to_owned(),
+            title: code.replace('_', " "),
+            detail: detail.into(),
+            field: None,
+            fix: None,
+            current_version: None,
+            queue_depth: None,
+            retry_after: None,
+        }
+    }
+    /// Names the field.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+    /// Says what to do.
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+    /// Adds the current version.
+    pub fn at_version(mut self, version: u64) -> Self {
+        self.current_version = Some(version);
+        self
+    }
+    /// Adds `Retry-After`, in seconds.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+    /// Whether trying the same command again can help.
+    pub fn should_retry(&self) -> bool {
+        matches!(self.status, 429 | 503) || (self.status == 500)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)?;
+        if let Some(field) = &self.field {
+            write!(f, " (field {field})")?;
+        }
+        if let Some(fix) = &self.fix {
+            write!(f, "; {fix}")?;
+        }
+        Ok(())
+    }
+}
+impl std::error::Error for Problem {}

@@ -1,0 +1,444 @@
+//! What must follow an event: decided once, stored in the record, settled once.
+
+use crate::{
+    chat::{ChatMessage, ToolSpec},
+    context::Millis,
+    digest::Digest,
+    ids::{CommandId, StreamId},
+    json::Json,
+    limits,
+    personal::Personal,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A consequence of one event, made by `react` in the decision and stored beside the event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// Send a command to another entity (or to this one).
+    Dispatch(Dispatch),
+    /// Act on the world.
+    Perform(Perform),
+    /// Fire a timer at `due`; a wake of the same name in this stream is replaced.
+    WakeAt {
+        /// Name within the stream.
+        name: String,
+        /// When, by record time.
+        due: Millis,
+    },
+    /// Forget the timer of that name, if one is set.
+    CancelWake {
+        /// Name within the stream.
+        name: String,
+    },
+}
+
+/// A command that an entity sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Dispatch {
+    /// Receiver.
+    pub to: StreamId,
+    /// `{"<command>": {…}}` in stored form.
+    pub command: Json,
+}
+
+/// An effect with its name (by which its outcome comes back) and its retry policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Perform {
+    /// Name within the stream; the outcome carries it.
+    pub name: String,
+    /// What to do.
+    pub effect: Effect,
+    /// How often and how soon to try again.
+    pub retry: Retry,
+}
+
+/// How an effect is repeated when an attempt fails in a way that a repetition may mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts in all, at least 1.
+    pub attempts: u32,
+    /// Growth of the pause between attempts.
+    pub backoff: Backoff,
+    /// First pause, milliseconds.
+    pub initial_ms: u64,
+    /// Longest pause, milliseconds.
+    pub max_ms: u64,
+}
+
+/// Growth of a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// Doubles, with full jitter.
+    Exponential,
+    /// Grows by the first pause, with full jitter.
+    Linear,
+    /// No pause.
+    None,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: limits::RETRY_ATTEMPTS_DEFAULT,
+            backoff: Backoff::Exponential,
+            initial_ms: limits::RETRY_BACKOFF_MS,
+            max_ms: limits::RETRY_BACKOFF_MAX_MS,
+        }
+    }
+}
+
+impl Retry {
+    /// The longest pause before attempt `next` (2 is the first repetition); a jittered pause is drawn from `0..=this`.
+    pub fn pause_ms(&self, next: u32) -> u64 {
+        let step = next.saturating_sub(2);
+        match self.backoff {
+            Backoff::None => 0,
+            Backoff::Linear => self.initial_ms.saturating_mul(u64::from(step) + 1).min(self.max_ms),
+            Backoff::Exponential => self.initial_ms.saturating_mul(1u64.checked_shl(step).unwrap_or(u64::MAX)).min(self.max_ms),
+        }
+    }
+}
+
+/// An act on the world. Closed: a performer exists for each variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Ask a language model. Repeatable; usage is keyed by attempt.
+    LlmInvoke(LlmInvoke),
+    /// Send a signed Standard Webhook. Repeatable: the message id is the effect's key.
+    Webhook(WebhookCall),
+    /// Send an HTTP request. Repeatable for GET, PUT, DELETE or when declared idempotent.
+    Http(HttpRequest),
+}
+
+impl Effect {
+    /// Whether sending again after a crash is safe at an idempotent receiver. Otherwise the start is made
+    /// durable first, and a crash leaves the outcome `lost`.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Effect::LlmInvoke(_) | Effect::Webhook(_) => true,
+            Effect::Http(request) => {
+                request.idempotency_header.is_some() || matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
+            }
+        }
+    }
+
+    /// Short name for tables and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Effect::LlmInvoke(_) => "llm.invoke",
+            Effect::Webhook(_) => "webhook",
+            Effect::Http(_) => "http",
+        }
+    }
+
+    /// What the effect talks to, for breakers and tables: `host:port`, or the provider.
+    pub fn destination(&self) -> String {
+        fn authority(url: &str) -> String {
+            url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default().to_owned()
+        }
+        match self {
+            Effect::LlmInvoke(call) => call.model.provider.clone(),
+            Effect::Webhook(call) => authority(&call.url),
+            Effect::Http(call) => authority(&call.url),
+        }
+    }
+
+    /// Effects that share an order key are sent one after the other; a stuck one holds up only its key.
+    pub fn order_key(&self, stream: &StreamId) -> Option<String> {
+        match self {
+            Effect::Webhook(call) => Some(format!("{} {stream}", call.url)),
+            Effect::LlmInvoke(_) | Effect::Http(_) => None,
+        }
+    }
+}
+
+/// Which model, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// `scripted` or the name of a configured OpenAI-compatible provider (`openai`).
+    pub provider: String,
+    /// The provider's model name.
+    pub model: String,
+    /// Sampling temperature, 0 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Most tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+}
+
+/// A model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LlmInvoke {
+    /// Which model.
+    pub model: ModelConfig,
+    /// Where the prompt comes from.
+    pub prompt: Prompt,
+    /// Tools that the model may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
+    /// Where deltas go while they come (volatile).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_to: Option<StreamTo>,
+}
+
+/// Names the listeners of a model's deltas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamTo {
+    /// The conversation.
+    pub conversation: StreamId,
+    /// The turn.
+    pub turn: String,
+    /// The agent that speaks.
+    pub agent: crate::ids::PrincipalId,
+}
+
+/// A prompt: recorded, or a conversation at a version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Prompt {
+    /// Recorded in full.
+    Recorded {
+        /// The chat so far.
+        messages: Personal<Vec<ChatMessage>>,
+    },
+    /// An agent's directive, a conversation's messages up to a version, and what this turn added so far.
+    Conversation {
+        /// The conversation.
+        conversation: StreamId,
+        /// Version up to which messages count.
+        at_version: u64,
+        /// The speaking agent's stream.
+        agent: StreamId,
+        /// Digest of the directive in force when the turn was won (`None`: the agent has none).
+        directive: Option<Digest>,
+        /// Model and tool messages of this turn so far, in order.
+        transcript: Vec<Personal<ChatMessage>>,
+    },
+}
+
+/// A signed webhook. `secret` names a configured secret; the secret itself is never recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookCall {
+    /// Receiver.
+    pub url: String,
+    /// Event type in the payload.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Payload.
+    pub data: Json,
+    /// Name of the signing secret.
+    pub secret: String,
+}
+
+/// An HTTP request. Header values may be `{{secret:NAME}}`, resolved when sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpRequest {
+    /// Upper-case method.
+    pub method: String,
+    /// Absolute `http` or `https` URL.
+    pub url: String,
+    /// Header names and values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// JSON body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Json>,
+    /// Header that carries the effect's key when the receiver honours it (`Idempotency-Key`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_header: Option<String>,
+    /// Attempt timeout, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `(stream, version, ordinal)`: names one stored reaction for ever. Text form `org/kind/id@version.ordinal`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReactionKey {
+    /// The stream whose record holds the reaction.
+    pub stream: StreamId,
+    /// Version of the event that caused it.
+    pub version: u64,
+    /// Its place among that event's reactions, from 0.
+    pub ordinal: u32,
+}
+
+impl std::fmt::Display for ReactionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}.{}", self.stream, self.version, self.ordinal)
+    }
+}
+impl std::str::FromStr for ReactionKey {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not an effect key: it looks like org/kind/id@version.ordinal");
+        let (stream, place) = text.rsplit_once('@').ok_or_else(bad)?;
+        let (version, ordinal) = place.split_once('.').ok_or_else(bad)?;
+        Ok(Self {
+            stream: stream.parse().map_err(|_| bad())?,
+            version: version.parse().map_err(|_| bad())?,
+            ordinal: ordinal.parse().map_err(|_| bad())?,
+        })
+    }
+}
+impl Serialize for ReactionKey {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for ReactionKey {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl ReactionKey {
+    /// The id of a command that the kernel sends for this reaction (`step` tells several apart, such as attempts).
+    pub fn command_id(&self, step: &str) -> CommandId {
+        let digest = Digest::of(&[self.to_string().as_bytes()]).to_string();
+        CommandId::parse(format!("rx:{}:{step}", &digest[..40])).expect("hex and a short step are within the grammar")
+    }
+
+    /// A stable id for receivers outside (webhook-id, idempotency headers).
+    pub fn message_id(&self) -> String {
+        format!("msg_{}", &Digest::of(&[self.to_string().as_bytes()]).to_string()[..40])
+    }
+}
+
+/// How a reaction stands at its receiver, recorded in the record's header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Settlement {
+    /// The reaction.
+    #[schemars(with = "String")]
+    pub key: ReactionKey,
+    /// What happened.
+    pub outcome: Settled,
+}
+
+/// What a record says about a reaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Settled {
+    /// The receiver accepted it: final.
+    Accepted,
+    /// The receiver had nothing to change: final.
+    Unchanged,
+    /// The receiver refused it: final.
+    Refused {
+        /// The refusal's code.
+        code: String,
+    },
+    /// The kernel gave up: the command crashed its receiver repeatedly. Final.
+    Parked {
+        /// Why.
+        detail: String,
+    },
+    /// All attempts of an effect failed; a person may retry or drop it. The entity was told.
+    Dead {
+        /// Attempts made.
+        attempts: u32,
+        /// The last failure's code.
+        code: String,
+        /// The last failure.
+        detail: String,
+    },
+    /// An attempt of an at-most-once effect is about to be sent. Not final.
+    Started {
+        /// Which attempt, from 1.
+        attempt: u32,
+    },
+    /// An attempt failed and another will follow. Not final.
+    AttemptFailed {
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Its failure's code.
+        code: String,
+        /// Its failure.
+        detail: String,
+        /// When the next attempt is due.
+        retry_at: Millis,
+    },
+    /// A person asked for a dead effect to be sent again. Not final.
+    Retried,
+    /// A person dropped a dead or pending effect. Final.
+    Dropped,
+    /// A settlement of this key was already recorded; this one is kept as a note.
+    Late,
+}
+
+impl Settled {
+    /// Whether the reaction is done with.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Settled::Accepted | Settled::Unchanged | Settled::Refused { .. } | Settled::Parked { .. } | Settled::Dead { .. } | Settled::Dropped => true,
+            Settled::Started { .. } | Settled::AttemptFailed { .. } | Settled::Retried | Settled::Late => false,
+        }
+    }
+}
+
+/// What an effect came to. Performers never fail: a failure is an outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Outcome {
+    /// A model answered.
+    Answered(LlmAnswer),
+    /// A receiver answered 2xx (webhook) or anything at all below the retryable statuses (HTTP).
+    Responded {
+        /// HTTP status.
+        status: u16,
+        /// JSON body, or a string, cut to the limit.
+        body: Json,
+    },
+    /// It failed for good.
+    Failed {
+        /// Stable code: `timeout`, `connect`, `status_503`, `egress_refused`, `provider_not_configured`…
+        code: String,
+        /// What happened, without secrets.
+        detail: String,
+    },
+    /// It was cancelled while under way.
+    Cancelled {
+        /// Text that had been streamed before.
+        partial: Option<Personal<String>>,
+    },
+    /// An at-most-once effect was started, and the node crashed: nobody knows.
+    Lost,
+}
+
+/// A model's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LlmAnswer {
+    /// The assistant's message: text, tool calls, or both.
+    pub message: Personal<ChatMessage>,
+    /// Tool calls, by id and name (arguments are personal and stand in the message).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallRef>,
+    /// Why the model stopped: `stop`, `length`, `tool_calls`…
+    pub finish_reason: String,
+    /// The model that answered, as the provider names it.
+    pub model: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+    /// Attempt that answered, from 1.
+    pub attempt: u32,
+}
+
+/// A model's tool call without its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCallRef {
+    /// The provider's call id.
+    pub id: String,
+    /// Tool name.
+    pub name: String,
+    /// SHA-256 over name and arguments, for the runaway guard.
+    pub fingerprint: Digest,
+}
