@@ -23,6 +23,9 @@ pub struct Authority {
     pub org_version: u64,
     /// Whether the org is suspended.
     pub org_suspended: bool,
+    /// The entity whose stored reaction sent this command, where one did. Its cause's principal is the actor;
+    /// rules that trust the sending entity itself (a turn's own run) compare this.
+    pub dispatched_by: Option<StreamId>,
 }
 
 /// The context of one decision.
@@ -33,6 +36,8 @@ pub struct Context<'a> {
     pub stream: &'a StreamId,
     /// The command's identity.
     pub command_id: &'a CommandId,
+    /// Keyed digest of the command as sent; equal bodies have equal digests.
+    pub command_digest: crate::digest::Digest,
     /// Who sent it.
     pub principal: &'a PrincipalId,
     /// For whom.

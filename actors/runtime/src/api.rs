@@ -1,0 +1,178 @@
+//! What a node offers to its faces: the request and answer types of [`crate::node::Node`].
+
+use quipu_schemas::{
+    context::Millis,
+    envelope::DataClass,
+    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    json::Json,
+    position::{Cursor, Position},
+    record::Record,
+};
+use serde::Serialize;
+
+/// A command as a face received it: plaintext, unparsed.
+#[derive(Debug, Clone)]
+pub struct CommandRequest {
+    /// Tenant.
+    pub org: OrgId,
+    /// Kind.
+    pub kind: Kind,
+    /// The entity; `None` only for `create`, whose id is then derived from (org, kind, principal, command id).
+    pub id: Option<EntityId>,
+    /// Command name, snake_case.
+    pub command: String,
+    /// The command's fields.
+    pub body: serde_json::Value,
+    /// Identity; minted where the client gave none (the command is then not idempotent).
+    pub command_id: Option<CommandId>,
+    /// Authenticated sender.
+    pub principal: PrincipalId,
+    /// For whom the sender acts.
+    pub on_behalf_of: Option<PrincipalId>,
+    /// Version that the stream must be at (0: must not exist).
+    pub expected_version: Option<u64>,
+    /// Label.
+    pub environment: Option<String>,
+    /// Label.
+    pub data_class: DataClass,
+    /// Correlation id.
+    pub correlation: Option<String>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// State of one entity at a point of its history.
+#[derive(Debug, Clone, Serialize)]
+pub struct StateAt {
+    /// The entity.
+    pub stream: StreamId,
+    /// Version of the state.
+    pub version: u64,
+    /// Record time of the last event folded.
+    pub time: Millis,
+    /// SHA-256 over the state's stored form.
+    pub digest: String,
+    /// The state, sealed values opened.
+    pub state: Json,
+}
+
+/// One record of a stream's history, with its place.
+#[derive(Debug, Clone)]
+pub struct HistoryEntry {
+    /// Where it is.
+    pub position: Position,
+    /// The record.
+    pub record: Record,
+}
+
+/// A record as the feed delivers it.
+#[derive(Debug, Clone)]
+pub struct FeedEntry {
+    /// Where it is (index 0).
+    pub position: Position,
+    /// The record.
+    pub record: Record,
+}
+
+/// What the feed says.
+#[derive(Debug, Clone)]
+pub enum FeedItem {
+    /// A record.
+    Record(Box<FeedEntry>),
+    /// Everything durable so far has been delivered; what follows is live.
+    CaughtUp(Cursor),
+    /// A stream is parked at this position; its later events follow after `unpark`.
+    Parked {
+        /// The stream.
+        stream: StreamId,
+        /// Where.
+        position: Position,
+        /// Why.
+        detail: String,
+    },
+    /// The partition cannot be read past here.
+    Stopped {
+        /// Partition.
+        partition: u16,
+        /// Why.
+        detail: String,
+    },
+}
+
+/// An effect as the outbox sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct OutboxRow {
+    /// `org/kind/id@version.ordinal`.
+    pub key: String,
+    /// `llm.invoke`, `webhook`, `http`, `tool`, `dispatch`.
+    pub effect: String,
+    /// Provider or host:port, or the receiving stream.
+    pub destination: String,
+    /// `pending`, `processing`, `delivered`, `failed` (waits for its next attempt), `dead`.
+    pub status: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Last failure.
+    pub last_error: Option<String>,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<Millis>,
+}
+
+/// One actor of the supervision tree.
+#[derive(Debug, Clone, Serialize)]
+pub struct TreeNode {
+    /// Name.
+    pub name: String,
+    /// What it is: `node`, `partition`, `writer`, `relay`, `entity`…
+    pub role: String,
+    /// `running`, `stopped`, `parked`.
+    pub status: String,
+    /// Restarts since the node started.
+    pub restarts: u64,
+    /// Children.
+    pub children: Vec<TreeNode>,
+}
+
+/// Health of one part of the node.
+#[derive(Debug, Clone, Serialize)]
+pub struct HealthPart {
+    /// `log`, `partition-3`, `index`, `views`…
+    pub name: String,
+    /// Whether it works.
+    pub ok: bool,
+    /// Whether the node can take commands without it.
+    pub critical: bool,
+    /// In words.
+    pub detail: String,
+}
+
+/// A kind as the node knows it, for documents and discovery.
+#[derive(Debug, Clone, Serialize)]
+pub struct KindInfo {
+    /// Singular name.
+    pub kind: String,
+    /// Public commands with the JSON Schema of their bodies.
+    pub commands: Vec<CommandInfo>,
+    /// Stored event names with the JSON Schema of their data.
+    pub events: Vec<EventInfo>,
+}
+
+/// A command for documents.
+#[derive(Debug, Clone, Serialize)]
+pub struct CommandInfo {
+    /// Name.
+    pub name: String,
+    /// First line of its documentation.
+    pub summary: String,
+    /// JSON Schema (2020-12) of the body, definitions inlined under `$defs`.
+    pub schema: serde_json::Value,
+}
+
+/// An event for documents.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventInfo {
+    /// Stored name.
+    pub name: String,
+    /// JSON Schema of its data.
+    pub schema: serde_json::Value,
+}
