@@ -159,10 +159,15 @@ pub enum AgentEvent {
     /// The agent exists.
     #[serde(rename = "quipu.agent.created.v1")]
     Created {
+        /// Its org (reactions address the org's runs by it).
+        org: crate::ids::OrgId,
         /// Display name.
         name: String,
         /// Model.
         model: ModelConfig,
+        /// Label.
+        #[serde(default)]
+        data_class: DataClass,
     },
     /// A directive version is stored.
     #[serde(rename = "quipu.agent.directive_added.v1")]
@@ -215,6 +220,8 @@ pub enum AgentEvent {
     /// A run was told that the agent takes no turn.
     #[serde(rename = "quipu.agent.turn_refused.v1")]
     TurnRefused {
+        /// The org of the run (the agent may not exist).
+        org: crate::ids::OrgId,
         /// The run.
         run: crate::ids::EntityId,
         /// Stable code.

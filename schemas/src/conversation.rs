@@ -5,7 +5,7 @@ use crate::{
     chat::ToolSpec,
     context::Millis,
     digest::Digest,
-    ids::{EntityId, MessageId, PrincipalId},
+    ids::{EntityId, MessageId, PrincipalId, StreamId},
     personal::Personal,
     reaction::ModelConfig,
 };
@@ -52,7 +52,7 @@ pub enum ParticipantRole {
 pub enum Phase {
     /// Nothing is going on.
     Idle,
-    /// An agent has the turn.
+    /// The agents have the floor: a turn is open for claims, or one of them answers.
     AiActive,
     /// An agent answered; it is the person's move.
     WaitingForUser,
@@ -155,6 +155,10 @@ pub enum ConversationCommand {
     Archive(ArchiveConversation),
     /// The run that executes a turn reports how it ended (sent by runs).
     FinishTurn(FinishTurn),
+    /// The claim window is over (sent by the kernel's timer).
+    CloseTurn(CloseTurn),
+    /// Nobody accepted a handoff in time (sent by the kernel's timer).
+    ExpireHandoff(ExpireHandoff),
 }
 
 /// Opens a conversation.
@@ -167,6 +171,9 @@ pub struct CreateConversation {
     /// Title (sealed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Personal<String>>,
+    /// What the actor is; a person unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ParticipantKind>,
     /// Participants besides the actor.
     #[serde(default)]
     pub participants: Vec<AddParticipant>,
@@ -401,6 +408,19 @@ pub struct ResolveConversation {
 #[serde(deny_unknown_fields)]
 pub struct ArchiveConversation {}
 
+/// Closes a turn's claim window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseTurn {
+    /// The turn.
+    pub turn: String,
+}
+
+/// Lets a handoff lapse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExpireHandoff {}
+
 /// Reports a turn's end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -476,6 +496,8 @@ pub enum ConversationEvent {
     /// It exists.
     #[serde(rename = "quipu.conversation.created.v1")]
     Created {
+        /// Its own stream (reactions address the org's runs by it).
+        stream: StreamId,
         /// Private or group.
         conversation_type: ConversationType,
         /// Title.
@@ -580,6 +602,9 @@ pub enum ConversationEvent {
         from: Phase,
         /// To.
         to: Phase,
+        /// Why, where a person said so.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// A turn is open for claims.
     #[serde(rename = "quipu.conversation.turn_opened.v1")]
@@ -588,6 +613,8 @@ pub enum ConversationEvent {
         turn: String,
         /// The message to answer.
         message_id: MessageId,
+        /// Version of the conversation up to which messages make the prompt.
+        at_version: u64,
         /// Who may claim, sorted.
         eligible: Vec<PrincipalId>,
         /// When claims close.
@@ -624,6 +651,8 @@ pub enum ConversationEvent {
         turn: String,
         /// The message to answer.
         message_id: MessageId,
+        /// Version of the conversation up to which messages make the prompt.
+        at_version: u64,
         /// Who answers.
         winner: PrincipalId,
         /// How it was decided.

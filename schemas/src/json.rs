@@ -64,6 +64,22 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// `#[serde(with = "text_in_binary")]`: a value whose own form binary formats cannot hold (tagged enums, skipped
+/// fields) is stored there as its JSON text; JSON stays as it is.
+pub mod text_in_binary {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _, ser::Error as _};
+
+    /// Serializes.
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() { value.serialize(s) } else { s.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?) }
+    }
+
+    /// Deserializes.
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
+        if d.is_human_readable() { T::deserialize(d) } else { serde_json::from_str(&String::deserialize(d)?).map_err(D::Error::custom) }
+    }
+}
+
 impl JsonSchema for Json {
     fn schema_name() -> Cow<'static, str> {
         Cow::Borrowed("Json")

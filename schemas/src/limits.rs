@@ -24,6 +24,20 @@ pub const JSON_MAX_DEPTH: usize = 32;
 pub const DIRECTIVE_MAX_BYTES: usize = 32 * 1024;
 /// Longest display name or title.
 pub const NAME_MAX_CHARS: usize = 200;
+/// Most directive versions of one agent.
+pub const DIRECTIVES_MAX: usize = 1_000;
+/// Longest reason that people give or read.
+pub const REASON_MAX_CHARS: usize = 500;
+/// Most settings of one org.
+pub const SETTINGS_MAX: usize = 100;
+/// Largest value of one setting, as JSON text.
+pub const SETTING_MAX_BYTES: usize = 4 * 1024;
+/// Most messages of one conversation (their ids are kept in its state).
+pub const MESSAGES_MAX: usize = 100_000;
+/// Ended turns that a conversation remembers, to answer late claims and posts.
+pub const TURNS_REMEMBERED: usize = 64;
+/// Longest claim window.
+pub const CLAIM_WINDOW_MAX_MS: u64 = 60_000;
 /// Largest message body.
 pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 /// Most participants of one conversation.
@@ -96,3 +110,39 @@ pub const PASSIVATE_AFTER_MS: u64 = 60_000;
 pub const ACTIVE_ENTITIES_MAX: usize = 50_000;
 /// Events between snapshots of one entity.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 200;
+/// Longest timeout that an HTTP effect may ask for.
+pub const EFFECT_TIMEOUT_MAX_MS: u64 = 10 * 60 * 1000;
+/// One attempt of a webhook.
+pub const WEBHOOK_TIMEOUT_MS: u64 = 20_000;
+/// Establishing a connection (name, TCP, TLS).
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Redirects that an HTTP effect follows.
+pub const REDIRECTS_MAX: usize = 5;
+/// Longest `Retry-After` that is honoured.
+pub const RETRY_AFTER_MAX_MS: u64 = 15 * 60 * 1000;
+/// First piece of a model's answer.
+pub const LLM_FIRST_BYTE_TIMEOUT_MS: u64 = 60_000;
+/// Silence in the middle of a model's answer.
+pub const LLM_IDLE_TIMEOUT_MS: u64 = 30_000;
+/// A model's whole answer.
+pub const LLM_TOTAL_TIMEOUT_MS: u64 = 10 * 60 * 1000;
+/// Text and tool arguments of one answer; sealed twice and dispatched once they must fit one record.
+pub const LLM_ANSWER_MAX_BYTES: usize = 24 * 1024;
+/// Tool calls of one answer.
+pub const LLM_TOOL_CALLS_MAX: usize = 64;
+/// Encoded messages of one prompt; older ones of a conversation are left out.
+pub const PROMPT_MAX_BYTES: usize = 1024 * 1024;
+/// One server-sent event of a provider.
+pub const SSE_EVENT_MAX_BYTES: usize = 256 * 1024;
+/// Failures in a row that open a destination's breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// How long an open breaker refuses.
+pub const BREAKER_COOL_DOWN_MS: u64 = 30_000;
+/// Probes that close a half-open breaker.
+pub const BREAKER_SUCCESSES: u32 = 2;
+/// When to ask again while a probe is under way.
+pub const BREAKER_PROBE_WAIT_MS: u64 = 1_000;
+/// Destinations whose breakers are remembered.
+pub const BREAKER_DESTINATIONS_MAX: usize = 4_096;
+/// Volatile events that wait for one listener.
+pub const VOLATILE_QUEUE_MAX: usize = 1_024;
