@@ -8,6 +8,14 @@ pub const RECORD_MAX_BYTES: usize = 128 * 1024;
 pub const FRAME_MAX_BYTES: usize = 512 * 1024;
 /// Most records in one frame.
 pub const FRAME_MAX_RECORDS: usize = 1024;
+/// Longest owner's address in a claim frame.
+pub const OWNER_MAX_BYTES: usize = 512;
+/// Bytes that one sync of the embedded log covers at most.
+pub const FLUSH_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Size to which a segment of the embedded log is reserved.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Appends waiting for the embedded log's writer.
+pub const LOG_QUEUE_MAX: usize = 4_096;
 /// Partitions of a new log.
 pub const PARTITIONS_DEFAULT: u16 = 16;
 /// Largest HTTP request body.
@@ -60,6 +68,16 @@ pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
 pub const RUN_INPUT_QUEUE_MAX_BYTES: usize = 1024 * 1024;
+/// Largest value at one port of a run, as JSON text.
+pub const RUN_VALUE_MAX_BYTES: usize = 32 * 1024;
+/// Bytes of events and reactions past which a run goes on in a decision of its own.
+pub const RUN_DECISION_MAX_BYTES: usize = 64 * 1024;
+/// Steps that a run takes in one decision before it goes on in another.
+pub const RUN_DECISION_MAX_STEPS: usize = 100;
+/// Signals that arrived before the node that waits for them.
+pub const RUN_SIGNALS_MAX: usize = 100;
+/// Sealed bytes of model and tool messages that one agent turn may gather.
+pub const TURN_TRANSCRIPT_MAX_BYTES: usize = 56 * 1024;
 /// Attempts of an effect unless its node says otherwise.
 pub const RETRY_ATTEMPTS_DEFAULT: u32 = 3;
 /// First backoff of a retried effect.
@@ -72,6 +90,12 @@ pub const TIMER_MAX_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 pub const EXPRESSION_MAX_BYTES: usize = 4 * 1024;
 /// Expression nesting.
 pub const EXPRESSION_MAX_DEPTH: usize = 32;
+/// Tokens of one expression.
+pub const EXPRESSION_MAX_TOKENS: usize = 512;
+/// Height of an expression's tree (chains of operators and fields count, brackets do too).
+pub const EXPRESSION_MAX_HEIGHT: usize = 128;
+/// JSON text of the variables that one evaluation may look at.
+pub const EXPRESSION_MAX_INPUT_BYTES: usize = 256 * 1024;
 /// Nested comprehensions in one expression.
 pub const EXPRESSION_MAX_COMPREHENSIONS: usize = 3;
 /// Evaluation steps of one expression.
@@ -146,3 +170,31 @@ pub const BREAKER_PROBE_WAIT_MS: u64 = 1_000;
 pub const BREAKER_DESTINATIONS_MAX: usize = 4_096;
 /// Volatile events that wait for one listener.
 pub const VOLATILE_QUEUE_MAX: usize = 1_024;
+/// All headers of one HTTP request.
+pub const HEADERS_MAX_BYTES: usize = 32 * 1024;
+/// Time to send the headers of one HTTP request.
+pub const HEADERS_READ_MS: u64 = 10_000;
+/// Longest path and query of one HTTP request.
+pub const URI_MAX_BYTES: usize = 8 * 1024;
+/// One HTTP request, streams excepted; a little over the longest wait inside it.
+pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// HTTP requests at work at once; a further one gets 503.
+pub const REQUESTS_MAX: usize = 4_096;
+/// Open HTTP connections.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Open feeds and live channels; a further one gets 503.
+pub const STREAMS_MAX: usize = 1_024;
+/// Silence on a feed before a heartbeat.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// Events between two cursors of an NDJSON feed.
+pub const CURSOR_EVERY_EVENTS: u32 = 256;
+/// Longest drain of a graceful stop.
+pub const DRAIN_MS: u64 = 30_000;
+/// Longest correlation id and environment label.
+pub const LABEL_MAX_CHARS: usize = 128;
+/// Log bytes that a projector reads for one batch of a partition.
+pub const VIEW_BATCH_MAX_BYTES: usize = 256 * 1024;
+/// Chain ends that a partition's projector remembers.
+pub const VIEW_TIPS_MAX: usize = 1_024;
+/// Reader connections of a view store.
+pub const VIEW_READERS: usize = 4;
