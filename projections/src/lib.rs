@@ -1,1 +1,31 @@
+//! **Who reads?** Views, the projectors that keep them, and the stores that hold them.
+//!
+//! A view is made by pure reducers ([`reduce::reduce`]) from records to statements; a sans-I/O machine a partition
+//! ([`projector::Projector`]) turns frames into batches; a store ([`store::ViewStore`]) commits a batch and its
+//! checkpoint at once. Nothing here can dispatch a command or perform an effect.
 
+pub mod activity;
+pub mod agents;
+pub mod conversations;
+pub mod deliveries;
+pub mod error;
+pub mod follower;
+pub mod messages;
+pub mod orgs;
+pub mod parked;
+pub mod progress;
+pub mod projector;
+pub mod query;
+pub mod reduce;
+pub mod runs;
+pub mod sqlite;
+pub mod statement;
+pub mod store;
+pub mod table;
+pub mod timers;
+pub mod turns;
+pub mod verify;
+pub mod view;
+pub mod views;
+
+mod sqlite_write;

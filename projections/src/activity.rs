@@ -1,0 +1,58 @@
+//! Every command that left a record: its receipt, and who did what on whose behalf. One row a record.
+
+use crate::{
+    reduce::At,
+    statement::{Statements, Value, json},
+    table::{Table, bytes, index, index_only, int, json as json_column, place, text},
+};
+use quipu_schemas::record::Record;
+
+/// One row a record, in stream order; `hash` is the record's, so the last row of a stream is its chain's tip.
+pub static COMMANDS: Table = Table {
+    name: "commands",
+    key: &[text("kind"), text("id"), place("offset")],
+    columns: &[
+        place("partition"),
+        text("command_id"),
+        int("version"),
+        int("event_count"),
+        json_column("events"),
+        int("time"),
+        text("principal"),
+        text("on_behalf_of"),
+        text("settles"),
+        text("correlation"),
+        text("causation"),
+        bytes("hash"),
+    ],
+    indexes: &[
+        index("kind, id, command_id"),
+        index("time, kind, id, offset"),
+        index("principal, time, kind, id, offset"),
+        index_only("on_behalf_of, time, kind, id, offset", "on_behalf_of IS NOT NULL"),
+    ],
+};
+
+pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) {
+    let header = &record.header;
+    let names: Vec<&str> = record.events.iter().map(|e| e.name.as_str()).collect();
+    out.put(
+        &COMMANDS,
+        &header.stream.org,
+        [(&header.stream.kind).into(), (&header.stream.id).into(), at.offset.into()],
+        [
+            ("partition", at.partition.into()),
+            ("command_id", (&header.command_id).into()),
+            ("version", header.last_version().into()),
+            ("event_count", names.len().into()),
+            ("events", json(&names)),
+            ("time", header.time.into()),
+            ("principal", (&header.principal).into()),
+            ("on_behalf_of", header.on_behalf_of.as_ref().into()),
+            ("settles", header.settlement.as_ref().map(|s| s.key.to_string()).into()),
+            ("correlation", header.correlation.as_deref().into()),
+            ("causation", header.causation.as_deref().into()),
+            ("hash", Value::Bytes(record.hash.0.to_vec())),
+        ],
+    );
+}

@@ -1,0 +1,140 @@
+//! Conversations and who takes part; messages and turns have files of their own.
+
+use crate::{
+    messages,
+    reduce::Scope,
+    statement::{Statements, Value, json, name},
+    table::{Table, count, flag, index, int, json as json_column, text, text_or},
+    turns,
+};
+use quipu_schemas::conversation::ConversationEvent as Event;
+
+/// One row a conversation.
+pub static CONVERSATIONS: Table = Table {
+    name: "conversations",
+    key: &[text("id")],
+    columns: &[
+        text("type"),
+        json_column("title"),
+        text_or("phase", "'idle'"),
+        flag("paused"),
+        text("paused_by"),
+        text("pause_reason"),
+        int("claim_window_ms"),
+        flag("auto_turns"),
+        text("turn"),
+        text("handoff_by"),
+        text("handoff_to"),
+        text("handoff_reason"),
+        int("handoff_expires_at"),
+        text("taken_over_by"),
+        count("participant_count"),
+        count("message_count"),
+        text("last_message"),
+        count("last_activity_at"),
+        count("version"),
+        int("created_at"),
+    ],
+    indexes: &[index("last_activity_at, id"), index("phase, last_activity_at, id")],
+};
+
+/// One row a principal that takes or took part.
+pub static PARTICIPANTS: Table = Table {
+    name: "participants",
+    key: &[text("conversation"), text("principal")],
+    columns: &[text("kind"), text("role"), flag("active"), flag("left"), int("joined_at"), int("removed_at")],
+    indexes: &[index("principal, active, conversation")],
+};
+
+pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
+    let org = at.org();
+    let id = || Value::from(&at.header.stream.id);
+    let now = || Value::from(at.time());
+    out.put(&CONVERSATIONS, org, [id()], [("version", at.version.into()), ("last_activity_at", now())]);
+    match event {
+        Event::Created { stream: _, conversation_type, title, claim_window_ms, auto_turns } => out.put(
+            &CONVERSATIONS,
+            org,
+            [id()],
+            [
+                ("type", name(&conversation_type)),
+                ("title", title.as_ref().map(json).into()),
+                ("claim_window_ms", claim_window_ms.into()),
+                ("auto_turns", auto_turns.into()),
+                ("created_at", now()),
+            ],
+        ),
+        Event::Renamed { title } => out.put(&CONVERSATIONS, org, [id()], [("title", json(&title))]),
+        Event::ParticipantAdded { principal, kind, role } => {
+            out.put(
+                &PARTICIPANTS,
+                org,
+                [id(), (&principal).into()],
+                [
+                    ("kind", name(&kind)),
+                    ("role", name(&role)),
+                    ("active", true.into()),
+                    ("left", false.into()),
+                    ("joined_at", now()),
+                    ("removed_at", Value::Null),
+                ],
+            );
+            out.put_add(&CONVERSATIONS, org, [id()], [], [("participant_count", 1)]);
+        }
+        Event::ParticipantRemoved { principal, left } => {
+            let set = [("active", false.into()), ("left", left.into()), ("removed_at", now())];
+            out.put(&PARTICIPANTS, org, [id(), (&principal).into()], set);
+            out.put_add(&CONVERSATIONS, org, [id()], [], [("participant_count", -1)]);
+        }
+        Event::ParticipantRoleSet { principal, role } => {
+            out.put(&PARTICIPANTS, org, [id(), (&principal).into()], [("role", name(&role))]);
+        }
+        Event::MessagePosted { .. } | Event::MessageImported { .. } | Event::MessageEdited { .. } | Event::MessageDeleted { .. } => {
+            messages::reduce(at, event, out);
+        }
+        Event::PhaseChanged { from: _, to, reason: _ } => out.put(&CONVERSATIONS, org, [id()], [("phase", name(&to))]),
+        Event::TurnOpened { .. }
+        | Event::TurnClaimed { .. }
+        | Event::TurnDeferred { .. }
+        | Event::TurnDecided { .. }
+        | Event::TurnClosed { .. }
+        | Event::TurnFinished { .. }
+        | Event::TurnInterrupted { .. } => turns::reduce(at, event, out),
+        Event::Paused { by, reason } => out.put(
+            &CONVERSATIONS,
+            org,
+            [id()],
+            [("paused", true.into()), ("paused_by", (&by).into()), ("pause_reason", reason.into())],
+        ),
+        Event::Resumed { by: _, reason: _ } => out.put(
+            &CONVERSATIONS,
+            org,
+            [id()],
+            [("paused", false.into()), ("paused_by", Value::Null), ("pause_reason", Value::Null)],
+        ),
+        Event::HandoffRequested { by, to, reason, expires_at } => out.put(
+            &CONVERSATIONS,
+            org,
+            [id()],
+            [
+                ("handoff_by", (&by).into()),
+                ("handoff_to", to.as_ref().into()),
+                ("handoff_reason", reason.into()),
+                ("handoff_expires_at", expires_at.into()),
+            ],
+        ),
+        Event::HandoffAssigned { to } => out.put(&CONVERSATIONS, org, [id()], [("handoff_to", (&to).into())]),
+        Event::HandoffAccepted { by } => {
+            handoff_over(at, out);
+            out.put(&CONVERSATIONS, org, [id()], [("taken_over_by", (&by).into())]);
+        }
+        Event::HandoffReturned { by: _, reason: _ } => out.put(&CONVERSATIONS, org, [id()], [("taken_over_by", Value::Null)]),
+        Event::HandoffExpired {} => handoff_over(at, out),
+    }
+}
+
+/// Nobody is waited for any more.
+fn handoff_over(at: Scope<'_>, out: &mut Statements) {
+    let set = ["handoff_by", "handoff_to", "handoff_reason", "handoff_expires_at"].map(|column| (column, Value::Null));
+    out.put(&CONVERSATIONS, at.org(), [(&at.header.stream.id).into()], set);
+}

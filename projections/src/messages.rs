@@ -1,0 +1,118 @@
+//! Messages and threads. Bodies stay sealed; a deleted message's body is dropped.
+
+use crate::{
+    conversations::CONVERSATIONS,
+    reduce::Scope,
+    statement::{Statements, Value, json, name},
+    table::{Table, count, flag, index, index_only, int, json as json_column, text},
+};
+use quipu_schemas::conversation::ConversationEvent as Event;
+
+/// One row a message; `sequence` is the version that its event has in its conversation, `thread` the message that
+/// begins its thread (itself, where it answers none).
+pub static MESSAGES: Table = Table {
+    name: "messages",
+    key: &[text("conversation"), text("id")],
+    columns: &[
+        int("sequence"),
+        text("sender"),
+        text("sender_kind"),
+        flag("historical"),
+        text("role"),
+        json_column("body"),
+        json_column("content"),
+        text("content_type"),
+        text("reply_to"),
+        text("thread"),
+        text("priority"),
+        json_column("mentions"),
+        text("turn"),
+        count("edits"),
+        int("edited_at"),
+        flag("deleted"),
+        text("deleted_by"),
+        int("deleted_at"),
+        int("posted_at"),
+    ],
+    indexes: &[index("conversation, sequence"), index_only("conversation, thread, sequence", "reply_to IS NOT NULL")],
+};
+
+pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
+    let org = at.org();
+    let conversation = || Value::from(&at.header.stream.id);
+    let now = || Value::from(at.time());
+    let counted = |out: &mut Statements, id: Value| {
+        out.put_add(&CONVERSATIONS, org, [conversation()], [("last_message", id)], [("message_count", 1)]);
+    };
+    match event {
+        Event::MessagePosted {
+            message_id,
+            sender,
+            sender_kind,
+            body,
+            content_digest: _,
+            content_type,
+            reply_to,
+            priority,
+            mentions,
+            turn,
+        } => {
+            let thread = match &reply_to {
+                Some(parent) => Statements::read(&MESSAGES, org, [conversation(), parent.into()], "thread", parent.into()),
+                None => (&message_id).into(),
+            };
+            out.put(
+                &MESSAGES,
+                org,
+                [conversation(), (&message_id).into()],
+                [
+                    ("sequence", at.version.into()),
+                    ("sender", (&sender).into()),
+                    ("sender_kind", name(&sender_kind)),
+                    ("body", json(&body)),
+                    ("content_type", name(&content_type)),
+                    ("reply_to", reply_to.as_ref().into()),
+                    ("thread", thread),
+                    ("priority", name(&priority)),
+                    ("mentions", json(&mentions)),
+                    ("turn", turn.into()),
+                    ("posted_at", now()),
+                ],
+            );
+            counted(out, (&message_id).into());
+        }
+        Event::MessageImported { message_id, role, content_digest: _, content } => {
+            out.put(
+                &MESSAGES,
+                org,
+                [conversation(), (&message_id).into()],
+                [
+                    ("sequence", at.version.into()),
+                    ("historical", true.into()),
+                    ("role", name(&role)),
+                    ("content", json(&content)),
+                    ("thread", (&message_id).into()),
+                    ("posted_at", now()),
+                ],
+            );
+            counted(out, (&message_id).into());
+        }
+        Event::MessageEdited { message_id, body } => {
+            let set = [("body", json(&body)), ("edited_at", now())];
+            out.put_add(&MESSAGES, org, [conversation(), (&message_id).into()], set, [("edits", 1)]);
+        }
+        Event::MessageDeleted { message_id, by } => out.put(
+            &MESSAGES,
+            org,
+            [conversation(), (&message_id).into()],
+            [
+                ("deleted", true.into()),
+                ("deleted_by", (&by).into()),
+                ("deleted_at", now()),
+                ("body", Value::Null),
+                ("content", Value::Null),
+            ],
+        ),
+        other => unreachable!("not about a message: {other:?}"),
+    }
+}

@@ -1,0 +1,222 @@
+//! Executes statements on SQLite with prepared statements.
+
+use crate::{
+    error::ViewError,
+    query::quoted,
+    statement::{Columns, Statement, Value},
+    store::{Checkpoint, Origin, ViewBatch},
+    table::{TABLES, Table, Type},
+};
+use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
+use std::fmt::Write;
+
+/// Statements prepared and kept by a connection.
+pub(crate) const PREPARED_MAX: usize = 512;
+
+pub(crate) fn storage(error: rusqlite::Error) -> ViewError {
+    ViewError::Storage(error.to_string())
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Int(n) => ValueRef::Integer(*n),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            Value::Read(read) => {
+                let text = format!("a read of {} was not resolved", read.table.name);
+                return Err(rusqlite::Error::ToSqlConversionFailure(text.into()));
+            }
+        }))
+    }
+}
+
+pub(crate) fn value_of(value: ValueRef<'_>) -> Result<Value, ViewError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => Value::Int(n),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        ValueRef::Real(_) => return Err(ViewError::Storage("a column holds a floating point number".into())),
+    })
+}
+
+/// The DDL of all tables, the checkpoints and the origin.
+pub(crate) fn schema() -> String {
+    let mut sql = String::from(
+        "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
+         partitions INTEGER NOT NULL, projector BLOB NOT NULL) STRICT;\n\
+         CREATE TABLE checkpoints (partition INTEGER PRIMARY KEY, log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
+         projector BLOB NOT NULL, epoch INTEGER NOT NULL, next_offset INTEGER NOT NULL) STRICT;\n",
+    );
+    for table in TABLES {
+        let _ = write!(sql, "CREATE TABLE {} (\"org\" TEXT NOT NULL", table.name);
+        for column in table.key.iter().chain(table.columns) {
+            let ty = match column.ty {
+                Type::Text | Type::Json => "TEXT",
+                Type::Int | Type::Flag | Type::Place => "INTEGER",
+                Type::Bytes => "BLOB",
+            };
+            let _ = write!(sql, ", {} {ty}", quoted(column.name));
+            if let Some(default) = column.default {
+                let _ = write!(sql, " NOT NULL DEFAULT {default}");
+            } else if table.key.iter().any(|k| k.name == column.name) {
+                sql.push_str(" NOT NULL");
+            }
+        }
+        let key: Vec<_> = std::iter::once("org").chain(table.key.iter().map(|c| c.name)).map(quoted).collect();
+        let _ = writeln!(sql, ", PRIMARY KEY ({})) STRICT, WITHOUT ROWID;", key.join(", "));
+        for (n, index) in table.indexes.iter().enumerate() {
+            let columns: Vec<_> = index.columns.split(", ").map(quoted).collect();
+            let _ = write!(sql, "CREATE INDEX {0}_{n} ON {0} (\"org\", {1})", table.name, columns.join(", "));
+            if let Some(only) = index.only {
+                let _ = write!(sql, " WHERE {only}");
+            }
+            sql.push_str(";\n");
+        }
+    }
+    sql
+}
+
+/// Moves a batch's checkpoint, or finds that it is elsewhere.
+pub(crate) fn move_checkpoint(connection: &Connection, origin: &Origin, batch: &ViewBatch) -> Result<(), ViewError> {
+    let Checkpoint { epoch, next_offset } = batch.next;
+    let mut update = connection
+        .prepare_cached(
+            "UPDATE checkpoints SET epoch = ?1, next_offset = ?2 WHERE partition = ?3 AND log_id = ?4 AND generation = ?5 \
+             AND projector = ?6 AND epoch = ?7 AND next_offset = ?8",
+        )
+        .map_err(storage)?;
+    let moved = update
+        .execute(rusqlite::params![
+            epoch.cast_signed(),
+            next_offset.cast_signed(),
+            batch.partition,
+            origin.log_id.0,
+            origin.generation,
+            origin.projector.0,
+            batch.expected.epoch.cast_signed(),
+            batch.expected.next_offset.cast_signed(),
+        ])
+        .map_err(storage)?;
+    if moved == 1 { Ok(()) } else { Err(ViewError::Conflict { partition: batch.partition, expected: batch.expected.next_offset }) }
+}
+
+/// Executes statements, reusing one buffer for their text.
+pub(crate) struct Writer<'c> {
+    connection: &'c Connection,
+    sql: String,
+}
+
+impl<'c> Writer<'c> {
+    pub(crate) fn new(connection: &'c Connection) -> Self {
+        Self { connection, sql: String::with_capacity(1024) }
+    }
+
+    pub(crate) fn execute(&mut self, statement: &Statement) -> Result<(), ViewError> {
+        match statement {
+            Statement::Put { table, key, set, add } => self.put(table, key, set, add),
+            Statement::Change { table, matching, set, add } => self.change(table, matching, set, add),
+            Statement::Delete { table, matching } => {
+                self.sql.clear();
+                let _ = write!(self.sql, "DELETE FROM {}", table.name);
+                self.matching(matching, 1);
+                self.run(table, matching.iter().map(|(_, v)| v), &[])
+            }
+        }
+    }
+
+    fn put(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+        self.sql.clear();
+        let _ = write!(self.sql, "INSERT INTO {} (\"org\"", table.name);
+        let keys = table.key.iter().map(|c| c.name);
+        for name in keys.clone().chain(set.iter().map(|(c, _)| *c)).chain(add.iter().map(|(c, _)| *c)) {
+            let _ = write!(self.sql, ",\"{name}\"");
+        }
+        self.sql.push_str(") VALUES (?");
+        for _ in 1..key.len() + set.len() + add.len() {
+            self.sql.push_str(",?");
+        }
+        self.sql.push_str(") ON CONFLICT (\"org\"");
+        for name in keys {
+            let _ = write!(self.sql, ",\"{name}\"");
+        }
+        self.sql.push_str(") DO ");
+        if set.is_empty() && add.is_empty() {
+            self.sql.push_str("NOTHING");
+        } else {
+            let mut comma = "UPDATE SET ";
+            for (name, _) in set {
+                let _ = write!(self.sql, "{comma}\"{name}\"=excluded.\"{name}\"");
+                comma = ",";
+            }
+            for (name, _) in add {
+                let _ = write!(self.sql, "{comma}\"{name}\"=\"{name}\"+excluded.\"{name}\"");
+                comma = ",";
+            }
+        }
+        self.run(table, key.iter().chain(set.iter().map(|(_, v)| v)), add)
+    }
+
+    fn change(&mut self, table: &Table, matching: &Columns, set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+        self.sql.clear();
+        let _ = write!(self.sql, "UPDATE {} SET ", table.name);
+        // Parameters in the order in which they are bound: what is set, what is matched, what is added.
+        let mut comma = "";
+        for (n, (name, _)) in set.iter().enumerate() {
+            let _ = write!(self.sql, "{comma}\"{name}\"=?{}", n + 1);
+            comma = ",";
+        }
+        for (n, (name, _)) in add.iter().enumerate() {
+            let _ = write!(self.sql, "{comma}\"{name}\"=\"{name}\"+?{}", set.len() + matching.len() + n + 1);
+            comma = ",";
+        }
+        self.matching(matching, set.len() + 1);
+        self.run(table, set.iter().chain(matching).map(|(_, v)| v), add)
+    }
+
+    fn matching(&mut self, matching: &Columns, first: usize) {
+        for (n, (name, _)) in matching.iter().enumerate() {
+            let word = if n == 0 { "WHERE" } else { "AND" };
+            let _ = write!(self.sql, " {word} \"{name}\"=?{}", first + n);
+        }
+    }
+
+    fn run<'v>(&mut self, table: &Table, values: impl Iterator<Item = &'v Value>, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+        let named = |e: rusqlite::Error| ViewError::Storage(format!("{}: {e}", table.name));
+        let mut prepared = self.connection.prepare_cached(&self.sql).map_err(named)?;
+        let mut n = 0;
+        for value in values {
+            n += 1;
+            match value {
+                Value::Read(read) => prepared.raw_bind_parameter(n, self.read(read)?),
+                value => prepared.raw_bind_parameter(n, value),
+            }
+            .map_err(named)?;
+        }
+        for (_, by) in add {
+            n += 1;
+            prepared.raw_bind_parameter(n, by).map_err(named)?;
+        }
+        prepared.raw_execute().map_err(named)?;
+        Ok(())
+    }
+
+    fn read(&self, read: &crate::statement::Read) -> Result<Value, ViewError> {
+        let mut sql = format!("SELECT {} FROM {}", quoted(read.column), read.table.name);
+        for (n, name) in std::iter::once("org").chain(read.table.key.iter().map(|c| c.name)).enumerate() {
+            let word = if n == 0 { "WHERE" } else { "AND" };
+            let _ = write!(sql, " {word} {} = ?{}", quoted(name), n + 1);
+        }
+        let mut select = self.connection.prepare_cached(&sql).map_err(storage)?;
+        let found = select
+            .query_row(rusqlite::params_from_iter(&read.key), |row| Ok(value_of(row.get_ref(0)?)))
+            .optional()
+            .map_err(storage)?;
+        Ok(match found.transpose()? {
+            None | Some(Value::Null) => read.otherwise.clone(),
+            Some(value) => value,
+        })
+    }
+}

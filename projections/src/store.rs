@@ -1,0 +1,139 @@
+//! The view store port: what every store promises, in numbered sentences; the contract suite has a test for each.
+//!
+//! 1. A store belongs to one [`Origin`] for life; opening it for another is [`ViewError::OtherOrigin`].
+//! 2. [`ViewStore::apply`] executes the statements of all batches, in order, and moves their checkpoints in one
+//!    transaction, or does nothing at all.
+//! 3. A batch whose expected offset is not the partition's checkpoint is refused with [`ViewError::Conflict`].
+//! 4. A read sees all of a transaction or nothing of it, and its cursor is of the same moment as its rows.
+//! 5. What is committed survives a crash of the process; a crash of the machine may lose the last transactions, whole
+//!    and with their checkpoints, so the projector does them again.
+//! 6. Digests depend on the rows alone, not on the order in which they came.
+
+use crate::{
+    error::ViewError,
+    query::{Found, Page, Query},
+    statement::Statement,
+    view::View,
+};
+use quipu_schemas::{
+    digest::Digest,
+    ids::{OrgId, StreamId},
+    position::{Cursor, LogId},
+};
+use std::collections::BTreeMap;
+
+/// What a store's rows are made from, and by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The log.
+    pub log_id: LogId,
+    /// Its generation.
+    pub generation: u32,
+    /// Its partitions.
+    pub partitions: u16,
+    /// [`crate::table::projector_version`] of the maker.
+    pub projector: Digest,
+}
+
+impl Origin {
+    /// The origin of views that this release makes from a log.
+    pub fn of(log: &quipu_events::port::LogMeta) -> Self {
+        Self { log_id: log.log_id, generation: log.generation, partitions: log.partitions, projector: crate::table::projector_version() }
+    }
+
+    /// Refuses another origin than `expected`, naming the difference.
+    pub fn check(&self, expected: &Origin) -> Result<(), ViewError> {
+        let differ = |what, found: String, expected: String| Err(ViewError::OtherOrigin { what, found, expected });
+        if self.log_id != expected.log_id {
+            return differ("log", hex::encode(self.log_id.0), hex::encode(expected.log_id.0));
+        }
+        if self.generation != expected.generation {
+            return differ("generation", self.generation.to_string(), expected.generation.to_string());
+        }
+        if self.partitions != expected.partitions {
+            return differ("partition count", self.partitions.to_string(), expected.partitions.to_string());
+        }
+        if self.projector != expected.projector {
+            return differ("projector", self.projector.to_string(), expected.projector.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// How far a partition is in the views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// Highest epoch seen.
+    pub epoch: u64,
+    /// Next record offset.
+    pub next_offset: u64,
+}
+
+/// The statements of some records of one partition, and where the checkpoint goes with them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ViewBatch {
+    /// Partition.
+    pub partition: u16,
+    /// Where the checkpoint must be.
+    pub expected: Checkpoint,
+    /// Where it goes.
+    pub next: Checkpoint,
+    /// What to do.
+    pub statements: Vec<Statement>,
+}
+
+/// The end of a stream's chain as the views know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// Last version.
+    pub version: u64,
+    /// Hash of the last record.
+    pub hash: Digest,
+}
+
+/// A stream that was left alone because a record did not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// Partition.
+    pub partition: u16,
+    /// Offset of the record that did not fit.
+    pub offset: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which columns a digest covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DigestOf {
+    /// All but partitions and offsets: equal for every interleaving of streams and after moving a log.
+    Content,
+    /// Everything: equal for a rebuild from the same log.
+    Everything,
+}
+
+/// A digest a table, by table name.
+pub type Digests = BTreeMap<&'static str, Digest>;
+
+/// A store of views: see the module's documentation for what it promises.
+pub trait ViewStore: Send + Sync {
+    /// What its rows are made from.
+    fn origin(&self) -> Origin;
+    /// How far each partition is.
+    fn checkpoints(&self) -> Result<Vec<Checkpoint>, ViewError>;
+    /// Executes batches (at most one a partition) and moves their checkpoints, all at once. Blocks until committed.
+    fn apply(&self, batches: &[ViewBatch]) -> Result<(), ViewError>;
+    /// The chain ends of these streams, in that order; `None` for a stream without a record.
+    fn tips(&self, streams: &[StreamId]) -> Result<Vec<Option<Tip>>, ViewError>;
+    /// All parked streams.
+    fn parked(&self) -> Result<Vec<ParkedStream>, ViewError>;
+    /// A page of a view's rows within an org.
+    fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError>;
+    /// One row of a view, by [`View::named_by`].
+    fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError>;
+    /// How far the store is.
+    fn cursor(&self) -> Result<Cursor, ViewError>;
+    /// A digest of each table.
+    fn digests(&self, of: DigestOf) -> Result<Digests, ViewError>;
+}

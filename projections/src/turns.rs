@@ -1,0 +1,104 @@
+//! Turns: who was asked, who answers, why, and how it ended.
+
+use crate::{
+    conversations::CONVERSATIONS,
+    reduce::Scope,
+    statement::{Statements, Value, json, name},
+    table::{Table, count, index, int, json as json_column, text, text_or},
+};
+use quipu_schemas::conversation::ConversationEvent as Event;
+
+/// One row a turn; `state` is `open`, `claimed`, `decided`, `closed` or `finished`.
+pub static TURNS: Table = Table {
+    name: "turns",
+    key: &[text("conversation"), text("turn")],
+    columns: &[
+        text_or("state", "'open'"),
+        text("message"),
+        json_column("eligible"),
+        int("closes_at"),
+        count("claims"),
+        count("deferrals"),
+        text("winner"),
+        text("method"),
+        text("why"),
+        json_column("bids"),
+        text("run"),
+        text("interruption"),
+        text("interrupted_by"),
+        text("interrupt_reason"),
+        json_column("outcome"),
+        count("sequence"),
+        int("opened_at"),
+        int("decided_at"),
+        int("finished_at"),
+    ],
+    indexes: &[index("conversation, sequence"), index("state, conversation, turn")],
+};
+
+pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
+    let org = at.org();
+    let conversation = || Value::from(&at.header.stream.id);
+    let now = || Value::from(at.time());
+    let current = |out: &mut Statements, turn: Value| out.put(&CONVERSATIONS, org, [conversation()], [("turn", turn)]);
+    match event {
+        Event::TurnOpened { turn, message_id, eligible, closes_at, at_version: _ } => {
+            current(out, turn.as_str().into());
+            out.put(
+                &TURNS,
+                org,
+                [conversation(), turn.into()],
+                [
+                    ("state", "open".into()),
+                    ("message", (&message_id).into()),
+                    ("eligible", json(&eligible)),
+                    ("closes_at", closes_at.into()),
+                    ("sequence", at.version.into()),
+                    ("opened_at", now()),
+                ],
+            );
+        }
+        Event::TurnClaimed { turn, agent: _, reason: _, confidence: _, priority: _ } => {
+            out.put_add(&TURNS, org, [conversation(), turn.into()], [("state", "claimed".into())], [("claims", 1)]);
+        }
+        Event::TurnDeferred { turn, agent: _, reason: _ } => {
+            out.put_add(&TURNS, org, [conversation(), turn.into()], [], [("deferrals", 1)]);
+        }
+        Event::TurnDecided { turn, message_id, winner, method, why, bids, run, at_version: _ } => {
+            current(out, turn.as_str().into());
+            out.put(
+                &TURNS,
+                org,
+                [conversation(), turn.into()],
+                [
+                    ("state", "decided".into()),
+                    ("message", (&message_id).into()),
+                    ("winner", (&winner).into()),
+                    ("method", name(&method)),
+                    ("why", why.into()),
+                    ("bids", json(&bids)),
+                    ("run", (&run).into()),
+                    ("sequence", at.version.into()),
+                    ("decided_at", now()),
+                ],
+            );
+        }
+        Event::TurnClosed { turn, why } => {
+            let set = [("state", "closed".into()), ("why", why.into()), ("finished_at", now())];
+            out.put(&TURNS, org, [conversation(), turn.into()], set);
+            current(out, Value::Null);
+        }
+        Event::TurnFinished { turn, outcome } => {
+            let set = [("state", "finished".into()), ("outcome", json(&outcome)), ("finished_at", now())];
+            out.change(&CONVERSATIONS, org, [("id", conversation()), ("turn", turn.as_str().into())], [("turn", Value::Null)], &[]);
+            out.put(&TURNS, org, [conversation(), turn.into()], set);
+        }
+        Event::TurnInterrupted { turn, run: _, how, by, reason } => out.put(
+            &TURNS,
+            org,
+            [conversation(), turn.into()],
+            [("interruption", name(&how)), ("interrupted_by", (&by).into()), ("interrupt_reason", reason.into())],
+        ),
+        other => unreachable!("not about a turn: {other:?}"),
+    }
+}

@@ -1,0 +1,250 @@
+//! The views that can be queried, with the filters that each allows.
+
+use crate::{activity, agents, conversations, deliveries, error::ViewError, messages, orgs, parked, runs, table::Table, timers, turns};
+
+/// A filter's meaning.
+#[derive(Debug, Clone, Copy)]
+pub enum Filter {
+    /// The column equals the value.
+    Is(&'static str),
+    /// The column is at least the value (inclusive).
+    From(&'static str),
+    /// The column is below the value (exclusive).
+    Before(&'static str),
+    /// One of these values, with the SQL condition that it stands for.
+    OneOf(&'static [(&'static str, &'static str)]),
+}
+
+/// How a view is read.
+#[derive(Debug)]
+pub struct Reading {
+    /// Name in paths and cursors.
+    pub name: &'static str,
+    /// Table.
+    pub table: &'static Table,
+    /// Only rows for which this SQL holds.
+    pub only: Option<&'static str>,
+    /// Order columns within the org; together unique, never null.
+    pub order: &'static [&'static str],
+    /// Whether the greatest come first.
+    pub descending: bool,
+    /// Columns that name one row, for `get`; unique within the org.
+    pub named_by: &'static [&'static str],
+    /// Filters by name.
+    pub filters: &'static [(&'static str, Filter)],
+}
+
+macro_rules! views {
+    ($($(#[$doc:meta])* $view:ident => $reading:expr;)*) => {
+        /// A view.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum View { $($(#[$doc])* $view,)* }
+
+        impl View {
+            /// Every view.
+            pub const ALL: &'static [View] = &[$(View::$view,)*];
+
+            /// How it is read.
+            pub fn reading(self) -> &'static Reading {
+                match self { $(View::$view => { static READING: Reading = $reading; &READING })* }
+            }
+        }
+    };
+}
+
+use Filter::{Before, From, Is, OneOf};
+
+/// A view of a whole table in the order of its key.
+const fn whole(name: &'static str, table: &'static Table, named_by: &'static [&'static str], filters: &'static [(&'static str, Filter)]) -> Reading {
+    Reading { name, table, only: None, order: named_by, descending: false, named_by, filters }
+}
+
+const EFFECT_KEY: &[&str] = &["kind", "id", "version", "ordinal"];
+
+views! {
+    /// The org itself (one row).
+    Orgs => whole("orgs", &orgs::ORGS, &["org"], &[]);
+    /// An org's settings.
+    OrgSettings => whole("settings", &orgs::SETTINGS, &["name"], &[]);
+    /// Orgs below this one.
+    Workspaces => whole("workspaces", &orgs::WORKSPACES, &["workspace"], &[]);
+    /// Members of the org.
+    Members => whole("members", &orgs::MEMBERS, &["principal"], &[("role", Is("role"))]);
+    /// Agents.
+    Agents => whole("agents", &agents::AGENTS, &["id"], &[("status", Is("status"))]);
+    /// Directive versions of agents.
+    Directives => whole("directives", &agents::DIRECTIVES, &["agent", "digest"], &[("agent", Is("agent")), ("active", ACTIVE)]);
+    /// Tools granted to agents.
+    AgentTools => whole("tools", &agents::TOOLS, &["agent", "name"], &[("agent", Is("agent"))]);
+    /// Conversations, last active first.
+    Conversations => Reading {
+        name: "conversations",
+        table: &conversations::CONVERSATIONS,
+        only: None,
+        order: &["last_activity_at", "id"],
+        descending: true,
+        named_by: &["id"],
+        filters: &[("phase", Is("phase")), ("type", Is("type")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
+    };
+    /// Who takes or took part in conversations.
+    Participants => whole(
+        "participants",
+        &conversations::PARTICIPANTS,
+        &["conversation", "principal"],
+        &[("conversation", Is("conversation")), ("principal", Is("principal")), ("active", ACTIVE), ("kind", Is("kind")), ("role", Is("role"))],
+    );
+    /// Messages, in the order of their conversation.
+    Messages => Reading {
+        name: "messages",
+        table: &messages::MESSAGES,
+        only: None,
+        order: &["conversation", "sequence"],
+        descending: false,
+        named_by: &["conversation", "id"],
+        filters: &[
+            ("conversation", Is("conversation")),
+            ("thread", Is("thread")),
+            ("reply_to", Is("reply_to")),
+            ("sender", Is("sender")),
+            ("turn", Is("turn")),
+            ("from_sequence", From("sequence")),
+            ("before_sequence", Before("sequence")),
+            ("deleted", OneOf(&[("true", "deleted = 1"), ("false", "deleted = 0")])),
+            ("historical", OneOf(&[("true", "historical = 1"), ("false", "historical = 0")])),
+        ],
+    };
+    /// Turns, in the order of their conversation.
+    Turns => Reading {
+        name: "turns",
+        table: &turns::TURNS,
+        only: None,
+        order: &["conversation", "sequence", "turn"],
+        descending: false,
+        named_by: &["conversation", "turn"],
+        filters: &[("conversation", Is("conversation")), ("state", Is("state")), ("winner", Is("winner")), ("run", Is("run"))],
+    };
+    /// Runs.
+    Runs => runs::RUNS_READING;
+    /// The timeline of runs.
+    RunSteps => runs::STEPS_READING;
+    /// Effects, newest first.
+    Deliveries => Reading {
+        name: "deliveries",
+        table: &deliveries::DELIVERIES,
+        only: None,
+        order: &["created_at", "kind", "id", "version", "ordinal"],
+        descending: true,
+        named_by: EFFECT_KEY,
+        filters: &[
+            ("status", OneOf(&[
+                ("pending", "status = 'pending' AND status <> 'delivered'"),
+                ("processing", "status = 'processing' AND status <> 'delivered'"),
+                ("delivered", "status = 'delivered'"),
+                ("failed", "status = 'failed' AND status <> 'delivered'"),
+                ("dead", "status = 'dead' AND status <> 'delivered'"),
+                ("dropped", "status = 'dropped' AND status <> 'delivered'"),
+            ])),
+            ("kind", Is("kind")),
+            ("id", Is("id")),
+            ("effect", Is("effect")),
+            ("destination", Is("destination")),
+        ],
+    };
+    /// Effects that are dead, last first.
+    DeadLetters => Reading {
+        name: "dead-letters",
+        table: &deliveries::DELIVERIES,
+        only: Some("status = 'dead'"),
+        order: &["settled_at", "kind", "id", "version", "ordinal"],
+        descending: true,
+        named_by: EFFECT_KEY,
+        filters: &[("kind", Is("kind")), ("id", Is("id")), ("effect", Is("effect")), ("destination", Is("destination"))],
+    };
+    /// Commands that entities sent to others.
+    Dispatches => whole(
+        "dispatches",
+        &deliveries::DISPATCHES,
+        EFFECT_KEY,
+        &[
+            ("status", OneOf(&[
+                ("pending", "status = 'pending'"),
+                ("accepted", "status = 'accepted'"),
+                ("unchanged", "status = 'unchanged'"),
+                ("refused", "status = 'refused'"),
+                ("parked", "status = 'parked'"),
+            ])),
+            ("kind", Is("kind")),
+            ("id", Is("id")),
+            ("receiver", Is("receiver")),
+        ],
+    );
+    /// Timers.
+    Timers => whole(
+        "timers",
+        &timers::TIMERS,
+        &["kind", "id", "name"],
+        &[
+            ("status", OneOf(&[("set", "status = 'set'"), ("fired", "status = 'fired'"), ("cancelled", "status = 'cancelled'")])),
+            ("kind", Is("kind")),
+            ("id", Is("id")),
+            ("due_before", Before("due")),
+        ],
+    );
+    /// Receipts of commands, in stream order.
+    Receipts => Reading {
+        name: "receipts",
+        table: &activity::COMMANDS,
+        only: None,
+        order: &["kind", "id", "offset"],
+        descending: false,
+        named_by: &["kind", "id", "command_id"],
+        filters: &[("kind", Is("kind")), ("id", Is("id")), ("command_id", Is("command_id"))],
+    };
+    /// Who did what on whose behalf, newest first.
+    Activity => Reading {
+        name: "activity",
+        table: &activity::COMMANDS,
+        only: None,
+        order: &["time", "kind", "id", "offset"],
+        descending: true,
+        named_by: &["kind", "id", "command_id"],
+        filters: &[
+            ("principal", Is("principal")),
+            ("on_behalf_of", Is("on_behalf_of")),
+            ("kind", Is("kind")),
+            ("id", Is("id")),
+            ("correlation", Is("correlation")),
+            ("from", From("time")),
+            ("before", Before("time")),
+        ],
+    };
+    /// Streams that parked.
+    ParkedStreams => whole("parked-streams", &parked::PARKED, &["kind", "id"], &[("kind", Is("kind"))]);
+}
+
+const ACTIVE: Filter = OneOf(&[("true", "active = 1"), ("false", "active = 0")]);
+
+impl View {
+    /// Name in paths and cursors.
+    pub fn name(self) -> &'static str {
+        self.reading().name
+    }
+
+    /// Columns that name one row, for `get`.
+    pub fn named_by(self) -> &'static [&'static str] {
+        self.reading().named_by
+    }
+
+    /// Names of the filters it allows.
+    pub fn filters(self) -> impl Iterator<Item = &'static str> {
+        self.reading().filters.iter().map(|(name, _)| *name)
+    }
+
+    /// A view by its name.
+    pub fn parse(name: &str) -> Result<Self, ViewError> {
+        Self::ALL.iter().copied().find(|v| v.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
+            ViewError::UnknownView(name.chars().take(80).collect(), names.join(", "))
+        })
+    }
+}
