@@ -1,7 +1,7 @@
 //! What must follow an event: decided once, stored in the record, settled once.
 
 use crate::{
-    chat::{ChatMessage, ToolSpec},
+    chat::{ChatMessage, ChatRole, ToolRun, ToolSpec},
     context::Millis,
     digest::Digest,
     ids::{CommandId, StreamId},
@@ -31,6 +31,11 @@ pub enum Reaction {
     /// Forget the timer of that name, if one is set.
     CancelWake {
         /// Name within the stream.
+        name: String,
+    },
+    /// Abort the named pending or running effect of this stream; its outcome is then `cancelled`.
+    CancelEffect {
+        /// `Perform::name`.
         name: String,
     },
 }
@@ -114,6 +119,10 @@ pub enum Effect {
     Webhook(WebhookCall),
     /// Send an HTTP request. Repeatable for GET, PUT, DELETE or when declared idempotent.
     Http(HttpRequest),
+    /// Run a tool that a model called. Repeatable as its request is.
+    Tool(ToolInvoke),
+    /// Seal a text that a run composed. Nothing leaves the node; repeatable.
+    Seal(SealText),
 }
 
 impl Effect {
@@ -121,7 +130,12 @@ impl Effect {
     /// durable first, and a crash leaves the outcome `lost`.
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Effect::LlmInvoke(_) | Effect::Webhook(_) => true,
+            Effect::LlmInvoke(_) | Effect::Webhook(_) | Effect::Seal(_) => true,
+            Effect::Tool(call) => call.spec.as_ref().is_none_or(|spec| match &spec.run {
+                ToolRun::Http { method, idempotent, .. } => {
+                    *idempotent || matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
+                }
+            }),
             Effect::Http(request) => {
                 request.idempotency_header.is_some() || matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
             }
@@ -134,6 +148,8 @@ impl Effect {
             Effect::LlmInvoke(_) => "llm.invoke",
             Effect::Webhook(_) => "webhook",
             Effect::Http(_) => "http",
+            Effect::Tool(_) => "tool",
+            Effect::Seal(_) => "seal",
         }
     }
 
@@ -146,6 +162,11 @@ impl Effect {
             Effect::LlmInvoke(call) => call.model.provider.clone(),
             Effect::Webhook(call) => authority(&call.url),
             Effect::Http(call) => authority(&call.url),
+            Effect::Tool(call) => match call.spec.as_ref().map(|spec| &spec.run) {
+                Some(ToolRun::Http { url, .. }) => authority(url),
+                None => "tools".to_owned(),
+            },
+            Effect::Seal(_) => "keys".to_owned(),
         }
     }
 
@@ -153,7 +174,7 @@ impl Effect {
     pub fn order_key(&self, stream: &StreamId) -> Option<String> {
         match self {
             Effect::Webhook(call) => Some(format!("{} {stream}", call.url)),
-            Effect::LlmInvoke(_) | Effect::Http(_) => None,
+            Effect::LlmInvoke(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
         }
     }
 }
@@ -222,6 +243,53 @@ pub enum Prompt {
         /// Model and tool messages of this turn so far, in order.
         transcript: Vec<Personal<ChatMessage>>,
     },
+    /// Composed by a workflow run from its values.
+    Composed {
+        /// The chat, in order.
+        messages: Vec<ComposedMessage>,
+    },
+}
+
+/// One message of a composed prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComposedMessage {
+    /// Who speaks.
+    pub role: ChatRole,
+    /// What they say.
+    pub content: ComposedText,
+}
+
+/// A text inside a run: a value of the run itself, or sealed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ComposedText {
+    /// Not personal: written in the definition, or computed from the run's inputs.
+    Plain(String),
+    /// Sealed: a model's answer, or a text given sealed with the run.
+    Sealed(Personal<String>),
+}
+
+/// A tool call of a model, to be run. The arguments stay inside the sealed message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolInvoke {
+    /// Tool name as the model wrote it.
+    pub name: String,
+    /// How it runs; `None` where the agent holds no such tool: the performer then answers with an error message,
+    /// which goes back to the model.
+    pub spec: Option<ToolSpec>,
+    /// The provider's call id.
+    pub call_id: String,
+    /// The assistant's message that holds the call.
+    pub message: Personal<ChatMessage>,
+}
+
+/// A text to seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SealText {
+    /// Whose key: `org/principal`.
+    pub subject: String,
+    /// The text.
+    pub text: String,
 }
 
 /// A signed webhook. `secret` names a configured secret; the secret itself is never recorded.
@@ -403,6 +471,18 @@ pub enum Outcome {
         /// What happened, without secrets.
         detail: String,
     },
+    /// A tool ran, or was refused: either way the model gets this message.
+    ToolResult {
+        /// The `tool` message.
+        result: Personal<ChatMessage>,
+        /// Whether the tool succeeded.
+        ok: bool,
+    },
+    /// A text was sealed.
+    Sealed {
+        /// The text.
+        text: Personal<String>,
+    },
     /// It was cancelled while under way.
     Cancelled {
         /// Text that had been streamed before.
@@ -417,6 +497,9 @@ pub enum Outcome {
 pub struct LlmAnswer {
     /// The assistant's message: text, tool calls, or both.
     pub message: Personal<ChatMessage>,
+    /// The message's text alone, sealed for a conversation's body; `None` where the model only called tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Personal<String>>,
     /// Tool calls, by id and name (arguments are personal and stand in the message).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCallRef>,
