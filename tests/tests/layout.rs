@@ -1,0 +1,136 @@
+//! The laws of the house: arrows between crates, purity of the rules, nothing unfinished, paths in documents exist.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+}
+
+fn sources(under: &Path, ending: &str, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(under).unwrap_or_else(|e| panic!("{}: {e}", under.display())) {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "node_modules", "corpus"].contains(&name.as_str()) {
+                sources(&path, ending, out);
+            }
+        } else if name.ends_with(ending) {
+            out.push(path);
+        }
+    }
+}
+
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    sources(&root(), ending, &mut out);
+    out.sort();
+    out
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// `crate -> crates that it may depend on`, dev-dependencies included.
+fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
+    BTreeMap::from([
+        ("schemas", vec![]),
+        ("actors/rules", vec!["quipu-schemas"]),
+        ("events", vec!["quipu-schemas"]),
+        ("projections", vec!["quipu-schemas", "quipu-events"]),
+        ("actors/runtime", vec!["quipu-schemas", "quipu-rules", "quipu-events"]),
+        ("ops", vec!["quipu-schemas", "quipu-runtime", "quipu-projections", "quipu-events"]),
+    ])
+}
+
+#[test]
+fn nothing_but_the_allowed_arrows_compiles() {
+    for (folder, allowed) in arrows() {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let ours = manifest.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| name.starts_with("quipu-"));
+        for name in ours {
+            assert!(allowed.contains(&name), "{folder} must not depend on {name}: see DESIGN, the arrows of the house");
+        }
+    }
+}
+
+#[test]
+fn only_the_runtime_names_ractor_and_only_ops_reads_the_environment() {
+    for path in files(".rs") {
+        let name = shown(&path);
+        if name.starts_with("tests/") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let runtime = name.starts_with("actors/runtime/");
+        assert!(runtime || !text.contains("ractor::"), "{name} names ractor");
+        let ops = name.starts_with("ops/") || name.contains("/examples/") || name.contains("/benches/") || name.contains("/tests/");
+        assert!(ops || !(text.contains("env::var") || text.contains("env::args")), "{name} reads the environment");
+    }
+}
+
+#[test]
+fn rules_are_pure() {
+    let banned = ["SystemTime", "Instant::now", "rand::", "getrandom", "HashMap", "HashSet", "std::fs", "std::net", "tokio", "async fn", "std::env"];
+    for path in files(".rs").into_iter().filter(|p| shown(p).starts_with("actors/rules/src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for word in banned {
+            assert!(!text.contains(word), "{} uses {word}: rules look at nothing but their inputs", shown(&path));
+        }
+    }
+}
+
+#[test]
+fn machines_iterate_no_randomly_seeded_map() {
+    let machines = ["actors/runtime/src/kernel", "projections/src", "events/src"];
+    for path in files(".rs").into_iter().filter(|p| machines.iter().any(|m| shown(p).starts_with(m))) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("HashMap") && !text.contains("HashSet"), "{} uses a randomly seeded map", shown(&path));
+    }
+}
+
+#[test]
+fn nothing_is_unfinished_ignored_or_unsafe() {
+    // Spelled apart so that this file does not accuse itself.
+    let banned = [["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"], ["FIX", "ME"], ["uns", "afe {"], ["mod util", "s;"], ["mod help", "ers;"]];
+    for path in files(".rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for [head, tail] in banned {
+            let word = format!("{head}{tail}");
+            assert!(!text.contains(&word), "{} contains `{word}`", shown(&path));
+        }
+    }
+}
+
+#[test]
+fn tests_wait_for_conditions_not_for_time() {
+    let word = ["thread::sl", "eep("].concat();
+    for path in files(".rs").into_iter().filter(|p| shown(p).contains("tests/")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains(&word)) {
+            let polls = line.contains("// poll");
+            assert!(polls, "{}:{}: a test sleeps; wait for the condition (a bounded poll says `// poll`)", shown(&path), number + 1);
+        }
+    }
+}
+
+#[test]
+fn paths_named_in_documents_exist() {
+    let mut documents = files(".md");
+    documents.retain(|p| !shown(p).starts_with("CHANGELOG"));
+    let roots = ["schemas/", "actors/", "events/", "projections/", "ops/", "tests/"];
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let path = quoted.split([':', '#', ' ']).next().unwrap_or_default();
+            let looks = roots.iter().any(|r| path.starts_with(r)) && !path.contains(['*', '{', '<', '…']);
+            if looks {
+                assert!(root().join(path).exists(), "{} names `{path}`, which does not exist", shown(&document));
+            }
+        }
+    }
+}
