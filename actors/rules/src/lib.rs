@@ -2,4 +2,11 @@
 //!
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
+pub mod agent;
 pub mod decider;
+pub mod expression;
+pub mod org;
+mod text;
+
+#[cfg(test)]
+mod scene;

@@ -1,0 +1,784 @@
+//! Rules of an agent: its configuration, its status, and the guard that stops it when it runs away.
+
+use crate::{
+    decider::{Corrupt, Decider, Decision, Refusal},
+    text,
+};
+use quipu_schemas::{
+    agent::{AgentCommand, AgentEvent, ConfigureGuard, CreateAgent, ReportCalls, StartTurn},
+    chat::{ToolRun, ToolSpec},
+    context::Context,
+    conversation::AgentPin,
+    digest::Digest,
+    envelope::DataClass,
+    ids::{EntityId, Kind, OrgId, StreamId},
+    json::Json,
+    limits::{
+        DIRECTIVE_MAX_BYTES, DIRECTIVES_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX,
+        TURN_MAX_ITERATIONS,
+    },
+    org::Role,
+    problem::Problem,
+    reaction::{Dispatch, ModelConfig, Reaction, ToolCallRef},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The kind `agent`.
+pub struct Agent;
+
+/// State of an agent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// Not created (a run may have asked for it and been refused).
+    #[default]
+    Missing,
+    /// Takes turns.
+    Active(Configuration),
+    /// Takes no turns until resumed; may be configured.
+    Suspended {
+        /// The agent's configuration.
+        agent: Configuration,
+        /// Why.
+        reason: String,
+    },
+    /// Gone for good.
+    Retired {
+        /// Its last name.
+        name: String,
+        /// Its org.
+        org: OrgId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an agent is set up with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Configuration {
+    /// Its org.
+    pub org: OrgId,
+    /// Display name.
+    pub name: String,
+    /// Label.
+    pub data_class: DataClass,
+    /// Model.
+    #[serde(with = "quipu_schemas::json::text_in_binary")]
+    #[schemars(with = "ModelConfig")]
+    pub model: ModelConfig,
+    /// Directive versions, by the SHA-256 of their text (the texts stay in the log).
+    pub directives: BTreeSet<Digest>,
+    /// The directive in force.
+    pub directive: Option<Digest>,
+    /// Granted tools, by name.
+    #[serde(with = "quipu_schemas::json::text_in_binary")]
+    #[schemars(with = "BTreeMap<String, ToolSpec>")]
+    pub tools: BTreeMap<String, ToolSpec>,
+    /// The runaway guard.
+    pub guard: Guard,
+}
+
+/// The runaway guard: limits, and the fingerprints of the last calls, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Guard {
+    /// Most model calls of one turn.
+    pub max_iterations: u32,
+    /// Equal calls in the window that suspend.
+    pub max_repeats: u32,
+    /// The window.
+    pub recent: VecDeque<Digest>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            max_iterations: TURN_MAX_ITERATIONS,
+            max_repeats: RUNAWAY_REPEATS as u32,
+            recent: VecDeque::new(),
+        }
+    }
+}
+
+impl Guard {
+    fn count(&mut self, fingerprint: Digest) -> u32 {
+        self.recent.push_back(fingerprint);
+        if self.recent.len() > RUNAWAY_WINDOW_CALLS {
+            self.recent.pop_front();
+        }
+        self.recent.iter().filter(|seen| **seen == fingerprint).count() as u32
+    }
+}
+
+/// Why an agent refuses.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentRejection {
+    /// Already created.
+    Exists(EntityId),
+    /// Not created.
+    NotFound(EntityId),
+    /// Retired for good.
+    Retired(EntityId),
+    /// Only admins of the org configure agents.
+    AdminNeeded,
+    /// Sent on behalf of a run by something else.
+    NotTheRun(EntityId),
+    /// The name is out of bounds.
+    BadName,
+    /// The reason is too long.
+    BadReason,
+    /// The directive is empty or too large.
+    BadDirective {
+        /// The field.
+        field: &'static str,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Too many directive versions.
+    TooManyDirectives,
+    /// No such directive version.
+    UnknownDirective(Digest),
+    /// The model's provider, name or parameter is out of bounds.
+    BadModel {
+        /// The field within `model`.
+        field: &'static str,
+        /// What is right.
+        fix: &'static str,
+    },
+    /// A tool's name is outside its grammar.
+    BadToolName(String),
+    /// A tool's arguments are not a JSON Schema.
+    BadToolParameters(String),
+    /// A tool's method is not one of HTTP.
+    BadToolMethod(String),
+    /// A tool's URL is not absolute `http` or `https`.
+    BadToolUrl(String),
+    /// Two tools of one name.
+    DuplicateTool(String),
+    /// Too many tools.
+    TooManyTools,
+    /// No such tool.
+    UnknownTool(String),
+    /// A limit of the guard is out of bounds.
+    BadGuard {
+        /// The limit.
+        field: &'static str,
+        /// What is right.
+        fix: &'static str,
+    },
+}
+
+impl Refusal for AgentRejection {
+    fn problem(&self) -> Problem {
+        match self {
+            AgentRejection::Exists(id) => Problem::new(409, "agent_exists", format!("agent {id} exists")).fix("choose another id"),
+            AgentRejection::NotFound(id) => {
+                Problem::new(404, "agent_not_found", format!("agent {id} does not exist")).fix("create it first")
+            }
+            AgentRejection::Retired(id) => {
+                Problem::new(409, "agent_retired", format!("agent {id} is retired for good")).fix("create another agent")
+            }
+            AgentRejection::AdminNeeded => {
+                Problem::new(403, "role_needed", "configuring an agent takes admin of the org").fix("ask an admin of the org")
+            }
+            AgentRejection::NotTheRun(run) => {
+                Problem::new(403, "not_the_run", format!("only run {run} itself may say this")).fix("let the run send it")
+            }
+            AgentRejection::BadName => Problem::new(422, "bad_name", format!("a name has 1 to {NAME_MAX_CHARS} printable characters"))
+                .field("name")
+                .fix("shorten it"),
+            AgentRejection::BadReason => Problem::new(422, "bad_reason", format!("a reason has at most {REASON_MAX_CHARS} characters"))
+                .field("reason")
+                .fix("shorten it"),
+            AgentRejection::BadDirective { field, bytes } => Problem::new(
+                422,
+                "bad_directive",
+                format!("a directive of {bytes} bytes; 1 to {DIRECTIVE_MAX_BYTES} are allowed"),
+            )
+            .field(*field)
+            .fix("shorten it, or split it into tools"),
+            AgentRejection::TooManyDirectives => Problem::new(
+                409,
+                "too_many_directives",
+                format!("an agent has at most {DIRECTIVES_MAX} directive versions"),
+            )
+            .fix("create another agent"),
+            AgentRejection::UnknownDirective(digest) => Problem::new(404, "directive_not_found", format!("no directive version {digest}"))
+                .field("digest")
+                .fix("add its text first"),
+            AgentRejection::BadModel { field, fix } => Problem::new(422, "bad_model", format!("model.{field} is out of bounds"))
+                .field(format!("model.{field}"))
+                .fix(*fix),
+            AgentRejection::BadToolName(name) => Problem::new(422, "bad_tool_name", format!("`{name}` is not a tool's name"))
+                .field("tool.name")
+                .fix("use [A-Za-z0-9_-]{1,64}"),
+            AgentRejection::BadToolParameters(name) => Problem::new(
+                422,
+                "bad_tool_parameters",
+                format!("the parameters of {name} are not a JSON Schema"),
+            )
+            .field("tool.parameters")
+            .fix("give an object, or nothing"),
+            AgentRejection::BadToolMethod(name) => Problem::new(422, "bad_tool_method", format!("the method of {name} is not known"))
+                .field("tool.run.method")
+                .fix("use GET, POST, PUT, PATCH or DELETE"),
+            AgentRejection::BadToolUrl(name) => Problem::new(422, "bad_tool_url", format!("the URL of {name} is not absolute"))
+                .field("tool.run.url")
+                .fix("begin with http:// or https:// and a host"),
+            AgentRejection::DuplicateTool(name) => Problem::new(422, "duplicate_tool", format!("{name} is given twice"))
+                .field("tools")
+                .fix("name each tool once"),
+            AgentRejection::TooManyTools => {
+                Problem::new(409, "too_many_tools", format!("an agent has at most {TOOLS_MAX} tools")).fix("revoke one first")
+            }
+            AgentRejection::UnknownTool(name) => Problem::new(404, "tool_not_found", format!("{name} is not granted"))
+                .field("name")
+                .fix("see the agent's tools"),
+            AgentRejection::BadGuard { field, fix } => Problem::new(422, "bad_guard", format!("{field} is out of bounds"))
+                .field(*field)
+                .fix(*fix),
+        }
+    }
+}
+
+impl Decider for Agent {
+    const KIND: &'static str = "agent";
+    const RULES_VERSION: u32 = 1;
+    type State = AgentState;
+    type Command = AgentCommand;
+    type Event = AgentEvent;
+    type Rejection = AgentRejection;
+
+    fn initial() -> AgentState {
+        AgentState::Missing
+    }
+
+    fn decide(state: &AgentState, command: &AgentCommand, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
+        let id = &context.stream.id;
+        // Runs ask and report for themselves; everything else configures and takes an admin.
+        match command {
+            AgentCommand::StartTurn(StartTurn { run }) | AgentCommand::ReportCalls(ReportCalls { run, .. }) => require_run(run, context)?,
+            AgentCommand::Create(_)
+            | AgentCommand::AddDirective(_)
+            | AgentCommand::ActivateDirective(_)
+            | AgentCommand::ConfigureModel(_)
+            | AgentCommand::GrantTool(_)
+            | AgentCommand::RevokeTool(_)
+            | AgentCommand::ConfigureGuard(_)
+            | AgentCommand::Suspend(_)
+            | AgentCommand::Resume(_)
+            | AgentCommand::Retire(_) => {
+                if !context.at_least(Role::Admin) {
+                    return Err(AgentRejection::AdminNeeded);
+                }
+            }
+        }
+        match state {
+            AgentState::Missing => match command {
+                AgentCommand::Create(create) => decide_create(create, context),
+                AgentCommand::StartTurn(start) => Ok(refuse_turn(start, context, "agent_not_found", format!("agent {id} does not exist"))),
+                AgentCommand::AddDirective(_)
+                | AgentCommand::ActivateDirective(_)
+                | AgentCommand::ConfigureModel(_)
+                | AgentCommand::GrantTool(_)
+                | AgentCommand::RevokeTool(_)
+                | AgentCommand::ConfigureGuard(_)
+                | AgentCommand::Suspend(_)
+                | AgentCommand::Resume(_)
+                | AgentCommand::Retire(_)
+                | AgentCommand::ReportCalls(_) => Err(AgentRejection::NotFound(id.clone())),
+            },
+            AgentState::Active(agent) => decide_existing(agent, None, command, context),
+            AgentState::Suspended { agent, reason } => decide_existing(agent, Some(reason), command, context),
+            AgentState::Retired { .. } => match command {
+                AgentCommand::StartTurn(start) => Ok(refuse_turn(start, context, "agent_retired", format!("agent {id} is retired"))),
+                // Calls of turns that outlive the agent have nobody left to suspend.
+                AgentCommand::Retire(_) | AgentCommand::ReportCalls(_) => Ok(Decision::Unchanged),
+                AgentCommand::Create(_) => Err(AgentRejection::Exists(id.clone())),
+                AgentCommand::AddDirective(_)
+                | AgentCommand::ActivateDirective(_)
+                | AgentCommand::ConfigureModel(_)
+                | AgentCommand::GrantTool(_)
+                | AgentCommand::RevokeTool(_)
+                | AgentCommand::ConfigureGuard(_)
+                | AgentCommand::Suspend(_)
+                | AgentCommand::Resume(_) => Err(AgentRejection::Retired(id.clone())),
+            },
+        }
+    }
+
+    fn evolve(state: AgentState, event: &AgentEvent) -> Result<AgentState, Corrupt> {
+        let corrupt = |what: &str| Err(Corrupt(format!("{what}: {event:?}")));
+        match state {
+            AgentState::Missing => match event {
+                AgentEvent::Created {
+                    org,
+                    name,
+                    model,
+                    data_class,
+                } => Ok(AgentState::Active(Configuration {
+                    org: org.clone(),
+                    name: name.clone(),
+                    data_class: *data_class,
+                    model: model.clone(),
+                    directives: BTreeSet::new(),
+                    directive: None,
+                    tools: BTreeMap::new(),
+                    guard: Guard::default(),
+                })),
+                AgentEvent::TurnRefused { .. } => Ok(AgentState::Missing),
+                AgentEvent::DirectiveAdded { .. }
+                | AgentEvent::DirectiveActivated { .. }
+                | AgentEvent::ModelConfigured { .. }
+                | AgentEvent::ToolGranted { .. }
+                | AgentEvent::ToolRevoked { .. }
+                | AgentEvent::GuardConfigured { .. }
+                | AgentEvent::TurnStarted { .. }
+                | AgentEvent::CallsReported { .. }
+                | AgentEvent::LoopDetected { .. }
+                | AgentEvent::Suspended { .. }
+                | AgentEvent::Resumed {}
+                | AgentEvent::Retired { .. } => corrupt("the agent does not exist"),
+            },
+            AgentState::Active(agent) => match event {
+                AgentEvent::Suspended { reason } => Ok(AgentState::Suspended {
+                    agent,
+                    reason: reason.clone(),
+                }),
+                AgentEvent::TurnStarted { .. } => Ok(AgentState::Active(agent)),
+                AgentEvent::Resumed {} => corrupt("the agent is not suspended"),
+                AgentEvent::TurnRefused { .. } => corrupt("an active agent takes turns"),
+                AgentEvent::Retired { reason } => Ok(AgentState::Retired {
+                    name: agent.name,
+                    org: agent.org,
+                    reason: reason.clone(),
+                }),
+                AgentEvent::Created { .. }
+                | AgentEvent::DirectiveAdded { .. }
+                | AgentEvent::DirectiveActivated { .. }
+                | AgentEvent::ModelConfigured { .. }
+                | AgentEvent::ToolGranted { .. }
+                | AgentEvent::ToolRevoked { .. }
+                | AgentEvent::GuardConfigured { .. }
+                | AgentEvent::CallsReported { .. }
+                | AgentEvent::LoopDetected { .. } => configure(agent, event).map(AgentState::Active),
+            },
+            AgentState::Suspended { mut agent, reason } => match event {
+                AgentEvent::Resumed {} => {
+                    agent.guard.recent.clear();
+                    Ok(AgentState::Active(agent))
+                }
+                AgentEvent::TurnRefused { .. } => Ok(AgentState::Suspended { agent, reason }),
+                AgentEvent::TurnStarted { .. } | AgentEvent::Suspended { .. } => corrupt("the agent is suspended"),
+                AgentEvent::Retired { reason } => Ok(AgentState::Retired {
+                    name: agent.name,
+                    org: agent.org,
+                    reason: reason.clone(),
+                }),
+                AgentEvent::Created { .. }
+                | AgentEvent::DirectiveAdded { .. }
+                | AgentEvent::DirectiveActivated { .. }
+                | AgentEvent::ModelConfigured { .. }
+                | AgentEvent::ToolGranted { .. }
+                | AgentEvent::ToolRevoked { .. }
+                | AgentEvent::GuardConfigured { .. }
+                | AgentEvent::CallsReported { .. }
+                | AgentEvent::LoopDetected { .. } => configure(agent, event).map(|agent| AgentState::Suspended { agent, reason }),
+            },
+            AgentState::Retired { .. } => match event {
+                AgentEvent::TurnRefused { .. } => Ok(state),
+                AgentEvent::Created { .. }
+                | AgentEvent::DirectiveAdded { .. }
+                | AgentEvent::DirectiveActivated { .. }
+                | AgentEvent::ModelConfigured { .. }
+                | AgentEvent::ToolGranted { .. }
+                | AgentEvent::ToolRevoked { .. }
+                | AgentEvent::GuardConfigured { .. }
+                | AgentEvent::TurnStarted { .. }
+                | AgentEvent::CallsReported { .. }
+                | AgentEvent::LoopDetected { .. }
+                | AgentEvent::Suspended { .. }
+                | AgentEvent::Resumed {}
+                | AgentEvent::Retired { .. } => corrupt("the agent is retired"),
+            },
+        }
+    }
+
+    fn react(state: &AgentState, event: &AgentEvent) -> Vec<Reaction> {
+        let org = match state {
+            AgentState::Missing => None,
+            AgentState::Active(agent) | AgentState::Suspended { agent, .. } => Some(&agent.org),
+            AgentState::Retired { org, .. } => Some(org),
+        };
+        let tell = |org: Option<&OrgId>, run: &EntityId, command: serde_json::Value| {
+            org.map(|org| {
+                Reaction::Dispatch(Dispatch {
+                    to: StreamId::new(org.clone(), Kind::RUN, run.clone()),
+                    command: Json(command),
+                })
+            })
+            .into_iter()
+            .collect()
+        };
+        match event {
+            AgentEvent::TurnStarted { run, pin } => tell(org, run, json!({ "agent_ready": { "pin": pin } })),
+            AgentEvent::TurnRefused { org, run, code, detail } => {
+                tell(Some(org), run, json!({ "agent_unavailable": { "code": code, "detail": detail } }))
+            }
+            AgentEvent::LoopDetected { run, tool, repeats } => tell(
+                org,
+                run,
+                json!({ "cancel": { "reason": format!("loop detected: {tool} was called {repeats} times with the same arguments") } }),
+            ),
+            AgentEvent::Created { .. }
+            | AgentEvent::DirectiveAdded { .. }
+            | AgentEvent::DirectiveActivated { .. }
+            | AgentEvent::ModelConfigured { .. }
+            | AgentEvent::ToolGranted { .. }
+            | AgentEvent::ToolRevoked { .. }
+            | AgentEvent::GuardConfigured { .. }
+            | AgentEvent::CallsReported { .. }
+            | AgentEvent::Suspended { .. }
+            | AgentEvent::Resumed {}
+            | AgentEvent::Retired { .. } => Vec::new(),
+        }
+    }
+
+    fn is_public(command: &str) -> bool {
+        !matches!(command, "start_turn" | "report_calls")
+    }
+}
+
+fn require_run(run: &EntityId, context: &Context<'_>) -> Result<(), AgentRejection> {
+    match &context.authority.dispatched_by {
+        Some(sender) if sender.kind == Kind::RUN && sender.id == *run && sender.org == context.stream.org => Ok(()),
+        None if context.authority.platform => Ok(()),
+        Some(_) | None => Err(AgentRejection::NotTheRun(run.clone())),
+    }
+}
+
+fn refuse_turn(start: &StartTurn, context: &Context<'_>, code: &str, detail: String) -> Decision<AgentEvent> {
+    Decision::one(AgentEvent::TurnRefused {
+        org: context.stream.org.clone(),
+        run: start.run.clone(),
+        code: code.into(),
+        detail,
+    })
+}
+
+fn decide_create(create: &CreateAgent, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
+    if !text::is_display_name(&create.name) {
+        return Err(AgentRejection::BadName);
+    }
+    check_model(&create.model)?;
+    if create.tools.len() > TOOLS_MAX {
+        return Err(AgentRejection::TooManyTools);
+    }
+    let mut names = BTreeSet::new();
+    for tool in &create.tools {
+        check_tool(tool)?;
+        if !names.insert(&tool.name) {
+            return Err(AgentRejection::DuplicateTool(tool.name.clone()));
+        }
+    }
+    let mut events = vec![AgentEvent::Created {
+        org: context.stream.org.clone(),
+        name: create.name.clone(),
+        model: create.model.clone(),
+        data_class: create.data_class,
+    }];
+    if let Some(text) = &create.directive {
+        let digest = check_directive("directive", text)?;
+        events.push(AgentEvent::DirectiveAdded {
+            digest,
+            text: text.clone(),
+        });
+        events.push(AgentEvent::DirectiveActivated { digest });
+    }
+    events.extend(create.tools.iter().map(|tool| AgentEvent::ToolGranted { tool: tool.clone() }));
+    Ok(Decision::Accept(events))
+}
+
+fn decide_existing(
+    agent: &Configuration,
+    suspended: Option<&String>,
+    command: &AgentCommand,
+    context: &Context<'_>,
+) -> Result<Decision<AgentEvent>, AgentRejection> {
+    let id = &context.stream.id;
+    Ok(match command {
+        AgentCommand::Create(_) => return Err(AgentRejection::Exists(id.clone())),
+        AgentCommand::AddDirective(add) => {
+            let digest = check_directive("text", &add.text)?;
+            let mut events = Vec::new();
+            if !agent.directives.contains(&digest) {
+                if agent.directives.len() >= DIRECTIVES_MAX {
+                    return Err(AgentRejection::TooManyDirectives);
+                }
+                events.push(AgentEvent::DirectiveAdded {
+                    digest,
+                    text: add.text.clone(),
+                });
+            }
+            if add.activate && agent.directive != Some(digest) {
+                events.push(AgentEvent::DirectiveActivated { digest });
+            }
+            Decision::all(events)
+        }
+        AgentCommand::ActivateDirective(activate) => {
+            if !agent.directives.contains(&activate.digest) {
+                return Err(AgentRejection::UnknownDirective(activate.digest));
+            }
+            changed(
+                agent.directive != Some(activate.digest),
+                AgentEvent::DirectiveActivated { digest: activate.digest },
+            )
+        }
+        AgentCommand::ConfigureModel(configure) => {
+            check_model(&configure.model)?;
+            changed(
+                agent.model != configure.model,
+                AgentEvent::ModelConfigured {
+                    model: configure.model.clone(),
+                },
+            )
+        }
+        AgentCommand::GrantTool(grant) => {
+            check_tool(&grant.tool)?;
+            let held = agent.tools.get(&grant.tool.name);
+            if held.is_none() && agent.tools.len() >= TOOLS_MAX {
+                return Err(AgentRejection::TooManyTools);
+            }
+            changed(held != Some(&grant.tool), AgentEvent::ToolGranted { tool: grant.tool.clone() })
+        }
+        AgentCommand::RevokeTool(revoke) => {
+            if !agent.tools.contains_key(&revoke.name) {
+                return Err(AgentRejection::UnknownTool(revoke.name.chars().take(80).collect()));
+            }
+            Decision::one(AgentEvent::ToolRevoked { name: revoke.name.clone() })
+        }
+        AgentCommand::ConfigureGuard(ConfigureGuard {
+            max_iterations,
+            max_repeats,
+        }) => {
+            if !(1..=100).contains(max_iterations) {
+                return Err(AgentRejection::BadGuard {
+                    field: "max_iterations",
+                    fix: "use 1 to 100",
+                });
+            }
+            if !(2..=RUNAWAY_WINDOW_CALLS as u32).contains(max_repeats) {
+                return Err(AgentRejection::BadGuard {
+                    field: "max_repeats",
+                    fix: "use 2 to 20",
+                });
+            }
+            changed(
+                (agent.guard.max_iterations, agent.guard.max_repeats) != (*max_iterations, *max_repeats),
+                AgentEvent::GuardConfigured {
+                    max_iterations: *max_iterations,
+                    max_repeats: *max_repeats,
+                },
+            )
+        }
+        AgentCommand::Suspend(suspend) => {
+            check_reason(&suspend.reason)?;
+            changed(
+                suspended.is_none(),
+                AgentEvent::Suspended {
+                    reason: suspend.reason.clone(),
+                },
+            )
+        }
+        AgentCommand::Resume(_) => changed(suspended.is_some(), AgentEvent::Resumed {}),
+        AgentCommand::Retire(retire) => {
+            check_reason(&retire.reason)?;
+            Decision::one(AgentEvent::Retired {
+                reason: retire.reason.clone(),
+            })
+        }
+        AgentCommand::StartTurn(start) => match suspended {
+            Some(reason) => refuse_turn(start, context, "agent_suspended", format!("agent {id} is suspended: {reason}")),
+            None => Decision::one(AgentEvent::TurnStarted {
+                run: start.run.clone(),
+                pin: pin(agent, context.version),
+            }),
+        },
+        AgentCommand::ReportCalls(report) => decide_report(agent, suspended.is_some(), report),
+    })
+}
+
+fn changed(differs: bool, event: AgentEvent) -> Decision<AgentEvent> {
+    if differs { Decision::one(event) } else { Decision::Unchanged }
+}
+
+fn pin(agent: &Configuration, version: u64) -> AgentPin {
+    AgentPin {
+        version,
+        model: agent.model.clone(),
+        directive: agent.directive,
+        tools: agent.tools.values().cloned().collect(),
+        max_iterations: agent.guard.max_iterations,
+    }
+}
+
+fn decide_report(agent: &Configuration, suspended: bool, report: &ReportCalls) -> Decision<AgentEvent> {
+    if report.calls.is_empty() {
+        return Decision::Unchanged;
+    }
+    let mut guard = agent.guard.clone();
+    let worst = report
+        .calls
+        .iter()
+        .map(|ToolCallRef { name, fingerprint, .. }| (guard.count(*fingerprint), name))
+        .filter(|(repeats, _)| *repeats >= guard_limit(agent))
+        .max_by_key(|(repeats, _)| *repeats);
+    let mut events = vec![AgentEvent::CallsReported {
+        run: report.run.clone(),
+        calls: report.calls.clone(),
+    }];
+    if let Some((repeats, tool)) = worst {
+        events.push(AgentEvent::LoopDetected {
+            run: report.run.clone(),
+            tool: tool.clone(),
+            repeats,
+        });
+        // Another turn of an agent that is suspended already is stopped all the same.
+        if !suspended {
+            events.push(AgentEvent::Suspended {
+                reason: format!("loop detected: {tool} repeated {repeats} times"),
+            });
+        }
+    }
+    Decision::Accept(events)
+}
+
+fn guard_limit(agent: &Configuration) -> u32 {
+    agent.guard.max_repeats
+}
+
+fn configure(mut agent: Configuration, event: &AgentEvent) -> Result<Configuration, Corrupt> {
+    let corrupt = |what: &str| Err(Corrupt(format!("{what}: {event:?}")));
+    match event {
+        AgentEvent::DirectiveAdded { digest, .. } => {
+            if !agent.directives.insert(*digest) {
+                return corrupt("directive versions are added once");
+            }
+        }
+        AgentEvent::DirectiveActivated { digest } => {
+            if !agent.directives.contains(digest) {
+                return corrupt("unknown directive version");
+            }
+            agent.directive = Some(*digest);
+        }
+        AgentEvent::ModelConfigured { model } => agent.model = model.clone(),
+        AgentEvent::ToolGranted { tool } => {
+            agent.tools.insert(tool.name.clone(), tool.clone());
+        }
+        AgentEvent::ToolRevoked { name } => {
+            if agent.tools.remove(name).is_none() {
+                return corrupt("the tool is not granted");
+            }
+        }
+        AgentEvent::GuardConfigured {
+            max_iterations,
+            max_repeats,
+        } => {
+            agent.guard.max_iterations = *max_iterations;
+            agent.guard.max_repeats = *max_repeats;
+        }
+        AgentEvent::CallsReported { calls, .. } => {
+            for call in calls {
+                agent.guard.count(call.fingerprint);
+            }
+        }
+        AgentEvent::LoopDetected { .. } => {}
+        AgentEvent::Created { .. }
+        | AgentEvent::TurnStarted { .. }
+        | AgentEvent::TurnRefused { .. }
+        | AgentEvent::Suspended { .. }
+        | AgentEvent::Resumed {}
+        | AgentEvent::Retired { .. } => return corrupt("the agent exists"),
+    }
+    Ok(agent)
+}
+
+fn check_reason(reason: &str) -> Result<(), AgentRejection> {
+    if text::is_reason(reason) {
+        Ok(())
+    } else {
+        Err(AgentRejection::BadReason)
+    }
+}
+
+fn check_directive(field: &'static str, text: &str) -> Result<Digest, AgentRejection> {
+    if text.is_empty() || text.len() > DIRECTIVE_MAX_BYTES {
+        return Err(AgentRejection::BadDirective { field, bytes: text.len() });
+    }
+    Ok(Digest::of(&[text.as_bytes()]))
+}
+
+fn check_model(model: &ModelConfig) -> Result<(), AgentRejection> {
+    let name = |text: &str, extra: &[u8]| {
+        !text.is_empty()
+            && text.len() <= NAME_MAX_CHARS
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || extra.contains(&b))
+    };
+    if !name(&model.provider, b"") {
+        return Err(AgentRejection::BadModel {
+            field: "provider",
+            fix: "name a provider, such as `scripted`: letters, digits, _ - .",
+        });
+    }
+    if !name(&model.model, b":/@+") {
+        return Err(AgentRejection::BadModel {
+            field: "model",
+            fix: "name the provider's model: letters, digits, _ - . : / @ +",
+        });
+    }
+    if model.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+        return Err(AgentRejection::BadModel {
+            field: "temperature",
+            fix: "use 0 to 2",
+        });
+    }
+    if model.max_tokens == Some(0) {
+        return Err(AgentRejection::BadModel {
+            field: "max_tokens",
+            fix: "use at least 1",
+        });
+    }
+    Ok(())
+}
+
+fn check_tool(tool: &ToolSpec) -> Result<(), AgentRejection> {
+    let named =
+        |text: &str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if !named(&tool.name) {
+        return Err(AgentRejection::BadToolName(tool.name.chars().take(80).collect()));
+    }
+    if !tool.parameters.0.is_object() && !tool.parameters.0.is_null() {
+        return Err(AgentRejection::BadToolParameters(tool.name.clone()));
+    }
+    let ToolRun::Http { method, url, .. } = &tool.run;
+    if !matches!(method.as_str(), "GET" | "POST" | "PUT" | "PATCH" | "DELETE") {
+        return Err(AgentRejection::BadToolMethod(tool.name.clone()));
+    }
+    if !is_absolute_http(url) {
+        return Err(AgentRejection::BadToolUrl(tool.name.clone()));
+    }
+    Ok(())
+}
+
+fn is_absolute_http(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    !host.is_empty() && !host.starts_with(':') && url.len() <= 2048 && !url.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+#[cfg(test)]
+mod tests;
