@@ -2,4 +2,12 @@
 //!
 //! Nothing here knows an entity kind: records go in and come out encoded.
 
+pub mod contract;
+pub mod disk;
+pub mod embedded;
+pub mod frame;
+pub mod heads;
+pub mod index;
+pub mod memory;
 pub mod port;
+pub mod snapshots;

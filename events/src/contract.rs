@@ -1,0 +1,475 @@
+//! The contract of [`crate::port`], one function a promise, run on every backend.
+//!
+//! A backend proves itself by implementing [`Subject`] and calling each function with a fresh one.
+
+use crate::port::{AppendError, Appended, Batch, FrameRead, Head, Log, Place, ReadError};
+use quipu_schemas::{
+    context::Millis,
+    digest::Digest,
+    envelope::{DataClass, Durability},
+    ids::{CommandId, PrincipalId},
+    limits::{FRAME_MAX_RECORDS, RECORD_MAX_BYTES},
+    record::{EncodedRecord, Header, StoredEvent, encode},
+};
+use std::sync::{Arc, Mutex, mpsc};
+
+/// A backend under test, with an empty log.
+pub trait Subject {
+    /// The log.
+    fn log(&self) -> Arc<dyn Log>;
+    /// Closes and opens the log again; `false` if the backend does not outlive its value.
+    fn reopen(&mut self) -> bool;
+    /// Makes the outcome of the next append to a partition unknown.
+    fn make_next_unknown(&mut self, partition: u16);
+    /// After an unknown outcome: does what the backend asks for before it can be claimed again (nothing, or opening).
+    fn recover(&mut self);
+    /// Damages the stored bytes of a record; `false` if the backend cannot be damaged.
+    fn damage(&mut self, place: Place) -> bool;
+}
+
+/// An encoded record with one event of `size` bytes of text.
+pub fn record(stream: &str, version: u64, previous: Digest, size: usize) -> Arc<EncodedRecord> {
+    let header = Header {
+        stream: stream.parse().expect("a stream id"),
+        first_version: version,
+        events: 1,
+        reactions: 0,
+        command_id: CommandId::parse(&format!("c-{version}")).expect("a command id"),
+        digest: Digest([1; 32]),
+        time: 1_700_000_000_000 as Millis,
+        principal: PrincipalId::BOOTSTRAP,
+        on_behalf_of: None,
+        environment: None,
+        data_class: DataClass::None,
+        authority: 1,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        schema: 1,
+        settlement: None,
+    };
+    let data = serde_json::value::to_raw_value(&"x".repeat(size)).expect("text is JSON");
+    let event = StoredEvent {
+        name: "quipu.test.happened.v1".into(),
+        data,
+    };
+    Arc::new(encode(&header, vec![event], vec![], previous).expect("a record within its limit"))
+}
+
+/// Appends and waits.
+pub fn append(log: &dyn Log, batch: Batch) -> Result<Appended, AppendError> {
+    let (send, receive) = mpsc::sync_channel(1);
+    log.append(batch, Box::new(move |result| send.send(result).expect("the test waits")));
+    receive.recv().expect("an append is always answered")
+}
+
+/// One owner of one partition, writing one stream.
+pub struct Owner {
+    /// The partition.
+    pub partition: u16,
+    /// Its end as the owner knows it.
+    pub head: Head,
+    version: u64,
+    previous: Digest,
+    batches: u8,
+}
+
+impl Owner {
+    /// Claims a partition whose stream is at its beginning.
+    pub fn claim(log: &dyn Log, partition: u16) -> Self {
+        let head = log.claim(partition, "http://test").expect("a claim");
+        Self {
+            partition,
+            head,
+            version: 1,
+            previous: Digest::ZERO,
+            batches: 0,
+        }
+    }
+
+    /// The next batch of `count` records.
+    pub fn batch(&mut self, count: usize) -> Batch {
+        let stream = format!("acme/test/tst_{}", self.partition);
+        let mut records = Vec::with_capacity(count);
+        for _ in 0..count {
+            let record = record(&stream, self.version, self.previous, 40);
+            self.version += 1;
+            self.previous = record.hash;
+            records.push(record);
+        }
+        self.batches += 1;
+        Batch {
+            partition: self.partition,
+            epoch: self.head.epoch,
+            batch_id: [self.batches; 16],
+            first_offset: self.head.next_offset,
+            previous: self.head.frame_hash,
+            records,
+        }
+    }
+
+    /// Notes an append.
+    pub fn appended(&mut self, batch: &Batch, appended: &Appended) {
+        self.head.next_offset = batch.first_offset + batch.records.len() as u64;
+        self.head.frame_hash = appended.frame_hash;
+    }
+
+    /// Appends `count` records; their places.
+    pub fn write(&mut self, log: &dyn Log, count: usize) -> Vec<Place> {
+        let batch = self.batch(count);
+        let appended = append(log, batch.clone()).expect("an append that continues the partition");
+        self.appended(&batch, &appended);
+        appended.places
+    }
+}
+
+/// Reads a partition to its end, `max_bytes` at a time.
+pub fn read_all(log: &dyn Log, partition: u16, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
+    let (mut all, mut from): (Vec<FrameRead>, u64) = (Vec::new(), 0);
+    loop {
+        let frames = log.read(partition, from, max_bytes)?;
+        let Some(last) = frames.last() else { return Ok(all) };
+        assert!(!last.records.is_empty(), "a read ends with a frame of records");
+        from = last.first_offset + last.records.len() as u64;
+        all.extend(frames);
+    }
+}
+
+fn same(frames: &[FrameRead]) -> Vec<(u64, Digest, Vec<(Place, Vec<u8>)>)> {
+    frames.iter().map(|f| (f.first_offset, f.hash, f.records.clone())).collect()
+}
+
+fn last_partition(log: &dyn Log) -> u16 {
+    log.meta().partitions - 1
+}
+
+/// Promise 1: contiguous offsets from 0, kept inside the frames; claims take none.
+pub fn offsets_are_contiguous_and_claims_take_none(subject: &mut dyn Subject) {
+    let log = subject.log();
+    for partition in [0, last_partition(&*log)] {
+        let before = log.head(partition).unwrap();
+        let mut owner = Owner::claim(&*log, partition);
+        assert_eq!(owner.head.next_offset, before.next_offset);
+        if partition == 0 {
+            assert_eq!(owner.head.next_offset, 0);
+        }
+        let mut owned = before.next_offset;
+        for count in [1, 3, 2] {
+            owner.write(&*log, count);
+            owned += count as u64;
+            owner.head = log.claim(partition, "http://test").unwrap();
+            assert_eq!(owner.head.next_offset, owned);
+            // A new claim keeps the writer's stream.
+        }
+        let frames = read_all(&*log, partition, 1 << 20).unwrap();
+        let mut next = 0;
+        for frame in &frames {
+            assert_eq!((frame.partition, frame.first_offset), (partition, next));
+            assert_eq!(frame.owner.is_some(), frame.records.is_empty());
+            next += frame.records.len() as u64;
+        }
+        assert_eq!(next, owned);
+        if log.meta().partitions == 1 {
+            break;
+        }
+    }
+}
+
+/// Promise 2: a claim raises the epoch, names its owner, and fences everyone before it.
+pub fn a_claim_raises_the_epoch_and_fences_the_owner_before(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    assert_eq!(log.head(p).unwrap().epoch, 0);
+    let mut first = Owner::claim(&*log, p);
+    first.write(&*log, 1);
+    let second = log.claim(p, "http://second").unwrap();
+    assert_eq!(second.epoch, first.head.epoch + 1);
+    let stale = first.batch(1);
+    assert_eq!(
+        append(&*log, stale),
+        Err(AppendError::Fenced {
+            partition: p,
+            epoch: second.epoch
+        })
+    );
+    assert_eq!(log.head(p).unwrap(), second);
+    first.head = second;
+    first.write(&*log, 1);
+    let owners: Vec<_> = read_all(&*log, p, 1 << 20).unwrap().into_iter().filter_map(|f| f.owner).collect();
+    assert_eq!(owners, ["http://test", "http://second"]);
+}
+
+/// Promise 3: what does not continue the partition is refused and stores nothing.
+pub fn what_does_not_continue_the_partition_is_refused(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    let mut owner = Owner::claim(&*log, p);
+    owner.write(&*log, 2);
+    let good = owner.batch(1);
+    let conflict = Err(AppendError::Conflict { partition: p, expected: 2 });
+    for first_offset in [0, 1, 3, u64::MAX] {
+        assert_eq!(
+            append(
+                &*log,
+                Batch {
+                    first_offset,
+                    ..good.clone()
+                }
+            ),
+            conflict
+        );
+    }
+    assert_eq!(
+        append(
+            &*log,
+            Batch {
+                previous: Digest([7; 32]),
+                ..good.clone()
+            }
+        ),
+        conflict
+    );
+    assert_eq!(
+        append(
+            &*log,
+            Batch {
+                epoch: good.epoch + 1,
+                ..good.clone()
+            }
+        ),
+        conflict
+    );
+    let huge = Arc::new(EncodedRecord {
+        bytes: vec![0; RECORD_MAX_BYTES + 1],
+        hash: Digest::ZERO,
+    });
+    for records in [vec![], vec![huge], vec![good.records[0].clone(); FRAME_MAX_RECORDS + 1]] {
+        assert!(matches!(
+            append(&*log, Batch { records, ..good.clone() }),
+            Err(AppendError::Invalid(_))
+        ));
+    }
+    let nowhere = Batch {
+        partition: log.meta().partitions,
+        ..good.clone()
+    };
+    assert!(matches!(append(&*log, nowhere), Err(AppendError::Invalid(_))));
+    assert!(matches!(log.claim(log.meta().partitions, "x"), Err(AppendError::Invalid(_))));
+    assert!(log.read(log.meta().partitions, 0, 1).is_err() && log.head(log.meta().partitions).is_err());
+    assert_eq!(log.head(p).unwrap(), owner.head);
+    append(&*log, good).unwrap();
+}
+
+/// Promise 4: an acknowledged frame is there after opening again, whole.
+pub fn acknowledged_frames_are_durable_and_whole(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    let mut owner = Owner::claim(&*log, p);
+    for count in [1, 5, 1] {
+        owner.write(&*log, count);
+    }
+    let before = same(&read_all(&*log, p, 1 << 20).unwrap());
+    let durability = log.meta().durability;
+    drop(log);
+    if !subject.reopen() {
+        assert_eq!(durability, Durability::Memory);
+        return;
+    }
+    let log = subject.log();
+    assert_eq!(same(&read_all(&*log, p, 1 << 20).unwrap()), before);
+    assert_eq!(log.head(p).unwrap(), owner.head);
+    owner.head = log.claim(p, "http://again").unwrap();
+    owner.write(&*log, 1);
+}
+
+/// Promise 5: appends to one partition complete in the order in which they were submitted.
+pub fn appends_complete_in_submission_order(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let partitions = log.meta().partitions;
+    let mut owners: Vec<Owner> = (0..partitions).map(|p| Owner::claim(&*log, p)).collect();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for round in 0..5u64 {
+        let (send, receive) = mpsc::channel();
+        for owner in &mut owners {
+            let (batch, send, order) = (owner.batch(2), send.clone(), order.clone());
+            let mut owned = (owner.partition, batch.clone());
+            log.append(
+                batch,
+                Box::new(move |result| {
+                    order.lock().unwrap().push((owned.0, round));
+                    owned.1.records.clear();
+                    send.send((owned.0, result.unwrap())).unwrap();
+                }),
+            );
+        }
+        for _ in 0..partitions {
+            let (partition, appended) = receive.recv().unwrap();
+            let owner = &mut owners[usize::from(partition)];
+            owner.head.next_offset += 2;
+            owner.head.frame_hash = appended.frame_hash;
+        }
+    }
+    let order = order.lock().unwrap();
+    for p in 0..partitions {
+        let rounds: Vec<u64> = order.iter().filter(|(q, _)| *q == p).map(|(_, round)| *round).collect();
+        assert_eq!(rounds, [0, 1, 2, 3, 4]);
+        assert_eq!(log.head(p).unwrap().next_offset, 10);
+    }
+}
+
+/// Promise 6: after an unknown outcome the partition refuses until claimed again, and reading tells what was stored.
+pub fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    let mut owner = Owner::claim(&*log, p);
+    owner.write(&*log, 1);
+    subject.make_next_unknown(p);
+    let batch = owner.batch(2);
+    assert!(matches!(append(&*log, batch.clone()), Err(AppendError::Unknown(_))));
+    assert!(append(&*log, batch.clone()).is_err(), "refused until claimed again");
+    drop(log);
+    subject.recover();
+    let log = subject.log();
+    let head = log.claim(p, "http://again").unwrap();
+    let frames = read_all(&*log, p, 1 << 20).unwrap();
+    let stored = frames.iter().any(|f| f.batch_id == batch.batch_id);
+    assert_eq!(head.next_offset, if stored { 3 } else { 1 });
+    let again = Batch {
+        epoch: head.epoch,
+        first_offset: head.next_offset,
+        previous: head.frame_hash,
+        ..batch
+    };
+    if !stored {
+        append(&*log, again).unwrap();
+    }
+    assert_eq!(
+        read_all(&*log, p, 1 << 20).unwrap().iter().map(|f| f.records.len()).sum::<usize>(),
+        3
+    );
+}
+
+/// Promise 7: whole frames, in order, from the one that holds the offset, never past damage.
+pub fn reads_return_whole_frames_and_never_skip(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    assert!(log.read(p, 0, 1).unwrap().is_empty());
+    let mut owner = Owner::claim(&*log, p);
+    let mut places = Vec::new();
+    for count in [2, 3, 4] {
+        places.extend(owner.write(&*log, count));
+    }
+    for (from, first) in [(0, 0), (1, 0), (2, 2), (4, 2), (5, 5), (8, 5)] {
+        let frames = log.read(p, from, 1).unwrap();
+        let records: Vec<_> = frames.iter().filter(|f| !f.records.is_empty()).collect();
+        assert_eq!((records.len(), records[0].first_offset), (1, first), "from {from}");
+    }
+    assert!(log.read(p, 9, 1).unwrap().is_empty(), "caught up");
+    let frames = read_all(&*log, p, 1).unwrap();
+    assert_eq!(same(&frames), same(&read_all(&*log, p, 1 << 20).unwrap()));
+    assert!(frames.windows(2).all(|w| w[1].previous == w[0].hash));
+    if !subject.damage(places[3]) {
+        return;
+    }
+    let before = log.read(p, 0, 1 << 20).unwrap();
+    assert_eq!(before.iter().map(|f| f.records.len()).sum::<usize>(), 2);
+    for _ in 0..2 {
+        let damaged = log.read(p, 2, 1 << 20);
+        assert!(matches!(damaged, Err(ReadError::Damaged { offset: 2, .. })), "{damaged:?}");
+        assert!(
+            matches!(log.read(p, 5, 1 << 20), Err(ReadError::Damaged { .. })),
+            "nothing behind damage is served"
+        );
+    }
+    for other in (0..log.meta().partitions).filter(|other| *other != p) {
+        Owner::claim(&*log, other).write(&*log, 1);
+        assert_eq!(read_all(&*log, other, 1 << 20).unwrap().len(), 2, "other partitions serve");
+    }
+}
+
+/// Promise 8: what was read once is read again, byte for byte.
+pub fn reads_repeat_byte_for_byte(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let partitions: Vec<u16> = (0..log.meta().partitions).collect();
+    let mut owners: Vec<Owner> = partitions.iter().map(|p| Owner::claim(&*log, *p)).collect();
+    let mut first = Vec::new();
+    for _ in 0..30 {
+        for owner in &mut owners {
+            owner.write(&*log, 3);
+        }
+    }
+    for p in &partitions {
+        first.push(same(&read_all(&*log, *p, 4096).unwrap()));
+    }
+    for owner in &mut owners {
+        owner.write(&*log, 1);
+    }
+    drop(log);
+    subject.reopen();
+    let log = subject.log();
+    for (p, first) in partitions.iter().zip(&first) {
+        let again = same(&read_all(&*log, *p, 1 << 20).unwrap());
+        assert_eq!(again[..first.len()], first[..]);
+        assert_eq!(again.len(), first.len() + 1);
+    }
+}
+
+/// Promise 9: records at their places, in the order asked for, checked.
+pub fn places_give_their_records(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    let mut owner = Owner::claim(&*log, p);
+    let mut places = owner.write(&*log, 3);
+    places.extend(owner.write(&*log, 2));
+    let frames = read_all(&*log, p, 1 << 20).unwrap();
+    let read: Vec<(Place, Vec<u8>)> = frames.into_iter().flat_map(|f| f.records).collect();
+    assert_eq!(
+        read.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
+        places,
+        "appends and reads give the same places"
+    );
+    let order = [4, 0, 2, 2, 1, 3];
+    let wanted: Vec<Place> = order.iter().map(|i| places[*i]).collect();
+    let records = log.read_at(&wanted).unwrap();
+    for (i, record) in order.iter().zip(&records) {
+        assert_eq!(record, &read[*i].1);
+    }
+    assert!(log.read_at(&[]).unwrap().is_empty());
+    let wrong = Place {
+        at: places[1].at + 1,
+        ..places[4]
+    };
+    assert!(log.read_at(&[wrong]).is_err());
+    drop(log);
+    subject.reopen();
+    assert_eq!(subject.log().read_at(&wanted).unwrap(), records, "places live as long as the log");
+    if subject.damage(places[4]) {
+        assert!(subject.log().read_at(&places[4..]).is_err());
+        subject.log().read_at(&places[..4]).unwrap();
+    }
+}
+
+/// Promise 10: the head is the durable end.
+pub fn the_head_is_the_durable_end(subject: &mut dyn Subject) {
+    let log = subject.log();
+    let p = last_partition(&*log);
+    assert_eq!(
+        log.head(p).unwrap(),
+        Head {
+            epoch: 0,
+            next_offset: 0,
+            frame_hash: Digest::ZERO
+        }
+    );
+    let mut owner = Owner::claim(&*log, p);
+    assert_eq!(log.head(p).unwrap(), owner.head);
+    for count in [1, 2] {
+        owner.write(&*log, count);
+        assert_eq!(log.head(p).unwrap(), owner.head);
+    }
+    let last = read_all(&*log, p, 1 << 20).unwrap().pop().unwrap();
+    assert_eq!(last.hash, owner.head.frame_hash);
+    drop(log);
+    subject.reopen();
+    assert_eq!(subject.log().head(p).unwrap(), owner.head);
+}

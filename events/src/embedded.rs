@@ -1,0 +1,347 @@
+//! The embedded log: append-only segment files shared by all partitions, one writer thread, one sync a group commit.
+//!
+//! A data directory holds `lock`, `heads`, and `log/NNNNNNNNNNNNNNNN.seg` with a derived `.idx` beside each sealed one.
+//! The decision record `ops/docs/adr/0001-embedded-engine.md` says why.
+
+use crate::{
+    disk::{Disk, RealDisk},
+    heads::{self, Heads},
+    port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
+};
+use quipu_schemas::{
+    limits::{LOG_QUEUE_MAX, PARTITIONS_DEFAULT, SEGMENT_BYTES},
+    position::LogId,
+};
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+pub(crate) mod catalog;
+pub(crate) mod chain;
+mod engine;
+pub(crate) mod recover;
+pub(crate) mod scan;
+pub(crate) mod segment;
+mod sidecar;
+
+pub use chain::Stop;
+pub use engine::{SegmentEngine, Write, Written};
+pub use segment::LOG_DIR;
+
+/// Name of the lock file within a data directory.
+pub const LOCK_FILE: &str = "lock";
+
+/// How a log is opened or made.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Number of partitions; fixed when the log is made, and checked afterwards.
+    pub partitions: u16,
+    /// Identity of a new log (random if `None`); of an existing one, checked if given.
+    pub log_id: Option<LogId>,
+    /// Bytes that a segment is reserved to.
+    pub segment_bytes: u64,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            partitions: PARTITIONS_DEFAULT,
+            log_id: None,
+            segment_bytes: SEGMENT_BYTES,
+        }
+    }
+}
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process uses it.
+    #[error("data directory {} is in use by {holder}", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// Made with another number of partitions.
+    #[error("the log has {found} partitions, not {asked}: the number is fixed when a log is made")]
+    Partitions {
+        /// In the log.
+        found: u16,
+        /// In the options.
+        asked: u16,
+    },
+    /// The directory holds another log than was asked for.
+    #[error("{} holds another log", path.display())]
+    OtherLog {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Damage that leaves nothing to serve.
+    #[error("log damaged at {at}: {detail}")]
+    Damaged {
+        /// Where.
+        at: String,
+        /// What.
+        detail: String,
+    },
+    /// The storage failed.
+    #[error("log storage: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Default)]
+pub struct OpenReport {
+    /// Bytes of a torn tail that were dropped; nothing in them was acknowledged.
+    pub dropped_bytes: u64,
+    /// Partitions that stopped, and where.
+    pub stopped: Vec<(u16, Stop)>,
+    /// Everything out of the ordinary, with its place.
+    pub notes: Vec<String>,
+}
+
+enum Job {
+    Append(Batch, AppendDone),
+    Claim {
+        partition: u16,
+        owner: String,
+        done: Box<dyn FnOnce(Result<Head, AppendError>) + Send>,
+    },
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    closing: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    full: AtomicBool,
+    poisoned: AtomicBool,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The embedded log with its writer thread. Dropping it writes what is queued, notes the heads and unlocks the directory.
+pub struct EmbeddedLog {
+    catalog: Arc<catalog::Catalog>,
+    data_dir: PathBuf,
+    report: OpenReport,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedLog {
+    /// Opens or makes the log of a data directory on the real disk.
+    pub fn open(data_dir: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(RealDisk), data_dir, options)
+    }
+
+    /// Opens or makes the log of a data directory on any disk.
+    pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
+        let engine = SegmentEngine::open(disk, data_dir, options)?;
+        let (catalog, report) = (engine.catalog(), engine.report().clone());
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            full: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+        });
+        let at_work = shared.clone();
+        let writer = std::thread::Builder::new()
+            .name("quipu-log".into())
+            .spawn(move || run(engine, &at_work))?;
+        Ok(Self {
+            catalog,
+            data_dir: data_dir.to_owned(),
+            report,
+            shared,
+            writer: Some(writer),
+        })
+    }
+
+    /// What opening found.
+    pub fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Whether the last append met a full disk: commands are best refused before they are decided.
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether an earlier failure stopped the writer for good: only opening again helps.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// The durable end of every partition.
+    pub fn heads(&self) -> Heads {
+        self.catalog.heads()
+    }
+
+    /// Writes the heads file, durable on return; the owner calls it each second.
+    pub fn write_heads(&self) -> io::Result<()> {
+        heads::write(self.catalog.disk.as_ref(), &self.data_dir, &self.catalog.heads())
+    }
+
+    pub(crate) fn catalog(&self) -> &catalog::Catalog {
+        &self.catalog
+    }
+
+    fn submit(&self, job: Job) {
+        let refused = {
+            let mut queue = self.shared.queue();
+            if queue.jobs.len() < LOG_QUEUE_MAX {
+                queue.jobs.push(job);
+                None
+            } else {
+                Some(job)
+            }
+        };
+        match refused {
+            None => self.shared.work.notify_one(),
+            Some(job) => job.refuse(&AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"))),
+        }
+    }
+}
+
+impl Job {
+    fn refuse(self, error: &AppendError) {
+        match self {
+            Job::Append(_, done) => done(Err(error.clone())),
+            Job::Claim { done, .. } => done(Err(error.clone())),
+        }
+    }
+}
+
+enum Done {
+    Append(AppendDone),
+    Claim(Box<dyn FnOnce(Result<Head, AppendError>) + Send>),
+}
+
+fn run(mut engine: SegmentEngine, shared: &Shared) {
+    let mut marked = true;
+    loop {
+        let jobs = {
+            let mut queue = shared.queue();
+            loop {
+                if !queue.jobs.is_empty() || queue.closing {
+                    break;
+                }
+                if !marked {
+                    drop(queue);
+                    engine.mark();
+                    marked = true;
+                    queue = shared.queue();
+                    continue;
+                }
+                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            std::mem::take(&mut queue.jobs)
+        };
+        if jobs.is_empty() {
+            break;
+        }
+        let (writes, dones): (Vec<Write>, Vec<Done>) = jobs
+            .into_iter()
+            .map(|job| match job {
+                Job::Append(batch, done) => (Write::Append(batch), Done::Append(done)),
+                Job::Claim { partition, owner, done } => (Write::Claim { partition, owner }, Done::Claim(done)),
+            })
+            .unzip();
+        let results = engine.write_all(writes);
+        marked = false;
+        shared
+            .full
+            .store(results.iter().any(|r| matches!(r, Err(AppendError::Full))), Ordering::Relaxed);
+        shared.poisoned.store(engine.poisoned().is_some(), Ordering::Relaxed);
+        for (result, done) in results.into_iter().zip(dones) {
+            // A callback that panics must not take the log with it.
+            let _ = std::panic::catch_unwind(AssertUnwindSafe(|| answer(result, done)));
+        }
+    }
+    engine.mark();
+    if engine.poisoned().is_none() {
+        // The next open does without: it only loses the notice of what happens to the files meanwhile.
+        let _ = engine.write_heads();
+    }
+}
+
+fn answer(result: Result<Written, AppendError>, done: Done) {
+    match (result, done) {
+        (Ok(Written::Appended(appended)), Done::Append(done)) => done(Ok(appended)),
+        (Ok(Written::Claimed(head)), Done::Claim(done)) => done(Ok(head)),
+        (Err(e), Done::Append(done)) => done(Err(e)),
+        (Err(e), Done::Claim(done)) => done(Err(e)),
+        (Ok(_), _) => unreachable!("the engine answers appends with appends and claims with claims"),
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.shared.queue().closing = true;
+        self.shared.work.notify_all();
+        if let Some(writer) = self.writer.take().filter(|w| w.thread().id() != std::thread::current().id()) {
+            // Its panic, if any, was already told to whoever waited.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn meta(&self) -> LogMeta {
+        self.catalog.meta.clone()
+    }
+
+    fn claim(&self, partition: u16, owner: &str) -> Result<Head, AppendError> {
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let done = Box::new(move |result| {
+            // The receiver waits below.
+            let _ = send.send(result);
+        });
+        self.submit(Job::Claim {
+            partition,
+            owner: owner.to_owned(),
+            done,
+        });
+        receive
+            .recv()
+            .unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer ended".into())))
+    }
+
+    fn append(&self, batch: Batch, done: AppendDone) {
+        self.submit(Job::Append(batch, done));
+    }
+
+    fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
+        self.catalog.read(partition, from_offset, max_bytes)
+    }
+
+    fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
+        self.catalog.read_at(places)
+    }
+
+    fn head(&self, partition: u16) -> Result<Head, ReadError> {
+        self.catalog.head(partition)
+    }
+}

@@ -1,0 +1,145 @@
+//! The heads file: the end of each partition, kept outside the log so that a truncated log is noticed.
+//!
+//! Its writer calls [`write`] each second with [`Heads`] of what is durable. The file is replaced whole and synced, so
+//! it is the old one or the new one. It also names the **synced mark**: every byte of the log before it was durable
+//! when the file was written, so nothing torn can be there.
+
+use crate::disk::{Disk, read_all, replace};
+use quipu_schemas::{digest::Digest, position::LogId};
+use serde::{Deserialize, Serialize};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Name of the heads file within a data directory.
+pub const HEADS_FILE: &str = "heads";
+
+/// The end of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadEntry {
+    /// Generation of the log when it was noted.
+    pub generation: u32,
+    /// Partition.
+    pub partition: u16,
+    /// Next record offset.
+    pub offset: u64,
+    /// Hash of the last frame.
+    pub frame_hash: Digest,
+}
+
+/// What a heads file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heads {
+    /// The log.
+    pub log_id: LogId,
+    /// Segment and byte before which everything was durable.
+    pub synced: (u64, u64),
+    /// One entry a partition.
+    pub entries: Vec<HeadEntry>,
+}
+
+/// Why a heads file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadsError {
+    /// It does not decode, or its checksum is wrong.
+    #[error("heads file {path} is damaged at byte {byte}: {detail}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        byte: u64,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The storage failed.
+    #[error("heads file: {0}")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    log: String,
+    synced: (u64, u64),
+    heads: Vec<HeadEntry>,
+}
+
+/// Replaces the heads file of a data directory; durable on return.
+pub fn write(disk: &dyn Disk, data_dir: &Path, heads: &Heads) -> io::Result<()> {
+    let stored = Stored {
+        log: hex::encode(heads.log_id.0),
+        synced: heads.synced,
+        heads: heads.entries.clone(),
+    };
+    let json = serde_json::to_string(&stored).map_err(io::Error::other)?;
+    replace(
+        disk,
+        &data_dir.join(HEADS_FILE),
+        format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes(),
+    )
+}
+
+/// Reads the heads file of a data directory; `None` if there is none yet.
+pub fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Heads>, HeadsError> {
+    let path = data_dir.join(HEADS_FILE);
+    let bytes = match read_all(disk, &path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let damaged = |byte: usize, detail: &str| HeadsError::Damaged {
+        path: path.clone(),
+        byte: byte as u64,
+        detail: detail.into(),
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|e| damaged(e.valid_up_to(), "not text"))?;
+    let (crc, json) = text
+        .strip_suffix('\n')
+        .and_then(|t| t.split_once(' '))
+        .ok_or_else(|| damaged(0, "no checksum and content"))?;
+    if crc != format!("{:08x}", crc32fast::hash(json.as_bytes())) {
+        return Err(damaged(0, "checksum does not match its bytes"));
+    }
+    let stored: Stored = serde_json::from_str(json).map_err(|e| damaged(crc.len() + e.column(), &e.to_string()))?;
+    let mut log = [0; 16];
+    hex::decode_to_slice(&stored.log, &mut log).map_err(|_| damaged(crc.len(), "log id is not 32 hex digits"))?;
+    Ok(Some(Heads {
+        log_id: LogId(log),
+        synced: stored.synced,
+        entries: stored.heads,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn heads_round_trip_and_every_flip_is_detected() {
+        let (disk, dir) = (SimDisk::new(1), Path::new("/d"));
+        assert!(read(&disk, dir).unwrap().is_none());
+        let entry = HeadEntry {
+            generation: 1,
+            partition: 0,
+            offset: 9,
+            frame_hash: Digest([3; 32]),
+        };
+        let heads = Heads {
+            log_id: LogId([1; 16]),
+            synced: (2, 77),
+            entries: vec![entry],
+        };
+        write(&disk, dir, &heads).unwrap();
+        disk.crash();
+        assert_eq!(read(&disk, dir).unwrap(), Some(heads));
+        let path = dir.join(HEADS_FILE);
+        for bit in 0..disk.files()[&path].len() as u64 * 8 {
+            disk.flip(&path, bit);
+            assert!(matches!(read(&disk, dir), Err(HeadsError::Damaged { .. })), "bit {bit}");
+            disk.flip(&path, bit);
+        }
+    }
+}
