@@ -40,8 +40,12 @@ pub static DIRECTIVES: Table = Table {
 };
 
 /// One row a granted tool of an agent.
-pub static TOOLS: Table =
-    Table { name: "agent_tools", key: &[text("agent"), text("name")], columns: &[json_column("tool"), int("granted_at")], indexes: &[] };
+pub static TOOLS: Table = Table {
+    name: "agent_tools",
+    key: &[text("agent"), text("name")],
+    columns: &[json_column("tool"), int("granted_at")],
+    indexes: &[],
+};
 
 pub(crate) fn reduce(at: Scope<'_>, event: AgentEvent, out: &mut Statements) {
     let org = at.org();
@@ -49,39 +53,94 @@ pub(crate) fn reduce(at: Scope<'_>, event: AgentEvent, out: &mut Statements) {
     let now = || Value::from(at.time());
     out.put(&AGENTS, org, [id()], [("version", at.version.into()), ("updated_at", now())]);
     match event {
-        AgentEvent::Created { org: _, name: called, model, data_class } => {
-            let set = [("name", called.into()), ("model", json(&model)), ("data_class", name(&data_class)), ("created_at", now())];
+        AgentEvent::Created {
+            org: _,
+            name: called,
+            model,
+            data_class,
+        } => {
+            let set = [
+                ("name", called.into()),
+                ("model", json(&model)),
+                ("data_class", name(&data_class)),
+                ("created_at", now()),
+            ];
             out.put(&AGENTS, org, [id()], set);
         }
         AgentEvent::DirectiveAdded { digest, text } => {
-            out.put(&DIRECTIVES, org, [id(), digest.to_string().into()], [("text", text.into()), ("added_at", now())]);
+            out.put(
+                &DIRECTIVES,
+                org,
+                [id(), digest.to_string().into()],
+                [("text", text.into()), ("added_at", now())],
+            );
         }
         AgentEvent::DirectiveActivated { digest } => {
             let digest = digest.to_string();
-            out.change(&DIRECTIVES, org, [("agent", id()), ("active", true.into())], [("active", false.into())], &[]);
-            out.put(&DIRECTIVES, org, [id(), digest.as_str().into()], [("active", true.into()), ("activated_at", now())]);
+            out.change(
+                &DIRECTIVES,
+                org,
+                [("agent", id()), ("active", true.into())],
+                [("active", false.into())],
+                &[],
+            );
+            out.put(
+                &DIRECTIVES,
+                org,
+                [id(), digest.as_str().into()],
+                [("active", true.into()), ("activated_at", now())],
+            );
             out.put(&AGENTS, org, [id()], [("directive", digest.into())]);
         }
         AgentEvent::ModelConfigured { model } => out.put(&AGENTS, org, [id()], [("model", json(&model))]),
         AgentEvent::ToolGranted { tool } => {
-            out.put(&TOOLS, org, [id(), tool.name.as_str().into()], [("tool", json(&tool)), ("granted_at", now())]);
+            out.put(
+                &TOOLS,
+                org,
+                [id(), tool.name.as_str().into()],
+                [("tool", json(&tool)), ("granted_at", now())],
+            );
         }
         AgentEvent::ToolRevoked { name } => out.delete(&TOOLS, org, [("agent", id()), ("name", name.into())]),
-        AgentEvent::GuardConfigured { max_iterations, max_repeats } => {
-            out.put(&AGENTS, org, [id()], [("max_iterations", max_iterations.into()), ("max_repeats", max_repeats.into())]);
+        AgentEvent::GuardConfigured {
+            max_iterations,
+            max_repeats,
+        } => {
+            out.put(
+                &AGENTS,
+                org,
+                [id()],
+                [("max_iterations", max_iterations.into()), ("max_repeats", max_repeats.into())],
+            );
         }
         AgentEvent::TurnStarted { .. } => out.put_add(&AGENTS, org, [id()], [], [("turns_started", 1)]),
         AgentEvent::TurnRefused { .. } => out.put_add(&AGENTS, org, [id()], [], [("turns_refused", 1)]),
         AgentEvent::CallsReported { calls, .. } => {
-            out.put_add(&AGENTS, org, [id()], [], [("calls_reported", i64::try_from(calls.len()).unwrap_or(i64::MAX))]);
+            out.put_add(
+                &AGENTS,
+                org,
+                [id()],
+                [],
+                [("calls_reported", i64::try_from(calls.len()).unwrap_or(i64::MAX))],
+            );
         }
         AgentEvent::LoopDetected { .. } => out.put_add(&AGENTS, org, [id()], [], [("loops_detected", 1)]),
         AgentEvent::Suspended { reason } => {
-            out.put(&AGENTS, org, [id()], [("status", "suspended".into()), ("status_reason", reason.into())]);
+            out.put(
+                &AGENTS,
+                org,
+                [id()],
+                [("status", "suspended".into()), ("status_reason", reason.into())],
+            );
         }
         AgentEvent::Resumed {} => out.put(&AGENTS, org, [id()], [("status", "active".into()), ("status_reason", Value::Null)]),
         AgentEvent::Retired { reason } => {
-            out.put(&AGENTS, org, [id()], [("status", "retired".into()), ("status_reason", reason.into())]);
+            out.put(
+                &AGENTS,
+                org,
+                [id()],
+                [("status", "retired".into()), ("status_reason", reason.into())],
+            );
         }
     }
 }

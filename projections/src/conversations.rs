@@ -42,7 +42,14 @@ pub static CONVERSATIONS: Table = Table {
 pub static PARTICIPANTS: Table = Table {
     name: "participants",
     key: &[text("conversation"), text("principal")],
-    columns: &[text("kind"), text("role"), flag("active"), flag("left"), int("joined_at"), int("removed_at")],
+    columns: &[
+        text("kind"),
+        text("role"),
+        flag("active"),
+        flag("left"),
+        int("joined_at"),
+        int("removed_at"),
+    ],
     indexes: &[index("principal, active, conversation")],
 };
 
@@ -50,9 +57,20 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     let org = at.org();
     let id = || Value::from(&at.header.stream.id);
     let now = || Value::from(at.time());
-    out.put(&CONVERSATIONS, org, [id()], [("version", at.version.into()), ("last_activity_at", now())]);
+    out.put(
+        &CONVERSATIONS,
+        org,
+        [id()],
+        [("version", at.version.into()), ("last_activity_at", now())],
+    );
     match event {
-        Event::Created { stream: _, conversation_type, title, claim_window_ms, auto_turns } => out.put(
+        Event::Created {
+            stream: _,
+            conversation_type,
+            title,
+            claim_window_ms,
+            auto_turns,
+        } => out.put(
             &CONVERSATIONS,
             org,
             [id()],
@@ -104,7 +122,11 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             &CONVERSATIONS,
             org,
             [id()],
-            [("paused", true.into()), ("paused_by", (&by).into()), ("pause_reason", reason.into())],
+            [
+                ("paused", true.into()),
+                ("paused_by", (&by).into()),
+                ("pause_reason", reason.into()),
+            ],
         ),
         Event::Resumed { by: _, reason: _ } => out.put(
             &CONVERSATIONS,
@@ -112,7 +134,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             [id()],
             [("paused", false.into()), ("paused_by", Value::Null), ("pause_reason", Value::Null)],
         ),
-        Event::HandoffRequested { by, to, reason, expires_at } => out.put(
+        Event::HandoffRequested {
+            by,
+            to,
+            reason,
+            expires_at,
+        } => out.put(
             &CONVERSATIONS,
             org,
             [id()],

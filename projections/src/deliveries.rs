@@ -63,7 +63,14 @@ pub(crate) fn reduce(record: &Record, out: &mut Statements) {
     }
     for stored in &record.reactions {
         let stream = &header.stream;
-        let key = || [(&stream.kind).into(), (&stream.id).into(), stored.version.into(), stored.ordinal.into()];
+        let key = || {
+            [
+                (&stream.kind).into(),
+                (&stream.id).into(),
+                stored.version.into(),
+                stored.ordinal.into(),
+            ]
+        };
         match &stored.reaction {
             Reaction::Perform(perform) => out.put(
                 &DELIVERIES,
@@ -85,7 +92,11 @@ pub(crate) fn reduce(record: &Record, out: &mut Statements) {
                     &DISPATCHES,
                     &stream.org,
                     key(),
-                    [("receiver", dispatch.to.to_string().into()), ("command", command.into()), ("created_at", header.time.into())],
+                    [
+                        ("receiver", dispatch.to.to_string().into()),
+                        ("command", command.into()),
+                        ("created_at", header.time.into()),
+                    ],
                 );
             }
             Reaction::WakeAt { name, due } => timers::set(header, stored.version, stored.ordinal, name, *due, out),
@@ -109,28 +120,67 @@ fn settle(header: &Header, settlement: &Settlement, out: &mut Statements) {
             return effect(key, header, set, code, detail, out);
         }
         Settled::Started { attempt } => {
-            let set = [("status", "processing".into()), ("attempts", (*attempt).into()), ("next_attempt_at", Value::Null), ("updated_at", now())];
+            let set = [
+                ("status", "processing".into()),
+                ("attempts", (*attempt).into()),
+                ("next_attempt_at", Value::Null),
+                ("updated_at", now()),
+            ];
             return out.change(&DELIVERIES, &key.stream.org, matching(key), set, &[]);
         }
-        Settled::AttemptFailed { attempt, code, detail, retry_at } => {
-            let set = [("status", "pending".into()), ("attempts", (*attempt).into()), ("next_attempt_at", (*retry_at).into())];
+        Settled::AttemptFailed {
+            attempt,
+            code,
+            detail,
+            retry_at,
+        } => {
+            let set = [
+                ("status", "pending".into()),
+                ("attempts", (*attempt).into()),
+                ("next_attempt_at", (*retry_at).into()),
+            ];
             return effect(key, header, set, code, detail, out);
         }
         Settled::Retried => {
-            let set = [("status", "pending".into()), ("next_attempt_at", now()), ("settled_at", Value::Null), ("updated_at", now())];
+            let set = [
+                ("status", "pending".into()),
+                ("next_attempt_at", now()),
+                ("settled_at", Value::Null),
+                ("updated_at", now()),
+            ];
             return out.change(&DELIVERIES, &key.stream.org, matching(key), set, &[]);
         }
         Settled::Dropped => {
-            let set = [("status", "dropped".into()), ("next_attempt_at", Value::Null), ("settled_at", now()), ("updated_at", now())];
+            let set = [
+                ("status", "dropped".into()),
+                ("next_attempt_at", Value::Null),
+                ("settled_at", now()),
+                ("updated_at", now()),
+            ];
             return out.change(&DELIVERIES, &key.stream.org, matching(key), set, &[]);
         }
         Settled::Late => {
-            return out.change(&DELIVERIES, &key.stream.org, matching(key), [("updated_at", now())], &[("late_notes", 1)]);
+            return out.change(
+                &DELIVERIES,
+                &key.stream.org,
+                matching(key),
+                [("updated_at", now())],
+                &[("late_notes", 1)],
+            );
         }
     };
-    let set = [("status", dispatch.into()), ("code", code.map(String::as_str).into()), ("settled_at", now())];
+    let set = [
+        ("status", dispatch.into()),
+        ("code", code.map(String::as_str).into()),
+        ("settled_at", now()),
+    ];
     if key.stream != header.stream {
-        let row = [(&key.stream.kind).into(), (&key.stream.id).into(), key.version.into(), key.ordinal.into()];
+        let row = [
+            (&key.stream.kind).into(),
+            (&key.stream.id).into(),
+            key.version.into(),
+            key.ordinal.into(),
+        ];
         return out.put(&DISPATCHES, &key.stream.org, row, set);
     }
     // In its own stream a settled key is an effect's, a timer's or a dispatch's to itself: at most one of these matches.
@@ -168,6 +218,13 @@ fn matching(key: &ReactionKey) -> [(&'static str, Value); 4] {
 
 fn effect(key: &ReactionKey, header: &Header, set: [(&'static str, Value); 3], code: &str, detail: &str, out: &mut Statements) {
     let [a, b, c] = set;
-    let set = [a, b, c, ("last_code", code.into()), ("last_error", detail.into()), ("updated_at", header.time.into())];
+    let set = [
+        a,
+        b,
+        c,
+        ("last_code", code.into()),
+        ("last_error", detail.into()),
+        ("updated_at", header.time.into()),
+    ];
     out.change(&DELIVERIES, &key.stream.org, matching(key), set, &[]);
 }

@@ -34,7 +34,10 @@ impl Follower {
     /// A follower that goes on where the store is; refuses a store of another log or projector.
     pub fn new(log: &dyn Log, store: Arc<dyn ViewStore>) -> Result<Self, ViewError> {
         store.origin().check(&Origin::of(&log.meta()))?;
-        let mut follower = Self { store, projectors: Vec::new() };
+        let mut follower = Self {
+            store,
+            projectors: Vec::new(),
+        };
         follower.reload()?;
         Ok(follower)
     }
@@ -44,7 +47,10 @@ impl Follower {
         let parked = self.store.parked()?;
         let of = |partition: u16| parked.iter().filter(move |p| p.partition == partition).map(|p| p.stream.clone());
         let checkpoints = self.store.checkpoints()?;
-        self.projectors = (0u16..).zip(checkpoints).map(|(partition, checkpoint)| Projector::new(partition, checkpoint, of(partition))).collect();
+        self.projectors = (0u16..)
+            .zip(checkpoints)
+            .map(|(partition, checkpoint)| Projector::new(partition, checkpoint, of(partition)))
+            .collect();
         Ok(())
     }
 
@@ -82,10 +88,15 @@ impl Follower {
     }
 
     fn try_round(&mut self, log: &dyn Log, partitions: &[u16], progress: &Progress) -> Result<Round, ViewError> {
-        let mut round = Round { caught_up: true, ..Round::default() };
+        let mut round = Round {
+            caught_up: true,
+            ..Round::default()
+        };
         let mut batches = Vec::new();
         for &partition in partitions {
-            let Some(projector) = self.projectors.get_mut(usize::from(partition)) else { continue };
+            let Some(projector) = self.projectors.get_mut(usize::from(partition)) else {
+                continue;
+            };
             match batch_of(projector, log, &*self.store)? {
                 Action::Commit(batch) => batches.push(batch),
                 Action::Stop(stop) => round.stopped.push(stop),
@@ -125,11 +136,17 @@ impl Follower {
     /// Takes up a parked stream again from the record where it parked, as far as the partition's checkpoint. Returns
     /// whether all of it fits now; if not, the stream stays parked, at the first record that does not fit.
     pub fn unpark(&mut self, log: &dyn Log, stream: &StreamId) -> Result<bool, ViewError> {
-        let Some(parked) = self.store.parked()?.into_iter().find(|p| p.stream == *stream) else { return Ok(true) };
+        let Some(parked) = self.store.parked()?.into_iter().find(|p| p.stream == *stream) else {
+            return Ok(true);
+        };
         let checkpoint = self.projectors[usize::from(parked.partition)].checkpoint();
         let mut tip = self.store.tips(std::slice::from_ref(stream))?.pop().flatten();
         let mut out = Statements::default();
-        out.delete(&crate::parked::PARKED, &stream.org, [("kind", (&stream.kind).into()), ("id", (&stream.id).into())]);
+        out.delete(
+            &crate::parked::PARKED,
+            &stream.org,
+            [("kind", (&stream.kind).into()), ("id", (&stream.id).into())],
+        );
         let mut statements: Vec<Statement> = out.into_inner();
         let mut again = false;
         let mut from = parked.offset;
@@ -147,13 +164,21 @@ impl Follower {
                     if offset < from || offset >= checkpoint.next_offset {
                         continue;
                     }
-                    let at = At { partition: parked.partition, offset };
+                    let at = At {
+                        partition: parked.partition,
+                        offset,
+                    };
                     again |= again_in(stream, &mut tip, at, &bytes, again, &mut statements)?;
                 }
             }
             from = next.max(from + 1);
         }
-        self.store.apply(&[ViewBatch { partition: parked.partition, expected: checkpoint, next: checkpoint, statements }])?;
+        self.store.apply(&[ViewBatch {
+            partition: parked.partition,
+            expected: checkpoint,
+            next: checkpoint,
+            statements,
+        }])?;
         self.reload()?;
         Ok(!again)
     }
@@ -175,7 +200,13 @@ fn again_in(
     let mut out = Statements::default();
     let reduced = record::decode(bytes).map_err(|e| e.to_string()).and_then(|record| {
         let fitting = follow(*tip, &record, at)?;
-        Ok((fitting, Tip { version: record.header.last_version(), hash: record.hash }))
+        Ok((
+            fitting,
+            Tip {
+                version: record.header.last_version(),
+                hash: record.hash,
+            },
+        ))
     });
     match reduced {
         _ if parked => crate::parked::wait(&header, &mut out),

@@ -34,7 +34,10 @@ pub static MESSAGES: Table = Table {
         int("deleted_at"),
         int("posted_at"),
     ],
-    indexes: &[index("conversation, sequence"), index_only("conversation, thread, sequence", "reply_to IS NOT NULL")],
+    indexes: &[
+        index("conversation, sequence"),
+        index_only("conversation, thread, sequence", "reply_to IS NOT NULL"),
+    ],
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
@@ -42,7 +45,13 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     let conversation = || Value::from(&at.header.stream.id);
     let now = || Value::from(at.time());
     let counted = |out: &mut Statements, id: Value| {
-        out.put_add(&CONVERSATIONS, org, [conversation()], [("last_message", id)], [("message_count", 1)]);
+        out.put_add(
+            &CONVERSATIONS,
+            org,
+            [conversation()],
+            [("last_message", id)],
+            [("message_count", 1)],
+        );
     };
     match event {
         Event::MessagePosted {
@@ -81,7 +90,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             );
             counted(out, (&message_id).into());
         }
-        Event::MessageImported { message_id, role, content_digest: _, content } => {
+        Event::MessageImported {
+            message_id,
+            role,
+            content_digest: _,
+            content,
+        } => {
             out.put(
                 &MESSAGES,
                 org,

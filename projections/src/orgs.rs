@@ -25,17 +25,32 @@ pub static ORGS: Table = Table {
 };
 
 /// One row a setting that is set.
-pub static SETTINGS: Table =
-    Table { name: "org_settings", key: &[text("name")], columns: &[json_column("value"), int("updated_at")], indexes: &[] };
+pub static SETTINGS: Table = Table {
+    name: "org_settings",
+    key: &[text("name")],
+    columns: &[json_column("value"), int("updated_at")],
+    indexes: &[],
+};
 
 /// One row an org that names this one as its parent.
-pub static WORKSPACES: Table = Table { name: "workspaces", key: &[text("workspace")], columns: &[int("created_at")], indexes: &[] };
+pub static WORKSPACES: Table = Table {
+    name: "workspaces",
+    key: &[text("workspace")],
+    columns: &[int("created_at")],
+    indexes: &[],
+};
 
 /// One row a member.
 pub static MEMBERS: Table = Table {
     name: "members",
     key: &[text("principal")],
-    columns: &[text("role"), json_column("name"), json_column("email"), int("added_at"), int("updated_at")],
+    columns: &[
+        text("role"),
+        json_column("name"),
+        json_column("email"),
+        int("added_at"),
+        int("updated_at"),
+    ],
     indexes: &[index("role")],
 };
 
@@ -47,10 +62,24 @@ pub(crate) fn reduce(at: Scope<'_>, event: OrgEvent, out: &mut Statements) {
             if let Some(parent) = &parent {
                 out.put(&WORKSPACES, parent, [org.into()], [("created_at", at.time().into())]);
             }
-            out.put(&ORGS, org, [], [("name", name.into()), ("parent", parent.as_ref().into()), ("created_at", at.time().into())]);
+            out.put(
+                &ORGS,
+                org,
+                [],
+                [
+                    ("name", name.into()),
+                    ("parent", parent.as_ref().into()),
+                    ("created_at", at.time().into()),
+                ],
+            );
         }
         OrgEvent::Renamed { name } => out.put(&ORGS, org, [], [("name", name.into())]),
-        OrgEvent::MemberAdded { principal, role, name: person, email } => {
+        OrgEvent::MemberAdded {
+            principal,
+            role,
+            name: person,
+            email,
+        } => {
             out.put(
                 &MEMBERS,
                 org,
@@ -66,7 +95,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: OrgEvent, out: &mut Statements) {
             out.put_add(&ORGS, org, [], [], [("member_count", 1)]);
         }
         OrgEvent::RoleSet { principal, role } => {
-            out.put(&MEMBERS, org, [(&principal).into()], [("role", name(&role)), ("updated_at", at.time().into())]);
+            out.put(
+                &MEMBERS,
+                org,
+                [(&principal).into()],
+                [("role", name(&role)), ("updated_at", at.time().into())],
+            );
         }
         OrgEvent::MemberRemoved { principal } => {
             out.delete(&MEMBERS, org, [("principal", (&principal).into())]);
@@ -77,7 +111,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: OrgEvent, out: &mut Statements) {
                 if value.0.is_null() {
                     out.delete(&SETTINGS, org, [("name", setting.into())]);
                 } else {
-                    out.put(&SETTINGS, org, [setting.into()], [("value", value.to_text().into()), ("updated_at", at.time().into())]);
+                    out.put(
+                        &SETTINGS,
+                        org,
+                        [setting.into()],
+                        [("value", value.to_text().into()), ("updated_at", at.time().into())],
+                    );
                 }
             }
         }

@@ -11,7 +11,14 @@ use quipu_schemas::record::Header;
 pub static PARKED: Table = Table {
     name: "parked_streams",
     key: &[text("kind"), text("id")],
-    columns: &[place("partition"), place("offset"), int("version"), text("reason"), int("parked_at"), count("waiting")],
+    columns: &[
+        place("partition"),
+        place("offset"),
+        int("version"),
+        text("reason"),
+        int("parked_at"),
+        count("waiting"),
+    ],
     indexes: &[],
 };
 
@@ -36,5 +43,11 @@ pub(crate) fn park(header: &Header, at: At, reason: &str, out: &mut Statements) 
 /// Another record of a parked stream went by.
 pub(crate) fn wait(header: &Header, out: &mut Statements) {
     let stream = &header.stream;
-    out.put_add(&PARKED, &stream.org, [(&stream.kind).into(), (&stream.id).into()], [], [("waiting", 1)]);
+    out.put_add(
+        &PARKED,
+        &stream.org,
+        [(&stream.kind).into(), (&stream.id).into()],
+        [],
+        [("waiting", 1)],
+    );
 }

@@ -45,7 +45,11 @@ pub struct Progress {
 impl Progress {
     /// Begins where the store is.
     pub fn new(cursor: Cursor) -> Self {
-        Self { cursor: Mutex::new(cursor), moved: Condvar::new(), hooks: Mutex::default() }
+        Self {
+            cursor: Mutex::new(cursor),
+            moved: Condvar::new(),
+            hooks: Mutex::default(),
+        }
     }
 
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
@@ -94,8 +98,15 @@ impl Progress {
     pub fn wait_for(&self, wanted: &Wanted, timeout: Duration) -> Result<Cursor, WaitError> {
         let guard = self.cursor();
         let waiting = |cursor: &mut Cursor| matches!(covers(cursor, wanted), Ok(false));
-        let (guard, _) = self.moved.wait_timeout_while(guard, timeout, waiting).unwrap_or_else(PoisonError::into_inner);
-        if covers(&guard, wanted)? { Ok(guard.clone()) } else { Err(WaitError::TimedOut { now: guard.clone() }) }
+        let (guard, _) = self
+            .moved
+            .wait_timeout_while(guard, timeout, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        if covers(&guard, wanted)? {
+            Ok(guard.clone())
+        } else {
+            Err(WaitError::TimedOut { now: guard.clone() })
+        }
     }
 }
 
@@ -104,7 +115,9 @@ pub fn covers(cursor: &Cursor, wanted: &Wanted) -> Result<bool, WaitError> {
     match wanted {
         Wanted::Position(position) if usize::from(position.partition) >= cursor.next.len() => Err(WaitError::NoPartition(*position)),
         Wanted::Position(position) => Ok(cursor.covers(*position)),
-        Wanted::Cursor(wanted) if (wanted.log, wanted.generation, wanted.next.len()) != (cursor.log, cursor.generation, cursor.next.len()) => {
+        Wanted::Cursor(wanted)
+            if (wanted.log, wanted.generation, wanted.next.len()) != (cursor.log, cursor.generation, cursor.next.len()) =>
+        {
             Err(WaitError::OtherLog(wanted.generation))
         }
         Wanted::Cursor(wanted) => Ok(cursor.next.iter().zip(&wanted.next).all(|(have, want)| have >= want)),

@@ -170,12 +170,19 @@ impl Projector {
     fn poll(&mut self) -> Action {
         match &self.stop {
             Some(stop) => Action::Stop(stop.clone()),
-            None => Action::Read { partition: self.partition, from_offset: self.next.next_offset },
+            None => Action::Read {
+                partition: self.partition,
+                from_offset: self.next.next_offset,
+            },
         }
     }
 
     fn stopped(&mut self, offset: u64, why: StopReason) -> Action {
-        let stop = Stop { partition: self.partition, offset, why };
+        let stop = Stop {
+            partition: self.partition,
+            offset,
+            why,
+        };
         self.stop = Some(stop.clone());
         Action::Stop(stop)
     }
@@ -184,7 +191,11 @@ impl Projector {
         for frame in frames {
             if let Err((offset, why)) = self.frame(frame) {
                 // What came before is whole and is committed first; the stop is met again at the next poll.
-                self.stop = Some(Stop { partition: self.partition, offset, why });
+                self.stop = Some(Stop {
+                    partition: self.partition,
+                    offset,
+                    why,
+                });
                 break;
             }
         }
@@ -226,11 +237,20 @@ impl Projector {
             let entry = match record::decode(&bytes) {
                 Ok(record) => Entry::Whole(Box::new(record)),
                 Err(error) => match record::decode_header(&bytes) {
-                    Ok(header) => Entry::Unfit { header: Box::new(header), reason: error.to_string() },
+                    Ok(header) => Entry::Unfit {
+                        header: Box::new(header),
+                        reason: error.to_string(),
+                    },
                     Err(error) => return Err((offset, StopReason::NoStream(error.to_string()))),
                 },
             };
-            self.waiting.push((At { partition: self.partition, offset }, entry));
+            self.waiting.push((
+                At {
+                    partition: self.partition,
+                    offset,
+                },
+                entry,
+            ));
             self.next.next_offset = offset + 1;
         }
         Ok(())
@@ -241,7 +261,12 @@ impl Projector {
         for (at, entry) in std::mem::take(&mut self.waiting) {
             self.entry(at, &entry, &mut statements);
         }
-        Action::Commit(ViewBatch { partition: self.partition, expected: self.checkpoint, next: self.next, statements })
+        Action::Commit(ViewBatch {
+            partition: self.partition,
+            expected: self.checkpoint,
+            next: self.next,
+            statements,
+        })
     }
 
     fn entry(&mut self, at: At, entry: &Entry, statements: &mut Vec<Statement>) {
@@ -271,19 +296,31 @@ impl Projector {
         let stream = &record.header.stream;
         let tip = self.tips.get(stream).copied().flatten();
         let statements = follow(tip, record, at)?;
-        self.tips.insert(stream.clone(), Some(Tip { version: record.header.last_version(), hash: record.hash }));
+        self.tips.insert(
+            stream.clone(),
+            Some(Tip {
+                version: record.header.last_version(),
+                hash: record.hash,
+            }),
+        );
         Ok(statements)
     }
 }
 
 /// The statements of a record that follows `tip` in its stream.
 pub(crate) fn follow(tip: Option<Tip>, record: &Record, at: At) -> Result<Vec<Statement>, String> {
-    let Tip { version, hash } = tip.unwrap_or(Tip { version: 0, hash: Digest::ZERO });
+    let Tip { version, hash } = tip.unwrap_or(Tip {
+        version: 0,
+        hash: Digest::ZERO,
+    });
     if record.header.first_version != version + 1 {
         return Err(format!("version {} follows version {version}", record.header.first_version));
     }
     if record.previous != hash {
-        return Err(format!("the record at version {} does not continue its stream's chain", record.header.first_version));
+        return Err(format!(
+            "the record at version {} does not continue its stream's chain",
+            record.header.first_version
+        ));
     }
     reduce(record, at).map_err(|e| e.to_string())
 }

@@ -80,7 +80,10 @@ impl Select {
         if let Some(only) = reading.only {
             let _ = write!(sql, " AND {only}");
         }
-        Self { sql, params: vec![org.into()] }
+        Self {
+            sql,
+            params: vec![org.into()],
+        }
     }
 
     fn and(&mut self, column: &str, op: &str, value: Value) {
@@ -124,12 +127,18 @@ pub fn list(view: View, org: &OrgId, query: &Query) -> Result<(Select, usize), V
 pub fn get(view: View, org: &OrgId, key: &[&str]) -> Result<Option<Select>, ViewError> {
     let reading = view.reading();
     if key.len() != reading.named_by.len() {
-        return Err(ViewError::BadKey { view: reading.name, names: reading.named_by.join(", "), given: key.len() });
+        return Err(ViewError::BadKey {
+            view: reading.name,
+            names: reading.named_by.join(", "),
+            given: key.len(),
+        });
     }
     let mut select = Select::begin(reading, org);
     for (name, part) in reading.named_by.iter().zip(key) {
         // A number that does not parse names no row.
-        let Some(value) = value_of(column(reading, name), part) else { return Ok(None) };
+        let Some(value) = value_of(column(reading, name), part) else {
+            return Ok(None);
+        };
         select.and(name, "=", value);
     }
     select.sql.push_str(" LIMIT 1");
@@ -137,7 +146,10 @@ pub fn get(view: View, org: &OrgId, key: &[&str]) -> Result<Option<Select>, View
 }
 
 fn column(reading: &Reading, name: &str) -> &'static Column {
-    reading.table.column(name).unwrap_or_else(|| panic!("view {} names a column `{name}` that its table has not", reading.name))
+    reading
+        .table
+        .column(name)
+        .unwrap_or_else(|| panic!("view {} names a column `{name}` that its table has not", reading.name))
 }
 
 fn value_of(column: &Column, text: &str) -> Option<Value> {
@@ -153,9 +165,18 @@ fn apply_filter(reading: &Reading, name: &str, value: &str, select: &mut Select)
     let Some((_, filter)) = reading.filters.iter().find(|(n, _)| *n == name) else {
         let names: Vec<_> = reading.filters.iter().map(|(n, _)| *n).collect();
         let allowed = if names.is_empty() { "none".into() } else { names.join(", ") };
-        return Err(ViewError::UnknownFilter { view: reading.name, name: short(name), allowed });
+        return Err(ViewError::UnknownFilter {
+            view: reading.name,
+            name: short(name),
+            allowed,
+        });
     };
-    let bad = |takes: String| ViewError::BadFilter { view: reading.name, name: name.to_owned(), takes, value: short(value) };
+    let bad = |takes: String| ViewError::BadFilter {
+        view: reading.name,
+        name: name.to_owned(),
+        takes,
+        value: short(value),
+    };
     let (column_name, op) = match filter {
         Filter::OneOf(choices) => {
             let Some((_, condition)) = choices.iter().find(|(choice, _)| *choice == value) else {
@@ -177,7 +198,11 @@ fn apply_filter(reading: &Reading, name: &str, value: &str, select: &mut Select)
 fn write_after(reading: &Reading, row: &[Value]) -> String {
     let mut parts = vec![Json::from(reading.name)];
     for name in reading.order {
-        let at = reading.table.all_columns().position(|c| c.name == *name).expect("order columns are the table's");
+        let at = reading
+            .table
+            .all_columns()
+            .position(|c| c.name == *name)
+            .expect("order columns are the table's");
         parts.push(match &row[at] {
             Value::Int(n) => Json::from(*n),
             Value::Text(text) => Json::from(text.as_str()),
@@ -207,7 +232,11 @@ fn read_after(reading: &Reading, text: &str) -> Result<Vec<Value>, ViewError> {
 pub(crate) fn page(view: View, mut rows: Vec<Vec<Value>>, limit: usize, cursor: Cursor) -> Result<Page, ViewError> {
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = if more { rows.last().map(|row| write_after(view.reading(), row)) } else { None };
+    let next = if more {
+        rows.last().map(|row| write_after(view.reading(), row))
+    } else {
+        None
+    };
     let rows = rows.into_iter().map(|row| show(view, row)).collect::<Result<_, _>>()?;
     Ok(Page { rows, next, cursor })
 }
@@ -235,7 +264,17 @@ pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
         let partition = u16::try_from(partition).unwrap_or(u16::MAX);
         out.remove("partition");
         out.remove("offset");
-        out.insert("position".into(), Json::from(Position { partition, offset, index: 0 }.to_string()));
+        out.insert(
+            "position".into(),
+            Json::from(
+                Position {
+                    partition,
+                    offset,
+                    index: 0,
+                }
+                .to_string(),
+            ),
+        );
     }
     let stream = match (out.get("kind"), out.get("id")) {
         (Some(Json::String(kind)), Some(Json::String(id))) if table.key.first().is_some_and(|c| c.name == "kind") => {
@@ -245,7 +284,11 @@ pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
     };
     if let Some(stream) = stream {
         if table.key.iter().any(|c| c.name == "ordinal") {
-            let key = format!("{stream}@{}.{}", number(&out, "version").unwrap_or(0), number(&out, "ordinal").unwrap_or(0));
+            let key = format!(
+                "{stream}@{}.{}",
+                number(&out, "version").unwrap_or(0),
+                number(&out, "ordinal").unwrap_or(0)
+            );
             out.insert("key".into(), Json::from(key));
         }
         out.insert("stream".into(), Json::from(stream));

@@ -59,7 +59,14 @@ pub fn reduce(record: &Record, at: At) -> Result<Vec<Statement>, EventError> {
 
 fn events<E: DeserializeOwned>(record: &Record, out: &mut Statements, one: fn(Scope<'_>, E, &mut Statements)) -> Result<(), EventError> {
     for (version, stored) in (record.header.first_version..).zip(&record.events) {
-        one(Scope { header: &record.header, version }, decode_event(stored)?, out);
+        one(
+            Scope {
+                header: &record.header,
+                version,
+            },
+            decode_event(stored)?,
+            out,
+        );
     }
     Ok(())
 }

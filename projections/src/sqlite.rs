@@ -27,9 +27,10 @@ use std::{
 /// A view store in one SQLite database.
 pub struct SqliteStore {
     origin: Origin,
-    writer: Mutex<Connection>,
-    /// Empty for a database in memory, which the writer's connection reads.
+    /// Empty for a database in memory, which the writer's connection reads. Closed before the writer, which folds the
+    /// WAL into the database when it closes last.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
     returned: Condvar,
     in_memory: bool,
 }
@@ -50,7 +51,10 @@ impl SqliteStore {
                 Ok(reader)
             })
             .collect::<Result<_, ViewError>>()?;
-        Ok(Self { readers: Mutex::new(readers), ..store })
+        Ok(Self {
+            readers: Mutex::new(readers),
+            ..store
+        })
     }
 
     /// A store that lives as long as this value, for simulation and verification.
@@ -70,7 +74,13 @@ impl SqliteStore {
             begin(&transaction, &origin)?;
         }
         transaction.commit().map_err(storage)?;
-        Ok(Self { origin, writer: Mutex::new(writer), readers: Mutex::default(), returned: Condvar::new(), in_memory })
+        Ok(Self {
+            origin,
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            returned: Condvar::new(),
+            in_memory,
+        })
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
@@ -98,7 +108,10 @@ impl SqliteStore {
             }
         }
         let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.returned.wait_while(free, |free| free.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .returned
+            .wait_while(free, |free| free.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
         let mut borrowed = Borrowed(free.pop(), self);
         drop(free);
         let connection = borrowed.0.as_mut().expect("waited until one was free");
@@ -111,14 +124,22 @@ impl SqliteStore {
         let mut rows = prepared.query(rusqlite::params_from_iter(&select.params)).map_err(storage)?;
         let mut out = Vec::new();
         while let Some(row) = rows.next().map_err(storage)? {
-            out.push((0..columns).map(|n| value_of(row.get_ref(n).map_err(storage)?)).collect::<Result<_, _>>()?);
+            out.push(
+                (0..columns)
+                    .map(|n| value_of(row.get_ref(n).map_err(storage)?))
+                    .collect::<Result<_, _>>()?,
+            );
         }
         Ok(out)
     }
 
     fn cursor_of(&self, connection: &Connection) -> Result<Cursor, ViewError> {
         let next = read_checkpoints(connection)?.into_iter().map(|c| c.next_offset).collect();
-        Ok(Cursor { log: self.origin.log_id, generation: self.origin.generation, next })
+        Ok(Cursor {
+            log: self.origin.log_id,
+            generation: self.origin.generation,
+            next,
+        })
     }
 }
 
@@ -131,7 +152,13 @@ fn set(connection: &Connection, name: &str, value: &str, reads: &str) -> Result<
         rusqlite::types::Value::Text(text) => text,
         other => format!("{other:?}"),
     };
-    if found == reads { Ok(()) } else { Err(ViewError::Storage(format!("pragma {name} reads {found} after it was set to {value}"))) }
+    if found == reads {
+        Ok(())
+    } else {
+        Err(ViewError::Storage(format!(
+            "pragma {name} reads {found} after it was set to {value}"
+        )))
+    }
 }
 
 fn configure(connection: &Connection, cache: i64) -> Result<(), ViewError> {
@@ -143,9 +170,17 @@ fn configure(connection: &Connection, cache: i64) -> Result<(), ViewError> {
 
 fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError> {
     transaction.execute_batch(&schema()).map_err(storage)?;
-    let Origin { log_id, generation, partitions, projector } = origin;
+    let Origin {
+        log_id,
+        generation,
+        partitions,
+        projector,
+    } = origin;
     transaction
-        .execute("INSERT INTO origin VALUES (1, ?1, ?2, ?3, ?4)", rusqlite::params![log_id.0, generation, partitions, projector.0])
+        .execute(
+            "INSERT INTO origin VALUES (1, ?1, ?2, ?3, ?4)",
+            rusqlite::params![log_id.0, generation, partitions, projector.0],
+        )
         .map_err(storage)?;
     for partition in 0..*partitions {
         transaction
@@ -161,16 +196,26 @@ fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError
 fn read_origin(connection: &Connection) -> Result<Origin, ViewError> {
     connection
         .query_row("SELECT log_id, generation, partitions, projector FROM origin", [], |row| {
-            Ok(Origin { log_id: LogId(row.get(0)?), generation: row.get(1)?, partitions: row.get(2)?, projector: Digest(row.get(3)?) })
+            Ok(Origin {
+                log_id: LogId(row.get(0)?),
+                generation: row.get(1)?,
+                partitions: row.get(2)?,
+                projector: Digest(row.get(3)?),
+            })
         })
         .map_err(storage)
 }
 
 fn read_checkpoints(connection: &Connection) -> Result<Vec<Checkpoint>, ViewError> {
-    let mut select = connection.prepare_cached("SELECT epoch, next_offset FROM checkpoints ORDER BY partition").map_err(storage)?;
+    let mut select = connection
+        .prepare_cached("SELECT epoch, next_offset FROM checkpoints ORDER BY partition")
+        .map_err(storage)?;
     let rows = select
         .query_map([], |row| {
-            Ok(Checkpoint { epoch: row.get::<_, i64>(0)?.cast_unsigned(), next_offset: row.get::<_, i64>(1)?.cast_unsigned() })
+            Ok(Checkpoint {
+                epoch: row.get::<_, i64>(0)?.cast_unsigned(),
+                next_offset: row.get::<_, i64>(1)?.cast_unsigned(),
+            })
         })
         .map_err(storage)?;
     rows.collect::<Result<_, _>>().map_err(storage)
@@ -187,7 +232,9 @@ impl ViewStore for SqliteStore {
 
     fn apply(&self, batches: &[ViewBatch]) -> Result<(), ViewError> {
         let mut connection = self.writer();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(storage)?;
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(storage)?;
         let mut writer = Writer::new(&transaction);
         for batch in batches {
             move_checkpoint(&transaction, &self.origin, batch)?;
@@ -208,7 +255,10 @@ impl ViewStore for SqliteStore {
             .map(|stream| {
                 select
                     .query_row([stream.org.as_str(), stream.kind.as_str(), stream.id.as_str()], |row| {
-                        Ok(Tip { version: row.get::<_, i64>(0)?.cast_unsigned(), hash: Digest(row.get(1)?) })
+                        Ok(Tip {
+                            version: row.get::<_, i64>(0)?.cast_unsigned(),
+                            hash: Digest(row.get(1)?),
+                        })
                     })
                     .optional()
                     .map_err(storage)
@@ -228,7 +278,9 @@ impl ViewStore for SqliteStore {
             while let Some(row) = rows.next().map_err(storage)? {
                 let stream: String = row.get(0).map_err(storage)?;
                 out.push(ParkedStream {
-                    stream: stream.parse().map_err(|e: quipu_schemas::ids::BadId| ViewError::Storage(e.to_string()))?,
+                    stream: stream
+                        .parse()
+                        .map_err(|e: quipu_schemas::ids::BadId| ViewError::Storage(e.to_string()))?,
                     partition: row.get(1).map_err(storage)?,
                     offset: row.get::<_, i64>(2).map_err(storage)?.cast_unsigned(),
                     reason: row.get(3).map_err(storage)?,
@@ -247,10 +299,16 @@ impl ViewStore for SqliteStore {
         let select = query::get(view, org, key)?;
         self.reading(|connection| {
             let row = match &select {
-                Some(select) => Self::rows(connection, select)?.pop().map(|row| query::show(view, row)).transpose()?,
+                Some(select) => Self::rows(connection, select)?
+                    .pop()
+                    .map(|row| query::show(view, row))
+                    .transpose()?,
                 None => None,
             };
-            Ok(Found { row, cursor: self.cursor_of(connection)? })
+            Ok(Found {
+                row,
+                cursor: self.cursor_of(connection)?,
+            })
         })
     }
 
@@ -266,7 +324,10 @@ impl ViewStore for SqliteStore {
                     .filter(|c| of == DigestOf::Everything || c.ty != Type::Place)
                     .map(|c| query::quoted(c.name))
                     .collect();
-                let key: Vec<_> = std::iter::once("org").chain(table.key.iter().map(|c| c.name)).map(query::quoted).collect();
+                let key: Vec<_> = std::iter::once("org")
+                    .chain(table.key.iter().map(|c| c.name))
+                    .map(query::quoted)
+                    .collect();
                 let sql = format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), table.name, key.join(", "));
                 let mut hasher = sha2::Sha256::new();
                 let mut select = connection.prepare(&sql).map_err(storage)?;

@@ -100,7 +100,14 @@ pub(crate) fn move_checkpoint(connection: &Connection, origin: &Origin, batch: &
             batch.expected.next_offset.cast_signed(),
         ])
         .map_err(storage)?;
-    if moved == 1 { Ok(()) } else { Err(ViewError::Conflict { partition: batch.partition, expected: batch.expected.next_offset }) }
+    if moved == 1 {
+        Ok(())
+    } else {
+        Err(ViewError::Conflict {
+            partition: batch.partition,
+            expected: batch.expected.next_offset,
+        })
+    }
 }
 
 /// Executes statements, reusing one buffer for their text.
@@ -111,7 +118,10 @@ pub(crate) struct Writer<'c> {
 
 impl<'c> Writer<'c> {
     pub(crate) fn new(connection: &'c Connection) -> Self {
-        Self { connection, sql: String::with_capacity(1024) }
+        Self {
+            connection,
+            sql: String::with_capacity(1024),
+        }
     }
 
     pub(crate) fn execute(&mut self, statement: &Statement) -> Result<(), ViewError> {

@@ -137,7 +137,13 @@ fn matching_of<const N: usize>(org: &OrgId, rest: [(&'static str, Value); N]) ->
 
 impl Statements {
     /// Inserts or changes a row; `key` holds what follows `org`.
-    pub fn put<const K: usize, const S: usize>(&mut self, table: &'static Table, org: &OrgId, key: [Value; K], set: [(&'static str, Value); S]) {
+    pub fn put<const K: usize, const S: usize>(
+        &mut self,
+        table: &'static Table,
+        org: &OrgId,
+        key: [Value; K],
+        set: [(&'static str, Value); S],
+    ) {
         self.put_add(table, org, key, set, []);
     }
 
@@ -154,7 +160,12 @@ impl Statements {
         let key = key_of(org, key);
         for earlier in self.0.iter_mut().rev() {
             match earlier {
-                Statement::Put { table: t, key: k, set: s, add: a } if *t == table && *k == key => {
+                Statement::Put {
+                    table: t,
+                    key: k,
+                    set: s,
+                    add: a,
+                } if *t == table && *k == key => {
                     for (column, value) in set {
                         match s.iter_mut().find(|(c, _)| *c == column) {
                             Some(slot) => slot.1 = value,
@@ -174,7 +185,12 @@ impl Statements {
                 Statement::Put { .. } | Statement::Change { .. } | Statement::Delete { .. } => {}
             }
         }
-        self.0.push(Statement::Put { table, key, set: set.into(), add: add.into() });
+        self.0.push(Statement::Put {
+            table,
+            key,
+            set: set.into(),
+            add: add.into(),
+        });
     }
 
     /// Changes rows that match; `matching` holds what follows `org`.
@@ -186,17 +202,30 @@ impl Statements {
         set: [(&'static str, Value); S],
         add: &[(&'static str, i64)],
     ) {
-        self.0.push(Statement::Change { table, matching: matching_of(org, matching), set: set.into(), add: add.to_vec() });
+        self.0.push(Statement::Change {
+            table,
+            matching: matching_of(org, matching),
+            set: set.into(),
+            add: add.to_vec(),
+        });
     }
 
     /// Deletes rows that match; `matching` holds what follows `org`.
     pub fn delete<const M: usize>(&mut self, table: &'static Table, org: &OrgId, matching: [(&'static str, Value); M]) {
-        self.0.push(Statement::Delete { table, matching: matching_of(org, matching) });
+        self.0.push(Statement::Delete {
+            table,
+            matching: matching_of(org, matching),
+        });
     }
 
     /// A value read from another row when the statement runs; `key` holds what follows `org`.
     pub fn read<const K: usize>(table: &'static Table, org: &OrgId, key: [Value; K], column: &'static str, otherwise: Value) -> Value {
-        Value::Read(Box::new(Read { table, key: key_of(org, key), column, otherwise }))
+        Value::Read(Box::new(Read {
+            table,
+            key: key_of(org, key),
+            column,
+            otherwise,
+        }))
     }
 
     /// The statements.
@@ -215,14 +244,22 @@ mod tests {
         let org = OrgId::from_static("acme");
         let mut all = Statements::default();
         all.put(&ORGS, &org, [], [("name", "a".into())]);
-        all.put_add(&ORGS, &org, [], [("name", "b".into()), ("version", 2u64.into())], [("member_count", 1)]);
+        all.put_add(
+            &ORGS,
+            &org,
+            [],
+            [("name", "b".into()), ("version", 2u64.into())],
+            [("member_count", 1)],
+        );
         all.put_add(&ORGS, &org, [], [], [("member_count", 1)]);
         all.put(&MEMBERS, &org, ["ada".into()], [("role", "owner".into())]);
         all.delete(&MEMBERS, &org, [("principal", "ada".into())]);
         all.put(&MEMBERS, &org, ["ada".into()], [("role", "viewer".into())]);
         let all = all.into_inner();
         assert_eq!(all.len(), 4);
-        let Statement::Put { set, add, .. } = &all[0] else { panic!("{all:?}") };
+        let Statement::Put { set, add, .. } = &all[0] else {
+            panic!("{all:?}")
+        };
         assert_eq!(set, &vec![("name", Value::from("b")), ("version", Value::Int(2))]);
         assert_eq!(add, &vec![("member_count", 2)]);
     }

@@ -38,7 +38,12 @@ pub struct Origin {
 impl Origin {
     /// The origin of views that this release makes from a log.
     pub fn of(log: &quipu_events::port::LogMeta) -> Self {
-        Self { log_id: log.log_id, generation: log.generation, partitions: log.partitions, projector: crate::table::projector_version() }
+        Self {
+            log_id: log.log_id,
+            generation: log.generation,
+            partitions: log.partitions,
+            projector: crate::table::projector_version(),
+        }
     }
 
     /// Refuses another origin than `expected`, naming the difference.

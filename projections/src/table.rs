@@ -35,35 +35,67 @@ pub struct Column {
 
 /// A text column, null unless set.
 pub const fn text(name: &'static str) -> Column {
-    Column { name, ty: Type::Text, default: None }
+    Column {
+        name,
+        ty: Type::Text,
+        default: None,
+    }
 }
 /// A text column with a default (an SQL literal).
 pub const fn text_or(name: &'static str, default: &'static str) -> Column {
-    Column { name, ty: Type::Text, default: Some(default) }
+    Column {
+        name,
+        ty: Type::Text,
+        default: Some(default),
+    }
 }
 /// A number, null unless set.
 pub const fn int(name: &'static str) -> Column {
-    Column { name, ty: Type::Int, default: None }
+    Column {
+        name,
+        ty: Type::Int,
+        default: None,
+    }
 }
 /// A number that counts from 0.
 pub const fn count(name: &'static str) -> Column {
-    Column { name, ty: Type::Int, default: Some("0") }
+    Column {
+        name,
+        ty: Type::Int,
+        default: Some("0"),
+    }
 }
 /// JSON, null unless set.
 pub const fn json(name: &'static str) -> Column {
-    Column { name, ty: Type::Json, default: None }
+    Column {
+        name,
+        ty: Type::Json,
+        default: None,
+    }
 }
 /// A boolean, false unless set.
 pub const fn flag(name: &'static str) -> Column {
-    Column { name, ty: Type::Flag, default: Some("0") }
+    Column {
+        name,
+        ty: Type::Flag,
+        default: Some("0"),
+    }
 }
 /// Bytes, null unless set.
 pub const fn bytes(name: &'static str) -> Column {
-    Column { name, ty: Type::Bytes, default: None }
+    Column {
+        name,
+        ty: Type::Bytes,
+        default: None,
+    }
 }
 /// Partition or offset.
 pub const fn place(name: &'static str) -> Column {
-    Column { name, ty: Type::Place, default: None }
+    Column {
+        name,
+        ty: Type::Place,
+        default: None,
+    }
 }
 
 /// The column that every key begins with.

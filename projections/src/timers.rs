@@ -10,7 +10,14 @@ use quipu_schemas::{context::Millis, record::Header};
 pub static TIMERS: Table = Table {
     name: "timers",
     key: &[text("kind"), text("id"), text("name")],
-    columns: &[int("version"), int("ordinal"), text("status"), int("due"), int("set_at"), int("ended_at")],
+    columns: &[
+        int("version"),
+        int("ordinal"),
+        text("status"),
+        int("due"),
+        int("set_at"),
+        int("ended_at"),
+    ],
     indexes: &[index("kind, id, version"), index_only("due", "status = 'set'")],
 };
 
@@ -38,7 +45,12 @@ pub(crate) fn cancel(header: &Header, name: &str, out: &mut Statements) {
     out.change(
         &TIMERS,
         &stream.org,
-        [("kind", (&stream.kind).into()), ("id", (&stream.id).into()), ("name", name.into()), ("status", "set".into())],
+        [
+            ("kind", (&stream.kind).into()),
+            ("id", (&stream.id).into()),
+            ("name", name.into()),
+            ("status", "set".into()),
+        ],
         [("status", "cancelled".into()), ("ended_at", header.time.into())],
         &[],
     );

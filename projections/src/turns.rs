@@ -42,7 +42,13 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     let now = || Value::from(at.time());
     let current = |out: &mut Statements, turn: Value| out.put(&CONVERSATIONS, org, [conversation()], [("turn", turn)]);
     match event {
-        Event::TurnOpened { turn, message_id, eligible, closes_at, at_version: _ } => {
+        Event::TurnOpened {
+            turn,
+            message_id,
+            eligible,
+            closes_at,
+            at_version: _,
+        } => {
             current(out, turn.as_str().into());
             out.put(
                 &TURNS,
@@ -58,13 +64,34 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 ],
             );
         }
-        Event::TurnClaimed { turn, agent: _, reason: _, confidence: _, priority: _ } => {
-            out.put_add(&TURNS, org, [conversation(), turn.into()], [("state", "claimed".into())], [("claims", 1)]);
+        Event::TurnClaimed {
+            turn,
+            agent: _,
+            reason: _,
+            confidence: _,
+            priority: _,
+        } => {
+            out.put_add(
+                &TURNS,
+                org,
+                [conversation(), turn.into()],
+                [("state", "claimed".into())],
+                [("claims", 1)],
+            );
         }
         Event::TurnDeferred { turn, agent: _, reason: _ } => {
             out.put_add(&TURNS, org, [conversation(), turn.into()], [], [("deferrals", 1)]);
         }
-        Event::TurnDecided { turn, message_id, winner, method, why, bids, run, at_version: _ } => {
+        Event::TurnDecided {
+            turn,
+            message_id,
+            winner,
+            method,
+            why,
+            bids,
+            run,
+            at_version: _,
+        } => {
             current(out, turn.as_str().into());
             out.put(
                 &TURNS,
@@ -90,14 +117,30 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
         }
         Event::TurnFinished { turn, outcome } => {
             let set = [("state", "finished".into()), ("outcome", json(&outcome)), ("finished_at", now())];
-            out.change(&CONVERSATIONS, org, [("id", conversation()), ("turn", turn.as_str().into())], [("turn", Value::Null)], &[]);
+            out.change(
+                &CONVERSATIONS,
+                org,
+                [("id", conversation()), ("turn", turn.as_str().into())],
+                [("turn", Value::Null)],
+                &[],
+            );
             out.put(&TURNS, org, [conversation(), turn.into()], set);
         }
-        Event::TurnInterrupted { turn, run: _, how, by, reason } => out.put(
+        Event::TurnInterrupted {
+            turn,
+            run: _,
+            how,
+            by,
+            reason,
+        } => out.put(
             &TURNS,
             org,
             [conversation(), turn.into()],
-            [("interruption", name(&how)), ("interrupted_by", (&by).into()), ("interrupt_reason", reason.into())],
+            [
+                ("interruption", name(&how)),
+                ("interrupted_by", (&by).into()),
+                ("interrupt_reason", reason.into()),
+            ],
         ),
         other => unreachable!("not about a turn: {other:?}"),
     }

@@ -37,15 +37,30 @@ pub fn verify(log: &dyn Log, store: &dyn ViewStore, side: &Arc<dyn ViewStore>) -
     let checkpoints = store.checkpoints()?;
     let digests = store.digests(DigestOf::Everything)?;
     let now = store.checkpoints()?;
-    if let Some((partition, moved)) = (0u16..).zip(checkpoints.iter().zip(&now)).find(|(_, (before, after))| before != after) {
-        return Err(ViewError::Conflict { partition, expected: moved.0.next_offset });
+    if let Some((partition, moved)) = (0u16..)
+        .zip(checkpoints.iter().zip(&now))
+        .find(|(_, (before, after))| before != after)
+    {
+        return Err(ViewError::Conflict {
+            partition,
+            expected: moved.0.next_offset,
+        });
     }
     let bounded = UpTo { log, checkpoints };
     let round = Follower::new(&bounded, side.clone())?.catch_up(&bounded, &Progress::new(side.cursor()?))?;
-    let stopped = round.stopped.into_iter().filter(|s| s.offset < bounded.checkpoints[usize::from(s.partition)].next_offset).collect();
+    let stopped = round
+        .stopped
+        .into_iter()
+        .filter(|s| s.offset < bounded.checkpoints[usize::from(s.partition)].next_offset)
+        .collect();
     let mut differing = side.digests(DigestOf::Everything)?;
     differing.retain(|table, digest: &mut Digest| digests.get(table) != Some(digest));
-    Ok(Verdict { digests, differing, records: round.records, stopped })
+    Ok(Verdict {
+        digests,
+        differing,
+        records: round.records,
+        stopped,
+    })
 }
 
 /// A log as far as some checkpoints.
@@ -59,10 +74,15 @@ impl Log for UpTo<'_> {
         self.log.meta()
     }
     fn claim(&self, partition: u16, _: &str) -> Result<Head, AppendError> {
-        Err(AppendError::Invalid(format!("partition {partition} is being read for verification")))
+        Err(AppendError::Invalid(format!(
+            "partition {partition} is being read for verification"
+        )))
     }
     fn append(&self, batch: Batch, done: AppendDone) {
-        done(Err(AppendError::Invalid(format!("partition {} is being read for verification", batch.partition))));
+        done(Err(AppendError::Invalid(format!(
+            "partition {} is being read for verification",
+            batch.partition
+        ))));
     }
     fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
         let end = self.checkpoints[usize::from(partition)].next_offset;

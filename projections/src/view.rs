@@ -55,8 +55,21 @@ macro_rules! views {
 use Filter::{Before, From, Is, OneOf};
 
 /// A view of a whole table in the order of its key.
-const fn whole(name: &'static str, table: &'static Table, named_by: &'static [&'static str], filters: &'static [(&'static str, Filter)]) -> Reading {
-    Reading { name, table, only: None, order: named_by, descending: false, named_by, filters }
+const fn whole(
+    name: &'static str,
+    table: &'static Table,
+    named_by: &'static [&'static str],
+    filters: &'static [(&'static str, Filter)],
+) -> Reading {
+    Reading {
+        name,
+        table,
+        only: None,
+        order: named_by,
+        descending: false,
+        named_by,
+        filters,
+    }
 }
 
 const EFFECT_KEY: &[&str] = &["kind", "id", "version", "ordinal"];

@@ -41,8 +41,12 @@ impl Views {
     /// log or generation, a database that does not open), new ones begin empty and become current at once.
     pub fn open(directory: &Path, origin: Origin) -> Result<Self, ViewError> {
         fs::create_dir_all(directory).map_err(io_error(directory))?;
-        let current = fs::read_to_string(directory.join(CURRENT)).ok().map(|name| directory.join(name.trim()));
-        let current = current.filter(|path| path.is_file()).and_then(|path| Some((SqliteStore::open(&path, origin).ok()?, path)));
+        let current = fs::read_to_string(directory.join(CURRENT))
+            .ok()
+            .map(|name| directory.join(name.trim()));
+        let current = current
+            .filter(|path| path.is_file())
+            .and_then(|path| Some((SqliteStore::open(&path, origin).ok()?, path)));
         let (store, path) = match current {
             Some(current) => current,
             None => Self::beside(directory, origin)?,
@@ -59,13 +63,19 @@ impl Views {
 
     fn over(store: Arc<dyn ViewStore>, directory: Option<PathBuf>) -> Result<Self, ViewError> {
         let progress = Arc::new(Progress::new(store.cursor()?));
-        Ok(Self { directory, store: RwLock::new(store), progress })
+        Ok(Self {
+            directory,
+            store: RwLock::new(store),
+            progress,
+        })
     }
 
     /// An empty database under a name that is free.
     fn beside(directory: &Path, origin: Origin) -> Result<(SqliteStore, PathBuf), ViewError> {
         let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.projector.0]).to_string();
-        let free = (0u32..).map(|n| directory.join(format!("views-{}-{n}.db", &version[..12]))).find(|path| !path.exists());
+        let free = (0u32..)
+            .map(|n| directory.join(format!("views-{}-{n}.db", &version[..12])))
+            .find(|path| !path.exists());
         let path = free.ok_or_else(|| ViewError::Storage("no file name is free".into()))?;
         Ok((SqliteStore::open(&path, origin)?, path))
     }
@@ -115,7 +125,11 @@ impl Views {
             };
             records += round.records;
             if let Some(stop) = round.stopped.first() {
-                break Err(ViewError::Stopped { partition: stop.partition, offset: stop.offset, why: stop.why.to_string() });
+                break Err(ViewError::Stopped {
+                    partition: stop.partition,
+                    offset: stop.offset,
+                    why: stop.why.to_string(),
+                });
             }
             if round.caught_up {
                 break Ok(Round { records, ..round });

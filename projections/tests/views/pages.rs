@@ -1,0 +1,95 @@
+//! Filters and pages.
+
+use crate::scene::{Scene, caught_up, sealed, world};
+use quipu_projections::{error::ViewError, query::Query, view::View};
+use quipu_schemas::ids::OrgId;
+use serde_json::json;
+
+const ACME: OrgId = OrgId::from_static("acme");
+
+#[test]
+fn pages_hold_every_row_once_in_order() {
+    let mut scene = Scene::default();
+    for n in 0..57 {
+        let id = format!("acme/conversation/cnv_{n:03}");
+        scene.events(&id, "ada", json!([["created", {"stream": id, "conversation_type": "group", "title": sealed("t"), "claim_window_ms": 1, "auto_turns": false}]]));
+    }
+    let store = caught_up(&scene.log(5));
+    for limit in [1, 7, 56, 57, 58, 1000] {
+        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = store
+                .list(View::Conversations, &ACME, &Query::default().limit(limit).after(after))
+                .unwrap();
+            assert!(page.rows.len() <= limit);
+            assert_eq!(page.cursor.next.iter().sum::<u64>(), 57);
+            seen.extend(page.rows.iter().map(|r| r["id"].as_str().unwrap().to_owned()));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let wanted: Vec<_> = (0..57).rev().map(|n| format!("cnv_{n:03}")).collect();
+        assert_eq!(seen, wanted, "last active first, limit {limit}");
+        assert_eq!(pages, 57usize.div_ceil(limit));
+    }
+}
+
+#[test]
+fn filters_narrow_and_unknown_ones_name_what_there_is() {
+    let store = caught_up(&world().log(3));
+    let count = |view, query: Query| store.list(view, &ACME, &query).unwrap().rows.len();
+    let q = Query::default;
+    assert_eq!(count(View::Messages, q().with("conversation", "cnv_1")), 5);
+    assert_eq!(count(View::Messages, q().with("conversation", "cnv_1").with("thread", "m1")), 3);
+    assert_eq!(count(View::Messages, q().with("deleted", "true")), 1);
+    assert_eq!(
+        count(View::Messages, q().with("from_sequence", "6").with("before_sequence", "10")),
+        2
+    );
+    assert_eq!(count(View::Deliveries, q().with("status", "pending")), 1);
+    assert_eq!(count(View::Deliveries, q().with("status", "delivered")), 2);
+    assert_eq!(count(View::Timers, q().with("status", "fired")), 1);
+    assert_eq!(count(View::Participants, q().with("active", "true")), 2);
+    let error = store.list(View::Members, &ACME, &q().with("colour", "red")).unwrap_err();
+    assert_eq!(error.to_string(), "view members has no filter `colour`; it has role");
+    let error = store.list(View::Deliveries, &ACME, &q().with("status", "gone")).unwrap_err();
+    assert!(error.to_string().contains("pending, processing, delivered"), "{error}");
+    let error = store.list(View::Activity, &ACME, &q().with("from", "yesterday")).unwrap_err();
+    assert!(error.to_string().contains("a whole number"), "{error}");
+    for injected in ["' OR 1=1 --", "\"; DROP TABLE orgs"] {
+        assert_eq!(count(View::Members, q().with("role", injected)), 0);
+    }
+}
+
+#[test]
+fn bad_pages_and_keys_are_refused() {
+    let store = caught_up(&world().log(3));
+    for query in [
+        Query::default().limit(0),
+        Query::default().limit(1001),
+        Query::default().after(Some("!".into())),
+        Query::default().after(Some("W10".into())),
+    ] {
+        assert!(
+            matches!(store.list(View::Members, &ACME, &query), Err(ViewError::BadPage(_))),
+            "{query:?}"
+        );
+    }
+    let next = store.list(View::Messages, &ACME, &Query::default().limit(1)).unwrap().next;
+    assert!(next.is_some());
+    assert!(
+        matches!(
+            store.list(View::Members, &ACME, &Query::default().after(next)),
+            Err(ViewError::BadPage(_))
+        ),
+        "another view's cursor"
+    );
+    assert!(matches!(store.get(View::Messages, &ACME, &["m1"]), Err(ViewError::BadKey { .. })));
+    assert_eq!(
+        store.get(View::Deliveries, &ACME, &["run", "run_2", "five", "0"]).unwrap().row,
+        None
+    );
+    assert!(View::parse("nothing").unwrap_err().to_string().contains("conversations"));
+}
