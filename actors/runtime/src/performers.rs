@@ -1,0 +1,407 @@
+//! Those who act on the world: models, webhooks, HTTP requests, tools.
+//!
+//! [`Performers::perform`] makes one attempt of one effect. It never fails and never panics: what goes wrong
+//! is how the attempt ends. Whether and when another attempt follows is the outbox's decision, except that
+//! nothing is worth repeating once an answer has begun to flow, and that a request that must not be repeated
+//! and may have arrived ends as [`Outcome::Lost`]. Nothing here is durable.
+
+mod answer;
+mod cancel;
+mod client;
+mod dates;
+mod egress;
+mod ending;
+mod http;
+mod openai;
+mod prompt;
+mod scripted;
+mod sink;
+mod sse;
+mod tool;
+mod webhook;
+
+pub use cancel::{CancelSource, CancelToken, cancel_pair};
+pub use client::ClientError;
+pub use egress::{BadEntry, Egress, Lookup, Refused, Resolver};
+pub use openai::OpenAiConfig;
+pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
+
+use crate::{
+    breaker::{BreakerState, Breakers, Health, Permit},
+    secrets::Secrets,
+    volatile::Volatile,
+};
+use answer::Answer;
+use client::Client;
+use ending::Ending;
+use futures::FutureExt;
+use prompt::compose;
+use quipu_schemas::{
+    chat::ChatMessage,
+    context::{Keys, Millis},
+    ids::OrgId,
+    limits::RECORD_MAX_BYTES,
+    personal::{Opened, Personal, SealError},
+    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText},
+};
+use serde::Deserialize;
+use sink::{Partial, Sink};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::time::Instant;
+
+/// The wall clock, for signatures and `Retry-After` dates.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+/// One attempt of one effect.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The effect's identity, the same for all its attempts.
+    pub key: ReactionKey,
+    /// Which attempt, from 1.
+    pub number: u32,
+    /// What to do.
+    pub effect: Effect,
+    /// Whose data key seals results: `org/principal`.
+    pub subject: String,
+    /// The org whose secrets the effect may name.
+    pub org: OrgId,
+    /// Record time of the event that the effect follows from.
+    pub recorded_at: Millis,
+    /// Ends the attempt early.
+    pub cancel: CancelToken,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttemptEnd {
+    /// For good: delivered, failed or lost.
+    Done(Outcome),
+    /// In a way that another attempt may mend.
+    Retryable {
+        /// Stable code.
+        code: String,
+        /// What happened, without secrets or personal data.
+        detail: String,
+        /// How long to wait at least, where the receiver (or the breaker) said so. Milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// By cancellation; the connection is closed. Always [`Outcome::Cancelled`].
+    Cancelled(Outcome),
+}
+
+/// The code of an attempt that was not made because its destination's breaker is open.
+pub const BREAKER_OPEN: &str = "breaker_open";
+
+/// A configured model provider.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Provider {
+    /// No model: scripted answers.
+    Scripted,
+    /// An OpenAI-compatible server.
+    #[serde(rename = "openai")]
+    OpenAi(OpenAiConfig),
+}
+
+/// What performers are made of.
+pub struct PerformersConfig {
+    /// Providers by the name that model configurations use. `scripted` always exists.
+    pub providers: BTreeMap<String, Provider>,
+    /// Secrets by name.
+    pub secrets: Secrets,
+    /// Which addresses may be reached.
+    pub egress: Egress,
+    /// Opens prompts and seals answers.
+    pub keys: Arc<dyn Keys>,
+    /// Reads prompts that name a conversation.
+    pub prompts: Arc<dyn PromptSource>,
+    /// Where deltas go.
+    pub volatile: Volatile,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+/// What every performer needs.
+pub(crate) struct Reach {
+    providers: BTreeMap<String, Provider>,
+    secrets: Secrets,
+    client: Client,
+    keys: Arc<dyn Keys>,
+    prompts: Arc<dyn PromptSource>,
+    volatile: Volatile,
+    clock: Clock,
+}
+
+/// Performs effects. Cheap to clone; all clones share connections and breakers.
+#[derive(Clone)]
+pub struct Performers {
+    reach: Arc<Reach>,
+    breakers: Arc<Mutex<Breakers>>,
+    started: Instant,
+}
+
+impl Performers {
+    /// Fails only where no HTTP client can be made.
+    pub fn new(config: PerformersConfig) -> Result<Self, ClientError> {
+        let PerformersConfig {
+            mut providers,
+            secrets,
+            egress,
+            keys,
+            prompts,
+            volatile,
+            clock,
+        } = config;
+        providers.entry("scripted".into()).or_insert(Provider::Scripted);
+        let reach = Reach {
+            providers,
+            secrets,
+            client: Client::new(egress)?,
+            keys,
+            prompts,
+            volatile,
+            clock,
+        };
+        Ok(Self {
+            reach: Arc::new(reach),
+            breakers: Arc::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Makes one attempt. Dropping the future abandons the attempt and closes its connection, as cancelling does.
+    pub async fn perform(&self, attempt: Attempt) -> AttemptEnd {
+        let partial = Partial::default();
+        if attempt.cancel.is_cancelled() {
+            return self.cancelled(&attempt, &partial);
+        }
+        let pass = match self.enter(&attempt) {
+            Ok(pass) => pass,
+            Err(end) => return end,
+        };
+        let work = AssertUnwindSafe(self.reach.run(&attempt, &partial)).catch_unwind();
+        let ending = tokio::select! {
+            // First, so that an answer that never pauses cannot outrun its cancellation.
+            biased;
+            () = attempt.cancel.cancelled() => None,
+            ended = work => Some(ended),
+        };
+        match ending {
+            None => self.cancelled(&attempt, &partial),
+            Some(Err(_)) => {
+                tracing::error!(effect = %attempt.key, "a performer panicked");
+                let detail = "the performer crashed; its node's log says more".to_owned();
+                AttemptEnd::Done(Outcome::Failed {
+                    code: "performer_crashed".into(),
+                    detail,
+                })
+            }
+            Some(Ok(Ending::Done(outcome, health))) => {
+                pass.settle(health);
+                AttemptEnd::Done(outcome)
+            }
+            Some(Ok(Ending::Again {
+                code,
+                detail,
+                retry_after_ms,
+                health,
+            })) => {
+                pass.settle(health);
+                AttemptEnd::Retryable {
+                    code,
+                    detail,
+                    retry_after_ms,
+                }
+            }
+        }
+    }
+
+    /// Where the breaker of an effect's destination stands.
+    pub fn breaker_state(&self, effect: &Effect, org: &OrgId) -> BreakerState {
+        breaker_key(effect, org).map_or(BreakerState::Closed { failures: 0 }, |key| lock(&self.breakers).state(&key))
+    }
+
+    fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, AttemptEnd> {
+        let scripted = matches!(&attempt.effect, Effect::LlmInvoke(call) if self.reach.providers.get(&call.model.provider) == Some(&Provider::Scripted));
+        let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !scripted);
+        let admitted = key.map(|key| {
+            let permit = lock(&self.breakers).admit(&key, self.now())?;
+            Ok((key, permit))
+        });
+        match admitted.transpose() {
+            Ok(admitted) => Ok(Pass {
+                performers: self,
+                admitted,
+            }),
+            Err(crate::breaker::Open { retry_after_ms }) => Err(AttemptEnd::Retryable {
+                code: BREAKER_OPEN.into(),
+                detail: format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination()),
+                retry_after_ms: Some(retry_after_ms),
+            }),
+        }
+    }
+
+    fn cancelled(&self, attempt: &Attempt, partial: &Partial) -> AttemptEnd {
+        let text = partial.text();
+        let sealed = (!text.is_empty()).then(|| Personal::seal(&text, &attempt.subject, &*self.reach.keys));
+        let partial = sealed.transpose().unwrap_or_else(|error| {
+            tracing::error!(effect = %attempt.key, %error, "the text before a cancellation could not be sealed");
+            None
+        });
+        AttemptEnd::Cancelled(Outcome::Cancelled { partial })
+    }
+
+    // Monotonic: a breaker must not stay open because the wall clock was set back.
+    fn now(&self) -> Millis {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Providers are the platform's and share a breaker. Whatever an org addresses by itself is apart from other
+/// orgs: nobody can make somebody else's destination look broken.
+fn breaker_key(effect: &Effect, org: &OrgId) -> Option<String> {
+    let destination = effect.destination();
+    match effect {
+        _ if destination.is_empty() => None,
+        Effect::LlmInvoke(_) => Some(destination),
+        Effect::Seal(_) => None,
+        Effect::Tool(call) if call.spec.is_none() => None,
+        Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) => Some(format!("{org} {destination}")),
+    }
+}
+
+fn lock(breakers: &Mutex<Breakers>) -> MutexGuard<'_, Breakers> {
+    breakers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leave of a breaker, given back however the attempt ends.
+struct Pass<'a> {
+    performers: &'a Performers,
+    admitted: Option<(String, Permit)>,
+}
+
+impl Pass<'_> {
+    fn settle(mut self, health: Health) {
+        self.give_back(health);
+    }
+
+    fn give_back(&mut self, health: Health) {
+        if let Some((key, permit)) = self.admitted.take() {
+            lock(&self.performers.breakers).settle(&key, permit, health, self.performers.now());
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.give_back(Health::Unknown);
+    }
+}
+
+impl Reach {
+    async fn run(&self, attempt: &Attempt, partial: &Partial) -> Ending {
+        match &attempt.effect {
+            Effect::LlmInvoke(call) => self.invoke(attempt, call, partial).await,
+            Effect::Webhook(call) => webhook::perform(self, attempt, call).await,
+            Effect::Http(request) => http::perform(self, attempt, request).await,
+            Effect::Tool(call) => tool::perform(self, attempt, call).await,
+            Effect::Seal(text) => self.seal_text(attempt, text).unwrap_or_else(Ending::from),
+        }
+    }
+
+    async fn invoke(&self, attempt: &Attempt, call: &LlmInvoke, partial: &Partial) -> Ending {
+        let Some(provider) = self.providers.get(&call.model.provider) else {
+            let name: String = call.model.provider.chars().take(80).collect();
+            return Ending::failed(
+                "provider_not_configured",
+                format!("no provider is configured under `{name}`"),
+                Health::Unknown,
+            );
+        };
+        let messages = match self.messages(&call.prompt).await {
+            Ok(messages) => messages,
+            Err(ending) => return ending,
+        };
+        let mut sink = Sink {
+            volatile: &self.volatile,
+            stream_to: call.stream_to.as_ref(),
+            partial,
+            next_index: 0,
+        };
+        let answer = match provider {
+            Provider::Scripted => scripted::invoke(attempt, &call.model.model, &messages, &mut sink).await,
+            Provider::OpenAi(config) => openai::invoke(self, config, attempt, call, messages, &mut sink).await,
+        };
+        answer
+            .and_then(|answer| self.seal(attempt, &answer))
+            .unwrap_or_else(|ending| ending)
+    }
+
+    async fn messages(&self, prompt: &Prompt) -> Result<Vec<ChatMessage>, Ending> {
+        let messages = match prompt {
+            Prompt::Recorded { messages } => match messages.open(&*self.keys)? {
+                Opened::Value(messages) => Ok(assemble(None, messages, Vec::new())),
+                Opened::Erased => Err(PromptError::Erased),
+            },
+            Prompt::Composed { messages } => compose(messages, &*self.keys).map(|messages| assemble(None, messages, Vec::new())),
+            Prompt::Conversation { .. } => self.prompts.messages(prompt).await,
+        };
+        messages.map_err(|error| match error {
+            PromptError::Unavailable(_) => Ending::Again {
+                code: "prompt_unavailable".into(),
+                detail: error.to_string(),
+                retry_after_ms: None,
+                health: Health::Unknown,
+            },
+            PromptError::Gone(_) => Ending::failed("prompt_gone", error.to_string(), Health::Unknown),
+            PromptError::Erased => Ending::failed("prompt_erased", error.to_string(), Health::Unknown),
+        })
+    }
+
+    fn seal_text(&self, attempt: &Attempt, SealText { subject, text }: &SealText) -> Result<Ending, SealError> {
+        // A key belongs to one org's subject; no other org's effect may write under it.
+        if subject.strip_prefix(attempt.org.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
+            return Ok(Ending::failed(
+                "subject_refused",
+                format!("the subject is not one of org {}", attempt.org),
+                Health::Unknown,
+            ));
+        }
+        let text = Personal::seal(text, subject, &*self.keys)?;
+        Ok(Ending::Done(Outcome::Sealed { text }, Health::Up))
+    }
+
+    fn seal(&self, attempt: &Attempt, answer: &Answer) -> Result<Ending, Ending> {
+        let message = Personal::seal(&answer.message, &attempt.subject, &*self.keys)?;
+        let text = answer
+            .message
+            .content
+            .as_ref()
+            .map(|text| Personal::seal(text, &attempt.subject, &*self.keys))
+            .transpose()?;
+        // Text of many control characters grows sixfold in JSON: what could never be recorded is not an answer.
+        let sealed = message.sealed_len() + 2 * text.as_ref().map_or(0, Personal::sealed_len);
+        if sealed > RECORD_MAX_BYTES - RECORD_MAX_BYTES / 8 {
+            return Err(Ending::failed(
+                "answer_too_large",
+                "the sealed answer does not fit a record",
+                Health::Up,
+            ));
+        }
+        let answered = LlmAnswer {
+            message,
+            text,
+            tool_calls: answer.call_refs(),
+            finish_reason: answer.finish_reason.clone(),
+            model: answer.model.clone(),
+            prompt_tokens: answer.prompt_tokens,
+            completion_tokens: answer.completion_tokens,
+            attempt: attempt.number,
+        };
+        Ok(Ending::Done(Outcome::Answered(answered), Health::Up))
+    }
+}

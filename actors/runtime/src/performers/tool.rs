@@ -1,0 +1,144 @@
+//! `tool`: a model's call of a function, run as an HTTP request. What goes wrong in a way that the model can
+//! mend, or talk about, is told to the model; the rest is an outcome like any other.
+
+use super::{
+    Attempt, Reach,
+    client::{Outgoing, Reached, Redirects, Trouble, read_bounded, trouble},
+    dates::retry_after_ms,
+    egress::authority,
+    ending::{Ending, health_of, kept_text, may_mend},
+    http,
+    prompt::tool_answer,
+};
+use crate::breaker::Health;
+use quipu_schemas::{
+    chat::{FunctionCall, ToolRun},
+    limits::{EFFECT_TIMEOUT_MS, RESPONSE_KEEP_BYTES},
+    personal::{Opened, Personal},
+    reaction::{Outcome, ToolInvoke},
+};
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use serde_json::Value;
+use std::time::Duration;
+
+pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke) -> Ending {
+    let message = match invoke.message.open(&*reach.keys) {
+        Ok(Opened::Value(message)) => message,
+        Ok(Opened::Erased) => return Ending::failed("erased", "the tool call's arguments were erased", Health::Unknown),
+        Err(error) => return error.into(),
+    };
+    let call = message.tool_calls.iter().flatten().find(|call| call.id == invoke.call_id);
+    let Some(function) = call.map(|call| &call.function) else {
+        return Ending::failed("tool_call_unknown", "the message holds no tool call of that id", Health::Unknown);
+    };
+    let (said, health) = match run(reach, attempt, invoke, function).await {
+        Ok(said) => said,
+        Err(ending) => return ending,
+    };
+    let (text, ok) = match said {
+        Said::Result(text) => (text, true),
+        Said::Error(text) => (text, false),
+    };
+    let answer = tool_answer(&invoke.call_id, &function.name, text);
+    match Personal::seal(&answer, &attempt.subject, &*reach.keys) {
+        Ok(result) => Ending::Done(Outcome::ToolResult { result, ok }, health),
+        Err(error) => error.into(),
+    }
+}
+
+enum Said {
+    Result(String),
+    Error(String),
+}
+
+async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &FunctionCall) -> Result<(Said, Health), Ending> {
+    let tell = |text: String| Ok((Said::Error(text), Health::Unknown));
+    let Some(spec) = invoke.spec.as_ref().filter(|spec| spec.name == function.name) else {
+        return tell(format!("there is no tool `{}`", function.name.chars().take(80).collect::<String>()));
+    };
+    let arguments = match parse_arguments(&function.arguments) {
+        Ok(arguments) => arguments,
+        Err(why) => return tell(why),
+    };
+    let ToolRun::Http { method, url, .. } = &spec.run;
+    let (Some(method), Ok(url)) = (http::method(method), Url::parse(url)) else {
+        return tell(format!("tool `{}` is configured with a bad method or URL", function.name));
+    };
+    let repeatable = attempt.effect.is_repeatable();
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let key = HeaderValue::from_str(&attempt.key.message_id()).expect("a message id is a header value");
+    headers.insert("idempotency-key", key);
+    let peer = authority(&url);
+    let outgoing = Outgoing {
+        method,
+        url: url.clone(),
+        headers,
+        confidential: Vec::new(),
+        body: Some(arguments.to_string().into()),
+        redirects: Redirects::Follow,
+    };
+    let exchange = async {
+        let mut response = reach.client.send(outgoing).await?;
+        let body = read_bounded(&mut response, RESPONSE_KEEP_BYTES)
+            .await
+            .map_err(|error| trouble(&error, &url))?;
+        Ok::<_, Trouble>((response, body))
+    };
+    let (response, body) = match tokio::time::timeout(Duration::from_millis(EFFECT_TIMEOUT_MS), exchange).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(trouble)) if trouble.reached == Reached::Never => return tell(format!("the tool cannot be reached: {}", trouble.detail)),
+        Ok(Err(trouble)) => return Err(Ending::of_trouble(trouble, repeatable)),
+        Err(_) => {
+            return Err(Ending::of_trouble(
+                Trouble::timeout(&format!("the answer of {peer}"), EFFECT_TIMEOUT_MS),
+                repeatable,
+            ));
+        }
+    };
+    let status = response.status();
+    if may_mend(status, repeatable) {
+        return Err(Ending::of_status(
+            status,
+            &peer,
+            None,
+            retry_after_ms(response.headers(), (reach.clock)()),
+            repeatable,
+        ));
+    }
+    let text = kept_text(&body, &[]);
+    let said = if status.is_success() {
+        Said::Result(text)
+    } else {
+        Said::Error(format!("the tool answered {}: {text}", status.as_u16()))
+    };
+    Ok((said, health_of(status)))
+}
+
+/// Models write `""` for no arguments at all.
+fn parse_arguments(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(Value::Object(Default::default()));
+    }
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err("the arguments are not a JSON object".into()),
+        Err(error) => Err(format!("the arguments are not valid JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_an_object_or_explained() {
+        assert_eq!(parse_arguments(" "), Ok(serde_json::json!({})));
+        assert_eq!(parse_arguments(r#"{"a":1}"#), Ok(serde_json::json!({"a": 1})));
+        assert!(parse_arguments("[1]").unwrap_err().contains("object"));
+        assert!(parse_arguments("{\"a\":").unwrap_err().contains("not valid JSON"));
+    }
+}

@@ -1,0 +1,132 @@
+//! `webhook`: signed messages per Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
+
+use super::{
+    Attempt, Reach,
+    client::{Outgoing, Redirects, Trouble, read_bounded, trouble},
+    dates::{retry_after_ms, rfc3339},
+    egress::authority,
+    ending::{Ending, health_of, kept_json},
+};
+use crate::secrets::{Secret, SecretError};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, Mac};
+use quipu_schemas::{
+    limits::{RESPONSE_KEEP_BYTES, WEBHOOK_TIMEOUT_MS},
+    reaction::{Outcome, WebhookCall},
+};
+use reqwest::{
+    Method, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use sha2::Sha256;
+use std::time::Duration;
+
+pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall) -> Ending {
+    let Ok(url) = Url::parse(&call.url) else {
+        return Ending::of_trouble(
+            Trouble::refused("url_refused", "the URL is not an absolute http or https URL"),
+            true,
+        );
+    };
+    let secrets = match reach.secrets.all_of_org(&attempt.org, &call.secret) {
+        Ok(secrets) => secrets,
+        Err(error) => return error.into(),
+    };
+    // One body for all attempts: the payload's time is the event's, the header's is the attempt's.
+    let body = serde_json::json!({ "type": call.event_type, "timestamp": rfc3339(attempt.recorded_at), "data": call.data }).to_string();
+    let (id, now) = (attempt.key.message_id(), (reach.clock)());
+    let signature = match sign(&call.secret, &secrets, &id, now / 1_000, body.as_bytes()) {
+        Ok(signature) => signature,
+        Err(error) => return error.into(),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in [
+        ("webhook-id", id),
+        ("webhook-timestamp", (now / 1_000).to_string()),
+        ("webhook-signature", signature),
+    ] {
+        headers.insert(
+            name,
+            HeaderValue::from_str(&value).expect("hex, digits and base64 are header values"),
+        );
+    }
+    let peer = authority(&url);
+    let outgoing = Outgoing {
+        method: Method::POST,
+        url: url.clone(),
+        headers,
+        confidential: Vec::new(),
+        body: Some(body.into()),
+        redirects: Redirects::Answer,
+    };
+    let exchange = async {
+        let mut response = reach.client.send(outgoing).await?;
+        let body = read_bounded(&mut response, RESPONSE_KEEP_BYTES)
+            .await
+            .map_err(|error| trouble(&error, &url))?;
+        Ok::<_, Trouble>((response, body))
+    };
+    let (response, body) = match tokio::time::timeout(Duration::from_millis(WEBHOOK_TIMEOUT_MS), exchange).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(trouble)) => return Ending::of_trouble(trouble, true),
+        Err(_) => return Ending::of_trouble(Trouble::timeout(&format!("the answer of {peer}"), WEBHOOK_TIMEOUT_MS), true),
+    };
+    let status = response.status();
+    if status.is_success() {
+        return Ending::Done(
+            Outcome::Responded {
+                status: status.as_u16(),
+                body: kept_json(&body, &[]),
+            },
+            health_of(status),
+        );
+    }
+    let note = (status.as_u16() == 410).then_some("the endpoint is gone");
+    Ending::of_status(status, &peer, note, retry_after_ms(response.headers(), now), true)
+}
+
+/// One `v1,` signature a secret, newest first, over `id.timestamp.body`. `timestamp` is in seconds.
+fn sign(name: &str, secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> Result<String, SecretError> {
+    let one = |secret: &Secret| {
+        let form = || SecretError::Form {
+            name: name.to_owned(),
+            expected: "a webhook secret (`whsec_` and base64)",
+        };
+        let encoded = secret.expose().strip_prefix("whsec_").ok_or_else(form)?;
+        let key = STANDARD.decode(encoded).ok().filter(|key| !key.is_empty()).ok_or_else(form)?;
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&key).expect("HMAC takes a key of any length");
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
+        Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    };
+    Ok(secrets.iter().map(one).collect::<Result<Vec<_>, _>>()?.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+    /// The published example of the reference libraries.
+    const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    #[test]
+    fn the_published_example_is_signed_alike() {
+        assert_eq!(sign("hook", &[Secret::new(SECRET)], ID, 1_614_265_330, BODY).unwrap(), SIGNATURE);
+    }
+
+    #[test]
+    fn a_rotation_signs_twice_and_a_malformed_secret_is_named_not_shown() {
+        let both = sign("hook", &[Secret::new("whsec_AAAA"), Secret::new(SECRET)], ID, 1_614_265_330, BODY).unwrap();
+        let parts: Vec<&str> = both.split(' ').collect();
+        assert_eq!((parts.len(), parts[1]), (2, SIGNATURE));
+        for bad in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!", "whsec_"] {
+            let error = sign("hook", &[Secret::new(bad)], ID, 1, BODY).unwrap_err();
+            assert_eq!(error.code(), "secret_invalid");
+            assert!(error.to_string().contains("hook") && !error.to_string().contains("MfKQ"), "{error}");
+        }
+    }
+}

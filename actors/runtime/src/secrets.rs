@@ -1,0 +1,191 @@
+//! Secrets by name: configuration and definitions name them, and only performers see them.
+//!
+//! Every secret has an owner. `acme/billing` is org `acme`'s: effects of that org, and of no other, may name
+//! it (as `billing`). A name without an org is the platform's: providers use it, and no org's effect can.
+
+use quipu_schemas::ids::OrgId;
+use serde::{Deserialize, Deserializer};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// A secret's value. It shows itself nowhere but through [`Secret::expose`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, for the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Why a secret cannot be had. The texts name secrets, never their values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// Nobody configured it.
+    #[error("no secret is configured under `{0}`")]
+    NotFound(String),
+    /// It is configured, and is not of the form that its use needs.
+    #[error("secret `{name}` is not {expected}")]
+    Form {
+        /// Its name.
+        name: String,
+        /// What was needed.
+        expected: &'static str,
+    },
+}
+
+impl SecretError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SecretError::NotFound(_) => "secret_not_found",
+            SecretError::Form { .. } => "secret_invalid",
+        }
+    }
+}
+
+/// The configured values of one name: one, or during a rotation several with the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretValues(Vec<Secret>);
+
+impl<'de> Deserialize<'de> for SecretValues {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(String),
+            Several(Vec<String>),
+        }
+        // A type error must not quote what was written: it may be the secret.
+        let written = Written::deserialize(d).map_err(|_| serde::de::Error::custom("a secret is a string or a list of strings"))?;
+        let values = match written {
+            Written::One(value) => vec![value],
+            Written::Several(values) => values,
+        };
+        if values.is_empty() || values.iter().any(String::is_empty) {
+            return Err(serde::de::Error::custom("a secret is never empty"));
+        }
+        Ok(Self(values.into_iter().map(Secret).collect()))
+    }
+}
+
+impl From<&str> for SecretValues {
+    fn from(value: &str) -> Self {
+        Self(vec![Secret::new(value)])
+    }
+}
+
+impl From<Vec<String>> for SecretValues {
+    fn from(values: Vec<String>) -> Self {
+        Self(values.into_iter().map(Secret).collect())
+    }
+}
+
+/// All configured secrets. Cheap to clone; `Debug` shows names only.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<BTreeMap<String, SecretValues>>);
+
+impl Secrets {
+    /// From the configuration's map of `name` (the platform's) or `org/name` (an org's).
+    pub fn new(values: BTreeMap<String, SecretValues>) -> Self {
+        Self(Arc::new(values))
+    }
+
+    /// The platform's secret `name`, newest value.
+    pub fn platform(&self, name: &str) -> Result<Secret, SecretError> {
+        if name.contains('/') {
+            return Err(SecretError::NotFound(name.to_owned()));
+        }
+        self.values(name).map(|values| values[0].clone())
+    }
+
+    /// Secret `name` of `org`, newest value.
+    pub fn of_org(&self, org: &OrgId, name: &str) -> Result<Secret, SecretError> {
+        self.all_of_org(org, name).map(|values| values[0].clone())
+    }
+
+    /// Every value of secret `name` of `org`, the newest first: several while it is rotated.
+    pub fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError> {
+        self.values(&format!("{org}/{name}")).map(<[Secret]>::to_vec)
+    }
+
+    fn values(&self, full: &str) -> Result<&[Secret], SecretError> {
+        match self.0.get(full) {
+            Some(SecretValues(values)) if !values.is_empty() => Ok(values),
+            _ => Err(SecretError::NotFound(full.chars().take(160).collect())),
+        }
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Secrets {
+    fn from(pairs: [(&str, &str); N]) -> Self {
+        Self::new(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_belongs_to_its_org_or_to_the_platform_and_never_shows() {
+        let secrets = Secrets::from([("openai", "sk-platform"), ("acme/billing", "sk-acme")]);
+        let (acme, other) = (OrgId::from_static("acme"), OrgId::from_static("other"));
+        assert_eq!(secrets.platform("openai").unwrap().expose(), "sk-platform");
+        assert_eq!(secrets.of_org(&acme, "billing").unwrap().expose(), "sk-acme");
+        for refused in [
+            secrets.of_org(&acme, "openai"),
+            secrets.of_org(&other, "billing"),
+            secrets.of_org(&other, "../acme/billing"),
+            secrets.platform("acme/billing"),
+        ] {
+            assert_eq!(refused.unwrap_err().code(), "secret_not_found");
+        }
+        assert_eq!(
+            secrets.of_org(&other, "billing").unwrap_err().to_string(),
+            "no secret is configured under `other/billing`"
+        );
+        let shown = format!(
+            "{secrets:?} {:?} {}",
+            secrets.platform("openai").unwrap(),
+            secrets.platform("openai").unwrap()
+        );
+        assert!(shown.contains("openai") && !shown.contains("sk-"), "{shown}");
+    }
+
+    #[test]
+    fn a_rotation_lists_the_newest_first_and_a_bad_value_is_not_quoted() {
+        let written = r#"{"acme/hook": ["new", "old"], "key": "only"}"#;
+        let secrets = Secrets::new(serde_json::from_str(written).unwrap());
+        let hook = secrets.all_of_org(&OrgId::from_static("acme"), "hook").unwrap();
+        assert_eq!(hook.iter().map(Secret::expose).collect::<Vec<_>>(), ["new", "old"]);
+        let error = serde_json::from_str::<SecretValues>(r#"{"value": "hunter2"}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(serde_json::from_str::<SecretValues>("[]").is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! The volatile channel: deltas, typing and presence, from whoever has them to whoever listens now.
+//!
+//! Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
+//! [`VOLATILE_QUEUE_MAX`] events behind loses the oldest, and is told how many.
+
+use futures::Stream;
+use quipu_schemas::{
+    ids::{PrincipalId, StreamId},
+    limits::VOLATILE_QUEUE_MAX,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// What is said on the volatile channel of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum VolatileEvent {
+    /// A piece of a model's answer. `index` counts from 0; a 0 after others means that the answer begins anew
+    /// (another attempt), and that what came before is void.
+    Delta {
+        /// The turn.
+        turn: String,
+        /// Who speaks.
+        agent: PrincipalId,
+        /// Place among the attempt's deltas.
+        index: u64,
+        /// The text.
+        text: String,
+    },
+    /// A participant types, or stopped.
+    Typing {
+        /// Who.
+        principal: PrincipalId,
+        /// Whether they type.
+        active: bool,
+    },
+    /// A participant came or went.
+    Presence {
+        /// Who.
+        principal: PrincipalId,
+        /// Whether they are here.
+        online: bool,
+    },
+}
+
+/// What a listener gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// An event.
+    Event(VolatileEvent),
+    /// So many events were lost because the listener was slow.
+    Dropped(u64),
+}
+
+type Channels = BTreeMap<StreamId, broadcast::Sender<VolatileEvent>>;
+
+/// In-process publish and subscribe by stream. Cheap to clone; memory grows with listeners alone.
+#[derive(Debug, Clone, Default)]
+pub struct Volatile {
+    channels: Arc<Mutex<Channels>>,
+}
+
+impl Volatile {
+    /// Without listeners.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells every present listener of `stream`; returns how many there are. Never waits.
+    pub fn publish(&self, stream: &StreamId, event: VolatileEvent) -> usize {
+        lock(&self.channels)
+            .get(stream)
+            .map_or(0, |channel| channel.send(event).unwrap_or(0))
+    }
+
+    /// Listens to `stream` from now on.
+    pub fn subscribe(&self, stream: &StreamId) -> Subscription {
+        let receiver = match lock(&self.channels).entry(stream.clone()) {
+            std::collections::btree_map::Entry::Occupied(channel) => channel.get().subscribe(),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                let (channel, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
+                place.insert(channel);
+                receiver
+            }
+        };
+        Subscription {
+            receiver: Some(receiver),
+            stream: stream.clone(),
+            channels: self.channels.clone(),
+        }
+    }
+
+    /// Streams that have listeners.
+    pub fn listened(&self) -> usize {
+        lock(&self.channels).len()
+    }
+}
+
+// The map is whole between statements, so a panic elsewhere cannot leave it half changed.
+fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
+    channels.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One listener; dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: Option<broadcast::Receiver<VolatileEvent>>,
+    stream: StreamId,
+    channels: Arc<Mutex<Channels>>,
+}
+
+impl Subscription {
+    /// The next event, or how many were lost. `None` never comes while the subscription lives. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Heard> {
+        match self.receiver.as_mut()?.recv().await {
+            Ok(event) => Some(Heard::Event(event)),
+            Err(RecvError::Lagged(lost)) => Some(Heard::Dropped(lost)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// The same as a stream, for responses that are sent as they come.
+    pub fn into_stream(self) -> impl Stream<Item = Heard> + Send {
+        futures::stream::unfold(
+            self,
+            |mut listener| async move { listener.next().await.map(|heard| (heard, listener)) },
+        )
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut channels = lock(&self.channels);
+        self.receiver = None;
+        if channels.get(&self.stream).is_some_and(|channel| channel.receiver_count() == 0) {
+            channels.remove(&self.stream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+
+    fn typing(n: usize) -> VolatileEvent {
+        VolatileEvent::Typing {
+            principal: PrincipalId::parse(format!("p{n}")).unwrap(),
+            active: true,
+        }
+    }
+
+    #[test]
+    fn events_reach_the_listeners_of_their_stream_and_nobody_else() {
+        let (a, b): (StreamId, StreamId) = ("acme/conversation/a".parse().unwrap(), "other/conversation/a".parse().unwrap());
+        let volatile = Volatile::new();
+        assert_eq!(volatile.publish(&a, typing(0)), 0);
+        let (mut one, two, mut other) = (volatile.subscribe(&a), volatile.subscribe(&a), volatile.subscribe(&b));
+        assert_eq!(volatile.publish(&a, typing(1)), 2);
+        assert_eq!(one.next().now_or_never(), Some(Some(Heard::Event(typing(1)))));
+        assert_eq!(
+            Box::pin(two.into_stream()).next().now_or_never(),
+            Some(Some(Heard::Event(typing(1))))
+        );
+        assert_eq!(other.next().now_or_never(), None);
+        assert_eq!(volatile.listened(), 2);
+        drop((one, other));
+        assert_eq!(volatile.listened(), 0);
+    }
+
+    #[test]
+    fn a_slow_listener_loses_the_oldest_and_is_told_how_many() {
+        let stream: StreamId = "acme/conversation/a".parse().unwrap();
+        let volatile = Volatile::new();
+        let mut slow = volatile.subscribe(&stream);
+        for n in 0..VOLATILE_QUEUE_MAX + 3 {
+            volatile.publish(&stream, typing(n));
+        }
+        assert_eq!(slow.next().now_or_never(), Some(Some(Heard::Dropped(3))));
+        assert_eq!(slow.next().now_or_never(), Some(Some(Heard::Event(typing(3)))));
+    }
+
+    #[test]
+    fn the_wire_form_names_its_type() {
+        let delta = VolatileEvent::Delta {
+            turn: "t1".into(),
+            agent: PrincipalId::from_static("bot"),
+            index: 0,
+            text: "Hi".into(),
+        };
+        let json = serde_json::json!({"type": "delta", "data": {"turn": "t1", "agent": "bot", "index": 0, "text": "Hi"}});
+        assert_eq!(serde_json::to_value(&delta).unwrap(), json);
+        assert_eq!(serde_json::from_value::<VolatileEvent>(json).unwrap(), delta);
+    }
+}
