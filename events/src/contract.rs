@@ -77,7 +77,11 @@ pub struct Owner {
 impl Owner {
     /// Claims a partition whose stream is at its beginning.
     pub fn claim(log: &dyn Log, partition: u16) -> Self {
-        let head = log.claim(partition, "http://test").expect("a claim");
+        Self::at(partition, log.claim(partition, "http://test").expect("a claim"))
+    }
+
+    /// The owner of a partition claimed by other means.
+    pub fn at(partition: u16, head: Head) -> Self {
         Self {
             partition,
             head,

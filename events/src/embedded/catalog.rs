@@ -30,6 +30,8 @@ const READ_MAX: u64 = 2 * 1024 * 1024;
 /// What is known of a segment without opening it.
 pub(crate) struct Sealed {
     pub(crate) number: u64,
+    /// Durable bytes.
+    pub(crate) bytes: u64,
     pub(crate) spans: Vec<Span>,
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct State {
     pub(crate) stops: Vec<Option<Stop>>,
     pub(crate) sealed: Vec<Sealed>,
     pub(crate) active: Active,
+    /// Number of the next flush.
+    pub(crate) next_flush: u64,
 }
 
 /// Frames, and the bytes of all of them.
@@ -91,7 +95,11 @@ impl Catalog {
 
     /// The durable end of every partition and of the log, at one moment.
     pub(crate) fn heads(&self) -> Heads {
-        let state = self.state();
+        self.heads_of(&self.state())
+    }
+
+    /// The same, of a state that is held.
+    pub(crate) fn heads_of(&self, state: &State) -> Heads {
         let entries = state.heads.iter().enumerate().map(|(partition, head)| HeadEntry {
             generation: self.meta.generation,
             partition: partition as u16,

@@ -61,7 +61,6 @@ pub struct SegmentEngine {
     catalog: Arc<Catalog>,
     data_dir: PathBuf,
     segment_bytes: u64,
-    next_flush: u64,
     /// The active segment takes no more.
     full: bool,
     /// The active segment holds damage: no sidecar may vouch for it.
@@ -96,7 +95,6 @@ impl SegmentEngine {
             catalog: recovered.catalog,
             data_dir: data_dir.to_owned(),
             segment_bytes: options.segment_bytes,
-            next_flush: recovered.next_flush,
             full: recovered.full,
             damaged: recovered.damaged,
             poisoned: None,
@@ -283,7 +281,7 @@ impl SegmentEngine {
             body_len: (buffer.len() - FLUSH_HEADER) as u32,
             frames: staged.len() as u32,
             at: end as u32,
-            flush: self.next_flush,
+            flush: self.next_flush(),
             segment: number,
         };
         buffer[..FLUSH_HEADER].copy_from_slice(&header.encode());
@@ -297,8 +295,11 @@ impl SegmentEngine {
         }
         // Never again on this handle: a second sync would succeed without the bytes that the first one lost.
         file.sync_data().map_err(|e| self.poison(&e, AppendError::Unknown))?;
-        self.next_flush += 1;
         Ok(end)
+    }
+
+    fn next_flush(&self) -> u64 {
+        self.catalog.state().next_flush
     }
 
     fn active(&self) -> (Arc<dyn crate::disk::DiskFile>, u64, u64) {
@@ -322,7 +323,7 @@ impl SegmentEngine {
             generation: meta.generation,
             partitions: meta.partitions,
             segment: number + 1,
-            first_flush: self.next_flush,
+            first_flush: self.next_flush(),
         };
         let bytes = self.segment_bytes.max(SEGMENT_HEADER as u64 + flush_len);
         let file = match create_segment(self.catalog.disk.as_ref(), &self.catalog.log_dir, &header, bytes) {
@@ -342,9 +343,7 @@ impl SegmentEngine {
                 layout,
             };
             let sealed = std::mem::replace(&mut state.active, active);
-            state.sealed.push(Sealed {
-                number,
-                spans: sealed.layout.spans.clone(),
+            state.sealed.push(Sealed { number, bytes: end, spans: sealed.layout.spans.clone(),
             });
             sealed.layout
         };
@@ -355,7 +354,7 @@ impl SegmentEngine {
                 log_id: header.log_id,
                 segment: number,
                 bytes: end,
-                next_flush: self.next_flush,
+                next_flush: self.next_flush(),
                 spans: layout.spans.clone(),
             };
             write_sidecar(self.catalog.disk.as_ref(), &self.catalog.log_dir, &summary, &layout);
@@ -368,6 +367,7 @@ impl SegmentEngine {
         let mut state = self.catalog.change();
         let number = state.active.number;
         state.active.end = base + len as u64;
+        state.next_flush += 1;
         for frame in staged {
             state.heads[usize::from(frame.partition)] = frame.head;
             let place = FrameAt {
@@ -402,7 +402,7 @@ impl SegmentEngine {
             body_len: 0,
             frames: 0,
             at: end as u32,
-            flush: self.next_flush,
+            flush: self.next_flush(),
             segment: number,
         };
         if let Err(e) = file.write_all_at(end, &mark.encode()) {

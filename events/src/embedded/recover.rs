@@ -24,8 +24,6 @@ const ZEROS: usize = 256 * 1024;
 /// A log as found on disk, ready to be written.
 pub(crate) struct Recovered {
     pub(crate) catalog: Arc<Catalog>,
-    /// Number of the next flush.
-    pub(crate) next_flush: u64,
     /// The active segment cannot be written: the next append begins another.
     pub(crate) full: bool,
     /// The active segment is damaged: its sidecar must not be written.
@@ -140,6 +138,7 @@ fn fresh(disk: Arc<dyn Disk>, data_dir: &Path, log_dir: PathBuf, options: &Embed
         heads: vec![EMPTY; partitions],
         stops: vec![None; partitions],
         sealed: Vec::new(),
+        next_flush: 1,
         active: Active {
             number: 1,
             file,
@@ -150,7 +149,6 @@ fn fresh(disk: Arc<dyn Disk>, data_dir: &Path, log_dir: PathBuf, options: &Embed
     let catalog = Arc::new(Catalog::new(disk, log_dir, meta(log_id, 1, options.partitions), state));
     Ok(Recovered {
         catalog,
-        next_flush: 1,
         full: false,
         damaged: false,
         report: OpenReport::default(),
@@ -204,6 +202,7 @@ impl Recovery<'_> {
             heads: self.chain.links.iter().map(|l| l.head).collect(),
             stops,
             sealed,
+            next_flush: scanned.next_flush.max(1),
             active: Active {
                 number: *last,
                 file,
@@ -215,7 +214,6 @@ impl Recovery<'_> {
         let catalog = Arc::new(Catalog::new(self.disk, self.log_dir, meta, state));
         Ok(Recovered {
             catalog,
-            next_flush: scanned.next_flush.max(1),
             full,
             damaged,
             report: self.report,
@@ -266,28 +264,31 @@ impl Recovery<'_> {
                 self.next_flush = Some(summary.next_flush);
                 return Ok(Sealed {
                     number,
+                    bytes,
                     spans: summary.spans,
                 });
             }
         }
         let scanned = self.scan(&file, number)?;
-        if let Some((from, to, detail)) = &scanned.tail {
+        // A mark torn by a crash, or a write that was taken back: the next segment's number says that no flush is missing.
+        let following = segment_header(self.disk.as_ref(), &self.log_dir, number + 1).ok().flatten();
+        let harmless = following.is_some_and(|next| next.first_flush == scanned.next_flush);
+        if let Some((from, to, detail)) = scanned.tail.as_ref().filter(|_| !harmless) {
             let detail = format!("{detail}, and a later segment exists");
             self.report.notes.push(format!("{} to {to}: {detail}", place_text(number, *from)));
             self.chain.suspect_all(number, *from, &detail);
         }
-        if scanned.clean {
+        let clean = scanned.notes.is_empty() && (scanned.tail.is_none() || harmless);
+        if clean {
             // The crash came between the next segment and this: give back what was reserved.
             file.set_len(scanned.end)?;
-            write_sidecar(
-                self.disk.as_ref(),
-                &self.log_dir,
-                &scanned.summary(self.log_id, number),
-                &scanned.layout,
-            );
+            let summary = scanned.summary(self.log_id, number);
+            write_sidecar(self.disk.as_ref(), &self.log_dir, &summary, &scanned.layout);
         }
+        // What is damaged is kept, and copied, whole.
         Ok(Sealed {
             number,
+            bytes: if clean { scanned.end } else { bytes },
             spans: scanned.layout.spans,
         })
     }

@@ -1,0 +1,222 @@
+//! Online backup of a data directory, and restore under a new generation.
+//!
+//! A backup is taken at one durable point of the log while the writer goes on: sealed segments whole, the active one up
+//! to that point, the heads of that moment, then the blobs (a blob is durable before the record that names it, so
+//! blobs copied afterwards are enough). Keys are left out unless asked for. The manifest is written last and names
+//! every file with its digest: a directory without one is not a backup.
+
+use crate::{
+    disk::{Disk, RealDisk, replace},
+    embedded::{
+        EmbeddedLog, LOG_DIR,
+        recover::{create_segment, segment_numbers},
+        segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
+    },
+    heads::{self, HEADS_FILE, Heads},
+};
+use quipu_schemas::{digest::Digest, limits::SEGMENT_BYTES};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Name of the manifest within a backup.
+pub const MANIFEST_FILE: &str = "backup.json";
+const CHUNK: usize = 1024 * 1024;
+
+/// What goes into a backup besides the log.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// Directories and files, by name within the data directory, that are copied where they exist: `blobs`.
+    pub include: Vec<String>,
+    /// Names within the data directory that hold keys; empty unless the person asked for them.
+    pub keys: Vec<String>,
+}
+
+/// A backup's table of contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Log id in hex.
+    pub log_id: String,
+    /// Generation of the log that was copied.
+    pub generation: u32,
+    /// Its partitions.
+    pub partitions: u16,
+    /// Records of all partitions.
+    pub records: u64,
+    /// Whether keys are inside.
+    pub keys: bool,
+    /// Number of the next flush after the copied ones.
+    next_flush: u64,
+    /// Every file with its length and digest.
+    pub files: Vec<CopiedFile>,
+}
+
+/// A file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedFile {
+    /// Path within the backup.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256.
+    pub digest: Digest,
+}
+
+/// Why a backup or a restore failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The target holds something.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// There is no manifest, or it does not decode.
+    #[error("{} is not a backup: {detail}", path.display())]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// A file differs from its manifest.
+    #[error("backup file {0} is damaged or missing")]
+    Damaged(String),
+    /// The storage failed.
+    #[error("backup: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Copies a log that is being written to an empty or new directory; durable on return.
+/// `progress` hears bytes copied.
+pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progress: impl FnMut(u64)) -> Result<Manifest, BackupError> {
+    prepare(to)?;
+    let catalog = log.catalog();
+    // One moment: segments, their durable bytes, heads.
+    let (heads, segments, next_flush) = {
+        let state = catalog.state();
+        let segments: Vec<(u64, u64)> = state.sealed.iter().map(|s| (s.number, s.bytes)).chain([(state.active.number, state.active.end)]).collect();
+        (catalog.heads_of(&state), segments, state.next_flush)
+    };
+    let mut copy = Copy { from: log.data_dir(), to, files: Vec::new(), done: 0, progress: &mut progress };
+    fs::create_dir_all(to.join(LOG_DIR))?;
+    for (number, bytes) in segments {
+        copy.file(&segment_path(Path::new(LOG_DIR), number), Some(bytes))?;
+    }
+    heads::write(&RealDisk, to, &heads)?;
+    let written = fs::read(to.join(HEADS_FILE))?;
+    copy.files.push(CopiedFile { path: HEADS_FILE.into(), bytes: written.len() as u64, digest: Digest::of(&[&written]) });
+    for name in options.include.iter().chain(&options.keys) {
+        copy.tree(Path::new(name))?;
+    }
+    let meta = &catalog.meta;
+    let manifest = Manifest {
+        log_id: hex::encode(meta.log_id.0),
+        generation: meta.generation,
+        partitions: meta.partitions,
+        records: heads.entries.iter().map(|e| e.offset).sum(),
+        keys: !options.keys.is_empty(),
+        next_flush,
+        files: copy.files,
+    };
+    let json = serde_json::to_vec_pretty(&manifest).map_err(io::Error::other)?;
+    replace(&RealDisk, &to.join(MANIFEST_FILE), &json)?;
+    Ok(manifest)
+}
+
+/// Puts a backup into a new data directory under the next generation, after checking every file against the manifest.
+pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Result<Manifest, BackupError> {
+    let not = |detail: String| BackupError::NotABackup { path: backup.to_owned(), detail };
+    let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
+    let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
+    prepare(to)?;
+    fs::create_dir_all(to.join(LOG_DIR))?;
+    let mut copy = Copy { from: backup, to, files: Vec::new(), done: 0, progress: &mut progress };
+    for file in &manifest.files {
+        let path = Path::new(&file.path);
+        if path.is_absolute() || path.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
+            return Err(not(format!("file name {} leaves the directory", file.path)));
+        }
+        copy.file(path, None).map_err(|_| BackupError::Damaged(file.path.clone()))?;
+        if copy.files.last() != Some(file) {
+            return Err(BackupError::Damaged(file.path.clone()));
+        }
+    }
+    let heads = heads::read(&RealDisk, to).ok().flatten().ok_or_else(|| BackupError::Damaged(HEADS_FILE.into()))?;
+    let log_dir = to.join(LOG_DIR);
+    let last = segment_numbers(&RealDisk, &log_dir)?.pop().ok_or_else(|| not("it holds no segment".into()))?;
+    manifest.generation += 1;
+    // The new generation begins with a segment of its own; what was copied stays as it was.
+    let header = SegmentHeader {
+        log_id: heads.log_id,
+        generation: manifest.generation,
+        partitions: manifest.partitions,
+        segment: last + 1,
+        first_flush: manifest.next_flush,
+    };
+    create_segment(&RealDisk, &log_dir, &header, SEGMENT_BYTES)?;
+    let entries = heads.entries.iter().map(|e| heads::HeadEntry { generation: manifest.generation, ..*e }).collect();
+    heads::write(&RealDisk, to, &Heads { log_id: heads.log_id, synced: (last + 1, SEGMENT_HEADER as u64), entries })?;
+    Ok(manifest)
+}
+
+fn prepare(to: &Path) -> Result<(), BackupError> {
+    fs::create_dir_all(to)?;
+    if fs::read_dir(to)?.next().is_some() {
+        return Err(BackupError::NotEmpty(to.to_owned()));
+    }
+    Ok(())
+}
+
+struct Copy<'a> {
+    from: &'a Path,
+    to: &'a Path,
+    files: Vec<CopiedFile>,
+    done: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Copy<'_> {
+    /// Copies a file, or its first `limit` bytes, and syncs it and its name.
+    fn file(&mut self, path: &Path, limit: Option<u64>) -> io::Result<()> {
+        let mut from = io::Read::take(fs::File::open(self.from.join(path))?, limit.unwrap_or(u64::MAX));
+        let target = self.to.join(path);
+        let parent = target.parent().unwrap_or(self.to).to_owned();
+        fs::create_dir_all(&parent)?;
+        let mut to = fs::File::create(&target)?;
+        let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
+        loop {
+            let got = io::Read::read(&mut from, &mut buffer)?;
+            if got == 0 {
+                break;
+            }
+            hash.update(&buffer[..got]);
+            io::Write::write_all(&mut to, &buffer[..got])?;
+            bytes += got as u64;
+            self.done += got as u64;
+            (self.progress)(self.done);
+        }
+        if limit.is_some_and(|limit| limit != bytes) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is shorter than its durable bytes", path.display())));
+        }
+        to.sync_all()?;
+        RealDisk.sync_dir(&parent)?;
+        self.files.push(CopiedFile { path: path.to_string_lossy().into_owned(), bytes, digest: Digest(hash.finalize().into()) });
+        Ok(())
+    }
+
+    /// Copies a file or a directory with everything in it, if it is there.
+    fn tree(&mut self, path: &Path) -> io::Result<()> {
+        let found = match fs::metadata(self.from.join(path)) {
+            Ok(found) => found,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if found.is_file() {
+            return self.file(path, None);
+        }
+        let mut names: Vec<_> = fs::read_dir(self.from.join(path))?.map(|e| e.map(|e| e.file_name())).collect::<io::Result<_>>()?;
+        names.sort();
+        names.into_iter().try_for_each(|name| self.tree(&path.join(name)))
+    }
+}

@@ -1,0 +1,328 @@
+//! What damage, crashes and full disks do to the embedded log, and what `verify` says about them.
+
+use quipu_events::{
+    contract::{self, Owner, append},
+    disk::SimDisk,
+    embedded::{EmbeddedLog, EmbeddedOptions, LOG_DIR, OpenError, SegmentEngine},
+    heads::HEADS_FILE,
+    port::{AppendError, FrameRead, Log, ReadError},
+    verify::{VerifyReport, verify},
+};
+use quipu_schemas::position::LogId;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+const DIR: &str = "/data";
+
+fn options(partitions: u16) -> EmbeddedOptions {
+    EmbeddedOptions { partitions, log_id: Some(LogId([3; 16])), segment_bytes: 3 * 1024 }
+}
+
+fn open(disk: &SimDisk, partitions: u16) -> Arc<dyn Log> {
+    Arc::new(EmbeddedLog::open_on(Arc::new(disk.clone()), Path::new(DIR), &options(partitions)).unwrap())
+}
+
+/// A closed log of a few small segments: two partitions, claims, several records a frame.
+fn sample(rounds: usize) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, 2);
+    let mut owners: Vec<Owner> = (0..2).map(|p| Owner::claim(&*log, p)).collect();
+    for round in 0..rounds {
+        owners.iter_mut().for_each(|o| drop(o.write(&*log, 1 + round % 2)));
+    }
+    disk
+}
+
+fn on(files: &BTreeMap<PathBuf, Vec<u8>>) -> SimDisk {
+    let disk = SimDisk::new(1);
+    files.iter().for_each(|(path, bytes)| disk.put(path, bytes.clone()));
+    disk
+}
+
+fn check(disk: &SimDisk) -> VerifyReport {
+    verify(disk, Path::new(DIR), |_, _| {}).unwrap()
+}
+
+fn segment(number: u64) -> PathBuf {
+    Path::new(DIR).join(LOG_DIR).join(format!("{number:016}.seg"))
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "seg")
+}
+
+#[test]
+fn an_intact_log_is_intact_and_counted() {
+    let report = check(&sample(6));
+    assert_eq!(report.problems, []);
+    assert_eq!(report.torn, []);
+    assert_eq!((report.claims, report.frames, report.records, report.events, report.streams), (2, 12, 18, 18, 2));
+    assert_eq!((report.heads, report.partitions, report.generation), (2, 2, 1));
+    assert!(report.segments > 1);
+}
+
+#[test]
+fn every_bit_flip_is_detected_and_located() {
+    let disk = sample(2);
+    let clean = check(&disk);
+    assert!(clean.is_intact() && clean.segments > 1);
+    for (path, bytes) in disk.files() {
+        if !is_segment(&path) && !path.ends_with(HEADS_FILE) {
+            continue;
+        }
+        for bit in 0..bytes.len() as u64 * 8 {
+            disk.flip(&path, bit);
+            let report = check(&disk);
+            disk.flip(&path, bit);
+            let found: Vec<_> = report.problems.iter().chain(&report.torn).collect();
+            // Located: in that file, no further from the byte than the frame that holds it.
+            let near = found.iter().any(|p| p.file == path && p.byte <= bit / 8 && bit / 8 - p.byte < 2048);
+            assert!(near, "{} bit {bit}: {found:?}", path.display());
+        }
+    }
+}
+
+/// The flushes of a segment: where each begins, and where the last ends.
+fn flushes(bytes: &[u8]) -> Vec<usize> {
+    let mut at = 64;
+    let mut out = vec![at];
+    while bytes.get(at..at + 4) == Some(b"QG\0\x01") {
+        let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
+        if len == 0 {
+            break;
+        }
+        at += 40 + len;
+        out.push(at);
+    }
+    out
+}
+
+#[test]
+fn drops_swaps_insertions_and_truncations_before_the_last_head_are_detected() {
+    let files = sample(6).files();
+    let last = files.keys().filter(|p| is_segment(p)).count() as u64;
+    let mut cases: Vec<(String, BTreeMap<PathBuf, Vec<u8>>)> = Vec::new();
+    for number in 1..=last {
+        let path = segment(number);
+        let bytes = &files[&path];
+        let cuts = flushes(bytes);
+        let mut case = |name: String, bytes: Vec<u8>| cases.push((name, files.iter().map(|(p, b)| (p.clone(), if *p == path { bytes.clone() } else { b.clone() })).collect()));
+        for pair in cuts.windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            let mut dropped = bytes.clone();
+            dropped.drain(from..to);
+            case(format!("drop {from} of {number}"), dropped);
+            let mut zeroed = bytes.clone();
+            zeroed[from..to].fill(0);
+            case(format!("zero {from} of {number}"), zeroed);
+            let mut inserted = bytes.clone();
+            inserted.splice(to..to, bytes[from..to].to_vec());
+            case(format!("insert {from} of {number}"), inserted);
+            case(format!("truncate {from} of {number}"), bytes[..from].to_vec());
+            case(format!("truncate within {from} of {number}"), bytes[..to - 5].to_vec());
+        }
+        for three in cuts.windows(3) {
+            let mut swapped = bytes[..three[0]].to_vec();
+            swapped.extend_from_slice(&bytes[three[1]..three[2]]);
+            swapped.extend_from_slice(&bytes[three[0]..three[1]]);
+            swapped.extend_from_slice(&bytes[three[2]..]);
+            case(format!("swap {} of {number}", three[0]), swapped);
+        }
+        let mut gone = files.clone();
+        gone.remove(&path);
+        cases.push((format!("segment {number} gone"), gone));
+    }
+    for (name, files) in cases {
+        let report = check(&on(&files));
+        // Behind the end of the log only: no frame, and told.
+        let behind_the_end = name.starts_with("insert") && !report.torn.is_empty();
+        assert!(!report.is_intact() || behind_the_end, "{name} unnoticed");
+        // And opening serves only what continues, never anything else in its place.
+        let disk = on(&files);
+        let honest = sample(6);
+        let honest = open(&honest, 2);
+        let log = open(&disk, 2);
+        for p in 0..2 {
+            let before: Vec<_> = read_until_damage(&*honest, p).iter().map(|f| f.hash).collect();
+            let after: Vec<_> = read_until_damage(&*log, p).iter().map(|f| f.hash).collect();
+            assert!(before.starts_with(&after), "{name}");
+            assert!(after.len() == before.len() || log.head(p).is_err() || log.read(p, after_offset(&*log, p), 1).is_err(), "{name}: partition {p} serves on");
+        }
+    }
+}
+
+fn after_offset(log: &dyn Log, p: u16) -> u64 {
+    read_until_damage(log, p).last().map_or(0, |f| f.first_offset + f.records.len() as u64)
+}
+
+fn read_until_damage(log: &dyn Log, partition: u16) -> Vec<FrameRead> {
+    let mut all: Vec<FrameRead> = Vec::new();
+    let mut from = 0;
+    while let Ok(frames) = log.read(partition, from, 1 << 20) {
+        let Some(last) = frames.last() else { break };
+        from = last.first_offset + last.records.len() as u64;
+        all.extend(frames);
+    }
+    all
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = EmbeddedOptions { partitions: 1, ..options(1) };
+    let log = EmbeddedLog::open(dir.path(), &small).unwrap();
+    match EmbeddedLog::open(dir.path(), &small) {
+        Err(OpenError::Locked { holder, .. }) => assert_eq!(holder, format!("process {}", std::process::id())),
+        other => panic!("{:?}", other.err()),
+    }
+    drop(log);
+    assert!(matches!(EmbeddedLog::open(dir.path(), &EmbeddedOptions { partitions: 2, ..small.clone() }), Err(OpenError::Partitions { found: 1, asked: 2 })));
+    EmbeddedLog::open(dir.path(), &small).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
+    let disk = SimDisk::new(1);
+    disk.inject(|f| f.capacity_bytes = Some(12 * 1024));
+    let log = open(&disk, 1);
+    let mut owner = Owner::claim(&*log, 0);
+    let mut written = 0;
+    let refused = loop {
+        let batch = owner.batch(1);
+        match append(&*log, batch.clone()) {
+            Ok(appended) => {
+                owner.appended(&batch, &appended);
+                written += 1;
+            }
+            Err(e) => break (e, batch),
+        }
+    };
+    assert_eq!(refused.0, AppendError::Full);
+    assert_eq!(append(&*log, refused.1.clone()), Err(AppendError::Full));
+    assert_eq!(log.head(0).unwrap(), owner.head);
+    disk.inject(|f| f.capacity_bytes = None);
+    append(&*log, refused.1).unwrap();
+    drop(log);
+    assert!(check(&disk).is_intact());
+    assert_eq!(check(&disk).records, written + 1);
+}
+
+#[test]
+fn a_failed_sync_poisons_the_writer_until_the_log_is_opened_again() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let log = open(&disk, 2);
+        let mut owners: Vec<Owner> = (0..2).map(|p| Owner::claim(&*log, p)).collect();
+        owners[0].write(&*log, 1);
+        disk.inject(|f| f.fail_next_sync = true);
+        assert!(matches!(append(&*log, owners[0].batch(3)), Err(AppendError::Unknown(_))));
+        assert!(matches!(append(&*log, owners[1].batch(1)), Err(AppendError::Poisoned(_))));
+        assert!(matches!(log.claim(1, "x"), Err(AppendError::Poisoned(_))));
+        drop(log);
+        assert_eq!(disk.counts().syncs_failed, 1);
+        disk.crash();
+        let log = open(&disk, 2);
+        let records: usize = contract::read_all(&*log, 0, 1 << 20).unwrap().iter().map(|f| f.records.len()).sum();
+        assert!(records == 1 || records == 4, "whole or absent, not {records}");
+    }
+}
+
+#[test]
+fn a_partition_whose_synced_frame_is_damaged_stops_and_the_others_serve() {
+    let disk = sample(6);
+    // In the last segment, so that opening meets it.
+    let last = disk.files().keys().filter(|p| is_segment(p)).count() as u64;
+    let files = disk.files();
+    let first = flushes(&files[&segment(last)])[0] as u64;
+    let partition = u16::from_le_bytes(files[&segment(last)][first as usize + 40 + 36..][..2].try_into().unwrap());
+    disk.flip(&segment(last), (first + 40 + 200) * 8);
+    let log = open(&disk, 2);
+    let damaged = log.head(partition);
+    assert!(matches!(&damaged, Err(ReadError::Damaged { at, .. }) if at.contains(&format!("byte {}", first + 40))), "{damaged:?}");
+    assert!(matches!(log.claim(partition, "x"), Err(AppendError::Poisoned(_))));
+    let other = 1 - partition;
+    assert_eq!(read_until_damage(&*log, other).iter().map(|f| f.records.len()).sum::<usize>(), 9);
+    log.claim(other, "x").unwrap();
+}
+
+/// Every point of a short life at which power can fail, on several seeds: what was acknowledged is there, whole and
+/// in order; the log verifies; and it takes appends again.
+#[test]
+fn power_loss_at_any_change_loses_nothing_acknowledged() {
+    let life = |disk: &SimDisk| -> Vec<u64> {
+        let mut acknowledged = vec![0; 3];
+        let Ok(mut engine) = SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options(3)) else { return acknowledged };
+        let mut owners = Vec::new();
+        for p in 0..3 {
+            let Ok(head) = engine.claim(p, "http://test") else { return acknowledged };
+            owners.push(Owner::at(p, head));
+        }
+        for round in 0..6 {
+            let batches: Vec<_> = owners.iter_mut().map(|o| o.batch(1 + round % 3)).collect();
+            for ((owner, batch), result) in owners.iter_mut().zip(&batches).zip(engine.append_all(batches.clone())) {
+                let Ok(appended) = result else { return acknowledged };
+                owner.appended(batch, &appended);
+                acknowledged[usize::from(owner.partition)] = owner.head.next_offset;
+            }
+            if round % 2 == 0 {
+                engine.mark();
+            }
+            if round == 3 && engine.write_heads().is_err() {
+                return acknowledged;
+            }
+        }
+        acknowledged
+    };
+    let counting = SimDisk::new(0);
+    life(&counting);
+    let changes = counting.counts().changes;
+    let mut counts = (0, 0, 0);
+    for seed in 0..8 {
+        for point in 0..=changes {
+            let disk = SimDisk::new(seed * 1000 + point);
+            disk.inject(|f| f.power_loss_after = Some(point));
+            let acknowledged = life(&disk);
+            disk.crash();
+            let log = open(&disk, 3);
+            for p in 0..3 {
+                let head = log.head(p).unwrap_or_else(|e| panic!("seed {seed} point {point}: {e}"));
+                assert!(head.next_offset >= acknowledged[usize::from(p)], "seed {seed} point {point} partition {p} lost records");
+                let frames = contract::read_all(&*log, p, 1 << 20).unwrap();
+                assert_eq!(frames.last().map_or(0, |f| f.first_offset + f.records.len() as u64), head.next_offset);
+                let again = log.claim(p, "http://again").unwrap();
+                let mut other = Owner::at(p, again);
+                let mut batch = other.batch(1);
+                batch.records = vec![contract::record(&format!("acme/test/after_{p}"), 1, quipu_schemas::digest::Digest::ZERO, 10)];
+                append(&*log, batch).unwrap();
+            }
+            drop(log);
+            let report = check(&disk);
+            assert_eq!((report.problems, report.torn), (vec![], vec![]), "seed {seed} point {point}");
+            let c = disk.counts();
+            counts = (counts.0 + c.sectors_lost, counts.1 + c.sectors_kept, counts.2 + c.names_lost);
+        }
+    }
+    assert!(counts.0 > 100 && counts.1 > 100 && counts.2 > 10, "the faults that this is about happened: {counts:?}");
+}
+
+#[test]
+fn sidecars_are_derived() {
+    let disk = sample(12);
+    let files = disk.files();
+    let log = open(&disk, 2);
+    let before: Vec<_> = (0..2).map(|p| contract::read_all(&*log, p, 1 << 20).unwrap().into_iter().map(|f| (f.hash, f.records)).collect::<Vec<_>>()).collect();
+    let is_sidecar = |path: &Path| path.extension().is_some_and(|e| e == "idx");
+    assert!(files.keys().any(|p| is_sidecar(p)));
+    let gone = on(&files.iter().filter(|(p, _)| !is_sidecar(p)).map(|(p, b)| (p.clone(), b.clone())).collect());
+    let wrong = on(&files.iter().map(|(p, b)| (p.clone(), if is_sidecar(p) { b.iter().map(|b| b ^ 1).collect() } else { b.clone() })).collect());
+    for disk in [gone, wrong] {
+        let log = open(&disk, 2);
+        for p in 0..2 {
+            let again: Vec<_> = contract::read_all(&*log, p, 1 << 20).unwrap().into_iter().map(|f| (f.hash, f.records)).collect();
+            assert!(again == before[usize::from(p)]);
+        }
+    }
+}
