@@ -111,7 +111,7 @@ impl ExpressionError {
 /// Variables by name.
 pub type Variables = BTreeMap<String, JsonValue>;
 
-/// The budget of one evaluation.
+/// What evaluations may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Steps.
@@ -161,17 +161,18 @@ impl Expression {
 
     /// Evaluates with the default budget.
     pub fn evaluate(&self, variables: &Variables) -> Result<JsonValue, ExpressionError> {
-        self.evaluate_within(variables, Budget::default())
+        self.evaluate_within(variables, &mut Budget::default())
     }
 
-    /// Evaluates. Equal variables and budgets give equal results, errors included.
-    pub fn evaluate_within(&self, variables: &Variables, budget: Budget) -> Result<JsonValue, ExpressionError> {
+    /// Evaluates, taking what it spends out of `budget`. Equal variables and budgets give equal results, errors
+    /// included.
+    pub fn evaluate_within(&self, variables: &Variables, budget: &mut Budget) -> Result<JsonValue, ExpressionError> {
         evaluate::evaluate(&self.root, variables, budget)
     }
 
     /// Evaluates to a condition; anything but a bool is a `type_error`.
-    pub fn test(&self, variables: &Variables) -> Result<bool, ExpressionError> {
-        match self.evaluate(variables)? {
+    pub fn test_within(&self, variables: &Variables, budget: &mut Budget) -> Result<bool, ExpressionError> {
+        match self.evaluate_within(variables, budget)? {
             JsonValue::Bool(truth) => Ok(truth),
             other => Err(ExpressionError::new(
                 ExpressionCode::TypeError,

@@ -3,7 +3,9 @@
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
 pub mod agent;
+pub mod components;
 pub mod decider;
+pub mod definition;
 pub mod expression;
 pub mod org;
 mod text;

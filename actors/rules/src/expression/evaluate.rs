@@ -11,8 +11,8 @@ use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
 type Evaluated = Result<Value, ExpressionError>;
 
-/// Evaluates a lowered tree.
-pub(super) fn evaluate(root: &Node, variables: &Variables, budget: Budget) -> Result<JsonValue, ExpressionError> {
+/// Evaluates a lowered tree; what is left of the budget is what later evaluations may spend.
+pub(super) fn evaluate(root: &Node, variables: &Variables, budget: &mut Budget) -> Result<JsonValue, ExpressionError> {
     let mut size = EXPRESSION_MAX_INPUT_BYTES;
     for (name, value) in variables {
         let used = measure(value).saturating_add(name.len());
@@ -24,17 +24,14 @@ pub(super) fn evaluate(root: &Node, variables: &Variables, budget: Budget) -> Re
         })?;
     }
     let mut evaluator = Evaluator {
-        meter: Meter {
-            steps: budget.steps,
-            bytes: budget.bytes,
-        },
+        meter: Meter { left: *budget },
         variables,
         read: BTreeMap::new(),
         bound: Vec::new(),
     };
-    let value = evaluator.eval(root)?;
-    let mut room = budget.bytes;
-    value.to_json(&mut room)
+    let result = evaluator.eval(root);
+    *budget = evaluator.meter.left;
+    result?.to_json(&mut budget.bytes)
 }
 
 /// About the bytes of a JSON text.
@@ -57,13 +54,13 @@ fn shown(text: &str) -> String {
 }
 
 struct Meter {
-    steps: u64,
-    bytes: usize,
+    left: Budget,
 }
 
 impl Meter {
     fn step(&mut self, count: u64) -> Result<(), ExpressionError> {
-        self.steps = self
+        self.left.steps = self
+            .left
             .steps
             .checked_sub(count)
             .ok_or_else(|| fail(Code::OutOfSteps, "the evaluation takes more steps than allowed"))?;
@@ -72,7 +69,8 @@ impl Meter {
 
     /// Charges bytes of a new value, and the steps of copying them.
     fn build(&mut self, bytes: usize) -> Result<(), ExpressionError> {
-        self.bytes = self
+        self.left.bytes = self
+            .left
             .bytes
             .checked_sub(bytes)
             .ok_or_else(|| fail(Code::OutOfMemory, "the evaluation builds more bytes of values than allowed"))?;
@@ -157,6 +155,7 @@ impl<'a> Evaluator<'a> {
         }
         match self.variables.get(name) {
             Some(json) => {
+                self.meter.step(measure(json) as u64 / 64)?;
                 let value = Value::from_json(json);
                 self.read.insert(name, value.clone());
                 Ok(value)

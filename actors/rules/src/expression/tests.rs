@@ -179,10 +179,10 @@ fn hostile_sources_stay_within_the_limits() {
 
 #[test]
 fn exhaustion_is_never_absorbed() {
-    let tight = Budget { steps: 20, bytes: 1024 };
+    let mut tight = Budget { steps: 20, bytes: 1024 };
     let source = Expression::parse("true && items.all(x, x + x + x + x > 0) || true").unwrap();
     assert_eq!(
-        source.evaluate_within(&variables(), tight).unwrap_err().code,
+        source.evaluate_within(&variables(), &mut tight).unwrap_err().code,
         ExpressionCode::OutOfSteps
     );
 }

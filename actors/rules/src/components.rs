@@ -1,0 +1,422 @@
+//! Components: what the nodes of a workflow run do. The registry is open: whoever builds a kind of run of their own
+//! adds theirs to [`Registry::builtin`].
+//!
+//! A component is pure. One that must wait or act says so with a [`NodeWork`], which is recorded; what comes back is
+//! given to [`Component::settle`]. Strings in a config that begin with `=` are expressions over `input` (the value at
+//! port `in`), `inputs` (all ports), `run` (`id`, `org`, `input`) and `texts`.
+
+mod effects;
+mod flow;
+mod template;
+mod waiting;
+
+pub use template::{NAMES, Template};
+
+use crate::expression::{Budget, Expression, ExpressionError, Variables};
+use quipu_schemas::{
+    context::Millis,
+    ids::StreamId,
+    json::Json,
+    personal::{self, Opener},
+    reaction::{Outcome, Retry},
+    run::NodeWork,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::OnceLock};
+
+/// Type of a value at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortType {
+    /// Anything.
+    #[default]
+    Any,
+    /// A string.
+    String,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+}
+
+impl PortType {
+    /// Whether a value is of this type.
+    pub fn accepts(self, value: &Value) -> bool {
+        match self {
+            PortType::Any => true,
+            PortType::String => value.is_string(),
+            PortType::Number => value.is_number(),
+            PortType::Boolean => value.is_boolean(),
+            PortType::Object => value.is_object(),
+            PortType::Array => value.is_array(),
+        }
+    }
+
+    /// Whether an edge from a port of this type to one of type `to` may carry a value.
+    pub fn fits(self, to: PortType) -> bool {
+        self == to || self == PortType::Any || to == PortType::Any
+    }
+
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PortType::Any => "any",
+            PortType::String => "string",
+            PortType::Number => "number",
+            PortType::Boolean => "boolean",
+            PortType::Object => "object",
+            PortType::Array => "array",
+        }
+    }
+}
+
+/// A port of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub port_type: PortType,
+    /// Input: whether it must be connected, and whether the node is skipped when nothing reaches it.
+    pub required: bool,
+    /// Input: takes the values of all its edges, as an array; otherwise the first that is live.
+    pub many: bool,
+    /// Input: takes this many values of inputs that are given again and again, then closes.
+    pub count: Option<u32>,
+}
+
+impl Port {
+    /// A port of one value.
+    pub fn one(name: impl Into<String>, port_type: PortType) -> Self {
+        Self {
+            name: name.into(),
+            port_type,
+            required: true,
+            many: false,
+            count: None,
+        }
+    }
+
+    /// An input that may stay unconnected.
+    pub fn optional(name: impl Into<String>, port_type: PortType) -> Self {
+        Self {
+            required: false,
+            ..Self::one(name, port_type)
+        }
+    }
+}
+
+/// A node's ports, given its config.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ports {
+    /// Inputs.
+    pub inputs: Vec<Port>,
+    /// Outputs; every node also has `error`, which is live where it failed under `on_failure: continue`.
+    pub outputs: Vec<Port>,
+}
+
+/// The port by which a failure leaves.
+pub const ERROR_PORT: &str = "error";
+
+/// Whether a component waits or acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Nature {
+    /// Decided at once.
+    Pure,
+    /// Waits for time, a signal or a person.
+    Waits,
+    /// Acts on the world through the outbox.
+    Effectful,
+}
+
+/// What is wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFlaw {
+    /// Path within the config, empty for the whole.
+    pub field: String,
+    /// Stable code.
+    pub code: String,
+    /// In words.
+    pub detail: String,
+}
+
+impl ConfigFlaw {
+    /// A flaw of a field.
+    pub fn new(field: impl Into<String>, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            code: code.to_owned(),
+            detail: detail.into(),
+        }
+    }
+
+    fn expression(field: impl Into<String>, error: &ExpressionError) -> Self {
+        Self::new(field, "bad_expression", error.to_string())
+    }
+}
+
+/// Why a node failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeError {
+    /// Stable code.
+    pub code: String,
+    /// In words.
+    pub detail: String,
+}
+
+impl NodeError {
+    /// A failure.
+    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<ExpressionError> for NodeError {
+    fn from(error: ExpressionError) -> Self {
+        Self::new(error.code.as_str(), error.detail)
+    }
+}
+
+/// Values by output port.
+pub type Outputs = BTreeMap<String, Json>;
+
+/// What a node does when its turn comes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// It is done.
+    Done(Outputs),
+    /// It waits.
+    Wait(NodeWork),
+    /// It posts a sealed text, and is done.
+    Post {
+        /// Where to.
+        post: quipu_schemas::run::RunPost,
+        /// The text.
+        body: quipu_schemas::personal::Personal<String>,
+    },
+}
+
+/// What a node may look at.
+pub struct NodeInput<'a> {
+    /// The run's own stream.
+    pub stream: &'a StreamId,
+    /// The node.
+    pub node: &'a str,
+    /// Record time.
+    pub now: Millis,
+    /// How often its effect is repeated.
+    pub retry: &'a Retry,
+    /// Output ports of the node that have an edge.
+    pub connected: &'a [&'a str],
+    /// Values by input port; a port that nothing reached is absent.
+    pub ports: BTreeMap<String, Value>,
+    /// The run's inputs so far.
+    pub run_input: Value,
+    /// Sealed texts by name.
+    pub texts: Value,
+    /// Opens sealed values, for tests whose result names a branch and nothing more.
+    pub opener: &'a dyn Opener,
+    /// Whose key seals what the node composes: `org/principal`.
+    pub subject: String,
+    /// What all expressions of the node together may still spend.
+    pub budget: RefCell<Budget>,
+}
+
+impl NodeInput<'_> {
+    /// The value at the port `in`, null if nothing reached it.
+    pub fn value(&self) -> Value {
+        self.ports.get("in").cloned().unwrap_or(Value::Null)
+    }
+
+    /// What expressions see.
+    pub fn variables(&self) -> Variables {
+        [
+            ("input".to_owned(), self.value()),
+            ("inputs".to_owned(), Value::Object(self.ports.clone().into_iter().collect())),
+            (
+                "run".to_owned(),
+                json!({"id": self.stream.id, "org": self.stream.org, "input": self.run_input}),
+            ),
+            ("texts".to_owned(), self.texts.clone()),
+        ]
+        .into()
+    }
+
+    /// Evaluates an expression over the node's values.
+    pub fn evaluate(&self, source: &str) -> Result<Value, NodeError> {
+        Ok(Expression::parse(source)?.evaluate_within(&self.variables(), &mut self.budget.borrow_mut())?)
+    }
+
+    /// Evaluates a condition. It sees sealed values open: only which branch is taken gets into the log.
+    pub fn test(&self, source: &str) -> Result<bool, NodeError> {
+        let mut variables = self.variables();
+        for value in variables.values_mut() {
+            personal::open_all(value, self.opener).map_err(|e| NodeError::new("sealed", e.to_string()))?;
+        }
+        Ok(Expression::parse(source)?.test_within(&variables, &mut self.budget.borrow_mut())?)
+    }
+}
+
+/// A component. Pure: equal inputs give equal steps.
+pub trait Component: Send + Sync {
+    /// Name in definitions.
+    fn name(&self) -> &'static str;
+    /// One sentence for people.
+    fn about(&self) -> &'static str;
+    /// Whether it waits or acts.
+    fn nature(&self) -> Nature;
+    /// JSON Schema of its config.
+    fn config_schema(&self) -> Value;
+    /// Refuses a config; empty: it is good.
+    fn check(&self, config: &Value) -> Vec<ConfigFlaw>;
+    /// Ports, for a good config.
+    fn ports(&self, config: &Value) -> Ports;
+    /// The node's turn has come.
+    fn start(&self, config: &Value, input: &NodeInput<'_>) -> Result<Step, NodeError>;
+    /// What its effect came to.
+    fn settle(&self, config: &Value, outcome: &Outcome) -> Result<Outputs, NodeError>;
+}
+
+/// Components by name.
+#[derive(Default)]
+pub struct Registry {
+    components: BTreeMap<&'static str, Box<dyn Component>>,
+}
+
+impl Registry {
+    /// The built-in components.
+    pub fn builtin() -> &'static Registry {
+        static BUILTIN: OnceLock<Registry> = OnceLock::new();
+        BUILTIN.get_or_init(|| {
+            let mut registry = Registry::default();
+            flow::register(&mut registry);
+            waiting::register(&mut registry);
+            effects::register(&mut registry);
+            registry
+        })
+    }
+
+    /// Adds a component, replacing one of the same name.
+    pub fn register(&mut self, component: Box<dyn Component>) {
+        self.components.insert(component.name(), component);
+    }
+
+    /// The component of that name.
+    pub fn get(&self, name: &str) -> Option<&dyn Component> {
+        self.components.get(name).map(|c| &**c)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.components.keys().copied().collect()
+    }
+
+    /// All components as people and tools list them: name, about, nature, config schema, ports of an empty config
+    /// where it has any.
+    pub fn catalogue(&self) -> Vec<Value> {
+        self.components
+            .values()
+            .map(|c| json!({"name": c.name(), "about": c.about(), "nature": c.nature(), "config": c.config_schema()}))
+            .collect()
+    }
+}
+
+/// A component with a typed config; [`Typed`] makes it a [`Component`].
+trait TypedComponent: Send + Sync + 'static {
+    type Config: DeserializeOwned + JsonSchema;
+    const NAME: &'static str;
+    const ABOUT: &'static str;
+    const NATURE: Nature;
+    fn check(_config: &Self::Config) -> Vec<ConfigFlaw> {
+        Vec::new()
+    }
+    fn ports(config: &Self::Config) -> Ports;
+    fn start(config: Self::Config, input: &NodeInput<'_>) -> Result<Step, NodeError>;
+    fn settle(_config: Self::Config, outcome: &Outcome) -> Result<Outputs, NodeError> {
+        Err(unexpected(outcome))
+    }
+}
+
+struct Typed<T>(PhantomData<fn() -> T>);
+
+fn typed<T: TypedComponent>() -> Box<dyn Component> {
+    Box::new(Typed::<T>(PhantomData))
+}
+
+fn read<C: DeserializeOwned>(config: &Value) -> Result<C, ConfigFlaw> {
+    C::deserialize(config).map_err(|e| ConfigFlaw::new("", "bad_config", e.to_string()))
+}
+
+impl<T: TypedComponent> Component for Typed<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+    fn about(&self) -> &'static str {
+        T::ABOUT
+    }
+    fn nature(&self) -> Nature {
+        T::NATURE
+    }
+    fn config_schema(&self) -> Value {
+        schemars::schema_for!(T::Config).to_value()
+    }
+    fn check(&self, config: &Value) -> Vec<ConfigFlaw> {
+        match read::<T::Config>(config) {
+            Ok(config) => T::check(&config),
+            Err(flaw) => vec![flaw],
+        }
+    }
+    fn ports(&self, config: &Value) -> Ports {
+        read::<T::Config>(config).map(|c| T::ports(&c)).unwrap_or_default()
+    }
+    fn start(&self, config: &Value, input: &NodeInput<'_>) -> Result<Step, NodeError> {
+        T::start(read(config).map_err(|e| NodeError::new(e.code, e.detail))?, input)
+    }
+    fn settle(&self, config: &Value, outcome: &Outcome) -> Result<Outputs, NodeError> {
+        T::settle(read(config).map_err(|e| NodeError::new(e.code, e.detail))?, outcome)
+    }
+}
+
+/// The failure that an outcome is, where it is none that the component waits for.
+fn unexpected(outcome: &Outcome) -> NodeError {
+    match outcome {
+        Outcome::Failed { code, detail } => NodeError::new(code.clone(), detail.clone()),
+        Outcome::Lost => NodeError::new(
+            "lost",
+            "the node crashed while it was sent, and it may not be sent twice: nobody knows whether it arrived",
+        ),
+        Outcome::Cancelled { .. } => NodeError::new("cancelled", "it was cancelled"),
+        Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. } => {
+            NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind")
+        }
+    }
+}
+
+/// Outputs of one port.
+fn only(port: &str, value: Value) -> Outputs {
+    [(port.to_owned(), Json(value))].into()
+}
+
+/// Whether a name may be a port's.
+pub(crate) fn is_port_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn check_source(field: &str, source: &str, flaws: &mut Vec<ConfigFlaw>) {
+    if let Err(error) = Expression::parse(source).and_then(|e| e.check_names(NAMES)) {
+        flaws.push(ConfigFlaw::expression(field, &error));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+use super::*;
+use serde_json::json;
+
+fn load(value: Value) -> Result<Definition, DefinitionError> {
+    Definition::load(&value, Registry::builtin())
+}
+
+fn good() -> Value {
+    json!({
+        "name": "order", "version": "3",
+        "inputs": {"order": {"type": "object"}},
+        "outputs": {"result": {}},
+        "nodes": [
+            {"id": "check", "component": "switch", "config": {"cases": [{"when": "input.total > 100", "port": "large"}], "default": "small"}},
+            {"id": "large", "component": "map", "config": {"expression": "input.total * 2"}},
+            {"id": "small", "component": "passthrough"},
+            {"id": "join", "component": "collect"}
+        ],
+        "edges": [
+            {"from": "input.order", "to": "check.in"},
+            {"from": "check.large", "to": "large.in"},
+            {"from": "check.small", "to": "small.in"},
+            {"from": "large.out", "to": "join.items"},
+            {"from": "small.out", "to": "join.items"},
+            {"from": "join.out", "to": "output.result"}
+        ]
+    })
+}
+
+#[test]
+fn json_and_yaml_give_the_same_definition_and_digest() {
+    let yaml = r#"
+name: order
+version: 3
+inputs: {order: {type: object}}
+outputs: {result: {}}
+nodes:
+  - id: check
+    component: switch
+    config:
+      default: small
+      cases: [{when: input.total > 100, port: large}]
+  - {id: large, component: map, config: {expression: input.total * 2}}
+  - {id: small, component: passthrough}
+  - {id: join, component: collect}
+edges:
+  - {from: input.order, to: check.in}
+  - {from: check.large, to: large.in}
+  - {from: check.small, to: small.in}
+  - {from: large.out, to: join.items}
+  - {from: small.out, to: join.items}
+  - {from: join.out, to: output.result}
+"#;
+    let from_yaml = Definition::from_text(yaml, Registry::builtin()).unwrap();
+    let from_json = load(good()).unwrap();
+    assert_eq!(from_yaml, from_json);
+    assert_eq!(from_yaml.digest(), from_json.digest());
+    // The canonical form is a definition again, with the same digest.
+    assert_eq!(load(from_json.canonical().0).unwrap().digest(), from_json.digest());
+    assert_eq!(from_json.digest().to_string(), GOLDEN_DIGEST);
+    assert_eq!(from_json.plan().order, [0, 1, 2, 3]);
+}
+/// A change here means that old runs' pinned digests no longer match their definitions.
+const GOLDEN_DIGEST: &str = "c840aff96011e61d5c1771dc845e2b8b9f4a4fb3446ac84bf9fb8dbdd8f937ca";
+
+#[test]
+fn the_order_is_kahns_with_ties_by_place() {
+    let node = |id: &str| json!({"id": id, "component": "passthrough"});
+    let edge = |from: &str, to: &str| json!({"from": from, "to": to});
+    let definition = load(json!({
+        "name": "x", "inputs": {"a": {}},
+        "nodes": [node("d"), node("c"), node("b"), node("a")],
+        "edges": [edge("input.a", "a.in"), edge("a.out", "c.in"), edge("a.out", "b.in"), edge("b.out", "d.in")],
+    }))
+    .unwrap();
+    assert_eq!(definition.plan().order, [3, 1, 2, 0]);
+}
+
+fn flaw(change: impl FnOnce(&mut Value)) -> (String, String, String) {
+    let mut value = good();
+    change(&mut value);
+    let error = load(value).expect_err("accepted");
+    let problem = error.problem();
+    assert_eq!(problem.status, 422);
+    let first = error.flaws[0].clone();
+    (first.field, first.code, first.detail)
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_node_named() {
+    let cases: Vec<(Box<dyn FnOnce(&mut Value)>, &str, &str, &str)> = vec![
+        (
+            Box::new(|v| v["nodes"][1]["id"] = json!("check")),
+            "definition.nodes[1].id",
+            "duplicate_node",
+            "check",
+        ),
+        (
+            Box::new(|v| v["nodes"][1]["id"] = json!("a b")),
+            "definition.nodes[1].id",
+            "bad_node_id",
+            "a b",
+        ),
+        (
+            Box::new(|v| v["nodes"][2]["id"] = json!("input")),
+            "definition.nodes[2].id",
+            "bad_node_id",
+            "input",
+        ),
+        (
+            Box::new(|v| v["nodes"][2]["component"] = json!("magic")),
+            "definition.nodes[2].component",
+            "unknown_component",
+            "small",
+        ),
+        (
+            Box::new(|v| v["nodes"][2]["colour"] = json!("red")),
+            "definition.nodes[2]",
+            "bad_definition",
+            "small",
+        ),
+        (
+            Box::new(|v| v["nodes"][2]["config"] = json!({"x": 1})),
+            "definition.nodes[2].config",
+            "bad_config",
+            "small",
+        ),
+        (
+            Box::new(|v| v["nodes"][1]["config"]["expression"] = json!("1 +")),
+            "definition.nodes[1].config.expression",
+            "bad_expression",
+            "large",
+        ),
+        (
+            Box::new(|v| v["nodes"][1]["config"]["expression"] = json!("nope")),
+            "definition.nodes[1].config.expression",
+            "bad_expression",
+            "nope",
+        ),
+        (
+            Box::new(|v| v["nodes"][0]["config"]["cases"][0]["when"] = json!("((")),
+            "definition.nodes[0].config.cases[0].when",
+            "bad_expression",
+            "check",
+        ),
+        (
+            Box::new(|v| v["nodes"][1]["ports"] = json!({"nope": "string"})),
+            "definition.nodes[1].ports.nope",
+            "unknown_port",
+            "large",
+        ),
+        (
+            Box::new(|v| v["nodes"][3]["ports"] = json!({"out": "string"})),
+            "definition.nodes[3].ports.out",
+            "port_mismatch",
+            "join",
+        ),
+        (
+            Box::new(|v| v["nodes"][0]["ports"] = json!({"in": "string"})),
+            "definition.edges[0]",
+            "port_mismatch",
+            "string",
+        ),
+        (
+            Box::new(|v| v["nodes"][1]["retry"] = json!({"attempts": 0})),
+            "definition.nodes[1].retry",
+            "bad_retry",
+            "large",
+        ),
+        (
+            Box::new(|v| v["edges"][1]["from"] = json!("ghost.out")),
+            "definition.edges[1].from",
+            "unknown_node",
+            "ghost",
+        ),
+        (
+            Box::new(|v| v["edges"][1]["from"] = json!("check.huge")),
+            "definition.edges[1].from",
+            "unknown_port",
+            "check",
+        ),
+        (
+            Box::new(|v| v["edges"][1]["to"] = json!("large.side")),
+            "definition.edges[1].to",
+            "unknown_port",
+            "large",
+        ),
+        (
+            Box::new(|v| v["edges"][1]["to"] = json!("large")),
+            "definition.edges[1].to",
+            "bad_edge",
+            "large",
+        ),
+        (
+            Box::new(|v| v["edges"][0]["from"] = json!("input.ghost")),
+            "definition.edges[0].from",
+            "unknown_port",
+            "ghost",
+        ),
+        (
+            Box::new(|v| v["edges"][5]["to"] = json!("output.ghost")),
+            "definition.edges[5].to",
+            "unknown_port",
+            "ghost",
+        ),
+        (
+            Box::new(|v| v["edges"][2] = v["edges"][1].clone()),
+            "definition.edges[2]",
+            "duplicate_edge",
+            "check",
+        ),
+        (
+            Box::new(|v| drop(v["edges"].as_array_mut().unwrap().remove(0))),
+            "definition.nodes[0]",
+            "unconnected_port",
+            "check",
+        ),
+        (
+            Box::new(|v| drop(v["edges"].as_array_mut().unwrap().pop())),
+            "definition.outputs.result",
+            "unconnected_port",
+            "result",
+        ),
+        (
+            Box::new(|v| v["inputs"]["order"]["many"] = json!(true)),
+            "definition.edges[0]",
+            "port_mismatch",
+            "again and again",
+        ),
+        (
+            Box::new(|v| v["inputs"]["order"]["type"] = json!("thing")),
+            "definition.inputs.order",
+            "bad_definition",
+            "thing",
+        ),
+        (Box::new(|v| v["name"] = json!("")), "definition.name", "bad_definition", "name"),
+        (Box::new(|v| v["nodes"] = json!([])), "definition.nodes", "bad_definition", "nodes"),
+        (
+            Box::new(|v| v["surprise"] = json!(1)),
+            "definition.surprise",
+            "unknown_field",
+            "surprise",
+        ),
+        (
+            Box::new(|v| v["name"] = json!({"$sealed": "x"})),
+            "definition",
+            "bad_definition",
+            "reserved",
+        ),
+    ];
+    for (change, field, code, word) in cases {
+        let (found_field, found_code, detail) = flaw(change);
+        assert_eq!((found_field.as_str(), found_code.as_str()), (field, code), "{detail}");
+        assert!(detail.contains(word), "{detail} does not name {word}");
+    }
+}
+
+#[test]
+fn cycles_are_refused_with_their_nodes_and_no_others() {
+    let (field, code, detail) = flaw(|v| {
+        v["edges"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"from": "large.error", "to": "large.in"}));
+        v["edges"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"from": "join.out", "to": "small.in"}));
+    });
+    assert_eq!((field.as_str(), code.as_str()), ("definition.nodes[1]", "cycle"));
+    assert!(
+        detail.contains("large") && detail.contains("small") && detail.contains("join") && !detail.contains("check"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn all_problems_are_listed() {
+    let mut value = good();
+    value["nodes"][0]["component"] = json!("magic");
+    value["nodes"][1]["config"]["expression"] = json!("1 +");
+    value["edges"][5]["from"] = json!("ghost.out");
+    let problem = load(value).unwrap_err().problem();
+    assert_eq!(problem.code, "unknown_component");
+    for word in ["magic", "definition.nodes[1].config.expression", "ghost"] {
+        assert!(problem.detail.contains(word), "{}", problem.detail);
+    }
+}
+
+#[test]
+fn hostile_texts_are_refused() {
+    let registry = Registry::builtin();
+    let code = |text: &str| Definition::from_text(text, registry).unwrap_err().flaws[0].code.clone();
+    assert_eq!(code(&"x".repeat(DEFINITION_MAX_BYTES + 1)), "too_large");
+    assert_eq!(code(&"[".repeat(10_000)), "bad_yaml");
+    let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for i in 0..9u8 {
+        let (this, last) = ((b'b' + i) as char, (b'a' + i) as char);
+        bomb.push_str(&format!(
+            "{this}: &{this} [*{last},*{last},*{last},*{last},*{last},*{last},*{last},*{last},*{last}]\n"
+        ));
+    }
+    assert_eq!(code(&bomb), "bad_yaml");
+    assert_eq!(code("just a text"), "bad_definition");
+    assert_eq!(code(""), "bad_definition");
+}
+
+#[test]
+fn secrets_are_never_written_into_a_definition() {
+    let http = |headers: Value, url: &str| {
+        load(json!({"name": "x", "nodes": [{"id": "call", "component": "http.request", "config": {"url": url, "headers": headers}}]}))
+    };
+    assert_eq!(
+        http(json!({"Authorization": "Bearer abc"}), "https://x.example/")
+            .unwrap_err()
+            .flaws[0]
+            .code,
+        "secret_in_clear"
+    );
+    assert_eq!(http(json!({}), "https://user:pw@x.example/").unwrap_err().flaws[0].code, "bad_url");
+    http(json!({"Authorization": "Bearer {{secret:API}}"}), "https://x.example/").unwrap();
+    let webhook = json!({"name": "x", "nodes": [{"id": "call", "component": "webhook.call",
+        "config": {"url": "https://x.example/", "type": "t", "secret": "whsec_abc"}}]});
+    assert_eq!(load(webhook).unwrap_err().flaws[0].code, "secret_in_clear");
+}
