@@ -2,12 +2,16 @@
 //!
 //! Nothing here knows an entity kind: records go in and come out encoded.
 
+pub mod backup;
+pub mod blobs;
 pub mod contract;
 pub mod disk;
 pub mod embedded;
 pub mod frame;
 pub mod heads;
 pub mod index;
+pub mod keyring;
 pub mod memory;
 pub mod port;
 pub mod snapshots;
+pub mod verify;

@@ -16,6 +16,8 @@ pub const FLUSH_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Appends waiting for the embedded log's writer.
 pub const LOG_QUEUE_MAX: usize = 4_096;
+/// Largest blob.
+pub const BLOB_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Partitions of a new log.
 pub const PARTITIONS_DEFAULT: u16 = 16;
 /// Largest HTTP request body.
@@ -193,8 +195,20 @@ pub const DRAIN_MS: u64 = 30_000;
 /// Longest correlation id and environment label.
 pub const LABEL_MAX_CHARS: usize = 128;
 /// Log bytes that a projector reads for one batch of a partition.
-pub const VIEW_BATCH_MAX_BYTES: usize = 256 * 1024;
+pub const VIEW_BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Chain ends that a partition's projector remembers.
 pub const VIEW_TIPS_MAX: usize = 1_024;
 /// Reader connections of a view store.
 pub const VIEW_READERS: usize = 4;
+/// Attempts of a client at one command that is answered 429 or 503.
+pub const CLIENT_ATTEMPTS: u32 = 6;
+/// First pause of a client between attempts; it doubles.
+pub const CLIENT_PAUSE_MS: u64 = 200;
+/// Longest pause of a client between attempts.
+pub const CLIENT_PAUSE_MAX_MS: u64 = 5_000;
+/// Longest line of a feed that a client takes.
+pub const FEED_LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Conversations that an import sends at a time.
+pub const IMPORT_PARALLEL: usize = 16;
+/// Longest line of an imported file.
+pub const IMPORT_LINE_MAX_BYTES: usize = 64 * 1024 * 1024;

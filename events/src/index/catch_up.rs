@@ -1,0 +1,187 @@
+//! Catching up behind the log, from where the index stopped or from nothing.
+
+use super::{EntryError, Index, IndexEntry, IndexError, Parked, store, tail::Tail};
+use crate::port::{Log, ReadError};
+use quipu_schemas::{digest::Digest, limits::FRAME_MAX_BYTES, position::Position, record};
+use std::collections::BTreeMap;
+
+/// Bytes asked of the log at once.
+const READ_BYTES: usize = 2 * FRAME_MAX_BYTES;
+/// Entries that stand in the tail before they are flushed.
+const FLUSH_ENTRIES: usize = 4096;
+
+/// How far catching up has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Partition.
+    pub partition: u16,
+    /// Records indexed since catching up began, over all partitions.
+    pub records: u64,
+    /// Next offset to index.
+    pub next: u64,
+    /// The log's end when the partition was begun.
+    pub end: u64,
+}
+
+/// Why a partition cannot be indexed any further.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unreadable {
+    /// The log does not read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// A record's header does not decode: damage that no stream owns.
+    #[error("record {position} is unreadable: {error}")]
+    Record {
+        /// Where.
+        position: Position,
+        /// What is wrong.
+        error: EntryError,
+    },
+}
+
+/// What catching up found.
+#[derive(Debug, Default)]
+pub struct CaughtUp {
+    /// Records indexed now.
+    pub records: u64,
+    /// The index contradicted the log and was built anew from zero.
+    pub rebuilt: bool,
+    /// Partitions that stop before their end.
+    pub stopped: BTreeMap<u16, Unreadable>,
+    /// Streams that were parked: a record of theirs does not decode, so its reactions are unknown.
+    /// After the cause is mended, [`Index::rebuild`] learns them.
+    pub parked: Vec<Parked>,
+}
+
+impl Index {
+    /// Indexes every partition up to the log's end. To be called before anything is noted. An index that does not
+    /// fit the log (it is ahead of it, or its last record is another) is emptied first.
+    pub fn catch_up(&self, log: &dyn Log, progress: &mut dyn FnMut(Progress)) -> Result<CaughtUp, IndexError> {
+        let mut caught = CaughtUp::default();
+        if self.contradicts(log)? {
+            self.clear()?;
+            caught.rebuilt = true;
+        }
+        for partition in 0..self.meta.partitions {
+            self.catch_up_partition(log, partition, progress, &mut caught)?;
+        }
+        self.flush_all()?;
+        Ok(caught)
+    }
+
+    /// Empties the index and builds it from zero. Snapshots and parks go too.
+    pub fn rebuild(&self, log: &dyn Log, progress: &mut dyn FnMut(Progress)) -> Result<CaughtUp, IndexError> {
+        self.clear()?;
+        let caught = self.catch_up(log, progress)?;
+        Ok(CaughtUp { rebuilt: true, ..caught })
+    }
+
+    fn clear(&self) -> Result<(), IndexError> {
+        let mut writer = self.writer()?;
+        store::clear(&mut writer)?;
+        *self.tail_mut() = Tail::new(&vec![0; usize::from(self.meta.partitions)]);
+        Ok(())
+    }
+
+    /// Whether a partition's last indexed record is not what the log holds there. Where the log cannot say
+    /// because it is damaged, catching up will stop and report.
+    fn contradicts(&self, log: &dyn Log) -> Result<bool, IndexError> {
+        for (partition, (next, hash)) in (0u16..).zip(self.store.indexed(self.meta.partitions)?) {
+            let Some(last) = next.checked_sub(1) else { continue };
+            let Ok(frames) = log.read(partition, last, 1) else { continue };
+            let held = frames
+                .first()
+                .and_then(|frame| frame.records.get(usize::try_from(last.checked_sub(frame.first_offset)?).ok()?));
+            if held.is_none_or(|(_, bytes)| record::claimed_hash(bytes) != Ok(Digest(hash))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Indexes one partition up to the log's end, adding to `caught`: for a shadow, or before a handoff admits.
+    pub fn catch_up_partition(
+        &self,
+        log: &dyn Log,
+        partition: u16,
+        progress: &mut dyn FnMut(Progress),
+        caught: &mut CaughtUp,
+    ) -> Result<(), IndexError> {
+        let end = match log.head(partition) {
+            Ok(head) => head.next_offset,
+            Err(error) => {
+                caught.stopped.insert(partition, error.into());
+                return Ok(());
+            }
+        };
+        loop {
+            let next = self.next_offset(partition);
+            progress(Progress {
+                partition,
+                records: caught.records,
+                next,
+                end,
+            });
+            if next >= end {
+                return Ok(());
+            }
+            let frames = match log.read(partition, next, READ_BYTES) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    caught.stopped.insert(partition, error.into());
+                    return Ok(());
+                }
+            };
+            for frame in frames {
+                for (offset, (place, bytes)) in (frame.first_offset..).zip(&frame.records) {
+                    if offset < next {
+                        continue;
+                    }
+                    let position = Position {
+                        partition,
+                        offset,
+                        index: 0,
+                    };
+                    let entry = match IndexEntry::read(offset, *place, bytes) {
+                        Ok(entry) => entry,
+                        Err(EntryError::Body { entry, error }) => {
+                            let parked = Parked {
+                                stream: entry.stream.clone(),
+                                position,
+                                detail: error.to_string(),
+                            };
+                            self.park(&parked)?;
+                            caught.parked.push(parked);
+                            *entry
+                        }
+                        Err(error @ EntryError::Header(_)) => {
+                            caught.stopped.insert(partition, Unreadable::Record { position, error });
+                            return Ok(());
+                        }
+                    };
+                    self.note_durable(partition, vec![entry])?;
+                    caught.records += 1;
+                }
+                if self.tail_len() >= FLUSH_ENTRIES {
+                    self.flush(FLUSH_ENTRIES)?;
+                }
+            }
+            if self.next_offset(partition) == next {
+                // The log says that there is more and gives nothing: a hole. Never skipped.
+                let at = "end of what it gives".into();
+                let detail = format!("it announces records up to {end}");
+                caught.stopped.insert(
+                    partition,
+                    ReadError::Damaged {
+                        partition,
+                        offset: next,
+                        at,
+                        detail,
+                    }
+                    .into(),
+                );
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! How a reaction stands, folded from what records say about it.
+//!
+//! Facts about one key are folded partition by partition, each in log order, and the results are joined by
+//! a rule that does not look at order: partitions may be indexed in any order and give the same standing.
+
+use quipu_schemas::{context::Millis, ids::StreamId, position::Position, reaction::Settled};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A final settlement, with the record that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinalState {
+    /// What happened.
+    pub outcome: Settled,
+    /// Stream of the record that says so.
+    pub stream: StreamId,
+    /// That stream's version after the record.
+    pub version: u64,
+    /// The record (index 0).
+    pub position: Position,
+    /// Record time.
+    pub time: Millis,
+}
+
+/// What is known of an effect's attempts since it was first asked for, or since a person last retried it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// Highest attempt recorded as started (at-most-once effects only); 0: none.
+    pub started: u32,
+    /// The last recorded failure.
+    pub failed: Option<FailedAttempt>,
+    /// How often a person retried it. Attempts count from 1 again after each.
+    pub retried: u32,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// Which, from 1.
+    pub attempt: u32,
+    /// The failure's code.
+    pub code: String,
+    /// The failure.
+    pub detail: String,
+    /// When the next attempt is due.
+    pub retry_at: Millis,
+    /// When the failure was recorded.
+    pub time: Millis,
+}
+
+/// One record's word on a reaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) outcome: Settled,
+    pub(crate) stream: StreamId,
+    pub(crate) version: u64,
+    pub(crate) position: Position,
+    pub(crate) time: Millis,
+}
+
+/// What one partition's records say about one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) settled: Option<FinalState>,
+    pub(crate) attempts: Attempts,
+    /// Next offset to fold; a note below it was folded already.
+    pub(crate) next: u64,
+}
+
+/// How a reaction stands over all partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Waits to be done.
+    Open,
+    /// Given up; a person may retry it.
+    Dead,
+    /// Done for good.
+    Done,
+}
+
+fn is_dead(outcome: &Settled) -> bool {
+    matches!(outcome, Settled::Dead { .. } | Settled::Parked { .. })
+}
+
+impl Verdict {
+    /// Folds a note: the first final settlement wins, but a dead reaction may be retried or dropped.
+    pub(crate) fn fold(&mut self, note: &Note) {
+        if note.position.offset < self.next {
+            return;
+        }
+        self.next = note.position.offset + 1;
+        let dead = self.settled.as_ref().is_some_and(|settled| is_dead(&settled.outcome));
+        match &note.outcome {
+            Settled::Late => {}
+            Settled::Retried if dead => {
+                self.settled = None;
+                self.attempts = Attempts {
+                    retried: self.attempts.retried + 1,
+                    ..Attempts::default()
+                };
+            }
+            Settled::Retried => {}
+            Settled::Started { attempt } if self.settled.is_none() => self.attempts.started = self.attempts.started.max(*attempt),
+            Settled::AttemptFailed {
+                attempt,
+                code,
+                detail,
+                retry_at,
+            } if self.settled.is_none() => {
+                let failed = FailedAttempt {
+                    attempt: *attempt,
+                    code: code.clone(),
+                    detail: detail.clone(),
+                    retry_at: *retry_at,
+                    time: note.time,
+                };
+                self.attempts.failed = Some(failed);
+            }
+            Settled::Started { .. } | Settled::AttemptFailed { .. } => {}
+            Settled::Dropped if dead => self.settle(note),
+            Settled::Accepted
+            | Settled::Unchanged
+            | Settled::Refused { .. }
+            | Settled::Parked { .. }
+            | Settled::Dead { .. }
+            | Settled::Dropped => {
+                if self.settled.is_none() {
+                    self.settle(note);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, note: &Note) {
+        self.settled = Some(FinalState {
+            outcome: note.outcome.clone(),
+            stream: note.stream.clone(),
+            version: note.version,
+            position: note.position,
+            time: note.time,
+        });
+    }
+}
+
+/// Verdicts on one key, by partition.
+pub(crate) type Verdicts = BTreeMap<u16, Verdict>;
+
+/// Joins the partitions' verdicts.
+pub(crate) fn standing(verdicts: &Verdicts) -> Standing {
+    let mut standing = Standing::Open;
+    for settled in verdicts.values().filter_map(|verdict| verdict.settled.as_ref()) {
+        if !is_dead(&settled.outcome) {
+            return Standing::Done;
+        }
+        standing = Standing::Dead;
+    }
+    standing
+}
+
+/// The settlement that counts: one that is done for good before a dead one, the lowest partition first.
+pub(crate) fn final_state(verdicts: Verdicts) -> Option<FinalState> {
+    let mut settled: Vec<FinalState> = verdicts.into_values().filter_map(|verdict| verdict.settled).collect();
+    settled.sort_by_key(|settled| is_dead(&settled.outcome));
+    settled.into_iter().next()
+}
+
+/// The attempts that are known.
+pub(crate) fn attempts(verdicts: Verdicts) -> Attempts {
+    verdicts
+        .into_values()
+        .map(|verdict| verdict.attempts)
+        .find(|attempts| *attempts != Attempts::default())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(offset: u64, outcome: Settled) -> Note {
+        let stream = "acme/run/r1".parse().unwrap();
+        Note {
+            outcome,
+            stream,
+            version: 1,
+            position: Position {
+                partition: 0,
+                offset,
+                index: 0,
+            },
+            time: 5,
+        }
+    }
+    fn dead() -> Settled {
+        Settled::Dead {
+            attempts: 3,
+            code: "timeout".into(),
+            detail: "slow".into(),
+        }
+    }
+    fn fold(notes: &[Settled]) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (offset, outcome) in notes.iter().enumerate() {
+            verdict.fold(&note(offset as u64, outcome.clone()));
+        }
+        verdict
+    }
+    fn outcome(verdict: &Verdict) -> Option<Settled> {
+        verdict.settled.as_ref().map(|settled| settled.outcome.clone())
+    }
+
+    #[test]
+    fn the_first_final_settlement_wins_and_notes_after_it_change_nothing() {
+        let verdict = fold(&[
+            Settled::Started { attempt: 1 },
+            Settled::Accepted,
+            Settled::Dropped,
+            Settled::Started { attempt: 2 },
+        ]);
+        assert_eq!(outcome(&verdict), Some(Settled::Accepted));
+        assert_eq!(verdict.attempts.started, 1);
+        assert_eq!(outcome(&fold(&[Settled::Accepted, Settled::Retried])), Some(Settled::Accepted));
+    }
+
+    #[test]
+    fn a_dead_effect_is_reopened_by_retry_and_closed_by_drop() {
+        let reopened = fold(&[Settled::Started { attempt: 1 }, dead(), Settled::Retried]);
+        assert_eq!(outcome(&reopened), None);
+        assert_eq!(
+            reopened.attempts,
+            Attempts {
+                retried: 1,
+                ..Attempts::default()
+            }
+        );
+        assert_eq!(outcome(&fold(&[dead(), Settled::Accepted])), Some(dead()));
+        assert_eq!(outcome(&fold(&[dead(), Settled::Dropped])), Some(Settled::Dropped));
+        assert_eq!(
+            outcome(&fold(&[dead(), Settled::Retried, Settled::Unchanged])),
+            Some(Settled::Unchanged)
+        );
+    }
+
+    #[test]
+    fn a_note_is_folded_once() {
+        let mut verdict = fold(&[dead(), Settled::Retried]);
+        verdict.fold(&note(0, dead()));
+        assert_eq!(outcome(&verdict), None);
+    }
+}

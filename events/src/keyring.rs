@@ -1,0 +1,295 @@
+//! The local key store: one data key a subject, wrapped under a master key (envelope encryption).
+//!
+//! `master.key` holds the master key in the clear and must stay with the node; `subjects.keys` holds one line a
+//! data key, appended and synced before the key is first used, so that nothing sealed outlives its key. Losing
+//! either file makes all personal data of the log unreadable: back them up apart from the log.
+//!
+//! ```text
+//! master.key     quipu-master-key-1 <base64url of 32 bytes> <crc32 hex>
+//! subjects.keys  <base64url of nonce ‖ wrapped key> <crc32 hex> <subject as a JSON string>   (one a line)
+//! ```
+//! The checksum covers the other two fields. A data key is wrapped with XChaCha20-Poly1305 under the master key,
+//! its subject bound as associated data. The first line wraps the key of command digests, whose subject is empty.
+
+mod file;
+
+use file::KeyFile;
+use quipu_schemas::{
+    digest::Digest,
+    personal::{DataKey, Opener, SealError, Sealer, Subject},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    sync::{Mutex, PoisonError, RwLock},
+};
+
+/// Why keys cannot be used. Every text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// A key file is open to others.
+    #[error("key file {path} may be read or written by others (mode {mode:o}): run `chmod {wanted:o} {path}`")]
+    Mode {
+        /// The file or directory.
+        path: String,
+        /// Its mode.
+        mode: u32,
+        /// The mode that it must have.
+        wanted: u32,
+    },
+    /// Data keys are there and the master key is not.
+    #[error("master key {0} is missing, and data keys that it wraps are there: restore it from the backup of the keys")]
+    NoMaster(String),
+    /// Data keys do not open under the master key.
+    #[error("data keys in {0} do not open under this master key: restore the master key and the data keys from one backup")]
+    WrongMaster(String),
+    /// A line or file that was complete is not any more.
+    #[error("key file {path} is damaged at line {line}: restore it from the backup of the keys")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The storage failed.
+    #[error("key file {path}: {detail}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The system gives no randomness.
+    #[error("no randomness for a new key: {0}")]
+    Entropy(String),
+}
+
+impl From<KeyringError> for SealError {
+    fn from(error: KeyringError) -> Self {
+        SealError::Store(error.to_string())
+    }
+}
+
+enum Source {
+    /// Keys come from the file, and new ones go there first.
+    File(Mutex<KeyFile>),
+    /// Every key follows from a seed.
+    Seed(u64),
+}
+
+/// The keys of one log, in memory once opened. May be used from any thread; making a new key waits for the disk,
+/// finding an old one does not.
+pub struct Keyring {
+    keys: RwLock<BTreeMap<Subject, DataKey>>,
+    digest_key: DataKey,
+    source: Source,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).len();
+        write!(f, "Keyring({keys} subjects)")
+    }
+}
+
+impl Keyring {
+    /// Opens the keys in `dir`, making the directory and the master key where there are none. Durable on return.
+    /// A last line that was cut short by a crash was never used and is dropped; any other damage is an error.
+    pub fn open(dir: &Path) -> Result<Self, KeyringError> {
+        let (file, mut keys) = KeyFile::open(dir)?;
+        let digest_key = keys.remove("").ok_or_else(|| file.damaged(1))?;
+        Ok(Self { keys: RwLock::new(keys), digest_key, source: Source::File(Mutex::new(file)) })
+    }
+
+    /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
+    /// what it sealed.
+    pub fn ephemeral(seed: u64) -> Self {
+        Self { keys: RwLock::default(), digest_key: seeded(seed, "digest", ""), source: Source::Seed(seed) }
+    }
+
+    /// The key for the keyed digests of command bodies, random, one a log and for its life.
+    pub fn digest_key(&self) -> [u8; 32] {
+        self.digest_key.0
+    }
+
+    /// Number of subjects that have a key in memory.
+    pub fn subjects(&self) -> usize {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn held(&self, subject: &str) -> Option<DataKey> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
+    }
+
+    fn hold(&self, subject: &str, key: &DataKey) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(subject.to_owned(), key.clone());
+    }
+}
+
+fn seeded(seed: u64, purpose: &str, subject: &str) -> DataKey {
+    DataKey(Digest::of(&[b"quipu ephemeral key\0", &seed.to_le_bytes(), purpose.as_bytes(), &[0], subject.as_bytes()]).0)
+}
+
+impl Sealer for Keyring {
+    fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
+        if subject.is_empty() {
+            return Err(SealError::Store("personal data has no subject".into()));
+        }
+        if let Some(key) = self.held(subject) {
+            return Ok(key);
+        }
+        match &self.source {
+            Source::Seed(seed) => Ok(seeded(*seed, "subject", subject)),
+            Source::File(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                // Somebody may have made it while we waited: a subject never gets a second key.
+                if let Some(key) = self.held(subject) {
+                    return Ok(key);
+                }
+                let key = file.add(subject)?;
+                self.hold(subject, &key);
+                Ok(key)
+            }
+        }
+    }
+}
+
+impl Opener for Keyring {
+    fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
+        match &self.source {
+            Source::Seed(seed) => Ok(Some(seeded(*seed, "subject", subject))),
+            Source::File(_) => Ok(self.held(subject)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_schemas::personal::{Opened, Personal};
+    use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+    fn subjects(dir: &Path) -> std::path::PathBuf {
+        dir.join("subjects.keys")
+    }
+
+    #[test]
+    fn what_was_sealed_opens_after_a_reopen_and_each_subject_has_a_key_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let keys = Keyring::open(&path).unwrap();
+        let digest_key = keys.digest_key();
+        let sealed = Personal::seal(&"hello".to_owned(), "acme/ada", &keys).unwrap();
+        let odd = Personal::seal(&"odd".to_owned(), "acme/a b\n\"c\"", &keys).unwrap();
+        assert_ne!(keys.sealing_key("acme/ada").unwrap().0, keys.sealing_key("acme/eve").unwrap().0);
+        let again = Keyring::open(&path).unwrap();
+        assert_eq!(again.digest_key(), digest_key);
+        assert_eq!(again.subjects(), 3);
+        assert_eq!(sealed.open(&again).unwrap(), Opened::Value("hello".into()));
+        assert_eq!(odd.open(&again).unwrap(), Opened::Value("odd".into()));
+        assert!(again.opening_key("acme/nobody").unwrap().is_none());
+        for (file, mode) in [("master.key", 0o600), ("subjects.keys", 0o600), (".", 0o700)] {
+            assert_eq!(fs::metadata(path.join(file)).unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_dropped_at_every_length_and_earlier_keys_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Keyring::open(dir.path()).unwrap().sealing_key("acme/ada").unwrap();
+        let whole = fs::read(subjects(dir.path())).unwrap();
+        Keyring::open(dir.path()).unwrap().sealing_key("acme/eve").unwrap();
+        let longer = fs::read(subjects(dir.path())).unwrap();
+        for cut in whole.len()..longer.len() {
+            let mut zeroed = longer.clone();
+            zeroed[cut..].fill(0);
+            for torn in [&longer[..cut], &zeroed] {
+                fs::write(subjects(dir.path()), torn).unwrap();
+                let keys = Keyring::open(dir.path()).unwrap();
+                assert_eq!(keys.opening_key("acme/ada").unwrap().unwrap().0, first.0);
+                assert!(keys.opening_key("acme/eve").unwrap().is_none());
+                assert_eq!(fs::read(subjects(dir.path())).unwrap(), whole, "cut at {cut}");
+            }
+        }
+        let keys = Keyring::open(dir.path()).unwrap();
+        keys.sealing_key("acme/eve").unwrap();
+        assert_eq!(Keyring::open(dir.path()).unwrap().subjects(), 2);
+    }
+
+    #[test]
+    fn a_changed_byte_in_an_acknowledged_line_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::open(dir.path()).unwrap().sealing_key("acme/ada").unwrap();
+        let whole = fs::read(subjects(dir.path())).unwrap();
+        for at in 0..whole.len() - 1 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(subjects(dir.path()), &changed).unwrap();
+            assert!(matches!(Keyring::open(dir.path()), Err(KeyringError::Damaged { .. })), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn another_or_a_missing_master_key_is_refused_and_never_replaced() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Keyring::open(one.path()).unwrap().sealing_key("acme/ada").unwrap();
+        Keyring::open(two.path()).unwrap();
+        let master = one.path().join("master.key");
+        fs::copy(two.path().join("master.key"), &master).unwrap();
+        let error = Keyring::open(one.path()).unwrap_err();
+        assert!(matches!(error, KeyringError::WrongMaster(_)), "{error}");
+        fs::remove_file(&master).unwrap();
+        let error = Keyring::open(one.path()).unwrap_err().to_string();
+        assert!(error.contains("restore it from the backup"), "{error}");
+        assert!(!master.exists());
+        fs::write(&master, "quipu-master-key-1 AAAA 00000000\n").unwrap();
+        fs::set_permissions(&master, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(Keyring::open(one.path()), Err(KeyringError::Damaged { .. })));
+    }
+
+    #[test]
+    fn files_that_others_may_read_are_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        Keyring::open(dir.path()).unwrap();
+        for file in ["master.key", "subjects.keys"] {
+            let path = dir.path().join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+            let error = Keyring::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+
+    #[test]
+    fn threads_that_race_for_a_new_subject_get_one_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Arc::new(Keyring::open(dir.path()).unwrap());
+        let racing: Vec<_> = (0..8)
+            .map(|_| {
+                let keys = keys.clone();
+                std::thread::spawn(move || keys.sealing_key("acme/ada").unwrap().0)
+            })
+            .collect();
+        let first = keys.sealing_key("acme/ada").unwrap().0;
+        assert!(racing.into_iter().all(|thread| thread.join().unwrap() == first));
+        assert_eq!(Keyring::open(dir.path()).unwrap().opening_key("acme/ada").unwrap().unwrap().0, first);
+    }
+
+    #[test]
+    fn ephemeral_keys_follow_from_the_seed() {
+        let sealed = Personal::seal(&1u32, "acme/ada", &Keyring::ephemeral(7)).unwrap();
+        assert_eq!(sealed.open(&Keyring::ephemeral(7)).unwrap(), Opened::Value(1));
+        assert!(sealed.open(&Keyring::ephemeral(8)).is_err());
+        assert_eq!(Keyring::ephemeral(7).digest_key(), Keyring::ephemeral(7).digest_key());
+        assert_ne!(Keyring::ephemeral(7).digest_key(), Keyring::ephemeral(8).digest_key());
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let keys = Keyring::ephemeral(7);
+        let key = keys.sealing_key("acme/ada").unwrap();
+        let shown = format!("{keys:?} {key:?}");
+        assert_eq!(shown, "Keyring(0 subjects) DataKey(..)");
+    }
+}

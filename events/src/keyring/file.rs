@@ -1,0 +1,236 @@
+//! The two key files.
+
+use super::KeyringError;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use quipu_schemas::personal::{DataKey, Subject};
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+const MASTER: &str = "quipu-master-key-1";
+
+/// The file of data keys, open for appending, with the master key.
+pub(super) struct KeyFile {
+    path: PathBuf,
+    file: File,
+    master: DataKey,
+    /// A write or sync failed: whether the line is there is not known, and asking the same handle again proves nothing.
+    failed: Option<String>,
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
+    let path = path.display().to_string();
+    move |error| KeyringError::Io {
+        path: path.clone(),
+        detail: error.to_string(),
+    }
+}
+
+fn check_mode(path: &Path, wanted: u32) -> Result<(), KeyringError> {
+    let mode = fs::metadata(path).map_err(io(path))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyringError::Mode {
+            path: path.display().to_string(),
+            mode,
+            wanted,
+        });
+    }
+    Ok(())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| KeyringError::Entropy(e.to_string()))?;
+    Ok(bytes)
+}
+
+fn crc(a: &str, b: &str) -> String {
+    format!("{:08x}", crc32fast::hash(format!("{a} {b}").as_bytes()))
+}
+
+/// Writes a new file of mode 0600, whole or not at all; durable on return.
+fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
+    let temporary = path.with_extension("new");
+    let write = || {
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(io(path))
+}
+
+fn make_dir(dir: &Path) -> Result<(), KeyringError> {
+    if !dir.exists() {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(io(parent))?;
+        }
+    }
+    check_mode(dir, 0o700)
+}
+
+fn master_text(key: &DataKey) -> String {
+    let key = URL_SAFE_NO_PAD.encode(key.0);
+    format!("{MASTER} {key} {}\n", crc(MASTER, &key))
+}
+
+fn read_master(path: &Path) -> Result<DataKey, KeyringError> {
+    check_mode(path, 0o600)?;
+    let text = fs::read_to_string(path).map_err(io(path))?;
+    let parse = || {
+        let mut fields = text.strip_suffix('\n')?.split(' ');
+        let (format, key, sum) = (fields.next()?, fields.next()?, fields.next()?);
+        let whole = fields.next().is_none() && format == MASTER && crc(format, key) == sum;
+        whole.then(|| URL_SAFE_NO_PAD.decode(key).ok()?.try_into().ok()).flatten()
+    };
+    parse().map(DataKey).ok_or_else(|| KeyringError::Damaged {
+        path: path.display().to_string(),
+        line: 1,
+    })
+}
+
+fn wrap(master: &DataKey, subject: &str, key: &DataKey) -> Result<String, KeyringError> {
+    let nonce: [u8; 24] = random()?;
+    let sealed = XChaCha20Poly1305::new((&master.0).into())
+        .encrypt(
+            XNonce::from_slice(&nonce),
+            Payload {
+                msg: &key.0,
+                aad: subject.as_bytes(),
+            },
+        )
+        .map_err(|e| KeyringError::Entropy(e.to_string()))?;
+    let mut bytes = nonce.to_vec();
+    bytes.extend_from_slice(&sealed);
+    let wrapped = URL_SAFE_NO_PAD.encode(bytes);
+    let subject = serde_json::Value::from(subject).to_string();
+    Ok(format!("{wrapped} {} {subject}\n", crc(&wrapped, &subject)))
+}
+
+/// `None`: the line is not what was written. `Some(.., None)`: it is, and another master key wrapped it.
+fn unwrap(master: &DataKey, line: &str) -> Option<(Subject, Option<DataKey>)> {
+    let mut fields = line.splitn(3, ' ');
+    let (wrapped, sum, subject) = (fields.next()?, fields.next()?, fields.next()?);
+    if crc(wrapped, subject) != sum {
+        return None;
+    }
+    let subject: Subject = serde_json::from_str(subject).ok()?;
+    let bytes = URL_SAFE_NO_PAD.decode(wrapped).ok()?;
+    let (nonce, sealed) = bytes.split_at_checked(24)?;
+    let opened = XChaCha20Poly1305::new((&master.0).into())
+        .decrypt(
+            XNonce::from_slice(nonce),
+            Payload {
+                msg: sealed,
+                aad: subject.as_bytes(),
+            },
+        )
+        .ok()
+        .and_then(|key| key.try_into().ok())
+        .map(DataKey);
+    Some((subject, opened))
+}
+
+/// Bytes of whole lines. What follows was being written when the machine or process stopped, and was never
+/// acknowledged: it has no end of line, or zeros where blocks were never written.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let after = |until: usize| bytes[..until].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = after(bytes.len());
+    let last = after(end.saturating_sub(1));
+    if bytes[last..end].contains(&0) { last } else { end }
+}
+
+impl KeyFile {
+    /// Opens or makes both files; gives every data key, that of command digests under the empty subject.
+    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<Subject, DataKey>), KeyringError> {
+        make_dir(dir)?;
+        let (master_path, path) = (dir.join("master.key"), dir.join("subjects.keys"));
+        if !master_path.exists() {
+            if path.exists() {
+                return Err(KeyringError::NoMaster(master_path.display().to_string()));
+            }
+            create(dir, &master_path, &master_text(&DataKey(random()?)))?;
+        }
+        let master = read_master(&master_path)?;
+        if !path.exists() {
+            create(dir, &path, &wrap(&master, "", &DataKey(random()?))?)?;
+        }
+        check_mode(&path, 0o600)?;
+        let bytes = fs::read(&path).map_err(io(&path))?;
+        let end = whole_lines(&bytes);
+        let keys = parse(&master, &path, &bytes[..end])?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
+        if end < bytes.len() {
+            file.set_len(end as u64).map_err(io(&path))?;
+        }
+        // Also where nothing was cut: lines that a killed process wrote and never synced are used from now on.
+        file.sync_all().map_err(io(&path))?;
+        Ok((
+            Self {
+                path,
+                file,
+                master,
+                failed: None,
+            },
+            keys,
+        ))
+    }
+
+    /// Makes a subject's key; durable on return.
+    pub(super) fn add(&mut self, subject: &str) -> Result<DataKey, KeyringError> {
+        if let Some(detail) = &self.failed {
+            return Err(KeyringError::Io {
+                path: self.path.display().to_string(),
+                detail: detail.clone(),
+            });
+        }
+        let key = DataKey(random()?);
+        let line = wrap(&self.master, subject, &key)?;
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            self.failed = Some(format!("an earlier write failed ({error}); restart the node to go on"));
+            return Err(io(&self.path)(error));
+        }
+        Ok(key)
+    }
+
+    pub(super) fn damaged(&self, line: usize) -> KeyringError {
+        KeyringError::Damaged {
+            path: self.path.display().to_string(),
+            line,
+        }
+    }
+}
+
+fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<BTreeMap<Subject, DataKey>, KeyringError> {
+    let damaged = |line: usize| KeyringError::Damaged {
+        path: path.display().to_string(),
+        line,
+    };
+    let mut keys = BTreeMap::new();
+    for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let text = std::str::from_utf8(line)
+            .ok()
+            .and_then(|text| text.strip_suffix('\n'))
+            .ok_or_else(|| damaged(at + 1))?;
+        let (subject, key) = unwrap(master, text).ok_or_else(|| damaged(at + 1))?;
+        let key = key.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;
+        // Should a subject ever have two, the first is the one that was used.
+        keys.entry(subject).or_insert(key);
+    }
+    Ok(keys)
+}
