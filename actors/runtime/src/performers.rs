@@ -202,7 +202,7 @@ impl Performers {
             }
             Some(Ok(Ending::Done(outcome, health))) => {
                 pass.settle(health);
-                AttemptEnd::Done(outcome)
+                AttemptEnd::Done(*outcome)
             }
             Some(Ok(Ending::Again {
                 code,
@@ -372,7 +372,7 @@ impl Reach {
             ));
         }
         let text = Personal::seal(text, subject, &*self.keys)?;
-        Ok(Ending::Done(Outcome::Sealed { text }, Health::Up))
+        Ok(Ending::done(Outcome::Sealed { text }, Health::Up))
     }
 
     fn seal(&self, attempt: &Attempt, answer: &Answer) -> Result<Ending, Ending> {
@@ -402,6 +402,6 @@ impl Reach {
             completion_tokens: answer.completion_tokens,
             attempt: attempt.number,
         };
-        Ok(Ending::Done(Outcome::Answered(answered), Health::Up))
+        Ok(Ending::done(Outcome::Answered(answered), Health::Up))
     }
 }

