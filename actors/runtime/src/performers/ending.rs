@@ -33,7 +33,7 @@ impl Ending {
 
     /// A failure that repetition does not mend.
     pub(crate) fn failed(code: impl Into<String>, detail: impl Into<String>, health: Health) -> Self {
-        Ending::Done(
+        Ending::done(
             Outcome::Failed {
                 code: code.into(),
                 detail: detail.into(),

@@ -56,7 +56,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, request: &HttpRequ
     if may_mend(status, repeatable) || status.is_server_error() {
         return Ending::of_status(status, &peer, None, retry_after_ms(response.headers(), (reach.clock)()), repeatable);
     }
-    Ending::Done(
+    Ending::done(
         Outcome::Responded {
             status: status.as_u16(),
             body: kept_json(&body, &secrets),

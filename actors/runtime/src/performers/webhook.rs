@@ -74,7 +74,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let status = response.status();
     if status.is_success() {
-        return Ending::Done(
+        return Ending::done(
             Outcome::Responded {
                 status: status.as_u16(),
                 body: kept_json(&body, &[]),
