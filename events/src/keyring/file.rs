@@ -34,9 +34,9 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
     }
 }
 
-fn check_mode(path: &Path, wanted: u32) -> Result<(), KeyringError> {
+fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringError> {
     let mode = fs::metadata(path).map_err(io(path))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & forbidden != 0 {
         return Err(KeyringError::Mode {
             path: path.display().to_string(),
             mode,
@@ -80,7 +80,8 @@ fn make_dir(dir: &Path) -> Result<(), KeyringError> {
             File::open(parent).and_then(|parent| parent.sync_all()).map_err(io(parent))?;
         }
     }
-    check_mode(dir, 0o700)
+    // Others may list the directory; whoever may write to it could put another master key in place.
+    check_mode(dir, 0o022, 0o700)
 }
 
 fn master_text(key: &DataKey) -> String {
@@ -89,7 +90,7 @@ fn master_text(key: &DataKey) -> String {
 }
 
 fn read_master(path: &Path) -> Result<DataKey, KeyringError> {
-    check_mode(path, 0o600)?;
+    check_mode(path, 0o077, 0o600)?;
     let text = fs::read_to_string(path).map_err(io(path))?;
     let parse = || {
         let mut fields = text.strip_suffix('\n')?.split(' ');
@@ -169,7 +170,7 @@ impl KeyFile {
         if !path.exists() {
             create(dir, &path, &wrap(&master, "", &DataKey(random()?))?)?;
         }
-        check_mode(&path, 0o600)?;
+        check_mode(&path, 0o077, 0o600)?;
         let bytes = fs::read(&path).map_err(io(&path))?;
         let end = whole_lines(&bytes);
         let keys = parse(&master, &path, &bytes[..end])?;
