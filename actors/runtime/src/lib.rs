@@ -1,1 +1,22 @@
+//! **Who does** it: ractor shells around pure machines, the relay, timers, performers, and the node that holds them.
 
+pub mod api;
+mod authority;
+pub mod breaker;
+mod core;
+mod entity_actor;
+mod feed;
+mod ingress;
+pub mod kernel;
+pub mod kinds;
+pub mod node;
+mod partition_actor;
+pub mod performers;
+mod prompts;
+mod registry;
+mod relay_actor;
+pub mod replay;
+pub mod secrets;
+mod snapshotter;
+mod timers;
+pub mod volatile;

@@ -27,7 +27,7 @@ pub use openai::OpenAiConfig;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 
 use crate::{
-    breaker::{BreakerState, Breakers, Health, Permit},
+    breaker::{BreakerState, Breakers, Health, Open, Permit},
     secrets::Secrets,
     volatile::Volatile,
 };
@@ -181,7 +181,14 @@ impl Performers {
         }
         let pass = match self.enter(&attempt) {
             Ok(pass) => pass,
-            Err(end) => return end,
+            Err(Open { retry_after_ms }) => {
+                let detail = format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination());
+                return AttemptEnd::Retryable {
+                    code: BREAKER_OPEN.into(),
+                    detail,
+                    retry_after_ms: Some(retry_after_ms),
+                };
+            }
         };
         let work = AssertUnwindSafe(self.reach.run(&attempt, &partial)).catch_unwind();
         let ending = tokio::select! {
@@ -225,24 +232,17 @@ impl Performers {
         breaker_key(effect, org).map_or(BreakerState::Closed { failures: 0 }, |key| lock(&self.breakers).state(&key))
     }
 
-    fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, AttemptEnd> {
+    fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, Open> {
         let scripted = matches!(&attempt.effect, Effect::LlmInvoke(call) if self.reach.providers.get(&call.model.provider) == Some(&Provider::Scripted));
         let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !scripted);
         let admitted = key.map(|key| {
             let permit = lock(&self.breakers).admit(&key, self.now())?;
             Ok((key, permit))
         });
-        match admitted.transpose() {
-            Ok(admitted) => Ok(Pass {
-                performers: self,
-                admitted,
-            }),
-            Err(crate::breaker::Open { retry_after_ms }) => Err(AttemptEnd::Retryable {
-                code: BREAKER_OPEN.into(),
-                detail: format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination()),
-                retry_after_ms: Some(retry_after_ms),
-            }),
-        }
+        Ok(Pass {
+            performers: self,
+            admitted: admitted.transpose()?,
+        })
     }
 
     fn cancelled(&self, attempt: &Attempt, partial: &Partial) -> AttemptEnd {

@@ -1,0 +1,435 @@
+//! What all of a node's actors share: log, index, keys, writers, registry, authority.
+
+use crate::{
+    authority::AuthorityView,
+    entity_actor::{EntityActor, EntityMsg, Reply},
+    ingress,
+    kernel::{
+        entity::{Base, Decided, Entity, Snapshot},
+        relay::Cause,
+        writer::{Durable, Writer},
+    },
+    kinds::Kinds,
+    registry::{Registry, Slot, Waiting},
+    relay_actor::RelayMsg,
+    snapshotter::SnapshotMsg,
+    volatile::Volatile,
+};
+use quipu_events::{
+    index::{FirstReceipt, Index, IndexEntry, IndexError, Parked},
+    keyring::Keyring,
+    port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
+};
+use quipu_schemas::{
+    context::{Authority, Millis},
+    envelope::{CommandBody, CommandEnvelope, Receipt},
+    ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
+    limits,
+    position::{Cursor, Position},
+    problem::Problem,
+    reaction::ReactionKey,
+    record::{self, Record},
+};
+use ractor::{ActorCell, ActorRef};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Counters of a node, for metrics and the tree.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Commands answered with a receipt.
+    pub accepted: AtomicU64,
+    /// Commands answered with a problem.
+    pub refused: AtomicU64,
+    /// Commands refused before they reached an entity, for overload.
+    pub overloaded: AtomicU64,
+    /// Entities recovered from the log.
+    pub recovered: AtomicU64,
+    /// Entities put to sleep.
+    pub passivated: AtomicU64,
+    /// Entities that crashed and were dropped.
+    pub crashed: AtomicU64,
+    /// Frames appended.
+    pub frames: AtomicU64,
+    /// Records appended.
+    pub records: AtomicU64,
+    /// Snapshots stored.
+    pub snapshots: AtomicU64,
+    /// Snapshots whose audit (a refold from zero) gave another state.
+    pub snapshots_wrong: AtomicU64,
+}
+
+pub(crate) struct Partition {
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) relay: Mutex<Option<ActorRef<RelayMsg>>>,
+    pub(crate) supervisor: Mutex<Option<ActorCell>>,
+    pub(crate) restarts: AtomicU64,
+}
+
+pub(crate) struct Core {
+    pub(crate) kinds: Kinds,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) meta: LogMeta,
+    pub(crate) index: Arc<Index>,
+    pub(crate) keys: Arc<Keyring>,
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) registry: Registry,
+    pub(crate) authority: AuthorityView,
+    pub(crate) volatile: Volatile,
+    pub(crate) counters: Counters,
+    pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
+    pub(crate) durable: watch::Sender<u64>,
+    pub(crate) timers: watch::Sender<u64>,
+    pub(crate) cursor: Mutex<Cursor>,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) waiting_bytes: AtomicUsize,
+    last_now: AtomicU64,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn index_problem(error: &IndexError) -> Problem {
+    Problem::new(503, "index_unavailable", format!("the local index does not answer: {error}")).retry_after(5)
+}
+
+pub(crate) fn read_problem(error: &ReadError) -> Problem {
+    Problem::new(503, "log_unreadable", format!("the log cannot be read here: {error}")).fix("run `quipu verify`").retry_after(30)
+}
+
+/// Parts of [`Core`] that the node opens first.
+pub(crate) struct Opened {
+    pub(crate) kinds: Kinds,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) keys: Arc<Keyring>,
+    pub(crate) volatile: Volatile,
+    pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
+}
+
+impl Core {
+    /// Claims every partition and continues each at its head.
+    pub(crate) fn claim(opened: Opened, owner: &str) -> Self {
+        let meta = opened.log.meta();
+        let mut cursor = Cursor::start(meta.log_id, meta.generation, meta.partitions);
+        let mut partitions = Vec::new();
+        for partition in 0..meta.partitions {
+            // A damaged partition stops alone: the rest is served, and health says so.
+            let writer = match opened.log.claim(partition, owner) {
+                Ok(head) => {
+                    cursor.next[usize::from(partition)] = head.next_offset;
+                    Writer::new(partition, head)
+                }
+                Err(error) => {
+                    tracing::error!(partition, %error, "partition cannot be claimed");
+                    if let Ok(head) = opened.log.head(partition) {
+                        cursor.next[usize::from(partition)] = head.next_offset;
+                    }
+                    Writer::stopped_at_start(partition, &error)
+                }
+            };
+            partitions.push(Partition {
+                writer: Mutex::new(writer),
+                relay: Mutex::new(None),
+                supervisor: Mutex::new(None),
+                restarts: AtomicU64::new(0),
+            });
+        }
+        Self {
+            kinds: opened.kinds,
+            log: opened.log,
+            meta,
+            index: opened.index,
+            keys: opened.keys,
+            partitions,
+            registry: Registry::new(),
+            authority: AuthorityView::default(),
+            volatile: opened.volatile,
+            counters: Counters::default(),
+            snapshots: opened.snapshots,
+            durable: watch::channel(0).0,
+            timers: watch::channel(0).0,
+            cursor: Mutex::new(cursor),
+            stopping: AtomicBool::new(false),
+            waiting: Arc::default(),
+            waiting_bytes: AtomicUsize::new(0),
+            last_now: AtomicU64::new(0),
+        }
+    }
+
+    /// The wall clock, never going back within this process.
+    pub(crate) fn now(&self) -> Millis {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        self.last_now.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    pub(crate) fn partition(&self, partition: u16) -> &Partition {
+        &self.partitions[usize::from(partition)]
+    }
+
+    pub(crate) fn incarnation(&self, partition: u16) -> u64 {
+        lock(&self.partition(partition).writer).incarnation()
+    }
+
+    /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
+    pub(crate) async fn wait_until_not_pending(&self, partition: u16, stream: &StreamId) {
+        let mut durable = self.durable.subscribe();
+        while lock(&self.partition(partition).writer).is_pending(stream) {
+            if durable.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands a record to its partition's writer.
+    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: u64) -> Result<(), Problem> {
+        let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, batch_id()?)?;
+        if let Some(batch) = batch {
+            self.append_batch(batch);
+        }
+        Ok(())
+    }
+
+    // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
+    fn append_batch(self: &Arc<Self>, batch: Batch) {
+        let core = self.clone();
+        let partition = batch.partition;
+        self.log.append(batch, Box::new(move |result| core.appended(partition, result)));
+    }
+
+    fn appended(self: &Arc<Self>, partition: u16, result: Result<Appended, AppendError>) {
+        if let Err(error) = &result {
+            tracing::error!(partition, %error, "append failed");
+        }
+        let next_id = batch_id().unwrap_or([0; 16]);
+        let flushed = lock(&self.partition(partition).writer).appended(result, next_id);
+        if let Some(next) = flushed.next {
+            self.append_batch(next);
+        }
+        self.publish(partition, flushed.durable);
+        let mut failed = std::collections::BTreeMap::new();
+        for (decided, problem) in flushed.failed {
+            failed.insert(decided.record.header.stream.clone(), problem);
+        }
+        for (stream, problem) in failed {
+            self.registry.notify(&stream, EntityMsg::Failed(problem));
+        }
+    }
+
+    /// Index first, then authority, then everybody who waits: whoever hears of a record can look it up.
+    fn publish(&self, partition: u16, durable: Vec<Durable>) {
+        let Some(last) = durable.last() else { return };
+        let end = last.position;
+        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
+        let entries: Vec<IndexEntry> =
+            durable.iter().map(|d| IndexEntry::new(d.position.offset, d.place, d.decided.record.hash, &d.decided.record.header, &d.decided.record.reactions)).collect();
+        if let Err(error) = self.index.note_durable(partition, entries) {
+            tracing::error!(partition, %error, "records cannot be indexed; the index is rebuilt at the next start");
+        }
+        lock(&self.cursor).advance(end);
+        let mut reacting = Vec::new();
+        let mut wakes = false;
+        for durable in durable {
+            let record = durable.decided.record.clone();
+            if record.header.stream.kind == Kind::ORG {
+                self.authority.forget(&record.header.stream.org);
+            }
+            if !record.reactions.is_empty() || record.header.settlement.is_some() {
+                wakes |= record
+                    .reactions
+                    .iter()
+                    .any(|r| matches!(r.reaction, quipu_schemas::reaction::Reaction::WakeAt { .. }));
+                reacting.push(record.clone());
+            }
+            self.registry.notify(&record.header.stream, EntityMsg::Durable(durable));
+        }
+        if !reacting.is_empty()
+            && let Some(relay) = lock(&self.partition(partition).relay).as_ref()
+        {
+            let _ = relay.send_message(RelayMsg::Records(reacting));
+        }
+        if wakes {
+            self.timers.send_modify(|n| *n += 1);
+        }
+        self.durable.send_modify(|n| *n += 1);
+    }
+
+    /// Recovers an entity: snapshot, then the stream's tail.
+    pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, Problem> {
+        self.counters.recovered.fetch_add(1, Ordering::Relaxed);
+        let handler = self
+            .kinds
+            .get(&stream.kind)
+            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))?;
+        if let Some(found) = self.index.parked(stream).map_err(|e| index_problem(&e))? {
+            return Err(parked(stream, &found.detail));
+        }
+        let snapshot = self.index.latest_snapshot(stream, &handler.shape(), handler.rules_version()).map_err(|e| index_problem(&e))?;
+        let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
+        if let (Some(snapshot), Some(head)) = (snapshot, head) {
+            let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
+            let tail = self.positioned_records(stream, snapshot.version)?;
+            let mut behind = tail.into_iter().filter(|(position, _)| position.offset > snapshot.offset).map(|(_, record)| record);
+            match handler.recover(stream, Some(&base), &mut behind) {
+                Ok(entity) => return Ok(entity),
+                Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
+            }
+        }
+        let records = self.records(stream, 0)?;
+        handler.recover(stream, None, &mut records.into_iter()).map_err(|error| {
+            tracing::error!(%stream, %error, "stream parked");
+            self.park(stream, &error.to_string())
+        })
+    }
+
+    /// Takes a stream out of service until a person has repaired it.
+    fn park(&self, stream: &StreamId, detail: &str) -> Problem {
+        let place = self.index.stream_head(stream).ok().flatten().map(|head| head.position);
+        let position = place.unwrap_or(Position { partition: stream.partition(self.meta.partitions), offset: 0, index: 0 });
+        if let Err(error) = self.index.park(&Parked { stream: stream.clone(), position, detail: detail.to_owned() }) {
+            tracing::error!(%stream, %error, "parked stream cannot be noted");
+        }
+        parked(stream, detail)
+    }
+
+    /// The stream's records from the one that holds `from_version` on, in order.
+    pub(crate) fn records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<Record>, Problem> {
+        Ok(self.positioned_records(stream, from_version)?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    pub(crate) fn positioned_records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<(Position, Record)>, Problem> {
+        let rows = self.index.places(stream, from_version).map_err(|e| index_problem(&e))?;
+        let places: Vec<_> = rows.iter().map(|row| row.place).collect();
+        let bytes = self.log.read_at(&places).map_err(|error| match &error {
+            ReadError::Record(_) => self.park(stream, &error.to_string()),
+            _ => read_problem(&error),
+        })?;
+        let partition = stream.partition(self.meta.partitions);
+        rows.iter()
+            .zip(bytes)
+            .map(|(row, bytes)| {
+                record::decode(&bytes).map(|record| (Position { partition, offset: row.offset, index: 0 }, record)).map_err(|error| self.park(stream, &error.to_string()))
+            })
+            .collect()
+    }
+
+    /// Who caused a reaction: whatever follows from it acts for them.
+    pub(crate) fn cause_of(&self, key: &ReactionKey) -> Result<Cause, Problem> {
+        let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
+        let row = rows.first().ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
+        let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
+        let header = record::decode_header(&bytes[0]).map_err(|e| parked(&key.stream, &e.to_string()))?;
+        Ok(Cause::from(&header))
+    }
+
+    /// `offset` is that of the last record folded.
+    pub(crate) fn store_snapshot(&self, stream: &StreamId, snapshot: Snapshot, offset: u64) {
+        // A full queue only means that a later one is written.
+        let _ = self.snapshots.try_send(SnapshotMsg { stream: stream.clone(), snapshot, offset });
+    }
+
+    pub(crate) fn first_receipt(&self, stream: &StreamId, id: &CommandId) -> Result<Option<FirstReceipt>, Problem> {
+        self.index.command(stream, id).map_err(|e| index_problem(&e))
+    }
+
+    pub(crate) fn is_settled(&self, key: &ReactionKey) -> Result<bool, Problem> {
+        Ok(self.index.settled(key).map_err(|e| index_problem(&e))?.is_some())
+    }
+
+    /// What the sender of a command may, read just before it is decided.
+    pub(crate) fn authority(&self, envelope: &CommandEnvelope) -> Result<Authority, Problem> {
+        let org = self.authority.org(self, &envelope.stream.org)?;
+        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
+        let dispatched_by = match &envelope.body {
+            CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
+            CommandBody::Kernel(_) => None,
+        };
+        let kernel = matches!(envelope.body, CommandBody::Kernel(_));
+        Ok(Authority {
+            platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
+            role: org.role(actor),
+            org_version: org.version,
+            org_suspended: org.suspended,
+            dispatched_by,
+        })
+    }
+
+    pub(crate) fn is_suspended(&self, org: &OrgId) -> bool {
+        self.authority.org(self, org).is_ok_and(|org| org.suspended)
+    }
+
+    /// Sends a command in stored form to its entity and waits for the answer.
+    pub(crate) async fn submit(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Arc::new(envelope), Reply::new(sender));
+        receiver.await.unwrap_or_else(|_| Err(crate::kernel::entity::outcome_unknown()))
+    }
+
+    fn send(self: &Arc<Self>, envelope: Arc<CommandEnvelope>, reply: Reply) {
+        let stream = envelope.stream.clone();
+        if self.kinds.get(&stream.kind).is_none() {
+            return reply.send(Err(Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind")));
+        }
+        let partition = stream.partition(self.meta.partitions);
+        if let Some(problem) = lock(&self.partition(partition).writer).stopped() {
+            return reply.send(Err(problem.clone()));
+        }
+        let mut shard = self.registry.shard(&stream);
+        for _ in 0..2 {
+            let slot = match shard.get(&stream) {
+                Some(slot) => slot.clone(),
+                None => {
+                    let Some(supervisor) = lock(&self.partition(partition).supervisor).clone() else {
+                        return reply.send(Err(stopping()));
+                    };
+                    let spawned = ractor::ActorRuntime::spawn_linked_instant(None, EntityActor, (self.clone(), stream.clone()), supervisor);
+                    let Ok((actor, _)) = spawned else { return reply.send(Err(stopping())) };
+                    let slot = Slot { actor, waiting: Arc::default(), last_used: Arc::default() };
+                    shard.insert(stream.clone(), slot.clone());
+                    slot
+                }
+            };
+            let kernel = matches!(envelope.body, CommandBody::Kernel(_)) || crate::kernel::entity::settles(&envelope.body).is_some();
+            let depth = slot.waiting.load(Ordering::Acquire);
+            if !kernel && depth >= limits::ENTITY_QUEUE_MAX {
+                self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+                let mut problem = Problem::new(429, "entity_busy", format!("{depth} commands wait for {stream}")).retry_after(1);
+                problem.queue_depth = Some(depth as u64);
+                return reply.send(Err(problem));
+            }
+            slot.last_used.store(self.now(), Ordering::Relaxed);
+            if slot.actor.get_status() >= ractor::ActorStatus::Stopping {
+                shard.remove(&stream);
+                continue;
+            }
+            let waiting = Waiting::new(&slot.waiting);
+            // A dead actor drops the message, and with it the reply, which then answers for itself.
+            let _ = slot.actor.send_message(EntityMsg::Command { envelope, reply, _waiting: waiting });
+            return;
+        }
+        reply.send(Err(crate::kernel::entity::outcome_unknown()));
+    }
+}
+
+pub(crate) fn stopping() -> Problem {
+    Problem::new(503, "stopping", "the node is stopping").retry_after(5)
+}
+
+pub(crate) fn parked(stream: &StreamId, detail: &str) -> Problem {
+    Problem::new(503, "stream_parked", format!("{stream} is parked: {detail}"))
+        .fix("repair it (see the runbook), then POST /v1/ops/unpark")
+        .retry_after(60)
+}
+
+fn batch_id() -> Result<[u8; 16], Problem> {
+    ingress::entropy().map(u128::to_be_bytes)
+}

@@ -1,0 +1,100 @@
+//! Where commands enter: identity, digest, sealing. After this step the command is in stored form.
+
+use crate::{api::CommandRequest, kinds::Kinds};
+use quipu_events::keyring::Keyring;
+use quipu_schemas::{
+    context::{Millis, uuid_v7},
+    digest::Digest,
+    envelope::{CommandBody, CommandEnvelope},
+    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId, id_prefix, type_id},
+    limits::COMMAND_MAX_BYTES,
+    problem::Problem,
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Random bits, or an error that says that the system gives none.
+pub(crate) fn entropy() -> Result<u128, Problem> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Problem::new(500, "no_entropy", format!("the system gives no randomness: {e}")))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// Turns a request into an envelope. `seed` is fresh entropy, `now` the owner's clock.
+pub(crate) fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
+    let handler = kinds.get(&request.kind).ok_or_else(|| unknown_kind(&request.kind, kinds))?;
+    if !handler.is_public(&request.command) {
+        return Err(unknown_command(&request.kind, &request.command, kinds));
+    }
+    if request.org.is_reserved() {
+        return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", request.org)).field("org"));
+    }
+    let text = request.body.to_string();
+    if text.len() > COMMAND_MAX_BYTES {
+        return Err(Problem::new(413, "command_too_large", format!("the command takes {} bytes; {COMMAND_MAX_BYTES} is the most", text.len()))
+            .fix("send less, or store a large payload elsewhere and pass its address"));
+    }
+    let command_id = match request.command_id {
+        Some(id) => id,
+        None => CommandId::parse(type_id("cmd", uuid_v7(now, seed, 1))).expect("a TypeID is a command id"),
+    };
+    let id = match request.id {
+        Some(id) if id.is_reserved() && request.kind != Kind::ORG => {
+            return Err(Problem::new(422, "reserved_id", format!("ids that begin with `_` are reserved: {id}")).field("id"));
+        }
+        Some(id) => id,
+        None if request.kind == Kind::ORG => StreamId::of_org(&request.org).id,
+        None => derived_id(&request.org, &request.kind, &request.principal, &command_id, now),
+    };
+    if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
+        return Err(Problem::new(422, "wrong_org_stream", format!("org {} lives under its own id, not {id}", request.org))
+            .field("id")
+            .fix(format!("use /v1/orgs/{0}/orgs/{0}", request.org)));
+    }
+    let actor = request.on_behalf_of.as_ref().unwrap_or(&request.principal);
+    let person = handler.data_subject(&request.command, &request.body);
+    let subject = format!("{}/{}", request.org, person.as_deref().unwrap_or(actor.as_str()));
+    if person.as_ref().is_some_and(|p| PrincipalId::parse(p.as_str()).is_err()) {
+        return Err(Problem::new(422, "invalid_command", "the principal is outside its grammar").field("principal"));
+    }
+    let digest = Digest::keyed(&keys.digest_key(), &[request.command.as_bytes(), text.as_bytes()]);
+    let body = if request.body.is_null() { Value::Object(Default::default()) } else { request.body };
+    let command = handler.parse(&request.command, body, &subject, keys.clone())?;
+    Ok(CommandEnvelope {
+        stream: StreamId::new(request.org, request.kind, id),
+        command_id,
+        digest,
+        body: CommandBody::Given { command, settles: None },
+        principal: request.principal,
+        on_behalf_of: request.on_behalf_of,
+        expected_version: request.expected_version,
+        environment: request.environment,
+        data_class: request.data_class,
+        correlation: request.correlation,
+        causation: None,
+        traceparent: request.traceparent,
+        seed,
+    })
+}
+
+/// A create without an id: the same command by the same principal makes the same entity.
+fn derived_id(org: &OrgId, kind: &Kind, principal: &PrincipalId, command: &CommandId, _now: Millis) -> EntityId {
+    let parts: [&[u8]; 4] = [org.as_str().as_bytes(), kind.as_str().as_bytes(), principal.as_str().as_bytes(), command.as_str().as_bytes()];
+    let digest = Digest::keyed(&[0; 32], &parts);
+    let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
+    EntityId::parse(type_id(id_prefix(kind), bits)).expect("a TypeID is an id")
+}
+
+fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
+    let known: Vec<String> = kinds.info().into_iter().map(|k| format!("{}s", k.kind)).collect();
+    Problem::new(404, "unknown_kind", format!("there is no kind {kind}")).field("kind").fix(format!("use one of {}", known.join(", ")))
+}
+
+fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
+    let known: Vec<String> =
+        kinds.info().into_iter().filter(|k| k.kind == kind.as_str()).flat_map(|k| k.commands.into_iter().map(|c| c.name)).collect();
+    let shown: String = command.chars().take(64).collect();
+    Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
+        .field("command")
+        .fix(format!("use one of {}", known.join(", ")))
+}

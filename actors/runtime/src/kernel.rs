@@ -1,0 +1,5 @@
+//! The kernel's machines: pure, sans I/O. Shells perform what they ask for; simulation drives the same code.
+
+pub mod entity;
+pub mod relay;
+pub mod writer;

@@ -1,0 +1,516 @@
+//! One active entity: decides commands in order on speculative state, without waiting for the disk one by one.
+//!
+//! Nothing speculative leaves: a receipt waits for its record, and an answer that appends nothing waits for the
+//! last version that it saw. After a failed or unknown append the machine is dropped and recovered from the log.
+
+use quipu_events::index::FirstReceipt;
+use quipu_rules::decider::{Decider, Decision, Refusal};
+use quipu_schemas::{
+    codec,
+    context::{Authority, Context, Millis},
+    digest::Digest,
+    envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
+    ids::{CommandId, PrincipalId, StreamId},
+    json::Json,
+    personal::Opener,
+    position::Position,
+    problem::Problem,
+    reaction::{ReactionKey, Settled, Settlement},
+    record::{self, EncodedRecord, Header, Record, RecordError, StoredReaction},
+};
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
+
+/// Names the caller that waits for an answer.
+pub type Ticket = u64;
+
+/// A decided record on its way to the partition's writer.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// The stored bytes.
+    pub encoded: Arc<EncodedRecord>,
+    /// What they say.
+    pub record: Arc<Record>,
+}
+
+/// What the entity asks its shell to do.
+#[derive(Debug)]
+pub enum EntityAction {
+    /// Hand this record to the partition's writer, after all earlier ones.
+    Append(Decided),
+    /// Answer the caller.
+    Reply(Ticket, Result<Receipt, Problem>),
+}
+
+/// A command with everything that its decision may depend on, resolved just before.
+pub struct Admitted {
+    /// Who waits.
+    pub ticket: Ticket,
+    /// The command.
+    pub command: Arc<CommandEnvelope>,
+    /// The first receipt, if this command id was decided before and is durable.
+    pub seen: Option<FirstReceipt>,
+    /// For a settlement: whether its key already has a final one.
+    pub already_settled: bool,
+    /// The actor's rights.
+    pub authority: Authority,
+    /// What the log promises.
+    pub durability: Durability,
+}
+
+/// A snapshot to write.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Version of the state.
+    pub version: u64,
+    /// Hash of the record at that version.
+    pub record_hash: Digest,
+    /// Record time.
+    pub time: Millis,
+    /// bincode of the state.
+    pub bytes: Vec<u8>,
+}
+
+/// The kind-erased face of an [`Active`] entity.
+pub trait Entity: Send {
+    /// Takes a command.
+    fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
+    /// The oldest record in flight is durable at `position`.
+    fn durable(&mut self, hash: Digest, position: Position, durability: Durability) -> Vec<EntityAction>;
+    /// An append failed or its outcome is unknown: everything in flight fails, and the machine is done for.
+    fn fail(&mut self, problem: &Problem) -> Vec<EntityAction>;
+    /// Whether nothing is in flight.
+    fn is_settled(&self) -> bool;
+    /// Version, in flight included.
+    fn version(&self) -> u64;
+    /// Record time of the last event.
+    fn time(&self) -> Millis;
+    /// The state in its stored JSON form (sealed).
+    fn state(&self) -> Json;
+    /// A snapshot of the state; `None` while records are in flight or there is nothing yet.
+    fn snapshot(&self) -> Option<Snapshot>;
+    /// Version of the last snapshot taken or recovered from.
+    fn snapshot_version(&self) -> u64;
+    /// Remembers that a snapshot of this version is stored.
+    fn snapshot_stored(&mut self, version: u64);
+}
+
+enum Pending {
+    Record { ticket: Ticket, more: Vec<Ticket>, record: Arc<Record> },
+    Answer { ticket: Ticket, answer: Result<Receipt, Problem> },
+}
+
+/// An entity in memory.
+pub struct Active<D: Decider> {
+    stream: StreamId,
+    state: Option<D::State>,
+    version: u64,
+    hash: Digest,
+    time: Millis,
+    in_flight: VecDeque<Pending>,
+    snapshot_version: u64,
+}
+
+/// Why an entity cannot be recovered: its stream parks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("stream {stream} parks at version {version}: {detail}")]
+pub struct ParkedError {
+    /// The stream.
+    pub stream: StreamId,
+    /// Version that could not be folded.
+    pub version: u64,
+    /// Why.
+    pub detail: String,
+}
+
+/// A recovered starting point.
+pub struct Base {
+    /// Version of the state.
+    pub version: u64,
+    /// Hash of the record at that version.
+    pub hash: Digest,
+    /// Record time.
+    pub time: Millis,
+    /// bincode of the state.
+    pub bytes: Vec<u8>,
+}
+
+/// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
+pub fn state_shape<D: Decider>() -> Digest {
+    // One static a call site would be shared between kinds, so the digest is computed and cached by the caller.
+    let schema = schemars::schema_for!(D::State);
+    Digest::of(&[schema.as_value().to_string().as_bytes()])
+}
+
+const BINCODE: bincode::config::Configuration = bincode::config::standard();
+
+impl<D: Decider> Active<D> {
+    /// An entity before its first event.
+    pub fn empty(stream: StreamId) -> Self {
+        Self { stream, state: Some(D::initial()), version: 0, hash: Digest::ZERO, time: 0, in_flight: VecDeque::new(), snapshot_version: 0 }
+    }
+
+    /// Starts from a snapshot; `None` if its bytes do not decode (the caller then recovers from the beginning).
+    pub fn from_snapshot(stream: StreamId, base: &Base) -> Option<Self> {
+        let (state, used) = bincode::serde::decode_from_slice::<D::State, _>(&base.bytes, BINCODE).ok()?;
+        (used == base.bytes.len()).then_some(Self {
+            stream,
+            state: Some(state),
+            version: base.version,
+            hash: base.hash,
+            time: base.time,
+            in_flight: VecDeque::new(),
+            snapshot_version: base.version,
+        })
+    }
+
+    /// Folds the next record of the stream, checking chain and version.
+    pub fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
+        let parked = |version: u64, detail: String| ParkedError { stream: self.stream.clone(), version, detail };
+        if record.header.stream != self.stream {
+            return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
+        }
+        if record.previous != self.hash {
+            return Err(parked(record.header.first_version, "record does not continue the stream's chain".into()));
+        }
+        if record.header.first_version != self.version + 1 {
+            return Err(parked(
+                record.header.first_version,
+                format!("expected version {}, found {}", self.version + 1, record.header.first_version),
+            ));
+        }
+        let mut state = self.state.take().expect("state is present between calls");
+        for (version, stored) in (record.header.first_version..).zip(&record.events) {
+            let event: D::Event = codec::decode_event(stored).map_err(|e| parked(version, e.to_string()))?;
+            state = D::evolve(state, &event).map_err(|e| parked(version, e.to_string()))?;
+        }
+        self.state = Some(state);
+        self.version = record.header.last_version();
+        self.hash = record.hash;
+        self.time = record.header.time;
+        Ok(())
+    }
+
+    /// The typed state.
+    pub fn typed_state(&self) -> &D::State {
+        self.state.as_ref().expect("state is present between calls")
+    }
+
+    /// Answers now if nothing is in flight, else when everything before is durable (law 9).
+    fn answer(&mut self, ticket: Ticket, answer: Result<Receipt, Problem>) -> Vec<EntityAction> {
+        if self.in_flight.is_empty() {
+            return vec![EntityAction::Reply(ticket, answer)];
+        }
+        self.in_flight.push_back(Pending::Answer { ticket, answer });
+        Vec::new()
+    }
+
+    /// A repetition of a command that is still in flight waits with it.
+    fn join_in_flight(&mut self, ticket: Ticket, command: &CommandEnvelope) -> Option<Vec<EntityAction>> {
+        for pending in &mut self.in_flight {
+            let Pending::Record { more, record, .. } = pending else { continue };
+            if record.header.command_id != command.command_id {
+                continue;
+            }
+            let header = &record.header;
+            if same_command(command, &header.digest, &header.principal, header.on_behalf_of.as_ref()) {
+                more.push(ticket);
+                return Some(Vec::new());
+            }
+            return Some(self.answer(ticket, Err(reused_id(&command.command_id))));
+        }
+        None
+    }
+
+    fn decide(
+        &mut self,
+        now: Millis,
+        admitted: &Admitted,
+        opener: &dyn Opener,
+    ) -> Result<(Vec<D::Event>, Option<Settlement>, Authority), Problem> {
+        let command = &*admitted.command;
+        let typed: Option<D::Command> = match &command.body {
+            CommandBody::Given { command: json, .. } => Some(
+                serde_json::from_value(json.0.clone())
+                    .map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?,
+            ),
+            CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
+            CommandBody::Kernel(word) => D::from_kernel(word.clone()),
+        };
+        let key = settles(&command.body).cloned();
+        let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
+        if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
+            return Ok((Vec::new(), settled(note.clone()), admitted.authority.clone()));
+        }
+        if admitted.already_settled {
+            return Ok((Vec::new(), settled(Settled::Late), admitted.authority.clone()));
+        }
+        // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
+        let kernel = matches!(command.body, CommandBody::Kernel(_));
+        if admitted.authority.org_suspended && !kernel && !typed.as_ref().is_some_and(D::ignores_suspension) {
+            return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
+        }
+        let context = Context {
+            now,
+            stream: &self.stream,
+            command_id: &command.command_id,
+            command_digest: command.digest,
+            principal: &command.principal,
+            on_behalf_of: command.on_behalf_of.as_ref(),
+            authority: &admitted.authority,
+            version: self.version,
+            seed: command.seed,
+            opener,
+            minted: Cell::new(0),
+        };
+        let decision = match &typed {
+            None => Ok(Decision::Unchanged),
+            Some(typed) => D::decide(self.typed_state(), typed, &context),
+        };
+        let final_outcome = |plain: Settled| match &command.body {
+            CommandBody::Kernel(KernelCommand::EffectSettled { dead: true, outcome, attempts, .. }) => {
+                let (code, detail) = failure_of(outcome);
+                Settled::Dead { attempts: *attempts, code, detail }
+            }
+            _ => plain,
+        };
+        match decision {
+            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)), admitted.authority.clone())),
+            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)), admitted.authority.clone())),
+            Err(rejection) => {
+                let problem = rejection.problem();
+                match settled(final_outcome(Settled::Refused { code: problem.code.clone() })) {
+                    Some(settlement) => Ok((Vec::new(), Some(settlement), admitted.authority.clone())),
+                    None => Err(problem),
+                }
+            }
+        }
+    }
+
+    /// Folds new events onto the speculative state, collecting reactions, and encodes the record.
+    fn record(
+        &mut self,
+        now: Millis,
+        command: &CommandEnvelope,
+        events: Vec<D::Event>,
+        settlement: Option<Settlement>,
+        authority: &Authority,
+    ) -> Result<Decided, Problem> {
+        let broken = |detail: String| Problem::new(500, "rules_broken", detail);
+        let mut state = self.typed_state().clone();
+        let mut stored = Vec::with_capacity(events.len());
+        let mut reactions = Vec::new();
+        for (version, event) in (self.version + 1..).zip(&events) {
+            state = D::evolve(state, event).map_err(|e| broken(format!("{}: {e}", self.stream)))?;
+            reactions.extend(
+                (0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction { version, ordinal, reaction }),
+            );
+            stored.push(codec::encode_event(event).map_err(|e| broken(e.to_string()))?);
+        }
+        let header = Header {
+            stream: self.stream.clone(),
+            first_version: self.version + 1,
+            events: stored.len() as u32,
+            reactions: reactions.len() as u32,
+            command_id: command.command_id.clone(),
+            digest: command.digest,
+            time: now,
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+            environment: command.environment.clone(),
+            data_class: command.data_class,
+            authority: authority.org_version,
+            correlation: command.correlation.clone(),
+            causation: command.causation.clone(),
+            traceparent: command.traceparent.clone(),
+            schema: 1,
+            settlement,
+        };
+        let encoded = record::encode(&header, stored.clone(), reactions.clone(), self.hash).map_err(|e| match e {
+            RecordError::TooLarge(bytes) => Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
+                .fix(format!("keep what one command stores under {} bytes", quipu_schemas::limits::RECORD_MAX_BYTES)),
+            other => broken(other.to_string()),
+        })?;
+        self.state = Some(state);
+        self.version = header.last_version();
+        self.time = now;
+        let previous = std::mem::replace(&mut self.hash, encoded.hash);
+        let record = Record { header, events: stored, reactions, previous, hash: encoded.hash };
+        Ok(Decided { encoded: Arc::new(encoded), record: Arc::new(record) })
+    }
+}
+
+/// The reaction that a command settles, if it does.
+pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
+    match body {
+        CommandBody::Given { settles, .. } => settles.as_ref(),
+        CommandBody::Kernel(word) => Some(word.key()),
+    }
+}
+
+fn failure_of(outcome: &quipu_schemas::reaction::Outcome) -> (String, String) {
+    match outcome {
+        quipu_schemas::reaction::Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
+        quipu_schemas::reaction::Outcome::Lost => ("lost".into(), "started, and the node stopped before an outcome was known".into()),
+        other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
+    }
+}
+
+fn same_command(command: &CommandEnvelope, digest: &Digest, principal: &PrincipalId, on_behalf_of: Option<&PrincipalId>) -> bool {
+    // The kernel's own words carry fresh sealed values; their id names one reaction and step.
+    let kernel = matches!(command.body, CommandBody::Kernel(_)) || settles(&command.body).is_some();
+    kernel || (command.digest == *digest && command.principal == *principal && command.on_behalf_of.as_ref() == on_behalf_of)
+}
+
+fn reused_id(id: &CommandId) -> Problem {
+    Problem::new(409, "command_id_reused", format!("command id {id} was used before with another body or by another principal"))
+        .field("Idempotency-Key")
+        .fix("use a new id for a new command; repeat an old one unchanged")
+}
+
+impl<D: Decider> Entity for Active<D> {
+    fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {
+        let ticket = admitted.ticket;
+        let command = admitted.command.clone();
+        if let Some(actions) = self.join_in_flight(ticket, &command) {
+            return actions;
+        }
+        if let Some(seen) = &admitted.seen {
+            let answer = if same_command(&command, &seen.digest, &seen.principal, seen.on_behalf_of.as_ref()) {
+                Ok(Receipt {
+                    command_id: command.command_id.clone(),
+                    stream: self.stream.clone(),
+                    version: seen.version,
+                    position: seen.position,
+                    durability: admitted.durability,
+                    unchanged: seen.unchanged,
+                    duplicate: true,
+                })
+            } else {
+                Err(reused_id(&command.command_id))
+            };
+            return self.answer(ticket, answer);
+        }
+        if let Some(expected) = command.expected_version
+            && expected != self.version
+        {
+            let problem = Problem::new(412, "wrong_version", format!("{} is at version {}, not {expected}", self.stream, self.version))
+                .field("If-Match")
+                .fix("read the current state and decide again")
+                .at_version(self.version);
+            return self.answer(ticket, Err(problem));
+        }
+        let now = now.max(self.time);
+        let decided = self
+            .decide(now, &admitted, opener)
+            .and_then(|(events, settlement, authority)| self.record(now, &command, events, settlement, &authority));
+        match decided {
+            Err(problem) => self.answer(ticket, Err(problem)),
+            Ok(decided) => {
+                self.in_flight.push_back(Pending::Record { ticket, more: Vec::new(), record: decided.record.clone() });
+                vec![EntityAction::Append(decided)]
+            }
+        }
+    }
+
+    fn durable(&mut self, hash: Digest, position: Position, durability: Durability) -> Vec<EntityAction> {
+        let mut actions = Vec::new();
+        match self.in_flight.pop_front() {
+            Some(Pending::Record { ticket, more, record }) if record.hash == hash => {
+                let receipt = Receipt {
+                    command_id: record.header.command_id.clone(),
+                    stream: self.stream.clone(),
+                    version: record.header.last_version(),
+                    position,
+                    durability,
+                    unchanged: record.events.is_empty(),
+                    duplicate: false,
+                };
+                let again = Receipt { duplicate: true, ..receipt.clone() };
+                actions.push(EntityAction::Reply(ticket, Ok(receipt)));
+                actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Ok(again.clone()))));
+            }
+            Some(other) => self.in_flight.push_front(other),
+            None => {}
+        }
+        while let Some(Pending::Answer { .. }) = self.in_flight.front() {
+            if let Some(Pending::Answer { ticket, answer }) = self.in_flight.pop_front() {
+                actions.push(EntityAction::Reply(ticket, answer));
+            }
+        }
+        actions
+    }
+
+    fn fail(&mut self, problem: &Problem) -> Vec<EntityAction> {
+        let mut actions = Vec::new();
+        for pending in self.in_flight.drain(..) {
+            match pending {
+                Pending::Record { ticket, more, .. } => {
+                    actions.push(EntityAction::Reply(ticket, Err(problem.clone())));
+                    actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Err(problem.clone()))));
+                }
+                // It saw versions that may never have existed.
+                Pending::Answer { ticket, .. } => actions.push(EntityAction::Reply(ticket, Err(outcome_unknown()))),
+            }
+        }
+        actions
+    }
+
+    fn is_settled(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn time(&self) -> Millis {
+        self.time
+    }
+
+    fn state(&self) -> Json {
+        Json(serde_json::to_value(self.typed_state()).unwrap_or(serde_json::Value::Null))
+    }
+
+    fn snapshot(&self) -> Option<Snapshot> {
+        if !self.is_settled() || self.version == 0 {
+            return None;
+        }
+        let bytes = bincode::serde::encode_to_vec(self.typed_state(), BINCODE).ok()?;
+        Some(Snapshot { version: self.version, record_hash: self.hash, time: self.time, bytes })
+    }
+
+    fn snapshot_version(&self) -> u64 {
+        self.snapshot_version
+    }
+
+    fn snapshot_stored(&mut self, version: u64) {
+        self.snapshot_version = self.snapshot_version.max(version);
+    }
+}
+
+/// The answer when nobody knows whether the record was stored.
+pub fn outcome_unknown() -> Problem {
+    Problem::new(503, "outcome_unknown", "the append's outcome is not known")
+        .fix("send the same command again with the same id: it is decided once")
+        .retry_after(1)
+}
+
+/// Digest of a state in its stored form, for comparing replays.
+pub fn state_digest(state: &Json) -> Digest {
+    Digest::of(&[state.to_text().as_bytes()])
+}
+
+/// Caches [`state_shape`] for one kind.
+#[derive(Default)]
+pub struct ShapeCell(OnceLock<Digest>);
+
+impl ShapeCell {
+    /// The shape of `D::State`.
+    pub fn get<D: Decider>(&self) -> Digest {
+        *self.0.get_or_init(state_shape::<D>)
+    }
+}

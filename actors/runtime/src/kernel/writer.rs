@@ -1,0 +1,202 @@
+//! One partition's writer: group commit. What queued during the last flush goes in the next frame; one frame is in
+//! flight at a time.
+
+use super::entity::Decided;
+use quipu_events::port::{AppendError, Appended, Batch, Head, Place};
+use quipu_schemas::{
+    digest::Digest,
+    ids::StreamId,
+    limits::{FRAME_MAX_BYTES, FRAME_MAX_RECORDS},
+    position::Position,
+    problem::Problem,
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Room for a frame's own fields and the length before each record.
+const FRAME_OVERHEAD_BYTES: usize = 1024;
+const RECORD_OVERHEAD_BYTES: usize = 8;
+
+/// The writer of one partition.
+pub struct Writer {
+    partition: u16,
+    epoch: u64,
+    next_offset: u64,
+    previous: Digest,
+    queue: VecDeque<Decided>,
+    in_flight: Vec<Decided>,
+    /// Records queued or in flight, by stream: an entity is not recovered while it has any.
+    pending: BTreeMap<StreamId, u32>,
+    failures: u64,
+    stopped: Option<Problem>,
+}
+
+/// A record that is now durable.
+#[derive(Debug, Clone)]
+pub struct Durable {
+    /// The record.
+    pub decided: Decided,
+    /// Its position.
+    pub position: Position,
+    /// Its place in the log.
+    pub place: Place,
+}
+
+/// What follows the end of an append.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// Records that are durable now, in order.
+    pub durable: Vec<Durable>,
+    /// Records that failed; all their entities must be dropped and recovered.
+    pub failed: Vec<(Decided, Problem)>,
+    /// The next frame to append.
+    pub next: Option<Batch>,
+}
+
+impl Writer {
+    /// A writer that continues at `head`, which its owner has just claimed.
+    pub fn new(partition: u16, head: Head) -> Self {
+        Self {
+            partition,
+            epoch: head.epoch,
+            next_offset: head.next_offset,
+            previous: head.frame_hash,
+            queue: VecDeque::new(),
+            in_flight: Vec::new(),
+            pending: BTreeMap::new(),
+            failures: 0,
+            stopped: None,
+        }
+    }
+
+    /// A writer that takes nothing: its partition could not be claimed.
+    pub fn stopped_at_start(partition: u16, error: &AppendError) -> Self {
+        let head = Head { epoch: 0, next_offset: 0, frame_hash: Digest::ZERO };
+        Self { stopped: Some(stopped(partition, error)), ..Self::new(partition, head) }
+    }
+
+    /// Rises with every failed append; an entity that was recovered under an older count may hold state that was
+    /// never stored.
+    pub fn incarnation(&self) -> u64 {
+        self.failures
+    }
+
+    /// Whether records of this stream are queued or in flight.
+    pub fn is_pending(&self, stream: &StreamId) -> bool {
+        self.pending.contains_key(stream)
+    }
+
+    /// Records waiting.
+    pub fn depth(&self) -> usize {
+        self.queue.len() + self.in_flight.len()
+    }
+
+    /// The next offset, in flight included.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Why the partition takes no more commands, if it stopped.
+    pub fn stopped(&self) -> Option<&Problem> {
+        self.stopped.as_ref()
+    }
+
+    /// Takes a record; `Ok(Some)` is a frame to append now. `Err` refuses it (its entity must be dropped).
+    pub fn submit(&mut self, decided: Decided, incarnation: u64, batch_id: [u8; 16]) -> Result<Option<Batch>, Problem> {
+        if let Some(problem) = &self.stopped {
+            return Err(problem.clone());
+        }
+        if incarnation != self.failures {
+            return Err(not_stored("an earlier append of this entity failed"));
+        }
+        *self.pending.entry(decided.record.header.stream.clone()).or_default() += 1;
+        self.queue.push_back(decided);
+        Ok(self.next_batch(batch_id))
+    }
+
+    fn next_batch(&mut self, batch_id: [u8; 16]) -> Option<Batch> {
+        if !self.in_flight.is_empty() || self.queue.is_empty() || self.stopped.is_some() {
+            return None;
+        }
+        let mut bytes = FRAME_OVERHEAD_BYTES;
+        while let Some(front) = self.queue.front() {
+            let size = front.encoded.bytes.len() + RECORD_OVERHEAD_BYTES;
+            if !self.in_flight.is_empty() && (bytes + size > FRAME_MAX_BYTES || self.in_flight.len() >= FRAME_MAX_RECORDS) {
+                break;
+            }
+            bytes += size;
+            self.in_flight.extend(self.queue.pop_front());
+        }
+        Some(Batch {
+            partition: self.partition,
+            epoch: self.epoch,
+            batch_id,
+            first_offset: self.next_offset,
+            previous: self.previous,
+            records: self.in_flight.iter().map(|d| d.encoded.clone()).collect(),
+        })
+    }
+
+    fn forget(&mut self, decided: &Decided) {
+        let stream = &decided.record.header.stream;
+        if let Some(count) = self.pending.get_mut(stream) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending.remove(stream);
+            }
+        }
+    }
+
+    /// The frame in flight came to its end.
+    pub fn appended(&mut self, result: Result<Appended, AppendError>, next_batch_id: [u8; 16]) -> Flushed {
+        let mut flushed = Flushed::default();
+        match result {
+            Ok(appended) => {
+                let records = std::mem::take(&mut self.in_flight);
+                for (decided, place) in records.into_iter().zip(appended.places) {
+                    self.forget(&decided);
+                    let position = Position { partition: self.partition, offset: self.next_offset, index: 0 };
+                    self.next_offset += 1;
+                    flushed.durable.push(Durable { decided, position, place });
+                }
+                self.previous = appended.frame_hash;
+                flushed.next = self.next_batch(next_batch_id);
+            }
+            Err(error) => {
+                self.failures += 1;
+                let (in_flight, stop) = match &error {
+                    AppendError::Full => (
+                        Problem::new(507, "storage_full", "no space left for the log").fix("free space on the log's disk").retry_after(5),
+                        false,
+                    ),
+                    AppendError::Invalid(detail) => (Problem::new(500, "append_refused", detail.clone()), false),
+                    AppendError::Unknown(_) => (super::entity::outcome_unknown(), true),
+                    AppendError::Fenced { .. } | AppendError::Conflict { .. } | AppendError::Poisoned(_) => {
+                        (not_stored(&error.to_string()), true)
+                    }
+                };
+                if stop {
+                    self.stopped = Some(stopped(self.partition, &error));
+                }
+                for decided in std::mem::take(&mut self.in_flight) {
+                    self.forget(&decided);
+                    flushed.failed.push((decided, in_flight.clone()));
+                }
+                for decided in std::mem::take(&mut self.queue) {
+                    self.forget(&decided);
+                    flushed.failed.push((decided, not_stored("an earlier append of this partition failed")));
+                }
+            }
+        }
+        flushed
+    }
+}
+
+fn stopped(partition: u16, error: &AppendError) -> Problem {
+    Problem::new(503, "partition_stopped", format!("partition {partition} takes no commands: {error}"))
+        .fix("see /health; restart the node once the cause is mended")
+        .retry_after(5)
+}
+
+fn not_stored(detail: &str) -> Problem {
+    Problem::new(503, "not_stored", format!("the command was not stored: {detail}")).fix("send it again with the same id").retry_after(1)
+}

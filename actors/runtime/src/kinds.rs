@@ -1,0 +1,176 @@
+//! The kinds of entity that a node knows: the built-in ones, and a user's own `Decider`s.
+
+use crate::{
+    api::{CommandInfo, EventInfo, KindInfo},
+    kernel::entity::{Active, Base, Entity, ParkedError, ShapeCell},
+};
+use quipu_rules::decider::Decider;
+use quipu_schemas::{
+    digest::Digest,
+    ids::{Kind, StreamId},
+    json::Json,
+    personal::{self, Sealer},
+    problem::Problem,
+    record::Record,
+};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+
+/// One kind, with its types erased.
+pub(crate) trait KindHandler: Send + Sync {
+    fn info(&self) -> KindInfo;
+    fn is_public(&self, command: &str) -> bool;
+    fn data_subject(&self, command: &str, raw: &Value) -> Option<String>;
+    /// Parses a client's command, sealing personal fields, into its stored form.
+    fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem>;
+    fn shape(&self) -> Digest;
+    fn rules_version(&self) -> u32;
+    fn recover(&self, stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Box<dyn Entity>, ParkedError>;
+}
+
+struct Handler<D: Decider> {
+    shape: ShapeCell,
+    info: KindInfo,
+    of: PhantomData<fn() -> D>,
+}
+
+/// The registry of kinds.
+#[derive(Clone, Default)]
+pub struct Kinds {
+    handlers: BTreeMap<Kind, Arc<dyn KindHandler>>,
+}
+
+impl Kinds {
+    /// `org`, `agent`, `conversation` and `run`.
+    pub fn builtin() -> Self {
+        Self::default()
+            .with::<quipu_rules::org::Org>()
+            .with::<quipu_rules::agent::Agent>()
+            //conv
+            //run
+    }
+
+    /// Adds a kind; a later one of the same name replaces it.
+    ///
+    /// # Panics
+    /// If `D::KIND` is outside the grammar: that is a mistake in the program.
+    pub fn with<D: Decider>(mut self) -> Self {
+        let kind = Kind::parse(D::KIND).expect("Decider::KIND must be a valid kind");
+        self.handlers.insert(kind, Arc::new(Handler::<D> { shape: ShapeCell::default(), info: describe::<D>(), of: PhantomData }));
+        self
+    }
+
+    pub(crate) fn get(&self, kind: &Kind) -> Option<&Arc<dyn KindHandler>> {
+        self.handlers.get(kind)
+    }
+
+    /// The kinds, for documents and error messages.
+    pub fn info(&self) -> Vec<KindInfo> {
+        self.handlers.values().map(|h| h.info()).collect()
+    }
+}
+
+impl<D: Decider> KindHandler for Handler<D> {
+    fn info(&self) -> KindInfo {
+        self.info.clone()
+    }
+
+    fn is_public(&self, command: &str) -> bool {
+        self.info.commands.iter().any(|c| c.name == command)
+    }
+
+    fn data_subject(&self, command: &str, raw: &Value) -> Option<String> {
+        D::data_subject(command, raw)
+    }
+
+    fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem> {
+        let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
+        let parsed: Result<D::Command, _> = personal::sealing(subject, sealer, || serde_path_to_error::deserialize(wrapped));
+        match parsed {
+            Ok(typed) => serde_json::to_value(&typed)
+                .map(Json)
+                .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}"))),
+            Err(error) => {
+                let path = error.path().to_string();
+                let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
+                let detail = error.into_inner().to_string();
+                let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
+                    .fix("compare the body with the schema in /docs/openapi.json");
+                if let Some(named) = named_field(&detail) {
+                    problem = problem.field(if field.is_empty() || field == "." { named } else { format!("{field}.{named}") });
+                } else if !field.is_empty() && field != "." {
+                    problem = problem.field(field);
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    fn shape(&self) -> Digest {
+        self.shape.get::<D>()
+    }
+
+    fn rules_version(&self) -> u32 {
+        D::RULES_VERSION
+    }
+
+    fn recover(&self, stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Box<dyn Entity>, ParkedError> {
+        let mut active = match base {
+            None => Active::<D>::empty(stream.clone()),
+            Some(base) => Active::<D>::from_snapshot(stream.clone(), base).ok_or_else(|| ParkedError {
+                stream: stream.clone(),
+                version: base.version,
+                detail: "snapshot does not decode".into(),
+            })?,
+        };
+        for record in records {
+            active.fold(&record)?;
+        }
+        Ok(Box::new(active))
+    }
+}
+
+/// serde names missing and unknown fields only in its message.
+fn named_field(detail: &str) -> Option<String> {
+    let rest = detail.strip_prefix("missing field `").or_else(|| detail.strip_prefix("unknown field `"))?;
+    Some(rest.split('`').next()?.to_owned())
+}
+
+fn describe<D: Decider>() -> KindInfo {
+    let commands = variants(&schemars::schema_for!(D::Command).to_value(), &|variant| {
+        let (name, schema) = variant.get("properties")?.as_object()?.iter().next()?;
+        Some((name.clone(), schema.clone(), variant.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()))
+    });
+    let events = variants(&schemars::schema_for!(D::Event).to_value(), &|variant| {
+        let properties = variant.get("properties")?;
+        let name = properties.get("type")?.get("const")?.as_str()?.to_owned();
+        let data = properties.get("data").cloned().unwrap_or_else(|| json!({ "type": "object" }));
+        Some((name, data, String::new()))
+    });
+    KindInfo {
+        kind: D::KIND.to_owned(),
+        commands: commands
+            .into_iter()
+            .filter(|(name, ..)| D::is_public(name))
+            .map(|(name, schema, summary)| CommandInfo { name, schema, summary: summary.lines().next().unwrap_or_default().to_owned() })
+            .collect(),
+        events: events.into_iter().map(|(name, schema, _)| EventInfo { name, schema }).collect(),
+    }
+}
+
+/// The variants of an enum's schema, each with the definitions that it may refer to.
+fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<(String, Value, String)>) -> Vec<(String, Value, String)> {
+    let definitions = root.get("$defs").cloned();
+    root.get("oneOf")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(name)
+        .map(|(name, mut schema, summary)| {
+            if let (Some(definitions), Some(object)) = (&definitions, schema.as_object_mut()) {
+                object.insert("$defs".into(), definitions.clone());
+            }
+            (name, schema, summary)
+        })
+        .collect()
+}

@@ -1,0 +1,622 @@
+//! A node: everything that runs on one log, behind one cheap handle.
+
+use crate::{
+    api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, StateAt, TreeNode},
+    core::{Core, Counters, Opened, index_problem, lock, stopping},
+    feed, ingress,
+    kernel::{
+        entity::state_digest,
+        relay::{Cause, person_note},
+    },
+    kinds::Kinds,
+    partition_actor::PartitionActor,
+    performers::{Egress, Performers, PerformersConfig, Provider},
+    prompts::LogPrompts,
+    relay_actor::RelayMsg,
+    secrets::Secrets,
+    snapshotter, timers,
+    volatile::Volatile,
+};
+use quipu_events::{
+    embedded::{EmbeddedLog, EmbeddedOptions},
+    index::Index,
+    keyring::Keyring,
+    memory::MemoryLog,
+    port::Log,
+};
+use quipu_schemas::{
+    context::{Keys, Millis},
+    envelope::{DataClass, Receipt},
+    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    limits,
+    personal,
+    position::{Cursor, LogId},
+    problem::Problem,
+    reaction::{ReactionKey, Settled},
+};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where log, index, keys and blobs live; `None` keeps everything in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Partitions of a new log.
+    pub partitions: u16,
+    /// Model providers by name (`scripted` is always there).
+    pub providers: BTreeMap<String, Provider>,
+    /// Secrets by name.
+    pub secrets: Secrets,
+    /// Which addresses effects may reach.
+    pub egress: Egress,
+    /// Idle time after which an entity is put to sleep, milliseconds.
+    pub passivate_after_ms: u64,
+    /// Entities kept in memory; the least recently used are put to sleep above it.
+    pub active_max: usize,
+    /// Commands in the node at a time.
+    pub queue_max: usize,
+    /// Bytes of commands in the node at a time.
+    pub queue_max_bytes: usize,
+    /// Name written into claim frames.
+    pub owner: String,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            partitions: limits::PARTITIONS_DEFAULT,
+            providers: BTreeMap::new(),
+            secrets: Secrets::default(),
+            egress: Egress::default(),
+            passivate_after_ms: limits::PASSIVATE_AFTER_MS,
+            active_max: limits::ACTIVE_ENTITIES_MAX,
+            queue_max: limits::NODE_QUEUE_MAX,
+            queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
+            owner: "local".into(),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] quipu_events::embedded::OpenError),
+    /// The index.
+    #[error("index: {0}")]
+    Index(#[from] quipu_events::index::IndexError),
+    /// The keys.
+    #[error("keys: {0}")]
+    Keys(String),
+    /// The HTTP client of the performers.
+    #[error("performers: {0}")]
+    Performers(String),
+    /// The supervision tree.
+    #[error("actors: {0}")]
+    Actors(String),
+    /// The system gives no randomness.
+    #[error("{0}")]
+    Entropy(Problem),
+}
+
+struct Inner {
+    core: Arc<Core>,
+    config: NodeConfig,
+    root: Mutex<Option<ActorRef<()>>>,
+    embedded: Option<Arc<EmbeddedLog>>,
+}
+
+/// A running node. Clones are handles to the same node.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+/// Frees a command's share of the node's bounds when it is answered, or when its caller goes away.
+struct Admission<'a> {
+    core: &'a Core,
+    bytes: usize,
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.core.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.core.waiting_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl Node {
+    /// Opens the log, catches the index up, claims every partition and starts the supervision tree. `progress` hears
+    /// about long catch-ups: records indexed so far.
+    pub async fn start(config: NodeConfig, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Self, StartError> {
+        let opened = config.clone();
+        let open = move || open(&opened, progress);
+        let (log, embedded, index, keys) = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
+        let volatile = Volatile::new();
+        let (snapshots, snapshot_queue) = mpsc::channel(1024);
+        let prompts = Arc::new(LogPrompts::default());
+        let performers = Performers::new(PerformersConfig {
+            providers: config.providers.clone(),
+            secrets: config.secrets.clone(),
+            egress: config.egress.clone(),
+            keys: keys.clone(),
+            prompts: prompts.clone(),
+            volatile: volatile.clone(),
+            clock: Arc::new(wall_clock),
+        })
+        .map_err(|e| StartError::Performers(e.to_string()))?;
+        let owner = config.owner.clone();
+        let opened = Opened { kinds, log, index, keys, volatile, snapshots };
+        let core = tokio::task::spawn_blocking(move || Core::claim(opened, &owner)).await.map_err(|e| StartError::Actors(e.to_string()))?;
+        let core = Arc::new(core);
+        prompts.set(&core);
+        let args = (core.clone(), Arc::new(performers));
+        let (root, _) = Actor::spawn(None, RootActor, args).await.map_err(|e| StartError::Actors(e.to_string()))?;
+        tokio::spawn(snapshotter::run(core.clone(), snapshot_queue));
+        tokio::spawn(timers::run(core.clone()));
+        tokio::spawn(flush_index(core.clone()));
+        tokio::spawn(passivate(core.clone(), config.passivate_after_ms, config.active_max));
+        Ok(Self(Arc::new(Inner { core, config, root: Mutex::new(Some(root)), embedded })))
+    }
+
+    /// Decides a command. The receipt says that it is durable; nothing changed if there is none, except after
+    /// `503 outcome_unknown`, when the same command may be sent again with the same id.
+    pub async fn command(&self, request: CommandRequest) -> Result<Receipt, Problem> {
+        let core = &self.0.core;
+        let answer = self.admit_and_submit(request).await;
+        match &answer {
+            Ok(_) => core.counters.accepted.fetch_add(1, Ordering::Relaxed),
+            Err(_) => core.counters.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        answer
+    }
+
+    async fn admit_and_submit(&self, request: CommandRequest) -> Result<Receipt, Problem> {
+        let core = &self.0.core;
+        if core.stopping.load(Ordering::Acquire) {
+            return Err(stopping());
+        }
+        let bytes = 512 + rough_size(&request.body);
+        let admission = Admission { core, bytes };
+        let depth = core.waiting.fetch_add(1, Ordering::AcqRel);
+        let held = core.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if depth >= self.0.config.queue_max || held + bytes > self.0.config.queue_max_bytes {
+            core.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+            let mut problem = Problem::new(429, "node_busy", format!("{depth} commands wait in this node")).retry_after(1);
+            problem.queue_depth = Some(depth as u64);
+            return Err(problem);
+        }
+        let envelope = ingress::admit(request, &core.kinds, &core.keys, ingress::entropy()?, core.now())?;
+        let answer = core.submit(envelope).await;
+        drop(admission);
+        answer
+    }
+
+    /// The receipt of a command that was decided before.
+    pub async fn receipt(&self, stream: &StreamId, id: &CommandId) -> Result<Option<Receipt>, Problem> {
+        let seen = self.0.core.first_receipt(stream, id)?;
+        Ok(seen.map(|seen| Receipt {
+            command_id: id.clone(),
+            stream: stream.clone(),
+            version: seen.version,
+            position: seen.position,
+            durability: self.0.core.meta.durability,
+            unchanged: seen.unchanged,
+            duplicate: false,
+        }))
+    }
+
+    /// Records of a stream, from the one that holds `from_version` on.
+    pub async fn history(&self, stream: &StreamId, from_version: u64, limit: usize) -> Result<Vec<HistoryEntry>, Problem> {
+        let (core, stream) = (self.0.core.clone(), stream.clone());
+        blocking(move || {
+            let records = core.positioned_records(&stream, from_version)?;
+            Ok(records.into_iter().take(limit).map(|(position, record)| HistoryEntry { position, record }).collect())
+        })
+        .await
+    }
+
+    /// The state of an entity now, at a version, or at a time; `None` before its first record.
+    pub async fn state(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<StateAt>, Problem> {
+        let (core, stream) = (self.0.core.clone(), stream.clone());
+        blocking(move || {
+            let entity = if version.is_none() && at.is_none() {
+                core.recover(&stream)?
+            } else {
+                let handler = core.kinds.get(&stream.kind).ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)))?;
+                let until = core
+                    .records(&stream, 0)?
+                    .into_iter()
+                    .take_while(|r| version.is_none_or(|v| r.header.last_version() <= v) && at.is_none_or(|at| r.header.time <= at));
+                handler.recover(&stream, None, &mut until.into_iter()).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
+            };
+            if entity.version() == 0 {
+                return Ok(None);
+            }
+            if version.is_some_and(|asked| asked > entity.version()) {
+                return Err(Problem::new(404, "unknown_version", format!("{stream} is at version {}", entity.version()))
+                    .field("version")
+                    .at_version(entity.version()));
+            }
+            let mut state = entity.state();
+            let digest = state_digest(&state).to_string();
+            personal::open_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
+            Ok(Some(StateAt { version: entity.version(), time: entity.time(), digest, state, stream }))
+        })
+        .await
+    }
+
+    /// The durable end of every partition.
+    pub fn cursor(&self) -> Cursor {
+        lock(&self.0.core.cursor).clone()
+    }
+
+    /// Ticks with every durable frame.
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.0.core.durable.subscribe()
+    }
+
+    /// Every record behind `from`: catches up, says so, and goes on live. Bounded: a slow reader slows its own feed.
+    pub fn feed(&self, from: Cursor) -> mpsc::Receiver<FeedItem> {
+        feed::start(self.0.core.clone(), from)
+    }
+
+    /// Refuses a cursor of another log or generation.
+    pub fn check_cursor(&self, cursor: &Cursor) -> Result<(), Problem> {
+        let meta = &self.0.core.meta;
+        if cursor.log != meta.log_id || cursor.generation != meta.generation {
+            return Err(Problem::new(410, "log_generation_changed", "the cursor belongs to another log or to its time before a restore")
+                .field("from")
+                .fix("start again from the beginning (`from=start`)"));
+        }
+        if cursor.next.len() != usize::from(meta.partitions) {
+            return Err(Problem::new(400, "bad_cursor", "the cursor has another number of partitions than the log").field("from"));
+        }
+        Ok(())
+    }
+
+    /// Deltas, typing, presence.
+    pub fn volatile(&self) -> &Volatile {
+        &self.0.core.volatile
+    }
+
+    /// Opens and seals personal data.
+    pub fn keys(&self) -> Arc<dyn Keys> {
+        self.0.core.keys.clone()
+    }
+
+    /// Effects and dispatches that are not settled, of one org or of all.
+    pub async fn outbox(&self, org: Option<&OrgId>) -> Vec<OutboxRow> {
+        let core = &self.0.core;
+        let mut rows = Vec::new();
+        for partition in &core.partitions {
+            let Some(relay) = lock(&partition.relay).clone() else { continue };
+            let (sender, receiver) = oneshot::channel();
+            if relay.send_message(RelayMsg::Rows(sender)).is_ok()
+                && let Ok(found) = receiver.await
+            {
+                rows.extend(found);
+            }
+        }
+        let dead = (0..core.meta.partitions).flat_map(|p| core.index.dead_letters(p, None, limits::PAGE_MAX_ROWS).unwrap_or_default());
+        let mut out: BTreeMap<String, OutboxRow> = rows
+            .into_iter()
+            .filter(|row| org.is_none_or(|org| row.key.stream.org == *org))
+            .map(|row| {
+                let last_error = core.index.attempts(&row.key).ok().and_then(|a| a.failed).map(|f| format!("{}: {}", f.code, f.detail));
+                let row = OutboxRow {
+                    key: row.key.to_string(),
+                    effect: row.effect.into(),
+                    destination: row.destination,
+                    status: row.status.into(),
+                    attempts: row.attempts,
+                    last_error,
+                    next_attempt_at: row.next_attempt_at,
+                };
+                (row.key.clone(), row)
+            })
+            .collect();
+        for letter in dead.filter(|letter| org.is_none_or(|org| letter.key.stream.org == *org)) {
+            let key = letter.key.to_string();
+            let (effect, destination) = self.describe(&letter.key).unwrap_or(("effect".into(), String::new()));
+            let (attempts, last_error) = match core.index.settled(&letter.key).ok().flatten().map(|state| state.outcome) {
+                Some(Settled::Dead { attempts, code, detail }) => (attempts, Some(format!("{code}: {detail}"))),
+                Some(Settled::Parked { detail }) => (0, Some(detail)),
+                _ => (0, None),
+            };
+            out.insert(
+                key.clone(),
+                OutboxRow { key, effect, destination, status: "dead".into(), attempts, last_error, next_attempt_at: None },
+            );
+        }
+        out.into_values().collect()
+    }
+
+    fn describe(&self, key: &ReactionKey) -> Option<(String, String)> {
+        let record = self.0.core.records(&key.stream, key.version).ok()?.into_iter().next()?;
+        record.keyed_reactions().find(|(at, _)| at == key).map(|(_, reaction)| match reaction {
+            quipu_schemas::reaction::Reaction::Perform(perform) => (perform.effect.name().to_owned(), perform.effect.destination()),
+            quipu_schemas::reaction::Reaction::Dispatch(dispatch) => ("dispatch".to_owned(), dispatch.to.to_string()),
+            _ => ("timer".to_owned(), String::new()),
+        })
+    }
+
+    /// Sends a dead effect again, from its first attempt.
+    pub async fn outbox_retry(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
+        let dead = self.final_outcome(key)?;
+        if !matches!(dead, Some(Settled::Dead { .. })) {
+            return Err(Problem::new(409, "not_dead", format!("{key} is not a dead letter")).field("key").fix("see `quipu outbox ls`"));
+        }
+        let receipt = self.note(key, Settled::Retried, "retry", by).await?;
+        // The relay may not hold it (after a restart): let it look again.
+        self.reload(key).await;
+        Ok(receipt)
+    }
+
+    /// Gives an effect up: it is never sent again.
+    pub async fn outbox_drop(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
+        match self.final_outcome(key)? {
+            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, Settled::Dropped, "drop", by).await,
+            Some(_) => Err(Problem::new(409, "already_settled", format!("{key} is settled")).field("key")),
+        }
+    }
+
+    fn final_outcome(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
+        if self.describe(key).is_none() {
+            return Err(Problem::new(404, "unknown_effect", format!("there is no effect {key}")).field("key").fix("see `quipu outbox ls`"));
+        }
+        Ok(self.0.core.index.settled(key).map_err(|e| index_problem(&e))?.map(|state| state.outcome))
+    }
+
+    async fn note(&self, key: &ReactionKey, settled: Settled, step: &str, by: &PrincipalId) -> Result<Receipt, Problem> {
+        let retried = self.0.core.index.attempts(key).map_err(|e| index_problem(&e))?.retried;
+        let cause = Cause {
+            principal: by.clone(),
+            on_behalf_of: None,
+            correlation: None,
+            traceparent: None,
+            environment: None,
+            data_class: DataClass::None,
+            time: self.0.core.now(),
+        };
+        self.0.core.submit(person_note(key, settled, &cause, &format!("{step}{retried}"))).await
+    }
+
+    async fn reload(&self, key: &ReactionKey) {
+        let partition = key.stream.partition(self.0.core.meta.partitions);
+        let relay = lock(&self.0.core.partition(partition).relay).clone();
+        if let Some(relay) = relay {
+            let _ = relay.send_message(RelayMsg::Reload);
+        }
+    }
+
+    /// Takes a parked stream back into service; what comes after its parked position is folded again.
+    pub async fn unpark(&self, stream: &StreamId) -> Result<(), Problem> {
+        let core = &self.0.core;
+        if core.index.parked(stream).map_err(|e| index_problem(&e))?.is_none() {
+            return Err(Problem::new(409, "not_parked", format!("{stream} is not parked")).field("stream"));
+        }
+        core.index.unpark(stream).map_err(|e| index_problem(&e))?;
+        let actor = core.registry.shard(stream).remove(stream);
+        if let Some(slot) = actor {
+            slot.actor.stop(None);
+        }
+        core.recover(stream).map(|_| ())
+    }
+
+    /// The supervision tree.
+    pub fn tree(&self) -> TreeNode {
+        let core = &self.0.core;
+        let partitions = (0..core.meta.partitions).map(|number| {
+            let partition = core.partition(number);
+            let restarts = partition.restarts.load(Ordering::Relaxed);
+            let leaf = |name: String, role: &str, status: &str| TreeNode { name, role: role.into(), status: status.into(), restarts: 0, children: vec![] };
+            let stopped = lock(&partition.writer).stopped().is_some();
+            let relay = lock(&partition.relay).is_some();
+            let mut children = vec![
+                leaf("writer".into(), "writer", if stopped { "stopped" } else { "running" }),
+                leaf("relay".into(), "relay", if relay { "running" } else { "stopped" }),
+            ];
+            children.extend(core.registry.sample(number, core.meta.partitions, 100).into_iter().map(|s| leaf(s.to_string(), "entity", "running")));
+            TreeNode { name: format!("partition-{number}"), role: "partition".into(), status: if stopped { "stopped" } else { "running" }.into(), restarts, children }
+        });
+        let status = if core.stopping.load(Ordering::Acquire) { "stopping" } else { "running" };
+        TreeNode { name: self.0.config.owner.clone(), role: "node".into(), status: status.into(), restarts: 0, children: partitions.collect() }
+    }
+
+    /// Health of the parts that the node itself runs.
+    pub fn health(&self) -> Vec<HealthPart> {
+        let core = &self.0.core;
+        let mut parts = vec![HealthPart {
+            name: "log".into(),
+            ok: !self.0.embedded.as_ref().is_some_and(|log| log.is_full() || log.is_poisoned()),
+            critical: true,
+            detail: match &self.0.embedded {
+                Some(log) if log.is_poisoned() => "an append failed; restart the node".into(),
+                Some(log) if log.is_full() => "the disk is full".into(),
+                _ => format!("{} partitions, {:?}", core.meta.partitions, core.meta.durability).to_lowercase(),
+            },
+        }];
+        for number in 0..core.meta.partitions {
+            if let Some(problem) = lock(&core.partition(number).writer).stopped() {
+                parts.push(HealthPart { name: format!("partition-{number}"), ok: false, critical: false, detail: problem.detail.clone() });
+            }
+        }
+        let parked = core.index.all_parked().unwrap_or_default();
+        if !parked.is_empty() {
+            let names: Vec<String> = parked.iter().take(5).map(|p| p.stream.to_string()).collect();
+            let detail = format!("{} parked: {}", parked.len(), names.join(", "));
+            parts.push(HealthPart { name: "streams".into(), ok: false, critical: false, detail });
+        }
+        parts
+    }
+
+    /// The kinds that this node knows.
+    pub fn kinds(&self) -> Vec<KindInfo> {
+        self.0.core.kinds.info()
+    }
+
+    /// The log, for projectors and tools.
+    pub fn log(&self) -> Arc<dyn Log> {
+        self.0.core.log.clone()
+    }
+
+    /// Counters.
+    pub fn counters(&self) -> &Counters {
+        &self.0.core.counters
+    }
+
+    /// Entities in memory.
+    pub fn active_entities(&self) -> usize {
+        self.0.core.registry.len()
+    }
+
+    /// Commands that wait for their answers.
+    pub fn waiting(&self) -> usize {
+        self.0.core.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Writes the heads file now (shells call it each second).
+    pub fn write_heads(&self) -> std::io::Result<()> {
+        self.0.embedded.as_ref().map_or(Ok(()), |log| log.write_heads())
+    }
+
+    /// Refuses new commands, waits up to `drain` for the ones inside, then stops the tree and closes the index cleanly.
+    pub async fn shutdown(&self, drain: Duration) {
+        let core = &self.0.core;
+        core.stopping.store(true, Ordering::Release);
+        core.timers.send_modify(|n| *n += 1);
+        let mut durable = core.durable.subscribe();
+        let idle = async {
+            while core.waiting.load(Ordering::Acquire) > 0 || core.partitions.iter().any(|p| lock(&p.writer).depth() > 0) {
+                let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
+            }
+        };
+        if tokio::time::timeout(drain, idle).await.is_err() {
+            tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
+        }
+        let root = lock(&self.0.root).take();
+        if let Some(root) = root {
+            let _ = root.stop_and_wait(None, Some(Duration::from_secs(5))).await;
+        }
+        core.durable.send_modify(|n| *n += 1);
+        let core = core.clone();
+        let _ = tokio::task::spawn_blocking(move || core.index.close()).await;
+        let _ = self.write_heads();
+    }
+}
+
+fn wall_clock() -> Millis {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+fn rough_size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len() + 16,
+        serde_json::Value::Array(items) => 16 + items.iter().map(rough_size).sum::<usize>(),
+        serde_json::Value::Object(map) => 16 + map.iter().map(|(k, v)| k.len() + rough_size(v)).sum::<usize>(),
+        _ => 16,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::new(500, "internal", "the query crashed")))
+}
+
+type Parts = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>, Arc<Index>, Arc<Keyring>);
+
+fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
+    let (log, embedded, index, keys): Parts = match &config.data_dir {
+        None => {
+            let id = ingress::entropy().map_err(StartError::Entropy)?;
+            let log: Arc<dyn Log> = Arc::new(MemoryLog::new(LogId(id.to_be_bytes()), config.partitions));
+            let index = Index::in_memory(&log.meta())?;
+            (log, None, Arc::new(index), Arc::new(Keyring::ephemeral(id as u64)))
+        }
+        Some(dir) => {
+            let options = EmbeddedOptions { partitions: config.partitions, ..EmbeddedOptions::default() };
+            let log = Arc::new(EmbeddedLog::open(dir, &options)?);
+            let keys = Keyring::open(&dir.join("keys")).map_err(|e| StartError::Keys(e.to_string()))?;
+            let index = Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?;
+            (log.clone(), Some(log), Arc::new(index), Arc::new(keys))
+        }
+    };
+    index.catch_up(&*log, &mut |at| progress(at.next))?;
+    Ok((log, embedded, index, keys))
+}
+
+/// Moves the index's tail into its file behind the log.
+async fn flush_index(core: Arc<Core>) {
+    const BATCH: usize = 2_000;
+    const EVERY: Duration = Duration::from_millis(50);
+    let mut durable = core.durable.subscribe();
+    while durable.changed().await.is_ok() && !core.stopping.load(Ordering::Acquire) {
+        tokio::time::sleep(EVERY).await;
+        durable.mark_unchanged();
+        let core = core.clone();
+        let flushed = tokio::task::spawn_blocking(move || {
+            while core.index.flush(BATCH)? == BATCH {}
+            Ok::<_, quipu_events::index::IndexError>(())
+        })
+        .await;
+        if let Ok(Err(error)) = flushed {
+            tracing::error!(%error, "index falls behind; it is rebuilt from the log at the next start");
+        }
+    }
+}
+
+async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
+    let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
+    while !core.stopping.load(Ordering::Acquire) {
+        tokio::time::sleep(every).await;
+        let before = core.now().saturating_sub(after_ms);
+        for actor in core.registry.idle(before, active_max) {
+            let _ = actor.send_message(crate::entity_actor::EntityMsg::Passivate);
+        }
+    }
+}
+
+/// The root of the tree: supervises the partitions and starts a crashed one again.
+struct RootActor;
+
+struct RootState {
+    core: Arc<Core>,
+    performers: Arc<Performers>,
+    partitions: Vec<ActorCell>,
+}
+
+impl Actor for RootActor {
+    type Msg = ();
+    type State = RootState;
+    type Arguments = (Arc<Core>, Arc<Performers>);
+
+    async fn pre_start(&self, myself: ActorRef<()>, (core, performers): Self::Arguments) -> Result<RootState, ActorProcessingErr> {
+        let mut partitions = Vec::new();
+        for partition in 0..core.meta.partitions {
+            let args = (core.clone(), partition, performers.clone());
+            let (actor, _) = Actor::spawn_linked(None, PartitionActor, args, myself.get_cell()).await?;
+            partitions.push(actor.get_cell());
+        }
+        Ok(RootState { core, performers, partitions })
+    }
+
+    async fn handle_supervisor_evt(&self, myself: ActorRef<()>, event: SupervisionEvent, state: &mut RootState) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(who, error) = event
+            && !state.core.stopping.load(Ordering::Acquire)
+            && let Some(partition) = state.partitions.iter().position(|cell| cell.get_id() == who.get_id())
+        {
+            tracing::error!(partition, %error, "partition supervisor crashed; it starts again");
+            let args = (state.core.clone(), partition as u16, state.performers.clone());
+            let (actor, _) = Actor::spawn_linked(None, PartitionActor, args, myself.get_cell()).await?;
+            state.partitions[partition] = actor.get_cell();
+        }
+        Ok(())
+    }
+}
