@@ -1,0 +1,320 @@
+//! Configuration: as written (defaults < file < environment < flags), then as meant. Only the second leaves this module.
+//!
+//! File: TOML. Environment: `QUIPU_` and the key in upper case, `__` between levels (`QUIPU_LOG__PARTITIONS=4`).
+//! An unknown key is an error that names it, wherever it stands.
+
+mod written;
+
+use figment::{
+    Figment,
+    providers::{Format, Serialized, Toml},
+};
+use quipu_runtime::{
+    node::NodeConfig,
+    performers::{Provider, egress::Egress},
+    secrets::{SecretValues, Secrets},
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use written::{Layer, Logging, SecretWritten, Written};
+
+pub use written::{Flags, LogFormat};
+
+/// Environment variables of the `QUIPU_` family that are no configuration of a node (the client's and the tools').
+pub const OTHER_ENV: &[&str] = &["QUIPU_URL", "QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG", "QUIPU_ON_BEHALF_OF", "QUIPU_BLESS", OPENAI_BASE_URL];
+const OPENAI_BASE_URL: &str = "QUIPU_OPENAI_BASE_URL";
+const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
+const OPENAI_SECRET: &str = "openai_api_key";
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file does not exist or does not read.
+    #[error("configuration file {0}: {1}")]
+    File(PathBuf, io::Error),
+    /// An unknown key, a wrong type, or broken TOML.
+    #[error("configuration: {0}")]
+    Written(Box<figment::Error>),
+    /// A value that parses and makes no sense.
+    #[error("configuration: `{key}`: {detail}")]
+    Value {
+        /// The key, dotted.
+        key: String,
+        /// What is wrong, and what to write.
+        detail: String,
+    },
+}
+
+fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.into(), detail: detail.into() }
+}
+
+/// The configuration of one node, as meant.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Data directory; `None` keeps everything in memory.
+    pub data: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Values of `Host` that are served besides loopback names.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may call.
+    pub origins: Vec<String>,
+    /// Partitions of a new log.
+    pub partitions: u16,
+    /// Whether views follow the log.
+    pub views: bool,
+    /// Idle time before an entity is put to sleep, milliseconds.
+    pub passivate_after_ms: u64,
+    /// Entities kept in memory.
+    pub active_entities: usize,
+    /// Commands in the node at a time.
+    pub queue_commands: usize,
+    /// Bytes of commands in the node at a time.
+    pub queue_bytes: usize,
+    /// `host:port` that effects may reach although it is not global.
+    pub egress_allow: Vec<String>,
+    /// Model providers by name.
+    pub providers: BTreeMap<String, Provider>,
+    /// Secrets by name.
+    pub secrets: Secrets,
+    /// Log lines.
+    pub log_format: LogFormat,
+    /// Filter of log lines, as `RUST_LOG` has it.
+    pub log_level: String,
+    effective: serde_json::Value,
+}
+
+impl Config {
+    /// Loads a configuration from this process's environment.
+    pub fn load(file: Option<&Path>, flags: Flags) -> Result<Self, ConfigError> {
+        Self::from_layers(file, std::env::vars().collect(), flags)
+    }
+
+    /// Defaults with everything in memory on a free loopback port: for tests and demonstrations.
+    pub fn in_memory() -> Result<Self, ConfigError> {
+        let flags = Flags { listen: Some("127.0.0.1:0".into()), memory: true, ..Flags::default() };
+        Self::from_layers(None, BTreeMap::new(), flags)
+    }
+
+    /// Defaults with `data` on a free loopback port, whatever the environment says.
+    pub fn at(data: &Path) -> Result<Self, ConfigError> {
+        let flags = Flags { listen: Some("127.0.0.1:0".into()), data: Some(data.display().to_string()), ..Flags::default() };
+        Self::from_layers(None, BTreeMap::new(), flags)
+    }
+
+    /// Loads a configuration from these layers.
+    pub fn from_layers(file: Option<&Path>, env: BTreeMap<String, String>, flags: Flags) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Written::default()));
+        if let Some(path) = file {
+            fs::metadata(path).map_err(|e| ConfigError::File(path.to_owned(), e))?;
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        let figment = figment.merge(Layer::of_env(&env, OTHER_ENV)).merge(Layer::of_flags(&flags));
+        let mut written: Written = figment.extract().map_err(|e| ConfigError::Written(Box::new(e)))?;
+        written.openai_from_env(env.get(OPENAI_BASE_URL), env.contains_key(OPENAI_API_KEY))?;
+        Self::meant(written, &env)
+    }
+
+    fn meant(written: Written, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let effective = written.redacted();
+        let listen = written.listen.parse().map_err(|_| wrong("listen", format!("`{}` is no address: use ip:port", written.listen)))?;
+        let memory = match written.log.backend.as_str() {
+            "memory" => true,
+            "embedded" => false,
+            other => return Err(wrong("log.backend", format!("`{other}` is no backend: use embedded or memory"))),
+        };
+        if written.log.partitions == 0 || written.log.partitions > 1024 {
+            return Err(wrong("log.partitions", "use 1 to 1024"));
+        }
+        if written.data.is_empty() {
+            return Err(wrong("data", "name a directory, or set log.backend to memory"));
+        }
+        let limits = &written.limits;
+        for (key, zero) in [
+            ("limits.active_entities", limits.active_entities == 0),
+            ("limits.queue_commands", limits.queue_commands == 0),
+            ("limits.queue_bytes", limits.queue_bytes == 0),
+            ("limits.passivate_after_ms", limits.passivate_after_ms == 0),
+        ] {
+            if zero {
+                return Err(wrong(key, "must be at least 1"));
+            }
+        }
+        for origin in &written.origins {
+            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            if rest.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
+                return Err(wrong("origins", format!("`{origin}` is no origin: use https://host[:port]")));
+            }
+        }
+        Egress::new(&written.egress.allow).map_err(|e| wrong("egress.allow", e.to_string()))?;
+        let secrets = secrets(&written.secrets, env)?;
+        Ok(Self {
+            data: (!memory).then(|| PathBuf::from(&written.data)),
+            listen,
+            hosts: written.hosts,
+            origins: written.origins,
+            partitions: written.log.partitions,
+            views: written.views.enabled,
+            passivate_after_ms: limits.passivate_after_ms,
+            active_entities: limits.active_entities,
+            queue_commands: limits.queue_commands,
+            queue_bytes: limits.queue_bytes,
+            egress_allow: written.egress.allow,
+            providers: providers(&written.providers, &secrets)?,
+            secrets,
+            log_format: format_of(&written.logging)?,
+            log_level: written.logging.level,
+            effective,
+        })
+    }
+
+    /// What is in force, secrets redacted, in the form of the file.
+    pub fn effective(&self) -> &serde_json::Value {
+        &self.effective
+    }
+
+    /// The runtime's part.
+    pub fn node(&self) -> Result<NodeConfig, ConfigError> {
+        Ok(NodeConfig {
+            data_dir: self.data.clone(),
+            partitions: self.partitions,
+            providers: self.providers.clone(),
+            secrets: self.secrets.clone(),
+            egress: Egress::new(&self.egress_allow).map_err(|e| wrong("egress.allow", e.to_string()))?,
+            passivate_after_ms: self.passivate_after_ms,
+            active_max: self.active_entities,
+            queue_max: self.queue_commands,
+            queue_max_bytes: self.queue_bytes,
+            ..NodeConfig::default()
+        })
+    }
+}
+
+fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
+    match logging.format.as_str() {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "pretty" => Ok(LogFormat::Pretty),
+        other => Err(wrong("logging.format", format!("`{other}` is no format: use auto, json or pretty"))),
+    }
+}
+
+/// Resolves `env:NAME` and `file:PATH`; anything else is the value itself.
+fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, String>) -> Result<Secrets, ConfigError> {
+    let resolve = |name: &str, text: &str| {
+        let key = || format!("secrets.{name}");
+        let value = if let Some(variable) = text.strip_prefix("env:") {
+            env.get(variable).cloned().ok_or_else(|| wrong(key(), format!("environment variable {variable} is not set")))?
+        } else if let Some(path) = text.strip_prefix("file:") {
+            fs::read_to_string(path).map_err(|e| wrong(key(), format!("file {path}: {e}")))?.trim_end().to_owned()
+        } else {
+            text.to_owned()
+        };
+        if value.is_empty() { Err(wrong(key(), "a secret is never empty")) } else { Ok(value) }
+    };
+    let mut values = BTreeMap::new();
+    for (name, written) in written {
+        let resolved = written.all().iter().map(|text| resolve(name, text)).collect::<Result<Vec<_>, _>>()?;
+        if resolved.is_empty() {
+            return Err(wrong(format!("secrets.{name}"), "a secret has at least one value"));
+        }
+        values.insert(name.clone(), SecretValues::from(resolved));
+    }
+    Ok(Secrets::new(values))
+}
+
+fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -> Result<BTreeMap<String, Provider>, ConfigError> {
+    let mut providers = BTreeMap::new();
+    for (name, value) in written {
+        let key = format!("providers.{name}");
+        let provider: Provider = serde_json::from_value(value.clone()).map_err(|e| wrong(&key, e.to_string()))?;
+        if let Provider::OpenAi(config) = &provider
+            && let Some(secret) = &config.api_key
+        {
+            secrets.platform(secret).map_err(|e| wrong(format!("{key}.api_key"), format!("{e}: api_key names a secret of [secrets]")))?;
+        }
+        providers.insert(name.clone(), provider);
+    }
+    Ok(providers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, env: &[(&str, &str)], flags: Flags) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("quipu.toml");
+        fs::write(&path, file).unwrap();
+        Config::from_layers(Some(&path), env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), flags)
+    }
+
+    #[test]
+    fn later_layers_win_and_defaults_fill_the_rest() {
+        let file = "listen = \"127.0.0.1:1\"\ndata = \"a\"\n[log]\npartitions = 4\n";
+        let config = load(file, &[("QUIPU_LOG__PARTITIONS", "8"), ("QUIPU_DATA", "b"), ("QUIPU_URL", "http://x")], Flags::default()).unwrap();
+        assert_eq!((config.partitions, config.data.as_deref()), (8, Some(Path::new("b"))));
+        assert_eq!(config.listen.port(), 1);
+        let flags = Flags { data: Some("c".into()), listen: Some("127.0.0.1:0".into()), ..Flags::default() };
+        let config = load(file, &[("QUIPU_DATA", "b")], flags).unwrap();
+        assert_eq!((config.data.as_deref(), config.listen.port()), (Some(Path::new("c")), 0));
+        assert!(Config::in_memory().unwrap().data.is_none());
+    }
+
+    #[test]
+    fn unknown_keys_and_senseless_values_are_errors_that_name_the_key() {
+        for (file, env, named) in [
+            ("lisen = \"x\"", &[][..], "lisen"),
+            ("[log]\npartition = 4", &[], "partition"),
+            ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "logs"),
+            ("[log]\npartitions = \"many\"", &[], "partitions"),
+            ("[log]\npartitions = 0", &[], "log.partitions"),
+            ("[log]\nbackend = \"tape\"", &[], "log.backend"),
+            ("listen = \"here\"", &[], "listen"),
+            ("origins = [\"example.com\"]", &[], "origins"),
+            ("[egress]\nallow = [\"localhost\"]", &[], "egress.allow"),
+            ("[secrets]\nk = \"env:NOT_SET\"", &[], "secrets.k"),
+            ("[providers.p]\nkind = \"openai\"\nbase_url = \"https://x/v1\"\napi_key = \"missing\"", &[], "providers.p.api_key"),
+            ("[providers.p]\nkind = \"other\"", &[], "providers.p"),
+            ("[logging]\nformat = \"xml\"", &[], "logging.format"),
+        ] {
+            let error = load(file, env, Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(named), "{file} {env:?}: {error}");
+        }
+        assert!(matches!(Config::from_layers(Some(Path::new("/nonexistent.toml")), BTreeMap::new(), Flags::default()), Err(ConfigError::File(..))));
+    }
+
+    #[test]
+    fn secrets_are_resolved_for_performers_and_redacted_for_people() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "from-file\n").unwrap();
+        let file = format!("[secrets]\na = \"literal\"\nb = \"env:KEY\"\nc = \"file:{}\"\n\"acme/hook\" = [\"new-one\", \"old-one\"]", path.display());
+        let config = load(&file, &[("KEY", "from-env")], Flags::default()).unwrap();
+        for (name, value) in [("a", "literal"), ("b", "from-env"), ("c", "from-file")] {
+            assert_eq!(config.secrets.platform(name).unwrap().expose(), value);
+        }
+        let shown = format!("{} {config:?}", config.effective());
+        for value in ["literal", "from-env", "from-file", "new-one", "old-one"] {
+            assert!(!shown.contains(value), "{shown}");
+        }
+        assert!(shown.contains("env:KEY"));
+    }
+
+    #[test]
+    fn an_openai_provider_comes_from_the_environment_alone() {
+        let config = load("", &[("OPENAI_API_KEY", "sk-1")], Flags::default()).unwrap();
+        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else { panic!("{:?}", config.providers) };
+        assert_eq!(openai.base_url, "https://api.openai.com/v1");
+        assert_eq!(config.secrets.platform(openai.api_key.as_deref().unwrap()).unwrap().expose(), "sk-1");
+        let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")], Flags::default()).unwrap();
+        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else { panic!("{:?}", config.providers) };
+        assert_eq!((openai.base_url.as_str(), &openai.api_key), ("http://127.0.0.1:11434/v1", &None));
+        assert_eq!(config.egress_allow, ["127.0.0.1:11434"]);
+    }
+}

@@ -1,0 +1,246 @@
+//! The configuration as written, before anything is resolved.
+
+use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, wrong};
+use figment::{
+    Error, Metadata, Profile, Provider,
+    value::{Dict, Map, Value},
+};
+use quipu_schemas::limits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Flags of the command line that override every other layer.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--data DIR`.
+    pub data: Option<String>,
+    /// `--listen ADDR`.
+    pub listen: Option<String>,
+    /// `--memory`: nothing on disk.
+    pub memory: bool,
+    /// Other keys, dotted, with values as in the environment.
+    pub set: Vec<(String, String)>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// JSON.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Written {
+    pub(super) data: String,
+    pub(super) listen: String,
+    pub(super) hosts: Vec<String>,
+    pub(super) origins: Vec<String>,
+    pub(super) log: Log,
+    pub(super) views: Views,
+    pub(super) limits: Limits,
+    pub(super) egress: Egress,
+    pub(super) providers: BTreeMap<String, serde_json::Value>,
+    pub(super) secrets: BTreeMap<String, SecretWritten>,
+    pub(super) logging: Logging,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            data: "quipu-data".into(),
+            listen: "127.0.0.1:7077".into(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            log: Log::default(),
+            views: Views { enabled: true },
+            limits: Limits::default(),
+            egress: Egress::default(),
+            providers: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            logging: Logging { format: "auto".into(), level: "info".into() },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) backend: String,
+    pub(super) partitions: u16,
+}
+impl Default for Log {
+    fn default() -> Self {
+        Self { backend: "embedded".into(), partitions: limits::PARTITIONS_DEFAULT }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Views {
+    pub(super) enabled: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) passivate_after_ms: u64,
+    pub(super) active_entities: usize,
+    pub(super) queue_commands: usize,
+    pub(super) queue_bytes: usize,
+}
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            passivate_after_ms: limits::PASSIVATE_AFTER_MS,
+            active_entities: limits::ACTIVE_ENTITIES_MAX,
+            queue_commands: limits::NODE_QUEUE_MAX,
+            queue_bytes: limits::NODE_QUEUE_MAX_BYTES,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Egress {
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Logging {
+    pub(super) format: String,
+    pub(super) level: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum SecretWritten {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl std::fmt::Debug for SecretWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretWritten(..)")
+    }
+}
+
+impl SecretWritten {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
+    }
+}
+
+impl Written {
+    /// `OPENAI_API_KEY` and `QUIPU_OPENAI_BASE_URL` make a provider `openai`, unless one is configured. Whoever names a
+    /// base URL in the environment means it to be reached, so its address joins `egress.allow`.
+    pub(super) fn openai_from_env(&mut self, base_url: Option<&String>, has_key: bool) -> Result<(), ConfigError> {
+        if (base_url.is_none() && !has_key) || self.providers.contains_key("openai") {
+            return Ok(());
+        }
+        let mut provider = serde_json::json!({
+            "kind": "openai",
+            "base_url": base_url.map_or("https://api.openai.com/v1", String::as_str),
+        });
+        if has_key {
+            provider["api_key"] = OPENAI_SECRET.into();
+            self.secrets.entry(OPENAI_SECRET.into()).or_insert_with(|| SecretWritten::One(format!("env:{OPENAI_API_KEY}")));
+        }
+        if let Some(base_url) = base_url {
+            let bad = || wrong(super::OPENAI_BASE_URL, format!("`{base_url}` is no http(s) URL"));
+            let url = reqwest::Url::parse(base_url).map_err(|_| bad())?;
+            let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(bad)?;
+            self.egress.allow.push(format!("{host}:{port}"));
+        }
+        self.providers.insert("openai".into(), provider);
+        Ok(())
+    }
+
+    /// For people: where secrets come from is shown, what they are is not.
+    pub(super) fn redacted(&self) -> serde_json::Value {
+        let mut shown = self.clone();
+        for secret in shown.secrets.values_mut() {
+            let redact = |text: &String| if text.starts_with("env:") || text.starts_with("file:") { text.clone() } else { "<redacted>".into() };
+            *secret = match &*secret {
+                SecretWritten::One(text) => SecretWritten::One(redact(text)),
+                SecretWritten::Several(all) => SecretWritten::Several(all.iter().map(redact).collect()),
+            };
+        }
+        serde_json::to_value(&shown).unwrap_or_default()
+    }
+}
+
+/// A layer made of dotted keys.
+pub(super) struct Layer {
+    name: &'static str,
+    values: Dict,
+}
+
+impl Layer {
+    pub(super) fn of_env(env: &BTreeMap<String, String>, others: &[&str]) -> Self {
+        let mut layer = Self { name: "environment variables", values: Dict::new() };
+        for (variable, value) in env.iter().filter(|(variable, _)| !others.contains(&variable.as_str())) {
+            if let Some(key) = variable.strip_prefix("QUIPU_") {
+                layer.set(&key.to_ascii_lowercase().split("__").collect::<Vec<_>>(), parsed(value));
+            }
+        }
+        layer
+    }
+
+    pub(super) fn of_flags(flags: &Flags) -> Self {
+        let mut layer = Self { name: "command line", values: Dict::new() };
+        for (key, value) in &flags.set {
+            layer.set(&key.split('.').collect::<Vec<_>>(), parsed(value));
+        }
+        // Directories and addresses are text whatever they look like.
+        for (key, value) in [("data", &flags.data), ("listen", &flags.listen)] {
+            if let Some(value) = value {
+                layer.set(&[key], Value::from(value.as_str()));
+            }
+        }
+        if flags.memory {
+            layer.set(&["log", "backend"], Value::from("memory"));
+        }
+        layer
+    }
+
+    fn set(&mut self, path: &[&str], value: Value) {
+        fn put(dict: &mut Dict, path: &[&str], value: Value) {
+            match path {
+                [] => {}
+                [last] => {
+                    dict.insert((*last).to_owned(), value);
+                }
+                [first, rest @ ..] => {
+                    let inner = dict.entry((*first).to_owned()).or_insert_with(|| Value::from(Dict::new()));
+                    if let Value::Dict(_, inner) = inner {
+                        put(inner, rest, value);
+                    }
+                }
+            }
+        }
+        put(&mut self.values, path, value);
+    }
+}
+
+/// Text as a number, boolean, list or string, as TOML would have it.
+fn parsed(text: &str) -> Value {
+    text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name)
+    }
+    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}

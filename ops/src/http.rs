@@ -1,0 +1,197 @@
+//! The HTTP face: one grid of routes over every kind, problems everywhere, nothing decided here.
+//!
+//! A request passes [`guard`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one handler.
+
+pub mod admin;
+pub mod command;
+pub mod docs;
+pub mod feed;
+pub mod guard;
+pub mod health;
+pub mod live;
+pub mod params;
+pub mod problem;
+pub mod query;
+pub mod request;
+pub mod stream;
+
+use crate::{openapi, token::Token, views::Views};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Request},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use problem::Failure;
+use quipu_runtime::{api::KindInfo, node::Node};
+use quipu_schemas::{ids::Kind, limits, position::Position, problem::Problem};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use tokio::sync::{Semaphore, watch};
+
+/// Where the node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Takes everything.
+    Serving,
+    /// Finishes what is at work and takes nothing new.
+    Stopping,
+}
+
+/// Who may call from where.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Names and addresses that `Host` may hold, besides loopback ones.
+    pub hosts: Vec<String>,
+    /// Origins of browsers that may call, besides those of the node itself.
+    pub origins: Vec<String>,
+}
+
+/// A kind with its stored name parsed.
+#[derive(Debug, Clone)]
+pub struct KnownKind {
+    /// The kind.
+    pub kind: Kind,
+    /// What the node says about it.
+    pub info: KindInfo,
+}
+
+/// What every handler shares.
+pub struct Shared {
+    /// The node.
+    pub node: Node,
+    /// Its read models.
+    pub views: Views,
+    /// The token that opens it.
+    pub token: Token,
+    /// Allowed callers.
+    pub access: Access,
+    /// Metrics page.
+    pub metrics: Option<&'static PrometheusHandle>,
+    /// Stage.
+    pub stage: watch::Receiver<Stage>,
+    kinds: BTreeMap<String, KnownKind>,
+    requests: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    openapi: Bytes,
+}
+
+/// The state of the router; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(node: Node, views: Views, token: Token, access: Access, stage: watch::Receiver<Stage>) -> Self {
+        let infos = node.kinds();
+        let openapi = serde_json::to_vec_pretty(&openapi::document(&infos)).unwrap_or_default().into();
+        let kinds = infos
+            .into_iter()
+            .filter_map(|info| Kind::parse(info.kind.clone()).ok().map(|kind| (format!("{kind}s"), KnownKind { kind, info })))
+            .collect();
+        Self(Arc::new(Shared {
+            node,
+            views,
+            token,
+            access,
+            metrics: crate::metrics::recorder(),
+            stage,
+            kinds,
+            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
+            openapi,
+        }))
+    }
+
+    /// A kind by the plural in paths.
+    pub fn kind(&self, plural: &str) -> Result<&KnownKind, Problem> {
+        self.kinds.get(plural).ok_or_else(|| problem::unknown_kind(plural, &self.plurals()))
+    }
+
+    /// Whether paths know this plural as a kind.
+    pub fn has_kind(&self, plural: &str) -> bool {
+        self.kinds.contains_key(plural)
+    }
+
+    fn plurals(&self) -> String {
+        self.kinds.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Refuses a position that this log's partitions cannot hold.
+    pub fn check_position(&self, position: Position) -> Result<(), Problem> {
+        let partitions = self.node.cursor().next.len();
+        if usize::from(position.partition) < partitions {
+            return Ok(());
+        }
+        let detail = format!("{position} names partition {}, and this log has {partitions}", position.partition);
+        Err(problem::bad_parameter("min_position", detail, "pass a position that this node gave you"))
+    }
+}
+
+/// All routes, with everything around them.
+pub fn router(app: App) -> Router {
+    // One parameter name a place: `{kinds}` is a plural, of a kind or of a view.
+    let entity = "/v1/orgs/{org}/{kinds}/{id}";
+    Router::new()
+        .route("/v1/orgs/{org}/events", get(feed::events))
+        .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))
+        .route(entity, get(query::row).post(command::create_named))
+        .route(&format!("{entity}/history"), get(stream::history).post(command::command))
+        .route(&format!("{entity}/state"), get(stream::state).post(command::command))
+        .route(&format!("{entity}/live"), get(live::listen).post(live::tell))
+        .route(&format!("{entity}/{{part}}"), get(query::part).post(command::command))
+        .route(&format!("{entity}/commands/{{command_id}}"), get(stream::receipt))
+        .route(&format!("{entity}/{{part}}/{{key}}"), get(query::part_row))
+        .route("/v1/ops/tree", get(admin::tree))
+        .route("/v1/ops/outbox", get(admin::outbox))
+        .route("/v1/ops/outbox/{key}/retry", post(admin::retry))
+        .route("/v1/ops/outbox/{key}/drop", post(admin::drop_effect))
+        .route("/v1/ops/views", get(admin::views))
+        .route("/v1/ops/views/rebuild", post(admin::rebuild))
+        .route("/v1/ops/views/verify", post(admin::verify))
+        .route("/v1/ops/unpark", post(admin::unpark))
+        .route("/health", get(health::health))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/docs/openapi.json", get(docs::openapi))
+        .route("/docs/llms.txt", get(docs::llms))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(limits::BODY_MAX_BYTES))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app)
+}
+
+async fn unknown_route(request: Request) -> Failure {
+    Failure(problem::unknown_route(request.uri().path()))
+}
+
+async fn method_not_allowed(request: Request) -> Failure {
+    Failure(problem::method_not_allowed(request.method().as_str(), request.uri().path()))
+}
+
+/// What a handler answers.
+pub type Answer = Result<Response, Failure>;
+
+/// A JSON answer from bytes.
+pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
+    ([(axum::http::header::CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")], bytes.into()).into_response()
+}
+
+/// A JSON answer.
+pub(crate) fn json(value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => Ok(json_bytes(bytes)),
+        Err(e) => Err(problem::internal(format!("the answer cannot be encoded: {e}")).into()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What operators see and do: the supervision tree, the outbox, views, parked streams.
+
+use super::{
+    Answer, App,
+    command::receipt_answer,
+    json,
+    params::Params,
+    problem::bad_parameter,
+    request::{At, Fields, Labels},
+};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+};
+use quipu_schemas::{
+    ids::{OrgId, PrincipalId, StreamId},
+    problem::Problem,
+    reaction::ReactionKey,
+};
+use serde_json::json as value;
+
+/// `GET /v1/ops/tree`.
+pub async fn tree(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    json(&app.node.tree())
+}
+
+/// `GET /v1/ops/outbox[?org=][&status=]`.
+pub async fn outbox(State(app): State<App>, uri: Uri) -> Answer {
+    const STATUSES: &[&str] = &["pending", "processing", "delivered", "failed", "dead"];
+    let params = Params::parse(&uri, &["org", "status"])?;
+    let org: Option<OrgId> = params.get("org")?;
+    let status = params.text("status");
+    if let Some(unknown) = status.filter(|status| !STATUSES.contains(status)) {
+        let detail = format!("`{}` is no status", super::problem::clip(unknown));
+        return Err(bad_parameter("status", detail, format!("use one of {}", STATUSES.join(", "))).into());
+    }
+    let mut rows = app.node.outbox(org.as_ref()).await;
+    rows.retain(|row| status.is_none_or(|status| row.status == status));
+    json(&value!({ "items": rows }))
+}
+
+fn key(text: &str) -> Result<ReactionKey, Problem> {
+    text.parse().map_err(|e: String| Problem::new(400, "bad_id", e).field("key").fix("percent-encode the key as one path segment"))
+}
+
+fn actor(headers: &HeaderMap) -> Result<PrincipalId, Problem> {
+    Ok(Labels::read(headers)?.on_behalf_of.unwrap_or(PrincipalId::BOOTSTRAP))
+}
+
+/// `POST /v1/ops/outbox/{key}/retry`: tries a dead effect again.
+pub async fn retry(State(app): State<App>, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
+    Params::parse(&uri, &[])?;
+    let receipt = app.node.outbox_retry(&key(&text)?, &actor(&headers)?).await?;
+    receipt_answer(&app, &receipt, StatusCode::ACCEPTED)
+}
+
+/// `POST /v1/ops/outbox/{key}/drop`: gives a dead effect up.
+pub async fn drop_effect(State(app): State<App>, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
+    Params::parse(&uri, &[])?;
+    let receipt = app.node.outbox_drop(&key(&text)?, &actor(&headers)?).await?;
+    receipt_answer(&app, &receipt, StatusCode::ACCEPTED)
+}
+
+/// `GET /v1/ops/views`: lag by partition, and the job under way.
+pub async fn views(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    let end = app.node.cursor();
+    let seen = app.views.cursor();
+    let partitions: Vec<_> = app
+        .views
+        .lag(&end)
+        .into_iter()
+        .enumerate()
+        .map(|(partition, lag)| value!({ "partition": partition, "seen": seen.next.get(partition), "end": end.next[partition], "lag": lag }))
+        .collect();
+    let lag: u64 = app.views.lag(&end).iter().sum();
+    let health = app.views.health(&end);
+    json(&value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views.job() }))
+}
+
+/// `POST /v1/ops/views/rebuild`.
+pub async fn rebuild(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    accepted(&app.views.rebuild()?)
+}
+
+/// `POST /v1/ops/views/verify`.
+pub async fn verify(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    accepted(&app.views.verify()?)
+}
+
+fn accepted(body: &impl serde::Serialize) -> Answer {
+    let mut response = json(body)?;
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// `POST /v1/ops/unpark` with `{"stream": "org/kind/id"}`: takes a parked stream up again, in the node and in the views.
+pub async fn unpark(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> Answer {
+    Params::parse(&uri, &[])?;
+    let only = fields.as_object().is_some_and(|map| map.len() == 1);
+    let text = fields.get("stream").and_then(|v| v.as_str()).filter(|_| only);
+    let stream: StreamId = text
+        .ok_or_else(|| "the body names no stream, or more than that".to_owned())
+        .and_then(|text| text.parse().map_err(|e: quipu_schemas::ids::BadId| e.to_string()))
+        .map_err(|detail| Problem::new(422, "invalid_command", detail).field("stream").fix(r#"send {"stream": "org/kind/id"}"#))?;
+    app.node.unpark(&stream).await?;
+    let fits = app.views.unpark(&stream).await?;
+    accepted(&value!({ "stream": stream, "views_fit": fits }))
+}

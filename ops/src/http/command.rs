@@ -1,0 +1,146 @@
+//! Commands in: `POST` on the grid. Answers are receipts of what is decided and durable.
+
+use super::{
+    Answer, App, KnownKind, json_bytes,
+    params::Params,
+    problem::{self, Failure},
+    request::{At, Correlation, Fields, Labels, entity, org},
+};
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::Response,
+};
+use quipu_runtime::api::CommandRequest;
+use quipu_schemas::{
+    envelope::Receipt,
+    ids::{EntityId, OrgId, PrincipalId},
+    problem::Problem,
+};
+use serde_json::Value;
+
+/// The header that carries how far the log or the views are.
+pub const POSITION: HeaderName = HeaderName::from_static("quipu-position");
+
+/// Everything of a request but its path.
+struct Call {
+    labels: Labels,
+    correlation: Correlation,
+    fields: Value,
+}
+
+impl Call {
+    fn read(uri: &Uri, headers: &HeaderMap, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
+        Params::parse(uri, &[])?;
+        Ok(Self { labels: Labels::read(headers)?, correlation, fields })
+    }
+}
+
+/// `POST /v1/orgs/{org}/{kind}s`: the `create` command of a new entity.
+pub async fn create(
+    State(app): State<App>,
+    At((org_text, plural)): At<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(correlation): Extension<Correlation>,
+    Fields(fields): Fields,
+) -> Answer {
+    let org = org(org_text)?;
+    let kind = app.kind(&plural)?;
+    let call = Call::read(&uri, &headers, correlation, fields)?;
+    send(&app, org, kind, None, "create", call).await
+}
+
+/// `POST /v1/orgs/{org}/{kind}s/{id}`: the `create` command under the client's own id.
+pub async fn create_named(
+    State(app): State<App>,
+    At((org_text, plural, id)): At<(String, String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(correlation): Extension<Correlation>,
+    Fields(fields): Fields,
+) -> Answer {
+    let org = org(org_text)?;
+    let kind = app.kind(&plural)?;
+    let id = entity(id)?;
+    let call = Call::read(&uri, &headers, correlation, fields)?;
+    send(&app, org, kind, Some(id), "create", call).await
+}
+
+/// `POST /v1/orgs/{org}/{kind}s/{id}/{command}`; also behind routes whose last segment is fixed for `GET`.
+pub async fn command(
+    State(app): State<App>,
+    At(parts): At<Vec<(String, String)>>,
+    uri: Uri,
+    headers: HeaderMap,
+    Extension(correlation): Extension<Correlation>,
+    Fields(fields): Fields,
+) -> Answer {
+    let part = |name: &str| parts.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default();
+    let org = org(part("org"))?;
+    let kind = app.kind(&part("kinds"))?;
+    let id = entity(part("id"))?;
+    // Commands are snake_case: what would need decoding is none.
+    let command = uri.path().rsplit('/').next().unwrap_or_default();
+    let call = Call::read(&uri, &headers, correlation, fields)?;
+    send(&app, org, kind, Some(id), command, call).await
+}
+
+async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
+    if !kind.info.commands.iter().any(|known| known.name == command) {
+        let known: Vec<_> = kind.info.commands.iter().map(|c| c.name.as_str()).collect();
+        return Err(problem::unknown_command(kind.kind.as_str(), command, &known.join(", ")).into());
+    }
+    let request = CommandRequest {
+        org,
+        kind: kind.kind.clone(),
+        id,
+        command: command.to_owned(),
+        body: call.fields,
+        command_id: call.labels.command_id,
+        principal: PrincipalId::BOOTSTRAP,
+        on_behalf_of: call.labels.on_behalf_of,
+        expected_version: call.labels.expected_version,
+        environment: call.labels.environment,
+        data_class: call.labels.data_class,
+        correlation: Some(call.correlation.0),
+        traceparent: call.labels.traceparent,
+    };
+    let receipt = app.node.command(request).await.map_err(Failure)?;
+    let status = if command == "create" { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    receipt_answer(app, &receipt, status)
+}
+
+/// A receipt with `ETag`, `Quipu-Position` and, for a new entity, `Location`.
+pub(super) fn receipt_answer(app: &App, receipt: &Receipt, status: StatusCode) -> Answer {
+    let body = serde_json::to_vec(receipt).map_err(|e| problem::internal(format!("the receipt cannot be encoded: {e}")))?;
+    let mut response = json_bytes(body);
+    *response.status_mut() = status;
+    // The durable end of the whole log, so that the same value serves as `min_position` and as a feed's `from`.
+    let mut cursor = app.node.cursor();
+    cursor.advance(receipt.position);
+    position(&mut response, &cursor);
+    version_tag(&mut response, receipt.version);
+    if status == StatusCode::CREATED {
+        let stream = &receipt.stream;
+        if let Ok(value) = HeaderValue::from_str(&format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id)) {
+            response.headers_mut().insert(header::LOCATION, value);
+        }
+    }
+    Ok(response)
+}
+
+/// Sets `Quipu-Position`.
+pub(super) fn position(response: &mut Response, cursor: &quipu_schemas::position::Cursor) {
+    if let Ok(value) = HeaderValue::from_str(&cursor.to_string()) {
+        response.headers_mut().insert(POSITION, value);
+    }
+}
+
+/// Sets `ETag`.
+pub(super) fn version_tag(response: &mut Response, version: u64) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+}

@@ -1,0 +1,29 @@
+//! Documents for programs: OpenAPI, and a page for language models.
+
+use super::{Answer, App, json_bytes, params::Params};
+use axum::{
+    extract::State,
+    http::{Uri, header},
+    response::IntoResponse,
+};
+
+/// `GET /docs/openapi.json`.
+pub async fn openapi(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    Ok(json_bytes(app.openapi.clone()))
+}
+
+/// `GET /docs/llms.txt`.
+pub async fn llms(State(app): State<App>, uri: Uri) -> Answer {
+    use std::fmt::Write;
+    Params::parse(&uri, &[])?;
+    let mut page = String::from(include_str!("llms.txt"));
+    page.push_str("\n## Kinds and commands of this node\n");
+    for (plural, kind) in &app.kinds {
+        let _ = writeln!(page, "\n### {plural}\n");
+        for command in &kind.info.commands {
+            let _ = writeln!(page, "- `{}`: {}", command.name, command.summary);
+        }
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], page).into_response())
+}

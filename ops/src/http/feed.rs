@@ -1,0 +1,368 @@
+//! The feed out: every event of an org as a CloudEvent, in stream order, at least once, resumable.
+//!
+//! SSE: events are unnamed messages whose `id` is the cursor after them; `caught_up`, `parked`, `stopped` and `end`
+//! are named. NDJSON: a line is a CloudEvent, or a control line `{"control": …, "cursor": …}`; control lines come when
+//! caught up, at the end, with each heartbeat, and every [`CURSOR_EVERY_EVENTS`] events.
+//! A cursor that comes with an event never lies behind an event not yet sent: events of one record but the last
+//! carry the cursor before the record, so that a resume repeats rather than skips.
+
+use super::{
+    Answer, App, Stage,
+    params::Params,
+    problem::{self, bad_header, bad_parameter, overloaded},
+    request::{At, org},
+};
+use crate::{cloudevents, metrics::HTTP_STREAMS};
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, HeaderValue, Uri, header},
+    response::Response,
+};
+use quipu_runtime::api::{FeedEntry, FeedItem};
+use quipu_schemas::{
+    context::Keys,
+    ids::{EntityId, Kind, OrgId},
+    limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, STREAMS_MAX},
+    personal::Opener,
+    position::Cursor,
+    problem::Problem,
+};
+use serde_json::{Value, json};
+use std::{collections::VecDeque, convert::Infallible, fmt::Write, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    time::Instant,
+};
+
+/// How events are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Server-sent events.
+    Sse,
+    /// One JSON value a line.
+    NdJson,
+}
+
+impl Framing {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
+        let mut types = accept.flat_map(|line| line.split(',')).map(|part| part.split(';').next().unwrap_or_default().trim());
+        if types.any(|t| t.eq_ignore_ascii_case("text/event-stream")) { Self::Sse } else { Self::NdJson }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Sse => "text/event-stream",
+            Self::NdJson => "application/x-ndjson",
+        }
+    }
+
+    /// An event with the cursor to resume at.
+    fn event(self, out: &mut String, cursor: &str, json: &str) {
+        match self {
+            Self::Sse => sse(out, None, Some(cursor), json),
+            Self::NdJson => line(out, json),
+        }
+    }
+
+    /// A word of the feed itself.
+    fn control(self, out: &mut String, name: &str, cursor: &str, mut fields: Value) {
+        if let Some(object) = fields.as_object_mut() {
+            object.insert("cursor".into(), cursor.into());
+            if self == Self::NdJson {
+                object.insert("control".into(), name.into());
+            }
+        }
+        match self {
+            Self::Sse => sse(out, Some(name), Some(cursor), &fields.to_string()),
+            Self::NdJson => line(out, &fields.to_string()),
+        }
+    }
+
+    /// A sign of life that also carries the cursor past events that were filtered out.
+    fn heartbeat(self, out: &mut String, cursor: &str) {
+        match self {
+            Self::Sse => {
+                let _ = write!(out, ": heartbeat\nid: {cursor}\n\n");
+            }
+            Self::NdJson => self.control(out, "heartbeat", cursor, json!({})),
+        }
+    }
+}
+
+/// One server-sent event.
+pub(super) fn sse(out: &mut String, name: Option<&str>, id: Option<&str>, data: &str) {
+    if let Some(name) = name {
+        let _ = writeln!(out, "event: {name}");
+    }
+    if let Some(id) = id {
+        let _ = writeln!(out, "id: {id}");
+    }
+    for line in data.split('\n') {
+        let _ = writeln!(out, "data: {}", line.trim_end_matches('\r'));
+    }
+    out.push('\n');
+}
+
+fn line(out: &mut String, json: &str) {
+    // Between tokens a line break is only white space, and inside strings it is escaped.
+    out.extend(json.chars().filter(|c| !matches!(c, '\n' | '\r')));
+    out.push('\n');
+}
+
+/// Which events.
+struct Filter {
+    org: OrgId,
+    kind: Option<Kind>,
+    id: Option<EntityId>,
+    types: Vec<String>,
+}
+
+impl Filter {
+    fn read(org: OrgId, params: &Params) -> Result<Self, Problem> {
+        let types = params.text("type").map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        Ok(Self { org, kind: params.get("kind")?, id: params.get("id")?, types })
+    }
+
+    fn takes_stream(&self, entry: &FeedEntry) -> bool {
+        let stream = &entry.record.header.stream;
+        stream.org == self.org && self.kind.as_ref().is_none_or(|k| *k == stream.kind) && self.id.as_ref().is_none_or(|i| *i == stream.id)
+    }
+
+    fn takes_type(&self, name: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|t| t == name)
+    }
+}
+
+/// Counts an open stream, for the bound and the metric.
+pub(super) struct OpenStream(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl OpenStream {
+    pub(super) fn open(app: &App) -> Result<Self, Problem> {
+        let permit = app.streams.clone().try_acquire_owned().map_err(|_| overloaded("feeds and live channels", STREAMS_MAX))?;
+        metrics::gauge!(HTTP_STREAMS).increment(1.0);
+        Ok(Self(permit))
+    }
+}
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        metrics::gauge!(HTTP_STREAMS).decrement(1.0);
+    }
+}
+
+struct Feed {
+    items: mpsc::Receiver<FeedItem>,
+    waiting: VecDeque<FeedItem>,
+    cursor: Cursor,
+    cursor_text: String,
+    filter: Filter,
+    framing: Framing,
+    keys: Arc<dyn Keys>,
+    follow: bool,
+    since_cursor: u32,
+    stage: watch::Receiver<Stage>,
+    heartbeat: Instant,
+    ended: bool,
+    _open: OpenStream,
+}
+
+/// `GET /v1/orgs/{org}/events`.
+pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
+    let org = org(org_text)?;
+    let params = Params::parse(&uri, &["from", "follow", "kind", "id", "type"])?;
+    let filter = Filter::read(org, &params)?;
+    let follow = match params.text("follow") {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(other) => return Err(bad_parameter("follow", format!("`{}` is no boolean", problem::clip(other)), "use true or false").into()),
+    };
+    let framing = Framing::of(&headers);
+    let cursor = begin(&app, &params, &headers)?;
+    let open = OpenStream::open(&app)?;
+    let feed = Feed {
+        items: app.node.feed(cursor.clone()),
+        waiting: VecDeque::new(),
+        cursor_text: cursor.to_string(),
+        cursor,
+        filter,
+        framing,
+        keys: app.node.keys(),
+        follow,
+        since_cursor: 0,
+        stage: app.stage.clone(),
+        heartbeat: Instant::now() + Duration::from_millis(HEARTBEAT_MS),
+        ended: false,
+        _open: open,
+    };
+    let start = feed.cursor_text.clone();
+    let chunks = futures::stream::unfold(feed, |mut feed| async move { feed.chunk().await.map(|chunk| (Ok::<_, Infallible>(chunk), feed)) });
+    let mut response = stream_response(framing, Body::from_stream(chunks));
+    if let Ok(value) = HeaderValue::from_str(&start) {
+        response.headers_mut().insert(super::command::POSITION, value);
+    }
+    Ok(response)
+}
+
+/// An endless answer that no proxy should keep.
+pub(super) fn stream_response(framing: Framing, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Where to begin: `Last-Event-ID` of a reconnecting client, else `from`, else the start.
+fn begin(app: &App, params: &Params, headers: &HeaderMap) -> Result<Cursor, Problem> {
+    let last = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("?")).filter(|v| !v.is_empty());
+    let cursor: Cursor = match (last, params.text("from")) {
+        (Some(text), _) => text.parse().map_err(|e: quipu_schemas::position::BadPosition| {
+            bad_header("Last-Event-ID", e.to_string(), "pass the id of the last event that you got")
+        })?,
+        (None, None | Some("start")) => {
+            let now = app.node.cursor();
+            return Ok(Cursor { next: vec![0; now.next.len()], ..now });
+        }
+        (None, Some("end")) => return Ok(app.node.cursor()),
+        (None, Some(text)) => text.parse().map_err(|e: quipu_schemas::position::BadPosition| {
+            bad_parameter("from", e.to_string(), "use start, end, or a cursor that this node gave you")
+        })?,
+    };
+    app.node.check_cursor(&cursor)?;
+    Ok(cursor)
+}
+
+impl Feed {
+    /// The next bytes to send; `None` ends the answer.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        const CHUNK_BYTES: usize = 64 * 1024;
+        let mut out = String::new();
+        while !self.ended {
+            while let Some(item) = self.waiting.pop_front() {
+                self.item(item, &mut out);
+                if self.ended || out.len() >= CHUNK_BYTES {
+                    return Some(self.sent(out));
+                }
+            }
+            if !out.is_empty() {
+                return Some(self.sent(out));
+            }
+            let mut batch = Vec::new();
+            tokio::select! {
+                received = self.items.recv_many(&mut batch, 256) => {
+                    if received == 0 {
+                        self.end(&mut out, "the node stopped");
+                    }
+                    self.waiting.extend(batch);
+                }
+                _ = self.stage.wait_for(|stage| *stage == Stage::Stopping) => self.end(&mut out, "the node is stopping"),
+                () = tokio::time::sleep_until(self.heartbeat) => {
+                    self.refresh();
+                    self.framing.heartbeat(&mut out, &self.cursor_text);
+                }
+            }
+        }
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
+    fn sent(&mut self, out: String) -> Bytes {
+        self.heartbeat = Instant::now() + Duration::from_millis(HEARTBEAT_MS);
+        Bytes::from(out)
+    }
+
+    fn refresh(&mut self) {
+        self.cursor_text = self.cursor.to_string();
+    }
+
+    fn end(&mut self, out: &mut String, why: &str) {
+        self.refresh();
+        self.framing.control(out, "end", &self.cursor_text, json!({ "detail": why }));
+        self.ended = true;
+    }
+
+    fn item(&mut self, item: FeedItem, out: &mut String) {
+        match item {
+            FeedItem::Record(entry) => self.record(&entry, out),
+            FeedItem::CaughtUp(cursor) => {
+                self.cursor = cursor;
+                self.refresh();
+                self.framing.control(out, "caught_up", &self.cursor_text, json!({}));
+                self.since_cursor = 0;
+                if !self.follow {
+                    self.ended = true;
+                }
+            }
+            FeedItem::Parked { stream, position, detail } => {
+                if stream.org == self.filter.org {
+                    self.refresh();
+                    let fields = json!({ "stream": stream, "position": position, "detail": detail });
+                    self.framing.control(out, "parked", &self.cursor_text, fields);
+                }
+            }
+            FeedItem::Stopped { partition, detail } => {
+                self.refresh();
+                self.framing.control(out, "stopped", &self.cursor_text, json!({ "partition": partition, "detail": detail }));
+            }
+        }
+    }
+
+    fn record(&mut self, entry: &FeedEntry, out: &mut String) {
+        let before = std::mem::take(&mut self.cursor_text);
+        self.cursor.advance(entry.position);
+        if !self.filter.takes_stream(entry) {
+            // The text stays behind the cursor until it is needed.
+            self.cursor_text = before;
+            return;
+        }
+        let events = &entry.record.events;
+        let taken: Vec<usize> = (0..events.len()).filter(|i| self.filter.takes_type(&events[*i].name)).collect();
+        self.refresh();
+        for (n, index) in taken.iter().enumerate() {
+            let opener: &dyn Opener = &*self.keys;
+            let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
+            match cloudevents::encode(&entry.record, entry.position, *index, Some(opener)) {
+                Ok(event) => self.framing.event(out, cursor, event.get()),
+                Err(error) => {
+                    // Never skipped in silence: the reader learns that it has not got this event.
+                    tracing::error!(%error, stream = %entry.record.header.stream, "an event cannot be served");
+                    self.framing.control(out, "stopped", &before, json!({ "partition": entry.position.partition, "detail": error.to_string() }));
+                    self.ended = true;
+                    return;
+                }
+            }
+        }
+        self.since_cursor += taken.len() as u32;
+        if self.framing == Framing::NdJson && self.since_cursor >= CURSOR_EVERY_EVENTS {
+            self.framing.control(out, "cursor", &self.cursor_text, json!({}));
+            self.since_cursor = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_whole_in_both_forms() {
+        let mut out = String::new();
+        Framing::Sse.event(&mut out, "c1", "{\"a\":\n1}");
+        Framing::Sse.control(&mut out, "caught_up", "c2", json!({}));
+        Framing::Sse.heartbeat(&mut out, "c3");
+        assert_eq!(out, "id: c1\ndata: {\"a\":\ndata: 1}\n\nevent: caught_up\nid: c2\ndata: {\"cursor\":\"c2\"}\n\n: heartbeat\nid: c3\n\n");
+        let mut out = String::new();
+        Framing::NdJson.event(&mut out, "c1", "{\"a\":\n1}");
+        Framing::NdJson.control(&mut out, "end", "c2", json!({ "detail": "x" }));
+        assert_eq!(out, "{\"a\":1}\n{\"control\":\"end\",\"cursor\":\"c2\",\"detail\":\"x\"}\n");
+    }
+
+    #[test]
+    fn accept_chooses_the_framing() {
+        let framing = |accept: &str| Framing::of(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]));
+        assert_eq!(framing("text/html, text/event-stream;q=0.9"), Framing::Sse);
+        assert_eq!(framing("*/*"), Framing::NdJson);
+        assert_eq!(Framing::of(&HeaderMap::new()), Framing::NdJson);
+    }
+}

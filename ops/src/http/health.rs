@@ -1,0 +1,68 @@
+//! Health and metrics.
+
+use super::{Answer, App, Stage, json, params::Params};
+use axum::{
+    extract::State,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use quipu_runtime::api::HealthPart;
+use serde::Serialize;
+
+/// Health of the node as a whole.
+#[derive(Serialize)]
+struct Health {
+    /// `ok`, `degraded` (something that commands do not need fails) or `failing`.
+    status: &'static str,
+    parts: Vec<HealthPart>,
+}
+
+async fn examine(app: &App) -> Health {
+    let mut parts = app.node.health();
+    parts.push(app.views.health(&app.node.cursor()));
+    if *app.stage.borrow() == Stage::Stopping {
+        parts.push(HealthPart { name: "node".into(), ok: false, critical: true, detail: "stopping".into() });
+    }
+    let failing = parts.iter().any(|part| !part.ok && part.critical);
+    let status = if failing { "failing" } else if parts.iter().any(|part| !part.ok) { "degraded" } else { "ok" };
+    Health { status, parts }
+}
+
+/// `GET /health`: every part in words. 503 where the node cannot take commands.
+pub async fn health(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    answer(&examine(&app).await)
+}
+
+/// `GET /health/ready`: whether to send commands here.
+pub async fn ready(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    let mut health = examine(&app).await;
+    // Lag degrades queries and /health; it is no reason to keep commands away.
+    health.parts.retain(|part| part.critical);
+    if health.status == "degraded" {
+        health.status = "ok";
+    }
+    answer(&health)
+}
+
+fn answer(health: &Health) -> Answer {
+    let mut response = json(health)?;
+    if health.status == "failing" {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
+}
+
+/// `GET /health/live`: the process answers.
+pub async fn live(uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    json(&serde_json::json!({ "status": "ok" }))
+}
+
+/// `GET /metrics`: the Prometheus page.
+pub async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, super::Failure> {
+    Params::parse(&uri, &[])?;
+    let page = app.metrics.map(|handle| handle.render()).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
+}

@@ -1,0 +1,243 @@
+//! Queries: rows of views by the same grid, with personal data opened and the position that they have seen.
+
+use super::{
+    Answer, App, KnownKind,
+    command::{position, version_tag},
+    json,
+    params::Params,
+    problem::{self, bad_parameter, clip},
+    request::{At, entity, org},
+    stream,
+};
+use axum::{extract::State, http::Uri};
+use quipu_projections::{
+    progress::Wanted,
+    query::{Found, Page, Query},
+    view::View,
+};
+use quipu_schemas::{
+    ids::{EntityId, OrgId},
+    personal,
+    position::{Cursor, Position},
+    problem::Problem,
+};
+use serde_json::Value;
+
+/// Filters that tie a part to its entity.
+enum Tie {
+    /// The part belongs to the org, whose id the entity's is.
+    Org,
+    /// The column of this name holds the entity's id.
+    Id(&'static str),
+    /// Columns `kind` and `id` name the entity.
+    Stream,
+}
+
+const OWN_PARTS: &[(&str, View, Tie)] = &[
+    ("org", View::Members, Tie::Org),
+    ("org", View::OrgSettings, Tie::Org),
+    ("org", View::Workspaces, Tie::Org),
+    ("agent", View::Directives, Tie::Id("agent")),
+    ("agent", View::AgentTools, Tie::Id("agent")),
+    ("conversation", View::Messages, Tie::Id("conversation")),
+    ("conversation", View::Participants, Tie::Id("conversation")),
+    ("conversation", View::Turns, Tie::Id("conversation")),
+    ("run", View::RunSteps, Tie::Id("run")),
+];
+/// Parts that every kind has, a user's own included.
+const EVERY_PART: &[View] = &[View::Deliveries, View::DeadLetters, View::Dispatches, View::Timers, View::Receipts, View::Activity];
+
+/// The parts of a kind, by name.
+pub fn parts(kind: &str) -> impl Iterator<Item = View> {
+    OWN_PARTS.iter().filter(move |(of, ..)| *of == kind).map(|(_, view, _)| *view).chain(EVERY_PART.iter().copied())
+}
+
+/// Filters of a part that a client may give: the view's, but those that tie it to its entity.
+pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
+    let tied: &[&str] = match tie(kind, view) {
+        Some(Tie::Id(column)) => &[column],
+        Some(Tie::Stream) => &["kind", "id"],
+        Some(Tie::Org) | None => &[],
+    };
+    view.filters().filter(|name| !tied.contains(name)).collect()
+}
+
+fn tie(kind: &str, view: View) -> Option<&'static Tie> {
+    let own = OWN_PARTS.iter().find(|(of, v, _)| *of == kind && *v == view).map(|(.., tie)| tie);
+    own.or_else(|| EVERY_PART.contains(&view).then_some(&Tie::Stream))
+}
+
+/// The view of a plural, if it has one.
+pub fn view_named(plural: &str) -> Option<View> {
+    View::ALL.iter().copied().find(|view| view.name() == plural)
+}
+
+fn no_view(app: &App, plural: &str) -> Problem {
+    if app.has_kind(plural) {
+        return Problem::new(404, "unknown_view", format!("kind `{}` has no view of its own", clip(plural)))
+            .fix("read one entity, its history or its state, or follow /v1/orgs/{org}/events");
+    }
+    let views: Vec<_> = View::ALL.iter().map(|view| view.name()).collect();
+    problem::unknown_kind(plural, &format!("{}, {}", app.plurals(), views.join(", ")))
+}
+
+/// Waits for `min_position`, where it is given: a position or a cursor.
+async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
+    let Some(text) = params.text("min_position") else { return Ok(()) };
+    let wanted = match (text.parse::<Position>(), text.parse::<Cursor>()) {
+        (Ok(position), _) => {
+            app.check_position(position)?;
+            Wanted::Position(position)
+        }
+        (_, Ok(cursor)) => {
+            app.node.check_cursor(&cursor)?;
+            Wanted::Cursor(cursor)
+        }
+        (Err(e), Err(_)) => return Err(bad_parameter("min_position", e.to_string(), "pass a Quipu-Position or a receipt's position")),
+    };
+    app.views.wait_for(&wanted).await
+}
+
+/// Reads page size, cursor and filters.
+fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem> {
+    let mut query = Query::default().limit(params.limit()?).after(params.text("after").map(str::to_owned));
+    for (name, value) in params.given(filters) {
+        query = query.with(name, value);
+    }
+    Ok(query)
+}
+
+fn allowed(filters: &[&'static str]) -> Vec<&'static str> {
+    ["limit", "after", "min_position"].into_iter().chain(filters.iter().copied()).collect()
+}
+
+fn open(app: &App, value: &mut Value) -> Result<(), Problem> {
+    personal::open_all(value, &*app.node.keys()).map_err(|e| problem::internal(e.to_string()))
+}
+
+fn page_answer(app: &App, page: Page) -> Answer {
+    let Page { mut rows, next, cursor } = page;
+    rows.iter_mut().try_for_each(|row| open(app, row))?;
+    let mut response = json(&serde_json::json!({ "items": rows, "next": next }))?;
+    position(&mut response, &cursor);
+    Ok(response)
+}
+
+fn row_answer(app: &App, found: Found, what: impl std::fmt::Display) -> Answer {
+    let mut row = found.row.ok_or_else(|| problem::not_found(what))?;
+    open(app, &mut row)?;
+    let mut response = json(&row)?;
+    position(&mut response, &found.cursor);
+    if let Some(version) = row.get("version").and_then(Value::as_u64) {
+        version_tag(&mut response, version);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/orgs/{org}/{kind}s` and `/v1/orgs/{org}/{view}`.
+pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, String)>, uri: Uri) -> Answer {
+    let org = org(org_text)?;
+    let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
+    let filters: Vec<_> = view.filters().collect();
+    let params = Params::parse(&uri, &allowed(&filters))?;
+    let query = query_of(&params, &filters)?;
+    wait(&app, &params).await?;
+    page_answer(&app, app.views.list(view, &org, query).await?)
+}
+
+/// `GET /v1/orgs/{org}/{kind}s/{id}`.
+pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let org = org(org_text)?;
+    let kind = app.kind(&plural);
+    let Some(view) = view_named(&plural) else {
+        return match kind {
+            // Without a view, the entity's state is what there is to show.
+            Ok(_) => stream::state(State(app.clone()), At((org.to_string(), plural, id)), uri).await,
+            Err(_) => Err(no_view(&app, &plural).into()),
+        };
+    };
+    if kind.is_ok() {
+        entity(id.clone())?;
+    }
+    let params = Params::parse(&uri, &["min_position"])?;
+    wait(&app, &params).await?;
+    let found = app.views.get(view, &org, vec![id.clone()]).await?;
+    row_answer(&app, found, format!("{plural}/{} in org {org}", clip(&id)))
+}
+
+struct Part {
+    org: OrgId,
+    kind: KnownKind,
+    id: EntityId,
+    view: View,
+    tie: &'static Tie,
+}
+
+impl Part {
+    fn find(app: &App, org_text: String, plural: &str, id: String, part: &str) -> Result<Self, Problem> {
+        let org = org(org_text)?;
+        let kind = app.kind(plural)?.clone();
+        let id = entity(id)?;
+        let name = kind.kind.as_str();
+        let found = parts(name).find(|view| view.name() == part).and_then(|view| Some((view, tie(name, view)?)));
+        let Some((view, tie)) = found else {
+            let known: Vec<_> = parts(name).map(View::name).chain(["history", "state", "live", "commands/{command_id}"]).collect();
+            return Err(problem::unknown_part(name, part, &known.join(", ")));
+        };
+        if matches!(tie, Tie::Org) && id.as_str() != org.as_str() {
+            return Err(problem::not_found(format!("org {id} inside org {org}")));
+        }
+        Ok(Self { org, kind, id, view, tie })
+    }
+
+    fn tied(&self, query: Query) -> Query {
+        match self.tie {
+            Tie::Org => query,
+            Tie::Id(column) => query.with(column, self.id.as_str()),
+            Tie::Stream => query.with("kind", self.kind.kind.as_str()).with("id", self.id.as_str()),
+        }
+    }
+
+    /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
+    async fn exists(&self, app: &App) -> Result<bool, Problem> {
+        match view_named(&format!("{}s", self.kind.kind)) {
+            Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
+            None => {
+                let stream = quipu_schemas::ids::StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
+                Ok(!app.node.history(&stream, 1, 1).await?.is_empty())
+            }
+        }
+    }
+}
+
+/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}`.
+pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
+    let part = Part::find(&app, org, &plural, id, &name)?;
+    let filters = part_filters(part.kind.kind.as_str(), part.view);
+    let params = Params::parse(&uri, &allowed(&filters))?;
+    let query = part.tied(query_of(&params, &filters)?);
+    wait(&app, &params).await?;
+    let page = app.views.list(part.view, &part.org, query).await?;
+    if page.rows.is_empty() && !part.exists(&app).await? {
+        return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, part.org)).into());
+    }
+    page_answer(&app, page)
+}
+
+/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}/{key}`: one row of a part that has names of its own.
+pub async fn part_row(
+    State(app): State<App>,
+    At((org, plural, id, name, key)): At<(String, String, String, String, String)>,
+    uri: Uri,
+) -> Answer {
+    let part = Part::find(&app, org, &plural, id, &name)?;
+    let params = Params::parse(&uri, &["min_position"])?;
+    let names = match part.tie {
+        Tie::Org => vec![key.clone()],
+        Tie::Id(_) => vec![part.id.to_string(), key.clone()],
+        Tie::Stream => vec![part.kind.kind.to_string(), part.id.to_string(), key.clone()],
+    };
+    wait(&app, &params).await?;
+    let found = app.views.get(part.view, &part.org, names).await?;
+    row_answer(&app, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id))
+}

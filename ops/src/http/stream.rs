@@ -1,0 +1,156 @@
+//! One stream from its log, past every view: history, time travel, receipts.
+
+use super::{
+    Answer, App,
+    command::{position, version_tag},
+    json,
+    params::{Params, rfc3339},
+    problem::{self, bad_id, bad_parameter},
+    request::{At, entity, org},
+};
+use crate::cloudevents;
+use axum::{extract::State, http::Uri};
+use quipu_runtime::api::HistoryEntry;
+use quipu_schemas::{
+    digest::Digest,
+    ids::{CommandId, StreamId},
+    personal::Opener,
+    problem::Problem,
+    reaction::Settlement,
+    record::StoredReaction,
+};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+pub(super) fn stream_of(app: &App, org_text: String, plural: &str, id: String) -> Result<StreamId, Problem> {
+    let org = org(org_text)?;
+    let kind = app.kind(plural)?.kind.clone();
+    Ok(StreamId::new(org, kind, entity(id)?))
+}
+
+/// One record of a stream.
+#[derive(Serialize)]
+struct HistoryRow<'a> {
+    position: String,
+    first_version: u64,
+    version: u64,
+    time: String,
+    command_id: &'a CommandId,
+    principal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_behalf_of: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation: Option<&'a str>,
+    events: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reactions: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settlement: Option<&'a Settlement>,
+    previous_hash: Digest,
+    hash: Digest,
+}
+
+fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<HistoryRow<'a>, Problem> {
+    let (record, header) = (&entry.record, &entry.record.header);
+    let sealed = |e: quipu_schemas::personal::SealError| problem::internal(e.to_string());
+    let reaction = |stored: &StoredReaction| -> Result<Value, Problem> {
+        let mut value = serde_json::to_value(stored).map_err(|e| problem::internal(e.to_string()))?;
+        quipu_schemas::personal::open_all(&mut value, opener).map_err(sealed)?;
+        Ok(value)
+    };
+    Ok(HistoryRow {
+        position: entry.position.to_string(),
+        first_version: header.first_version,
+        version: header.last_version(),
+        time: rfc3339(header.time),
+        command_id: &header.command_id,
+        principal: header.principal.as_str(),
+        on_behalf_of: header.on_behalf_of.as_ref().map(|p| p.as_str()),
+        correlation: header.correlation.as_deref(),
+        causation: header.causation.as_deref(),
+        events: (0..record.events.len())
+            .map(|index| cloudevents::encode(record, entry.position, index, Some(opener)).map_err(sealed))
+            .collect::<Result<_, _>>()?,
+        reactions: record.reactions.iter().map(reaction).collect::<Result<_, _>>()?,
+        settlement: header.settlement.as_ref(),
+        previous_hash: record.previous,
+        hash: record.hash,
+    })
+}
+
+/// Where a page of history begins: a version, and how many records that begin there were seen.
+///
+/// Records without events share their first version with the next one, so a version alone could not tell them apart.
+struct After {
+    version: u64,
+    seen: usize,
+}
+
+impl After {
+    fn parse(text: Option<&str>) -> Result<Self, Problem> {
+        let Some(text) = text else { return Ok(Self { version: 1, seen: 0 }) };
+        let bad = || bad_parameter("after", format!("`{}` is no place in a history", problem::clip(text)), "pass `next` of the page before, unchanged");
+        let (version, seen) = text.split_once('.').ok_or_else(bad)?;
+        let after = Self { version: version.parse().map_err(|_| bad())?, seen: seen.parse().map_err(|_| bad())? };
+        if after.version == 0 || after.seen > 1_000_000 { Err(bad()) } else { Ok(after) }
+    }
+
+    fn following(&self, rows: &[HistoryEntry]) -> Option<String> {
+        let last = rows.last()?.record.header.first_version;
+        let at_last = rows.iter().rev().take_while(|row| row.record.header.first_version == last).count();
+        let before = if last == self.version && at_last == rows.len() { self.seen } else { 0 };
+        Some(format!("{last}.{}", before + at_last))
+    }
+}
+
+/// `GET …/{id}/history`: records of the stream, oldest first.
+pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let stream = stream_of(&app, org, &plural, id)?;
+    let params = Params::parse(&uri, &["limit", "after"])?;
+    let (limit, after) = (params.limit()?, After::parse(params.text("after"))?);
+    let cursor = app.node.cursor();
+    let mut rows = app.node.history(&stream, after.version, limit + after.seen + 1).await?;
+    // `from_version` may fall inside a record of several events; that record was seen.
+    rows.retain(|row| row.record.header.first_version >= after.version);
+    let mut rows = rows.split_off(after.seen.min(rows.len()));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    if rows.is_empty() && after.version == 1 && after.seen == 0 {
+        return Err(problem::not_found(&stream).into());
+    }
+    let keys = app.node.keys();
+    let items = rows.iter().map(|row| history_row(row, &*keys)).collect::<Result<Vec<_>, _>>()?;
+    let next = if more { after.following(&rows) } else { None };
+    let mut response = json(&serde_json::json!({ "items": items, "next": next }))?;
+    position(&mut response, &cursor);
+    Ok(response)
+}
+
+/// `GET …/{id}/state?version=|at=`: the state now, at a version, or at a time.
+pub async fn state(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let stream = stream_of(&app, org, &plural, id)?;
+    let params = Params::parse(&uri, &["version", "at"])?;
+    let (version, at) = (params.get::<u64>("version")?, params.time("at")?);
+    if version.is_some() && at.is_some() {
+        return Err(bad_parameter("at", "`version` and `at` exclude each other", "give one of them").into());
+    }
+    let cursor = app.node.cursor();
+    let found = app.node.state(&stream, version, at).await?;
+    let found = found.ok_or_else(|| problem::not_found(format!("state of {stream} at that point")))?;
+    let mut response = json(&found)?;
+    version_tag(&mut response, found.version);
+    position(&mut response, &cursor);
+    Ok(response)
+}
+
+/// `GET …/{id}/commands/{command_id}`: the receipt of a command, for as long as its record is in the log.
+pub async fn receipt(State(app): State<App>, At((org, plural, id, command)): At<(String, String, String, String)>, uri: Uri) -> Answer {
+    let stream = stream_of(&app, org, &plural, id)?;
+    Params::parse(&uri, &[])?;
+    let command = CommandId::parse(command).map_err(|e| bad_id("command_id", &e))?;
+    let found = app.node.receipt(&stream, &command).await?;
+    let receipt = found.ok_or_else(|| problem::not_found(format!("command {command} of {stream}")))?;
+    super::command::receipt_answer(&app, &receipt, axum::http::StatusCode::OK)
+}

@@ -1,0 +1,10 @@
+//! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
+
+pub mod cloudevents;
+pub mod config;
+pub mod http;
+pub mod metrics;
+pub mod openapi;
+pub mod serve;
+pub mod token;
+pub mod views;

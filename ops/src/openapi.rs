@@ -1,0 +1,283 @@
+//! OpenAPI 3.1 from the code: kinds and their command schemas from the node, views and filters from the projections,
+//! routes and statuses from the tables here. Checked in as `schemas/openapi.json`; a test holds the two together.
+
+mod responses;
+mod schemas;
+
+use crate::http::query::{part_filters, parts, view_named};
+use quipu_projections::view::View;
+use quipu_runtime::api::KindInfo;
+use responses::{Reply, responses};
+use schemas::Components;
+use serde_json::{Map, Value, json};
+
+pub use schemas::json_schemas;
+
+/// One operation on its way into the document.
+struct Operation<'a> {
+    id: String,
+    tag: &'a str,
+    summary: String,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    reply: Reply,
+}
+
+impl Operation<'_> {
+    fn into_value(self) -> Value {
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "responses": responses(self.reply),
+        });
+        if !self.parameters.is_empty() {
+            operation["parameters"] = self.parameters.into();
+        }
+        if let Some(schema) = self.body {
+            // An absent body is an empty object; whether that satisfies the command is for its schema to say.
+            let required = schema.get("required").and_then(Value::as_array).is_some_and(|r| !r.is_empty()) || schema.get("$ref").is_some();
+            operation["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
+        }
+        if matches!(self.reply, Reply::Health | Reply::Open(_)) {
+            operation["security"] = json!([]);
+        }
+        operation
+    }
+}
+
+fn path_parameter(name: &str, pattern: &str, description: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "description": description, "schema": { "type": "string", "pattern": pattern } })
+}
+
+fn query_parameter(name: &str, schema: Value, description: &str) -> Value {
+    json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+}
+
+fn reference(parameter: &str) -> Value {
+    json!({ "$ref": format!("#/components/parameters/{parameter}") })
+}
+
+const ID: &str = "^[A-Za-z0-9_-]{1,64}$";
+
+fn parameters() -> Value {
+    let header = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
+    json!({
+        "org": path_parameter("org", ID, "The org: the one tenant key."),
+        "id": path_parameter("id", ID, "The entity's id."),
+        "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: a repetition gets the first receipt."),
+        "if-match": header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,15}\"$" }), "The expected version, quoted."),
+        "if-none-match": header("If-None-Match", json!({ "type": "string", "enum": ["*"] }), "The entity must not exist."),
+        "on-behalf-of": header("Quipu-On-Behalf-Of", json!({ "type": "string", "pattern": ID }), "The principal who acts."),
+        "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Label: environment."),
+        "data-class": header("X-Data-Class", json!({ "type": "string", "enum": ["none", "pii", "phi", "secret"] }), "Label: how sensitive the data is."),
+        "correlation": header("X-Correlation-Id", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Correlates everything that the request causes; minted where absent, returned always."),
+        "traceparent": header("traceparent", json!({ "type": "string" }), "W3C trace context; ignored where malformed."),
+        "limit": query_parameter("limit", json!({ "type": "integer", "minimum": 1, "maximum": quipu_schemas::limits::PAGE_MAX_ROWS, "default": quipu_schemas::limits::PAGE_DEFAULT_ROWS }), "Rows of a page."),
+        "after": query_parameter("after", json!({ "type": "string" }), "`next` of the page before."),
+        "min_position": query_parameter("min_position", json!({ "type": "string" }), "Waits until the views have seen this position or cursor."),
+    })
+}
+
+fn references(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| reference(name)).collect()
+}
+
+fn command_parameters(with_id: bool) -> Vec<Value> {
+    let mut all = references(if with_id { &["org", "id"] } else { &["org"] });
+    all.extend(references(&["idempotency-key", "if-match", "if-none-match", "on-behalf-of", "env", "data-class", "correlation", "traceparent"]));
+    all
+}
+
+fn filter_parameters(filters: impl IntoIterator<Item = &'static str>) -> impl Iterator<Item = Value> {
+    filters.into_iter().map(|name| query_parameter(name, json!({ "type": "string" }), "Filter."))
+}
+
+/// Names of types in `$ref`s and ids: `dead-letters` → `DeadLetters`.
+fn pascal(text: &str) -> String {
+    text.split(['-', '_', '.'])
+        .map(|part| part.get(..1).map_or_else(String::new, |first| first.to_uppercase() + &part[1..]))
+        .collect()
+}
+
+#[derive(Default)]
+struct Paths(Map<String, Value>);
+
+impl Paths {
+    fn add(&mut self, path: &str, method: &str, operation: Operation<'_>) {
+        let item = self.0.entry(path.to_owned()).or_insert_with(|| json!({}));
+        item[method] = operation.into_value();
+    }
+
+    fn get(&mut self, path: &str, tag: &str, id: impl Into<String>, summary: impl Into<String>, parameters: Vec<Value>, reply: Reply) {
+        let operation = Operation { id: id.into(), tag, summary: summary.into(), parameters, body: None, reply };
+        self.add(path, "get", operation);
+    }
+
+    fn kind(&mut self, kind: &KindInfo, components: &mut Components) {
+        let (name, base) = (kind.kind.as_str(), format!("/v1/orgs/{{org}}/{}s", kind.kind));
+        let entity = format!("{base}/{{id}}");
+        let pascal_kind = pascal(name);
+        for command in &kind.commands {
+            let body = components.hoist(name, &command.name, &command.schema);
+            let operation = |id: String, with_id: bool, reply: Reply| Operation {
+                id,
+                tag: name,
+                summary: command.summary.clone(),
+                parameters: command_parameters(with_id),
+                body: Some(body.clone()),
+                reply,
+            };
+            let id = format!("{name}_{}", command.name);
+            if command.name == "create" {
+                self.add(&base, "post", operation(id.clone(), false, Reply::Created));
+                self.add(&entity, "post", operation(format!("{id}_named"), true, Reply::Created));
+            } else {
+                self.add(&format!("{entity}/{}", command.name), "post", operation(id, true, Reply::Decided));
+            }
+        }
+        match view_named(&format!("{name}s")) {
+            Some(view) => {
+                self.list(&base, name, &format!("list_{name}s"), view, references(&["org"]), view.filters().collect());
+                let summary = format!("One {name}, from its view.");
+                self.get(&entity, name, format!("get_{name}"), summary, references(&["org", "id", "min_position"]), Reply::Row);
+            }
+            None => {
+                let mut parameters = references(&["org", "id"]);
+                parameters.extend(state_parameters());
+                self.get(&entity, name, format!("get_{name}"), format!("The state of one {name}."), parameters, Reply::State);
+            }
+        }
+        for view in parts(name) {
+            let path = format!("{entity}/{}", view.name());
+            let id = format!("list_{name}_{}", view.name().replace('-', "_"));
+            self.list(&path, name, &id, view, references(&["org", "id"]), part_filters(name, view));
+        }
+        let entity_parameters = || references(&["org", "id"]);
+        let mut paged = entity_parameters();
+        paged.extend(references(&["limit", "after"]));
+        self.get(&format!("{entity}/history"), name, format!("history_of_{name}"), "Records of the stream, oldest first.", paged, Reply::History);
+        let mut at = entity_parameters();
+        at.extend(state_parameters());
+        self.get(&format!("{entity}/state"), name, format!("state_of_{name}"), "The state now, at a version, or at a time.", at, Reply::State);
+        let mut receipt = entity_parameters();
+        receipt.push(path_parameter("command_id", "^[A-Za-z0-9_.:-]{1,128}$", "The command's id."));
+        let summary = "The receipt of a command.";
+        self.get(&format!("{entity}/commands/{{command_id}}"), name, format!("receipt_of_{name}"), summary, receipt, Reply::Receipt);
+        let live = format!("{entity}/live");
+        let summary = "The volatile channel: deltas, typing, presence. Nothing of it is in the log.";
+        self.get(&live, name, format!("live_{name}"), summary, entity_parameters(), Reply::Live);
+        let mut tell = entity_parameters();
+        tell.push(reference("on-behalf-of"));
+        let operation = Operation {
+            id: format!("tell_{name}"),
+            tag: name,
+            summary: "Tells present listeners.".into(),
+            parameters: tell,
+            body: Some(json!({ "$ref": "#/components/schemas/VolatileWord" })),
+            reply: Reply::Told,
+        };
+        self.add(&live, "post", operation);
+        components.name(&pascal_kind);
+    }
+
+    fn list(&mut self, path: &str, tag: &str, id: &str, view: View, mut parameters: Vec<Value>, filters: Vec<&'static str>) {
+        parameters.extend(references(&["limit", "after", "min_position"]));
+        parameters.extend(filter_parameters(filters));
+        self.get(path, tag, id, format!("A page of the view `{}`.", view.name()), parameters, Reply::Page);
+    }
+
+    fn ops(&mut self) {
+        let ops = "ops";
+        self.get("/v1/ops/tree", ops, "ops_tree", "The supervision tree.", vec![], Reply::Json);
+        let outbox = vec![
+            query_parameter("org", json!({ "type": "string", "pattern": ID }), "Of this org alone."),
+            query_parameter("status", json!({ "type": "string", "enum": ["pending", "processing", "delivered", "failed", "dead"] }), "In this state alone."),
+        ];
+        self.get("/v1/ops/outbox", ops, "ops_outbox", "Effects that are not settled, and dead letters.", outbox, Reply::Json);
+        for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives an effect up.")] {
+            let key = path_parameter("key", "^[A-Za-z0-9_-]{1,64}/[a-z][a-z0-9-]{0,31}/[A-Za-z0-9_-]{1,64}@[0-9]{1,15}\\.[0-9]{1,9}$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
+            let parameters = vec![key, reference("on-behalf-of")];
+            let operation = Operation { id: format!("ops_outbox_{verb}"), tag: ops, summary: summary.into(), parameters, body: None, reply: Reply::Decided };
+            self.add(&format!("/v1/ops/outbox/{{key}}/{verb}"), "post", operation);
+        }
+        self.get("/v1/ops/views", ops, "ops_views", "Lag of the views by partition, and the job under way.", vec![], Reply::Json);
+        for (verb, summary) in [("rebuild", "Makes the views anew beside the current ones."), ("verify", "Compares the views with a rebuild from zero.")] {
+            let operation =
+                Operation { id: format!("ops_views_{verb}"), tag: ops, summary: summary.into(), parameters: vec![], body: None, reply: Reply::Started };
+            self.add(&format!("/v1/ops/views/{verb}"), "post", operation);
+        }
+        let body = json!({
+            "type": "object", "required": ["stream"], "additionalProperties": false,
+            "properties": { "stream": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}/[a-z][a-z0-9-]{0,31}/[A-Za-z0-9_-]{1,64}$" } }
+        });
+        let operation = Operation {
+            id: "ops_unpark".into(),
+            tag: ops,
+            summary: "Takes a parked stream up again.".into(),
+            parameters: vec![],
+            body: Some(body),
+            reply: Reply::Started,
+        };
+        self.add("/v1/ops/unpark", "post", operation);
+        self.get("/health", ops, "health", "Every part in words.", vec![], Reply::Health);
+        self.get("/health/live", ops, "health_live", "Whether the process answers.", vec![], Reply::Open("application/json"));
+        self.get("/health/ready", ops, "health_ready", "Whether to send commands here.", vec![], Reply::Health);
+        self.get("/metrics", ops, "metrics", "The Prometheus page; open to loopback peers, else behind the token.", vec![], Reply::Metrics);
+        self.get("/docs/openapi.json", ops, "openapi", "This document.", vec![], Reply::Open("application/json"));
+        self.get("/docs/llms.txt", ops, "llms", "A page for language models.", vec![], Reply::Open("text/plain"));
+    }
+}
+
+fn state_parameters() -> [Value; 2] {
+    [
+        query_parameter("version", json!({ "type": "integer", "minimum": 0 }), "At this version; excludes `at`."),
+        query_parameter("at", json!({ "type": "string" }), "At this time: RFC 3339, or milliseconds since 1970."),
+    ]
+}
+
+fn feed_parameters() -> Vec<Value> {
+    let mut all = references(&["org"]);
+    all.push(query_parameter("from", json!({ "type": "string" }), "`start` (default), `end`, or a cursor."));
+    all.push(query_parameter("follow", json!({ "type": "boolean", "default": true }), "Whether to go on live once caught up."));
+    all.push(query_parameter("kind", json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,31}$" }), "Of this kind alone."));
+    all.push(query_parameter("id", json!({ "type": "string", "pattern": ID }), "Of this entity alone."));
+    all.push(query_parameter("type", json!({ "type": "string" }), "Of these stored names alone, comma-separated."));
+    all.push(json!({ "name": "Last-Event-ID", "in": "header", "required": false, "description": "The last id seen by a reconnecting SSE client; wins over `from`.", "schema": { "type": "string" } }));
+    all
+}
+
+/// The document of a node with these kinds.
+pub fn document(kinds: &[KindInfo]) -> Value {
+    let mut components = Components::default();
+    let mut paths = Paths::default();
+    for kind in kinds {
+        paths.kind(kind, &mut components);
+    }
+    let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
+    paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);
+    for view in View::ALL.iter().copied().filter(|view| !kinds.iter().any(|kind| format!("{}s", kind.kind) == view.name())) {
+        let path = format!("/v1/orgs/{{org}}/{}", view.name());
+        let id = format!("list_{}", view.name().replace('-', "_"));
+        paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
+    }
+    paths.ops();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Quipu",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Event-sourced actors for AI agents: commands in, events out, views over HTTP, and the log to replay.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" }
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }],
+        "paths": paths.0,
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "The bootstrap token: printed on the first start, kept in the data directory." } },
+            "parameters": parameters(),
+            "responses": responses::components(),
+            "schemas": components.into_schemas(),
+        }
+    })
+}

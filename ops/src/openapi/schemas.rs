@@ -1,0 +1,201 @@
+//! Schemas of the document: hoisted out of the commands, and those of answers. Also the checked-in JSON Schemas.
+
+use super::pascal;
+use crate::cloudevents;
+use quipu_runtime::api::KindInfo;
+use quipu_schemas::{envelope::Receipt, problem::Problem};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// `#/components/schemas` under construction.
+#[derive(Default)]
+pub(super) struct Components {
+    schemas: BTreeMap<String, Value>,
+    kinds: Vec<String>,
+}
+
+impl Components {
+    /// Takes a command's schema over, its definitions beside it, and returns a reference to it.
+    ///
+    /// Equal definitions of several commands become one; unequal ones of the same name get the kind before theirs.
+    pub(super) fn hoist(&mut self, kind: &str, command: &str, schema: &Value) -> Value {
+        let mut schema = schema.clone();
+        let definitions = take_definitions(&mut schema);
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
+        for (name, definition) in &definitions {
+            // Compared before references are rewritten: both sides then still have schemars' own names.
+            let taken = self.schemas.get(&format!("\u{0}{name}"));
+            let hoisted = if taken.is_none_or(|there| there == definition) { name.clone() } else { format!("{}{name}", pascal(kind)) };
+            names.insert(name.clone(), hoisted);
+        }
+        for (name, definition) in definitions {
+            let hoisted = names[&name].clone();
+            self.schemas.entry(format!("\u{0}{hoisted}")).or_insert_with(|| definition.clone());
+            let mut definition = definition;
+            rewrite(&mut definition, &names);
+            self.schemas.entry(hoisted).or_insert(definition);
+        }
+        rewrite(&mut schema, &names);
+        if schema.get("$ref").is_some() && schema.as_object().is_some_and(|object| object.keys().all(|k| k == "$ref" || k == "description")) {
+            return json!({ "$ref": schema["$ref"] });
+        }
+        let name = format!("{}{}Body", pascal(kind), pascal(command));
+        self.schemas.insert(name.clone(), schema);
+        json!({ "$ref": format!("#/components/schemas/{name}") })
+    }
+
+    pub(super) fn name(&mut self, kind: &str) {
+        self.kinds.push(kind.to_owned());
+    }
+
+    /// All of them, with those of answers.
+    pub(super) fn into_schemas(mut self) -> Value {
+        self.schemas.retain(|name, _| !name.starts_with('\u{0}'));
+        for (name, schema) in answers() {
+            let mut schema = schema;
+            let definitions = take_definitions(&mut schema);
+            let names = definitions.keys().map(|name| (name.clone(), name.clone())).collect();
+            for (inner, mut definition) in definitions {
+                rewrite(&mut definition, &names);
+                self.schemas.entry(inner).or_insert(definition);
+            }
+            rewrite(&mut schema, &names);
+            self.schemas.insert(name.to_owned(), schema);
+        }
+        Value::Object(self.schemas.into_iter().collect())
+    }
+}
+
+fn take_definitions(schema: &mut Value) -> Map<String, Value> {
+    let Some(object) = schema.as_object_mut() else { return Map::new() };
+    object.remove("$schema");
+    match object.remove("$defs") {
+        Some(Value::Object(definitions)) => definitions,
+        _ => Map::new(),
+    }
+}
+
+/// `#/$defs/X` → `#/components/schemas/X`, by its new name.
+fn rewrite(value: &mut Value, names: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, names)),
+        Value::Object(map) => {
+            if let Some(Value::String(target)) = map.get_mut("$ref")
+                && let Some(name) = target.strip_prefix("#/$defs/")
+            {
+                let name = names.get(name).map_or(name, String::as_str).to_owned();
+                *target = format!("#/components/schemas/{name}");
+            }
+            map.values_mut().for_each(|item| rewrite(item, names));
+        }
+        _ => {}
+    }
+}
+
+/// Schemas of answers, by name.
+fn answers() -> [(&'static str, Value); 7] {
+    let part = json!({
+        "type": "object", "required": ["name", "ok", "critical", "detail"],
+        "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" }, "detail": { "type": "string" } }
+    });
+    [
+        ("Problem", schemars::schema_for!(Problem).to_value()),
+        ("Receipt", schemars::schema_for!(Receipt).to_value()),
+        ("CloudEvent", cloudevents::schema()),
+        (
+            "Page",
+            json!({
+                "type": "object", "required": ["items", "next"],
+                "properties": {
+                    "items": { "type": "array", "items": { "type": "object" } },
+                    "next": { "type": ["string", "null"], "description": "`after` of the next page; null on the last." }
+                }
+            }),
+        ),
+        (
+            "StateAt",
+            json!({
+                "type": "object", "required": ["stream", "version", "time", "digest", "state"],
+                "properties": {
+                    "stream": { "type": "string" }, "version": { "type": "integer" },
+                    "time": { "type": "integer", "description": "Milliseconds since 1970 of the last event folded." },
+                    "digest": { "type": "string", "description": "SHA-256 over the state's stored form." },
+                    "state": {}
+                }
+            }),
+        ),
+        (
+            "Health",
+            json!({
+                "type": "object", "required": ["status", "parts"],
+                "properties": { "status": { "enum": ["ok", "degraded", "failing"] }, "parts": { "type": "array", "items": part } }
+            }),
+        ),
+        (
+            "VolatileWord",
+            json!({
+                "oneOf": [
+                    { "type": "object", "required": ["typing"], "additionalProperties": false, "properties": { "typing": { "type": "boolean" } } },
+                    { "type": "object", "required": ["online"], "additionalProperties": false, "properties": { "online": { "type": "boolean" } } }
+                ]
+            }),
+        ),
+    ]
+}
+
+/// The checked-in JSON Schemas, by file name: commands, events, and answers, each complete by itself.
+pub fn json_schemas(kinds: &[KindInfo]) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    let mut put = |name: String, title: String, schema: &Value| {
+        let mut schema = schema.clone();
+        if let Some(object) = schema.as_object_mut() {
+            object.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+            object.insert("title".into(), title.into());
+            keep_used_definitions(object);
+        }
+        all.insert(format!("{name}.json"), schema);
+    };
+    for kind in kinds {
+        for command in &kind.commands {
+            let name = format!("{}.{}", kind.kind, command.name);
+            put(format!("commands/{name}"), name, &command.schema);
+        }
+        for event in &kind.events {
+            put(format!("events/{}", event.name), event.name.clone(), &event.schema);
+        }
+    }
+    for (name, schema) in answers() {
+        put(format!("answers/{}", name.to_lowercase()), name.to_owned(), &schema);
+    }
+    all
+}
+
+/// A kind's definitions come with each of its schemas; a schema keeps those that it reaches.
+fn keep_used_definitions(schema: &mut Map<String, Value>) {
+    let Some(Value::Object(definitions)) = schema.remove("$defs") else { return };
+    let mut used: BTreeMap<String, Value> = BTreeMap::new();
+    let mut open: Vec<String> = Vec::new();
+    references(&Value::Object(schema.clone()), &mut open);
+    while let Some(name) = open.pop() {
+        if let Some(definition) = definitions.get(&name).filter(|_| !used.contains_key(&name)) {
+            references(definition, &mut open);
+            used.insert(name, definition.clone());
+        }
+    }
+    if !used.is_empty() {
+        schema.insert("$defs".into(), Value::Object(used.into_iter().collect()));
+    }
+}
+
+fn references(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+        Value::Object(map) => {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/$defs/")) {
+                out.push(name.to_owned());
+            }
+            map.values().for_each(|item| references(item, out));
+        }
+        _ => {}
+    }
+}

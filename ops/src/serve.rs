@@ -1,0 +1,189 @@
+//! The composition root: one function that makes a running node with its faces, for the binary, the demo and tests.
+
+mod connections;
+
+use crate::{
+    config::{Config, ConfigError},
+    http::{self, Access, App, Stage},
+    metrics::HEADS_ERRORS,
+    token::{Token, TokenError},
+    views::Views,
+};
+use quipu_projections::error::ViewError;
+use quipu_runtime::{
+    kinds::Kinds,
+    node::{Node, StartError},
+};
+use quipu_schemas::limits;
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// Name of the file in the data directory that tells the CLI of the same machine where the node listens.
+pub const ADDRESS_FILE: &str = "address";
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Node.
+    #[error(transparent)]
+    Node(#[from] StartError),
+    /// Views.
+    #[error("views: {0}")]
+    Views(#[from] ViewError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The data directory.
+    #[error("data directory {0}: {1}")]
+    Data(PathBuf, io::Error),
+}
+
+/// A node that serves. Dropping it without [`Running::stop`] is a crash: nothing acknowledged is lost.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The token that opens it.
+    pub token: Token,
+    /// Whether the token was minted by this start (to be printed, once).
+    pub token_is_new: bool,
+    /// The node.
+    pub node: Node,
+    /// Its views.
+    pub views: Views,
+    stage: watch::Sender<Stage>,
+    closing: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    heads: JoinHandle<()>,
+    address_file: Option<PathBuf>,
+}
+
+/// Starts a node of the built-in kinds.
+pub async fn start(config: Config) -> Result<Running, ServeError> {
+    start_with(config, Kinds::builtin(), |_| {}).await
+}
+
+/// Starts a node of these kinds; `progress` hears how many records the index has caught up with.
+pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Running, ServeError> {
+    // Before anything records.
+    let _ = crate::metrics::recorder();
+    let (token, token_is_new) = match &config.data {
+        Some(data) => {
+            fs::create_dir_all(data).map_err(|e| ServeError::Data(data.clone(), e))?;
+            Token::load_or_mint(data)?
+        }
+        None => (Token::mint()?, true),
+    };
+    let node = Node::start(config.node()?, kinds, progress).await?;
+    let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| ServeError::Listen(config.listen, e))?;
+    let address = listener.local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
+    let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
+    if let Some(path) = &address_file {
+        fs::write(path, format!("http://{address}\n")).map_err(|e| ServeError::Data(path.clone(), e))?;
+    }
+    let (stage, watch_stage) = watch::channel(Stage::Serving);
+    let (closing, watch_closing) = watch::channel(false);
+    let mut access = Access { hosts: config.hosts.clone(), origins: config.origins.clone() };
+    if !address.ip().is_unspecified() {
+        access.hosts.push(address.to_string());
+    }
+    let app = App::new(node.clone(), views.clone(), token.clone(), access, watch_stage);
+    let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
+    let heads = tokio::spawn(write_heads(node.clone()));
+    tracing::info!(%address, "listening");
+    Ok(Running { address, token, token_is_new, node, views, stage, closing, server, heads, address_file })
+}
+
+/// Notes each partition's head outside the log, every second; metrics are kept short by the same clock.
+async fn write_heads(node: Node) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        second.tick().await;
+        let noted = node.clone();
+        let result = tokio::task::spawn_blocking(move || noted.write_heads()).await;
+        match result {
+            Ok(Ok(())) => failing = false,
+            Ok(Err(error)) => {
+                metrics::counter!(HEADS_ERRORS).increment(1);
+                if !failing {
+                    tracing::error!(%error, "heads file not written");
+                }
+                failing = true;
+            }
+            // The runtime is shutting down.
+            Err(_) => return,
+        }
+        if let Some(handle) = crate::metrics::recorder() {
+            handle.run_upkeep();
+        }
+    }
+}
+
+impl Running {
+    /// `http://ip:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
+        self.stage.send_replace(Stage::Stopping);
+        self.closing.send_replace(true);
+        let mut server = self.server;
+        if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut server).await.is_err() {
+            tracing::warn!("connections were still open at the end of the drain");
+            server.abort();
+        }
+        self.heads.abort();
+        self.node.shutdown(deadline.saturating_duration_since(Instant::now())).await;
+        let views = self.views.clone();
+        // A crash of the views' thread was logged; the rest of the stop goes on.
+        let _ = tokio::task::spawn_blocking(move || views.close()).await;
+        if let Some(path) = &self.address_file {
+            // Of no consequence if it stays: clients find nobody there.
+            let _ = fs::remove_file(path);
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends the process at once.
+    pub async fn until_signal(self) -> io::Result<()> {
+        signal().await?;
+        tracing::info!("stopping; a second signal ends at once");
+        tokio::select! {
+            () = self.stop() => Ok(()),
+            again = signal() => {
+                again?;
+                Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a second signal"))
+            }
+        }
+    }
+}
+
+/// The next SIGTERM or SIGINT.
+async fn signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

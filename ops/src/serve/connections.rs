@@ -1,0 +1,62 @@
+//! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, and the time and size of headers.
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use quipu_schemas::limits;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+use tower::ServiceExt;
+
+/// Serves until `closing` turns true, then lets requests at work finish.
+pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits::HEADERS_READ_MS)).max_buf_size(2 * limits::HEADERS_MAX_BYTES);
+    loop {
+        // A connection past the bound waits in the listen queue; the kernel bounds that.
+        let accepted = tokio::select! {
+            place = places.clone().acquire_owned() => match place {
+                Ok(place) => tokio::select! {
+                    accepted = listener.accept() => accepted.map(|(stream, peer)| (stream, peer, place)),
+                    _ = closing.wait_for(|closing| *closing) => break,
+                },
+                Err(_) => break,
+            },
+            _ = closing.wait_for(|closing| *closing) => break,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => spawn(&builder, &graceful, stream, peer, place, router.clone()),
+            Err(error) => {
+                // Out of descriptors, or the peer was gone already: wait for others to close rather than spin.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn spawn(builder: &http1::Builder, graceful: &GracefulShutdown, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, router: Router) {
+    // Answers are small and whole: waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::spawn(async move {
+        let _place = place;
+        if let Err(error) = connection.await {
+            tracing::debug!(%peer, %error, "connection ended early");
+        }
+    });
+}

@@ -1,0 +1,401 @@
+//! The shell around the views: a thread that follows the log, readers off the async threads, and waiting for a position.
+
+use crate::{
+    http::problem::{bad_parameter, clip},
+    metrics::{VIEW_ERRORS, VIEW_LAG_RECORDS, VIEW_RECORDS},
+};
+use quipu_projections::{
+    error::ViewError,
+    follower::Follower,
+    progress::{WaitError, Wanted},
+    query::{Found, Page, Query},
+    sqlite::SqliteStore,
+    store::Origin,
+    view::View,
+    views,
+};
+use quipu_runtime::{api::HealthPart, node::Node};
+use quipu_schemas::{
+    ids::{OrgId, StreamId},
+    limits,
+    position::Cursor,
+    problem::Problem,
+};
+use serde::Serialize;
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+
+/// What a background job on the views is doing or came to.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Job {
+    /// `rebuild` or `verify`.
+    pub job: &'static str,
+    /// `running`, `done` or `failed`.
+    pub status: &'static str,
+    /// Records read so far (rebuild).
+    pub records: u64,
+    /// The result in words.
+    pub detail: String,
+    /// Whether views equal a rebuild (verify, when done).
+    pub equal: Option<bool>,
+}
+
+type Unpark = (StreamId, oneshot::Sender<Result<bool, ViewError>>);
+
+struct Inner {
+    views: views::Views,
+    node: Node,
+    moved: watch::Sender<()>,
+    readers: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    hurry: Notify,
+    stopping: AtomicBool,
+    wake: Notify,
+    trouble: Mutex<Option<String>>,
+    unparks: Mutex<Vec<Unpark>>,
+    job: Mutex<Option<Job>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by each round, and by a verification, during which views must stand still.
+    turn: Mutex<()>,
+    off: bool,
+}
+
+/// A node's views, followed by a thread of their own. Cheap to clone.
+#[derive(Clone)]
+pub struct Views(Arc<Inner>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A pause after which several small frames make one transaction; a reader that waits ends it.
+const GATHER: Duration = Duration::from_millis(4);
+/// Before the next try after an error.
+const RETRY: Duration = Duration::from_millis(500);
+/// Concurrent reads of the store.
+const READERS: usize = 8;
+
+impl Views {
+    /// Opens the views in `directory` (in memory without one) and starts to follow the node's log.
+    ///
+    /// With `follow` false nothing is projected and queries answer `503 views_off`.
+    pub fn open(directory: Option<&Path>, node: &Node, follow: bool) -> Result<Self, ViewError> {
+        let log = node.log();
+        let origin = Origin::of(&log.meta());
+        let views = match directory {
+            Some(directory) => views::Views::open(directory, origin)?,
+            None => views::Views::of_store(Arc::new(SqliteStore::in_memory(origin)?))?,
+        };
+        let moved = watch::channel(()).0;
+        let tell = moved.clone();
+        views.progress().on_move(move |_| {
+            tell.send_replace(());
+        });
+        let this = Self(Arc::new(Inner {
+            views,
+            node: node.clone(),
+            moved,
+            readers: Arc::new(Semaphore::new(READERS)),
+            waiting: AtomicUsize::new(0),
+            hurry: Notify::new(),
+            stopping: AtomicBool::new(false),
+            wake: Notify::new(),
+            trouble: Mutex::new(None),
+            unparks: Mutex::default(),
+            job: Mutex::default(),
+            thread: Mutex::new(None),
+            turn: Mutex::new(()),
+            off: !follow,
+        }));
+        if !follow {
+            return Ok(this);
+        }
+        let (inner, runtime) = (this.0.clone(), tokio::runtime::Handle::current());
+        let thread = std::thread::Builder::new()
+            .name("quipu-views".into())
+            .spawn(move || inner.follow(&runtime))
+            .map_err(|e| ViewError::Storage(format!("no thread for the views: {e}")))?;
+        *lock(&this.0.thread) = Some(thread);
+        Ok(this)
+    }
+
+    /// How far the views are.
+    pub fn cursor(&self) -> Cursor {
+        self.0.views.progress().now()
+    }
+
+    /// Records that the views are behind `end`, by partition.
+    pub fn lag(&self, end: &Cursor) -> Vec<u64> {
+        end.next.iter().zip(self.cursor().next).map(|(end, seen)| end.saturating_sub(seen)).collect()
+    }
+
+    /// Whether the views follow; lag degrades queries, never commands.
+    pub fn health(&self, end: &Cursor) -> HealthPart {
+        if self.0.off {
+            return HealthPart { name: "views".into(), ok: true, critical: false, detail: "off by configuration".into() };
+        }
+        let lag: u64 = self.lag(end).iter().sum();
+        let trouble = lock(&self.0.trouble).clone();
+        HealthPart {
+            name: "views".into(),
+            ok: trouble.is_none(),
+            critical: false,
+            detail: trouble.unwrap_or_else(|| format!("{lag} records behind")),
+        }
+    }
+
+    /// Waits until the views have seen `wanted`, at most [`limits::MIN_POSITION_WAIT_MS`].
+    pub async fn wait_for(&self, wanted: &Wanted) -> Result<(), Problem> {
+        self.on()?;
+        let progress = self.0.views.progress();
+        let mut moved = self.0.moved.subscribe();
+        let seen = |result: Result<bool, WaitError>| result.map_err(|e| wait_problem(&e));
+        if seen(progress.covers(wanted))? {
+            return Ok(());
+        }
+        let _waiting = Waiting::new(&self.0);
+        let deadline = tokio::time::sleep(Duration::from_millis(limits::MIN_POSITION_WAIT_MS));
+        tokio::pin!(deadline);
+        loop {
+            if seen(progress.covers(wanted))? {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = moved.changed() => {}
+                () = &mut deadline => return Err(wait_problem(&WaitError::TimedOut { now: progress.now() })),
+            }
+        }
+    }
+
+    /// A page of a view within an org.
+    pub async fn list(&self, view: View, org: &OrgId, query: Query) -> Result<Page, Problem> {
+        let (inner, org) = (self.0.clone(), org.clone());
+        self.read(move || inner.views.list(view, &org, &query)).await
+    }
+
+    /// One row of a view within an org.
+    pub async fn get(&self, view: View, org: &OrgId, key: Vec<String>) -> Result<Found, Problem> {
+        let (inner, org) = (self.0.clone(), org.clone());
+        self.read(move || inner.views.get(view, &org, &key.iter().map(String::as_str).collect::<Vec<_>>())).await
+    }
+
+    fn on(&self) -> Result<(), Problem> {
+        if self.0.off {
+            return Err(Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled = true, or read history and state"));
+        }
+        Ok(())
+    }
+
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, ViewError> + Send + 'static) -> Result<T, Problem> {
+        self.on()?;
+        let permit = self.0.readers.clone().acquire_owned().await.map_err(|_| crate::http::problem::stopping())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        match done.await {
+            Ok(result) => result.map_err(view_problem),
+            Err(e) => Err(crate::http::problem::internal(format!("the query crashed: {e}"))),
+        }
+    }
+
+    /// Takes up a parked stream again in the views; says whether all of it fits now.
+    pub async fn unpark(&self, stream: &StreamId) -> Result<bool, Problem> {
+        self.on()?;
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.0.unparks).push((stream.clone(), sender));
+        self.0.wake.notify_one();
+        receiver.await.map_err(|_| crate::http::problem::stopping())?.map_err(view_problem)
+    }
+
+    /// The background job under way, or the last one.
+    pub fn job(&self) -> Option<Job> {
+        lock(&self.0.job).clone()
+    }
+
+    /// Starts to make the views anew beside the current ones, which go on answering.
+    pub fn rebuild(&self) -> Result<Job, Problem> {
+        self.start("rebuild", |inner| {
+            let mut tick = |records| {
+                if let Some(job) = lock(&inner.job).as_mut() {
+                    job.records = records;
+                }
+                !inner.stopping.load(Ordering::Relaxed)
+            };
+            let round = inner.views.rebuild(&*inner.node.log(), &mut tick)?;
+            inner.wake.notify_one();
+            Ok((format!("{} records projected anew", round.records), None))
+        })
+    }
+
+    /// Starts to compare the views with a rebuild from zero in memory.
+    pub fn verify(&self) -> Result<Job, Problem> {
+        self.start("verify", |inner| {
+            let _still = lock(&inner.turn);
+            let verdict = inner.views.verify(&*inner.node.log())?;
+            Ok((format!("{verdict:?}"), Some(verdict.is_equal())))
+        })
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&Inner) -> Result<(String, Option<bool>), ViewError> + Send + 'static,
+    ) -> Result<Job, Problem> {
+        self.on()?;
+        let started = Job { job: name, status: "running", ..Job::default() };
+        {
+            let mut job = lock(&self.0.job);
+            if let Some(other) = job.as_ref().filter(|job| job.status == "running") {
+                return Err(Problem::new(409, "job_running", format!("a {} of the views is under way", other.job)).fix("wait for it: GET /v1/ops/views"));
+            }
+            *job = Some(started.clone());
+        }
+        let inner = self.0.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = work(&inner);
+            if let Some(job) = lock(&inner.job).as_mut() {
+                match result {
+                    Ok((detail, equal)) => (job.status, job.detail, job.equal) = ("done", detail, equal),
+                    Err(e) => (job.status, job.detail) = ("failed", e.to_string()),
+                }
+            }
+        });
+        Ok(started)
+    }
+
+    /// Stops following, after the batch at hand; blocks until the thread is gone.
+    pub fn close(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.wake.notify_one();
+        if let Some(thread) = lock(&self.0.thread).take() {
+            // A panic of the thread was logged by the panic hook; there is nothing more to end.
+            let _ = thread.join();
+        }
+        self.0.readers.close();
+    }
+}
+
+struct Waiting<'a>(&'a Inner);
+impl<'a> Waiting<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.waiting.fetch_add(1, Ordering::Relaxed);
+        inner.hurry.notify_one();
+        Self(inner)
+    }
+}
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    /// The thread: rounds over the partitions that have something new, then a wait for the next durable frame.
+    fn follow(&self, runtime: &tokio::runtime::Handle) {
+        let mut durable = self.node.durable();
+        let mut follower: Option<Follower> = None;
+        while !self.stopping.load(Ordering::Relaxed) {
+            durable.borrow_and_update();
+            match self.once(&mut follower) {
+                Ok(true) => {}
+                Ok(false) => runtime.block_on(self.rest(&mut durable)),
+                Err(error) => {
+                    metrics::counter!(VIEW_ERRORS).increment(1);
+                    tracing::error!(%error, "views do not follow the log");
+                    *lock(&self.trouble) = Some(error.to_string());
+                    follower = None;
+                    runtime.block_on(async {
+                        tokio::select! { () = tokio::time::sleep(RETRY) => {}, () = self.wake.notified() => {} }
+                    });
+                }
+            }
+        }
+    }
+
+    /// One round; says whether it did anything.
+    fn once(&self, follower: &mut Option<Follower>) -> Result<bool, ViewError> {
+        let _turn = lock(&self.turn);
+        let log = &*self.node.log();
+        let follower = match follower {
+            Some(current) if self.views.is_current(current) => current,
+            other => other.insert(self.views.follower(log)?),
+        };
+        for (stream, reply) in std::mem::take(&mut *lock(&self.unparks)) {
+            // Whoever asked may have gone.
+            let _ = reply.send(follower.unpark(log, &stream));
+        }
+        let end = self.node.cursor();
+        let partitions: Vec<u16> =
+            (0u16..).zip(end.next.iter().zip(follower.checkpoints())).filter(|(_, (end, seen))| **end > seen.next_offset).map(|(p, _)| p).collect();
+        let round = match partitions.as_slice() {
+            [] => None,
+            some => Some(follower.round(log, some, self.views.progress())?),
+        };
+        let stopped = round.as_ref().and_then(|round| round.stopped.first());
+        *lock(&self.trouble) = stopped.map(|stop| format!("partition {} is stopped at offset {}: {}", stop.partition, stop.offset, stop.why));
+        for (partition, (end, seen)) in end.next.iter().zip(follower.checkpoints()).enumerate() {
+            metrics::gauge!(VIEW_LAG_RECORDS, "partition" => partition.to_string()).set(end.saturating_sub(seen.next_offset) as f64);
+        }
+        let records = round.map_or(0, |round| round.records);
+        metrics::counter!(VIEW_RECORDS).increment(records);
+        Ok(records > 0)
+    }
+
+    async fn rest(&self, durable: &mut watch::Receiver<u64>) {
+        tokio::select! {
+            changed = durable.changed() => if changed.is_err() {
+                // The node is gone; only `close` ends this thread.
+                self.wake.notified().await;
+                return;
+            },
+            () = self.wake.notified() => return,
+        }
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::select! { () = tokio::time::sleep(GATHER) => {}, () = self.hurry.notified() => {}, () = self.wake.notified() => {} }
+        }
+    }
+}
+
+fn wait_problem(error: &WaitError) -> Problem {
+    match error {
+        WaitError::OtherLog(_) => generation_changed(error.to_string()),
+        WaitError::NoPartition(_) => bad_parameter("min_position", error.to_string(), "pass a position that this node gave you"),
+        WaitError::TimedOut { .. } => {
+            Problem::new(503, "view_behind", format!("the views have not seen that position within {} ms", limits::MIN_POSITION_WAIT_MS))
+                .field("min_position")
+                .fix("try again, or ask without min_position for what the views have now")
+                .retry_after(1)
+        }
+    }
+}
+
+/// A cursor from another life of the log.
+pub fn generation_changed(detail: impl Into<String>) -> Problem {
+    Problem::new(410, "log_generation_changed", detail).fix("begin again with from=start")
+}
+
+/// The views' errors as people meet them.
+pub fn view_problem(error: ViewError) -> Problem {
+    let text = error.to_string();
+    match error {
+        ViewError::UnknownView(..) => Problem::new(404, "unknown_view", text),
+        ViewError::UnknownFilter { name, .. } => Problem::new(400, "unknown_parameter", text).field(clip(&name)),
+        ViewError::BadFilter { name, takes, .. } => bad_parameter(&name, text, format!("use {takes}")),
+        ViewError::BadPage(_) => bad_parameter("after", text, "pass `next` of the page before, unchanged"),
+        ViewError::BadKey { view, .. } => {
+            Problem::new(404, "not_found", text).fix(format!("filter instead: GET /v1/orgs/{{org}}/{view}?…"))
+        }
+        ViewError::Conflict { .. } | ViewError::OtherOrigin { .. } | ViewError::Storage(_) | ViewError::Log(_) | ViewError::Stopped { .. } => {
+            Problem::new(503, "views_unavailable", text).fix("see GET /health; `quipu views rebuild` makes them anew").retry_after(5)
+        }
+    }
+}
