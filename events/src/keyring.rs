@@ -22,7 +22,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::Path,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Why keys cannot be used. Every text says what to do.
@@ -84,6 +87,7 @@ pub struct Keyring {
     keys: RwLock<BTreeMap<Subject, DataKey>>,
     digest_key: DataKey,
     source: Source,
+    nonces: AtomicU64,
 }
 
 impl fmt::Debug for Keyring {
@@ -99,13 +103,13 @@ impl Keyring {
     pub fn open(dir: &Path) -> Result<Self, KeyringError> {
         let (file, mut keys) = KeyFile::open(dir)?;
         let digest_key = keys.remove("").ok_or_else(|| file.damaged(1))?;
-        Ok(Self { keys: RwLock::new(keys), digest_key, source: Source::File(Mutex::new(file)) })
+        Ok(Self { keys: RwLock::new(keys), digest_key, source: Source::File(Mutex::new(file)), nonces: AtomicU64::new(0) })
     }
 
     /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
     /// what it sealed.
     pub fn ephemeral(seed: u64) -> Self {
-        Self { keys: RwLock::default(), digest_key: seeded(seed, "digest", ""), source: Source::Seed(seed) }
+        Self { keys: RwLock::default(), digest_key: seeded(seed, "digest", ""), source: Source::Seed(seed), nonces: AtomicU64::new(0) }
     }
 
     /// The key for the keyed digests of command bodies, random, one a log and for its life.
@@ -150,6 +154,24 @@ impl Sealer for Keyring {
                 let key = file.add(subject)?;
                 self.hold(subject, &key);
                 Ok(key)
+            }
+        }
+    }
+
+    fn nonce(&self) -> Result<[u8; 24], SealError> {
+        match &self.source {
+            // Counted, so that equal simulated runs give equal bytes; the keys live no longer than the counter.
+            Source::Seed(seed) => {
+                let count = self.nonces.fetch_add(1, Ordering::Relaxed);
+                let digest = Digest::of(&[b"quipu ephemeral nonce\0", &seed.to_le_bytes(), &count.to_le_bytes()]);
+                let mut nonce = [0; 24];
+                nonce.copy_from_slice(&digest.0[..24]);
+                Ok(nonce)
+            }
+            Source::File(_) => {
+                let mut nonce = [0; 24];
+                getrandom::fill(&mut nonce).map_err(|e| SealError::Store(e.to_string()))?;
+                Ok(nonce)
             }
         }
     }

@@ -54,6 +54,13 @@ pub enum SealError {
 pub trait Sealer: Send + Sync {
     /// The key to seal `subject`'s data with.
     fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError>;
+
+    /// A nonce that was never used with any key: random, except where simulation needs equal runs to give equal bytes.
+    fn nonce(&self) -> Result<[u8; 24], SealError> {
+        let mut nonce = [0u8; 24];
+        getrandom::fill(&mut nonce).map_err(|e| SealError::Store(e.to_string()))?;
+        Ok(nonce)
+    }
 }
 
 /// Gives a subject's key for reading; `None` once it was destroyed.
@@ -110,9 +117,7 @@ impl<T: Serialize + DeserializeOwned> Personal<T> {
     pub fn seal(value: &T, subject: &str, sealer: &dyn Sealer) -> Result<Self, SealError> {
         let plain = serde_json::to_vec(value).map_err(|e| SealError::Form(subject.into(), e.to_string()))?;
         let key = sealer.sealing_key(subject)?;
-        let mut nonce = [0u8; 24];
-        getrandom::fill(&mut nonce).map_err(|e| SealError::Store(e.to_string()))?;
-        let sealed = seal_bytes(&key, subject, nonce, &plain)?;
+        let sealed = seal_bytes(&key, subject, sealer.nonce()?, &plain)?;
         Ok(Self { subject: subject.to_owned(), sealed: URL_SAFE_NO_PAD.encode(sealed), of: PhantomData })
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn entropy() -> Result<u128, Problem> {
 }
 
 /// Turns a request into an envelope. `seed` is fresh entropy, `now` the owner's clock.
-pub(crate) fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
+pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
     let handler = kinds.get(&request.kind).ok_or_else(|| unknown_kind(&request.kind, kinds))?;
     if !handler.is_public(&request.command) {
         return Err(unknown_command(&request.kind, &request.command, kinds));

@@ -16,15 +16,21 @@ use quipu_schemas::{
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
-/// One kind, with its types erased.
-pub(crate) trait KindHandler: Send + Sync {
+/// One kind, with its types erased: what shells and simulation call.
+pub trait KindHandler: Send + Sync {
+    /// The kind for documents.
     fn info(&self) -> KindInfo;
+    /// Whether clients may send this command.
     fn is_public(&self, command: &str) -> bool;
+    /// See [`Decider::data_subject`].
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String>;
     /// Parses a client's command, sealing personal fields, into its stored form.
     fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem>;
+    /// Digest of the state's schema.
     fn shape(&self) -> Digest;
+    /// See [`Decider::RULES_VERSION`].
     fn rules_version(&self) -> u32;
+    /// Folds an entity from a snapshot, or from nothing, and the records after it.
     fn recover(&self, stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Box<dyn Entity>, ParkedError>;
 }
 
@@ -46,8 +52,8 @@ impl Kinds {
         Self::default()
             .with::<quipu_rules::org::Org>()
             .with::<quipu_rules::agent::Agent>()
-            //conv
-            //run
+            .with::<quipu_rules::conversation::Conversation>()
+            .with::<quipu_rules::run::Run>()
     }
 
     /// Adds a kind; a later one of the same name replaces it.
@@ -60,7 +66,8 @@ impl Kinds {
         self
     }
 
-    pub(crate) fn get(&self, kind: &Kind) -> Option<&Arc<dyn KindHandler>> {
+    /// The rules of a kind.
+    pub fn get(&self, kind: &Kind) -> Option<&Arc<dyn KindHandler>> {
         self.handlers.get(kind)
     }
 

@@ -6,7 +6,7 @@ pub mod breaker;
 mod core;
 mod entity_actor;
 mod feed;
-mod ingress;
+pub mod ingress;
 pub mod kernel;
 pub mod kinds;
 pub mod node;
