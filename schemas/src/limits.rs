@@ -70,10 +70,10 @@ pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
 pub const RUN_INPUT_QUEUE_MAX_BYTES: usize = 1024 * 1024;
-/// Largest value at one port of a run, as JSON text.
-pub const RUN_VALUE_MAX_BYTES: usize = 32 * 1024;
+/// Largest input, signal, and output of one node of a run, as JSON text (a kept response body fits).
+pub const RUN_VALUE_MAX_BYTES: usize = RESPONSE_KEEP_BYTES + 4 * 1024;
 /// Bytes of events and reactions past which a run goes on in a decision of its own.
-pub const RUN_DECISION_MAX_BYTES: usize = 64 * 1024;
+pub const RUN_DECISION_MAX_BYTES: usize = 40 * 1024;
 /// Steps that a run takes in one decision before it goes on in another.
 pub const RUN_DECISION_MAX_STEPS: usize = 100;
 /// Signals that arrived before the node that waits for them.

@@ -11,7 +11,7 @@ use crate::{
     ids::{EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
-    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Retry, ToolCallRef, ToolInvoke},
+    reaction::{Effect, LlmAnswer, Outcome, Retry, ToolCallRef},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,7 @@ pub struct StartRun {}
 pub struct GiveInput {
     /// Name of the definition's input.
     pub port: String,
-    /// The value, at most 32 KiB of JSON. No personal data.
+    /// The value, at most 36 KiB of JSON. No personal data.
     pub payload: Json,
 }
 
@@ -163,7 +163,7 @@ pub struct GiveInput {
 pub struct SendSignal {
     /// Its name.
     pub name: String,
-    /// What it carries, at most 32 KiB of JSON. No personal data.
+    /// What it carries, at most 36 KiB of JSON. No personal data.
     #[serde(default)]
     pub payload: Json,
 }
@@ -323,6 +323,8 @@ pub enum RunEvent {
     Created {
         /// Its own stream.
         stream: StreamId,
+        /// By whom.
+        by: PrincipalId,
         /// Name of the definition.
         name: String,
         /// SHA-256 of the definition's canonical JSON.
@@ -525,8 +527,6 @@ pub enum RunEvent {
         iteration: u32,
         /// Name of the effect.
         name: String,
-        /// The call.
-        call: LlmInvoke,
     },
     /// Turn: the model answered.
     #[serde(rename = "quipu.run.model_answered.v1")]
@@ -543,8 +543,6 @@ pub enum RunEvent {
         name: String,
         /// Which call.
         call: ToolCallRef,
-        /// What to run.
-        invoke: ToolInvoke,
     },
     /// Turn: a tool answered.
     #[serde(rename = "quipu.run.tool_returned.v1")]
@@ -559,9 +557,7 @@ pub enum RunEvent {
     /// Turn: the answer goes to the conversation.
     #[serde(rename = "quipu.run.reply_sent.v1")]
     ReplySent {
-        /// Its id, derived from the run: a repeat is the same message.
+        /// Its id, derived from the run: a repeat is the same message. Its body is the model's last answer.
         message_id: MessageId,
-        /// Its body.
-        body: Personal<String>,
     },
 }

@@ -3,11 +3,13 @@
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
 pub mod agent;
+pub mod conversation;
 pub mod components;
 pub mod decider;
 pub mod definition;
 pub mod expression;
 pub mod org;
+pub mod run;
 mod text;
 
 #[cfg(test)]

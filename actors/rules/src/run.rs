@@ -1,0 +1,265 @@
+//! Rules of a run: a workflow under way ([`graph`]), or an agent's turn ([`turn`]).
+//!
+//! A decision goes as far as it can: what needs no waiting is decided at once, and what must be waited for (effects,
+//! timers, signals, people) leaves as an event from which the reaction follows. A decision that grows too large goes
+//! on in one of its own.
+
+mod draft;
+mod graph;
+mod rejection;
+mod state;
+mod turn;
+
+pub use rejection::RunRejection;
+pub use state::{GraphRun, NodeRun, QueuedInput, Signal, Stage, TurnRun, TurnStage, Wait};
+
+use crate::{
+    components::Registry,
+    decider::{Corrupt, Decider, Decision},
+    definition::Definition,
+};
+use draft::Draft;
+use quipu_schemas::{
+    context::Context,
+    envelope::KernelCommand,
+    ids::StreamId,
+    org::Role,
+    reaction::Reaction,
+    run::{RunCommand, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The rules of runs.
+#[derive(Debug)]
+pub struct Run;
+
+/// A run's state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum RunState {
+    /// It does not exist.
+    Absent,
+    /// A workflow.
+    Graph(Box<GraphRun>),
+    /// An agent's turn.
+    Turn(Box<TurnRun>),
+}
+
+impl RunState {
+    /// Where it stands; `None` where it does not exist.
+    pub fn status(&self) -> Option<RunStatus> {
+        match self {
+            RunState::Absent => None,
+            RunState::Graph(run) => Some(run.status),
+            RunState::Turn(run) => Some(run.status),
+        }
+    }
+}
+
+/// Name of the timer by which a run goes on in another decision.
+pub const ADVANCE: &str = "advance";
+
+impl Decider for Run {
+    const KIND: &'static str = "run";
+    const RULES_VERSION: u32 = 1;
+    type State = RunState;
+    type Command = RunCommand;
+    type Event = RunEvent;
+    type Rejection = RunRejection;
+
+    fn initial() -> RunState {
+        RunState::Absent
+    }
+
+    fn decide(state: &RunState, command: &RunCommand, context: &Context<'_>) -> Result<Decision<RunEvent>, RunRejection> {
+        authorize(state, command, context)?;
+        let mut draft = Draft::new(state.clone(), context);
+        match state {
+            RunState::Absent => match command {
+                RunCommand::Create(create) => graph::create(create, &mut draft)?,
+                RunCommand::CreateTurn(task) => turn::create(task, &mut draft)?,
+                RunCommand::EffectSettled(_) | RunCommand::TimerFired(_) => {}
+                _ => return Err(RunRejection::NoSuchRun),
+            },
+            RunState::Graph(run) => match command {
+                RunCommand::Create(_) | RunCommand::CreateTurn(_) => return Err(RunRejection::AlreadyExists),
+                RunCommand::Start(_) => {
+                    become_status(run.status, RunStatus::Initializing)?;
+                    graph::start(run, &mut draft)?;
+                }
+                RunCommand::Input(input) => graph::give_input(run, input, &mut draft)?,
+                RunCommand::Signal(signal) => graph::signal(run, signal, &mut draft)?,
+                RunCommand::Approve(answer) => graph::answer(run, answer, true, &mut draft)?,
+                RunCommand::Reject(answer) => graph::answer(run, answer, false, &mut draft)?,
+                RunCommand::Pause(pause) => {
+                    become_status(run.status, RunStatus::Paused)?;
+                    draft.pause(&pause.reason)?;
+                }
+                RunCommand::Resume(_) => {
+                    resumable(run.status)?;
+                    graph::resume(run, &mut draft)?;
+                }
+                RunCommand::Cancel(cancel) => {
+                    become_status(run.status, RunStatus::Cancelled)?;
+                    draft.cancel(&cancel.reason)?;
+                }
+                RunCommand::RetryNode(retry) => graph::retry_node(run, &retry.node, &mut draft)?,
+                RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => return Err(RunRejection::NotATurn),
+                RunCommand::EffectSettled(settled) => graph::effect_settled(run, settled, &mut draft)?,
+                RunCommand::TimerFired(fired) => graph::timer_fired(run, &fired.name, &mut draft)?,
+            },
+            RunState::Turn(run) => match command {
+                RunCommand::CreateTurn(task) if *task == run.task => {}
+                RunCommand::Create(_) | RunCommand::CreateTurn(_) => return Err(RunRejection::AlreadyExists),
+                RunCommand::Start(_) => become_status(run.status, RunStatus::Initializing)?,
+                RunCommand::Input(_)
+                | RunCommand::Signal(_)
+                | RunCommand::Approve(_)
+                | RunCommand::Reject(_)
+                | RunCommand::RetryNode(_) => return Err(RunRejection::NotAWorkflow),
+                RunCommand::Pause(pause) => {
+                    become_status(run.status, RunStatus::Paused)?;
+                    draft.pause(&pause.reason)?;
+                }
+                RunCommand::Resume(_) => {
+                    resumable(run.status)?;
+                    draft.emit(RunEvent::Resumed {
+                        by: context.actor().clone(),
+                    })?;
+                    turn::advance(&mut draft)?;
+                }
+                RunCommand::Cancel(cancel) => {
+                    become_status(run.status, RunStatus::Cancelled)?;
+                    draft.cancel(&cancel.reason)?;
+                }
+                RunCommand::AgentReady(ready) => turn::agent_ready(run, &ready.pin, &mut draft)?,
+                RunCommand::AgentUnavailable(word) => turn::agent_unavailable(run, word, &mut draft)?,
+                RunCommand::EffectSettled(settled) => turn::effect_settled(run, settled, &mut draft)?,
+                RunCommand::TimerFired(fired) => turn::timer_fired(&fired.name, &mut draft)?,
+            },
+        }
+        Ok(Decision::all(draft.events))
+    }
+
+    fn evolve(state: RunState, event: &RunEvent) -> Result<RunState, Corrupt> {
+        match (state, event) {
+            (
+                RunState::Absent,
+                RunEvent::Created {
+                    stream,
+                    by,
+                    definition,
+                    digest,
+                    input,
+                    texts,
+                    turn,
+                    ..
+                },
+            ) => match turn {
+                Some(task) => Ok(RunState::Turn(Box::new(TurnRun::new(stream, task)))),
+                None => {
+                    // The definition was checked when it was pinned; a component that is gone fails its node, not the fold.
+                    let definition = Definition::deserialize(&definition.0).map_err(|e| Corrupt(format!("definition of {stream}: {e}")))?;
+                    Ok(RunState::Graph(Box::new(GraphRun::new(
+                        stream, by, definition, *digest, input, texts,
+                    ))))
+                }
+            },
+            (RunState::Absent, other) => Err(Corrupt(format!("a run cannot begin with {other:?}"))),
+            (RunState::Graph(mut run), event) => {
+                run.apply(event)?;
+                Ok(RunState::Graph(run))
+            }
+            (RunState::Turn(mut run), event) => {
+                run.apply(event)?;
+                Ok(RunState::Turn(run))
+            }
+        }
+    }
+
+    fn react(state: &RunState, event: &RunEvent) -> Vec<Reaction> {
+        match state {
+            RunState::Absent => Vec::new(),
+            RunState::Graph(run) => graph::react(run, event),
+            RunState::Turn(run) => turn::react(run, event),
+        }
+    }
+
+    fn from_kernel(word: KernelCommand) -> Option<RunCommand> {
+        match word {
+            KernelCommand::EffectSettled {
+                name,
+                outcome,
+                attempts,
+                dead,
+                ..
+            } => Some(RunCommand::EffectSettled(RunEffectSettled {
+                name,
+                outcome,
+                attempts,
+                dead,
+            })),
+            KernelCommand::TimerFired { name, .. } => Some(RunCommand::TimerFired(RunTimerFired { name })),
+            KernelCommand::EffectNote { .. } => None,
+        }
+    }
+
+    fn is_public(command: &str) -> bool {
+        matches!(
+            command,
+            "create" | "start" | "input" | "signal" | "approve" | "reject" | "pause" | "resume" | "cancel" | "retry_node"
+        )
+    }
+}
+
+/// Members work with runs; a turn's own conversation and agent send its commands; the kernel sends the rest.
+/// Approvals are checked against the node that asks.
+fn authorize(state: &RunState, command: &RunCommand, context: &Context<'_>) -> Result<(), RunRejection> {
+    let sender = context.authority.dispatched_by.as_ref();
+    let in_org = |stream: &StreamId| stream.org == context.stream.org;
+    let allowed = match command {
+        RunCommand::EffectSettled(_) | RunCommand::TimerFired(_) => context.authority.platform,
+        RunCommand::CreateTurn(task) => {
+            context.authority.platform
+                || sender.is_some_and(|s| in_org(s) && s.kind == quipu_schemas::ids::Kind::CONVERSATION && s.id == task.conversation)
+        }
+        RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => {
+            context.authority.platform || matches!(state, RunState::Turn(run) if sender == Some(&run.agent()))
+        }
+        RunCommand::Pause(_) | RunCommand::Resume(_) | RunCommand::Cancel(_) => {
+            context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if sender == Some(&run.conversation()))
+        }
+        RunCommand::Approve(_) | RunCommand::Reject(_) => true,
+        RunCommand::Create(_) | RunCommand::Start(_) | RunCommand::Input(_) | RunCommand::Signal(_) | RunCommand::RetryNode(_) => {
+            context.at_least(Role::Member)
+        }
+    };
+    if allowed { Ok(()) } else { Err(RunRejection::NotAllowed) }
+}
+
+fn become_status(from: RunStatus, to: RunStatus) -> Result<(), RunRejection> {
+    if from.may_become(to) {
+        Ok(())
+    } else {
+        Err(RunRejection::IllegalTransition { from, to })
+    }
+}
+
+/// `resume` ends a pause and nothing else, though other ways lead to `running`.
+fn resumable(from: RunStatus) -> Result<(), RunRejection> {
+    if from == RunStatus::Paused {
+        Ok(())
+    } else {
+        Err(RunRejection::IllegalTransition {
+            from,
+            to: RunStatus::Running,
+        })
+    }
+}
+
+fn registry() -> &'static Registry {
+    Registry::builtin()
+}
+
+#[cfg(test)]
+mod tests;
