@@ -95,17 +95,32 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
     // One moment: segments, their durable bytes, heads.
     let (heads, segments, next_flush) = {
         let state = catalog.state();
-        let segments: Vec<(u64, u64)> = state.sealed.iter().map(|s| (s.number, s.bytes)).chain([(state.active.number, state.active.end)]).collect();
+        let segments: Vec<(u64, u64)> = state
+            .sealed
+            .iter()
+            .map(|s| (s.number, s.bytes))
+            .chain([(state.active.number, state.active.end)])
+            .collect();
         (catalog.heads_of(&state), segments, state.next_flush)
     };
-    let mut copy = Copy { from: log.data_dir(), to, files: Vec::new(), done: 0, progress: &mut progress };
+    let mut copy = Copy {
+        from: log.data_dir(),
+        to,
+        files: Vec::new(),
+        done: 0,
+        progress: &mut progress,
+    };
     fs::create_dir_all(to.join(LOG_DIR))?;
     for (number, bytes) in segments {
         copy.file(&segment_path(Path::new(LOG_DIR), number), Some(bytes))?;
     }
     heads::write(&RealDisk, to, &heads)?;
     let written = fs::read(to.join(HEADS_FILE))?;
-    copy.files.push(CopiedFile { path: HEADS_FILE.into(), bytes: written.len() as u64, digest: Digest::of(&[&written]) });
+    copy.files.push(CopiedFile {
+        path: HEADS_FILE.into(),
+        bytes: written.len() as u64,
+        digest: Digest::of(&[&written]),
+    });
     for name in options.include.iter().chain(&options.keys) {
         copy.tree(Path::new(name))?;
     }
@@ -126,12 +141,21 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
 
 /// Puts a backup into a new data directory under the next generation, after checking every file against the manifest.
 pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Result<Manifest, BackupError> {
-    let not = |detail: String| BackupError::NotABackup { path: backup.to_owned(), detail };
+    let not = |detail: String| BackupError::NotABackup {
+        path: backup.to_owned(),
+        detail,
+    };
     let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
     let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
     prepare(to)?;
     fs::create_dir_all(to.join(LOG_DIR))?;
-    let mut copy = Copy { from: backup, to, files: Vec::new(), done: 0, progress: &mut progress };
+    let mut copy = Copy {
+        from: backup,
+        to,
+        files: Vec::new(),
+        done: 0,
+        progress: &mut progress,
+    };
     for file in &manifest.files {
         let path = Path::new(&file.path);
         if path.is_absolute() || path.components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
@@ -142,9 +166,14 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
             return Err(BackupError::Damaged(file.path.clone()));
         }
     }
-    let heads = heads::read(&RealDisk, to).ok().flatten().ok_or_else(|| BackupError::Damaged(HEADS_FILE.into()))?;
+    let heads = heads::read(&RealDisk, to)
+        .ok()
+        .flatten()
+        .ok_or_else(|| BackupError::Damaged(HEADS_FILE.into()))?;
     let log_dir = to.join(LOG_DIR);
-    let last = segment_numbers(&RealDisk, &log_dir)?.pop().ok_or_else(|| not("it holds no segment".into()))?;
+    let last = segment_numbers(&RealDisk, &log_dir)?
+        .pop()
+        .ok_or_else(|| not("it holds no segment".into()))?;
     manifest.generation += 1;
     // The new generation begins with a segment of its own; what was copied stays as it was.
     let header = SegmentHeader {
@@ -155,8 +184,23 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
         first_flush: manifest.next_flush,
     };
     create_segment(&RealDisk, &log_dir, &header, SEGMENT_BYTES)?;
-    let entries = heads.entries.iter().map(|e| heads::HeadEntry { generation: manifest.generation, ..*e }).collect();
-    heads::write(&RealDisk, to, &Heads { log_id: heads.log_id, synced: (last + 1, SEGMENT_HEADER as u64), entries })?;
+    let entries = heads
+        .entries
+        .iter()
+        .map(|e| heads::HeadEntry {
+            generation: manifest.generation,
+            ..*e
+        })
+        .collect();
+    heads::write(
+        &RealDisk,
+        to,
+        &Heads {
+            log_id: heads.log_id,
+            synced: (last + 1, SEGMENT_HEADER as u64),
+            entries,
+        },
+    )?;
     Ok(manifest)
 }
 
@@ -197,11 +241,18 @@ impl Copy<'_> {
             (self.progress)(self.done);
         }
         if limit.is_some_and(|limit| limit != bytes) {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is shorter than its durable bytes", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{} is shorter than its durable bytes", path.display()),
+            ));
         }
         to.sync_all()?;
         RealDisk.sync_dir(&parent)?;
-        self.files.push(CopiedFile { path: path.to_string_lossy().into_owned(), bytes, digest: Digest(hash.finalize().into()) });
+        self.files.push(CopiedFile {
+            path: path.to_string_lossy().into_owned(),
+            bytes,
+            digest: Digest(hash.finalize().into()),
+        });
         Ok(())
     }
 
@@ -215,7 +266,9 @@ impl Copy<'_> {
         if found.is_file() {
             return self.file(path, None);
         }
-        let mut names: Vec<_> = fs::read_dir(self.from.join(path))?.map(|e| e.map(|e| e.file_name())).collect::<io::Result<_>>()?;
+        let mut names: Vec<_> = fs::read_dir(self.from.join(path))?
+            .map(|e| e.map(|e| e.file_name()))
+            .collect::<io::Result<_>>()?;
         names.sort();
         names.into_iter().try_for_each(|name| self.tree(&path.join(name)))
     }

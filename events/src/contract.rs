@@ -34,7 +34,7 @@ pub fn record(stream: &str, version: u64, previous: Digest, size: usize) -> Arc<
         first_version: version,
         events: 1,
         reactions: 0,
-        command_id: CommandId::parse(&format!("c-{version}")).expect("a command id"),
+        command_id: CommandId::parse(format!("c-{version}")).expect("a command id"),
         digest: Digest([1; 32]),
         time: 1_700_000_000_000 as Millis,
         principal: PrincipalId::BOOTSTRAP,
@@ -139,7 +139,9 @@ pub fn read_all(log: &dyn Log, partition: u16, max_bytes: usize) -> Result<Vec<F
     }
 }
 
-fn same(frames: &[FrameRead]) -> Vec<(u64, Digest, Vec<(Place, Vec<u8>)>)> {
+type Seen = (u64, Digest, Vec<(Place, Vec<u8>)>);
+
+fn same(frames: &[FrameRead]) -> Vec<Seen> {
     frames.iter().map(|f| (f.first_offset, f.hash, f.records.clone())).collect()
 }
 

@@ -273,7 +273,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, FrameError> {
         }
         let len = u32::from_le_bytes(array(frame, at)) as usize;
         let range = at + 4..(at + 4).saturating_add(len);
-        if len < RECORD_HASH || len > RECORD_MAX_BYTES || range.end > end {
+        if !(RECORD_HASH..=RECORD_MAX_BYTES).contains(&len) || range.end > end {
             return Err(FrameError::Records);
         }
         at = range.end;

@@ -13,6 +13,7 @@
 //!    (by batch id), and the backend refuses further appends to the partition until it is claimed again.
 //! 7. [`Log::read`] returns whole frames in order, from the one that holds the given offset, and never skips: at
 //!    damage it returns the frames before it, and the next read at that place fails with [`ReadError::Damaged`].
+//!    A claim frame is returned together with the frame of records that follows it, and not before there is one.
 //! 8. What was read once is read again, byte for byte, for as long as the log lives.
 //! 9. [`Log::read_at`] returns the record at a [`Place`] that an append or a read gave, checked against its CRC and hash.
 //! 10. [`Log::head`] is the next offset and the last frame hash of what is durable.

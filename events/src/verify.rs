@@ -7,7 +7,7 @@
 //! **Not promised**: frames cut off after the last head leave no trace, except by the next heads file.
 
 use crate::{
-    disk::{Disk, read_all},
+    disk::Disk,
     embedded::{
         LOG_DIR,
         chain::{Chain, EMPTY},
@@ -213,15 +213,27 @@ impl<'a> Walker<'a> {
             not_promised: "frames cut off after the last head in the heads file leave no trace",
             ..VerifyReport::default()
         };
-        let mut walker =
-            Self { report, log_id, partitions, chain: Chain::new(partitions), heads_path, heads: None, found_heads: Vec::new(), send };
+        let mut walker = Self {
+            report,
+            log_id,
+            partitions,
+            chain: Chain::new(partitions),
+            heads_path,
+            heads: None,
+            found_heads: Vec::new(),
+            send,
+        };
         match heads {
             Ok(heads) => walker.heads = heads,
             Err(HeadsError::Damaged { path, byte, detail }) => walker.problem(&path, byte, None, format!("heads file: {detail}")),
             Err(HeadsError::Io(e)) => walker.problem(&walker.heads_path.clone(), 0, None, e.to_string()),
         }
         if let Some(heads) = &walker.heads {
-            walker.found_heads = heads.entries.iter().map(|e| e.offset == 0 && e.frame_hash == EMPTY.frame_hash).collect();
+            walker.found_heads = heads
+                .entries
+                .iter()
+                .map(|e| e.offset == 0 && e.frame_hash == EMPTY.frame_hash)
+                .collect();
             if log_id.is_some_and(|id| id != heads.log_id) {
                 walker.problem(&walker.heads_path.clone(), 0, None, "heads of another log".into());
             }
@@ -230,23 +242,44 @@ impl<'a> Walker<'a> {
     }
 
     fn problem(&mut self, file: &Path, byte: u64, partition: Option<u16>, detail: String) {
-        let offset = partition.and_then(|p| self.chain.links.get(usize::from(p))).map(|l| l.head.next_offset);
-        self.report.problems.push(Problem { file: file.to_owned(), byte, partition, offset, stream: None, detail });
+        let offset = partition
+            .and_then(|p| self.chain.links.get(usize::from(p)))
+            .map(|l| l.head.next_offset);
+        self.report.problems.push(Problem {
+            file: file.to_owned(),
+            byte,
+            partition,
+            offset,
+            stream: None,
+            detail,
+        });
     }
 
     fn segment_header(&mut self, path: &Path, header: Option<&SegmentHeader>, next_flush: Option<u64>) {
-        let Some(header) = header else { return self.problem(path, 0, None, "segment header is damaged".into()) };
+        let Some(header) = header else {
+            return self.problem(path, 0, None, "segment header is damaged".into());
+        };
         if self.log_id.is_some_and(|id| id != header.log_id) || header.partitions != self.partitions {
             self.problem(path, 0, None, "segment of another log".into());
         }
         if let Some(next) = next_flush.filter(|next| *next != header.first_flush) {
-            self.problem(path, 0, None, format!("begins with flush {} where flush {next} should follow", header.first_flush));
+            self.problem(
+                path,
+                0,
+                None,
+                format!("begins with flush {} where flush {next} should follow", header.first_flush),
+            );
         }
     }
 
     fn found(&mut self, path: &Path, found: Found<'_>) {
         match found {
-            Found::Gap { from, to, detail, partition } => self.problem(path, from, partition, format!("{detail} (to byte {to})")),
+            Found::Gap {
+                from,
+                to,
+                detail,
+                partition,
+            } => self.problem(path, from, partition, format!("{detail} (to byte {to})")),
             Found::Scratch { from, detail, .. } => self.problem(path, from, None, detail),
             Found::Frame { at, frame, bytes } => {
                 let header = &frame.header;
@@ -290,7 +323,14 @@ impl<'a> Walker<'a> {
         let Some((from, to, detail)) = tail else { return };
         let detail = format!("{detail} (to byte {to})");
         if complete && !short {
-            self.report.torn.push(Problem { file: path.to_owned(), byte: from, partition: None, offset: None, stream: None, detail });
+            self.report.torn.push(Problem {
+                file: path.to_owned(),
+                byte: from,
+                partition: None,
+                offset: None,
+                stream: None,
+                detail,
+            });
         } else {
             self.problem(path, from, None, detail);
         }
@@ -299,14 +339,22 @@ impl<'a> Walker<'a> {
     fn finish(mut self, log_dir: &Path, last: u64) -> VerifyReport {
         let heads = self.heads.take();
         if let Some(heads) = heads.as_ref().filter(|h| h.synced.0 > last) {
-            self.problem(log_dir, 0, None, format!("segment {} is missing: it was synced to byte {}", heads.synced.0, heads.synced.1));
+            self.problem(
+                log_dir,
+                0,
+                None,
+                format!("segment {} is missing: it was synced to byte {}", heads.synced.0, heads.synced.1),
+            );
         }
         for (entry, found) in heads.iter().flat_map(|h| &h.entries).zip(self.found_heads.clone()) {
             if found {
                 self.report.heads += 1;
                 continue;
             }
-            let detail = format!("the log does not hold the head at offset {} with frame {}", entry.offset, entry.frame_hash);
+            let detail = format!(
+                "the log does not hold the head at offset {} with frame {}",
+                entry.offset, entry.frame_hash
+            );
             self.problem(log_dir, 0, Some(entry.partition), detail);
         }
         self.report
@@ -381,9 +429,4 @@ impl Records {
         }
         report.digest = Digest::of(&[&all]).to_string();
     }
-}
-
-/// The digest of a file's bytes.
-pub fn file_digest(disk: &dyn Disk, path: &Path) -> io::Result<Digest> {
-    Ok(Digest::of(&[&read_all(disk, path)?]))
 }

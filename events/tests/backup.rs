@@ -14,7 +14,11 @@ use std::{
 };
 
 fn options() -> EmbeddedOptions {
-    EmbeddedOptions { partitions: 2, log_id: None, segment_bytes: 32 * 1024 }
+    EmbeddedOptions {
+        partitions: 2,
+        log_id: None,
+        segment_bytes: 32 * 1024,
+    }
 }
 
 #[test]
@@ -28,7 +32,10 @@ fn a_backup_under_load_restores_to_an_equal_log_of_the_next_generation() {
     let mut owners: Vec<Owner> = (0..2).map(|p| Owner::claim(&log, p)).collect();
     owners.iter_mut().for_each(|o| (0..40).for_each(|_| drop(o.write(&log, 2))));
     let stop = AtomicBool::new(false);
-    let include = BackupOptions { include: vec!["blobs".into()], keys: vec![] };
+    let include = BackupOptions {
+        include: vec!["blobs".into()],
+        keys: vec![],
+    };
     let manifest = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
@@ -50,11 +57,18 @@ fn a_backup_under_load_restores_to_an_equal_log_of_the_next_generation() {
     assert_eq!(fs::read(new.join("blobs/ab/abcd")).unwrap(), b"blob");
     let report = verify(&RealDisk, &new, |_, _| {}).unwrap();
     assert_eq!(report.problems, []);
-    assert_eq!((report.digest.clone(), report.records, report.generation), (copied.digest, copied.records, 2));
+    assert_eq!(
+        (report.digest.clone(), report.records, report.generation),
+        (copied.digest, copied.records, 2)
+    );
 
     let again = EmbeddedLog::open(&new, &options()).unwrap();
     assert_eq!((again.meta().generation, again.meta().log_id), (2, log.meta().log_id));
-    assert!(again.report().stopped.is_empty() && again.report().notes.is_empty(), "{:?}", again.report());
+    assert!(
+        again.report().stopped.is_empty() && again.report().notes.is_empty(),
+        "{:?}",
+        again.report()
+    );
     // The copy is the beginning of the original, record for record.
     for p in 0..2 {
         let ours: Vec<_> = read_all(&again, p, 1 << 20).unwrap().into_iter().flat_map(|f| f.records).collect();
@@ -76,12 +90,27 @@ fn keys_are_copied_only_when_asked_for_and_damage_is_refused() {
     let log = EmbeddedLog::open(&data, &options()).unwrap();
     Owner::claim(&log, 0).write(&log, 1);
     fs::write(data.join("keys"), b"secret").unwrap();
-    let manifest = backup(&log, &copy, &BackupOptions { include: vec![], keys: vec!["keys".into()] }, |_| {}).unwrap();
+    let manifest = backup(
+        &log,
+        &copy,
+        &BackupOptions {
+            include: vec![],
+            keys: vec!["keys".into()],
+        },
+        |_| {},
+    )
+    .unwrap();
     assert!(manifest.keys);
     assert_eq!(fs::read(copy.join("keys")).unwrap(), b"secret");
-    assert!(matches!(backup(&log, &copy, &BackupOptions::default(), |_| {}), Err(BackupError::NotEmpty(_))));
+    assert!(matches!(
+        backup(&log, &copy, &BackupOptions::default(), |_| {}),
+        Err(BackupError::NotEmpty(_))
+    ));
     fs::write(copy.join("keys"), b"secreT").unwrap();
     assert!(matches!(restore(&copy, &root.path().join("a"), |_| {}), Err(BackupError::Damaged(name)) if name == "keys"));
     fs::remove_file(copy.join(MANIFEST_FILE)).unwrap();
-    assert!(matches!(restore(&copy, &root.path().join("b"), |_| {}), Err(BackupError::NotABackup { .. })));
+    assert!(matches!(
+        restore(&copy, &root.path().join("b"), |_| {}),
+        Err(BackupError::NotABackup { .. })
+    ));
 }

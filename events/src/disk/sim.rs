@@ -152,7 +152,7 @@ impl State {
                     let mut from = 0;
                     while from < bytes.len() {
                         let to = bytes.len().min(from + SECTOR - (at + from) % SECTOR);
-                        if self.random() % 2 == 0 {
+                        if self.random().is_multiple_of(2) {
                             let kept = Change::Write {
                                 at: at + from,
                                 bytes: bytes[from..to].to_vec(),
@@ -166,7 +166,7 @@ impl State {
                     }
                 }
                 Change::Len(_) => {
-                    if self.random() % 2 == 0 {
+                    if self.random().is_multiple_of(2) {
                         apply(&mut self.inodes.get_mut(&inode).expect("an inode").durable, &change);
                     }
                 }
@@ -209,7 +209,7 @@ impl SimDisk {
         let names: BTreeSet<PathBuf> = state.names.keys().chain(state.durable_names.keys()).cloned().collect();
         for name in names {
             let (current, durable) = (state.names.get(&name).copied(), state.durable_names.get(&name).copied());
-            if current != durable && state.random() % 2 == 0 {
+            if current != durable && state.random().is_multiple_of(2) {
                 match current {
                     Some(inode) => state.durable_names.insert(name, inode),
                     None => state.durable_names.remove(&name),

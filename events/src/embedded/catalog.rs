@@ -197,8 +197,7 @@ impl Catalog {
         let (file, frames) = self.sealed(segment).map_err(io_error)?;
         Ok((false, pick(&frames[p], from, limit, budget), file))
     }
-
-    #[expect(clippy::type_complexity, reason = "frames before the damage, and the damage")]
+    /// On damage: the frames before it, and what it is.
     fn read_run(
         &self,
         partition: u16,

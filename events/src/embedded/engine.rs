@@ -343,7 +343,10 @@ impl SegmentEngine {
                 layout,
             };
             let sealed = std::mem::replace(&mut state.active, active);
-            state.sealed.push(Sealed { number, bytes: end, spans: sealed.layout.spans.clone(),
+            state.sealed.push(Sealed {
+                number,
+                bytes: end,
+                spans: sealed.layout.spans.clone(),
             });
             sealed.layout
         };
