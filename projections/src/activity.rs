@@ -7,17 +7,17 @@ use crate::{
 };
 use quipu_schemas::record::Record;
 
-/// One row a record, in stream order; `hash` is the record's, so the last row of a stream is its chain's tip.
+/// One row a record, in the order of time, so that rows are appended; `hash` is the record's, so the last row of a
+/// stream is its chain's tip.
 pub static COMMANDS: Table = Table {
     name: "commands",
-    key: &[text("kind"), text("id"), place("offset")],
+    key: &[int("time"), text("kind"), text("id"), place("offset")],
     columns: &[
         place("partition"),
         text("command_id"),
         int("version"),
         int("event_count"),
         json_column("events"),
-        int("time"),
         text("principal"),
         text("on_behalf_of"),
         text("settles"),
@@ -26,8 +26,8 @@ pub static COMMANDS: Table = Table {
         bytes("hash"),
     ],
     indexes: &[
+        index("kind, id, offset"),
         index("kind, id, command_id"),
-        index("time, kind, id, offset"),
         index("principal, time, kind, id, offset"),
         index_only("on_behalf_of, time, kind, id, offset", "on_behalf_of IS NOT NULL"),
     ],
@@ -39,14 +39,18 @@ pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) {
     out.put(
         &COMMANDS,
         &header.stream.org,
-        [(&header.stream.kind).into(), (&header.stream.id).into(), at.offset.into()],
+        [
+            header.time.into(),
+            (&header.stream.kind).into(),
+            (&header.stream.id).into(),
+            at.offset.into(),
+        ],
         [
             ("partition", at.partition.into()),
             ("command_id", (&header.command_id).into()),
             ("version", header.last_version().into()),
             ("event_count", names.len().into()),
             ("events", json(&names)),
-            ("time", header.time.into()),
             ("principal", (&header.principal).into()),
             ("on_behalf_of", header.on_behalf_of.as_ref().into()),
             ("settles", header.settlement.as_ref().map(|s| s.key.to_string()).into()),

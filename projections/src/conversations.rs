@@ -4,7 +4,7 @@ use crate::{
     messages,
     reduce::Scope,
     statement::{Statements, Value, json, name},
-    table::{Table, count, flag, index, int, json as json_column, text, text_or},
+    table::{Table, count, flag, index, index_only, int, json as json_column, text, text_or},
     turns,
 };
 use quipu_schemas::conversation::ConversationEvent as Event;
@@ -35,7 +35,10 @@ pub static CONVERSATIONS: Table = Table {
         count("version"),
         int("created_at"),
     ],
-    indexes: &[index("last_activity_at, id"), index("phase, last_activity_at, id")],
+    indexes: &[
+        index("last_activity_at, id"),
+        index_only("phase, last_activity_at, id", "phase IN ('handoff_pending', 'agent_active')"),
+    ],
 };
 
 /// One row a principal that takes or took part.

@@ -277,7 +277,7 @@ pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
         );
     }
     let stream = match (out.get("kind"), out.get("id")) {
-        (Some(Json::String(kind)), Some(Json::String(id))) if table.key.first().is_some_and(|c| c.name == "kind") => {
+        (Some(Json::String(kind)), Some(Json::String(id))) if table.key.iter().any(|c| c.name == "kind") => {
             Some(format!("{}/{kind}/{id}", out.get("org").and_then(Json::as_str).unwrap_or_default()))
         }
         _ => None,

@@ -19,6 +19,7 @@ pub static RUNS: Table = Table {
         text("digest"),
         json_column("input"),
         json_column("output"),
+        text("created_by"),
         text("parent"),
         text("turn"),
         text("message"),
@@ -108,13 +109,13 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     out.put(&RUNS, org, [id()], [("version", at.version.into()), ("updated_at", now())]);
     match event {
         Event::Created {
-            stream: _,
+            by,
             name,
             digest,
             definition,
             input,
-            texts: _,
             turn,
+            ..
         } => {
             for (node, component) in nodes(&definition.0) {
                 let set = [("component", component.into()), ("sequence", at.version.into())];
@@ -128,6 +129,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                     ("name", name.into()),
                     ("digest", digest.to_string().into()),
                     ("input", json(&input)),
+                    ("created_by", (&by).into()),
                     ("created_at", now()),
                     state(RunStatus::Pending),
                 ],
@@ -294,7 +296,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 [("sequence", at.version.into()), ("started_at", now())],
             );
         }
-        Event::ModelAsked { iteration, name, call: _ } => called(at, &model_step(iteration), "llm.invoke", name, out),
+        Event::ModelAsked { iteration, name } => called(at, &model_step(iteration), "llm.invoke", name, out),
         Event::ModelAnswered { iteration, answer } => {
             let step = model_step(iteration);
             ended(at, &step, "completed", out);
@@ -305,12 +307,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 [("attempts", answer.attempt.into()), ("output", json(&answer))],
             );
         }
-        Event::ToolCalled { name, call, invoke: _ } => called(at, &name, &format!("tool:{}", call.name), name.clone(), out),
+        Event::ToolCalled { name, call } => called(at, &name, &format!("tool:{}", call.name), name.clone(), out),
         Event::ToolReturned { name, result, ok } => {
             ended(at, &name, if ok { "completed" } else { "failed" }, out);
             out.put(&RUN_STEPS, org, [id(), name.into()], [("output", json(&result))]);
         }
-        Event::ReplySent { message_id, body: _ } => {
+        Event::ReplySent { message_id } => {
             let set = [
                 ("status", "completed".into()),
                 ("component", "message.send".into()),

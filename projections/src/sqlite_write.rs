@@ -139,18 +139,20 @@ impl<'c> Writer<'c> {
 
     fn put(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
         self.sql.clear();
-        let _ = write!(self.sql, "INSERT INTO {} (\"org\"", table.name);
-        let keys = table.key.iter().map(|c| c.name);
-        for name in keys.clone().chain(set.iter().map(|(c, _)| *c)).chain(add.iter().map(|(c, _)| *c)) {
-            let _ = write!(self.sql, ",\"{name}\"");
+        self.text(&["INSERT INTO ", table.name, " (\"org\""]);
+        for column in table.key {
+            self.text(&[",\"", column.name, "\""]);
+        }
+        for name in set.iter().map(|(c, _)| *c).chain(add.iter().map(|(c, _)| *c)) {
+            self.text(&[",\"", name, "\""]);
         }
         self.sql.push_str(") VALUES (?");
         for _ in 1..key.len() + set.len() + add.len() {
             self.sql.push_str(",?");
         }
         self.sql.push_str(") ON CONFLICT (\"org\"");
-        for name in keys {
-            let _ = write!(self.sql, ",\"{name}\"");
+        for column in table.key {
+            self.text(&[",\"", column.name, "\""]);
         }
         self.sql.push_str(") DO ");
         if set.is_empty() && add.is_empty() {
@@ -158,11 +160,11 @@ impl<'c> Writer<'c> {
         } else {
             let mut comma = "UPDATE SET ";
             for (name, _) in set {
-                let _ = write!(self.sql, "{comma}\"{name}\"=excluded.\"{name}\"");
+                self.text(&[comma, "\"", name, "\"=excluded.\"", name, "\""]);
                 comma = ",";
             }
             for (name, _) in add {
-                let _ = write!(self.sql, "{comma}\"{name}\"=\"{name}\"+excluded.\"{name}\"");
+                self.text(&[comma, "\"", name, "\"=\"", name, "\"+excluded.\"", name, "\""]);
                 comma = ",";
             }
         }
@@ -171,11 +173,11 @@ impl<'c> Writer<'c> {
 
     fn change(&mut self, table: &Table, matching: &Columns, set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
         self.sql.clear();
-        let _ = write!(self.sql, "UPDATE {} SET ", table.name);
-        // Parameters in the order in which they are bound: what is set, what is matched, what is added.
+        self.text(&["UPDATE ", table.name, " SET "]);
+        // Parameters are bound in this order: what is set, what is matched, what is added.
         let mut comma = "";
-        for (n, (name, _)) in set.iter().enumerate() {
-            let _ = write!(self.sql, "{comma}\"{name}\"=?{}", n + 1);
+        for (name, _) in set {
+            self.text(&[comma, "\"", name, "\"=?"]);
             comma = ",";
         }
         for (n, (name, _)) in add.iter().enumerate() {
@@ -191,6 +193,10 @@ impl<'c> Writer<'c> {
             let word = if n == 0 { "WHERE" } else { "AND" };
             let _ = write!(self.sql, " {word} \"{name}\"=?{}", first + n);
         }
+    }
+
+    fn text(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.sql.push_str(part));
     }
 
     fn run<'v>(&mut self, table: &Table, values: impl Iterator<Item = &'v Value>, add: &[(&'static str, i64)]) -> Result<(), ViewError> {

@@ -97,7 +97,7 @@ views! {
         order: &["last_activity_at", "id"],
         descending: true,
         named_by: &["id"],
-        filters: &[("phase", Is("phase")), ("type", Is("type")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
+        filters: &[("phase", PHASE), ("type", Is("type")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
     };
     /// Who takes or took part in conversations.
     Participants => whole(
@@ -235,6 +235,22 @@ views! {
     ParkedStreams => whole("parked-streams", &parked::PARKED, &["kind", "id"], &[("kind", Is("kind"))]);
 }
 
+/// The phases that people look for have an index of their own.
+const PHASE: Filter = OneOf(&[
+    ("idle", "phase = 'idle'"),
+    ("ai_active", "phase = 'ai_active'"),
+    ("waiting_for_user", "phase = 'waiting_for_user'"),
+    (
+        "handoff_pending",
+        "phase = 'handoff_pending' AND phase IN ('handoff_pending', 'agent_active')",
+    ),
+    (
+        "agent_active",
+        "phase = 'agent_active' AND phase IN ('handoff_pending', 'agent_active')",
+    ),
+    ("resolved", "phase = 'resolved'"),
+    ("archived", "phase = 'archived'"),
+]);
 const ACTIVE: Filter = OneOf(&[("true", "active = 1"), ("false", "active = 0")]);
 
 impl View {

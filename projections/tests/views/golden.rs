@@ -215,7 +215,7 @@ fn every_view_lists_within_its_org_and_every_filter_is_understood() {
         assert!(*view == View::ParkedStreams || !all.rows.is_empty(), "{view:?} is empty");
         assert!(all.rows.iter().all(|row| row["org"] == "acme"), "{view:?}");
         for name in view.filters() {
-            let found = ["0", "true", "pending", "set"]
+            let found = ["0", "true", "pending", "set", "idle"]
                 .iter()
                 .find_map(|value| store.list(*view, &ACME, &Query::default().with(name, *value)).ok());
             assert!(found.is_some(), "{view:?} {name}");

@@ -4,18 +4,18 @@ use quipu_events::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, L
 use quipu_schemas::{digest::Digest, envelope::Durability, position::LogId};
 use std::{collections::BTreeMap, sync::Mutex};
 
-pub struct RecordLog {
-    pub partitions: u16,
-    pub generation: u32,
+pub(crate) struct RecordLog {
+    pub(crate) partitions: u16,
+    pub(crate) generation: u32,
     /// Frames by partition.
-    pub frames: Mutex<BTreeMap<u16, Vec<FrameRead>>>,
+    pub(crate) frames: Mutex<BTreeMap<u16, Vec<FrameRead>>>,
     /// Reading at or after this offset of this partition fails.
-    pub damage: Mutex<Option<(u16, u64)>>,
+    pub(crate) damage: Mutex<Option<(u16, u64)>>,
 }
 
 impl RecordLog {
     /// Frames of `per_frame` records; each stream goes to its partition.
-    pub fn new(records: &[crate::scene::Sample], partitions: u16, per_frame: usize) -> Self {
+    pub(crate) fn new(records: &[crate::scene::Sample], partitions: u16, per_frame: usize) -> Self {
         let mut frames: BTreeMap<u16, Vec<FrameRead>> = BTreeMap::new();
         for sample in records {
             let partition = sample.stream.partition(partitions);
@@ -46,7 +46,7 @@ impl RecordLog {
     }
 
     /// Lets the caller bend a partition's frames.
-    pub fn bend(&self, partition: u16, with: impl FnOnce(&mut Vec<FrameRead>)) {
+    pub(crate) fn bend(&self, partition: u16, with: impl FnOnce(&mut Vec<FrameRead>)) {
         with(self.frames.lock().unwrap().entry(partition).or_default());
     }
 }

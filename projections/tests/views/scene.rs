@@ -19,26 +19,26 @@ use serde_json::{Value, json, value::RawValue};
 use std::{collections::BTreeMap, sync::Arc};
 
 #[derive(Clone)]
-pub struct Sample {
-    pub stream: StreamId,
-    pub bytes: Vec<u8>,
+pub(crate) struct Sample {
+    pub(crate) stream: StreamId,
+    pub(crate) bytes: Vec<u8>,
 }
 
 #[derive(Default)]
-pub struct Scene {
+pub(crate) struct Scene {
     tips: BTreeMap<StreamId, (u64, Digest)>,
-    pub records: Vec<Sample>,
+    pub(crate) records: Vec<Sample>,
     time: u64,
 }
 
-pub fn sealed(text: &str) -> Value {
+pub(crate) fn sealed(text: &str) -> Value {
     json!({"$sealed": text, "$subject": "acme/ada"})
 }
 
-pub const DIGEST: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+pub(crate) const DIGEST: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 impl Scene {
-    pub fn add(&mut self, stream: &str, by: &str, events: Value, reactions: Value, settles: Value) -> &mut Self {
+    pub(crate) fn add(&mut self, stream: &str, by: &str, events: Value, reactions: Value, settles: Value) -> &mut Self {
         let stream: StreamId = stream.parse().unwrap();
         let (version, previous) = self.tips.get(&stream).copied().unwrap_or((0, Digest::ZERO));
         self.time += 10;
@@ -91,15 +91,15 @@ impl Scene {
         self
     }
 
-    pub fn events(&mut self, stream: &str, by: &str, events: Value) -> &mut Self {
+    pub(crate) fn events(&mut self, stream: &str, by: &str, events: Value) -> &mut Self {
         self.add(stream, by, events, json!([]), Value::Null)
     }
 
-    pub fn settles(&mut self, stream: &str, key: &str, outcome: Value) -> &mut Self {
+    pub(crate) fn settles(&mut self, stream: &str, key: &str, outcome: Value) -> &mut Self {
         self.add(stream, "bootstrap", json!([]), json!([]), json!({"key": key, "outcome": outcome}))
     }
 
-    pub fn log(&self, partitions: u16) -> RecordLog {
+    pub(crate) fn log(&self, partitions: u16) -> RecordLog {
         RecordLog::new(&self.records, partitions, 3)
     }
 }
@@ -117,7 +117,7 @@ fn webhook(name: &str) -> Value {
 }
 
 /// The golden world; `rest` of the parts adds streams for interleavings.
-pub fn world() -> Scene {
+pub(crate) fn world() -> Scene {
     let mut s = Scene::default();
     let (org, agent, talk) = ("acme/org/acme", "acme/agent/bot", "acme/conversation/cnv_1");
     s.events(
@@ -201,13 +201,13 @@ pub fn world() -> Scene {
         json!([["message_edited", {"message_id": "m2", "body": sealed("better")}], ["message_deleted", {"message_id": "m3", "by": "ada"}],
         ["participant_removed", {"principal": "bob", "left": true}]]),
     );
-    s.add("acme/run/run_1", "bootstrap", json!([["created", {"stream": "acme/run/run_1", "name": "agent-turn", "digest": DIGEST, "definition": {}, "input": {},
+    s.add("acme/run/run_1", "bootstrap", json!([["created", {"stream": "acme/run/run_1", "by": "ada", "name": "agent-turn", "digest": DIGEST, "definition": {}, "input": {},
         "turn": {"conversation": "cnv_1", "at_version": 5, "turn": "t1", "message_id": "m1", "agent": "bot"}}], ["initialized", {}], ["started", {}]]),
         json!([]), json!({"key": "acme/conversation/cnv_1@11.0", "outcome": {"is": "accepted"}}));
     s.events(
         "acme/run/run_1",
         "bootstrap",
-        json!([["reply_sent", {"message_id": "m4", "body": sealed("r")}], ["completed", {"output": {}}]]),
+        json!([["reply_sent", {"message_id": "m4"}], ["completed", {"output": {}}]]),
     );
     s.add(talk, "bot", json!([message("m4", json!({"sender": "bot", "sender_kind": "agent", "turn": "t1"})),
         ["turn_finished", {"turn": "t1", "outcome": {"is": "answered", "message_id": "m4"}}], ["phase_changed", {"from": "ai_active", "to": "waiting_for_user"}]]),
@@ -219,7 +219,7 @@ pub fn world() -> Scene {
         ["paused", {"by": "ada", "reason": "wait"}], ["handoff_requested", {"by": "ada", "to": "bob", "reason": "help", "expires_at": 7}]]),
     );
     let run = "acme/run/run_2";
-    s.add(run, "ada", json!([["created", {"stream": run, "name": "etl", "digest": DIGEST, "input": {"x": 1},
+    s.add(run, "ada", json!([["created", {"stream": run, "by": "ada", "name": "etl", "digest": DIGEST, "input": {"x": 1},
         "definition": {"nodes": [{"id": "pick", "component": "map"}, {"id": "call", "component": "webhook.call"}]}}], ["initialized", {}], ["started", {}],
         ["node_completed", {"node": "pick", "output": {"out": 3}}],
         ["node_started", {"node": "call", "component": "webhook.call", "attempt": 1, "name": "call-1", "work": {"for": "timer", "due": 5, "outputs": {}}}]]),
@@ -253,12 +253,12 @@ pub fn world() -> Scene {
     s
 }
 
-pub fn memory(log: &dyn Log) -> Arc<dyn ViewStore> {
+pub(crate) fn memory(log: &dyn Log) -> Arc<dyn ViewStore> {
     Arc::new(SqliteStore::in_memory(Origin::of(&log.meta())).unwrap())
 }
 
 /// A store caught up with a log.
-pub fn caught_up(log: &dyn Log) -> Arc<dyn ViewStore> {
+pub(crate) fn caught_up(log: &dyn Log) -> Arc<dyn ViewStore> {
     let store = memory(log);
     let mut follower = Follower::new(log, store.clone()).unwrap();
     let round = follower.catch_up(log, &Progress::new(store.cursor().unwrap())).unwrap();
@@ -267,9 +267,9 @@ pub fn caught_up(log: &dyn Log) -> Arc<dyn ViewStore> {
 }
 
 /// SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
