@@ -3,8 +3,8 @@
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
 pub mod agent;
-pub mod conversation;
 pub mod components;
+pub mod conversation;
 pub mod decider;
 pub mod definition;
 pub mod expression;

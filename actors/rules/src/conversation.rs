@@ -1,0 +1,162 @@
+//! Rules of a conversation: who takes part, what is said, who answers, and when a person takes over.
+//!
+//! **One arbiter.** A person's message opens at most one turn, and a turn has at most one winner and one
+//! answer. Agents claim or defer; the first close decides, by a total order that a person can read in the
+//! decision event. A message that comes while the agents have the floor waits, and the latest one waiting is
+//! answered by the turn that follows. **One table.** Each decision changes the phase at most once, along
+//! [`allowed`](state::allowed), and says so in a `phase_changed` event.
+
+mod control;
+mod draft;
+mod evolve;
+mod handoff;
+mod messages;
+mod participants;
+mod react;
+mod rejection;
+mod state;
+mod turns;
+
+pub use rejection::ConversationRejection;
+pub use state::{
+    Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, Message, OpenTurn, Participant, Question, Room, RunningTurn,
+    Stage, Turn, allowed,
+};
+
+use crate::decider::{Corrupt, Decider, Decision};
+use quipu_schemas::{
+    context::Context,
+    conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, Phase},
+    envelope::KernelCommand,
+    reaction::Reaction,
+};
+
+/// The kind `conversation`.
+pub struct Conversation;
+
+/// Name of the timer that lets a handoff lapse.
+pub const HANDOFF_TIMER: &str = "handoff";
+/// A turn's claim window is the timer of this prefix and the turn's id.
+pub const TURN_TIMER_PREFIX: &str = "turn:";
+
+impl Decider for Conversation {
+    const KIND: &'static str = "conversation";
+    const RULES_VERSION: u32 = 1;
+    type State = ConversationState;
+    type Command = ConversationCommand;
+    type Event = ConversationEvent;
+    type Rejection = ConversationRejection;
+
+    fn initial() -> ConversationState {
+        ConversationState::Missing
+    }
+
+    fn decide(
+        state: &ConversationState,
+        command: &ConversationCommand,
+        context: &Context<'_>,
+    ) -> Result<Decision<ConversationEvent>, ConversationRejection> {
+        match state {
+            ConversationState::Missing => match command {
+                ConversationCommand::Create(create) => participants::create(create, context),
+                ConversationCommand::Rename(_)
+                | ConversationCommand::AddParticipant(_)
+                | ConversationCommand::RemoveParticipant(_)
+                | ConversationCommand::SetParticipantRole(_)
+                | ConversationCommand::Join(_)
+                | ConversationCommand::Leave(_)
+                | ConversationCommand::Post(_)
+                | ConversationCommand::ImportMessage(_)
+                | ConversationCommand::EditMessage(_)
+                | ConversationCommand::DeleteMessage(_)
+                | ConversationCommand::Claim(_)
+                | ConversationCommand::Defer(_)
+                | ConversationCommand::Pause(_)
+                | ConversationCommand::Resume(_)
+                | ConversationCommand::Preempt(_)
+                | ConversationCommand::Route(_)
+                | ConversationCommand::Cancel(_)
+                | ConversationCommand::Handoff(_)
+                | ConversationCommand::AssignHandoff(_)
+                | ConversationCommand::AcceptHandoff(_)
+                | ConversationCommand::ReturnHandoff(_)
+                | ConversationCommand::Resolve(_)
+                | ConversationCommand::Archive(_)
+                | ConversationCommand::FinishTurn(_)
+                | ConversationCommand::CloseTurn(_)
+                | ConversationCommand::ExpireHandoff(_) => Err(ConversationRejection::NotFound(context.stream.id.clone())),
+            },
+            ConversationState::Existing(room) => decide_existing(room, command, context),
+        }
+    }
+
+    fn evolve(state: ConversationState, event: &ConversationEvent) -> Result<ConversationState, Corrupt> {
+        evolve::evolve(state, event)
+    }
+
+    fn react(state: &ConversationState, event: &ConversationEvent) -> Vec<Reaction> {
+        react::react(state, event)
+    }
+
+    fn from_kernel(word: KernelCommand) -> Option<ConversationCommand> {
+        match word {
+            KernelCommand::TimerFired { name, .. } => match name.strip_prefix(TURN_TIMER_PREFIX) {
+                Some(turn) => Some(ConversationCommand::CloseTurn(CloseTurn { turn: turn.to_owned() })),
+                None => (name == HANDOFF_TIMER).then_some(ConversationCommand::ExpireHandoff(ExpireHandoff {})),
+            },
+            KernelCommand::EffectSettled { .. } | KernelCommand::EffectNote { .. } => None,
+        }
+    }
+
+    fn is_public(command: &str) -> bool {
+        !matches!(command, "finish_turn" | "close_turn" | "expire_handoff")
+    }
+}
+
+fn decide_existing(
+    room: &Room,
+    command: &ConversationCommand,
+    context: &Context<'_>,
+) -> Result<Decision<ConversationEvent>, ConversationRejection> {
+    use ConversationCommand as Command;
+    if room.floor.stage.phase() == Phase::Archived
+        && !matches!(
+            command,
+            Command::Create(_) | Command::Archive(_) | Command::FinishTurn(_) | Command::CloseTurn(_) | Command::ExpireHandoff(_)
+        )
+    {
+        return Err(ConversationRejection::Archived(context.stream.id.clone()));
+    }
+    match command {
+        Command::Create(_) => Err(ConversationRejection::Exists(context.stream.id.clone())),
+        Command::Rename(rename) => participants::rename(room, rename, context),
+        Command::AddParticipant(add) => participants::add(room, add, context),
+        Command::RemoveParticipant(remove) => participants::remove(room, remove, context),
+        Command::SetParticipantRole(set) => participants::set_role(room, set, context),
+        Command::Join(join) => participants::join(room, join, context),
+        Command::Leave(_) => participants::leave(room, context),
+        Command::Post(post) => messages::post(room, post, context),
+        Command::ImportMessage(import) => messages::import(room, import, context),
+        Command::EditMessage(edit) => messages::edit(room, edit, context),
+        Command::DeleteMessage(delete) => messages::delete(room, delete, context),
+        Command::Claim(claim) => turns::claim(room, claim, context),
+        Command::Defer(defer) => turns::defer(room, defer, context),
+        Command::CloseTurn(close) => turns::close(room, close, context),
+        Command::FinishTurn(finish) => turns::finish(room, finish, context),
+        Command::Pause(word) => control::pause(room, word, context),
+        Command::Resume(word) => control::resume(room, word, context),
+        Command::Preempt(word) => control::stop(room, word, quipu_schemas::conversation::Interruption::Preempted, context),
+        Command::Cancel(word) => control::stop(room, word, quipu_schemas::conversation::Interruption::Cancelled, context),
+        Command::Route(route) => control::route(room, route, context),
+        Command::Resolve(resolve) => control::resolve(room, resolve, context),
+        Command::Archive(_) => control::archive(room, context),
+        Command::Handoff(request) => handoff::request(room, request, context),
+        Command::AssignHandoff(assign) => handoff::assign(room, assign, context),
+        Command::AcceptHandoff(_) => handoff::accept(room, context),
+        Command::ReturnHandoff(back) => handoff::give_back(room, back, context),
+        Command::ExpireHandoff(_) => handoff::expire(room, context),
+    }
+}
+
+#[cfg(test)]
+mod tests;

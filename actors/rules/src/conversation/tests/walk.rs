@@ -1,0 +1,101 @@
+//! Long random lives: whatever is sent, the laws hold.
+
+use super::*;
+use std::collections::BTreeMap;
+
+/// A linear congruential generator (Knuth's MMIX constants): a seed is a life.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+}
+
+fn some_turn(scene: &Cast, dice: &mut Dice) -> String {
+    let floor = &room(scene).floor;
+    let mut turns: Vec<String> = floor.turn().map(|turn| turn.id().to_owned()).into_iter().collect();
+    turns.extend(floor.ended.iter().rev().take(2).map(|ended| ended.turn.clone()));
+    turns.push("trn_none".into());
+    turns.swap_remove(dice.below(turns.len()))
+}
+
+fn some_command(scene: &Cast, dice: &mut Dice) -> ConversationCommand {
+    let turn = some_turn(scene, dice);
+    let mentions = if dice.below(3) == 0 { vec![id("a1")] } else { vec![] };
+    match dice.below(12) {
+        0..=2 => ConversationCommand::Post(PostMessage { mentions, ..text("hm") }),
+        3 => claim(&turn, dice.below(11) as f64 / 10.0, [Priority::Low, Priority::High][dice.below(2)]),
+        4 => defer(&turn),
+        5..=6 => answer(&turn),
+        7 => close(&turn),
+        8 => finish(&turn, if dice.below(2) == 0 { failed() } else { interrupted() }),
+        _ => {
+            let commands = every_command();
+            let at = dice.below(commands.len());
+            // Archiving ends the walk; let it be rare.
+            match commands.into_iter().nth(at) {
+                Some(ConversationCommand::Archive(_)) | None => post("hm"),
+                Some(other) => other,
+            }
+        }
+    }
+}
+
+#[test]
+fn no_life_breaks_a_law() {
+    let mut answered = 0;
+    for seed in 0..150 {
+        let mut dice = Dice(seed);
+        let mut scene = group(1 + dice.below(3));
+        let (mut answers, mut decisions) = (BTreeMap::<String, u32>::new(), BTreeMap::<String, u32>::new());
+        for _ in 0..150 {
+            scene.now += dice.below(400) as u64;
+            let command = some_command(&scene, &mut dice);
+            let mut cast = vec![ada(), bob(), boss(), platform(), agent("a1"), agent("a2"), agent("a3")];
+            if let Some(Turn::Running(_)) = room(&scene).floor.turn() {
+                cast.push(run_of(&scene));
+            }
+            let who = cast.swap_remove(dice.below(cast.len()));
+            let before = phase(&scene);
+            match scene.send(&who, command.clone()) {
+                Ok(events) => {
+                    let after = phase(&scene);
+                    assert_eq!(
+                        phases(&events),
+                        if before == after { vec![] } else { vec![(before, after)] },
+                        "seed {seed}: {command:?}"
+                    );
+                    for event in &events {
+                        match event {
+                            ConversationEvent::MessagePosted { turn: Some(turn), .. } => *answers.entry(turn.clone()).or_default() += 1,
+                            ConversationEvent::TurnDecided { turn, .. } => *decisions.entry(turn.clone()).or_default() += 1,
+                            _other => {}
+                        }
+                    }
+                }
+                Err(problem) => assert_ne!(problem.code, "contradiction", "seed {seed}: {command:?}: {problem}"),
+            }
+            let floor = &room(&scene).floor;
+            let at_rest = matches!(floor.stage, Stage::Idle | Stage::WaitingForUser);
+            // A question waits only while something holds it up.
+            if let (Some(question), true, false) = (&floor.pending, at_rest, floor.paused) {
+                assert!(
+                    state::eligible(&room(&scene).participants, &question.mentions).is_empty(),
+                    "seed {seed}: {question:?} is left"
+                );
+            }
+        }
+        assert!(
+            answers.values().chain(decisions.values()).all(|count| *count == 1),
+            "seed {seed}: one decision and one answer a turn"
+        );
+        assert!(answers.keys().all(|turn| decisions.contains_key(turn)), "seed {seed}");
+        answered += answers.len();
+    }
+    assert!(answered > 500, "the walks lead somewhere: {answered} answers");
+}
