@@ -315,6 +315,8 @@ pub struct RunPost {
 }
 
 /// Events.
+// Events are made once and written down; a box would only hide their size.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum RunEvent {

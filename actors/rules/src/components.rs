@@ -191,6 +191,8 @@ impl From<ExpressionError> for NodeError {
 pub type Outputs = BTreeMap<String, Json>;
 
 /// What a node does when its turn comes.
+// Made and used up at once.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// It is done.

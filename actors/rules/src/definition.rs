@@ -195,6 +195,8 @@ impl Definition {
         budget.max_total_scalar_bytes = 4 * DEFINITION_MAX_BYTES;
         let mut options = serde_saphyr::Options::default();
         options.budget = Some(budget);
+        // YAML 1.2: `yes`, `no`, `on` and `y` are texts, such as names of ports.
+        options.strict_booleans = true;
         let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
             let words: String = e.to_string().chars().take(300).collect();
             DefinitionError::one("definition_text", "bad_yaml", words)
@@ -254,6 +256,10 @@ fn too_large(size: usize) -> DefinitionError {
         "too_large",
         format!("the definition has {size} bytes, at most {DEFINITION_MAX_BYTES} are allowed"),
     )
+}
+
+fn is_good_retry(retry: &Retry) -> bool {
+    (1..=100).contains(&retry.attempts) && retry.initial_ms <= retry.max_ms && retry.max_ms <= 60 * RETRY_BACKOFF_MAX_MS
 }
 
 /// Reads part by part, so that a wrong field is named with its place.
@@ -361,20 +367,17 @@ fn read(value: &Value) -> Result<Definition, DefinitionError> {
     if !flaws.is_empty() {
         return Err(DefinitionError { flaws });
     }
-    for node in &nodes {
-        if let Some(retry) = &node.retry {
-            if retry.attempts == 0 || retry.attempts > 100 || retry.initial_ms > retry.max_ms || retry.max_ms > 60 * RETRY_BACKOFF_MAX_MS {
-                let detail = format!(
-                    "node `{}`: 1 to 100 attempts, initial_ms at most max_ms, max_ms at most an hour",
-                    node.id
-                );
-                let at = nodes.iter().position(|n| n.id == node.id).unwrap_or_default();
-                flaws.push(Flaw {
-                    field: format!("definition.nodes[{at}].retry"),
-                    code: "bad_retry".into(),
-                    detail,
-                });
-            }
+    for (at, node) in nodes.iter().enumerate() {
+        if node.retry.as_ref().is_some_and(|retry| !is_good_retry(retry)) {
+            let detail = format!(
+                "node `{}`: 1 to 100 attempts, initial_ms at most max_ms, max_ms at most an hour",
+                node.id
+            );
+            flaws.push(Flaw {
+                field: format!("definition.nodes[{at}].retry"),
+                code: "bad_retry".into(),
+                detail,
+            });
         }
     }
     if flaws.is_empty() {

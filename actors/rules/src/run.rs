@@ -1,17 +1,21 @@
-//! Rules of a run: a workflow under way ([`graph`]), or an agent's turn ([`turn`]).
+//! Rules of a run: a workflow under way, or an agent's turn.
 //!
 //! A decision goes as far as it can: what needs no waiting is decided at once, and what must be waited for (effects,
 //! timers, signals, people) leaves as an event from which the reaction follows. A decision that grows too large goes
 //! on in one of its own.
 
+mod advance;
 mod draft;
+mod follow;
 mod graph;
 mod rejection;
 mod state;
 mod turn;
+mod turn_state;
 
 pub use rejection::RunRejection;
-pub use state::{GraphRun, NodeRun, QueuedInput, Signal, Stage, TurnRun, TurnStage, Wait};
+pub use state::{GraphRun, NodeRun, QueuedInput, Signal, Stage, Wait};
+pub use turn_state::{TurnRun, TurnStage};
 
 use crate::{
     components::Registry,
@@ -180,7 +184,7 @@ impl Decider for Run {
     fn react(state: &RunState, event: &RunEvent) -> Vec<Reaction> {
         match state {
             RunState::Absent => Vec::new(),
-            RunState::Graph(run) => graph::react(run, event),
+            RunState::Graph(run) => follow::react(run, event),
             RunState::Turn(run) => turn::react(run, event),
         }
     }

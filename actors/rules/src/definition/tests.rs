@@ -86,9 +86,12 @@ fn flaw(change: impl FnOnce(&mut Value)) -> (String, String, String) {
     (first.field, first.code, first.detail)
 }
 
+/// A change, then the field, code and a word of the detail that it must lead to.
+type Mistake = (Box<dyn FnOnce(&mut Value)>, &'static str, &'static str, &'static str);
+
 #[test]
 fn each_mistake_is_refused_with_its_node_named() {
-    let cases: Vec<(Box<dyn FnOnce(&mut Value)>, &str, &str, &str)> = vec![
+    let cases: Vec<Mistake> = vec![
         (
             Box::new(|v| v["nodes"][1]["id"] = json!("check")),
             "definition.nodes[1].id",

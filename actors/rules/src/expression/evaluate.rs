@@ -502,7 +502,7 @@ fn to_int(value: &Value) -> Evaluated {
         Value::Int(i) => Ok(Value::Int(*i)),
         Value::Uint(u) => i64::try_from(*u).map(Value::Int).map_err(|_| overflow()),
         // Both bounds are exact doubles; the upper one itself is out of range.
-        Value::Double(d) if *d >= -9.223372036854775808e18 && *d < 9.223372036854775808e18 => Ok(Value::Int(*d as i64)),
+        Value::Double(d) if *d >= -9.223_372_036_854_776e18 && *d < 9.223_372_036_854_776e18 => Ok(Value::Int(*d as i64)),
         Value::Double(_) => Err(overflow()),
         Value::String(s) => s.parse().map(Value::Int).map_err(|_| conversion(s, "int")),
         other => Err(mistyped("int", other)),

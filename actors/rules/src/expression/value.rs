@@ -121,7 +121,7 @@ impl Value {
             if double >= 1.8446744073709552e19 {
                 return Some(Ordering::Less);
             }
-            if double < -9.223372036854775808e18 {
+            if double < -9.223_372_036_854_776e18 {
                 return Some(Ordering::Greater);
             }
             let floor = double.floor();

@@ -31,15 +31,11 @@ impl<'a, 'c> Draft<'a, 'c> {
 
     /// Says an event.
     pub(super) fn emit(&mut self, event: RunEvent) -> Result<(), RunRejection> {
-        let size = serde_json::to_string(&event).map_or(0, |text| text.len());
-        // Its reaction repeats what the event holds.
-        self.bytes += if matches!(event, RunEvent::NodeStarted { .. } | RunEvent::MessageSent { .. }) {
-            2 * size
-        } else {
-            size
-        };
         let state = std::mem::replace(&mut self.state, RunState::Absent);
         self.state = Run::evolve(state, &event).map_err(|corrupt| RunRejection::Inconsistent(corrupt.0))?;
+        // What follows from an event stands in the same record.
+        let follows = Run::react(&self.state, &event);
+        self.bytes += serde_json::to_string(&(&event, &follows)).map_or(0, |text| text.len());
         self.events.push(event);
         Ok(())
     }

@@ -1,22 +1,22 @@
-//! Workflow runs: nodes in Kahn's order, each as soon as all that leads to it is settled.
+//! What commands do to a workflow run.
 
-use super::{Draft, GraphRun, RunRejection, RunState, Stage, Wait, become_status, registry, turn};
+use super::{
+    Draft, GraphRun, RunRejection, Stage, Wait,
+    advance::{advance, complete, component, fail, posted},
+    become_status, registry, turn,
+};
 use crate::{
-    components::{Component, ERROR_PORT, NodeError, NodeInput, Outputs, PortType, Step, is_port_name},
-    definition::{Definition, NodeSpec, OnFailure, Plan, Source},
-    expression::Budget,
+    components::{NodeError, Outputs, PortType, is_port_name},
+    definition::{Definition, NodeSpec},
 };
 use quipu_schemas::{
-    conversation::{ContentType, ConversationCommand, PostMessage, Priority},
-    json::Json,
     limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES},
     org::Role,
     personal::Personal,
-    reaction::{Outcome, Perform, Reaction},
-    run::{AnswerApproval, ApprovalAsked, CreateRun, GiveInput, NodeWork, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal},
+    reaction::Outcome,
+    run::{AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal},
 };
-use serde_json::{Value, json};
-use std::{cell::RefCell, collections::BTreeMap};
+use serde_json::Value;
 
 type Done = Result<(), RunRejection>;
 
@@ -298,19 +298,18 @@ pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: 
         .failed_node
         .as_ref()
         .and_then(|id| Some((run.definition.node(id)?, run.nodes.get(id)?)));
-    if let (RunStatus::Failed, Some((node, state))) = (run.status, failed) {
-        if state.name == settled.name {
-            if let Ok(result) = settle(node, &Wait::Effect, &settled.outcome) {
-                draft.emit(RunEvent::NodeRetried {
-                    node: node.id.clone(),
-                    by: draft.context.actor().clone(),
-                })?;
-                result.record(node, draft)?;
-                return advance(draft);
-            }
-        }
-    }
-    Ok(())
+    let Some((node, _)) = failed.filter(|(_, state)| run.status == RunStatus::Failed && state.name == settled.name) else {
+        return Ok(());
+    };
+    let Ok(result) = settle(node, &Wait::Effect, &settled.outcome) else {
+        return Ok(());
+    };
+    draft.emit(RunEvent::NodeRetried {
+        node: node.id.clone(),
+        by: draft.context.actor().clone(),
+    })?;
+    result.record(node, draft)?;
+    advance(draft)
 }
 
 /// What a settled effect means for its node.
@@ -332,357 +331,5 @@ impl Settled {
             Settled::Outputs(outputs) => complete(node, outputs, draft),
             Settled::Post(post, body) => posted(node, post, body, draft),
         }
-    }
-}
-
-fn component(node: &NodeSpec) -> Result<&'static dyn Component, NodeError> {
-    registry().get(&node.component).ok_or_else(|| {
-        NodeError::new(
-            "unknown_component",
-            format!("there is no component `{}` any longer", node.component),
-        )
-    })
-}
-
-fn posted(node: &NodeSpec, post: RunPost, body: Personal<String>, draft: &mut Draft<'_, '_>) -> Done {
-    let out = json!({"conversation": post.conversation, "message_id": post.message_id});
-    draft.emit(RunEvent::MessageSent {
-        node: node.id.clone(),
-        post,
-        body,
-    })?;
-    complete(node, [("out".to_owned(), Json(out))].into(), draft)
-}
-
-/// Checks what a node hands on, then says it.
-fn complete(node: &NodeSpec, output: Outputs, draft: &mut Draft<'_, '_>) -> Done {
-    let size: usize = output.values().map(|v| v.to_text().len()).sum();
-    if size > RUN_VALUE_MAX_BYTES {
-        let detail = format!("the node's output has {size} bytes, at most {RUN_VALUE_MAX_BYTES} are allowed");
-        return fail(node, NodeError::new("value_too_large", detail), 0, draft);
-    }
-    if let Some((port, _)) = output
-        .iter()
-        .find(|(port, value)| node.ports.get(*port).is_some_and(|t| !t.accepts(&value.0)))
-    {
-        let detail = format!("the value at the output `{port}` is not of the declared type");
-        return fail(node, NodeError::new("type_mismatch", detail), 0, draft);
-    }
-    draft.emit(RunEvent::NodeCompleted {
-        node: node.id.clone(),
-        output,
-    })
-}
-
-fn fail(node: &NodeSpec, error: NodeError, attempts: u32, draft: &mut Draft<'_, '_>) -> Done {
-    let detail: String = error.detail.chars().take(1_000).collect();
-    draft.emit(RunEvent::NodeFailed {
-        node: node.id.clone(),
-        code: error.code.clone(),
-        detail: detail.clone(),
-        attempts,
-    })?;
-    match node.on_failure {
-        OnFailure::Continue => Ok(()),
-        OnFailure::Skip => draft.emit(RunEvent::NodeSkipped { node: node.id.clone() }),
-        OnFailure::Abort | OnFailure::Retry => draft.emit(RunEvent::Failed {
-            code: error.code,
-            detail: format!("node `{}`: {detail}", node.id),
-            node: Some(node.id.clone()),
-        }),
-    }
-}
-
-/// Goes on as far as there is nothing to wait for. One pass suffices: Kahn's order puts what a node needs before it.
-pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Done {
-    let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    // The definition never changes; a copy lets the state change beside it.
-    let definition = run.definition.clone();
-    let plan = definition.plan();
-    for place in &plan.order {
-        let node = &definition.nodes[*place];
-        let RunState::Graph(run) = &draft.state else { return Ok(()) };
-        if run.status != RunStatus::Running {
-            return Ok(());
-        }
-        if let Some(Stage::Waits(Wait::Signal(name))) = run.nodes.get(&node.id).map(|n| &n.stage) {
-            let Some(payload) = run.signals.iter().find(|s| s.name == *name).map(|s| s.payload.clone()) else {
-                continue;
-            };
-            complete(node, [("out".to_owned(), payload)].into(), draft)?;
-            continue;
-        }
-        if run.nodes.get(&node.id).is_some_and(|n| n.stage != Stage::Waiting) {
-            continue;
-        }
-        let Some(arrival) = arrive(run, node, *place, &plan) else {
-            continue;
-        };
-        if !draft.step()? {
-            return Ok(());
-        }
-        match arrival {
-            Ok(Some(ports)) => begin(node, ports, &plan.connected[*place], draft)?,
-            Ok(None) => draft.emit(RunEvent::NodeSkipped { node: node.id.clone() })?,
-            Err(error) => fail(node, error, 0, draft)?,
-        }
-    }
-    finish(&definition, &plan, draft)
-}
-
-/// How an edge's beginning stands.
-enum Edge {
-    Open,
-    Dead,
-    Live(Vec<Value>),
-}
-
-fn edge(run: &GraphRun, source: Source<'_>, count: Option<u32>) -> Edge {
-    match source {
-        Source::Input(name) if run.is_series(name) => {
-            let wanted = count.unwrap_or(0) as usize;
-            match run.series.get(name) {
-                Some(values) if values.len() >= wanted => Edge::Live(values[..wanted].iter().map(|v| v.0.clone()).collect()),
-                _ => Edge::Open,
-            }
-        }
-        Source::Input(name) => run.inputs.get(name).map_or(Edge::Open, |v| Edge::Live(vec![v.0.clone()])),
-        Source::Node { node, port } => {
-            let spec = &run.definition.nodes[node];
-            match run.nodes.get(&spec.id).map(|n| &n.stage) {
-                None | Some(Stage::Waiting | Stage::Waits(_) | Stage::Stopped(_)) => Edge::Open,
-                Some(Stage::Skipped) => Edge::Dead,
-                Some(Stage::Completed(output)) => output.get(port).map_or(Edge::Dead, |v| Edge::Live(vec![v.0.clone()])),
-                Some(Stage::Failed { code, detail }) if port == ERROR_PORT => {
-                    Edge::Live(vec![json!({"node": spec.id, "code": code, "detail": detail})])
-                }
-                Some(Stage::Failed { .. }) => Edge::Dead,
-            }
-        }
-    }
-}
-
-/// Values at a node's ports: `None` while some edge is open, `Some(Ok(None))` where nothing reaches it.
-#[allow(clippy::type_complexity)]
-fn arrive(run: &GraphRun, node: &NodeSpec, place: usize, plan: &Plan<'_>) -> Option<Result<Option<BTreeMap<String, Value>>, NodeError>> {
-    let component = match component(node) {
-        Ok(component) => component,
-        Err(error) => return Some(Err(error)),
-    };
-    let mut ports: BTreeMap<String, Value> = BTreeMap::new();
-    let inbound = &plan.inbound[place];
-    let mut starved = false;
-    for port in component.ports(&node.config.0).inputs {
-        let mut live = Vec::new();
-        for edge_in in inbound.iter().filter(|e| e.port == port.name) {
-            match edge(run, edge_in.source, port.count) {
-                Edge::Open => return None,
-                Edge::Dead => {}
-                Edge::Live(values) => live.extend(values),
-            }
-        }
-        starved |= port.required && live.is_empty();
-        let narrow = node.ports.get(&port.name).copied().unwrap_or(port.port_type);
-        let value = if port.many {
-            if live.is_empty() {
-                continue;
-            }
-            Value::Array(live)
-        } else {
-            let Some(first) = live.into_iter().next() else { continue };
-            if !narrow.accepts(&first) {
-                let detail = format!("the value at the input `{}` is not of type {}", port.name, narrow.as_str());
-                return Some(Err(NodeError::new("type_mismatch", detail)));
-            }
-            first
-        };
-        ports.insert(port.name, value);
-    }
-    if starved || (!inbound.is_empty() && ports.is_empty()) {
-        return Some(Ok(None));
-    }
-    Some(Ok(Some(ports)))
-}
-
-/// A node's turn has come.
-fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[&str], draft: &mut Draft<'_, '_>) -> Done {
-    let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    let attempt = run.nodes.get(&node.id).map_or(0, |n| n.attempts) + 1;
-    let mut run_input: serde_json::Map<String, Value> = run.inputs.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
-    for (name, values) in &run.series {
-        run_input.insert(name.clone(), values.iter().map(|v| v.0.clone()).collect());
-    }
-    let texts = serde_json::to_value(&run.texts).unwrap_or(Value::Null);
-    let retry = node.effective_retry();
-    let input = NodeInput {
-        stream: &run.stream,
-        node: &node.id,
-        now: draft.context.now,
-        retry: &retry,
-        connected,
-        ports,
-        run_input: Value::Object(run_input),
-        texts,
-        opener: draft.context.opener,
-        subject: format!("{}/{}", run.stream.org, run.by),
-        budget: RefCell::new(Budget::default()),
-    };
-    let step = component(node).and_then(|c| c.start(&node.config.0, &input));
-    match step {
-        Ok(Step::Done(outputs)) => complete(node, outputs, draft),
-        Ok(Step::Post { post, body }) => posted(node, post, body, draft),
-        Ok(Step::Wait(work)) => wait(node, attempt, work, draft),
-        Err(error) => fail(node, error, 0, draft),
-    }
-}
-
-fn wait(node: &NodeSpec, attempt: u32, work: NodeWork, draft: &mut Draft<'_, '_>) -> Done {
-    let size = serde_json::to_string(&work).map_or(usize::MAX, |text| text.len());
-    if size > RUN_VALUE_MAX_BYTES {
-        let detail = format!("what the node sends has {size} bytes, at most {RUN_VALUE_MAX_BYTES} are allowed");
-        return fail(node, NodeError::new("value_too_large", detail), 0, draft);
-    }
-    let signal = match &work {
-        NodeWork::Signal { name, .. } => Some(name.clone()),
-        _ => None,
-    };
-    draft.emit(RunEvent::NodeStarted {
-        node: node.id.clone(),
-        component: node.component.clone(),
-        attempt,
-        name: format!("{}#{attempt}", node.id),
-        work,
-    })?;
-    // A signal may have come before.
-    let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    let early = signal
-        .and_then(|name| run.signals.iter().find(|s| s.name == name))
-        .map(|s| s.payload.clone());
-    match early {
-        Some(payload) => complete(node, [("out".to_owned(), payload)].into(), draft),
-        None => Ok(()),
-    }
-}
-
-/// Says that the run is complete, if every node is done.
-fn finish(definition: &Definition, plan: &Plan<'_>, draft: &mut Draft<'_, '_>) -> Done {
-    let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    let over = |id: &str| {
-        matches!(
-            run.nodes.get(id).map(|n| &n.stage),
-            Some(Stage::Completed(_) | Stage::Failed { .. } | Stage::Skipped)
-        )
-    };
-    if run.status != RunStatus::Running || !definition.nodes.iter().all(|node| over(&node.id)) {
-        return Ok(());
-    }
-    let mut output: BTreeMap<String, Json> = BTreeMap::new();
-    for inbound in &plan.outputs {
-        if let Edge::Live(values) = edge(run, inbound.source, None) {
-            if let Some(value) = values.into_iter().next() {
-                output.entry(inbound.port.to_owned()).or_insert(Json(value));
-            }
-        }
-    }
-    let failed = |code: &str, detail: String| RunEvent::Failed {
-        code: code.to_owned(),
-        detail,
-        node: None,
-    };
-    let size: usize = output.values().map(|v| v.to_text().len()).sum();
-    if size > RUN_VALUE_MAX_BYTES {
-        return draft.emit(failed(
-            "value_too_large",
-            format!("the outputs have {size} bytes, at most {RUN_VALUE_MAX_BYTES} are allowed"),
-        ));
-    }
-    let wrong = output
-        .iter()
-        .find(|(name, value)| definition.outputs.get(*name).is_some_and(|spec| !spec.port_type.accepts(&value.0)));
-    if let Some((name, _)) = wrong {
-        return draft.emit(failed("type_mismatch", format!("the output `{name}` is not of the declared type")));
-    }
-    draft.emit(RunEvent::Completed { output })
-}
-
-pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {
-    match event {
-        RunEvent::NodeStarted { name, work, .. } => {
-            let name = name.clone();
-            match work {
-                NodeWork::Effect { effect, retry } => {
-                    vec![Reaction::Perform(Perform {
-                        name,
-                        effect: effect.clone(),
-                        retry: retry.clone(),
-                    })]
-                }
-                NodeWork::Post { seal, .. } => {
-                    vec![Reaction::Perform(Perform {
-                        name,
-                        effect: seal.clone(),
-                        retry: quipu_schemas::reaction::Retry::default(),
-                    })]
-                }
-                NodeWork::Timer { due, .. } => vec![Reaction::WakeAt { name, due: *due }],
-                NodeWork::Signal { expires_at, .. } | NodeWork::Approval(ApprovalAsked { expires_at, .. }) => {
-                    expires_at.map(|due| Reaction::WakeAt { name, due }).into_iter().collect()
-                }
-            }
-        }
-        RunEvent::NodeCompleted { node, .. } | RunEvent::NodeFailed { node, .. } => match run.nodes.get(node) {
-            Some(state) if state.timed => vec![Reaction::CancelWake { name: state.name.clone() }],
-            Some(_) | None => Vec::new(),
-        },
-        RunEvent::MessageSent { post, body, .. } => {
-            let command = PostMessage {
-                message_id: Some(post.message_id.clone()),
-                body: body.clone(),
-                content_type: ContentType::default(),
-                reply_to: post.reply_to.clone(),
-                priority: Priority::default(),
-                mentions: Vec::new(),
-                turn: None,
-            };
-            vec![turn::dispatch(
-                turn::conversation_of(&run.stream, &post.conversation),
-                &ConversationCommand::Post(command),
-            )]
-        }
-        RunEvent::AdvanceDeferred { due } => vec![Reaction::WakeAt {
-            name: super::ADVANCE.to_owned(),
-            due: *due,
-        }],
-        RunEvent::Failed { .. } | RunEvent::Cancelled { .. } => run
-            .nodes
-            .values()
-            .filter_map(|node| match &node.stage {
-                Stage::Stopped(Wait::Effect | Wait::Post(_)) => Some(Reaction::CancelEffect { name: node.name.clone() }),
-                Stage::Stopped(Wait::Timer(_)) => Some(Reaction::CancelWake { name: node.name.clone() }),
-                Stage::Stopped(Wait::Signal(_) | Wait::Approval(_)) if node.timed => Some(Reaction::CancelWake { name: node.name.clone() }),
-                _ => None,
-            })
-            .collect(),
-        RunEvent::Created { .. }
-        | RunEvent::Initialized {}
-        | RunEvent::Started {}
-        | RunEvent::NodeSkipped { .. }
-        | RunEvent::InputGiven { .. }
-        | RunEvent::InputQueued { .. }
-        | RunEvent::InputDrained { .. }
-        | RunEvent::SignalReceived { .. }
-        | RunEvent::ApprovalGiven { .. }
-        | RunEvent::ApprovalRefused { .. }
-        | RunEvent::Paused { .. }
-        | RunEvent::Resumed { .. }
-        | RunEvent::NodeRetried { .. }
-        | RunEvent::Completed { .. }
-        | RunEvent::EffectStopped { .. }
-        | RunEvent::AgentPinned { .. }
-        | RunEvent::ModelAsked { .. }
-        | RunEvent::ModelAnswered { .. }
-        | RunEvent::ToolCalled { .. }
-        | RunEvent::ToolReturned { .. }
-        | RunEvent::ReplySent { .. } => Vec::new(),
     }
 }

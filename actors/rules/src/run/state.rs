@@ -1,14 +1,11 @@
-//! States of runs and their folds. Everything here survives binary snapshots.
+//! State of a workflow run and its fold. Everything here survives binary snapshots.
 
 use crate::{decider::Corrupt, definition::Definition};
 use quipu_schemas::{
-    chat::ChatMessage,
-    conversation::TurnTask,
     digest::Digest,
-    ids::{Kind, MessageId, PrincipalId, StreamId},
+    ids::{PrincipalId, StreamId},
     json::Json,
     personal::Personal,
-    reaction::{LlmAnswer, ToolCallRef},
     run::{ApprovalAsked, NodeWork, RunEvent, RunPost, RunStatus},
 };
 use schemars::JsonSchema;
@@ -128,7 +125,7 @@ fn size(value: &Json) -> u64 {
     value.to_text().len() as u64
 }
 
-fn set_status(status: &mut RunStatus, next: RunStatus) -> Result<(), Corrupt> {
+pub(super) fn set_status(status: &mut RunStatus, next: RunStatus) -> Result<(), Corrupt> {
     if !status.may_become(next) {
         return Err(Corrupt(format!(
             "a run that is {} cannot become {}",
@@ -316,205 +313,5 @@ impl GraphRun {
             | RunEvent::ReplySent { .. } => return Err(Corrupt(format!("a workflow has no {event:?}"))),
         }
         Ok(())
-    }
-}
-
-/// An agent's turn under way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TurnRun {
-    /// Its own stream.
-    pub stream: StreamId,
-    /// What it executes.
-    pub task: TurnTask,
-    /// Where it stands.
-    pub status: RunStatus,
-    /// The agent's configuration (an `AgentPin`), once it is ready.
-    pub pin: Option<Json>,
-    /// Model calls so far.
-    pub iteration: u32,
-    /// Model and tool messages of the turn, in order.
-    pub transcript: Vec<Personal<ChatMessage>>,
-    /// What it waits for.
-    pub stage: TurnStage,
-    /// Effects that nobody waits for any longer and whose end has not been recorded.
-    pub stopping: BTreeSet<String>,
-    /// Text that had been sent when the turn was interrupted.
-    pub partial: Option<Personal<String>>,
-}
-
-/// What a turn waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum TurnStage {
-    /// The agent's configuration.
-    Agent,
-    /// Nothing: the model is asked next.
-    Ready,
-    /// The model's answer.
-    Asked {
-        /// Name of the effect.
-        name: String,
-    },
-    /// Tools.
-    Calling {
-        /// The message that holds the calls.
-        message: Personal<ChatMessage>,
-        /// The calls, in order.
-        calls: Vec<ToolCallRef>,
-        /// How many were sent.
-        sent: u32,
-        /// Results by the call's place.
-        results: BTreeMap<u32, Personal<ChatMessage>>,
-    },
-    /// Nothing: the answer is there and goes out next.
-    Answered {
-        /// Its text; `None`: the model said nothing.
-        text: Option<Personal<String>>,
-    },
-    /// The end.
-    Over,
-}
-
-impl TurnRun {
-    pub(super) fn new(stream: &StreamId, task: &TurnTask) -> Self {
-        Self {
-            stream: stream.clone(),
-            task: task.clone(),
-            status: RunStatus::Pending,
-            pin: None,
-            iteration: 0,
-            transcript: Vec::new(),
-            stage: TurnStage::Agent,
-            stopping: BTreeSet::new(),
-            partial: None,
-        }
-    }
-
-    /// The conversation's stream.
-    pub fn conversation(&self) -> StreamId {
-        StreamId::new(self.stream.org.clone(), Kind::CONVERSATION, self.task.conversation.clone())
-    }
-
-    /// The agent's stream: its id is its principal.
-    pub fn agent(&self) -> StreamId {
-        let id = quipu_schemas::ids::EntityId::parse(self.task.agent.as_str()).expect("principals and entities share their grammar");
-        StreamId::new(self.stream.org.clone(), Kind::AGENT, id)
-    }
-
-    /// Id of the answering message: the same for ever, so that answering twice is one message.
-    pub fn message_id(&self) -> MessageId {
-        let run = self.stream.id.as_str();
-        MessageId::parse(format!("msg_{run}")).unwrap_or_else(|_| {
-            let hash = Digest::of(&[run.as_bytes()]).to_string();
-            MessageId::parse(format!("msg_{}", &hash[..40])).expect("hex is within the grammar")
-        })
-    }
-
-    /// Name of a tool call's effect.
-    pub(super) fn tool_name(&self, place: u32) -> String {
-        format!("tool#{}.{place}", self.iteration)
-    }
-
-    /// Effects under way.
-    pub(super) fn in_flight(&self) -> Vec<String> {
-        match &self.stage {
-            TurnStage::Asked { name } => vec![name.clone()],
-            TurnStage::Calling { sent, results, .. } => {
-                (0..*sent).filter(|p| !results.contains_key(p)).map(|p| self.tool_name(p)).collect()
-            }
-            TurnStage::Agent | TurnStage::Ready | TurnStage::Answered { .. } | TurnStage::Over => Vec::new(),
-        }
-    }
-
-    fn answered(&mut self, answer: &LlmAnswer) {
-        self.transcript.push(answer.message.clone());
-        self.stage = if answer.tool_calls.is_empty() {
-            TurnStage::Answered { text: answer.text.clone() }
-        } else {
-            TurnStage::Calling {
-                message: answer.message.clone(),
-                calls: answer.tool_calls.clone(),
-                sent: 0,
-                results: BTreeMap::new(),
-            }
-        };
-    }
-
-    pub(super) fn apply(&mut self, event: &RunEvent) -> Result<(), Corrupt> {
-        let odd = || Corrupt(format!("a turn has no {event:?} here"));
-        match event {
-            RunEvent::Initialized {} => set_status(&mut self.status, RunStatus::Initializing)?,
-            RunEvent::Started {} => set_status(&mut self.status, RunStatus::Running)?,
-            RunEvent::Paused { .. } => set_status(&mut self.status, RunStatus::Paused)?,
-            RunEvent::Resumed { .. } => set_status(&mut self.status, RunStatus::Running)?,
-            RunEvent::AgentPinned { pin } => {
-                self.pin = Some(Json(serde_json::to_value(pin).map_err(|e| Corrupt(e.to_string()))?));
-                self.stage = TurnStage::Ready;
-            }
-            RunEvent::ModelAsked { iteration, name } => {
-                self.iteration = *iteration;
-                self.stage = TurnStage::Asked { name: name.clone() };
-            }
-            RunEvent::ModelAnswered { answer, .. } => self.answered(answer),
-            RunEvent::ToolCalled { .. } => match &mut self.stage {
-                TurnStage::Calling { calls, sent, .. } if (*sent as usize) < calls.len() => *sent += 1,
-                _ => return Err(odd()),
-            },
-            RunEvent::ToolReturned { name, result, .. } => {
-                let prefix = format!("tool#{}.", self.iteration);
-                let place = name.strip_prefix(&prefix).and_then(|p| p.parse::<u32>().ok()).ok_or_else(odd)?;
-                let TurnStage::Calling { calls, results, .. } = &mut self.stage else {
-                    return Err(odd());
-                };
-                results.insert(place, result.clone());
-                if results.len() == calls.len() {
-                    // In the order of the calls, not of their answers.
-                    self.transcript.extend(std::mem::take(results).into_values());
-                    self.stage = TurnStage::Ready;
-                }
-            }
-            // The text stays: the reaction posts it.
-            RunEvent::ReplySent { .. } => {}
-            RunEvent::Completed { .. } => {
-                set_status(&mut self.status, RunStatus::Completed)?;
-                self.stage = TurnStage::Over;
-            }
-            RunEvent::Failed { .. } => {
-                set_status(&mut self.status, RunStatus::Failed)?;
-                self.end();
-            }
-            RunEvent::Cancelled { .. } => {
-                set_status(&mut self.status, RunStatus::Cancelled)?;
-                self.end();
-            }
-            RunEvent::EffectStopped { name, partial, .. } => {
-                self.stopping.remove(name);
-                if partial.is_some() {
-                    self.partial.clone_from(partial);
-                }
-            }
-            RunEvent::AdvanceDeferred { .. } => {}
-            RunEvent::Created { .. }
-            | RunEvent::NodeStarted { .. }
-            | RunEvent::NodeCompleted { .. }
-            | RunEvent::NodeFailed { .. }
-            | RunEvent::NodeSkipped { .. }
-            | RunEvent::InputGiven { .. }
-            | RunEvent::InputQueued { .. }
-            | RunEvent::InputDrained { .. }
-            | RunEvent::SignalReceived { .. }
-            | RunEvent::ApprovalGiven { .. }
-            | RunEvent::ApprovalRefused { .. }
-            | RunEvent::MessageSent { .. }
-            | RunEvent::NodeRetried { .. } => return Err(odd()),
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        self.stopping.extend(self.in_flight());
-        if let TurnStage::Answered { text } = &self.stage {
-            self.partial.clone_from(text);
-        }
-        self.stage = TurnStage::Over;
     }
 }

@@ -1,0 +1,91 @@
+//! What follows the events of a workflow.
+
+use super::{GraphRun, Stage, Wait, turn};
+use quipu_schemas::{
+    conversation::{ContentType, ConversationCommand, PostMessage, Priority},
+    reaction::{Perform, Reaction, Retry},
+    run::{ApprovalAsked, NodeWork, RunEvent},
+};
+
+/// What follows, on the state after the event.
+pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {
+    match event {
+        RunEvent::NodeStarted { name, work, .. } => {
+            let name = name.clone();
+            match work {
+                NodeWork::Effect { effect, retry } => {
+                    vec![Reaction::Perform(Perform {
+                        name,
+                        effect: effect.clone(),
+                        retry: retry.clone(),
+                    })]
+                }
+                NodeWork::Post { seal, .. } => {
+                    vec![Reaction::Perform(Perform {
+                        name,
+                        effect: seal.clone(),
+                        retry: Retry::default(),
+                    })]
+                }
+                NodeWork::Timer { due, .. } => vec![Reaction::WakeAt { name, due: *due }],
+                NodeWork::Signal { expires_at, .. } | NodeWork::Approval(ApprovalAsked { expires_at, .. }) => {
+                    expires_at.map(|due| Reaction::WakeAt { name, due }).into_iter().collect()
+                }
+            }
+        }
+        RunEvent::NodeCompleted { node, .. } | RunEvent::NodeFailed { node, .. } => match run.nodes.get(node) {
+            Some(state) if state.timed => vec![Reaction::CancelWake { name: state.name.clone() }],
+            Some(_) | None => Vec::new(),
+        },
+        RunEvent::MessageSent { post, body, .. } => {
+            let command = PostMessage {
+                message_id: Some(post.message_id.clone()),
+                body: body.clone(),
+                content_type: ContentType::default(),
+                reply_to: post.reply_to.clone(),
+                priority: Priority::default(),
+                mentions: Vec::new(),
+                turn: None,
+            };
+            vec![turn::dispatch(
+                turn::conversation_of(&run.stream, &post.conversation),
+                &ConversationCommand::Post(command),
+            )]
+        }
+        RunEvent::AdvanceDeferred { due } => vec![Reaction::WakeAt {
+            name: super::ADVANCE.to_owned(),
+            due: *due,
+        }],
+        RunEvent::Failed { .. } | RunEvent::Cancelled { .. } => run
+            .nodes
+            .values()
+            .filter_map(|node| match &node.stage {
+                Stage::Stopped(Wait::Effect | Wait::Post(_)) => Some(Reaction::CancelEffect { name: node.name.clone() }),
+                Stage::Stopped(Wait::Timer(_)) => Some(Reaction::CancelWake { name: node.name.clone() }),
+                Stage::Stopped(Wait::Signal(_) | Wait::Approval(_)) if node.timed => Some(Reaction::CancelWake { name: node.name.clone() }),
+                _ => None,
+            })
+            .collect(),
+        RunEvent::Created { .. }
+        | RunEvent::Initialized {}
+        | RunEvent::Started {}
+        | RunEvent::NodeSkipped { .. }
+        | RunEvent::InputGiven { .. }
+        | RunEvent::InputQueued { .. }
+        | RunEvent::InputDrained { .. }
+        | RunEvent::SignalReceived { .. }
+        | RunEvent::ApprovalGiven { .. }
+        | RunEvent::ApprovalRefused { .. }
+        | RunEvent::Paused { .. }
+        | RunEvent::Resumed { .. }
+        | RunEvent::NodeRetried { .. }
+        | RunEvent::Completed { .. }
+        | RunEvent::EffectStopped { .. }
+        | RunEvent::AgentPinned { .. }
+        | RunEvent::ModelAsked { .. }
+        | RunEvent::ModelAnswered { .. }
+        | RunEvent::ToolCalled { .. }
+        | RunEvent::ToolReturned { .. }
+        | RunEvent::ReplySent { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,295 @@
+//! What each component does in a run.
+
+use super::*;
+
+fn outcome_of(component: &str, config: Value, port: &str, out: &str, input: Value) -> Option<Value> {
+    let mut scene = scene();
+    let events = scene.ok(&ada(), creating(single(component, config, port, out), json!({"in": input})));
+    output(&events).remove("out")
+}
+
+#[test]
+fn each_pure_component_does_what_it_says() {
+    assert_eq!(
+        outcome_of("passthrough", json!({}), "in", "out", json!({"a": 1})),
+        Some(json!({"a": 1}))
+    );
+    assert_eq!(
+        outcome_of("map", json!({"expression": "input.a + 1"}), "in", "out", json!({"a": 1})),
+        Some(json!(2))
+    );
+    assert_eq!(
+        outcome_of(
+            "map",
+            json!({"expression": "run.input['in'].a + size(run.id)"}),
+            "in",
+            "out",
+            json!({"a": 1})
+        ),
+        Some(json!(6))
+    );
+    assert_eq!(
+        outcome_of("filter", json!({"condition": "input > 2"}), "in", "out", json!(3)),
+        Some(json!(3))
+    );
+    assert_eq!(outcome_of("filter", json!({"condition": "input > 2"}), "in", "out", json!(1)), None);
+    assert_eq!(
+        outcome_of("filter", json!({"condition": "input > 2"}), "in", "dropped", json!(1)),
+        Some(json!(1))
+    );
+    let cases = json!({"cases": [{"when": "input > 10", "port": "large"}, {"when": "input > 5", "port": "medium"}], "default": "small"});
+    for (input, port) in [(11, "large"), (6, "medium"), (1, "small")] {
+        assert_eq!(outcome_of("switch", cases.clone(), "in", port, json!(input)), Some(json!(input)));
+    }
+    assert_eq!(outcome_of("switch", cases, "in", "large", json!(6)), None);
+    assert_eq!(
+        outcome_of("parallel", json!({"branches": ["a", "b"]}), "in", "b", json!(1)),
+        Some(json!(1))
+    );
+    assert_eq!(outcome_of("collect", json!({}), "items", "out", json!(1)), Some(json!([1])));
+    assert_eq!(
+        outcome_of("log", json!({"message": "'total ' + string(input)"}), "in", "line", json!(7)),
+        Some(json!("total 7"))
+    );
+    assert_eq!(outcome_of("log", json!({}), "in", "out", json!(7)), Some(json!(7)));
+}
+
+#[test]
+fn a_delay_is_a_durable_timer() {
+    let mut scene = scene();
+    let definition = single("delay", json!({"ms": "=input * 1000"}), "in", "out");
+    assert_eq!(
+        said(&scene.ok(&ada(), creating(definition.clone(), json!({"in": 60})))),
+        ["created", "initialized", "started", "node_started n"]
+    );
+    assert_eq!(
+        scene.reactions,
+        [Reaction::WakeAt {
+            name: "n#1".into(),
+            due: scene.now + 60_000
+        }]
+    );
+    scene.unchanged(&platform(), fired("n#0"));
+    let events = scene.ok(&platform(), fired("n#1"));
+    assert_eq!(output(&events)["out"], json!(60));
+    scene.unchanged(&platform(), fired("n#1"));
+    let mut bad = super::scene();
+    assert_eq!(
+        said(&bad.ok(&ada(), creating(definition, json!({"in": -1})))).last().unwrap(),
+        "failed n"
+    );
+}
+
+#[test]
+fn signals_are_waited_for_kept_when_early_and_time_out() {
+    let definition = single("wait_signal", json!({"signal": "go", "timeout_ms": 5000}), "in", "out");
+    let signal = |name: &str, payload: Value| {
+        RunCommand::Signal(SendSignal {
+            name: name.into(),
+            payload: Json(payload),
+        })
+    };
+    let mut on_time = scene();
+    on_time.ok(&ada(), creating(definition.clone(), json!({"in": 1})));
+    assert_eq!(
+        on_time.reactions,
+        [Reaction::WakeAt {
+            name: "n#1".into(),
+            due: on_time.now + 5000
+        }]
+    );
+    assert_eq!(said(&on_time.ok(&ada(), signal("other", json!(0)))), ["signal_received"]);
+    let events = on_time.ok(&ada(), signal("go", json!({"x": 1})));
+    assert_eq!(said(&events), ["signal_received", "node_completed n", "completed"]);
+    assert_eq!(output(&events)["out"], json!({"x": 1}));
+    assert_eq!(on_time.reactions, [Reaction::CancelWake { name: "n#1".into() }]);
+    assert_eq!(graph(&on_time).signals.len(), 1, "the other signal is kept, the taken one is not");
+
+    let mut early = scene();
+    let RunCommand::Create(mut create) = creating(definition.clone(), json!({"in": 1})) else {
+        unreachable!()
+    };
+    create.start = false;
+    early.ok(&ada(), RunCommand::Create(create));
+    early.ok(&ada(), signal("go", json!(2)));
+    assert_eq!(output(&early.ok(&ada(), RunCommand::Start(StartRun {})))["out"], json!(2));
+    early.refused(&ada(), signal("go", json!(2)), 409, "run_not_under_way");
+
+    let mut late = scene();
+    late.ok(&ada(), creating(definition, json!({"in": 1})));
+    late.refused(&ada(), signal("", json!(2)), 422, "bad_name");
+    let events = late.ok(&platform(), fired("n#1"));
+    assert!(matches!(&events[0], RunEvent::NodeFailed { code, .. } if code == "timeout"));
+    assert_eq!(late.state.status(), Some(RunStatus::Failed));
+
+    let mut full = scene();
+    full.ok(
+        &ada(),
+        creating(single("wait_signal", json!({"signal": "go"}), "in", "out"), json!({"in": 1})),
+    );
+    for _ in 0..limits::RUN_SIGNALS_MAX {
+        full.ok(&ada(), signal("noise", json!(0)));
+    }
+    full.refused(&ada(), signal("noise", json!(0)), 429, "queue_full");
+}
+
+#[test]
+fn approvals_are_given_and_refused_by_approvers_only() {
+    let run = |config: Value, port: &str| {
+        let mut scene = scene();
+        scene.ok(&ada(), creating(single("wait_approval", config, "in", port), json!({"in": 5})));
+        scene
+    };
+    let admin = as_role("root", Some(Role::Admin));
+    let mut default = run(json!({"prompt": "='pay ' + string(input) + '?'"}), "approved");
+    default.refused(&ada(), RunCommand::Approve(approving("n")), 403, "not_an_approver");
+    default.refused(&admin, RunCommand::Approve(approving("ghost")), 404, "unknown_node");
+    let comment = Some(sealed(&"fine".to_owned()));
+    let events = default.ok(&admin, RunCommand::Approve(AnswerApproval { node: "n".into(), comment }));
+    assert_eq!(said(&events), ["approval_given n", "node_completed n", "completed"]);
+    assert_eq!(output(&events)["out"], json!(5));
+    default.refused(&admin, RunCommand::Approve(approving("n")), 409, "not_waiting");
+
+    let mut named = run(json!({"approvers": ["zoe"]}), "rejected");
+    named.refused(&admin, RunCommand::Reject(approving("n")), 403, "not_an_approver");
+    let events = named.ok(&as_role("zoe", Some(Role::Viewer)), RunCommand::Reject(approving("n")));
+    assert_eq!(said(&events), ["approval_refused n", "node_completed n", "completed"]);
+    assert_eq!(output(&events)["out"], json!(5));
+
+    let mut role = run(json!({"role": "member", "timeout_ms": 1000}), "approved");
+    let events = role.ok(&ada(), RunCommand::Reject(approving("n")));
+    assert_eq!(said(&events), ["approval_refused n", "node_failed n", "failed n"]);
+    assert_eq!(role.reactions, [Reaction::CancelWake { name: "n#1".into() }]);
+    let mut late = run(json!({"timeout_ms": 1000}), "approved");
+    assert_eq!(said(&late.ok(&platform(), fired("n#1"))), ["node_failed n", "failed n"]);
+}
+
+#[test]
+fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() {
+    let config = json!({"method": "POST", "url": "='https://x.example/' + input.id", "body": {"n": "=input.n", "k": "plain"},
+        "headers": {"Authorization": "Bearer {{secret:API}}"}, "idempotency_header": "Idempotency-Key"});
+    let mut http = scene();
+    http.ok(
+        &ada(),
+        creating(single("http.request", config, "in", "out"), json!({"in": {"id": "a", "n": 2}})),
+    );
+    let [(name, Effect::Http(request), retry)] = &performed(&http)[..] else {
+        panic!("{:?}", http.reactions)
+    };
+    assert_eq!(
+        (name.as_str(), request.url.as_str(), retry),
+        ("n#1", "https://x.example/a", &Retry::default())
+    );
+    assert_eq!(request.body, Some(Json(json!({"n": 2, "k": "plain"}))));
+    assert_eq!(request.headers["Authorization"], "Bearer {{secret:API}}");
+    http.refused(&ada(), settled("n#1", responded(json!("ok"))), 403, "not_allowed");
+    let events = http.ok(&platform(), settled("n#1", responded(json!("ok"))));
+    assert_eq!(output(&events)["out"], json!({"status": 200, "body": "ok"}));
+    http.unchanged(&platform(), settled("n#1", responded(json!("ok"))));
+
+    let mut missing = scene();
+    missing.ok(
+        &ada(),
+        creating(
+            single("http.request", json!({"url": "https://x.example/"}), "in", "out"),
+            json!({"in": 1}),
+        ),
+    );
+    let events = missing.ok(
+        &platform(),
+        settled(
+            "n#1",
+            Outcome::Responded {
+                status: 404,
+                body: Json(Value::Null),
+            },
+        ),
+    );
+    assert!(matches!(&events[0], RunEvent::NodeFailed { code, .. } if code == "status_404"));
+
+    let mut hook = scene();
+    let config = json!({"url": "https://x.example/hook", "type": "order.paid", "secret": "orders"});
+    hook.ok(
+        &ada(),
+        creating(single("webhook.call", config, "in", "out"), json!({"in": {"id": 7}})),
+    );
+    let [(_, Effect::Webhook(call), _)] = &performed(&hook)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (call.event_type.as_str(), call.secret.as_str(), &call.data.0),
+        ("order.paid", "orders", &json!({"id": 7}))
+    );
+    hook.ok(&platform(), settled("n#1", responded(json!({}))));
+    assert_eq!(hook.state.status(), Some(RunStatus::Completed));
+}
+
+/// A model's answer stays sealed through the run: a switch may look, nothing in the log is in the clear.
+#[test]
+fn a_sealed_answer_is_branched_on_and_posted_without_being_written_down() {
+    let definition = json!({
+        "name": "triage", "inputs": {"in": {}},
+        "nodes": [
+            {"id": "ask", "component": "llm.invoke", "config": {"model": {"provider": "scripted", "model": "s"},
+                "messages": [{"role": "system", "content": "Classify."}, {"role": "user", "content": "=texts.question"}]}},
+            {"id": "route", "component": "switch", "config": {"cases": [{"when": "input.startsWith('YES')", "port": "yes"}], "default": "no"}},
+            {"id": "send", "component": "message.send", "config": {"conversation": "cnv_1", "body": "=input"}}
+        ],
+        "edges": [{"from": "input.in", "to": "ask.in"}, {"from": "ask.text", "to": "route.in"}, {"from": "route.yes", "to": "send.in"}],
+    });
+    let mut scene = scene();
+    let RunCommand::Create(mut create) = creating(definition, json!({"in": 1})) else {
+        unreachable!()
+    };
+    create.texts = [("question".to_owned(), sealed(&"May I?".to_owned()))].into();
+    scene.ok(&ada(), RunCommand::Create(create));
+    let [(_, Effect::LlmInvoke(call), _)] = &performed(&scene)[..] else {
+        panic!("{:?}", scene.reactions)
+    };
+    let prompt = serde_json::to_value(&call.prompt).unwrap();
+    assert_eq!(prompt["messages"][0]["content"], json!("Classify."));
+    assert!(prompt["messages"][1]["content"]["$sealed"].is_string(), "{prompt}");
+    let reply = answer(Some("YES of course"), &[]);
+    let events = scene.ok(&platform(), settled("ask#1", Outcome::Answered(reply.clone())));
+    assert_eq!(
+        said(&events),
+        [
+            "node_completed ask",
+            "node_completed route",
+            "message_sent send",
+            "node_completed send",
+            "completed"
+        ]
+    );
+    assert!(!serde_json::to_string(&events).unwrap().contains("course"));
+    let [(to, command)] = &scene.dispatched()[..] else { panic!() };
+    assert_eq!(to, "acme/conversation/cnv_1");
+    assert_eq!(command["post"]["body"], serde_json::to_value(reply.text).unwrap());
+    assert!(command["post"]["message_id"].as_str().unwrap().starts_with("msg_"));
+}
+
+#[test]
+fn a_composed_message_is_sealed_first_and_then_posted() {
+    let mut scene = scene();
+    let config = json!({"conversation": "=input.cnv", "body": "='Order ' + string(input.id)", "reply_to": "m1"});
+    scene.ok(
+        &ada(),
+        creating(
+            single("message.send", config, "in", "out"),
+            json!({"in": {"cnv": "cnv_9", "id": 4}}),
+        ),
+    );
+    let [(_, Effect::Seal(seal), _)] = &performed(&scene)[..] else {
+        panic!("{:?}", scene.reactions)
+    };
+    assert_eq!((seal.text.as_str(), seal.subject.as_str()), ("Order 4", "acme/ada"));
+    let text = sealed(&"Order 4".to_owned());
+    let events = scene.ok(&platform(), settled("n#1", Outcome::Sealed { text: text.clone() }));
+    assert_eq!(said(&events), ["message_sent n", "node_completed n", "completed"]);
+    let (to, command) = &scene.dispatched()[0];
+    assert_eq!(to, "acme/conversation/cnv_9");
+    assert_eq!(
+        (&command["post"]["body"], &command["post"]["reply_to"]),
+        (&serde_json::to_value(text).unwrap(), &json!("m1"))
+    );
+}
