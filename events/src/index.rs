@@ -29,6 +29,7 @@ use quipu_schemas::{
     digest::Digest,
     envelope::Durability,
     ids::{PrincipalId, StreamId},
+    limits::INDEX_TAIL_RECORDS,
     position::Position,
     reaction::ReactionKey,
 };
@@ -170,7 +171,11 @@ pub struct PendingCursor {
 impl Pending {
     /// The cursor that goes on after this one.
     pub fn cursor(&self) -> PendingCursor {
-        PendingCursor { offset: self.position.offset, version: self.key.version, ordinal: self.key.ordinal }
+        PendingCursor {
+            offset: self.position.offset,
+            version: self.key.version,
+            ordinal: self.key.ordinal,
+        }
     }
 }
 
@@ -278,9 +283,24 @@ impl Index {
         Ok(Self::with(meta, None, None, Found::None, store, &indexed))
     }
 
-    fn with(meta: &LogMeta, dir: Option<PathBuf>, boot: Option<String>, found: Found, store: store::Store, indexed: &[(u64, [u8; 32])]) -> Self {
+    fn with(
+        meta: &LogMeta,
+        dir: Option<PathBuf>,
+        boot: Option<String>,
+        found: Found,
+        store: store::Store,
+        indexed: &[(u64, [u8; 32])],
+    ) -> Self {
         let next: Vec<u64> = indexed.iter().map(|(next, _)| *next).collect();
-        Self { meta: meta.clone(), dir, boot, found, store, tail: RwLock::new(tail::Tail::new(&next)), closed: AtomicBool::new(false) }
+        Self {
+            meta: meta.clone(),
+            dir,
+            boot,
+            found,
+            store,
+            tail: RwLock::new(tail::Tail::new(&next)),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// What became of the index that was on disk.
@@ -291,7 +311,11 @@ impl Index {
     fn writer(&self) -> Result<MutexGuard<'_, Connection>, IndexError> {
         let writer = self.store.writer();
         // Asked under the lock: a clean mark must never stand beside unsynced changes.
-        if self.closed.load(Ordering::Acquire) { Err(IndexError::Closed) } else { Ok(writer) }
+        if self.closed.load(Ordering::Acquire) {
+            Err(IndexError::Closed)
+        } else {
+            Ok(writer)
+        }
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, tail::Tail> {
@@ -310,7 +334,11 @@ impl Index {
             let next = tail.partitions.get(usize::from(partition)).map(|tail| tail.next);
             let expected = next.ok_or_else(|| IndexError::Damaged(format!("the log has no partition {partition}")))?;
             if entry.offset > expected {
-                return Err(IndexError::Gap { partition, expected, got: entry.offset });
+                return Err(IndexError::Gap {
+                    partition,
+                    expected,
+                    got: entry.offset,
+                });
             }
             if entry.offset == expected {
                 tail.push(partition, entry);
@@ -321,6 +349,9 @@ impl Index {
 
     /// Moves about `max` of the oldest entries into SQLite, in one transaction; returns how many. Runs beside
     /// lookups and [`Index::note_durable`]. On an error the entries stay in the tail.
+    ///
+    /// Due when [`Index::tail_len`] passes `INDEX_TAIL_RECORDS` or `INDEX_FLUSH_MS` have gone by; more often costs
+    /// more in all.
     pub fn flush(&self, max: usize) -> Result<usize, IndexError> {
         let mut writer = self.writer()?;
         let flush = self.tail().oldest(max);
@@ -338,7 +369,7 @@ impl Index {
 
     /// Flushes until the tail is empty.
     pub fn flush_all(&self) -> Result<(), IndexError> {
-        while self.flush(4096)? > 0 {}
+        while self.flush(INDEX_TAIL_RECORDS)? > 0 {}
         Ok(())
     }
 
@@ -366,6 +397,10 @@ impl Index {
     }
 
     fn position(&self, stream: &StreamId, offset: u64) -> Position {
-        Position { partition: stream.partition(self.meta.partitions), offset, index: 0 }
+        Position {
+            partition: stream.partition(self.meta.partitions),
+            offset,
+            index: 0,
+        }
     }
 }

@@ -103,13 +103,23 @@ impl Keyring {
     pub fn open(dir: &Path) -> Result<Self, KeyringError> {
         let (file, mut keys) = KeyFile::open(dir)?;
         let digest_key = keys.remove("").ok_or_else(|| file.damaged(1))?;
-        Ok(Self { keys: RwLock::new(keys), digest_key, source: Source::File(Mutex::new(file)), nonces: AtomicU64::new(0) })
+        Ok(Self {
+            keys: RwLock::new(keys),
+            digest_key,
+            source: Source::File(Mutex::new(file)),
+            nonces: AtomicU64::new(0),
+        })
     }
 
     /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
     /// what it sealed.
     pub fn ephemeral(seed: u64) -> Self {
-        Self { keys: RwLock::default(), digest_key: seeded(seed, "digest", ""), source: Source::Seed(seed), nonces: AtomicU64::new(0) }
+        Self {
+            keys: RwLock::default(),
+            digest_key: seeded(seed, "digest", ""),
+            source: Source::Seed(seed),
+            nonces: AtomicU64::new(0),
+        }
     }
 
     /// The key for the keyed digests of command bodies, random, one a log and for its life.
@@ -127,12 +137,24 @@ impl Keyring {
     }
 
     fn hold(&self, subject: &str, key: &DataKey) {
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(subject.to_owned(), key.clone());
+        self.keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(subject.to_owned(), key.clone());
     }
 }
 
 fn seeded(seed: u64, purpose: &str, subject: &str) -> DataKey {
-    DataKey(Digest::of(&[b"quipu ephemeral key\0", &seed.to_le_bytes(), purpose.as_bytes(), &[0], subject.as_bytes()]).0)
+    DataKey(
+        Digest::of(&[
+            b"quipu ephemeral key\0",
+            &seed.to_le_bytes(),
+            purpose.as_bytes(),
+            &[0],
+            subject.as_bytes(),
+        ])
+        .0,
+    )
 }
 
 impl Sealer for Keyring {
@@ -295,7 +317,10 @@ mod tests {
             .collect();
         let first = keys.sealing_key("acme/ada").unwrap().0;
         assert!(racing.into_iter().all(|thread| thread.join().unwrap() == first));
-        assert_eq!(Keyring::open(dir.path()).unwrap().opening_key("acme/ada").unwrap().unwrap().0, first);
+        assert_eq!(
+            Keyring::open(dir.path()).unwrap().opening_key("acme/ada").unwrap().unwrap().0,
+            first
+        );
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub const FLUSH_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Appends waiting for the embedded log's writer.
 pub const LOG_QUEUE_MAX: usize = 4_096;
+/// Durable records that wait to be indexed before a flush is due: small flushes touch the same pages again and
+/// again, so a record costs about three times as much in flushes of 1,000.
+pub const INDEX_TAIL_RECORDS: usize = 8_192;
+/// Longest that a durable record waits to be indexed while fewer wait.
+pub const INDEX_FLUSH_MS: u64 = 1_000;
 /// Largest blob.
 pub const BLOB_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Partitions of a new log.

@@ -2,13 +2,16 @@
 
 use super::{EntryError, Index, IndexEntry, IndexError, Parked, store, tail::Tail};
 use crate::port::{Log, ReadError};
-use quipu_schemas::{digest::Digest, limits::FRAME_MAX_BYTES, position::Position, record};
+use quipu_schemas::{
+    digest::Digest,
+    limits::{FRAME_MAX_BYTES, INDEX_TAIL_RECORDS},
+    position::Position,
+    record,
+};
 use std::collections::BTreeMap;
 
 /// Bytes asked of the log at once.
 const READ_BYTES: usize = 2 * FRAME_MAX_BYTES;
-/// Entries that stand in the tail before they are flushed.
-const FLUSH_ENTRIES: usize = 4096;
 
 /// How far catching up has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,8 +165,8 @@ impl Index {
                     self.note_durable(partition, vec![entry])?;
                     caught.records += 1;
                 }
-                if self.tail_len() >= FLUSH_ENTRIES {
-                    self.flush(FLUSH_ENTRIES)?;
+                if self.tail_len() >= INDEX_TAIL_RECORDS {
+                    self.flush(INDEX_TAIL_RECORDS)?;
                 }
             }
             if self.next_offset(partition) == next {

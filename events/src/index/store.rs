@@ -1,7 +1,7 @@
 //! The SQLite file: its schema, one connection that writes, a few that read.
 
 use super::{IndexError, mark::io};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -74,6 +74,8 @@ pub(crate) fn discard(dir: &Path) -> Result<(), IndexError> {
 
 fn prepare(connection: &Connection, cache_kib: u32) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
+    // Plans do not depend on bound values; without this, SQLite plans some statements again at each use.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.pragma_update(None, "temp_store", "MEMORY")

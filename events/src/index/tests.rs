@@ -1,5 +1,6 @@
 //! What the index promises, over random logs and over its own life on disk.
 
+mod damage;
 mod life;
-mod scene;
 mod random;
+mod scene;

@@ -48,28 +48,39 @@ pub(crate) fn apply(connection: &Connection, flush: &Flush) -> rusqlite::Result<
 /// Writes one stream's entries, in order; true where they are its first.
 fn apply_stream(connection: &Connection, partition: u16, stream: &StreamId, entries: &[&Arc<IndexEntry>]) -> rusqlite::Result<bool> {
     let last = entries[entries.len() - 1];
-    let head = params![
-        stream.kind.as_str(),
-        stream.org.as_str(),
-        stream.id.as_str(),
+    let (count, version, offset, time) = (
         entries.len() as i64,
         last.last_version() as i64,
         last.offset as i64,
         last.time as i64,
-        last.hash.0
-    ];
-    let raised = connection
-        .prepare_cached(
-            "INSERT INTO streams(kind, org, id, records, version, offset, time, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
-             ON CONFLICT(kind, org, id) DO UPDATE SET records = records + excluded.records, version = excluded.version, \
-             offset = excluded.offset, time = excluded.time, hash = excluded.hash RETURNING sid, records",
-        )?
-        .query_row(head, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-    let (sid, records) = raised;
+    );
+    let known: Option<(i64, bool)> = connection
+        .prepare_cached("SELECT sid, records > 0 FROM streams WHERE kind = ?1 AND org = ?2 AND id = ?3")?
+        .query_row(params![stream.kind.as_str(), stream.org.as_str(), stream.id.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let sid = match known {
+        Some((sid, _)) => {
+            let sql = "UPDATE streams SET records = records + ?2, version = ?3, offset = ?4, time = ?5, hash = ?6 WHERE sid = ?1";
+            connection
+                .prepare_cached(sql)?
+                .execute(params![sid, count, version, offset, time, last.hash.0])?;
+            sid
+        }
+        None => {
+            let sql = "INSERT INTO streams(kind, org, id, records, version, offset, time, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let [kind, org, id] = [stream.kind.as_str(), stream.org.as_str(), stream.id.as_str()];
+            connection
+                .prepare_cached(sql)?
+                .execute(params![kind, org, id, count, version, offset, time, last.hash.0])?;
+            connection.last_insert_rowid()
+        }
+    };
     for entry in entries {
         apply_entry(connection, partition, sid, entry)?;
     }
-    Ok(records == entries.len() as i64)
+    Ok(known.is_none_or(|(_, has_records)| !has_records))
 }
 
 fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexEntry) -> rusqlite::Result<()> {
