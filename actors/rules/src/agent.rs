@@ -1,24 +1,26 @@
 //! Rules of an agent: its configuration, its status, and the guard that stops it when it runs away.
 
+mod checks;
+mod rejection;
+
+pub use rejection::AgentRejection;
+
 use crate::{
-    decider::{Corrupt, Decider, Decision, Refusal},
+    decider::{Corrupt, Decider, Decision},
     text,
 };
+use checks::{check_directive, check_model, check_reason, check_tool};
 use quipu_schemas::{
     agent::{AgentCommand, AgentEvent, ConfigureGuard, CreateAgent, ReportCalls, StartTurn},
-    chat::{ToolRun, ToolSpec},
+    chat::ToolSpec,
     context::Context,
     conversation::AgentPin,
     digest::Digest,
     envelope::DataClass,
     ids::{EntityId, Kind, OrgId, StreamId},
     json::Json,
-    limits::{
-        DIRECTIVE_MAX_BYTES, DIRECTIVES_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX,
-        TURN_MAX_ITERATIONS,
-    },
+    limits::{DIRECTIVES_MAX, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX, TURN_MAX_ITERATIONS},
     org::Role,
-    problem::Problem,
     reaction::{Dispatch, ModelConfig, Reaction, ToolCallRef},
 };
 use schemars::JsonSchema;
@@ -109,137 +111,6 @@ impl Guard {
             self.recent.pop_front();
         }
         self.recent.iter().filter(|seen| **seen == fingerprint).count() as u32
-    }
-}
-
-/// Why an agent refuses.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AgentRejection {
-    /// Already created.
-    Exists(EntityId),
-    /// Not created.
-    NotFound(EntityId),
-    /// Retired for good.
-    Retired(EntityId),
-    /// Only admins of the org configure agents.
-    AdminNeeded,
-    /// Sent on behalf of a run by something else.
-    NotTheRun(EntityId),
-    /// The name is out of bounds.
-    BadName,
-    /// The reason is too long.
-    BadReason,
-    /// The directive is empty or too large.
-    BadDirective {
-        /// The field.
-        field: &'static str,
-        /// Its bytes.
-        bytes: usize,
-    },
-    /// Too many directive versions.
-    TooManyDirectives,
-    /// No such directive version.
-    UnknownDirective(Digest),
-    /// The model's provider, name or parameter is out of bounds.
-    BadModel {
-        /// The field within `model`.
-        field: &'static str,
-        /// What is right.
-        fix: &'static str,
-    },
-    /// A tool's name is outside its grammar.
-    BadToolName(String),
-    /// A tool's arguments are not a JSON Schema.
-    BadToolParameters(String),
-    /// A tool's method is not one of HTTP.
-    BadToolMethod(String),
-    /// A tool's URL is not absolute `http` or `https`.
-    BadToolUrl(String),
-    /// Two tools of one name.
-    DuplicateTool(String),
-    /// Too many tools.
-    TooManyTools,
-    /// No such tool.
-    UnknownTool(String),
-    /// A limit of the guard is out of bounds.
-    BadGuard {
-        /// The limit.
-        field: &'static str,
-        /// What is right.
-        fix: &'static str,
-    },
-}
-
-impl Refusal for AgentRejection {
-    fn problem(&self) -> Problem {
-        match self {
-            AgentRejection::Exists(id) => Problem::new(409, "agent_exists", format!("agent {id} exists")).fix("choose another id"),
-            AgentRejection::NotFound(id) => {
-                Problem::new(404, "agent_not_found", format!("agent {id} does not exist")).fix("create it first")
-            }
-            AgentRejection::Retired(id) => {
-                Problem::new(409, "agent_retired", format!("agent {id} is retired for good")).fix("create another agent")
-            }
-            AgentRejection::AdminNeeded => {
-                Problem::new(403, "role_needed", "configuring an agent takes admin of the org").fix("ask an admin of the org")
-            }
-            AgentRejection::NotTheRun(run) => {
-                Problem::new(403, "not_the_run", format!("only run {run} itself may say this")).fix("let the run send it")
-            }
-            AgentRejection::BadName => Problem::new(422, "bad_name", format!("a name has 1 to {NAME_MAX_CHARS} printable characters"))
-                .field("name")
-                .fix("shorten it"),
-            AgentRejection::BadReason => Problem::new(422, "bad_reason", format!("a reason has at most {REASON_MAX_CHARS} characters"))
-                .field("reason")
-                .fix("shorten it"),
-            AgentRejection::BadDirective { field, bytes } => Problem::new(
-                422,
-                "bad_directive",
-                format!("a directive of {bytes} bytes; 1 to {DIRECTIVE_MAX_BYTES} are allowed"),
-            )
-            .field(*field)
-            .fix("shorten it, or split it into tools"),
-            AgentRejection::TooManyDirectives => Problem::new(
-                409,
-                "too_many_directives",
-                format!("an agent has at most {DIRECTIVES_MAX} directive versions"),
-            )
-            .fix("create another agent"),
-            AgentRejection::UnknownDirective(digest) => Problem::new(404, "directive_not_found", format!("no directive version {digest}"))
-                .field("digest")
-                .fix("add its text first"),
-            AgentRejection::BadModel { field, fix } => Problem::new(422, "bad_model", format!("model.{field} is out of bounds"))
-                .field(format!("model.{field}"))
-                .fix(*fix),
-            AgentRejection::BadToolName(name) => Problem::new(422, "bad_tool_name", format!("`{name}` is not a tool's name"))
-                .field("tool.name")
-                .fix("use [A-Za-z0-9_-]{1,64}"),
-            AgentRejection::BadToolParameters(name) => Problem::new(
-                422,
-                "bad_tool_parameters",
-                format!("the parameters of {name} are not a JSON Schema"),
-            )
-            .field("tool.parameters")
-            .fix("give an object, or nothing"),
-            AgentRejection::BadToolMethod(name) => Problem::new(422, "bad_tool_method", format!("the method of {name} is not known"))
-                .field("tool.run.method")
-                .fix("use GET, POST, PUT, PATCH or DELETE"),
-            AgentRejection::BadToolUrl(name) => Problem::new(422, "bad_tool_url", format!("the URL of {name} is not absolute"))
-                .field("tool.run.url")
-                .fix("begin with http:// or https:// and a host"),
-            AgentRejection::DuplicateTool(name) => Problem::new(422, "duplicate_tool", format!("{name} is given twice"))
-                .field("tools")
-                .fix("name each tool once"),
-            AgentRejection::TooManyTools => {
-                Problem::new(409, "too_many_tools", format!("an agent has at most {TOOLS_MAX} tools")).fix("revoke one first")
-            }
-            AgentRejection::UnknownTool(name) => Problem::new(404, "tool_not_found", format!("{name} is not granted"))
-                .field("name")
-                .fix("see the agent's tools"),
-            AgentRejection::BadGuard { field, fix } => Problem::new(422, "bad_guard", format!("{field} is out of bounds"))
-                .field(*field)
-                .fix(*fix),
-        }
     }
 }
 
@@ -703,81 +574,6 @@ fn configure(mut agent: Configuration, event: &AgentEvent) -> Result<Configurati
         | AgentEvent::Retired { .. } => return corrupt("the agent exists"),
     }
     Ok(agent)
-}
-
-fn check_reason(reason: &str) -> Result<(), AgentRejection> {
-    if text::is_reason(reason) {
-        Ok(())
-    } else {
-        Err(AgentRejection::BadReason)
-    }
-}
-
-fn check_directive(field: &'static str, text: &str) -> Result<Digest, AgentRejection> {
-    if text.is_empty() || text.len() > DIRECTIVE_MAX_BYTES {
-        return Err(AgentRejection::BadDirective { field, bytes: text.len() });
-    }
-    Ok(Digest::of(&[text.as_bytes()]))
-}
-
-fn check_model(model: &ModelConfig) -> Result<(), AgentRejection> {
-    let name = |text: &str, extra: &[u8]| {
-        !text.is_empty()
-            && text.len() <= NAME_MAX_CHARS
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || extra.contains(&b))
-    };
-    if !name(&model.provider, b"") {
-        return Err(AgentRejection::BadModel {
-            field: "provider",
-            fix: "name a provider, such as `scripted`: letters, digits, _ - .",
-        });
-    }
-    if !name(&model.model, b":/@+") {
-        return Err(AgentRejection::BadModel {
-            field: "model",
-            fix: "name the provider's model: letters, digits, _ - . : / @ +",
-        });
-    }
-    if model.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
-        return Err(AgentRejection::BadModel {
-            field: "temperature",
-            fix: "use 0 to 2",
-        });
-    }
-    if model.max_tokens == Some(0) {
-        return Err(AgentRejection::BadModel {
-            field: "max_tokens",
-            fix: "use at least 1",
-        });
-    }
-    Ok(())
-}
-
-fn check_tool(tool: &ToolSpec) -> Result<(), AgentRejection> {
-    let named =
-        |text: &str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if !named(&tool.name) {
-        return Err(AgentRejection::BadToolName(tool.name.chars().take(80).collect()));
-    }
-    if !tool.parameters.0.is_object() && !tool.parameters.0.is_null() {
-        return Err(AgentRejection::BadToolParameters(tool.name.clone()));
-    }
-    let ToolRun::Http { method, url, .. } = &tool.run;
-    if !matches!(method.as_str(), "GET" | "POST" | "PUT" | "PATCH" | "DELETE") {
-        return Err(AgentRejection::BadToolMethod(tool.name.clone()));
-    }
-    if !is_absolute_http(url) {
-        return Err(AgentRejection::BadToolUrl(tool.name.clone()));
-    }
-    Ok(())
-}
-
-fn is_absolute_http(url: &str) -> bool {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    !host.is_empty() && !host.starts_with(':') && url.len() <= 2048 && !url.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ pub(crate) fn sealed<T: serde::Serialize + serde::de::DeserializeOwned>(value: &
     Personal::seal(value, "acme/ada", &OneKey).unwrap()
 }
 
+#[expect(clippy::result_large_err, reason = "tests read problems, and are not hot")]
 impl<D: Decider> Scene<D> {
     pub(crate) fn new(stream: &str) -> Self {
         Self {

@@ -1,7 +1,9 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, platform, sent_by};
-use quipu_schemas::agent::{
-    ActivateDirective, AddDirective, ConfigureModel, GrantTool, ResumeAgent, RetireAgent, RevokeTool, SuspendAgent,
+use quipu_schemas::{
+    agent::{ActivateDirective, AddDirective, ConfigureModel, GrantTool, ResumeAgent, RetireAgent, RevokeTool, SuspendAgent},
+    chat::ToolRun,
+    limits::DIRECTIVE_MAX_BYTES,
 };
 
 fn admin() -> As {

@@ -3,10 +3,10 @@
 use super::{
     draft::Draft,
     rejection::ConversationRejection as Rejection,
-    state::{Ending, Message, Room, RunningTurn, Stage, Turn},
+    state::{Ending, Message, Room, Stage, Turn},
     turns,
 };
-use crate::decider::Decision;
+use crate::decider::{Decision, Refusal};
 use quipu_schemas::{
     context::Context,
     conversation::{
@@ -65,20 +65,25 @@ fn answer(room: &Room, post: &PostMessage, turn: &str, context: &Context<'_>) ->
                     winner: running.winner.clone(),
                 });
             }
-            let RunningTurn { winner, .. } = running.clone();
-            if is_repeated(room, post.message_id.as_ref(), Some(&winner), context)? {
-                // An id that an earlier message of the same body has cannot be this answer's.
-                return post
-                    .message_id
-                    .clone()
-                    .map_or(Ok(Decision::Unchanged), |id| Err(Rejection::MessageIdConflict(id)));
-            }
             let mut draft = Draft::new(room, context);
-            let (message_id, event) = posted(room, post, &winner, ParticipantKind::Agent, context)?;
-            draft.push(event)?;
+            let outcome = match answered(room, post, &running.winner, context) {
+                Ok((message_id, event)) => {
+                    draft.push(event)?;
+                    TurnOutcome::Answered { message_id }
+                }
+                // Nobody hears a refusal of a run's answer: the turn ends here, or it would never end.
+                Err(rejection) if turns::is_sent_by_run(&running.run, context) => {
+                    let problem = rejection.problem();
+                    TurnOutcome::Failed {
+                        code: problem.code,
+                        detail: problem.detail,
+                    }
+                }
+                Err(rejection) => return Err(rejection),
+            };
             draft.push(Event::TurnFinished {
                 turn: turn.to_owned(),
-                outcome: TurnOutcome::Answered { message_id },
+                outcome,
             })?;
             turns::start_next(&mut draft)?;
             draft.finish()
@@ -96,6 +101,14 @@ fn answer(room: &Room, post: &PostMessage, turn: &str, context: &Context<'_>) ->
             Some(Ending::Interrupted { .. }) => Err(Rejection::TurnInterrupted(turn.to_owned())),
             None => Err(Rejection::UnknownTurn(turn.to_owned())),
         },
+    }
+}
+
+/// The message of an answer; its id must be new, though a message of the very same content had it.
+fn answered(room: &Room, post: &PostMessage, winner: &PrincipalId, context: &Context<'_>) -> Result<(MessageId, Event), Rejection> {
+    match &post.message_id {
+        Some(id) if room.messages.contains_key(id) => Err(Rejection::MessageIdConflict(id.clone())),
+        Some(_) | None => posted(room, post, winner, ParticipantKind::Agent, context),
     }
 }
 

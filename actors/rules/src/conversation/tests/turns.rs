@@ -298,15 +298,24 @@ fn the_winner_or_the_platform_may_answer_and_an_empty_answer_ends_the_turn_too()
 }
 
 #[test]
-fn an_answer_cannot_take_the_id_of_another_message() {
-    let mut scene = group(1);
-    scene.ok(&ada(), ConversationCommand::Post(post_as("m1", "hi")));
-    let (turn, run) = (turn(&scene), run_of(&scene));
-    let said = PostMessage {
-        turn: Some(turn),
-        ..post_as("m1", "x")
-    };
-    scene.refused(&run, ConversationCommand::Post(said), 409, "message_id_conflict");
+fn an_answer_that_cannot_stand_ends_its_turn_as_failed() {
+    let bad = [
+        (post_as("m1", "x"), "message_id_conflict"),
+        (text(&"x".repeat(quipu_schemas::limits::MESSAGE_MAX_BYTES + 1)), "body_too_large"),
+    ];
+    for (said, code) in bad {
+        let mut scene = group(1);
+        scene.ok(&ada(), ConversationCommand::Post(post_as("m1", "hi")));
+        let (turn, run) = (turn(&scene), run_of(&scene));
+        let said = ConversationCommand::Post(PostMessage { turn: Some(turn), ..said });
+        // A client hears why; a run could not, and nobody would ever end the turn.
+        scene.refused(&agent("a1"), said.clone(), if code == "body_too_large" { 422 } else { 409 }, code);
+        let events = scene.ok(&run, said);
+        assert!(
+            matches!(&events[0], ConversationEvent::TurnFinished { outcome: TurnOutcome::Failed { code: told, .. }, .. } if told == code)
+        );
+        assert_eq!(phases(&events), [(Phase::AiActive, Phase::Idle)]);
+    }
 }
 
 #[test]
