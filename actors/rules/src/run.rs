@@ -230,8 +230,13 @@ fn authorize(state: &RunState, command: &RunCommand, context: &Context<'_>) -> R
         RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => {
             context.authority.platform || matches!(state, RunState::Turn(run) if sender == Some(&run.agent()))
         }
-        RunCommand::Pause(_) | RunCommand::Resume(_) | RunCommand::Cancel(_) => {
+        RunCommand::Pause(_) | RunCommand::Resume(_) => {
             context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if sender == Some(&run.conversation()))
+        }
+        // The agent's runaway guard cancels, too.
+        RunCommand::Cancel(_) => {
+            let of_turn = |run: &TurnRun| sender == Some(&run.conversation()) || sender == Some(&run.agent());
+            context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if of_turn(run))
         }
         RunCommand::Approve(_) | RunCommand::Reject(_) => true,
         RunCommand::Create(_) | RunCommand::Start(_) | RunCommand::Input(_) | RunCommand::Signal(_) | RunCommand::RetryNode(_) => {

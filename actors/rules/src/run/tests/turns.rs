@@ -397,7 +397,13 @@ fn only_the_turns_own_conversation_and_agent_speak_for_it() {
     );
     let mut scene = asked();
     scene.refused(&sent_by("ada", "acme/agent/other"), ready(), 403, "not_allowed");
-    scene.refused(&sent_by("ada", AGENT), cancel(), 403, "not_allowed");
+    scene.refused(&sent_by("ada", AGENT), pause(), 403, "not_allowed");
+    scene.refused(&sent_by("ada", "acme/agent/other"), cancel(), 403, "not_allowed");
+    assert_eq!(
+        said(&asked().ok(&sent_by("ada", AGENT), cancel())),
+        ["cancelled"],
+        "the runaway guard"
+    );
     scene.refused(&sent_by("ada", "acme/conversation/cnv_2"), pause(), 403, "not_allowed");
     scene.unchanged(&sent_by("ada", AGENT), ready());
     let mut other = task();
