@@ -1,7 +1,7 @@
 //! Catching up behind the log, from where the index stopped or from nothing.
 
 use super::{EntryError, Index, IndexEntry, IndexError, Parked, store, tail::Tail};
-use crate::port::{Log, ReadError};
+use crate::port::{FrameRead, Log, ReadError};
 use quipu_schemas::{
     digest::Digest,
     limits::{FRAME_MAX_BYTES, INDEX_TAIL_RECORDS},
@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Bytes asked of the log at once.
 const READ_BYTES: usize = 2 * FRAME_MAX_BYTES;
+/// Bytes of claim frames in a row that are looked past.
+const CLAIMS_MAX_BYTES: usize = 64 * READ_BYTES;
 
 /// How far catching up has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +93,18 @@ impl Index {
     fn contradicts(&self, log: &dyn Log) -> Result<bool, IndexError> {
         for (partition, (next, hash)) in (0u16..).zip(self.store.indexed(self.meta.partitions)?) {
             let Some(last) = next.checked_sub(1) else { continue };
-            let Ok(frames) = log.read(partition, last, 1) else { continue };
-            let held = frames
-                .first()
-                .and_then(|frame| frame.records.get(usize::try_from(last.checked_sub(frame.first_offset)?).ok()?));
-            if held.is_none_or(|(_, bytes)| record::claimed_hash(bytes) != Ok(Digest(hash))) {
+            let Ok(head) = log.head(partition) else { continue };
+            if head.next_offset < next {
+                return Ok(true);
+            }
+            let Ok(frames) = log.read(partition, last, READ_BYTES) else {
+                continue;
+            };
+            // Claim frames without records may stand before the one that is meant.
+            let mut records = frames.iter().flat_map(|frame| (frame.first_offset..).zip(&frame.records));
+            if let Some((_, (_, bytes))) = records.find(|(offset, _)| *offset == last)
+                && record::claimed_hash(bytes) != Ok(Digest(hash))
+            {
                 return Ok(true);
             }
         }
@@ -110,71 +119,57 @@ impl Index {
         progress: &mut dyn FnMut(Progress),
         caught: &mut CaughtUp,
     ) -> Result<(), IndexError> {
-        let end = match log.head(partition) {
-            Ok(head) => head.next_offset,
-            Err(error) => {
-                caught.stopped.insert(partition, error.into());
-                return Ok(());
-            }
+        let stopped = match log.head(partition) {
+            Ok(head) => self.index_until(log, partition, head.next_offset, caught, &mut |records, next| {
+                progress(Progress {
+                    partition,
+                    records,
+                    next,
+                    end: head.next_offset,
+                });
+            })?,
+            Err(error) => Some(error.into()),
         };
+        caught.stopped.extend(stopped.map(|stopped| (partition, stopped)));
+        Ok(())
+    }
+
+    fn index_until(
+        &self,
+        log: &dyn Log,
+        partition: u16,
+        end: u64,
+        caught: &mut CaughtUp,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<Unreadable>, IndexError> {
+        let mut bytes = READ_BYTES;
         loop {
             let next = self.next_offset(partition);
-            progress(Progress {
-                partition,
-                records: caught.records,
-                next,
-                end,
-            });
+            progress(caught.records, next);
             if next >= end {
-                return Ok(());
+                return Ok(None);
             }
-            let frames = match log.read(partition, next, READ_BYTES) {
+            let frames = match log.read(partition, next, bytes) {
                 Ok(frames) => frames,
-                Err(error) => {
-                    caught.stopped.insert(partition, error.into());
-                    return Ok(());
-                }
+                Err(error) => return Ok(Some(error.into())),
             };
             for frame in frames {
-                for (offset, (place, bytes)) in (frame.first_offset..).zip(&frame.records) {
-                    if offset < next {
-                        continue;
-                    }
-                    let position = Position {
-                        partition,
-                        offset,
-                        index: 0,
-                    };
-                    let entry = match IndexEntry::read(offset, *place, bytes) {
-                        Ok(entry) => entry,
-                        Err(EntryError::Body { entry, error }) => {
-                            let parked = Parked {
-                                stream: entry.stream.clone(),
-                                position,
-                                detail: error.to_string(),
-                            };
-                            self.park(&parked)?;
-                            caught.parked.push(parked);
-                            *entry
-                        }
-                        Err(error @ EntryError::Header(_)) => {
-                            caught.stopped.insert(partition, Unreadable::Record { position, error });
-                            return Ok(());
-                        }
-                    };
-                    self.note_durable(partition, vec![entry])?;
-                    caught.records += 1;
+                if let Some(stopped) = self.index_frame(partition, next, &frame, caught)? {
+                    return Ok(Some(stopped));
                 }
                 if self.tail_len() >= INDEX_TAIL_RECORDS {
                     self.flush(INDEX_TAIL_RECORDS)?;
                 }
             }
-            if self.next_offset(partition) == next {
+            if self.next_offset(partition) > next {
+                bytes = READ_BYTES;
+            } else if bytes < CLAIMS_MAX_BYTES {
+                // Claim frames only, perhaps, of a partition that was claimed over and over: look past them.
+                bytes *= 8;
+            } else {
                 // The log says that there is more and gives nothing: a hole. Never skipped.
-                let at = "end of what it gives".into();
-                let detail = format!("it announces records up to {end}");
-                caught.stopped.insert(
-                    partition,
+                let (at, detail) = ("end of what it gives".into(), format!("it announces records up to {end}"));
+                return Ok(Some(
                     ReadError::Damaged {
                         partition,
                         offset: next,
@@ -182,9 +177,36 @@ impl Index {
                         detail,
                     }
                     .into(),
-                );
-                return Ok(());
+                ));
             }
         }
+    }
+
+    /// Notes a frame's records from `next` on, up to one that nobody can read.
+    fn index_frame(&self, partition: u16, next: u64, frame: &FrameRead, caught: &mut CaughtUp) -> Result<Option<Unreadable>, IndexError> {
+        for (offset, (place, bytes)) in (frame.first_offset..).zip(&frame.records).filter(|(offset, _)| *offset >= next) {
+            let position = Position {
+                partition,
+                offset,
+                index: 0,
+            };
+            let entry = match IndexEntry::read(offset, *place, bytes) {
+                Ok(entry) => entry,
+                Err(EntryError::Body { entry, error }) => {
+                    let parked = Parked {
+                        stream: entry.stream.clone(),
+                        position,
+                        detail: error.to_string(),
+                    };
+                    self.park(&parked)?;
+                    caught.parked.push(parked);
+                    *entry
+                }
+                Err(error @ EntryError::Header(_)) => return Ok(Some(Unreadable::Record { position, error })),
+            };
+            self.note_durable(partition, vec![entry])?;
+            caught.records += 1;
+        }
+        Ok(None)
     }
 }
