@@ -1,0 +1,564 @@
+//! One incarnation of the node: writers, entities, relays, index and views, glued as the shells glue them, with every
+//! hand-over a separate step that the scheduler may delay, reorder or lose in a crash.
+
+use super::{Rng, log::SimLog, sink::Sink};
+use quipu_events::{
+    index::{Index, IndexEntry, PendingKind},
+    keyring::Keyring,
+    port::{AppendError, Appended, Batch, Log},
+};
+use quipu_projections::{follower::Follower, progress::Progress, sqlite::SqliteStore, store::Origin, store::ViewStore};
+use quipu_rules::org::OrgState;
+use quipu_runtime::{
+    kernel::{
+        entity::{Admitted, Base, Entity, EntityAction, settles},
+        relay::{Cause, Loaded, Purpose, Relay, RelayAction, Work, fire},
+        writer::{Durable, Writer},
+    },
+    kinds::Kinds,
+    performers::AttemptEnd,
+};
+use quipu_schemas::{
+    chat::{ChatMessage, ChatRole},
+    context::{Authority, Millis},
+    envelope::{CommandBody, CommandEnvelope, Receipt},
+    ids::{CommandId, PrincipalId, StreamId},
+    json::Json,
+    personal::Personal,
+    position::{Cursor, Position},
+    problem::Problem,
+    reaction::{Effect, LlmAnswer, Outcome, Reaction, ReactionKey},
+    record::{self, Record},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// A planted defect, by which the checks prove that they see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Answers before the record is durable.
+    AnswersEarly,
+    /// Forgets first receipts: a repetition is decided again.
+    ForgetsReceipts,
+    /// Drops one effect in three instead of performing it, and says that it was done.
+    DropsEffects,
+}
+
+/// An answer to a client.
+pub(crate) struct Answer {
+    pub(crate) stream: StreamId,
+    pub(crate) command_id: CommandId,
+    pub(crate) result: Result<Receipt, Problem>,
+}
+
+enum Waiter {
+    Client(StreamId, CommandId),
+    Relay { partition: u16, key: ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope> },
+    Timer,
+}
+
+struct Running {
+    key: ReactionKey,
+    attempt: u32,
+    effect: Effect,
+    subject: String,
+    cancelled: bool,
+}
+
+pub(crate) struct SimNode {
+    log: Arc<SimLog>,
+    index: Index,
+    keys: Arc<Keyring>,
+    kinds: Kinds,
+    writers: Vec<Writer>,
+    relays: Vec<Relay>,
+    entities: BTreeMap<StreamId, (Box<dyn Entity>, u64)>,
+    /// Commands of clients on their way, in any order.
+    pub(crate) inbox: Vec<CommandEnvelope>,
+    /// Commands of the kernel on their way, in order.
+    kernel: VecDeque<(CommandEnvelope, Waiter)>,
+    batches: Vec<Batch>,
+    completions: VecDeque<(u16, Result<Appended, AppendError>)>,
+    running: Vec<Running>,
+    waiters: BTreeMap<(StreamId, u64), Waiter>,
+    next_ticket: u64,
+    firing: BTreeMap<ReactionKey, ()>,
+    views: Follower,
+    progress: Arc<Progress>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) broken: Vec<String>,
+    batch: u64,
+    dead: bool,
+    mutant: Option<Mutant>,
+}
+
+impl SimNode {
+    pub(crate) fn start(log: SimLog, keys: Arc<Keyring>, kinds: Kinds, seed: u64, mutant: Option<Mutant>) -> Result<Self, String> {
+        let log = Arc::new(log);
+        let meta = log.meta();
+        let index = Index::in_memory(&meta).map_err(|e| e.to_string())?;
+        index.catch_up(&*log, &mut |_| ()).map_err(|e| e.to_string())?;
+        let mut writers = Vec::new();
+        for partition in 0..meta.partitions {
+            writers.push(Writer::new(partition, log.claim(partition, "sim").map_err(|e| e.to_string())?));
+        }
+        let store: Arc<dyn ViewStore> = Arc::new(SqliteStore::in_memory(Origin::of(&meta)).map_err(|e| e.to_string())?);
+        let views = Follower::new(&*log, store).map_err(|e| e.to_string())?;
+        let relays = (0..meta.partitions).map(|p| Relay::new(seed ^ u64::from(p))).collect();
+        let mut node = Self {
+            log,
+            index,
+            keys,
+            kinds,
+            writers,
+            relays,
+            entities: BTreeMap::new(),
+            inbox: Vec::new(),
+            kernel: VecDeque::new(),
+            batches: Vec::new(),
+            completions: VecDeque::new(),
+            running: Vec::new(),
+            waiters: BTreeMap::new(),
+            next_ticket: 0,
+            firing: BTreeMap::new(),
+            views,
+            progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),
+            answers: Vec::new(),
+            broken: Vec::new(),
+            batch: seed,
+            dead: false,
+            mutant,
+        };
+        for partition in 0..meta.partitions {
+            node.load(partition)?;
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn log(&self) -> &Arc<SimLog> {
+        &self.log
+    }
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+    pub(crate) fn entities(&self) -> impl Iterator<Item = (&StreamId, &dyn Entity)> {
+        self.entities.iter().map(|(stream, (entity, _))| (stream, &**entity))
+    }
+    pub(crate) fn views(&mut self) -> (&mut Follower, &Arc<Progress>) {
+        (&mut self.views, &self.progress)
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.dead || self.writers.iter().any(|writer| writer.stopped().is_some())
+    }
+
+    /// Nothing on its way and nothing pending but timers and dead letters.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let busy = self.relays.iter().flat_map(Relay::rows).any(|row| row.status != "dead");
+        self.inbox.is_empty() && self.kernel.is_empty() && self.batches.is_empty() && self.completions.is_empty() && self.running.is_empty() && !busy
+    }
+
+    /// When the next retry is due, if nothing but time is missing.
+    pub(crate) fn next_retry(&self) -> Option<Millis> {
+        let idle = self.inbox.is_empty() && self.kernel.is_empty() && self.batches.is_empty() && self.completions.is_empty() && self.running.is_empty();
+        let due = self.relays.iter().filter_map(Relay::next_due).min();
+        due.filter(|_| idle)
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Millis> {
+        (0..self.writers.len() as u16).filter_map(|p| self.index.next_wake(p).ok().flatten()).min()
+    }
+
+    fn partition(&self, stream: &StreamId) -> u16 {
+        stream.partition(self.writers.len() as u16)
+    }
+
+    fn load(&mut self, partition: u16) -> Result<(), String> {
+        self.relays[usize::from(partition)].loaded_all();
+        for row in self.index.pending(partition, None, 10_000).map_err(|e| e.to_string())? {
+            if !matches!(row.kind, PendingKind::Dispatch | PendingKind::Effect) {
+                continue;
+            }
+            let records = self.records(&row.key.stream, row.key.version)?;
+            let (mut found, mut cancelled) = (None, false);
+            for record in &records {
+                for (key, reaction) in record.keyed_reactions() {
+                    match reaction {
+                        Reaction::Dispatch(d) if key == row.key => found = Some((Work::Dispatch(d.clone()), Cause::from(&record.header))),
+                        Reaction::Perform(p) if key == row.key => found = Some((Work::Perform(p.clone()), Cause::from(&record.header))),
+                        Reaction::CancelEffect { name } => cancelled |= matches!(&found, Some((Work::Perform(p), _)) if p.name == *name),
+                        _ => {}
+                    }
+                }
+            }
+            let (work, cause) = found.ok_or_else(|| format!("{} has no record", row.key))?;
+            let attempts = self.index.attempts(&row.key).map_err(|e| e.to_string())?;
+            let failed = attempts.failed.as_ref().map_or(0, |f| f.attempt);
+            self.relays[usize::from(partition)].load(Loaded {
+                key: row.key,
+                work,
+                cause,
+                attempts: attempts.started.max(failed),
+                retried: attempts.retried,
+                started: attempts.started > failed,
+                retry_at: attempts.failed.map(|f| f.retry_at),
+                cancelled,
+            });
+        }
+        Ok(())
+    }
+
+    fn records(&self, stream: &StreamId, from: u64) -> Result<Vec<Record>, String> {
+        let places: Vec<_> = self.index.places(stream, from).map_err(|e| e.to_string())?.iter().map(|row| row.place).collect();
+        let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
+        bytes.iter().map(|bytes| record::decode(bytes).map_err(|e| e.to_string())).collect()
+    }
+
+    pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, String> {
+        let handler = self.kinds.get(&stream.kind).ok_or("unknown kind")?;
+        let head = self.index.stream_head(stream).map_err(|e| e.to_string())?;
+        let snapshot = self.index.latest_snapshot(stream, &handler.shape(), handler.rules_version()).map_err(|e| e.to_string())?;
+        if let (Some(snapshot), Some(head)) = (snapshot, head) {
+            let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
+            let rows = self.index.places(stream, snapshot.version).map_err(|e| e.to_string())?;
+            let places: Vec<_> = rows.iter().filter(|row| row.offset > snapshot.offset).map(|row| row.place).collect();
+            let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
+            let records: Result<Vec<Record>, _> = bytes.iter().map(|b| record::decode(b).map_err(|e| e.to_string())).collect();
+            return handler.recover(stream, Some(&base), &mut records?.into_iter()).map_err(|e| e.to_string());
+        }
+        let records = self.records(stream, 0)?;
+        handler.recover(stream, None, &mut records.into_iter()).map_err(|e| e.to_string())
+    }
+
+    fn authority(&self, envelope: &CommandEnvelope) -> Result<Authority, String> {
+        let org = self.recover(&StreamId::of_org(&envelope.stream.org))?;
+        let state: OrgState = serde_json::from_value(org.state().0).map_err(|e| e.to_string())?;
+        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
+        let kernel = matches!(envelope.body, CommandBody::Kernel(_));
+        let dispatched_by = match &envelope.body {
+            CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
+            CommandBody::Kernel(_) => None,
+        };
+        Ok(Authority {
+            platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
+            role: state.role(actor),
+            org_version: org.version(),
+            org_suspended: matches!(state, OrgState::Suspended { .. }),
+            dispatched_by,
+        })
+    }
+
+    /// Hands one waiting command to its entity. Clients' commands come in any order, the kernel's in theirs.
+    pub(crate) fn deliver(&mut self, rng: &mut Rng, now: Millis) -> Option<String> {
+        let from_kernel = !self.kernel.is_empty() && (self.inbox.is_empty() || rng.chance(60));
+        let (envelope, waiter) = if from_kernel {
+            self.kernel.pop_front()?
+        } else if self.inbox.is_empty() {
+            return None;
+        } else {
+            let at = rng.below(self.inbox.len() as u64) as usize;
+            let envelope = self.inbox.swap_remove(at);
+            let waiter = Waiter::Client(envelope.stream.clone(), envelope.command_id.clone());
+            (envelope, waiter)
+        };
+        let line = format!("deliver {} {} to {}", envelope.command_id, if from_kernel { "(kernel)" } else { "" }, envelope.stream);
+        if let Err(error) = self.command(envelope, waiter, now) {
+            self.fail(&line, &error);
+        }
+        Some(line)
+    }
+
+    /// A machine without power reads nothing: it waits for its crash. Anything else is a broken promise.
+    fn fail(&mut self, what: &str, error: &str) {
+        if error.contains("simulated") {
+            self.dead = true;
+        } else {
+            self.broken.push(format!("{what}: {error}"));
+        }
+    }
+
+    fn command(&mut self, envelope: CommandEnvelope, waiter: Waiter, now: Millis) -> Result<(), String> {
+        let stream = envelope.stream.clone();
+        let partition = usize::from(self.partition(&stream));
+        if !self.entities.contains_key(&stream) {
+            // As in the shell: an entity whose earlier records are still on their way is not recovered yet.
+            if self.writers[partition].is_pending(&stream) {
+                match waiter {
+                    Waiter::Client(..) => self.inbox.push(envelope),
+                    other => self.kernel.push_back((envelope, other)),
+                }
+                return Ok(());
+            }
+            let entity = self.recover(&stream)?;
+            self.entities.insert(stream.clone(), (entity, self.writers[partition].incarnation()));
+        }
+        let mut seen = self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())?;
+        if self.mutant == Some(Mutant::ForgetsReceipts) {
+            seen = None;
+        }
+        let already_settled = match settles(&envelope.body) {
+            Some(key) => self.index.settled(key).map_err(|e| e.to_string())?.is_some(),
+            None => false,
+        };
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let authority = self.authority(&envelope)?;
+        let durability = self.log.meta().durability;
+        self.waiters.insert((stream.clone(), ticket), waiter);
+        let admitted = Admitted { ticket, command: Arc::new(envelope), seen, already_settled, authority, durability };
+        let (entity, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        let actions = entity.command(now, admitted, &*self.keys);
+        self.entity_actions(&stream, actions, now);
+        Ok(())
+    }
+
+    fn entity_actions(&mut self, stream: &StreamId, actions: Vec<EntityAction>, now: Millis) {
+        let partition = usize::from(self.partition(stream));
+        for action in actions {
+            match action {
+                EntityAction::Reply(ticket, result) => self.reply(stream, ticket, result, now),
+                EntityAction::Append(decided) => {
+                    if self.mutant == Some(Mutant::AnswersEarly) {
+                        let receipt = Receipt {
+                            command_id: decided.record.header.command_id.clone(),
+                            stream: stream.clone(),
+                            version: decided.record.header.last_version(),
+                            position: Position { partition: partition as u16, offset: self.writers[partition].next_offset(), index: 0 },
+                            durability: self.log.meta().durability,
+                            unchanged: false,
+                            duplicate: false,
+                        };
+                        self.answers.push(Answer { stream: stream.clone(), command_id: receipt.command_id.clone(), result: Ok(receipt) });
+                    }
+                    let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation)| *incarnation);
+                    let id = self.batch_id();
+                    match self.writers[partition].submit(decided, incarnation, id) {
+                        Ok(batch) => self.batches.extend(batch),
+                        Err(problem) => self.drop_entity(stream, &problem, now),
+                    }
+                }
+            }
+        }
+    }
+
+    fn batch_id(&mut self) -> [u8; 16] {
+        self.batch = self.batch.wrapping_add(1);
+        u128::from(self.batch).to_be_bytes()
+    }
+
+    fn drop_entity(&mut self, stream: &StreamId, problem: &Problem, now: Millis) {
+        if let Some((mut entity, _)) = self.entities.remove(stream) {
+            for action in entity.fail(problem) {
+                if let EntityAction::Reply(ticket, result) = action {
+                    self.reply(stream, ticket, result, now);
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, stream: &StreamId, ticket: u64, result: Result<Receipt, Problem>, now: Millis) {
+        match self.waiters.remove(&(stream.clone(), ticket)) {
+            Some(Waiter::Client(stream, command_id)) => self.answers.push(Answer { stream, command_id, result }),
+            Some(Waiter::Relay { partition, key, purpose, envelope }) => {
+                let actions = self.relays[usize::from(partition)].submitted(&key, purpose, envelope, result, now);
+                self.relay_actions(partition, actions);
+            }
+            Some(Waiter::Timer) | None => {}
+        }
+        self.firing.retain(|_, ()| false);
+    }
+
+    /// Writes some or all waiting frames in one group commit; their ends are heard later.
+    pub(crate) fn flush(&mut self, rng: &mut Rng, _: Millis) {
+        let some = rng.below(self.batches.len() as u64 + 1) as usize;
+        let batches: Vec<Batch> = self.batches.drain(..some).collect();
+        let partitions: Vec<u16> = batches.iter().map(|b| b.partition).collect();
+        let results = self.log.engine().append_all(batches);
+        self.completions.extend(partitions.into_iter().zip(results));
+    }
+
+    pub(crate) fn complete(&mut self, _: &mut Rng, now: Millis) {
+        let Some((partition, result)) = self.completions.pop_front() else { return };
+        let id = self.batch_id();
+        let flushed = self.writers[usize::from(partition)].appended(result, id);
+        self.batches.extend(flushed.next);
+        let entries: Vec<IndexEntry> = flushed
+            .durable
+            .iter()
+            .map(|d| IndexEntry::new(d.position.offset, d.place, d.decided.record.hash, &d.decided.record.header, &d.decided.record.reactions))
+            .collect();
+        if let Err(error) = self.index.note_durable(partition, entries) {
+            self.broken.push(format!("index: {error}"));
+        }
+        for Durable { decided, position, .. } in flushed.durable {
+            let stream = decided.record.header.stream.clone();
+            let actions = self.relays[usize::from(partition)].record(&decided.record);
+            self.relay_actions(partition, actions);
+            if let Some((entity, _)) = self.entities.get_mut(&stream) {
+                let actions = entity.durable(decided.encoded.hash, position, self.log.meta().durability);
+                self.entity_actions(&stream, actions, now);
+            }
+        }
+        let failed: BTreeMap<StreamId, Problem> = flushed.failed.into_iter().map(|(d, p)| (d.record.header.stream.clone(), p)).collect();
+        for (stream, problem) in failed {
+            self.drop_entity(&stream, &problem, now);
+        }
+    }
+
+    pub(crate) fn flush_all(&mut self, rng: &mut Rng, now: Millis) {
+        while !self.batches.is_empty() || !self.completions.is_empty() {
+            self.flush(rng, now);
+            self.complete(rng, now);
+        }
+    }
+
+    pub(crate) fn relay(&mut self, rng: &mut Rng, now: Millis) {
+        let partition = rng.below(self.relays.len() as u64) as u16;
+        let actions = self.relays[usize::from(partition)].step(now, &|_| false);
+        self.relay_actions(partition, actions);
+    }
+
+    fn relay_actions(&mut self, partition: u16, actions: Vec<RelayAction>) {
+        for action in actions {
+            match action {
+                RelayAction::Submit { key, purpose, envelope } => {
+                    let waiter = Waiter::Relay { partition, key, purpose, envelope: envelope.clone() };
+                    self.kernel.push_back((*envelope, waiter));
+                }
+                RelayAction::Perform { key, attempt, effect, subject, .. } => {
+                    self.running.push(Running { key, attempt, effect: *effect, subject, cancelled: false });
+                }
+                RelayAction::Cancel(key) => {
+                    for running in self.running.iter_mut().filter(|r| r.key == key) {
+                        running.cancelled = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends one attempt under way: it may have arrived or not, succeed, or fail.
+    pub(crate) fn perform(&mut self, rng: &mut Rng, now: Millis, sink: &mut Sink, keys: &Keyring) -> Option<String> {
+        if self.running.is_empty() {
+            return None;
+        }
+        let at = rng.below(self.running.len() as u64) as usize;
+        let running = self.running.swap_remove(at);
+        let dropped = self.mutant == Some(Mutant::DropsEffects) && rng.chance(34);
+        let fails = rng.chance(25);
+        let end = if running.cancelled {
+            AttemptEnd::Cancelled(Outcome::Cancelled { partial: None })
+        } else if fails {
+            // It may have arrived all the same.
+            if rng.chance(50) {
+                sink.arrive(&running.key);
+            }
+            AttemptEnd::Retryable { code: "timeout".into(), detail: "simulated".into(), retry_after_ms: None }
+        } else {
+            if !dropped {
+                sink.arrive(&running.key);
+            }
+            match outcome(&running, keys) {
+                Ok(outcome) => AttemptEnd::Done(outcome),
+                Err(error) => {
+                    self.broken.push(error);
+                    return None;
+                }
+            }
+        };
+        let line = format!("attempt {} of {} ends", running.attempt, running.key);
+        let partition = self.partition(&running.key.stream);
+        let actions = self.relays[usize::from(partition)].performed(&running.key, end, now);
+        self.relay_actions(partition, actions);
+        Some(line)
+    }
+
+    pub(crate) fn fire_timers(&mut self, now: Millis) -> u64 {
+        let mut fired = 0;
+        for partition in 0..self.writers.len() as u16 {
+            for wake in self.index.wakes_due(partition, now, 16).unwrap_or_default() {
+                if wake.due > now {
+                    self.broken.push(format!("timer {} fires {} ms early", wake.key, wake.due - now));
+                }
+                if self.firing.insert(wake.key.clone(), ()).is_some() {
+                    continue;
+                }
+                let cause = self.records(&wake.key.stream, wake.key.version).ok().and_then(|r| r.first().map(|r| Cause::from(&r.header)));
+                if let Some(cause) = cause {
+                    self.kernel.push_back((fire(&wake.key, &wake.name, &cause), Waiter::Timer));
+                    fired += 1;
+                }
+            }
+        }
+        fired
+    }
+
+    pub(crate) fn project_or_index(&mut self, rng: &mut Rng, _: Millis) {
+        let result = if rng.chance(50) {
+            self.index.flush(64).map(|_| ()).map_err(|e| e.to_string())
+        } else {
+            let partitions: Vec<u16> = (0..self.writers.len() as u16).collect();
+            self.views.round(&*self.log, &partitions, &self.progress).map(|_| ()).map_err(|e| e.to_string())
+        };
+        if let Err(error) = result {
+            self.fail("views or index", &error);
+        }
+    }
+
+    /// Puts an entity that is at rest to sleep, with a snapshot half of the time.
+    pub(crate) fn passivate(&mut self, rng: &mut Rng, _: Millis) -> bool {
+        if self.entities.is_empty() {
+            return false;
+        }
+        let at = rng.below(self.entities.len() as u64) as usize;
+        let stream = self.entities.keys().nth(at).expect("within bounds").clone();
+        let (entity, _) = &self.entities[&stream];
+        if !entity.is_settled() {
+            return false;
+        }
+        if rng.chance(50)
+            && let Some(snapshot) = entity.snapshot()
+            && let Some(handler) = self.kinds.get(&stream.kind)
+            && let Ok(Some(head)) = self.index.stream_head(&stream)
+        {
+            let stored = quipu_events::snapshots::Snapshot {
+                version: snapshot.version,
+                offset: head.position.offset,
+                record: snapshot.record_hash,
+                schema: handler.shape(),
+                rules: handler.rules_version(),
+                bytes: snapshot.bytes,
+            };
+            if let Err(error) = self.index.put_snapshot(&stream, &stored) {
+                self.broken.push(format!("snapshot: {error}"));
+            }
+        }
+        self.entities.remove(&stream);
+        true
+    }
+}
+
+fn outcome(running: &Running, keys: &Keyring) -> Result<Outcome, String> {
+    let failed = |e: quipu_schemas::personal::SealError| e.to_string();
+    match &running.effect {
+        Effect::LlmInvoke(_) => {
+            let text = "a simulated answer".to_owned();
+            let message = ChatMessage { role: ChatRole::Assistant, content: Some(text.clone()), tool_calls: None, tool_call_id: None, name: None };
+            Ok(Outcome::Answered(LlmAnswer {
+                message: Personal::seal(&message, &running.subject, keys).map_err(failed)?,
+                text: Some(Personal::seal(&text, &running.subject, keys).map_err(failed)?),
+                tool_calls: Vec::new(),
+                finish_reason: "stop".into(),
+                model: "simulated".into(),
+                prompt_tokens: 3,
+                completion_tokens: 3,
+                attempt: running.attempt,
+            }))
+        }
+        Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded { status: 200, body: Json(serde_json::json!({"ok": true})) }),
+        Effect::Tool(_) => Err("the workload grants no tools".into()),
+        Effect::Seal(seal) => Ok(Outcome::Sealed { text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)? }),
+    }
+}
