@@ -552,20 +552,19 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
     Ok((log, embedded, index, keys))
 }
 
-/// Moves the index's tail into its file behind the log.
+/// Moves the index's tail into its file behind the log: when it is large, or after a while. Large flushes are cheaper a record.
 async fn flush_index(core: Arc<Core>) {
-    const BATCH: usize = 2_000;
-    const EVERY: Duration = Duration::from_millis(50);
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
     let mut durable = core.durable.subscribe();
+    let mut flushed_at = core.now();
     while durable.changed().await.is_ok() && !core.stopping.load(Ordering::Acquire) {
-        tokio::time::sleep(EVERY).await;
-        durable.mark_unchanged();
-        let core = core.clone();
-        let flushed = tokio::task::spawn_blocking(move || {
-            while core.index.flush(BATCH)? == BATCH {}
-            Ok::<_, quipu_events::index::IndexError>(())
-        })
-        .await;
+        tokio::time::sleep(LOOK_EVERY).await;
+        while core.index.tail_len() < limits::INDEX_TAIL_RECORDS && core.now() < flushed_at + limits::INDEX_FLUSH_MS {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let flusher = core.clone();
+        let flushed = tokio::task::spawn_blocking(move || flusher.index.flush_all()).await;
+        flushed_at = core.now();
         if let Ok(Err(error)) = flushed {
             tracing::error!(%error, "index falls behind; it is rebuilt from the log at the next start");
         }
