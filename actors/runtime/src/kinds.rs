@@ -104,7 +104,15 @@ impl<D: Decider> KindHandler for Handler<D> {
                 let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
                     .fix("compare the body with the schema in /docs/openapi.json");
                 if let Some(named) = named_field(&detail) {
-                    problem = problem.field(if field.is_empty() || field == "." { named } else { format!("{field}.{named}") });
+                    let whole = if field.is_empty() || field == "." {
+                        named
+                    } else if field == named || field.ends_with(&format!(".{named}")) {
+                        // An unknown field is in the path already, a missing one is not.
+                        field
+                    } else {
+                        format!("{field}.{named}")
+                    };
+                    problem = problem.field(whole);
                 } else if !field.is_empty() && field != "." {
                     problem = problem.field(field);
                 }

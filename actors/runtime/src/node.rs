@@ -557,9 +557,11 @@ async fn flush_index(core: Arc<Core>) {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let mut durable = core.durable.subscribe();
     let mut flushed_at = core.now();
-    while durable.changed().await.is_ok() && !core.stopping.load(Ordering::Acquire) {
+    let stopping = || core.stopping.load(Ordering::Acquire);
+    // Looked at on both sides of the wait: the last notice of a stop may have come during a pause below.
+    while !stopping() && durable.changed().await.is_ok() && !stopping() {
         tokio::time::sleep(LOOK_EVERY).await;
-        while core.index.tail_len() < limits::INDEX_TAIL_RECORDS && core.now() < flushed_at + limits::INDEX_FLUSH_MS {
+        while !stopping() && core.index.tail_len() < limits::INDEX_TAIL_RECORDS && core.now() < flushed_at + limits::INDEX_FLUSH_MS {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let flusher = core.clone();
@@ -573,8 +575,12 @@ async fn flush_index(core: Arc<Core>) {
 
 async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
     let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
-    while !core.stopping.load(Ordering::Acquire) {
-        tokio::time::sleep(every).await;
+    let mut durable = core.durable.subscribe();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = durable.wait_for(|_| core.stopping.load(Ordering::Acquire)) => return,
+        }
         let before = core.now().saturating_sub(after_ms);
         for actor in core.registry.idle(before, active_max) {
             let _ = actor.send_message(crate::entity_actor::EntityMsg::Passivate);
