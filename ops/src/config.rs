@@ -11,7 +11,7 @@ use figment::{
 };
 use quipu_runtime::{
     node::NodeConfig,
-    performers::{Provider, egress::Egress},
+    performers::{Egress, Provider},
     secrets::{SecretValues, Secrets},
 };
 use std::{

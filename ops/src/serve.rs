@@ -19,6 +19,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -138,25 +139,30 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views.
+    /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it
+    /// returns, the data directory is free for another node.
     pub async fn stop(self) {
+        let Self { node, views, stage, closing, mut server, heads, address_file, .. } = self;
         let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
-        self.stage.send_replace(Stage::Stopping);
-        self.closing.send_replace(true);
-        let mut server = self.server;
+        stage.send_replace(Stage::Stopping);
+        closing.send_replace(true);
         if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut server).await.is_err() {
             tracing::warn!("connections were still open at the end of the drain");
             server.abort();
         }
-        self.heads.abort();
-        self.node.shutdown(deadline.saturating_duration_since(Instant::now())).await;
-        let views = self.views.clone();
+        heads.abort();
+        // Aborted, or ended by itself: either way it has let go of the node.
+        let _ = heads.await;
+        node.shutdown(deadline.saturating_duration_since(Instant::now())).await;
         // A crash of the views' thread was logged; the rest of the stop goes on.
         let _ = tokio::task::spawn_blocking(move || views.close()).await;
-        if let Some(path) = &self.address_file {
+        if let Some(path) = &address_file {
             // Of no consequence if it stays: clients find nobody there.
             let _ = fs::remove_file(path);
         }
+        let log = Arc::downgrade(&node.log());
+        drop(node);
+        released(|| log.strong_count() == 0).await;
         tracing::info!("stopped");
     }
 
@@ -171,6 +177,19 @@ impl Running {
                 Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a second signal"))
             }
         }
+    }
+}
+
+/// Actors and connections let go of the log a moment after they were told to end; the log's lock goes with the last.
+async fn released(free: impl Fn() -> bool) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let all = async {
+        while !free() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, all).await.is_err() {
+        tracing::warn!("something still holds the log; its lock is free when the process ends");
     }
 }
 

@@ -118,7 +118,12 @@ impl Views {
         if !follow {
             return Ok(this);
         }
-        let (inner, runtime) = (this.0.clone(), tokio::runtime::Handle::current());
+        let inner = this.0.clone();
+        // Timers of its own: the thread may outlive the runtime of whoever opened the views.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|e| ViewError::Storage(format!("no timer for the views: {e}")))?;
         let thread = std::thread::Builder::new()
             .name("quipu-views".into())
             .spawn(move || inner.follow(&runtime))
@@ -300,7 +305,7 @@ impl Drop for Waiting<'_> {
 
 impl Inner {
     /// The thread: rounds over the partitions that have something new, then a wait for the next durable frame.
-    fn follow(&self, runtime: &tokio::runtime::Handle) {
+    fn follow(&self, runtime: &tokio::runtime::Runtime) {
         let mut durable = self.node.durable();
         let mut follower: Option<Follower> = None;
         while !self.stopping.load(Ordering::Relaxed) {

@@ -135,6 +135,12 @@ impl Filter {
     }
 }
 
+/// Resolves when the node begins to stop.
+pub(super) async fn stopping(stage: &mut watch::Receiver<Stage>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
+}
+
 /// Counts an open stream, for the bound and the metric.
 pub(super) struct OpenStream(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
@@ -257,7 +263,7 @@ impl Feed {
                     }
                     self.waiting.extend(batch);
                 }
-                _ = self.stage.wait_for(|stage| *stage == Stage::Stopping) => self.end(&mut out, "the node is stopping"),
+                () = stopping(&mut self.stage) => self.end(&mut out, "the node is stopping"),
                 () = tokio::time::sleep_until(self.heartbeat) => {
                     self.refresh();
                     self.framing.heartbeat(&mut out, &self.cursor_text);

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, App, Stage,
-    feed::{Framing, OpenStream, sse, stream_response},
+    feed::{Framing, OpenStream, sse, stopping, stream_response},
     json,
     params::Params,
     problem::{self, bad_parameter},
@@ -44,7 +44,7 @@ impl Listener {
                 }
                 Heard::Dropped(count) => sse(&mut out, Some("dropped"), None, &serde_json::json!({ "count": count }).to_string()),
             },
-            _ = self.stage.wait_for(|stage| *stage == Stage::Stopping) => return None,
+            () = stopping(&mut self.stage) => return None,
             () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => out.push_str(": heartbeat\n\n"),
         }
         Some(Bytes::from(out))

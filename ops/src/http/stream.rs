@@ -52,6 +52,13 @@ struct HistoryRow<'a> {
     hash: Digest,
 }
 
+/// Not a `Value`: events keep the bytes that they have in the feed.
+#[derive(Serialize)]
+struct HistoryPage<'a> {
+    items: Vec<HistoryRow<'a>>,
+    next: Option<String>,
+}
+
 fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<HistoryRow<'a>, Problem> {
     let (record, header) = (&entry.record, &entry.record.header);
     let sealed = |e: quipu_schemas::personal::SealError| problem::internal(e.to_string());
@@ -111,8 +118,10 @@ pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, 
     let params = Params::parse(&uri, &["limit", "after"])?;
     let (limit, after) = (params.limit()?, After::parse(params.text("after"))?);
     let cursor = app.node.cursor();
-    let mut rows = app.node.history(&stream, after.version, limit + after.seen + 1).await?;
-    // `from_version` may fall inside a record of several events; that record was seen.
+    // Records without events come before the record that holds their version, and the log finds records by the version
+    // that they hold: the search begins one version earlier, and what was seen is left out.
+    let from = after.version.saturating_sub(1).max(1);
+    let mut rows = app.node.history(&stream, from, limit + after.seen + 2).await?;
     rows.retain(|row| row.record.header.first_version >= after.version);
     let mut rows = rows.split_off(after.seen.min(rows.len()));
     let more = rows.len() > limit;
@@ -123,7 +132,7 @@ pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, 
     let keys = app.node.keys();
     let items = rows.iter().map(|row| history_row(row, &*keys)).collect::<Result<Vec<_>, _>>()?;
     let next = if more { after.following(&rows) } else { None };
-    let mut response = json(&serde_json::json!({ "items": items, "next": next }))?;
+    let mut response = json(&HistoryPage { items, next })?;
     position(&mut response, &cursor);
     Ok(response)
 }

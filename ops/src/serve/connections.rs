@@ -22,14 +22,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: wa
     builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits::HEADERS_READ_MS)).max_buf_size(2 * limits::HEADERS_MAX_BYTES);
     loop {
         // A connection past the bound waits in the listen queue; the kernel bounds that.
+        let next = async {
+            let place = places.clone().acquire_owned().await.ok();
+            listener.accept().await.map(|(stream, peer)| (stream, peer, place))
+        };
         let accepted = tokio::select! {
-            place = places.clone().acquire_owned() => match place {
-                Ok(place) => tokio::select! {
-                    accepted = listener.accept() => accepted.map(|(stream, peer)| (stream, peer, place)),
-                    _ = closing.wait_for(|closing| *closing) => break,
-                },
-                Err(_) => break,
-            },
+            accepted = next => accepted,
             _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
@@ -45,7 +43,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: wa
     graceful.shutdown().await;
 }
 
-fn spawn(builder: &http1::Builder, graceful: &GracefulShutdown, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, router: Router) {
+fn spawn(builder: &http1::Builder, graceful: &GracefulShutdown, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>, router: Router) {
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {

@@ -1,0 +1,90 @@
+//! Checked-in documents are what the code says. `QUIPU_BLESS=1` writes them.
+
+use super::*;
+use quipu::openapi;
+use quipu_runtime::kinds::Kinds;
+use std::{fs, path::PathBuf};
+
+fn schemas() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../schemas")
+}
+
+fn check(path: &PathBuf, value: &Value, stale: &mut Vec<String>) {
+    let text = format!("{}\n", serde_json::to_string_pretty(value).unwrap());
+    if std::env::var_os("QUIPU_BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &text).unwrap();
+    }
+    if fs::read_to_string(path).unwrap_or_default() != text {
+        stale.push(path.display().to_string());
+    }
+}
+
+#[test]
+fn openapi_and_json_schemas_are_what_the_code_says() {
+    let kinds = Kinds::builtin().info();
+    let mut stale = Vec::new();
+    check(&schemas().join("openapi.json"), &openapi::document(&kinds), &mut stale);
+    let all = openapi::json_schemas(&kinds);
+    for (name, schema) in &all {
+        check(&schemas().join("json").join(name), schema, &mut stale);
+    }
+    for folder in ["commands", "events", "answers"] {
+        for entry in fs::read_dir(schemas().join("json").join(folder)).unwrap() {
+            let name = format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy());
+            if !all.contains_key(&name) {
+                stale.push(format!("{name} (to be deleted)"));
+            }
+        }
+    }
+    assert!(stale.is_empty(), "run QUIPU_BLESS=1 cargo test -p quipu --test http documents: {stale:#?}");
+}
+
+fn references(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+        Value::Object(map) => {
+            out.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            map.values().for_each(|item| references(item, out));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_resolves_and_every_operation_has_a_name_of_its_own() {
+    let document = openapi::document(&Kinds::builtin().info());
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    for reference in all {
+        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference}"));
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            // Path parameters of the template are described, and no others.
+            let mut described: Vec<String> = Vec::new();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let parameter = parameter["$ref"].as_str().map_or(parameter, |r| document.pointer(&r[1..]).unwrap());
+                if parameter["in"] == "path" {
+                    described.push(format!("{{{}}}", parameter["name"].as_str().unwrap()));
+                }
+            }
+            described.sort();
+            let mut wanted: Vec<_> = path.split('/').filter(|part| part.starts_with('{')).map(str::to_owned).collect();
+            wanted.sort();
+            assert_eq!(described, wanted, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_serves_its_documents() {
+    let node = TestNode::start().await;
+    let served = node.get("/docs/openapi.json").await.expect(200).json();
+    assert_eq!(served, openapi::document(&Kinds::builtin().info()));
+    let page = node.get("/docs/llms.txt").await.expect(200).text;
+    assert!(page.contains("### conversations") && page.contains("- `post`"), "{page}");
+}
