@@ -1,0 +1,138 @@
+//! `quipu backup` and `quipu restore`.
+
+use super::{
+    connect::Connect,
+    data::{must_hold_log, open_log},
+    failure::Failure,
+    terminal::{Terminal, Tone},
+};
+use clap::Args;
+use quipu_events::{
+    backup::{self, BackupOptions, Manifest},
+    embedded::OpenError,
+};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const BACKUP_AFTER: &str = "\
+Examples:
+  quipu backup backups/monday                        of the node whose data is in ./quipu-data, running or not
+  quipu backup --data /var/lib/quipu backups/monday
+  quipu backup backups/full --with-keys              also the keys that open personal data: guard it well
+
+A backup without keys holds personal data sealed only. `quipu verify` checks a backup as it does a data directory.";
+
+const RESTORE_AFTER: &str = "\
+Examples:
+  quipu restore backups/monday quipu-data
+  quipu restore backups/monday other && quipu verify other
+
+The target must be empty or new. The restored log has the same digests under a new generation, so cursors and positions
+from before are refused rather than misread.";
+
+/// Names in a data directory.
+const BLOBS: &str = "blobs";
+const KEYS: &str = "keys";
+
+/// What a backup takes.
+pub(crate) fn options(with_keys: bool) -> BackupOptions {
+    BackupOptions {
+        include: vec![BLOBS.into()],
+        keys: if with_keys { vec![KEYS.into()] } else { Vec::new() },
+    }
+}
+
+/// Back a data directory up, while its node runs or not
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_AFTER)]
+pub(super) struct Backup {
+    /// Where to; an empty or new directory
+    out: PathBuf,
+    /// Also copy the keys that open personal data
+    #[arg(long)]
+    with_keys: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Backup {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let data = self.connect.data().to_owned();
+        must_hold_log(&data)?;
+        let (out, options, quiet) = (self.out.clone(), options(self.with_keys), *terminal);
+        let copied = tokio::task::spawn_blocking(move || copy(&quiet, &data, &out, &options));
+        let manifest = match copied.await.map_err(|e| Failure::Failed(format!("the backup crashed: {e}")))? {
+            Ok(manifest) => serde_json::to_value(manifest).map_err(|e| Failure::Failed(e.to_string()))?,
+            // The node itself copies: it knows what is durable at one moment.
+            Err(Copied::InUse) => {
+                let to = std::path::absolute(&self.out)?;
+                self.connect
+                    .client()?
+                    .post("/v1/ops/backup", &json!({ "to": to, "with_keys": self.with_keys }))
+                    .await?
+            }
+            Err(Copied::Failed(failure)) => return Err(failure),
+        };
+        show(terminal, &manifest, "backed up to", &self.out)
+    }
+}
+
+enum Copied {
+    InUse,
+    Failed(Failure),
+}
+
+fn copy(terminal: &Terminal, data: &Path, out: &Path, options: &BackupOptions) -> Result<Manifest, Copied> {
+    let log = open_log(data).map_err(|e| match e {
+        OpenError::Locked { .. } => Copied::InUse,
+        other => Copied::Failed(Failure::Failed(other.to_string())),
+    })?;
+    let bar = terminal.progress(None, "{spinner} {bytes} copied  {bytes_per_sec}");
+    let manifest = backup::backup(&log, out, options, |bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    manifest.map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))
+}
+
+/// Make a data directory from a backup
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_AFTER)]
+pub(super) struct Restore {
+    /// The backup
+    backup: PathBuf,
+    /// Where to; an empty or new directory
+    dir: PathBuf,
+}
+
+impl Restore {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let quiet = *terminal;
+        let (from, to) = (self.backup.clone(), self.dir.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let bar = quiet.progress(None, "{spinner} {bytes} copied  {bytes_per_sec}");
+            let manifest = backup::restore(&from, &to, |bytes| bar.set_position(bytes));
+            bar.finish_and_clear();
+            manifest
+        });
+        let manifest = work
+            .await
+            .map_err(|e| Failure::Failed(format!("the restore crashed: {e}")))?
+            .map_err(|e| Failure::Failed(e.to_string()))?;
+        let value = serde_json::to_value(manifest).map_err(|e| Failure::Failed(e.to_string()))?;
+        show(terminal, &value, "restored to", &self.dir)
+    }
+}
+
+fn show(terminal: &Terminal, manifest: &serde_json::Value, done: &str, place: &Path) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.value(manifest);
+    }
+    let files = manifest["files"].as_array().map_or(&[][..], Vec::as_slice);
+    let bytes: u64 = files.iter().filter_map(|file| file["bytes"].as_u64()).sum();
+    let detail = format!("{} files, {bytes} bytes, generation {}", files.len(), manifest["generation"]);
+    terminal.line(&format!(
+        "{} {}  {}",
+        terminal.paint(Tone::Good, done),
+        place.display(),
+        terminal.paint(Tone::Faint, &detail)
+    ))
+}

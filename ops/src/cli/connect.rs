@@ -1,0 +1,41 @@
+//! How a client verb finds its node.
+
+use super::failure::Failure;
+use crate::{
+    client::{self, Client},
+    serve::ADDRESS_FILE,
+};
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const DEFAULT_URL: &str = "http://127.0.0.1:7077";
+
+/// Where the node is.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Connect {
+    /// Address of the node, such as http://127.0.0.1:7077
+    #[arg(long, env = "QUIPU_URL", global = true, help_heading = "Node")]
+    url: Option<String>,
+    /// Data directory of a node on this machine, for its address and token
+    #[arg(long, env = "QUIPU_DATA", default_value = "quipu-data", global = true, help_heading = "Node")]
+    data: PathBuf,
+}
+
+impl Connect {
+    /// The data directory.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A client of that node.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => fs::read_to_string(self.data.join(ADDRESS_FILE)).map_or_else(|_| DEFAULT_URL.to_owned(), |text| text.trim().to_owned()),
+        };
+        Ok(Client::new(&url, client::token(&self.data)?)?)
+    }
+}

@@ -1,0 +1,190 @@
+//! `quipu import` and `quipu export`.
+
+use super::{
+    connect::Connect,
+    failure::Failure,
+    terminal::{Terminal, Tone, clean},
+};
+use crate::{
+    client::FeedQuery,
+    export::{self, ExportError},
+    import::{self, ImportError, Report, Target, Tick},
+};
+use clap::{Args, ValueEnum};
+use quipu_schemas::ids::{OrgId, PrincipalId};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    path::PathBuf,
+};
+
+const IMPORT_AFTER: &str = "\
+Examples:
+  quipu import --format openai-chat chats.jsonl --org acme --as ada
+  zcat chats.jsonl.gz | quipu import --format openai-chat - --org acme
+
+Each line is a JSON object with `messages` (OpenAI chat messages, tool calls included) and, if you like, an `id`,
+which names the conversation; other fields are passed over. Ids follow from the file alone: running the same
+import again changes nothing, and resumes one that was cut off. Content that is null stays apart from content
+that is empty; in `tool_calls`, `tool_call_id` and `name`, null is the same as absent, and so it is for a content
+that is absent. A line with anything that could not be kept is reported, and nothing of it is sent.";
+
+const EXPORT_AFTER: &str = "\
+Examples:
+  quipu export acme > events.ndjson
+  quipu export acme --kind run --id r-1
+  quipu export acme --format openai-chat --out chats.jsonl
+  quipu export acme --format openai-chat --id c-1";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ImportFormat {
+    /// JSONL, one conversation a line, OpenAI chat messages
+    OpenaiChat,
+}
+
+/// Import transcripts as conversations, through the ordinary command path
+#[derive(Debug, Args)]
+#[command(after_help = IMPORT_AFTER)]
+pub(super) struct Import {
+    /// Form of the file
+    #[arg(long, value_enum)]
+    format: ImportFormat,
+    /// The file, or - for standard input
+    file: PathBuf,
+    /// The org that the conversations go to
+    #[arg(long, env = "QUIPU_ORG")]
+    org: OrgId,
+    /// On whose behalf; owns the conversations
+    #[arg(long = "as", value_name = "PRINCIPAL", env = "QUIPU_ON_BEHALF_OF")]
+    actor: Option<PrincipalId>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Import {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let ImportFormat::OpenaiChat = self.format;
+        let client = self.connect.client()?;
+        let unreadable = |e: io::Error| Failure::Failed(format!("{}: {e}", self.file.display()));
+        let (file, bytes): (Box<dyn BufRead>, Option<u64>) = if self.file.as_os_str() == "-" {
+            (Box::new(BufReader::new(io::stdin())), None)
+        } else {
+            let file = File::open(&self.file).map_err(unreadable)?;
+            let bytes = file.metadata().map_err(unreadable)?.len();
+            (Box::new(BufReader::new(file)), Some(bytes))
+        };
+        let bar = terminal.progress(bytes, "{bar:30} {percent:>3}%  {msg}  {elapsed}");
+        let begun = std::time::Instant::now();
+        let tell = |tick: Tick| {
+            bar.set_position(tick.bytes);
+            let rate = tick.messages as f64 / begun.elapsed().as_secs_f64().max(0.001);
+            bar.set_message(format!("{} messages, {rate:.0}/s", tick.messages));
+        };
+        let target = Target {
+            org: self.org,
+            actor: self.actor,
+        };
+        let result = import::run(&client, &target, file, &tell).await;
+        bar.finish_and_clear();
+        let report = result.map_err(|e| match e {
+            ImportError::Client(e) => {
+                terminal.note("the import stopped; run it again, and it goes on where it was");
+                Failure::from(e)
+            }
+            ImportError::Read(e) => Failure::Failed(e.to_string()),
+        })?;
+        show(terminal, &report, begun.elapsed().as_secs_f64())?;
+        if report.bad_lines.is_empty() { Ok(()) } else { Err(Failure::Shown) }
+    }
+}
+
+fn show(terminal: &Terminal, report: &Report, seconds: f64) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.value(report);
+    }
+    for bad in &report.bad_lines {
+        terminal.line(&format!(
+            "{} {}",
+            terminal.paint(Tone::Bad, &format!("line {}:", bad.line)),
+            clean(&bad.reason)
+        ))?;
+    }
+    let rate = (report.imported + report.already_there) as f64 / seconds.max(0.001);
+    let rows = [
+        ("conversations", report.conversations),
+        ("  of them new", report.conversations_created),
+        ("messages imported", report.imported),
+        ("messages already there", report.already_there),
+        ("lines with problems", report.bad_lines.len() as u64),
+    ];
+    terminal.table(&["import", ""], &rows.map(|(name, n)| vec![name.to_owned(), n.to_string()]), "")?;
+    terminal.line(&terminal.paint(Tone::Faint, &format!("{seconds:.1} s, {rate:.0} messages/s")))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// Every event, one CloudEvent a line
+    Cloudevents,
+    /// Every conversation, one transcript a line
+    OpenaiChat,
+}
+
+/// Export events or conversations as lines of JSON
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_AFTER)]
+pub(super) struct Export {
+    /// The org
+    #[arg(env = "QUIPU_ORG")]
+    org: OrgId,
+    /// What to write
+    #[arg(long, value_enum, default_value = "cloudevents")]
+    format: ExportFormat,
+    /// Only entities of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only the entity of this id
+    #[arg(long)]
+    id: Option<String>,
+    /// Where to; standard output unless given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Export {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        if self.format == ExportFormat::OpenaiChat && self.kind.as_deref().is_some_and(|kind| kind != "conversation") {
+            return Err(Failure::Usage("only conversations can be written as openai-chat".into()));
+        }
+        let client = self.connect.client()?;
+        let mut out: Box<dyn Write> = match &self.out {
+            Some(path) => Box::new(BufWriter::new(
+                File::create(path).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))?,
+            )),
+            None => Box::new(BufWriter::new(io::stdout())),
+        };
+        let said = match self.format {
+            ExportFormat::Cloudevents => {
+                let query = FeedQuery {
+                    kind: self.kind,
+                    id: self.id,
+                    ..FeedQuery::default()
+                };
+                export::cloudevents(&client, &self.org, &query, &mut out)
+                    .await
+                    .map(|events| format!("{events} events"))
+            }
+            ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out)
+                .await
+                .map(|done| format!("{} conversations, {} messages", done.conversations, done.messages)),
+        };
+        let said = said.map_err(|e| match e {
+            ExportError::Client(e) => e.into(),
+            ExportError::Write(e) => Failure::of_write(e),
+            ExportError::Event(..) => Failure::Failed(e.to_string()),
+        })?;
+        terminal.note(&terminal.paint(Tone::Faint, &said));
+        Ok(())
+    }
+}

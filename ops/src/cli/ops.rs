@@ -1,0 +1,131 @@
+//! `quipu ops`.
+
+use super::{
+    connect::Connect,
+    failure::Failure,
+    terminal::{Terminal, Tone, clean},
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+const AFTER: &str = "\
+Examples:
+  quipu ops tree
+  quipu ops health
+  quipu ops unpark acme/run/r-1";
+
+/// See and operate a node
+#[derive(Debug, Subcommand)]
+#[command(after_help = AFTER)]
+pub(super) enum Ops {
+    /// The supervision tree
+    #[command(after_help = AFTER)]
+    Tree(Connect1),
+    /// Health of every part; exit code 1 where something fails
+    #[command(after_help = AFTER)]
+    Health(Connect1),
+    /// Take a parked stream up again
+    #[command(after_help = AFTER)]
+    Unpark(Unpark),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Connect1 {
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Unpark {
+    /// The stream, org/kind/id
+    stream: String,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Ops {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Ops::Tree(Connect1 { connect }) => {
+                let tree = connect.client()?.get("/v1/ops/tree", &[]).await?.body;
+                if terminal.json {
+                    return terminal.value(&tree);
+                }
+                branch(terminal, &tree, "", "")
+            }
+            Ops::Health(Connect1 { connect }) => {
+                let (_, health) = connect.client()?.probe("/health").await?;
+                show_health(terminal, &health)
+            }
+            Ops::Unpark(Unpark { stream, connect }) => {
+                let answer = connect.client()?.post("/v1/ops/unpark", &json!({ "stream": stream })).await?;
+                if terminal.json {
+                    return terminal.value(&answer);
+                }
+                let views = if answer["views_fit"] == Value::Bool(true) {
+                    ""
+                } else {
+                    "; its views still do not fit"
+                };
+                terminal.line(&format!(
+                    "{} is taken up again{views}",
+                    terminal.paint(Tone::Strong, &clean(&stream))
+                ))
+            }
+        }
+    }
+}
+
+/// One node of the tree and all below it.
+fn branch(terminal: &Terminal, node: &Value, lead: &str, stem: &str) -> Result<(), Failure> {
+    let text = |name: &str| clean(node.get(name).and_then(Value::as_str).unwrap_or_default());
+    let status = text("status");
+    let tone = if status == "running" { Tone::Good } else { Tone::Bad };
+    let restarts = node["restarts"]
+        .as_u64()
+        .filter(|n| *n > 0)
+        .map(|n| format!("  {n} restarts"))
+        .unwrap_or_default();
+    let role = terminal.paint(Tone::Faint, &text("role"));
+    terminal.line(&format!(
+        "{lead}{} {role} {}{}",
+        text("name"),
+        terminal.paint(tone, &status),
+        terminal.paint(Tone::Notice, &restarts)
+    ))?;
+    let children = node["children"].as_array().map_or(&[][..], Vec::as_slice);
+    for (n, child) in children.iter().enumerate() {
+        let (corner, below) = if n + 1 == children.len() {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        branch(terminal, child, &format!("{stem}{corner}"), &format!("{stem}{below}"))?;
+    }
+    Ok(())
+}
+
+fn show_health(terminal: &Terminal, health: &Value) -> Result<(), Failure> {
+    let status = health["status"].as_str().unwrap_or("failing");
+    if terminal.json {
+        terminal.value(health)?;
+    } else {
+        let rows: Vec<Vec<String>> = health["parts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|part| {
+                let state = match (part["ok"].as_bool(), part["critical"].as_bool()) {
+                    (Some(true), _) => "ok",
+                    (_, Some(true)) => "failing",
+                    _ => "degraded",
+                };
+                let text = |name: &str| clean(part[name].as_str().unwrap_or_default());
+                vec![text("name"), state.to_owned(), text("detail")]
+            })
+            .collect();
+        terminal.table(&["part", "state", "detail"], &rows, "no parts")?;
+        terminal.line(&terminal.paint(if status == "ok" { Tone::Good } else { Tone::Bad }, status))?;
+    }
+    if status == "failing" { Err(Failure::Shown) } else { Ok(()) }
+}

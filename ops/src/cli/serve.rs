@@ -1,0 +1,109 @@
+//! `quipu serve`.
+
+use super::{
+    failure::Failure,
+    terminal::{Terminal, Tone},
+};
+use crate::{
+    config::{Config, Flags, LogFormat},
+    serve,
+};
+use clap::Args;
+use quipu_runtime::kinds::Kinds;
+use std::{io::IsTerminal, path::PathBuf};
+use tracing_subscriber::{EnvFilter, fmt};
+
+const AFTER: &str = "\
+Examples:
+  quipu serve                                     on 127.0.0.1:7077, data in ./quipu-data
+  quipu serve --data /var/lib/quipu --listen 127.0.0.1:8080
+  quipu serve --memory --listen 127.0.0.1:0       nothing on disk, any free port
+  quipu serve --config quipu.toml --set egress.allow='[\"hooks.internal:443\"]'
+  quipu serve --config quipu.toml --check         show what would be in force, and exit
+
+Every key of the file can also be given as QUIPU_<KEY> in the environment, with __ between levels.
+SIGTERM and SIGINT stop in order; a second one stops at once.";
+
+/// Run a node
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Serve {
+    /// Data directory
+    #[arg(long)]
+    data: Option<String>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Keep everything in memory
+    #[arg(long, conflicts_with = "data")]
+    memory: bool,
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE", env = "QUIPU_CONFIG")]
+    config: Option<PathBuf>,
+    /// Any key of the configuration, dotted; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Show the configuration in force, without secrets, and exit
+    #[arg(long)]
+    check: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        let mut set = Vec::new();
+        for pair in &self.set {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Failure::Usage(format!("`{pair}` sets nothing: write KEY=VALUE")))?;
+            set.push((key.to_owned(), value.to_owned()));
+        }
+        let flags = Flags {
+            data: self.data,
+            listen: self.listen,
+            memory: self.memory,
+            set,
+        };
+        let config = Config::load(self.config.as_deref(), flags).map_err(|e| Failure::Usage(e.to_string()))?;
+        if self.check {
+            return terminal.value(config.effective());
+        }
+        record(&config)?;
+        let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
+        let watched = bar.clone();
+        let started = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records)).await;
+        bar.finish_and_clear();
+        let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
+        let url = running.url();
+        if terminal.json {
+            terminal.line(&serde_json::json!({ "ready": true, "url": url, "pid": std::process::id() }).to_string())?;
+        } else {
+            terminal.line(&format!("{} {url}", terminal.paint(Tone::Good, "listening on")))?;
+            if running.token_is_new {
+                let token = running.token.expose();
+                terminal.line(&format!(
+                    "token {token}  {}",
+                    terminal.paint(Tone::Faint, "(shown once; clients on this machine read it from the data directory)")
+                ))?;
+            }
+        }
+        running.until_signal().await.map_err(Failure::from)
+    }
+}
+
+/// Sends log lines to standard error.
+fn record(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|e| Failure::Usage(format!("logging.level: {e}")))?;
+    let pretty = match config.log_format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if pretty {
+        builder.with_ansi(colour).try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+    set.map_err(|e| Failure::Failed(format!("logging: {e}")))
+}

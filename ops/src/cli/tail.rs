@@ -1,0 +1,160 @@
+//! `quipu tail`.
+
+use super::{
+    connect::Connect,
+    failure::Failure,
+    terminal::{Terminal, Tone, clean, short},
+};
+use crate::client::{Client, ClientError, FeedLine, FeedQuery};
+use clap::Args;
+use quipu_schemas::ids::OrgId;
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+
+const AFTER: &str = "\
+Examples:
+  quipu tail acme                                          from now on
+  quipu tail acme --from start --kind conversation
+  quipu tail acme --kind run --id r-1 --from start --no-follow
+  quipu tail acme --type quipu.conversation.message_posted.v1 | jq .data.body
+  quipu tail acme --from CURSOR                            go on where another tail was
+
+When the connection breaks, the tail goes on where it was. In JSON, each line is a CloudEvent or a control line
+with the cursor to go on from.";
+
+/// Follow an org's events
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Tail {
+    /// The org
+    org: OrgId,
+    /// Where to begin: start, end, or a cursor
+    #[arg(long, default_value = "end")]
+    from: String,
+    /// Only entities of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only the entity of this id
+    #[arg(long)]
+    id: Option<String>,
+    /// Only events of these types, separated by commas
+    #[arg(long = "type", value_name = "TYPES")]
+    types: Option<String>,
+    /// End when everything so far was shown
+    #[arg(long)]
+    no_follow: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Tail {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        const AGAIN: Duration = Duration::from_secs(1);
+        let client = self.connect.client()?;
+        let mut query = FeedQuery {
+            from: Some(self.from),
+            kind: self.kind,
+            id: self.id,
+            types: self.types,
+            follow: !self.no_follow,
+        };
+        // Events since the last cursor, which a resume repeats.
+        let mut shown = BTreeSet::new();
+        let mut connected = false;
+        loop {
+            match follow(terminal, &client, &self.org, &mut query, &mut shown, &mut connected).await {
+                Ok(Ended::CaughtUp) => return Ok(()),
+                Ok(Ended::Broken) => {}
+                Err(Trouble::Client(e @ ClientError::Unreachable { .. })) if connected && query.follow => {
+                    terminal.note(&format!("{e}; trying again"))
+                }
+                Err(Trouble::Client(e)) => return Err(e.into()),
+                Err(Trouble::Shown(failure)) => return Err(failure),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+enum Ended {
+    CaughtUp,
+    Broken,
+}
+
+enum Trouble {
+    Client(ClientError),
+    Shown(Failure),
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        Trouble::Client(error)
+    }
+}
+
+async fn follow(
+    terminal: &Terminal,
+    client: &Client,
+    org: &OrgId,
+    query: &mut FeedQuery,
+    shown: &mut BTreeSet<String>,
+    connected: &mut bool,
+) -> Result<Ended, Trouble> {
+    let mut feed = client.feed(org, query).await?;
+    *connected = true;
+    while let Some(line) = feed.next().await? {
+        match line.control() {
+            None => {
+                let id = line.value["id"].as_str().unwrap_or_default().to_owned();
+                if shown.insert(id) {
+                    show(terminal, &line).map_err(Trouble::Shown)?;
+                }
+            }
+            Some(control) => {
+                if let Some(cursor) = line.value["cursor"].as_str() {
+                    query.from = Some(cursor.to_owned());
+                    shown.clear();
+                }
+                let detail = clean(line.value["detail"].as_str().unwrap_or_default());
+                match control {
+                    "parked" | "stopped" => terminal.note(&terminal.paint(Tone::Bad, &format!("{control}: {detail}"))),
+                    "caught_up" if !query.follow => {
+                        if terminal.json {
+                            terminal.line(&line.text).map_err(Trouble::Shown)?;
+                        }
+                        return Ok(Ended::CaughtUp);
+                    }
+                    _ => {}
+                }
+                if terminal.json && control != "heartbeat" {
+                    terminal.line(&line.text).map_err(Trouble::Shown)?;
+                }
+            }
+        }
+    }
+    Ok(Ended::Broken)
+}
+
+fn show(terminal: &Terminal, line: &FeedLine) -> Result<(), Failure> {
+    if terminal.json {
+        return terminal.line(&line.text);
+    }
+    terminal.line(&event(terminal, line))
+}
+
+/// An event on one line.
+pub(super) fn event(terminal: &Terminal, line: &FeedLine) -> String {
+    const DATA_CHARS: usize = 110;
+    let text = |name: &str| line.value.get(name).and_then(Value::as_str).unwrap_or_default();
+    let time = text("time").split('T').nth(1).unwrap_or_default();
+    let name = line.event().trim_start_matches("quipu.").trim_end_matches(".v1");
+    let by = Some(text("onbehalfof")).filter(|by| !by.is_empty()).unwrap_or(text("principal"));
+    format!(
+        "{} {} {} {} {}",
+        terminal.paint(Tone::Faint, time),
+        terminal.paint(Tone::Strong, name),
+        clean(text("id")),
+        terminal.paint(Tone::Notice, &clean(by)),
+        terminal.paint(Tone::Faint, &short(&clean(&line.data().to_string()), DATA_CHARS)),
+    )
+}

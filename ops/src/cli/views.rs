@@ -1,0 +1,109 @@
+//! `quipu views`.
+
+use super::{
+    connect::Connect,
+    failure::Failure,
+    terminal::{Terminal, Tone, clean},
+};
+use crate::client::Client;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const AFTER: &str = "\
+Examples:
+  quipu views lag
+  quipu views verify        rebuild in memory from the log and compare; exit code 1 where they differ
+  quipu views rebuild       make them anew beside the current ones, then switch";
+
+/// Rebuild, verify or watch the views
+#[derive(Debug, Subcommand)]
+#[command(after_help = AFTER)]
+pub(super) enum Views {
+    /// How far the views are behind the log
+    #[command(after_help = AFTER)]
+    Lag(At),
+    /// Compare the views with a rebuild from zero
+    #[command(after_help = AFTER)]
+    Verify(At),
+    /// Make the views anew; the current ones answer meanwhile
+    #[command(after_help = AFTER)]
+    Rebuild(At),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct At {
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Views {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Views::Lag(at) => lag(terminal, &at.connect.client()?).await,
+            Views::Verify(at) => job(terminal, &at.connect.client()?, "verify").await,
+            Views::Rebuild(at) => job(terminal, &at.connect.client()?, "rebuild").await,
+        }
+    }
+}
+
+async fn lag(terminal: &Terminal, client: &Client) -> Result<(), Failure> {
+    let views = client.get("/v1/ops/views", &[]).await?.body;
+    if terminal.json {
+        return terminal.value(&views);
+    }
+    let rows: Vec<Vec<String>> = views["partitions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            ["partition", "seen", "end", "lag"]
+                .iter()
+                .map(|name| row[*name].to_string())
+                .collect()
+        })
+        .collect();
+    terminal.table(&["partition", "seen", "end", "lag"], &rows, "no partitions")?;
+    let tone = if views["ok"] == Value::Bool(true) { Tone::Good } else { Tone::Bad };
+    terminal.line(&terminal.paint(tone, &clean(views["detail"].as_str().unwrap_or_default())))
+}
+
+async fn job(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Failure> {
+    let bar = terminal.progress(None, "{spinner} {msg}");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar.set_message(format!("{name} of the views"));
+    let done = finish(client, name, |records| {
+        bar.set_message(format!("{name} of the views: {records} records"))
+    })
+    .await;
+    bar.finish_and_clear();
+    let job = done?;
+    let good = job["status"] == "done" && job["equal"] != Value::Bool(false);
+    if terminal.json {
+        terminal.value(&job)?;
+    } else {
+        let verdict = match (good, job["equal"].as_bool()) {
+            (true, Some(true)) => "the views equal a rebuild from zero",
+            (true, _) => "done",
+            (false, Some(false)) => "the views differ from a rebuild: run `quipu views rebuild`",
+            (false, _) => "failed",
+        };
+        terminal.line(&terminal.paint(if good { Tone::Good } else { Tone::Bad }, verdict))?;
+        terminal.line(&terminal.paint(Tone::Faint, &clean(job["detail"].as_str().unwrap_or_default())))?;
+    }
+    if good { Ok(()) } else { Err(Failure::Shown) }
+}
+
+/// Starts a job on the views and waits for its end.
+pub(super) async fn finish(client: &Client, name: &str, progress: impl Fn(u64)) -> Result<Value, Failure> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    client.post(&format!("/v1/ops/views/{name}"), &json!({})).await?;
+    loop {
+        let job = client.get("/v1/ops/views", &[]).await?.body["job"].take();
+        if job["status"] != "running" {
+            return Ok(job);
+        }
+        progress(job["records"].as_u64().unwrap_or_default());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

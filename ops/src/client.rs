@@ -1,0 +1,435 @@
+//! A thin client of the public HTTP API: typed receipts and problems, feeds and live channels as streams.
+//!
+//! A command is sent again only after `429` and `503`, and always under the same command id, so that it is decided once
+//! whatever became of the first attempt.
+
+mod lines;
+
+pub use lines::{Feed, FeedLine, Live, LiveMessage};
+
+use crate::token::Token;
+use lines::Lines;
+use quipu_schemas::{
+    envelope::Receipt,
+    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    limits,
+    problem::Problem,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{path::Path, sync::Once, time::Duration};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The node answered with a problem.
+    #[error("{0}")]
+    Refused(Box<Problem>),
+    /// Nobody answers.
+    #[error("no answer from {url}: {detail}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        detail: String,
+    },
+    /// Somebody answers, but no node of this kind.
+    #[error("{url} answered {status} with something that this client does not understand: {detail}")]
+    Foreign {
+        /// Where.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The address cannot be used.
+    #[error("`{0}` is no http or https address")]
+    BadUrl(String),
+    /// There is no token.
+    #[error("no token: set QUIPU_TOKEN, or pass --data with the node's data directory ({0})")]
+    NoToken(String),
+    /// The client itself could not be made.
+    #[error("the HTTP client cannot start: {0}")]
+    Start(String),
+}
+
+impl ClientError {
+    /// The problem that the node answered with, if it did.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            ClientError::Refused(problem) => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+/// The token to present: `QUIPU_TOKEN`, or the file `token` of the data directory.
+pub fn token(data: &Path) -> Result<String, ClientError> {
+    if let Ok(token) = std::env::var("QUIPU_TOKEN")
+        && !token.trim().is_empty()
+    {
+        return Ok(token.trim().to_owned());
+    }
+    match Token::load(data) {
+        Ok(Some(token)) => Ok(token.expose().to_owned()),
+        Ok(None) => Err(ClientError::NoToken(format!("there is none in {}", data.display()))),
+        Err(e) => Err(ClientError::NoToken(e.to_string())),
+    }
+}
+
+/// A command to send.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Tenant.
+    pub org: OrgId,
+    /// Kind.
+    pub kind: Kind,
+    /// The entity; `None` only for `create`.
+    pub id: Option<EntityId>,
+    /// Command name.
+    pub name: String,
+    /// Its fields.
+    pub body: Value,
+    /// Identity; minted where there is none.
+    pub command_id: Option<CommandId>,
+    /// Version that the stream must be at (0: must not exist).
+    pub expected_version: Option<u64>,
+    /// For whom.
+    pub on_behalf_of: Option<PrincipalId>,
+}
+
+impl Command {
+    /// A command to one entity.
+    pub fn to(stream: &StreamId, name: &str, body: Value) -> Self {
+        Self {
+            org: stream.org.clone(),
+            kind: stream.kind.clone(),
+            id: Some(stream.id.clone()),
+            name: name.to_owned(),
+            body,
+            command_id: None,
+            expected_version: None,
+            on_behalf_of: None,
+        }
+    }
+
+    /// Under this identity.
+    pub fn id(mut self, id: CommandId) -> Self {
+        self.command_id = Some(id);
+        self
+    }
+
+    /// On behalf of this principal.
+    pub fn on_behalf_of(mut self, principal: Option<&PrincipalId>) -> Self {
+        self.on_behalf_of = principal.cloned();
+        self
+    }
+
+    fn path(&self) -> String {
+        let Self { org, kind, name, .. } = self;
+        match (&self.id, name.as_str()) {
+            (None, _) => format!("/v1/orgs/{org}/{kind}s"),
+            (Some(id), "create") => format!("/v1/orgs/{org}/{kind}s/{id}"),
+            (Some(id), _) => format!("/v1/orgs/{org}/{kind}s/{id}/{}", segment(name)),
+        }
+    }
+}
+
+/// A JSON answer with what its headers say.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The body.
+    pub body: Value,
+    /// `Quipu-Position`.
+    pub position: Option<String>,
+}
+
+/// Which events of a feed.
+#[derive(Debug, Clone, Default)]
+pub struct FeedQuery {
+    /// `start`, `end` or a cursor; the start where there is none.
+    pub from: Option<String>,
+    /// Only entities of this kind.
+    pub kind: Option<String>,
+    /// Only the entity of this id.
+    pub id: Option<String>,
+    /// Only events of these stored names, separated by commas.
+    pub types: Option<String>,
+    /// Whether to go on live once caught up.
+    pub follow: bool,
+}
+
+/// A client of one node. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+fn provider() {
+    static ONCE: Once = Once::new();
+    // Another part of the process may have installed one already, which serves as well.
+    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+/// Percent-encodes one path segment.
+pub fn segment(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = query
+        .iter()
+        .map(|(name, value)| format!("{}={}", segment(name), segment(value)))
+        .collect();
+    if pairs.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", pairs.join("&"))
+    }
+}
+
+fn mint() -> Result<CommandId, ClientError> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| ClientError::Start(e.to_string()))?;
+    CommandId::parse(format!("cli-{}", hex::encode(bytes))).map_err(|e| ClientError::Start(e.to_string()))
+}
+
+impl Client {
+    /// A client of the node at `url`, such as `http://127.0.0.1:7411`.
+    pub fn new(url: &str, token: impl Into<String>) -> Result<Self, ClientError> {
+        provider();
+        let parsed = Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https"));
+        let parsed = parsed.ok_or_else(|| ClientError::BadUrl(url.to_owned()))?;
+        let host = parsed.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_millis(limits::CONNECT_TIMEOUT_MS))
+            // Feeds and live channels send a heartbeat well before this.
+            .read_timeout(Duration::from_millis(limits::HEARTBEAT_MS * 3))
+            .redirect(reqwest::redirect::Policy::none());
+        if loopback {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| ClientError::Start(e.to_string()))?;
+        Ok(Self {
+            http,
+            base: url.trim_end_matches('/').to_owned(),
+            token: token.into(),
+        })
+    }
+
+    /// Where it talks to.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> ClientError {
+        let mut detail = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            detail = inner.to_string();
+            source = inner.source();
+        }
+        ClientError::Unreachable {
+            url: self.base.clone(),
+            detail,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|e| self.lost(&e))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    async fn refusal(&self, response: Response) -> ClientError {
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse().ok());
+        match response.bytes().await.map(|bytes| serde_json::from_slice::<Problem>(&bytes)) {
+            Ok(Ok(mut problem)) => {
+                problem.retry_after = problem.retry_after.or(retry_after);
+                ClientError::Refused(Box::new(problem))
+            }
+            Ok(Err(_)) => self.foreign(status, "its body is no problem document"),
+            Err(e) => self.lost(&e),
+        }
+    }
+
+    fn foreign(&self, status: StatusCode, detail: impl std::fmt::Display) -> ClientError {
+        ClientError::Foreign {
+            url: self.base.clone(),
+            status: status.as_u16(),
+            detail: detail.to_string(),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|e| self.lost(&e))?;
+        serde_json::from_slice(&bytes).map_err(|e| self.foreign(status, e))
+    }
+
+    async fn patient(&self, make: impl Fn() -> RequestBuilder) -> Result<Response, ClientError> {
+        let mut attempt = 1;
+        loop {
+            let refused = match self.send(make()).await {
+                Err(ClientError::Refused(problem)) if matches!(problem.status, 429 | 503) && attempt < limits::CLIENT_ATTEMPTS => problem,
+                other => return other,
+            };
+            let pause = limits::CLIENT_PAUSE_MS.saturating_mul(1 << (attempt - 1));
+            let asked = refused.retry_after.map_or(0, |seconds| u64::from(seconds) * 1_000);
+            tokio::time::sleep(Duration::from_millis(pause.max(asked).min(limits::CLIENT_PAUSE_MAX_MS))).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends a command; the receipt says that it is decided and durable.
+    pub async fn command(&self, command: &Command) -> Result<Receipt, ClientError> {
+        let id = match &command.command_id {
+            Some(id) => id.clone(),
+            None => mint()?,
+        };
+        let path = command.path();
+        let make = || {
+            let mut request = self
+                .request(Method::POST, &path)
+                .header("idempotency-key", id.as_str())
+                .json(&command.body);
+            request = match command.expected_version {
+                Some(0) => request.header(header::IF_NONE_MATCH, "*"),
+                Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
+                None => request,
+            };
+            if let Some(principal) = &command.on_behalf_of {
+                request = request.header("quipu-on-behalf-of", principal.as_str());
+            }
+            request
+        };
+        let response = self.patient(make).await?;
+        self.read(response).await
+    }
+
+    /// `GET path?query`.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, ClientError> {
+        let path = with_query(path, query);
+        let response = self.patient(|| self.request(Method::GET, &path)).await?;
+        let position = response
+            .headers()
+            .get("quipu-position")
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
+        Ok(Answer {
+            body: self.read(response).await?,
+            position,
+        })
+    }
+
+    /// `GET path` once, whatever its status, with the JSON body: for health pages, which answer 503 in full.
+    pub async fn probe(&self, path: &str) -> Result<(u16, Value), ClientError> {
+        let response = self.request(Method::GET, path).send().await.map_err(|e| self.lost(&e))?;
+        let status = response.status().as_u16();
+        Ok((status, self.read(response).await?))
+    }
+
+    /// Every item of a paged list, page by page.
+    pub async fn all(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, ClientError> {
+        let (mut items, mut after) = (Vec::new(), None::<String>);
+        let page = limits::PAGE_MAX_ROWS.to_string();
+        loop {
+            let mut asked = query.to_vec();
+            asked.push(("limit", &page));
+            asked.extend(after.as_deref().map(|after| ("after", after)));
+            let mut answer = self.get(path, &asked).await?;
+            if let Some(Value::Array(rows)) = answer.body.get_mut("items").map(Value::take) {
+                items.extend(rows);
+            }
+            match answer.body.get("next").and_then(Value::as_str) {
+                Some(next) => after = Some(next.to_owned()),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let response = self.patient(|| self.request(Method::POST, path).json(body)).await?;
+        self.read(response).await
+    }
+
+    /// Opens an org's feed as NDJSON.
+    pub async fn feed(&self, org: &OrgId, query: &FeedQuery) -> Result<Feed, ClientError> {
+        let pairs = [
+            ("from", query.from.as_deref()),
+            ("kind", query.kind.as_deref()),
+            ("id", query.id.as_deref()),
+            ("type", query.types.as_deref()),
+            ("follow", (!query.follow).then_some("false")),
+        ];
+        let pairs: Vec<_> = pairs.into_iter().filter_map(|(name, value)| value.map(|v| (name, v))).collect();
+        let path = with_query(&format!("/v1/orgs/{org}/events"), &pairs);
+        let make = || self.request(Method::GET, &path).header(header::ACCEPT, "application/x-ndjson");
+        let response = self.patient(make).await?;
+        Ok(Feed::new(Lines::new(response, &self.base)))
+    }
+
+    /// Listens to an entity's volatile channel. Once this returns, nothing that is said is missed.
+    pub async fn live(&self, stream: &StreamId) -> Result<Live, ClientError> {
+        let path = format!("/v1/orgs/{}/{}s/{}/live", stream.org, stream.kind, stream.id);
+        let response = self
+            .patient(|| self.request(Method::GET, &path).header(header::ACCEPT, "text/event-stream"))
+            .await?;
+        Live::begin(Lines::new(response, &self.base)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_have_their_place_in_the_grid() {
+        let stream: StreamId = "acme/run/r-1".parse().unwrap();
+        assert_eq!(
+            Command::to(&stream, "approve", Value::Null).path(),
+            "/v1/orgs/acme/runs/r-1/approve"
+        );
+        let create = Command::to(&stream, "create", Value::Null);
+        assert_eq!(create.path(), "/v1/orgs/acme/runs/r-1");
+        assert_eq!(Command { id: None, ..create }.path(), "/v1/orgs/acme/runs");
+        assert_eq!(Command::to(&stream, "a/b?", Value::Null).path(), "/v1/orgs/acme/runs/r-1/a%2Fb%3F");
+        assert_eq!(segment("acme/run/r@1.0"), "acme%2Frun%2Fr%401.0");
+        assert_eq!(with_query("/x", &[("at", "1+1 é"), ("b", "")]), "/x?at=1%2B1%20%C3%A9&b=");
+        assert_eq!(with_query("/x", &[]), "/x");
+    }
+
+    #[test]
+    fn only_web_addresses_are_taken() {
+        for bad in ["", "127.0.0.1:80", "ftp://x", "/v1"] {
+            assert!(matches!(Client::new(bad, "t"), Err(ClientError::BadUrl(_))), "{bad}");
+        }
+        assert_eq!(Client::new("http://127.0.0.1:1/", "t").unwrap().url(), "http://127.0.0.1:1");
+    }
+}

@@ -1,0 +1,152 @@
+//! The demo: everything at work in one scene, through the public HTTP API alone.
+//!
+//! The node is a real child process of this binary; it is killed in the middle and started again, and at the end its log
+//! is replayed from zero and verified.
+
+mod child;
+mod proof;
+mod receiver;
+mod scene;
+mod story;
+mod witness;
+
+use crate::{
+    cli::{failure::Failure, terminal::Terminal},
+    client::ClientError,
+};
+use std::{fs, io, path::PathBuf};
+use story::Story;
+
+/// Who answers for the agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Answers {
+    /// Answers that follow from a script in the agents' directives; no network, no key
+    Scripted,
+    /// A real model: OPENAI_API_KEY or QUIPU_OPENAI_BASE_URL must be set
+    Openai,
+}
+
+/// What is played.
+#[derive(Debug, Clone)]
+pub struct Play {
+    /// End after the scene.
+    pub once: bool,
+    /// Who answers.
+    pub answers: Answers,
+    /// The model's name, for `openai`.
+    pub model: String,
+    /// Where the node keeps its data (empty or new); a temporary directory unless given.
+    pub data: Option<PathBuf>,
+}
+
+/// Why the scene ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The node refused or is gone.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The machine.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Something did not happen.
+    #[error("{0}")]
+    Scene(String),
+    /// The voice.
+    #[error(transparent)]
+    Voice(#[from] Failure),
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Client(e) => e.into(),
+            DemoError::Voice(failure) => failure,
+            other => Failure::Failed(other.to_string()),
+        }
+    }
+}
+
+/// A data directory that is deleted in the end, unless the person named it.
+struct Home {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Home {
+    fn make(given: Option<PathBuf>) -> Result<Self, DemoError> {
+        if let Some(path) = given {
+            fs::create_dir_all(&path)?;
+            if fs::read_dir(&path)?.next().is_some() {
+                let why = format!(
+                    "{} is not empty: the scene begins with a new log; name another directory",
+                    path.display()
+                );
+                return Err(Failure::Usage(why).into());
+            }
+            return Ok(Self { path, temporary: false });
+        }
+        let mut bytes = [0u8; 6];
+        getrandom::fill(&mut bytes).map_err(|e| DemoError::Scene(e.to_string()))?;
+        let path = std::env::temp_dir().join(format!("quipu-demo-{}", hex::encode(bytes)));
+        fs::create_dir(&path)?;
+        Ok(Self { path, temporary: true })
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.temporary {
+            // What cannot be deleted stays where temporary files stay.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Plays the scene; an error or a promise that did not hold is a failure.
+pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
+    if play.answers == Answers::Openai
+        && ["OPENAI_API_KEY", "QUIPU_OPENAI_BASE_URL"]
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+    {
+        return Err(Failure::Usage(
+            "set OPENAI_API_KEY or QUIPU_OPENAI_BASE_URL for --provider openai, or use --provider scripted".into(),
+        ));
+    }
+    let home = Home::make(play.data.clone())?;
+    let mut story = Story::new(terminal);
+    let mut stage = scene::Stage::open(&home.path, &play, &mut story).await?;
+    stage.play(&mut story).await?;
+    proof::prove(&mut stage, &mut story).await?;
+    story.sum_up()?;
+    if !play.once {
+        explore(&mut stage, &story, &home).await?;
+    }
+    stage.close().await?;
+    if story.all_good() { Ok(()) } else { Err(Failure::Shown) }
+}
+
+/// Leaves the node up until the person ends it.
+async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result<(), DemoError> {
+    let data = format!("--data {}", home.path.display());
+    story.act("Your turn")?;
+    story.aside(&format!(
+        "The node is up at {}. In another terminal, try:",
+        stage.node()?.client.url()
+    ))?;
+    story.aside("")?;
+    for command in stage.ideas() {
+        story.aside(&format!("  quipu {command} {data}"))?;
+    }
+    story.aside("")?;
+    let after = if home.temporary {
+        "its data is then deleted"
+    } else {
+        "its data stays"
+    };
+    story.aside(&format!("Ctrl-C ends it; {after}."))?;
+    tokio::select! {
+        ended = stage.node_mut()?.ended() => Err(DemoError::Scene(format!("the node ended by itself ({})", ended?))),
+        signal = tokio::signal::ctrl_c() => Ok(signal?),
+    }
+}

@@ -1,0 +1,266 @@
+//! The binary as people and scripts use it: output, files, exit codes.
+
+use serde_json::{Value, json};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+struct Cli<'a> {
+    data: &'a Path,
+    url: String,
+}
+
+fn quipu() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+    for name in ["QUIPU_URL", "QUIPU_TOKEN", "QUIPU_DATA", "QUIPU_ORG", "QUIPU_CONFIG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Cli<'_> {
+    fn run(&self, args: &[&str]) -> Output {
+        quipu()
+            .args(args)
+            .env("QUIPU_DATA", self.data)
+            .env("QUIPU_URL", &self.url)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs off the test's own runtime threads, which serve the node.
+    async fn json(&self, args: &[&str]) -> (i32, Value) {
+        let output = tokio::task::block_in_place(|| self.run(args));
+        let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+        let value = serde_json::from_slice(text).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", String::from_utf8_lossy(text)));
+        (output.status.code().unwrap(), value)
+    }
+}
+
+fn code(args: &[&str]) -> i32 {
+    quipu().args(args).output().unwrap().status.code().unwrap()
+}
+
+#[test]
+fn usage_is_two_and_help_is_zero() {
+    assert_eq!(code(&["--help"]), 0);
+    assert_eq!(code(&["send", "--help"]), 0);
+    assert_eq!(code(&["--version"]), 0);
+    for usage in [
+        &[][..],
+        &["fly"],
+        &["send", "acme"],
+        &["send", "a b", "org", "x", "create"],
+        &["replay", "acme", "run", "r", "--version", "1", "--at", "2"],
+    ] {
+        assert_eq!(code(usage), 2, "{usage:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    assert_eq!(code(&["get", "acme", "runs", "--data", data]), 2, "no token");
+    assert_eq!(code(&["verify", data]), 2, "no log");
+    let help = quipu().args(["import", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:"));
+}
+
+#[test]
+fn nobody_there_is_four() {
+    let output = quipu()
+        .args(["get", "acme", "runs", "--url", "http://127.0.0.1:9"])
+        .env("QUIPU_TOKEN", "qp_x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("quipu serve"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_queries_time_travel_and_refusals() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: dir.path(),
+        url: running.url(),
+    };
+
+    let (status, receipt) = cli
+        .json(&[
+            "send",
+            "acme",
+            "org",
+            "acme",
+            "create",
+            r#"{"name":"Acme"}"#,
+            "--as",
+            "ada",
+            "--id",
+            "c-1",
+        ])
+        .await;
+    assert_eq!(
+        (status, &receipt["command_id"], &receipt["durability"]),
+        (0, &json!("c-1"), &json!("fsync"))
+    );
+    let (status, again) = cli
+        .json(&[
+            "send",
+            "acme",
+            "org",
+            "acme",
+            "create",
+            r#"{"name":"Acme"}"#,
+            "--as",
+            "ada",
+            "--id",
+            "c-1",
+        ])
+        .await;
+    assert_eq!(
+        (status, &again["duplicate"], &again["position"]),
+        (0, &json!(true), &receipt["position"])
+    );
+    let (status, renamed) = cli
+        .json(&["send", "acme", "org", "acme", "rename", r#"{"name":"Acme Two"}"#, "--as", "ada"])
+        .await;
+    assert_eq!(status, 0);
+
+    let version = renamed["version"].to_string();
+    let (status, refused) = cli
+        .json(&["send", "acme", "org", "acme", "rename", r#"{"name":"x"}"#, "--as", "eve"])
+        .await;
+    assert_eq!((status, refused["error"]["status"].as_u64()), (3, Some(403)), "{refused}");
+    let (status, conflict) = cli
+        .json(&[
+            "send",
+            "acme",
+            "org",
+            "acme",
+            "rename",
+            r#"{"name":"x"}"#,
+            "--as",
+            "ada",
+            "--expect",
+            "1",
+        ])
+        .await;
+    assert_eq!((status, conflict["error"]["status"].as_u64()), (3, Some(412)), "{conflict}");
+    assert_eq!(conflict["error"]["current_version"].to_string(), version);
+    let (status, unknown) = cli.json(&["send", "acme", "org", "acme", "fly"]).await;
+    assert_eq!(status, 3, "{unknown}");
+
+    let position = renamed["position"].as_str().unwrap();
+    let (status, row) = cli.json(&["get", "acme", "org", "acme", "--min-position", position]).await;
+    assert_eq!((status, &row["name"]), (0, &json!("Acme Two")));
+    let (status, members) = cli.json(&["get", "acme", "members", "--filter", "role=owner", "--all"]).await;
+    assert_eq!((status, &members["items"][0]["principal"]), (0, &json!("ada")));
+    assert_eq!(cli.json(&["get", "acme", "runs", "--filter", "colour=red"]).await.0, 3);
+
+    let (_, then) = cli
+        .json(&[
+            "replay",
+            "acme",
+            "org",
+            "acme",
+            "--version",
+            receipt["version"].to_string().as_str(),
+        ])
+        .await;
+    assert!(then["state"].to_string().contains(r#""Acme""#), "{then}");
+    let (_, diff) = cli
+        .json(&[
+            "replay",
+            "acme",
+            "org",
+            "acme",
+            "--diff",
+            receipt["version"].to_string().as_str(),
+            "now",
+        ])
+        .await;
+    assert_eq!(
+        (&diff["changes"][0]["op"], &diff["changes"][0]["to"]),
+        (&json!("changed"), &json!("Acme Two")),
+        "{diff}"
+    );
+
+    let tail =
+        tokio::task::block_in_place(|| cli.run(&["tail", "acme", "--from", "start", "--no-follow", "--type", "quipu.org.renamed.v1"]));
+    let lines: Vec<Value> = String::from_utf8(tail.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(
+        (lines[0]["data"]["name"].as_str(), lines[1]["control"].as_str(), lines.len()),
+        (Some("Acme Two"), Some("caught_up"), 2)
+    );
+
+    assert_eq!(cli.json(&["ops", "health"]).await.1["status"], "ok");
+    assert_eq!(cli.json(&["ops", "tree"]).await.1["role"], "node");
+    assert_eq!(cli.json(&["outbox", "ls"]).await.1["items"], json!([]));
+    assert_eq!(cli.json(&["outbox", "retry", "acme/org/acme@1.0"]).await.0, 3);
+    assert_eq!(cli.json(&["views", "lag"]).await.1["ok"], true);
+    let (status, verified) = cli.json(&["views", "verify"]).await;
+    assert_eq!((status, &verified["equal"]), (0, &json!(true)), "{verified}");
+    assert_eq!(cli.json(&["views", "rebuild"]).await.1["status"], "done");
+
+    let data = dir.path().to_str().unwrap();
+    assert_eq!(cli.json(&["verify", data]).await.0, 4, "a node uses it");
+    running.stop().await;
+    let (status, report) = cli.json(&["verify", data, "--replay"]).await;
+    assert_eq!(
+        (status, &report["intact"], report["replay"]["entities"].as_array().unwrap().len()),
+        (0, &json!(true), 1),
+        "{report}"
+    );
+
+    // A backup is verified like a data directory, restores to the same records, and opens under a new generation.
+    let (backup, restored) = (dir.path().join("backup"), dir.path().join("restored"));
+    let (status, manifest) = cli.json(&["backup", "--data", data, backup.to_str().unwrap()]).await;
+    assert_eq!((status, &manifest["keys"]), (0, &json!(false)), "{manifest}");
+    assert_eq!(
+        cli.json(&["restore", backup.to_str().unwrap(), restored.to_str().unwrap()]).await.0,
+        0
+    );
+    let (status, copy) = cli.json(&["verify", restored.to_str().unwrap(), "--replay"]).await;
+    assert_eq!(status, 0, "{copy}");
+    assert_eq!(
+        (&copy["digest"], &copy["replay"]["digest"]),
+        (&report["digest"], &report["replay"]["digest"])
+    );
+    assert!(copy["generation"].as_u64() > report["generation"].as_u64());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_is_located_and_the_exit_code_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: dir.path(),
+        url: running.url(),
+    };
+    let words = "a name to be found again";
+    let body = json!({ "name": words }).to_string();
+    assert_eq!(
+        cli.json(&["send", "acme", "org", "acme", "create", &body, "--as", "ada"]).await.0,
+        0
+    );
+    running.stop().await;
+
+    let segment = std::fs::read_dir(dir.path().join("log"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "seg"))
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(words.len()).position(|w| w == words.as_bytes()).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let (status, report) = cli.json(&["verify", dir.path().to_str().unwrap()]).await;
+    assert_eq!((status, &report["intact"]), (1, &json!(false)), "{report}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["file"].as_str(), segment.to_str());
+    assert!(problem["byte"].as_u64().unwrap() <= at as u64, "{problem}");
+}

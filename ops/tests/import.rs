@@ -1,0 +1,167 @@
+//! Transcripts in and out, over HTTP against a node of its own.
+
+use quipu::{
+    client::{Client, Command, FeedQuery},
+    config::Config,
+    export,
+    import::{self, Report, Target},
+    serve::{self, Running},
+};
+use quipu_schemas::ids::{OrgId, PrincipalId, StreamId};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
+
+const ORG: OrgId = OrgId::from_static("acme");
+
+/// A node with an org and an owner.
+async fn node(data: &Path) -> (Running, Client) {
+    let running = serve::start(Config::at(data).unwrap()).await.unwrap();
+    let client = Client::new(&running.url(), running.token.expose()).unwrap();
+    let create = Command::to(&StreamId::of_org(&ORG), "create", json!({ "name": "Acme" }))
+        .id("create-org".parse().unwrap())
+        .on_behalf_of(Some(&PrincipalId::from_static("ada")));
+    client.command(&create).await.unwrap();
+    (running, client)
+}
+
+async fn import(client: &Client, file: &str) -> Report {
+    let target = Target {
+        org: ORG,
+        actor: Some(PrincipalId::from_static("ada")),
+    };
+    import::run(client, &target, file.as_bytes(), &|_| {}).await.unwrap()
+}
+
+async fn transcripts(client: &Client) -> BTreeMap<String, Value> {
+    let mut out = Vec::new();
+    export::chats(client, &ORG, None, &mut out).await.unwrap();
+    messages_of(std::str::from_utf8(&out).unwrap())
+}
+
+fn messages_of(file: &str) -> BTreeMap<String, Value> {
+    let lines = file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .map(|line| (line["id"].as_str().unwrap().to_owned(), line["messages"].clone()))
+        .collect()
+}
+
+fn small() -> String {
+    let call = json!({ "id": "t1", "type": "function", "function": { "name": "look", "arguments": "{\"a\": 1}" } });
+    let lines = [
+        json!({ "id": "one", "reward": 0.5, "messages": [
+            { "role": "system", "content": "Be kind." },
+            { "role": "user", "content": "" },
+            { "role": "assistant", "content": null, "tool_calls": [call] },
+            { "role": "tool", "content": "7", "tool_call_id": "t1", "name": "look" },
+            { "role": "assistant", "content": "Seven. \u{1F511}\n" },
+        ]}),
+        json!({ "id": "two", "messages": [{ "role": "user", "content": "hello" }] }),
+    ];
+    lines.map(|line| line.to_string()).join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_repeated_changes_nothing_and_exports_the_same_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = node(dir.path()).await;
+    let file = small();
+    let first = import(&client, &file).await;
+    assert_eq!(
+        (
+            first.conversations,
+            first.conversations_created,
+            first.imported,
+            first.already_there
+        ),
+        (2, 2, 6, 0)
+    );
+    assert_eq!(first.bad_lines, []);
+    let end = running.node.cursor();
+    let again = import(&client, &file).await;
+    assert_eq!(
+        (
+            again.conversations,
+            again.conversations_created,
+            again.imported,
+            again.already_there
+        ),
+        (2, 0, 0, 6)
+    );
+    assert_eq!(running.node.cursor(), end, "a repetition appends nothing");
+    assert_eq!(transcripts(&client).await, messages_of(&file));
+
+    let mut events = Vec::new();
+    let query = FeedQuery {
+        kind: Some("conversation".into()),
+        ..FeedQuery::default()
+    };
+    let count = export::cloudevents(&client, &ORG, &query, &mut events).await.unwrap();
+    let text = String::from_utf8(events).unwrap();
+    assert_eq!(text.lines().count() as u64, count);
+    assert_eq!(text.lines().filter(|line| line.contains("message_imported.v1")).count(), 6);
+    assert!(
+        text.lines()
+            .all(|line| serde_json::from_str::<Value>(line).unwrap()["specversion"] == "1.0")
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_goes_on_where_another_ended_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = small();
+    // The first run sees a file that ends in the middle, as one does that was killed there.
+    let mut cut: Value = serde_json::from_str(file.lines().next().unwrap()).unwrap();
+    cut["messages"].as_array_mut().unwrap().truncate(2);
+    let (running, client) = node(dir.path()).await;
+    assert_eq!(import(&client, &cut.to_string()).await.imported, 2);
+    running.stop().await;
+
+    let (running, client) = node(dir.path()).await;
+    let report = import(&client, &file).await;
+    assert_eq!((report.imported, report.already_there, report.conversations_created), (4, 2, 1));
+    assert_eq!(transcripts(&client).await, messages_of(&file));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_lines_are_told_by_number_and_send_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = node(dir.path()).await;
+    let file = [
+        r#"{"id":"good","messages":[{"role":"user","content":"x"}]}"#,
+        "not json",
+        r#"{"id":"half","messages":[{"role":"user","content":"x"},{"role":"robot","content":"y"}]}"#,
+    ]
+    .join("\n");
+    let report = import(&client, &file).await;
+    assert_eq!(report.bad_lines.iter().map(|bad| bad.line).collect::<Vec<_>>(), [2, 3]);
+    assert!(report.bad_lines[1].reason.contains("messages[1]"), "{:?}", report.bad_lines);
+    assert_eq!(transcripts(&client).await.keys().collect::<Vec<_>>(), ["good"]);
+
+    // The same id with another message is a conflict, told with its line, and changes nothing.
+    let other = import(&client, r#"{"id":"good","messages":[{"role":"user","content":"other"}]}"#).await;
+    assert_eq!((other.imported, other.bad_lines[0].line), (0, 1));
+    assert_eq!(transcripts(&client).await["good"][0]["content"], "x");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_real_conversations_come_out_as_they_went_in() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/airline-conversations.jsonl");
+    let Ok(file) = fs::read_to_string(&path) else {
+        println!("skipped: {} is not there", path.display());
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = node(dir.path()).await;
+    let first = import(&client, &file).await;
+    assert_eq!(
+        (first.conversations, first.imported, first.already_there, first.bad_lines.len()),
+        (100, 2_962, 0, 0)
+    );
+    let again = import(&client, &file).await;
+    assert_eq!((again.conversations, again.imported, again.already_there), (100, 0, 2_962));
+    assert_eq!(transcripts(&client).await, messages_of(&file));
+    running.stop().await;
+}
