@@ -117,7 +117,6 @@ impl Paths {
     fn kind(&mut self, kind: &KindInfo, components: &mut Components) {
         let (name, base) = (kind.kind.as_str(), format!("/v1/orgs/{{org}}/{}s", kind.kind));
         let entity = format!("{base}/{{id}}");
-        let pascal_kind = pascal(name);
         for command in &kind.commands {
             let body = components.hoist(name, &command.name, &command.schema);
             let operation = |id: String, with_id: bool, reply: Reply| Operation {
@@ -178,7 +177,6 @@ impl Paths {
             reply: Reply::Told,
         };
         self.add(&live, "post", operation);
-        components.name(&pascal_kind);
     }
 
     fn list(&mut self, path: &str, tag: &str, id: &str, view: View, mut parameters: Vec<Value>, filters: Vec<&'static str>) {

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Components {
     schemas: BTreeMap<String, Value>,
-    kinds: Vec<String>,
+    /// Definitions as they came, by the name that they got.
+    originals: BTreeMap<String, Value>,
 }
 
 impl Components {
@@ -24,13 +25,13 @@ impl Components {
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         for (name, definition) in &definitions {
             // Compared before references are rewritten: both sides then still have schemars' own names.
-            let taken = self.schemas.get(&format!("\u{0}{name}"));
+            let taken = self.originals.get(name);
             let hoisted = if taken.is_none_or(|there| there == definition) { name.clone() } else { format!("{}{name}", pascal(kind)) };
             names.insert(name.clone(), hoisted);
         }
         for (name, definition) in definitions {
             let hoisted = names[&name].clone();
-            self.schemas.entry(format!("\u{0}{hoisted}")).or_insert_with(|| definition.clone());
+            self.originals.entry(hoisted.clone()).or_insert_with(|| definition.clone());
             let mut definition = definition;
             rewrite(&mut definition, &names);
             self.schemas.entry(hoisted).or_insert(definition);
@@ -44,13 +45,8 @@ impl Components {
         json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 
-    pub(super) fn name(&mut self, kind: &str) {
-        self.kinds.push(kind.to_owned());
-    }
-
     /// All of them, with those of answers.
     pub(super) fn into_schemas(mut self) -> Value {
-        self.schemas.retain(|name, _| !name.starts_with('\u{0}'));
         for (name, schema) in answers() {
             let mut schema = schema;
             let definitions = take_definitions(&mut schema);
