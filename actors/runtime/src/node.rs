@@ -231,11 +231,20 @@ impl Node {
                 core.recover(&stream)?
             } else {
                 let handler = core.kinds.get(&stream.kind).ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)))?;
-                let until = core
-                    .records(&stream, 0)?
-                    .into_iter()
-                    .take_while(|r| version.is_none_or(|v| r.header.last_version() <= v) && at.is_none_or(|at| r.header.time <= at));
-                handler.recover(&stream, None, &mut until.into_iter()).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
+                // A version may lie within a record: time travel sees the events up to it, whole records otherwise.
+                let until = core.records(&stream, 0)?.into_iter().filter(|r| at.is_none_or(|at| r.header.time <= at)).map_while(|mut record| {
+                    let first = record.header.first_version;
+                    match version {
+                        Some(v) if v < first => None,
+                        Some(v) if v < record.header.last_version() => {
+                            record.header.events = (v + 1 - first) as u32;
+                            record.events.truncate(record.header.events as usize);
+                            Some(record)
+                        }
+                        Some(_) | None => Some(record),
+                    }
+                });
+                handler.recover(&stream, None, &mut { until }).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
             };
             if entity.version() == 0 {
                 return Ok(None);
@@ -466,6 +475,11 @@ impl Node {
     /// The log, for projectors and tools.
     pub fn log(&self) -> Arc<dyn Log> {
         self.0.core.log.clone()
+    }
+
+    /// The embedded log, for online backups; `None` where everything is in memory.
+    pub fn embedded(&self) -> Option<Arc<EmbeddedLog>> {
+        self.0.embedded.clone()
     }
 
     /// Counters.
