@@ -3,6 +3,7 @@
 //! A request passes [`guard`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one handler.
 
 pub mod admin;
+pub mod backup;
 pub mod command;
 pub mod docs;
 pub mod feed;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub metrics: Option<&'static PrometheusHandle>,
     /// Stage.
     pub stage: watch::Receiver<Stage>,
+    /// The backup under way.
+    pub backups: backup::Backups,
     kinds: BTreeMap<String, KnownKind>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -105,6 +108,7 @@ impl App {
             access,
             metrics: crate::metrics::recorder(),
             stage,
+            backups: backup::Backups::default(),
             kinds,
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
@@ -159,6 +163,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/ops/views/rebuild", post(admin::rebuild))
         .route("/v1/ops/views/verify", post(admin::verify))
         .route("/v1/ops/unpark", post(admin::unpark))
+        .route("/v1/ops/backup", get(backup::look).post(backup::begin))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

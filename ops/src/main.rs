@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `quipu`.
+
+fn main() -> std::process::ExitCode {
+    quipu::cli::main()
+}

@@ -218,6 +218,23 @@ impl Paths {
             reply: Reply::Started,
         };
         self.add("/v1/ops/unpark", "post", operation);
+        let body = json!({
+            "type": "object", "required": ["to"], "additionalProperties": false,
+            "properties": {
+                "to": { "type": "string", "pattern": "^/", "description": "An empty or new directory on the node's machine." },
+                "with_keys": { "type": "boolean", "default": false, "description": "Whether to copy the keys that open personal data." }
+            }
+        });
+        let operation = Operation {
+            id: "ops_backup".into(),
+            tag: ops,
+            summary: "Begins an online backup.".into(),
+            parameters: vec![],
+            body: Some(body),
+            reply: Reply::Started,
+        };
+        self.add("/v1/ops/backup", "post", operation);
+        self.get("/v1/ops/backup", ops, "ops_backup_status", "The backup under way, or the last one.", vec![], Reply::Json);
         self.get("/health", ops, "health", "Every part in words.", vec![], Reply::Health);
         self.get("/health/live", ops, "health_live", "Whether the process answers.", vec![], Reply::Open("application/json"));
         self.get("/health/ready", ops, "health_ready", "Whether to send commands here.", vec![], Reply::Health);

@@ -38,6 +38,19 @@ impl Cli<'_> {
     }
 }
 
+/// Stops a node of this process, and waits until its last task has let go of the data directory.
+async fn stop(running: quipu::serve::Running, data: &Path) {
+    running.stop().await;
+    let lock = std::fs::File::open(data.join("lock")).unwrap();
+    for _ in 0..1_000 {
+        if lock.try_lock().is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await; // poll
+    }
+    panic!("the data directory is still held");
+}
+
 fn code(args: &[&str]) -> i32 {
     quipu().args(args).output().unwrap().status.code().unwrap()
 }
@@ -207,11 +220,25 @@ async fn commands_queries_time_travel_and_refusals() {
 
     let data = dir.path().to_str().unwrap();
     assert_eq!(cli.json(&["verify", data]).await.0, 4, "a node uses it");
-    running.stop().await;
+    let online = dir.path().join("online");
+    let (status, manifest) = cli.json(&["backup", "--data", data, online.to_str().unwrap(), "--with-keys"]).await;
+    assert_eq!(
+        (status, &manifest["keys"]),
+        (0, &json!(true)),
+        "the node copies itself while it runs: {manifest}"
+    );
+    assert_eq!(cli.json(&["verify", online.to_str().unwrap()]).await.1["intact"], true);
+    assert_eq!(
+        cli.json(&["backup", "--data", data, online.to_str().unwrap()]).await.0,
+        1,
+        "the target is not empty"
+    );
+
+    stop(running, dir.path()).await;
     let (status, report) = cli.json(&["verify", data, "--replay"]).await;
     assert_eq!(
-        (status, &report["intact"], report["replay"]["entities"].as_array().unwrap().len()),
-        (0, &json!(true), 1),
+        (status, &report["intact"], report["replay"]["entities"].as_array().map(Vec::len)),
+        (0, &json!(true), Some(1)),
         "{report}"
     );
 
@@ -246,7 +273,7 @@ async fn a_flipped_bit_is_located_and_the_exit_code_says_so() {
         cli.json(&["send", "acme", "org", "acme", "create", &body, "--as", "ada"]).await.0,
         0
     );
-    running.stop().await;
+    stop(running, dir.path()).await;
 
     let segment = std::fs::read_dir(dir.path().join("log"))
         .unwrap()

@@ -32,6 +32,18 @@ async fn import(client: &Client, file: &str) -> Report {
     import::run(client, &target, file.as_bytes(), &|_| {}).await.unwrap()
 }
 
+/// Waits until the last task of a stopped node has let go of the data directory.
+async fn released(data: &Path) {
+    let lock = fs::File::open(data.join("lock")).unwrap();
+    for _ in 0..1_000 {
+        if lock.try_lock().is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await; // poll
+    }
+    panic!("the data directory is still held");
+}
+
 async fn transcripts(client: &Client) -> BTreeMap<String, Value> {
     let mut out = Vec::new();
     export::chats(client, &ORG, None, &mut out).await.unwrap();
@@ -116,6 +128,7 @@ async fn an_import_goes_on_where_another_ended_after_a_restart() {
     let (running, client) = node(dir.path()).await;
     assert_eq!(import(&client, &cut.to_string()).await.imported, 2);
     running.stop().await;
+    released(dir.path()).await;
 
     let (running, client) = node(dir.path()).await;
     let report = import(&client, &file).await;

@@ -6,13 +6,17 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone},
 };
+use crate::{client::Client, http::backup::options};
 use clap::Args;
 use quipu_events::{
     backup::{self, BackupOptions, Manifest},
     embedded::OpenError,
 };
-use serde_json::json;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const BACKUP_AFTER: &str = "\
 Examples:
@@ -30,17 +34,7 @@ Examples:
 The target must be empty or new. The restored log has the same digests under a new generation, so cursors and positions
 from before are refused rather than misread.";
 
-/// Names in a data directory.
-const BLOBS: &str = "blobs";
-const KEYS: &str = "keys";
-
-/// What a backup takes.
-pub(crate) fn options(with_keys: bool) -> BackupOptions {
-    BackupOptions {
-        include: vec![BLOBS.into()],
-        keys: if with_keys { vec![KEYS.into()] } else { Vec::new() },
-    }
-}
+const COPYING: &str = "{spinner} {bytes} copied  {bytes_per_sec}";
 
 /// Back a data directory up, while its node runs or not
 #[derive(Debug, Args)]
@@ -66,14 +60,31 @@ impl Backup {
             // The node itself copies: it knows what is durable at one moment.
             Err(Copied::InUse) => {
                 let to = std::path::absolute(&self.out)?;
-                self.connect
-                    .client()?
-                    .post("/v1/ops/backup", &json!({ "to": to, "with_keys": self.with_keys }))
-                    .await?
+                ask(terminal, &self.connect.client()?, &json!({ "to": to, "with_keys": self.with_keys })).await?
             }
             Err(Copied::Failed(failure)) => return Err(failure),
         };
         show(terminal, &manifest, "backed up to", &self.out)
+    }
+}
+
+/// Has the node copy itself, and waits for the end.
+async fn ask(terminal: &Terminal, client: &Client, wanted: &Value) -> Result<Value, Failure> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    client.post("/v1/ops/backup", wanted).await?;
+    let bar = terminal.progress(None, COPYING);
+    loop {
+        let mut job = client.get("/v1/ops/backup", &[]).await?.body;
+        bar.set_position(job["bytes"].as_u64().unwrap_or_default());
+        if job["status"] == "running" {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        bar.finish_and_clear();
+        return match job["status"].as_str() {
+            Some("done") => Ok(job["manifest"].take()),
+            _ => Err(Failure::Failed(job["detail"].as_str().unwrap_or("the backup failed").to_owned())),
+        };
     }
 }
 
@@ -87,7 +98,7 @@ fn copy(terminal: &Terminal, data: &Path, out: &Path, options: &BackupOptions) -
         OpenError::Locked { .. } => Copied::InUse,
         other => Copied::Failed(Failure::Failed(other.to_string())),
     })?;
-    let bar = terminal.progress(None, "{spinner} {bytes} copied  {bytes_per_sec}");
+    let bar = terminal.progress(None, COPYING);
     let manifest = backup::backup(&log, out, options, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     manifest.map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))
@@ -108,7 +119,7 @@ impl Restore {
         let quiet = *terminal;
         let (from, to) = (self.backup.clone(), self.dir.clone());
         let work = tokio::task::spawn_blocking(move || {
-            let bar = quiet.progress(None, "{spinner} {bytes} copied  {bytes_per_sec}");
+            let bar = quiet.progress(None, COPYING);
             let manifest = backup::restore(&from, &to, |bytes| bar.set_position(bytes));
             bar.finish_and_clear();
             manifest
@@ -122,7 +133,7 @@ impl Restore {
     }
 }
 
-fn show(terminal: &Terminal, manifest: &serde_json::Value, done: &str, place: &Path) -> Result<(), Failure> {
+fn show(terminal: &Terminal, manifest: &Value, done: &str, place: &Path) -> Result<(), Failure> {
     if terminal.json {
         return terminal.value(manifest);
     }
