@@ -59,6 +59,13 @@ pub struct KnownKind {
     pub info: KindInfo,
 }
 
+impl KnownKind {
+    /// Whether clients may send a command of this name.
+    pub fn has_command(&self, name: &str) -> bool {
+        self.info.commands.iter().any(|command| command.name == name)
+    }
+}
+
 /// What every handler shares.
 pub struct Shared {
     /// The node.

@@ -39,8 +39,11 @@ impl Operation<'_> {
             let required = schema.get("required").and_then(Value::as_array).is_some_and(|r| !r.is_empty()) || schema.get("$ref").is_some();
             operation["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
         }
-        if matches!(self.reply, Reply::Health | Reply::Open(_)) {
-            operation["security"] = json!([]);
+        match self.reply {
+            Reply::Health | Reply::Open(_) => operation["security"] = json!([]),
+            // Open to loopback peers.
+            Reply::Metrics => operation["security"] = json!([{}, { "bearer": [] }]),
+            _ => {}
         }
         operation
     }
@@ -194,7 +197,7 @@ impl Paths {
         ];
         self.get("/v1/ops/outbox", ops, "ops_outbox", "Effects that are not settled, and dead letters.", outbox, Reply::Json);
         for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives an effect up.")] {
-            let key = path_parameter("key", "^[A-Za-z0-9_-]{1,64}/[a-z][a-z0-9-]{0,31}/[A-Za-z0-9_-]{1,64}@[0-9]{1,15}\\.[0-9]{1,9}$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
+            let key = path_parameter("key", "^.+@.+$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
             let parameters = vec![key, reference("on-behalf-of")];
             let operation = Operation { id: format!("ops_outbox_{verb}"), tag: ops, summary: summary.into(), parameters, body: None, reply: Reply::Decided };
             self.add(&format!("/v1/ops/outbox/{{key}}/{verb}"), "post", operation);

@@ -4,6 +4,7 @@ use super::{
     Answer, App, KnownKind, json_bytes,
     params::Params,
     problem::{self, Failure},
+    query::{is_read_only, view_named},
     request::{At, Correlation, Fields, Labels, entity, org},
 };
 use axum::{
@@ -47,6 +48,9 @@ pub async fn create(
     Fields(fields): Fields,
 ) -> Answer {
     let org = org(org_text)?;
+    if !app.has_kind(&plural) && view_named(&plural).is_some() {
+        return Ok(problem::only("GET, HEAD", "POST", uri.path()));
+    }
     let kind = app.kind(&plural)?;
     let call = Call::read(&uri, &headers, correlation, fields)?;
     send(&app, org, kind, None, "create", call).await
@@ -83,12 +87,15 @@ pub async fn command(
     let id = entity(part("id"))?;
     // Commands are snake_case: what would need decoding is none.
     let command = uri.path().rsplit('/').next().unwrap_or_default();
+    if !kind.has_command(command) && is_read_only(kind.kind.as_str(), command) {
+        return Ok(problem::only("GET, HEAD", "POST", uri.path()));
+    }
     let call = Call::read(&uri, &headers, correlation, fields)?;
     send(&app, org, kind, Some(id), command, call).await
 }
 
 async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
-    if !kind.info.commands.iter().any(|known| known.name == command) {
+    if !kind.has_command(command) {
         let known: Vec<_> = kind.info.commands.iter().map(|c| c.name.as_str()).collect();
         return Err(problem::unknown_command(kind.kind.as_str(), command, &known.join(", ")).into());
     }

@@ -63,6 +63,13 @@ pub fn method_not_allowed(method: &str, path: &str) -> Problem {
     Problem::new(405, "method_not_allowed", format!("{} is not taken at {}", clip(method), clip(path))).fix("see the Allow header")
 }
 
+/// The same, for a name within the grid that takes one method alone.
+pub fn only(allow: &'static str, method: &str, path: &str) -> Response {
+    let mut response = Failure(method_not_allowed(method, path)).into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
 /// No such kind or view, with the ones there are.
 pub fn unknown_kind(text: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_kind", format!("there is no `{}` in an org", clip(text))).field("kind").fix(format!("known: {known}"))

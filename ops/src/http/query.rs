@@ -62,6 +62,11 @@ pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
     view.filters().filter(|name| !tied.contains(name)).collect()
 }
 
+/// Whether the name is for reading alone, where it is no command.
+pub fn is_read_only(kind: &str, name: &str) -> bool {
+    matches!(name, "history" | "state") || parts(kind).any(|view| view.name() == name)
+}
+
 fn tie(kind: &str, view: View) -> Option<&'static Tie> {
     let own = OWN_PARTS.iter().find(|(of, v, _)| *of == kind && *v == view).map(|(.., tie)| tie);
     own.or_else(|| EVERY_PART.contains(&view).then_some(&Tie::Stream))
@@ -212,6 +217,9 @@ impl Part {
 
 /// `GET /v1/orgs/{org}/{kind}s/{id}/{part}`.
 pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
+    if app.kind(&plural).is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name)) {
+        return Ok(problem::only("POST", "GET", uri.path()));
+    }
     let part = Part::find(&app, org, &plural, id, &name)?;
     let filters = part_filters(part.kind.kind.as_str(), part.view);
     let params = Params::parse(&uri, &allowed(&filters))?;

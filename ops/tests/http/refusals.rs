@@ -29,7 +29,6 @@ async fn bad_commands_are_refused_with_code_and_field_and_change_nothing() {
         ("/v1/orgs/acme/conversations/_x", group, 422, "reserved_id", Some("id")),
         ("/v1/orgs/acme/orgs/other", r#"{"name":"x"}"#, 422, "wrong_org_stream", Some("id")),
         ("/v1/orgs/acme/robots", "{}", 404, "unknown_kind", Some("kind")),
-        ("/v1/orgs/acme/members", "{}", 404, "unknown_kind", Some("kind")),
         ("/v1/orgs/acme/conversations/c/dance", "{}", 404, "unknown_command", Some("command")),
         ("/v1/orgs/acme/conversations/c/post?x=1", r#"{"body":"x"}"#, 400, "unknown_parameter", Some("x")),
         ("/v1/nothing", "{}", 404, "unknown_route", None),
@@ -77,6 +76,10 @@ async fn sizes_and_media_types_and_methods_are_bounded_by_name() {
         (Method::PUT, "/v1/orgs/acme/conversations", "POST"),
         (Method::POST, "/v1/orgs/acme/events", "GET"),
         (Method::PATCH, "/health", "GET"),
+        (Method::POST, "/v1/orgs/acme/members", "GET"),
+        (Method::POST, "/v1/orgs/acme/conversations/c/messages", "GET"),
+        (Method::POST, "/v1/orgs/acme/conversations/c/history", "GET"),
+        (Method::GET, "/v1/orgs/acme/conversations/c/post", "POST"),
     ] {
         let answer = TestNode::send(node.request(method, path)).await;
         answer.problem(405, "method_not_allowed");
