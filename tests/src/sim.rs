@@ -34,7 +34,7 @@ impl Rng {
         Self(seed)
     }
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,7 +43,7 @@ impl Rng {
     }
     /// Below `n` (0 for 0).
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next() % n }
+        if n == 0 { 0 } else { self.draw() % n }
     }
     /// True in `percent` of 100.
     pub fn chance(&mut self, percent: u64) -> bool {
@@ -175,7 +175,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        let seed = self.rng.next();
+        let seed = self.rng.draw();
         let log = match SimLog::open(Arc::new(self.disk.clone()), &PathBuf::from("/data"), PARTITIONS) {
             Ok(log) => log,
             // A full or failing disk may refuse a start; the next try comes later.
@@ -295,7 +295,7 @@ impl World {
 
     fn client_sends(&mut self) {
         let Some(request) = self.workload.next(&mut self.rng) else { return };
-        let seed = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
+        let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
         match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.now) {
             Ok(envelope) => {
                 let key = (envelope.stream.clone(), envelope.command_id.clone());

@@ -173,8 +173,11 @@ fn describe<D: Decider>() -> KindInfo {
     }
 }
 
+/// Name, schema, description.
+type Variant = (String, Value, String);
+
 /// The variants of an enum's schema, each with the definitions that it may refer to.
-fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<(String, Value, String)>) -> Vec<(String, Value, String)> {
+fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Variant> {
     let definitions = root.get("$defs").cloned();
     root.get("oneOf")
         .and_then(Value::as_array)

@@ -92,10 +92,10 @@ impl World {
                 });
                 match (reaction, settled.first()) {
                     (Reaction::Perform(_) | Reaction::Dispatch(_), None) => broken.push(format!("{key}: never settled")),
-                    (Reaction::Perform(_), Some(Settled::Accepted | Settled::Unchanged | Settled::Refused { .. })) if !cancelled => {
-                        if self.sink.count(&key) == 0 {
-                            broken.push(format!("{key}: settled as done, and it never arrived"));
-                        }
+                    (Reaction::Perform(_), Some(Settled::Accepted | Settled::Unchanged | Settled::Refused { .. }))
+                        if !cancelled && self.sink.count(&key) == 0 =>
+                    {
+                        broken.push(format!("{key}: settled as done, and it never arrived"));
                     }
                     _ => {}
                 }

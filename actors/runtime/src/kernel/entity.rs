@@ -98,6 +98,9 @@ pub trait Entity: Send {
     fn snapshot_stored(&mut self, version: u64);
 }
 
+/// Events to store, and what the record says about a reaction.
+type Verdict<E> = (Vec<E>, Option<Settlement>);
+
 enum Pending {
     Record { ticket: Ticket, more: Vec<Ticket>, record: Arc<Record> },
     Answer { ticket: Ticket, answer: Result<Receipt, Problem> },
@@ -230,7 +233,7 @@ impl<D: Decider> Active<D> {
         now: Millis,
         admitted: &Admitted,
         opener: &dyn Opener,
-    ) -> Result<(Vec<D::Event>, Option<Settlement>, Authority), Problem> {
+    ) -> Result<Verdict<D::Event>, Problem> {
         let command = &*admitted.command;
         let typed: Option<D::Command> = match &command.body {
             CommandBody::Given { command: json, .. } => Some(
@@ -243,10 +246,10 @@ impl<D: Decider> Active<D> {
         let key = settles(&command.body).cloned();
         let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
         if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
-            return Ok((Vec::new(), settled(note.clone()), admitted.authority.clone()));
+            return Ok((Vec::new(), settled(note.clone())));
         }
         if admitted.already_settled {
-            return Ok((Vec::new(), settled(Settled::Late), admitted.authority.clone()));
+            return Ok((Vec::new(), settled(Settled::Late)));
         }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
         let kernel = matches!(command.body, CommandBody::Kernel(_));
@@ -278,12 +281,12 @@ impl<D: Decider> Active<D> {
             _ => plain,
         };
         match decision {
-            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)), admitted.authority.clone())),
-            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)), admitted.authority.clone())),
+            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
+            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
             Err(rejection) => {
                 let problem = rejection.problem();
                 match settled(final_outcome(Settled::Refused { code: problem.code.clone() })) {
-                    Some(settlement) => Ok((Vec::new(), Some(settlement), admitted.authority.clone())),
+                    Some(settlement) => Ok((Vec::new(), Some(settlement))),
                     None => Err(problem),
                 }
             }
@@ -406,7 +409,7 @@ impl<D: Decider> Entity for Active<D> {
         let now = now.max(self.time);
         let decided = self
             .decide(now, &admitted, opener)
-            .and_then(|(events, settlement, authority)| self.record(now, &command, events, settlement, &authority));
+            .and_then(|(events, settlement)| self.record(now, &command, events, settlement, &admitted.authority));
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
             Ok(decided) => {

@@ -67,6 +67,7 @@ impl Cause {
 
 /// A reaction that the relay carries out (timers have their own queue).
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "few are in memory at a time, and each is moved once")]
 pub enum Work {
     /// Send a command.
     Dispatch(Dispatch),
