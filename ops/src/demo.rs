@@ -115,10 +115,14 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
     }
     let home = Home::make(play.data.clone())?;
     let mut story = Story::new(terminal);
-    let mut stage = scene::Stage::open(&home.path, &play, &mut story).await?;
-    stage.play(&mut story).await?;
-    proof::prove(&mut stage, &mut story).await?;
-    story.sum_up()?;
+    let mut stage = tokio::select! {
+        played = perform(&home, &play, &mut story) => played?,
+        // What is dropped with the scene is the node, which ends with it.
+        signal = ended_by_person() => {
+            signal.map_err(DemoError::from)?;
+            return Err(Failure::Failed("ended before the scene was over".into()));
+        }
+    };
     if !play.once {
         explore(&mut stage, &story, &home).await?;
     }
@@ -126,9 +130,39 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
     if story.all_good() { Ok(()) } else { Err(Failure::Shown) }
 }
 
+async fn perform(home: &Home, play: &Play, story: &mut Story) -> Result<scene::Stage, DemoError> {
+    let mut stage = scene::Stage::open(&home.path, play, story).await?;
+    stage.play(story).await?;
+    proof::prove(&mut stage, story).await?;
+    story.sum_up()?;
+    Ok(stage)
+}
+
+/// The next SIGINT or SIGTERM.
+async fn ended_by_person() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! { result = tokio::signal::ctrl_c() => result, _ = terminate.recv() => Ok(()) }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// This binary as the person can type it.
+fn own_name() -> String {
+    let Ok(path) = std::env::current_exe() else { return "quipu".into() };
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = path
+        .strip_prefix(&here)
+        .map_or_else(|_| path.display().to_string(), |near| format!("./{}", near.display()));
+    let on_path = std::env::var_os("PATH").is_some_and(|dirs| std::env::split_paths(&dirs).any(|dir| Some(dir.as_path()) == path.parent()));
+    if on_path { "quipu".into() } else { shown }
+}
+
 /// Leaves the node up until the person ends it.
 async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result<(), DemoError> {
-    let data = format!("--data {}", home.path.display());
+    let (own, data) = (own_name(), format!("--data {}", home.path.display()));
     story.act("Your turn")?;
     story.aside(&format!(
         "The node is up at {}. In another terminal, try:",
@@ -136,7 +170,7 @@ async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result
     ))?;
     story.aside("")?;
     for command in stage.ideas() {
-        story.aside(&format!("  quipu {command} {data}"))?;
+        story.aside(&format!("  {own} {command} {data}"))?;
     }
     story.aside("")?;
     let after = if home.temporary {
@@ -147,6 +181,6 @@ async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result
     story.aside(&format!("Ctrl-C ends it; {after}."))?;
     tokio::select! {
         ended = stage.node_mut()?.ended() => Err(DemoError::Scene(format!("the node ended by itself ({})", ended?))),
-        signal = tokio::signal::ctrl_c() => Ok(signal?),
+        signal = ended_by_person() => Ok(signal?),
     }
 }

@@ -102,7 +102,7 @@ impl Get {
         }
         match (body.get("items").and_then(Value::as_array), &body) {
             (Some(items), _) => {
-                rows(terminal, items)?;
+                rows(terminal, items, self.id.as_deref())?;
                 match body.get("next").and_then(Value::as_str) {
                     Some(next) => terminal.line(&terminal.paint(Tone::Faint, &format!("more: --after {next}"))),
                     None => Ok(()),
@@ -116,15 +116,16 @@ impl Get {
 
 /// Columns that say little in a list.
 const LEFT_OUT: [&str; 6] = ["org", "position", "hash", "previous_hash", "reactions", "order_key"];
-const COLUMNS_MAX: usize = 9;
-const CELL_CHARS: usize = 60;
+const COLUMNS_MAX: usize = 8;
+const CELL_CHARS: usize = 48;
 
 /// Shows rows with the columns that any of them fills, the most telling first.
-fn rows(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
+fn rows(terminal: &Terminal, items: &[Value], about: Option<&str>) -> Result<(), Failure> {
     let objects: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
     let mut names: Vec<&str> = Vec::new();
     for (name, value) in objects.iter().flat_map(|row| row.iter()) {
-        let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        // Parts of an entity say in each row whose they are.
+        let empty = value.is_null() || (about.is_some() && value.as_str() == about) || value.as_array().is_some_and(Vec::is_empty);
         if !empty && !LEFT_OUT.contains(&name.as_str()) && !names.contains(&name.as_str()) {
             names.push(name);
         }
@@ -144,7 +145,7 @@ fn rows(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
 }
 
 fn weight(name: &str) -> usize {
-    const FIRST: [&str; 24] = [
+    const FIRST: [&str; 26] = [
         "key",
         "id",
         "principal",
@@ -159,6 +160,8 @@ fn weight(name: &str) -> usize {
         "status",
         "phase",
         "type",
+        "title",
+        "message_count",
         "kind",
         "component",
         "effect",

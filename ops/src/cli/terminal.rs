@@ -109,6 +109,9 @@ impl Terminal {
     }
 }
 
+const WIDTH_MIN: u16 = 40;
+const WIDTH_UNKNOWN: u16 = 120;
+
 /// A plain table that fits the terminal.
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
     let mut table = Table::new();
@@ -117,6 +120,10 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic);
     for part in [TableComponent::HeaderLines, TableComponent::MiddleHeaderIntersections] {
         table.set_style(part, '─');
+    }
+    // Some terminals do not know how wide they are, and say 0.
+    if table.width().is_some_and(|width| width < WIDTH_MIN) {
+        table.set_width(WIDTH_UNKNOWN);
     }
     table.set_header(headers.iter().map(|h| Cell::new(h.to_uppercase())));
     for row in rows {
