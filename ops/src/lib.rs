@@ -1,8 +1,13 @@
 //! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
 
+pub mod cli;
+pub mod client;
 pub mod cloudevents;
 pub mod config;
+pub mod demo;
+pub mod export;
 pub mod http;
+pub mod import;
 pub mod metrics;
 pub mod openapi;
 pub mod serve;

@@ -1,0 +1,164 @@
+//! The command line: what can be asked, and who answers it. Everything that talks to a node goes through its public API.
+
+mod backup;
+mod connect;
+mod data;
+mod demo;
+mod diff;
+pub mod failure;
+mod get;
+mod import;
+mod ops;
+mod outbox;
+mod replay;
+mod send;
+mod serve;
+mod tail;
+pub mod terminal;
+mod verify;
+mod views;
+
+use crate::client::Client;
+use clap::{Parser, Subcommand};
+use failure::{Failure, code};
+use std::{ffi::OsString, process::ExitCode};
+use terminal::Terminal;
+
+const ABOUT: &str = "Event-sourced actors for AI agents: publish commands, subscribe to events, query views, replay the log.";
+
+const AFTER: &str = "\
+Examples:
+  quipu demo --once                                     the whole story in a minute, without network or keys
+  quipu serve                                           a node on loopback, its data in ./quipu-data
+  quipu send acme org acme create '{\"name\":\"Acme\"}'
+  quipu tail acme --from start
+  quipu replay acme org acme --version 1
+  quipu verify quipu-data
+
+A client finds its node by --url or QUIPU_URL, else by the file `address` in the data directory, and its token in
+QUIPU_TOKEN, else in the file `token` there.
+
+Exit codes: 0 done; 1 failed, damaged or not equal; 2 usage; 3 refused by the node (4xx); 4 unavailable, try again.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "quipu", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
+pub struct Cli {
+    /// Answer in JSON (the default where standard output is no terminal)
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a node
+    Serve(serve::Serve),
+    /// See everything at work: a node of its own, a story, a crash, a verified replay
+    Demo(demo::Demo),
+    /// Send a command to an entity
+    Send(send::Send),
+    /// Query views: lists, rows, parts
+    Get(get::Get),
+    /// Follow an org's events
+    Tail(tail::Tail),
+    /// Show an entity's state at any version or time, or what changed between two
+    Replay(replay::Replay),
+    /// Verify a log offline: every checksum, hash and chain
+    Verify(verify::Verify),
+    /// Rebuild, verify or watch the views
+    #[command(subcommand)]
+    Views(views::Views),
+    /// See and repair effects that have not been delivered
+    #[command(subcommand)]
+    Outbox(outbox::Outbox),
+    /// See the supervision tree and health; take parked streams up again
+    #[command(subcommand)]
+    Ops(ops::Ops),
+    /// Back a data directory up
+    Backup(backup::Backup),
+    /// Make a data directory from a backup, under a new generation
+    Restore(backup::Restore),
+    /// Import transcripts as conversations
+    Import(import::Import),
+    /// Export events or conversations
+    Export(import::Export),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs a command line.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; the rest is usage. Nobody to print to is no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { code::USAGE } else { code::OK });
+        }
+    };
+    let mut terminal = Terminal::detect(cli.json);
+    if matches!(cli.verb, Verb::Demo(_)) {
+        // A story is for people, piped or not; JSON only where it was asked for.
+        terminal.json = cli.json;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return Failure::Failed(format!("no runtime: {e}")).report(&terminal),
+    };
+    match runtime.block_on(cli.verb.run(&terminal)) {
+        Ok(()) => ExitCode::from(code::OK),
+        Err(failure) => failure.report(&terminal),
+    }
+}
+
+/// Starts a job on the views (`verify`, `rebuild`) and waits for its end.
+pub(crate) async fn finish_views_job(client: &Client, name: &str) -> Result<serde_json::Value, Failure> {
+    views::finish(client, name, |_| {}).await
+}
+
+impl Verb {
+    async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Verb::Serve(verb) => verb.run(terminal).await,
+            Verb::Demo(verb) => verb.run(terminal).await,
+            Verb::Send(verb) => verb.run(terminal).await,
+            Verb::Get(verb) => verb.run(terminal).await,
+            Verb::Tail(verb) => verb.run(terminal).await,
+            Verb::Replay(verb) => verb.run(terminal).await,
+            Verb::Verify(verb) => verb.run(terminal).await,
+            Verb::Views(verb) => verb.run(terminal).await,
+            Verb::Outbox(verb) => verb.run(terminal).await,
+            Verb::Ops(verb) => verb.run(terminal).await,
+            Verb::Backup(verb) => verb.run(terminal).await,
+            Verb::Restore(verb) => verb.run(terminal).await,
+            Verb::Import(verb) => verb.run(terminal).await,
+            Verb::Export(verb) => verb.run(terminal).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_help_has_examples() {
+        fn examples(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            if command.get_name() == "help" {
+                return;
+            }
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Examples:"), "`{path} --help` has no examples");
+            command.get_subcommands().for_each(|sub| examples(sub, &path));
+        }
+        Cli::command().debug_assert();
+        examples(&Cli::command(), "");
+    }
+}
