@@ -27,6 +27,8 @@ pub const BLOB_MAX_BYTES: usize = 64 * 1024 * 1024;
 pub const PARTITIONS_DEFAULT: u16 = 16;
 /// Largest HTTP request body.
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+/// Bytes of a larger request body that are read and thrown away, so that its sender sees the refusal.
+pub const BODY_DISCARD_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Largest command body after parsing (must fit a record with room for its header).
 pub const COMMAND_MAX_BYTES: usize = 96 * 1024;
 /// Longest entity, org, principal and message id.

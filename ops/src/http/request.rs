@@ -2,10 +2,11 @@
 
 use super::problem::{self, Failure, bad_header, bad_id, clip};
 use axum::{
-    body::Bytes,
+    body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, HeaderName, header, request::Parts},
 };
+use futures::StreamExt;
 use quipu_schemas::{
     envelope::DataClass,
     ids::{BadId, CommandId, EntityId, OrgId, PrincipalId},
@@ -41,17 +42,29 @@ pub struct Fields(pub Value);
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Failure;
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let kind = request.headers().get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or("?").to_owned());
-        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
-            Failure(if e.status() == 413 {
-                problem::body_too_large()
-            } else {
-                Problem::new(400, "bad_body", format!("the body did not arrive whole: {}", e.body_text())).fix("send it again")
-            })
-        })?;
+        let bytes = whole_body(request.into_body()).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
     }
+}
+
+/// The body, if it is within its limit. What is a little over is read to its end all the same: a client that still writes
+/// when the connection closes never sees the answer that names the limit.
+async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut seen) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk
+            .map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
+        seen += chunk.len();
+        if seen <= limits::BODY_MAX_BYTES {
+            bytes.extend_from_slice(&chunk);
+        } else if seen > limits::BODY_DISCARD_MAX_BYTES {
+            break;
+        }
+    }
+    if seen > limits::BODY_MAX_BYTES { Err(problem::body_too_large()) } else { Ok(bytes) }
 }
 
 fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Problem> {

@@ -1,0 +1,272 @@
+//! The real binary as a child process, so that killing it is a real crash.
+
+use crate::caller::{Caller, LOOK_EVERY, PATIENCE};
+use serde_json::Value;
+use std::{
+    fs::{self, OpenOptions},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// The node's log lines, beside its data directory.
+const LOG_FILE: &str = "node.log";
+
+/// Builds the binary `quipu` once, with the cargo and the profile of this test, and tells where it is.
+///
+/// `QUIPU_BIN` names another one, which is then not built.
+///
+/// # Panics
+/// If it does not build.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("QUIPU_BIN") {
+            return PathBuf::from(given);
+        }
+        let own = std::env::current_exe().expect("the test's own path");
+        // target/<profile>/deps/<test>
+        let profile = own
+            .ancestors()
+            .nth(2)
+            .and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned());
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args([
+            "build",
+            "--quiet",
+            "--package",
+            "quipu",
+            "--bin",
+            "quipu",
+            "--message-format",
+            "json",
+        ]);
+        if profile.as_deref() == Some("release") {
+            cargo.arg("--release");
+        }
+        // What cargo set for this test belongs to this test.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+            cargo.env_remove(name);
+        }
+        let built = cargo
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(built.status.success(), "the binary does not build");
+        let lines = String::from_utf8_lossy(&built.stdout).into_owned();
+        let executable = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find_map(|message| {
+                let ours = message["target"]["name"] == "quipu" && message["target"]["kind"][0] == "bin";
+                message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+            });
+        executable.expect("cargo names the binary that it built")
+    })
+}
+
+/// How a node is started, each time alike.
+pub struct Launch {
+    home: TempDir,
+    listen: Option<SocketAddr>,
+    set: Vec<(String, String)>,
+    env: Vec<(String, String)>,
+}
+
+/// A running node.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    /// A client, as the platform.
+    pub caller: Caller,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From the start of the process to its first answer.
+    pub started_in: Duration,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Launch {
+    /// A node on a new data directory and a free port.
+    ///
+    /// # Panics
+    /// If there is no room for temporary files.
+    pub fn new() -> Self {
+        let home = TempDir::new().expect("a temporary directory");
+        Self {
+            home,
+            listen: None,
+            set: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// Sets a key of the configuration.
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.set.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Lets effects reach these loopback addresses.
+    pub fn reaching(self, addresses: &[SocketAddr]) -> Self {
+        let list: Vec<String> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
+        self.set("egress.allow", format!("[{}]", list.join(",")))
+    }
+
+    /// Gives the node a secret.
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        let variable = format!("SECRET_{}", self.env.len());
+        self.env.push((variable.clone(), value.to_owned()));
+        self.set(&format!("secrets.{name}"), format!("env:{variable}"))
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// A command line of the binary, away from any configuration of the person who runs the tests.
+    pub fn quipu(&self) -> Command {
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("QUIPU_") || name == "OPENAI_API_KEY" {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true).current_dir(self.home.path());
+        command
+    }
+
+    /// Runs a subcommand to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn run(&self, args: &[&str]) -> Output {
+        self.quipu().args(args).output().await.expect("the binary runs")
+    }
+
+    /// Starts the node and waits until it is ready; from the second start on at the same port.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub async fn start(&mut self) -> Process {
+        let node = self.start_by(self.quipu()).await;
+        self.listen = Some(node.address);
+        node
+    }
+
+    /// Starts the node by a command line of one's own, to which `serve` and its flags are added.
+    ///
+    /// # Panics
+    /// If it does not get ready.
+    pub async fn start_by(&self, mut command: Command) -> Process {
+        let data = self.data();
+        let begun = Instant::now();
+        // What an earlier life left behind would be taken for this one's answer.
+        let _ = fs::remove_file(data.join("address"));
+        let log = self.home.path().join(LOG_FILE);
+        let lines = OpenOptions::new().create(true).append(true).open(&log).expect("the node's log");
+        command.arg("serve").arg("--data").arg(&data).arg("--listen");
+        command.arg(self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |a| a.to_string()));
+        for (key, value) in &self.set {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command
+            .envs(self.env.iter().map(|(n, v)| (n, v)))
+            .stdout(Stdio::null())
+            .stderr(lines);
+        let mut child = command.spawn().expect("the node starts");
+        loop {
+            if let Some(status) = child.try_wait().expect("the node's status") {
+                panic!("the node ended ({status}):\n{}", tail(&log));
+            }
+            if let Some((address, caller)) = reach(&data).await {
+                return Process {
+                    child,
+                    log,
+                    caller,
+                    address,
+                    started_in: begun.elapsed(),
+                };
+            }
+            assert!(begun.elapsed() < PATIENCE, "the node is not ready:\n{}", tail(&log));
+            tokio::time::sleep(LOOK_EVERY).await; // poll
+        }
+    }
+}
+
+async fn reach(data: &Path) -> Option<(SocketAddr, Caller)> {
+    let url = fs::read_to_string(data.join("address")).ok()?;
+    let token = fs::read_to_string(data.join("token")).ok()?;
+    let address = url.trim().strip_prefix("http://")?.parse().ok()?;
+    let caller = Caller::new(url.trim(), token.trim());
+    let ready = caller.exchange(caller.request(reqwest::Method::GET, "/health/ready")).await.ok()?;
+    (ready.status == 200).then_some((address, caller))
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+impl Process {
+    /// `SIGKILL`: nothing of the process runs after this.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub async fn kill(mut self) {
+        self.child.start_kill().expect("SIGKILL");
+        self.child.wait().await.expect("the node ends");
+    }
+
+    /// `SIGTERM`: the node stops in order.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().expect("it runs");
+        let sent = Command::new("kill")
+            .arg("-TERM")
+            .arg(pid.to_string())
+            .status()
+            .await
+            .expect("kill runs");
+        assert!(sent.success(), "SIGTERM");
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the node stops in time")
+            .expect("its status");
+        assert!(status.success(), "the node stopped with {status}:\n{}", self.log_tail());
+    }
+
+    /// Whether the process still runs.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the node's status").is_none()
+    }
+
+    /// The whole log of the node's lives so far.
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of the node's log.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}

@@ -1,0 +1,142 @@
+//! Schemathesis over our own OpenAPI: no 5xx, no undocumented answer.
+//!
+//! The tool is Python. It is installed once into `.tools/py` by `python3 -m venv` and pip; where Python or the package
+//! index is missing, the test says what it skipped and passes. `QUIPU_SCHEMATHESIS_SECONDS` bounds the whole run.
+
+use quipu_tests::office::Office;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+const VERSION: &str = "4.32.5";
+
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .join(".tools/py")
+}
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(|e| format!("{shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{shown}: {}", words.lines().rev().take(3).collect::<Vec<_>>().join(" | ")))
+}
+
+/// The tool, installed if need be; or why there is none.
+fn tool() -> Result<PathBuf, String> {
+    let (venv, tool) = (tools(), tools().join("bin/schemathesis"));
+    let wanted = format!("schemathesis=={VERSION}");
+    if let Ok(found) = run(Command::new(&tool).arg("--version"))
+        && String::from_utf8_lossy(&found.stdout).contains(VERSION)
+    {
+        return Ok(tool);
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).map_err(|e| format!("no Python with venv: {e}"))?;
+    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &wanted]))
+        .map_err(|e| format!("{wanted} cannot be installed: {e}"))?;
+    Ok(tool)
+}
+
+/// What the tool may run into that is no answer to wait for: channels that stay open until the client goes.
+fn without_endless_channels(mut document: Value) -> Value {
+    if let Some(paths) = document["paths"].as_object_mut() {
+        for (path, item) in paths.iter_mut() {
+            if (path.ends_with("/live") || path.ends_with("/events"))
+                && let Some(operations) = item.as_object_mut()
+            {
+                operations.remove("get");
+            }
+        }
+        paths.retain(|_, item| {
+            item.as_object()
+                .is_some_and(|o| o.keys().any(|k| ["get", "post"].contains(&k.as_str())))
+        });
+    }
+    document
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemathesis_finds_no_5xx_and_no_undocumented_answer() {
+    let tool = match tool() {
+        Ok(tool) => tool,
+        Err(why) => {
+            println!("skipped: Schemathesis over /docs/openapi.json, because {why}");
+            return;
+        }
+    };
+    let seconds: u64 = std::env::var("QUIPU_SCHEMATHESIS_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(60);
+    let office = Office::open().await;
+    office.agent("scout", "hello", json!([])).await;
+    office.room("desk", &["scout"], 0).await;
+    let document = without_endless_channels(office.ada.get("/docs/openapi.json").await.taken().body);
+    let home = tempfile::tempdir().expect("a directory");
+    let schema = home.path().join("openapi.json");
+    std::fs::write(&schema, document.to_string()).expect("written");
+    let token = std::fs::read_to_string(office.launch.data().join("token")).expect("the token");
+    let mut command = tokio::process::Command::new(&tool);
+    command
+        .current_dir(home.path())
+        .kill_on_drop(true)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(["run", &schema.to_string_lossy(), "--url", office.ada.base()])
+        .args([
+            "--header",
+            &format!("Authorization: Bearer {}", token.trim()),
+            "--header",
+            "Quipu-On-Behalf-Of: ada",
+        ])
+        // Undocumented statuses, types, headers and bodies are failures, and so is every 5xx.
+        .args([
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance",
+        ])
+        .args([
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--max-time",
+            &seconds.to_string(),
+            "--workers",
+            "2",
+            "--request-timeout",
+            "20",
+            "--seed",
+            "1",
+        ])
+        .args(["--suppress-health-check", "all", "--warnings", "off", "--no-shrink"]);
+    // Tests that were begun when the time is up are finished.
+    let ended = tokio::time::timeout(Duration::from_secs(seconds * 2 + 60), command.output()).await;
+    match ended {
+        Ok(output) => {
+            let output = output.expect("the tool runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}\n{words}\n{}", office.node().log_tail());
+            println!(
+                "{}",
+                said.lines()
+                    .rev()
+                    .take(20)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            );
+        }
+        Err(_) => panic!("Schemathesis was given {seconds} s and does not end"),
+    }
+    assert!(!office.node().log_text().contains("panicked"), "{}", office.node().log_tail());
+    let job = office.node().caller.views_job("verify").await;
+    assert_eq!(job["equal"], Value::Bool(true), "{job}");
+}
