@@ -58,7 +58,11 @@ pub fn encode(record: &Record, position: Position, index: usize, opener: Option<
         time: rfc3339(header.time),
         datacontenttype: "application/json",
         streamversion: version,
-        position: Position { index: index as u32, ..position }.to_string(),
+        position: Position {
+            index: index as u32,
+            ..position
+        }
+        .to_string(),
         partitionkey: stream.to_string(),
         correlationid: header.correlation.as_deref(),
         causationid: header.causation.as_deref(),
@@ -151,13 +155,26 @@ mod tests {
             schema: 1,
             settlement: None,
         };
-        let event = |data: &str| StoredEvent { name: "quipu.x.y.v1".into(), data: RawValue::from_string(data.into()).unwrap() };
-        Record { header, events: vec![event("{}"), event(data)], reactions: vec![], previous: Digest::ZERO, hash: Digest::ZERO }
+        let event = |data: &str| StoredEvent {
+            name: "quipu.x.y.v1".into(),
+            data: RawValue::from_string(data.into()).unwrap(),
+        };
+        Record {
+            header,
+            events: vec![event("{}"), event(data)],
+            reactions: vec![],
+            previous: Digest::ZERO,
+            hash: Digest::ZERO,
+        }
     }
 
     #[test]
     fn an_event_is_served_as_written() {
-        let position = Position { partition: 3, offset: 9, index: 0 };
+        let position = Position {
+            partition: 3,
+            offset: 9,
+            index: 0,
+        };
         let text = encode(&record(r#"{"b": 1,"a":2}"#), position, 1, Some(&OneKey(true))).unwrap();
         assert_eq!(
             text.get(),

@@ -25,7 +25,15 @@ use written::{Layer, Logging, SecretWritten, Written};
 pub use written::{Flags, LogFormat};
 
 /// Environment variables of the `QUIPU_` family that are no configuration of a node (the client's and the tools').
-pub const OTHER_ENV: &[&str] = &["QUIPU_URL", "QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG", "QUIPU_ON_BEHALF_OF", "QUIPU_BLESS", OPENAI_BASE_URL];
+pub const OTHER_ENV: &[&str] = &[
+    "QUIPU_URL",
+    "QUIPU_TOKEN",
+    "QUIPU_ORG",
+    "QUIPU_CONFIG",
+    "QUIPU_ON_BEHALF_OF",
+    "QUIPU_BLESS",
+    OPENAI_BASE_URL,
+];
 const OPENAI_BASE_URL: &str = "QUIPU_OPENAI_BASE_URL";
 const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
 const OPENAI_SECRET: &str = "openai_api_key";
@@ -50,7 +58,10 @@ pub enum ConfigError {
 }
 
 fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key: key.into(), detail: detail.into() }
+    ConfigError::Value {
+        key: key.into(),
+        detail: detail.into(),
+    }
 }
 
 /// The configuration of one node, as meant.
@@ -97,13 +108,21 @@ impl Config {
 
     /// Defaults with everything in memory on a free loopback port: for tests and demonstrations.
     pub fn in_memory() -> Result<Self, ConfigError> {
-        let flags = Flags { listen: Some("127.0.0.1:0".into()), memory: true, ..Flags::default() };
+        let flags = Flags {
+            listen: Some("127.0.0.1:0".into()),
+            memory: true,
+            ..Flags::default()
+        };
         Self::from_layers(None, BTreeMap::new(), flags)
     }
 
     /// Defaults with `data` on a free loopback port, whatever the environment says.
     pub fn at(data: &Path) -> Result<Self, ConfigError> {
-        let flags = Flags { listen: Some("127.0.0.1:0".into()), data: Some(data.display().to_string()), ..Flags::default() };
+        let flags = Flags {
+            listen: Some("127.0.0.1:0".into()),
+            data: Some(data.display().to_string()),
+            ..Flags::default()
+        };
         Self::from_layers(None, BTreeMap::new(), flags)
     }
 
@@ -122,7 +141,10 @@ impl Config {
 
     fn meant(written: Written, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let effective = written.redacted();
-        let listen = written.listen.parse().map_err(|_| wrong("listen", format!("`{}` is no address: use ip:port", written.listen)))?;
+        let listen = written
+            .listen
+            .parse()
+            .map_err(|_| wrong("listen", format!("`{}` is no address: use ip:port", written.listen)))?;
         let memory = match written.log.backend.as_str() {
             "memory" => true,
             "embedded" => false,
@@ -209,17 +231,30 @@ fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, Str
     let resolve = |name: &str, text: &str| {
         let key = || format!("secrets.{name}");
         let value = if let Some(variable) = text.strip_prefix("env:") {
-            env.get(variable).cloned().ok_or_else(|| wrong(key(), format!("environment variable {variable} is not set")))?
+            env.get(variable)
+                .cloned()
+                .ok_or_else(|| wrong(key(), format!("environment variable {variable} is not set")))?
         } else if let Some(path) = text.strip_prefix("file:") {
-            fs::read_to_string(path).map_err(|e| wrong(key(), format!("file {path}: {e}")))?.trim_end().to_owned()
+            fs::read_to_string(path)
+                .map_err(|e| wrong(key(), format!("file {path}: {e}")))?
+                .trim_end()
+                .to_owned()
         } else {
             text.to_owned()
         };
-        if value.is_empty() { Err(wrong(key(), "a secret is never empty")) } else { Ok(value) }
+        if value.is_empty() {
+            Err(wrong(key(), "a secret is never empty"))
+        } else {
+            Ok(value)
+        }
     };
     let mut values = BTreeMap::new();
     for (name, written) in written {
-        let resolved = written.all().iter().map(|text| resolve(name, text)).collect::<Result<Vec<_>, _>>()?;
+        let resolved = written
+            .all()
+            .iter()
+            .map(|text| resolve(name, text))
+            .collect::<Result<Vec<_>, _>>()?;
         if resolved.is_empty() {
             return Err(wrong(format!("secrets.{name}"), "a secret has at least one value"));
         }
@@ -236,7 +271,9 @@ fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -
         if let Provider::OpenAi(config) = &provider
             && let Some(secret) = &config.api_key
         {
-            secrets.platform(secret).map_err(|e| wrong(format!("{key}.api_key"), format!("{e}: api_key names a secret of [secrets]")))?;
+            secrets
+                .platform(secret)
+                .map_err(|e| wrong(format!("{key}.api_key"), format!("{e}: api_key names a secret of [secrets]")))?;
         }
         providers.insert(name.clone(), provider);
     }
@@ -251,16 +288,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("quipu.toml");
         fs::write(&path, file).unwrap();
-        Config::from_layers(Some(&path), env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), flags)
+        Config::from_layers(
+            Some(&path),
+            env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            flags,
+        )
     }
 
     #[test]
     fn later_layers_win_and_defaults_fill_the_rest() {
         let file = "listen = \"127.0.0.1:1\"\ndata = \"a\"\n[log]\npartitions = 4\n";
-        let config = load(file, &[("QUIPU_LOG__PARTITIONS", "8"), ("QUIPU_DATA", "b"), ("QUIPU_URL", "http://x")], Flags::default()).unwrap();
+        let config = load(
+            file,
+            &[("QUIPU_LOG__PARTITIONS", "8"), ("QUIPU_DATA", "b"), ("QUIPU_URL", "http://x")],
+            Flags::default(),
+        )
+        .unwrap();
         assert_eq!((config.partitions, config.data.as_deref()), (8, Some(Path::new("b"))));
         assert_eq!(config.listen.port(), 1);
-        let flags = Flags { data: Some("c".into()), listen: Some("127.0.0.1:0".into()), ..Flags::default() };
+        let flags = Flags {
+            data: Some("c".into()),
+            listen: Some("127.0.0.1:0".into()),
+            ..Flags::default()
+        };
         let config = load(file, &[("QUIPU_DATA", "b")], flags).unwrap();
         assert_eq!((config.data.as_deref(), config.listen.port()), (Some(Path::new("c")), 0));
         assert!(Config::in_memory().unwrap().data.is_none());
@@ -279,14 +329,21 @@ mod tests {
             ("origins = [\"example.com\"]", &[], "origins"),
             ("[egress]\nallow = [\"localhost\"]", &[], "egress.allow"),
             ("[secrets]\nk = \"env:NOT_SET\"", &[], "secrets.k"),
-            ("[providers.p]\nkind = \"openai\"\nbase_url = \"https://x/v1\"\napi_key = \"missing\"", &[], "providers.p.api_key"),
+            (
+                "[providers.p]\nkind = \"openai\"\nbase_url = \"https://x/v1\"\napi_key = \"missing\"",
+                &[],
+                "providers.p.api_key",
+            ),
             ("[providers.p]\nkind = \"other\"", &[], "providers.p"),
             ("[logging]\nformat = \"xml\"", &[], "logging.format"),
         ] {
             let error = load(file, env, Flags::default()).unwrap_err().to_string();
             assert!(error.contains(named), "{file} {env:?}: {error}");
         }
-        assert!(matches!(Config::from_layers(Some(Path::new("/nonexistent.toml")), BTreeMap::new(), Flags::default()), Err(ConfigError::File(..))));
+        assert!(matches!(
+            Config::from_layers(Some(Path::new("/nonexistent.toml")), BTreeMap::new(), Flags::default()),
+            Err(ConfigError::File(..))
+        ));
     }
 
     #[test]
@@ -294,7 +351,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         fs::write(&path, "from-file\n").unwrap();
-        let file = format!("[secrets]\na = \"literal\"\nb = \"env:KEY\"\nc = \"file:{}\"\n\"acme/hook\" = [\"new-one\", \"old-one\"]", path.display());
+        let file = format!(
+            "[secrets]\na = \"literal\"\nb = \"env:KEY\"\nc = \"file:{}\"\n\"acme/hook\" = [\"new-one\", \"old-one\"]",
+            path.display()
+        );
         let config = load(&file, &[("KEY", "from-env")], Flags::default()).unwrap();
         for (name, value) in [("a", "literal"), ("b", "from-env"), ("c", "from-file")] {
             assert_eq!(config.secrets.platform(name).unwrap().expose(), value);
@@ -309,11 +369,18 @@ mod tests {
     #[test]
     fn an_openai_provider_comes_from_the_environment_alone() {
         let config = load("", &[("OPENAI_API_KEY", "sk-1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else { panic!("{:?}", config.providers) };
+        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+            panic!("{:?}", config.providers)
+        };
         assert_eq!(openai.base_url, "https://api.openai.com/v1");
-        assert_eq!(config.secrets.platform(openai.api_key.as_deref().unwrap()).unwrap().expose(), "sk-1");
+        assert_eq!(
+            config.secrets.platform(openai.api_key.as_deref().unwrap()).unwrap().expose(),
+            "sk-1"
+        );
         let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else { panic!("{:?}", config.providers) };
+        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+            panic!("{:?}", config.providers)
+        };
         assert_eq!((openai.base_url.as_str(), &openai.api_key), ("http://127.0.0.1:11434/v1", &None));
         assert_eq!(config.egress_allow, ["127.0.0.1:11434"]);
     }

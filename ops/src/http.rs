@@ -106,7 +106,11 @@ impl App {
         let openapi = serde_json::to_vec_pretty(&openapi::document(&infos)).unwrap_or_default().into();
         let kinds = infos
             .into_iter()
-            .filter_map(|info| Kind::parse(info.kind.clone()).ok().map(|kind| (format!("{kind}s"), KnownKind { kind, info })))
+            .filter_map(|info| {
+                Kind::parse(info.kind.clone())
+                    .ok()
+                    .map(|kind| (format!("{kind}s"), KnownKind { kind, info }))
+            })
             .collect();
         Self(Arc::new(Shared {
             node,
@@ -144,7 +148,11 @@ impl App {
             return Ok(());
         }
         let detail = format!("{position} names partition {}, and this log has {partitions}", position.partition);
-        Err(problem::bad_parameter("min_position", detail, "pass a position that this node gave you"))
+        Err(problem::bad_parameter(
+            "min_position",
+            detail,
+            "pass a position that this node gave you",
+        ))
     }
 }
 
@@ -197,7 +205,14 @@ pub type Answer = Result<Response, Failure>;
 
 /// A JSON answer from bytes.
 pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
-    ([(axum::http::header::CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")], bytes.into()).into_response()
+    (
+        [
+            (axum::http::header::CONTENT_TYPE, "application/json"),
+            (axum::http::header::CACHE_CONTROL, "no-store"),
+        ],
+        bytes.into(),
+    )
+        .into_response()
 }
 
 /// A JSON answer.

@@ -88,12 +88,23 @@ fn references(names: &[&str]) -> Vec<Value> {
 
 fn command_parameters(with_id: bool) -> Vec<Value> {
     let mut all = references(if with_id { &["org", "id"] } else { &["org"] });
-    all.extend(references(&["idempotency-key", "if-match", "if-none-match", "on-behalf-of", "env", "data-class", "correlation", "traceparent"]));
+    all.extend(references(&[
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "on-behalf-of",
+        "env",
+        "data-class",
+        "correlation",
+        "traceparent",
+    ]));
     all
 }
 
 fn filter_parameters(filters: impl IntoIterator<Item = &'static str>) -> impl Iterator<Item = Value> {
-    filters.into_iter().map(|name| query_parameter(name, json!({ "type": "string" }), "Filter."))
+    filters
+        .into_iter()
+        .map(|name| query_parameter(name, json!({ "type": "string" }), "Filter."))
 }
 
 /// Names of types in `$ref`s and ids: `dead-letters` → `DeadLetters`.
@@ -113,7 +124,14 @@ impl Paths {
     }
 
     fn get(&mut self, path: &str, tag: &str, id: impl Into<String>, summary: impl Into<String>, parameters: Vec<Value>, reply: Reply) {
-        let operation = Operation { id: id.into(), tag, summary: summary.into(), parameters, body: None, reply };
+        let operation = Operation {
+            id: id.into(),
+            tag,
+            summary: summary.into(),
+            parameters,
+            body: None,
+            reply,
+        };
         self.add(path, "get", operation);
     }
 
@@ -140,14 +158,35 @@ impl Paths {
         }
         match view_named(&format!("{name}s")) {
             Some(view) => {
-                self.list(&base, name, &format!("list_{name}s"), view, references(&["org"]), view.filters().collect());
+                self.list(
+                    &base,
+                    name,
+                    &format!("list_{name}s"),
+                    view,
+                    references(&["org"]),
+                    view.filters().collect(),
+                );
                 let summary = format!("One {name}, from its view.");
-                self.get(&entity, name, format!("get_{name}"), summary, references(&["org", "id", "min_position"]), Reply::Row);
+                self.get(
+                    &entity,
+                    name,
+                    format!("get_{name}"),
+                    summary,
+                    references(&["org", "id", "min_position"]),
+                    Reply::Row,
+                );
             }
             None => {
                 let mut parameters = references(&["org", "id"]);
                 parameters.extend(state_parameters());
-                self.get(&entity, name, format!("get_{name}"), format!("The state of one {name}."), parameters, Reply::State);
+                self.get(
+                    &entity,
+                    name,
+                    format!("get_{name}"),
+                    format!("The state of one {name}."),
+                    parameters,
+                    Reply::State,
+                );
             }
         }
         for view in parts(name) {
@@ -158,14 +197,35 @@ impl Paths {
         let entity_parameters = || references(&["org", "id"]);
         let mut paged = entity_parameters();
         paged.extend(references(&["limit", "after"]));
-        self.get(&format!("{entity}/history"), name, format!("history_of_{name}"), "Records of the stream, oldest first.", paged, Reply::History);
+        self.get(
+            &format!("{entity}/history"),
+            name,
+            format!("history_of_{name}"),
+            "Records of the stream, oldest first.",
+            paged,
+            Reply::History,
+        );
         let mut at = entity_parameters();
         at.extend(state_parameters());
-        self.get(&format!("{entity}/state"), name, format!("state_of_{name}"), "The state now, at a version, or at a time.", at, Reply::State);
+        self.get(
+            &format!("{entity}/state"),
+            name,
+            format!("state_of_{name}"),
+            "The state now, at a version, or at a time.",
+            at,
+            Reply::State,
+        );
         let mut receipt = entity_parameters();
         receipt.push(path_parameter("command_id", "^[A-Za-z0-9_.:-]{1,128}$", "The command's id."));
         let summary = "The receipt of a command.";
-        self.get(&format!("{entity}/commands/{{command_id}}"), name, format!("receipt_of_{name}"), summary, receipt, Reply::Receipt);
+        self.get(
+            &format!("{entity}/commands/{{command_id}}"),
+            name,
+            format!("receipt_of_{name}"),
+            summary,
+            receipt,
+            Reply::Receipt,
+        );
         let live = format!("{entity}/live");
         let summary = "The volatile channel: deltas, typing, presence. Nothing of it is in the log.";
         self.get(&live, name, format!("live_{name}"), summary, entity_parameters(), Reply::Live);
@@ -185,7 +245,14 @@ impl Paths {
     fn list(&mut self, path: &str, tag: &str, id: &str, view: View, mut parameters: Vec<Value>, filters: Vec<&'static str>) {
         parameters.extend(references(&["limit", "after", "min_position"]));
         parameters.extend(filter_parameters(filters));
-        self.get(path, tag, id, format!("A page of the view `{}`.", view.name()), parameters, Reply::Page);
+        self.get(
+            path,
+            tag,
+            id,
+            format!("A page of the view `{}`.", view.name()),
+            parameters,
+            Reply::Page,
+        );
     }
 
     fn ops(&mut self) {
@@ -193,19 +260,53 @@ impl Paths {
         self.get("/v1/ops/tree", ops, "ops_tree", "The supervision tree.", vec![], Reply::Json);
         let outbox = vec![
             query_parameter("org", json!({ "type": "string", "pattern": ID }), "Of this org alone."),
-            query_parameter("status", json!({ "type": "string", "enum": ["pending", "processing", "delivered", "failed", "dead"] }), "In this state alone."),
+            query_parameter(
+                "status",
+                json!({ "type": "string", "enum": ["pending", "processing", "delivered", "failed", "dead"] }),
+                "In this state alone.",
+            ),
         ];
-        self.get("/v1/ops/outbox", ops, "ops_outbox", "Effects that are not settled, and dead letters.", outbox, Reply::Json);
+        self.get(
+            "/v1/ops/outbox",
+            ops,
+            "ops_outbox",
+            "Effects that are not settled, and dead letters.",
+            outbox,
+            Reply::Json,
+        );
         for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives an effect up.")] {
             let key = path_parameter("key", "^.+@.+$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
             let parameters = vec![key, reference("on-behalf-of")];
-            let operation = Operation { id: format!("ops_outbox_{verb}"), tag: ops, summary: summary.into(), parameters, body: None, reply: Reply::Decided };
+            let operation = Operation {
+                id: format!("ops_outbox_{verb}"),
+                tag: ops,
+                summary: summary.into(),
+                parameters,
+                body: None,
+                reply: Reply::Decided,
+            };
             self.add(&format!("/v1/ops/outbox/{{key}}/{verb}"), "post", operation);
         }
-        self.get("/v1/ops/views", ops, "ops_views", "Lag of the views by partition, and the job under way.", vec![], Reply::Json);
-        for (verb, summary) in [("rebuild", "Makes the views anew beside the current ones."), ("verify", "Compares the views with a rebuild from zero.")] {
-            let operation =
-                Operation { id: format!("ops_views_{verb}"), tag: ops, summary: summary.into(), parameters: vec![], body: None, reply: Reply::Started };
+        self.get(
+            "/v1/ops/views",
+            ops,
+            "ops_views",
+            "Lag of the views by partition, and the job under way.",
+            vec![],
+            Reply::Json,
+        );
+        for (verb, summary) in [
+            ("rebuild", "Makes the views anew beside the current ones."),
+            ("verify", "Compares the views with a rebuild from zero."),
+        ] {
+            let operation = Operation {
+                id: format!("ops_views_{verb}"),
+                tag: ops,
+                summary: summary.into(),
+                parameters: vec![],
+                body: None,
+                reply: Reply::Started,
+            };
             self.add(&format!("/v1/ops/views/{verb}"), "post", operation);
         }
         let body = json!({
@@ -237,30 +338,100 @@ impl Paths {
             reply: Reply::Started,
         };
         self.add("/v1/ops/backup", "post", operation);
-        self.get("/v1/ops/backup", ops, "ops_backup_status", "The backup under way, or the last one.", vec![], Reply::Json);
+        self.get(
+            "/v1/ops/backup",
+            ops,
+            "ops_backup_status",
+            "The backup under way, or the last one.",
+            vec![],
+            Reply::Json,
+        );
         self.get("/health", ops, "health", "Every part in words.", vec![], Reply::Health);
-        self.get("/health/live", ops, "health_live", "Whether the process answers.", vec![], Reply::Open("application/json"));
-        self.get("/health/ready", ops, "health_ready", "Whether to send commands here.", vec![], Reply::Health);
-        self.get("/metrics", ops, "metrics", "The Prometheus page; open to loopback peers, else behind the token.", vec![], Reply::Metrics);
-        self.get("/docs/openapi.json", ops, "openapi", "This document.", vec![], Reply::Open("application/json"));
-        self.get("/docs/llms.txt", ops, "llms", "A page for language models.", vec![], Reply::Open("text/plain"));
+        self.get(
+            "/health/live",
+            ops,
+            "health_live",
+            "Whether the process answers.",
+            vec![],
+            Reply::Open("application/json"),
+        );
+        self.get(
+            "/health/ready",
+            ops,
+            "health_ready",
+            "Whether to send commands here.",
+            vec![],
+            Reply::Health,
+        );
+        self.get(
+            "/metrics",
+            ops,
+            "metrics",
+            "The Prometheus page; open to loopback peers, else behind the token.",
+            vec![],
+            Reply::Metrics,
+        );
+        self.get(
+            "/docs/openapi.json",
+            ops,
+            "openapi",
+            "This document.",
+            vec![],
+            Reply::Open("application/json"),
+        );
+        self.get(
+            "/docs/llms.txt",
+            ops,
+            "llms",
+            "A page for language models.",
+            vec![],
+            Reply::Open("text/plain"),
+        );
     }
 }
 
 fn state_parameters() -> [Value; 2] {
     [
-        query_parameter("version", json!({ "type": "integer", "minimum": 0 }), "At this version; excludes `at`."),
-        query_parameter("at", json!({ "type": "string" }), "At this time: RFC 3339, or milliseconds since 1970."),
+        query_parameter(
+            "version",
+            json!({ "type": "integer", "minimum": 0 }),
+            "At this version; excludes `at`.",
+        ),
+        query_parameter(
+            "at",
+            json!({ "type": "string" }),
+            "At this time: RFC 3339, or milliseconds since 1970.",
+        ),
     ]
 }
 
 fn feed_parameters() -> Vec<Value> {
     let mut all = references(&["org"]);
-    all.push(query_parameter("from", json!({ "type": "string" }), "`start` (default), `end`, or a cursor."));
-    all.push(query_parameter("follow", json!({ "type": "boolean", "default": true }), "Whether to go on live once caught up."));
-    all.push(query_parameter("kind", json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,31}$" }), "Of this kind alone."));
-    all.push(query_parameter("id", json!({ "type": "string", "pattern": ID }), "Of this entity alone."));
-    all.push(query_parameter("type", json!({ "type": "string" }), "Of these stored names alone, comma-separated."));
+    all.push(query_parameter(
+        "from",
+        json!({ "type": "string" }),
+        "`start` (default), `end`, or a cursor.",
+    ));
+    all.push(query_parameter(
+        "follow",
+        json!({ "type": "boolean", "default": true }),
+        "Whether to go on live once caught up.",
+    ));
+    all.push(query_parameter(
+        "kind",
+        json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,31}$" }),
+        "Of this kind alone.",
+    ));
+    all.push(query_parameter(
+        "id",
+        json!({ "type": "string", "pattern": ID }),
+        "Of this entity alone.",
+    ));
+    all.push(query_parameter(
+        "type",
+        json!({ "type": "string" }),
+        "Of these stored names alone, comma-separated.",
+    ));
     all.push(json!({ "name": "Last-Event-ID", "in": "header", "required": false, "description": "The last id seen by a reconnecting SSE client; wins over `from`.", "schema": { "type": "string" } }));
     all
 }
@@ -274,7 +445,11 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     }
     let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
     paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);
-    for view in View::ALL.iter().copied().filter(|view| !kinds.iter().any(|kind| format!("{}s", kind.kind) == view.name())) {
+    for view in View::ALL
+        .iter()
+        .copied()
+        .filter(|view| !kinds.iter().any(|kind| format!("{}s", kind.kind) == view.name()))
+    {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());

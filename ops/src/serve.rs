@@ -87,7 +87,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     };
     let node = Node::start(config.node()?, kinds, progress).await?;
     let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
-    let listener = TcpListener::bind(config.listen).await.map_err(|e| ServeError::Listen(config.listen, e))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| ServeError::Listen(config.listen, e))?;
     let address = listener.local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
@@ -95,7 +97,10 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     }
     let (stage, watch_stage) = watch::channel(Stage::Serving);
     let (closing, watch_closing) = watch::channel(false);
-    let mut access = Access { hosts: config.hosts.clone(), origins: config.origins.clone() };
+    let mut access = Access {
+        hosts: config.hosts.clone(),
+        origins: config.origins.clone(),
+    };
     if !address.ip().is_unspecified() {
         access.hosts.push(address.to_string());
     }
@@ -103,7 +108,18 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
     let heads = tokio::spawn(write_heads(node.clone()));
     tracing::info!(%address, "listening");
-    Ok(Running { address, token, token_is_new, node, views, stage, closing, server, heads, address_file })
+    Ok(Running {
+        address,
+        token,
+        token_is_new,
+        node,
+        views,
+        stage,
+        closing,
+        server,
+        heads,
+        address_file,
+    })
 }
 
 /// Notes each partition's head outside the log, every second; metrics are kept short by the same clock.
@@ -142,11 +158,23 @@ impl Running {
     /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it
     /// returns, the data directory is free for another node.
     pub async fn stop(self) {
-        let Self { node, views, stage, closing, mut server, heads, address_file, .. } = self;
+        let Self {
+            node,
+            views,
+            stage,
+            closing,
+            mut server,
+            heads,
+            address_file,
+            ..
+        } = self;
         let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         stage.send_replace(Stage::Stopping);
         closing.send_replace(true);
-        if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut server).await.is_err() {
+        if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut server)
+            .await
+            .is_err()
+        {
             tracing::warn!("connections were still open at the end of the drain");
             server.abort();
         }

@@ -78,7 +78,11 @@ impl Token {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(&path).map_err(|e| TokenError::Io(path.clone(), e))?.permissions().mode() & 0o777;
+            let mode = fs::metadata(&path)
+                .map_err(|e| TokenError::Io(path.clone(), e))?
+                .permissions()
+                .mode()
+                & 0o777;
             if mode & 0o077 != 0 {
                 return Err(TokenError::Exposed(path, mode));
             }

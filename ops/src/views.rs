@@ -139,13 +139,22 @@ impl Views {
 
     /// Records that the views are behind `end`, by partition.
     pub fn lag(&self, end: &Cursor) -> Vec<u64> {
-        end.next.iter().zip(self.cursor().next).map(|(end, seen)| end.saturating_sub(seen)).collect()
+        end.next
+            .iter()
+            .zip(self.cursor().next)
+            .map(|(end, seen)| end.saturating_sub(seen))
+            .collect()
     }
 
     /// Whether the views follow; lag degrades queries, never commands.
     pub fn health(&self, end: &Cursor) -> HealthPart {
         if self.0.off {
-            return HealthPart { name: "views".into(), ok: true, critical: false, detail: "off by configuration".into() };
+            return HealthPart {
+                name: "views".into(),
+                ok: true,
+                critical: false,
+                detail: "off by configuration".into(),
+            };
         }
         let lag: u64 = self.lag(end).iter().sum();
         let trouble = lock(&self.0.trouble).clone();
@@ -189,19 +198,28 @@ impl Views {
     /// One row of a view within an org.
     pub async fn get(&self, view: View, org: &OrgId, key: Vec<String>) -> Result<Found, Problem> {
         let (inner, org) = (self.0.clone(), org.clone());
-        self.read(move || inner.views.get(view, &org, &key.iter().map(String::as_str).collect::<Vec<_>>())).await
+        self.read(move || inner.views.get(view, &org, &key.iter().map(String::as_str).collect::<Vec<_>>()))
+            .await
     }
 
     fn on(&self) -> Result<(), Problem> {
         if self.0.off {
-            return Err(Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled = true, or read history and state"));
+            return Err(
+                Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled = true, or read history and state")
+            );
         }
         Ok(())
     }
 
     async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, ViewError> + Send + 'static) -> Result<T, Problem> {
         self.on()?;
-        let permit = self.0.readers.clone().acquire_owned().await.map_err(|_| crate::http::problem::stopping())?;
+        let permit = self
+            .0
+            .readers
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| crate::http::problem::stopping())?;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -256,11 +274,18 @@ impl Views {
         work: impl FnOnce(&Inner) -> Result<(String, Option<bool>), ViewError> + Send + 'static,
     ) -> Result<Job, Problem> {
         self.on()?;
-        let started = Job { job: name, status: "running", ..Job::default() };
+        let started = Job {
+            job: name,
+            status: "running",
+            ..Job::default()
+        };
         {
             let mut job = lock(&self.0.job);
             if let Some(other) = job.as_ref().filter(|job| job.status == "running") {
-                return Err(Problem::new(409, "job_running", format!("a {} of the views is under way", other.job)).fix("wait for it: GET /v1/ops/views"));
+                return Err(
+                    Problem::new(409, "job_running", format!("a {} of the views is under way", other.job))
+                        .fix("wait for it: GET /v1/ops/views"),
+                );
             }
             *job = Some(started.clone());
         }
@@ -339,14 +364,18 @@ impl Inner {
             let _ = reply.send(follower.unpark(log, &stream));
         }
         let end = self.node.cursor();
-        let partitions: Vec<u16> =
-            (0u16..).zip(end.next.iter().zip(follower.checkpoints())).filter(|(_, (end, seen))| **end > seen.next_offset).map(|(p, _)| p).collect();
+        let partitions: Vec<u16> = (0u16..)
+            .zip(end.next.iter().zip(follower.checkpoints()))
+            .filter(|(_, (end, seen))| **end > seen.next_offset)
+            .map(|(p, _)| p)
+            .collect();
         let round = match partitions.as_slice() {
             [] => None,
             some => Some(follower.round(log, some, self.views.progress())?),
         };
         let stopped = round.as_ref().and_then(|round| round.stopped.first());
-        *lock(&self.trouble) = stopped.map(|stop| format!("partition {} is stopped at offset {}: {}", stop.partition, stop.offset, stop.why));
+        *lock(&self.trouble) =
+            stopped.map(|stop| format!("partition {} is stopped at offset {}: {}", stop.partition, stop.offset, stop.why));
         for (partition, (end, seen)) in end.next.iter().zip(follower.checkpoints()).enumerate() {
             metrics::gauge!(VIEW_LAG_RECORDS, "partition" => partition.to_string()).set(end.saturating_sub(seen.next_offset) as f64);
         }
@@ -374,12 +403,14 @@ fn wait_problem(error: &WaitError) -> Problem {
     match error {
         WaitError::OtherLog(_) => generation_changed(error.to_string()),
         WaitError::NoPartition(_) => bad_parameter("min_position", error.to_string(), "pass a position that this node gave you"),
-        WaitError::TimedOut { .. } => {
-            Problem::new(503, "view_behind", format!("the views have not seen that position within {} ms", limits::MIN_POSITION_WAIT_MS))
-                .field("min_position")
-                .fix("try again, or ask without min_position for what the views have now")
-                .retry_after(1)
-        }
+        WaitError::TimedOut { .. } => Problem::new(
+            503,
+            "view_behind",
+            format!("the views have not seen that position within {} ms", limits::MIN_POSITION_WAIT_MS),
+        )
+        .field("min_position")
+        .fix("try again, or ask without min_position for what the views have now")
+        .retry_after(1),
     }
 }
 
@@ -399,8 +430,12 @@ pub fn view_problem(error: ViewError) -> Problem {
         ViewError::BadKey { view, .. } => {
             Problem::new(404, "not_found", text).fix(format!("filter instead: GET /v1/orgs/{{org}}/{view}?…"))
         }
-        ViewError::Conflict { .. } | ViewError::OtherOrigin { .. } | ViewError::Storage(_) | ViewError::Log(_) | ViewError::Stopped { .. } => {
-            Problem::new(503, "views_unavailable", text).fix("see GET /health; `quipu views rebuild` makes them anew").retry_after(5)
-        }
+        ViewError::Conflict { .. }
+        | ViewError::OtherOrigin { .. }
+        | ViewError::Storage(_)
+        | ViewError::Log(_)
+        | ViewError::Stopped { .. } => Problem::new(503, "views_unavailable", text)
+            .fix("see GET /health; `quipu views rebuild` makes them anew")
+            .retry_after(5),
     }
 }

@@ -62,7 +62,10 @@ impl Default for Written {
             egress: Egress::default(),
             providers: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            logging: Logging { format: "auto".into(), level: "info".into() },
+            logging: Logging {
+                format: "auto".into(),
+                level: "info".into(),
+            },
         }
     }
 }
@@ -75,7 +78,10 @@ pub(super) struct Log {
 }
 impl Default for Log {
     fn default() -> Self {
-        Self { backend: "embedded".into(), partitions: limits::PARTITIONS_DEFAULT }
+        Self {
+            backend: "embedded".into(),
+            partitions: limits::PARTITIONS_DEFAULT,
+        }
     }
 }
 
@@ -152,7 +158,9 @@ impl Written {
         });
         if has_key {
             provider["api_key"] = OPENAI_SECRET.into();
-            self.secrets.entry(OPENAI_SECRET.into()).or_insert_with(|| SecretWritten::One(format!("env:{OPENAI_API_KEY}")));
+            self.secrets
+                .entry(OPENAI_SECRET.into())
+                .or_insert_with(|| SecretWritten::One(format!("env:{OPENAI_API_KEY}")));
         }
         if let Some(base_url) = base_url {
             let bad = || wrong(super::OPENAI_BASE_URL, format!("`{base_url}` is no http(s) URL"));
@@ -168,7 +176,13 @@ impl Written {
     pub(super) fn redacted(&self) -> serde_json::Value {
         let mut shown = self.clone();
         for secret in shown.secrets.values_mut() {
-            let redact = |text: &String| if text.starts_with("env:") || text.starts_with("file:") { text.clone() } else { "<redacted>".into() };
+            let redact = |text: &String| {
+                if text.starts_with("env:") || text.starts_with("file:") {
+                    text.clone()
+                } else {
+                    "<redacted>".into()
+                }
+            };
             *secret = match &*secret {
                 SecretWritten::One(text) => SecretWritten::One(redact(text)),
                 SecretWritten::Several(all) => SecretWritten::Several(all.iter().map(redact).collect()),
@@ -186,7 +200,10 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn of_env(env: &BTreeMap<String, String>, others: &[&str]) -> Self {
-        let mut layer = Self { name: "environment variables", values: Dict::new() };
+        let mut layer = Self {
+            name: "environment variables",
+            values: Dict::new(),
+        };
         for (variable, value) in env.iter().filter(|(variable, _)| !others.contains(&variable.as_str())) {
             if let Some(key) = variable.strip_prefix("QUIPU_") {
                 layer.set(&key.to_ascii_lowercase().split("__").collect::<Vec<_>>(), parsed(value));
@@ -196,7 +213,10 @@ impl Layer {
     }
 
     pub(super) fn of_flags(flags: &Flags) -> Self {
-        let mut layer = Self { name: "command line", values: Dict::new() };
+        let mut layer = Self {
+            name: "command line",
+            values: Dict::new(),
+        };
         for (key, value) in &flags.set {
             layer.set(&key.split('.').collect::<Vec<_>>(), parsed(value));
         }

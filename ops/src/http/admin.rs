@@ -41,7 +41,11 @@ pub async fn outbox(State(app): State<App>, uri: Uri) -> Answer {
 }
 
 fn key(text: &str) -> Result<ReactionKey, Problem> {
-    text.parse().map_err(|e: String| Problem::new(400, "bad_id", e).field("key").fix("percent-encode the key as one path segment"))
+    text.parse().map_err(|e: String| {
+        Problem::new(400, "bad_id", e)
+            .field("key")
+            .fix("percent-encode the key as one path segment")
+    })
 }
 
 fn actor(headers: &HeaderMap) -> Result<PrincipalId, Problem> {
@@ -72,11 +76,15 @@ pub async fn views(State(app): State<App>, uri: Uri) -> Answer {
         .lag(&end)
         .into_iter()
         .enumerate()
-        .map(|(partition, lag)| value!({ "partition": partition, "seen": seen.next.get(partition), "end": end.next[partition], "lag": lag }))
+        .map(
+            |(partition, lag)| value!({ "partition": partition, "seen": seen.next.get(partition), "end": end.next[partition], "lag": lag }),
+        )
         .collect();
     let lag: u64 = app.views.lag(&end).iter().sum();
     let health = app.views.health(&end);
-    json(&value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views.job() }))
+    json(
+        &value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views.job() }),
+    )
 }
 
 /// `POST /v1/ops/views/rebuild`.
@@ -105,7 +113,11 @@ pub async fn unpark(State(app): State<App>, uri: Uri, Fields(fields): Fields) ->
     let stream: StreamId = text
         .ok_or_else(|| "the body names no stream, or more than that".to_owned())
         .and_then(|text| text.parse().map_err(|e: quipu_schemas::ids::BadId| e.to_string()))
-        .map_err(|detail| Problem::new(422, "invalid_command", detail).field("stream").fix(r#"send {"stream": "org/kind/id"}"#))?;
+        .map_err(|detail| {
+            Problem::new(422, "invalid_command", detail)
+                .field("stream")
+                .fix(r#"send {"stream": "org/kind/id"}"#)
+        })?;
     app.node.unpark(&stream).await?;
     let fits = app.views.unpark(&stream).await?;
     accepted(&value!({ "stream": stream, "views_fit": fits }))

@@ -34,7 +34,11 @@ struct Call {
 impl Call {
     fn read(uri: &Uri, headers: &HeaderMap, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
         Params::parse(uri, &[])?;
-        Ok(Self { labels: Labels::read(headers)?, correlation, fields })
+        Ok(Self {
+            labels: Labels::read(headers)?,
+            correlation,
+            fields,
+        })
     }
 }
 
@@ -81,7 +85,13 @@ pub async fn command(
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
-    let part = |name: &str| parts.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default();
+    let part = |name: &str| {
+        parts
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
     let org = org(part("org"))?;
     let kind = app.kind(&part("kinds"))?;
     let id = entity(part("id"))?;
@@ -115,7 +125,11 @@ async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, com
         traceparent: call.labels.traceparent,
     };
     let receipt = app.node.command(request).await.map_err(Failure)?;
-    let status = if command == "create" { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    let status = if command == "create" {
+        StatusCode::CREATED
+    } else {
+        StatusCode::ACCEPTED
+    };
     receipt_answer(app, &receipt, status)
 }
 

@@ -47,8 +47,14 @@ pub(super) enum Framing {
 impl Framing {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accept = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-        let mut types = accept.flat_map(|line| line.split(',')).map(|part| part.split(';').next().unwrap_or_default().trim());
-        if types.any(|t| t.eq_ignore_ascii_case("text/event-stream")) { Self::Sse } else { Self::NdJson }
+        let mut types = accept
+            .flat_map(|line| line.split(','))
+            .map(|part| part.split(';').next().unwrap_or_default().trim());
+        if types.any(|t| t.eq_ignore_ascii_case("text/event-stream")) {
+            Self::Sse
+        } else {
+            Self::NdJson
+        }
     }
 
     fn media_type(self) -> &'static str {
@@ -121,8 +127,16 @@ struct Filter {
 
 impl Filter {
     fn read(org: OrgId, params: &Params) -> Result<Self, Problem> {
-        let types = params.text("type").map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
-        Ok(Self { org, kind: params.get("kind")?, id: params.get("id")?, types })
+        let types = params
+            .text("type")
+            .map(|text| text.split(',').map(str::to_owned).collect())
+            .unwrap_or_default();
+        Ok(Self {
+            org,
+            kind: params.get("kind")?,
+            id: params.get("id")?,
+            types,
+        })
     }
 
     fn takes_stream(&self, entry: &FeedEntry) -> bool {
@@ -146,7 +160,11 @@ pub(super) struct OpenStream(#[allow(dead_code, reason = "held for its drop")] O
 
 impl OpenStream {
     pub(super) fn open(app: &App) -> Result<Self, Problem> {
-        let permit = app.streams.clone().try_acquire_owned().map_err(|_| overloaded("feeds and live channels", STREAMS_MAX))?;
+        let permit = app
+            .streams
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| overloaded("feeds and live channels", STREAMS_MAX))?;
         metrics::gauge!(HTTP_STREAMS).increment(1.0);
         Ok(Self(permit))
     }
@@ -181,7 +199,9 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     let follow = match params.text("follow") {
         None | Some("true") => true,
         Some("false") => false,
-        Some(other) => return Err(bad_parameter("follow", format!("`{}` is no boolean", problem::clip(other)), "use true or false").into()),
+        Some(other) => {
+            return Err(bad_parameter("follow", format!("`{}` is no boolean", problem::clip(other)), "use true or false").into());
+        }
     };
     let framing = Framing::of(&headers);
     let cursor = begin(&app, &params, &headers)?;
@@ -202,7 +222,9 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
         _open: open,
     };
     let start = feed.cursor_text.clone();
-    let chunks = futures::stream::unfold(feed, |mut feed| async move { feed.chunk().await.map(|chunk| (Ok::<_, Infallible>(chunk), feed)) });
+    let chunks = futures::stream::unfold(feed, |mut feed| async move {
+        feed.chunk().await.map(|chunk| (Ok::<_, Infallible>(chunk), feed))
+    });
     let mut response = stream_response(framing, Body::from_stream(chunks));
     if let Ok(value) = HeaderValue::from_str(&start) {
         response.headers_mut().insert(super::command::POSITION, value);
@@ -222,14 +244,20 @@ pub(super) fn stream_response(framing: Framing, body: Body) -> Response {
 
 /// Where to begin: `Last-Event-ID` of a reconnecting client, else `from`, else the start.
 fn begin(app: &App, params: &Params, headers: &HeaderMap) -> Result<Cursor, Problem> {
-    let last = headers.get("last-event-id").map(|v| v.to_str().unwrap_or("?")).filter(|v| !v.is_empty());
+    let last = headers
+        .get("last-event-id")
+        .map(|v| v.to_str().unwrap_or("?"))
+        .filter(|v| !v.is_empty());
     let cursor: Cursor = match (last, params.text("from")) {
         (Some(text), _) => text.parse().map_err(|e: quipu_schemas::position::BadPosition| {
             bad_header("Last-Event-ID", e.to_string(), "pass the id of the last event that you got")
         })?,
         (None, None | Some("start")) => {
             let now = app.node.cursor();
-            return Ok(Cursor { next: vec![0; now.next.len()], ..now });
+            return Ok(Cursor {
+                next: vec![0; now.next.len()],
+                ..now
+            });
         }
         (None, Some("end")) => return Ok(app.node.cursor()),
         (None, Some(text)) => text.parse().map_err(|e: quipu_schemas::position::BadPosition| {
@@ -309,7 +337,12 @@ impl Feed {
             }
             FeedItem::Stopped { partition, detail } => {
                 self.refresh();
-                self.framing.control(out, "stopped", &self.cursor_text, json!({ "partition": partition, "detail": detail }));
+                self.framing.control(
+                    out,
+                    "stopped",
+                    &self.cursor_text,
+                    json!({ "partition": partition, "detail": detail }),
+                );
             }
         }
     }
@@ -333,7 +366,12 @@ impl Feed {
                 Err(error) => {
                     // Never skipped in silence: the reader learns that it has not got this event.
                     tracing::error!(%error, stream = %entry.record.header.stream, "an event cannot be served");
-                    self.framing.control(out, "stopped", &before, json!({ "partition": entry.position.partition, "detail": error.to_string() }));
+                    self.framing.control(
+                        out,
+                        "stopped",
+                        &before,
+                        json!({ "partition": entry.position.partition, "detail": error.to_string() }),
+                    );
                     self.ended = true;
                     return;
                 }
@@ -357,7 +395,10 @@ mod tests {
         Framing::Sse.event(&mut out, "c1", "{\"a\":\n1}");
         Framing::Sse.control(&mut out, "caught_up", "c2", json!({}));
         Framing::Sse.heartbeat(&mut out, "c3");
-        assert_eq!(out, "id: c1\ndata: {\"a\":\ndata: 1}\n\nevent: caught_up\nid: c2\ndata: {\"cursor\":\"c2\"}\n\n: heartbeat\nid: c3\n\n");
+        assert_eq!(
+            out,
+            "id: c1\ndata: {\"a\":\ndata: 1}\n\nevent: caught_up\nid: c2\ndata: {\"cursor\":\"c2\"}\n\n: heartbeat\nid: c3\n\n"
+        );
         let mut out = String::new();
         Framing::NdJson.event(&mut out, "c1", "{\"a\":\n1}");
         Framing::NdJson.control(&mut out, "end", "c2", json!({ "detail": "x" }));

@@ -27,7 +27,11 @@ const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", |path| path.as_str())
+        .to_owned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let (correlation, readable) = match Correlation::of(request.headers()) {
         Ok(correlation) => (correlation, Ok(())),
@@ -48,12 +52,15 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         response.headers_mut().insert(CORRELATION, value.clone());
         response.headers_mut().insert(TRACE, value);
     }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(origin) = origin.filter(|origin| is_configured_origin(&app, origin)) {
         share(response.headers_mut(), origin, method == Method::OPTIONS);
     }
     let status = response.status().as_u16();
-    metrics::counter!(HTTP_REQUESTS, "method" => method_label(&method), "route" => route.clone(), "status" => status.to_string()).increment(1);
+    metrics::counter!(HTTP_REQUESTS, "method" => method_label(&method), "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
     metrics::histogram!(HTTP_SECONDS, "route" => route.clone()).record(begun.elapsed().as_secs_f64());
     tracing::debug!(correlation = %correlation.0, %method, route, status, "request answered");
     response
@@ -80,12 +87,18 @@ fn admit(app: &App, request: &Request) -> Result<Admitted, Problem> {
     check_sizes(request.uri(), headers)?;
     let host = check_host(app, request.uri(), headers)?;
     check_origin(app, headers, &host)?;
-    if request.method() == Method::OPTIONS && headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+    if request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    {
         return Ok(Admitted::Preflight);
     }
     let path = request.uri().path();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let open = path == "/health" || path.starts_with("/health/") || path.starts_with("/docs/") || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
+    let open = path == "/health"
+        || path.starts_with("/health/")
+        || path.starts_with("/docs/")
+        || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
     if !open {
         check_token(app, headers)?;
         if *app.stage.borrow() == Stage::Stopping {
@@ -98,12 +111,18 @@ fn admit(app: &App, request: &Request) -> Result<Admitted, Problem> {
 fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let uri_bytes = uri.path().len() + uri.query().map_or(0, str::len);
     if uri_bytes > limits::URI_MAX_BYTES {
-        let detail = format!("path and query take {uri_bytes} bytes; {} is the most (URI_MAX_BYTES)", limits::URI_MAX_BYTES);
+        let detail = format!(
+            "path and query take {uri_bytes} bytes; {} is the most (URI_MAX_BYTES)",
+            limits::URI_MAX_BYTES
+        );
         return Err(Problem::new(414, "uri_too_long", detail).fix("shorten the query"));
     }
     let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if header_bytes > limits::HEADERS_MAX_BYTES {
-        let detail = format!("headers take {header_bytes} bytes; {} is the most (HEADERS_MAX_BYTES)", limits::HEADERS_MAX_BYTES);
+        let detail = format!(
+            "headers take {header_bytes} bytes; {} is the most (HEADERS_MAX_BYTES)",
+            limits::HEADERS_MAX_BYTES
+        );
         return Err(Problem::new(431, "headers_too_large", detail).fix("send fewer headers"));
     }
     Ok(())
@@ -115,28 +134,45 @@ fn check_host(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, Probl
         Some(authority) => authority.as_str(),
         None => headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default(),
     };
-    if is_loopback(given) || app.access.hosts.iter().any(|host| host.eq_ignore_ascii_case(given) || host.eq_ignore_ascii_case(without_port(given))) {
+    if is_loopback(given)
+        || app
+            .access
+            .hosts
+            .iter()
+            .any(|host| host.eq_ignore_ascii_case(given) || host.eq_ignore_ascii_case(without_port(given)))
+    {
         return Ok(given.to_ascii_lowercase());
     }
-    Err(Problem::new(403, "host_not_allowed", format!("host `{}` is not served here", clip(given)))
-        .field("Host")
-        .fix("use a loopback name, or add the name to `hosts` in the configuration"))
+    Err(
+        Problem::new(403, "host_not_allowed", format!("host `{}` is not served here", clip(given)))
+            .field("Host")
+            .fix("use a loopback name, or add the name to `hosts` in the configuration"),
+    )
 }
 
 fn check_origin(app: &App, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-    let own = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).is_some_and(|rest| rest == host);
+    let own = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+        .is_some_and(|rest| rest == host);
     if own || is_configured_origin(app, origin) {
         return Ok(());
     }
-    Err(Problem::new(403, "origin_not_allowed", format!("origin `{}` may not call this node", clip(&text)))
-        .field("Origin")
-        .fix("add it to `origins` in the configuration"))
+    Err(Problem::new(
+        403,
+        "origin_not_allowed",
+        format!("origin `{}` may not call this node", clip(&text)),
+    )
+    .field("Origin")
+    .fix("add it to `origins` in the configuration"))
 }
 
 fn is_configured_origin(app: &App, origin: &HeaderValue) -> bool {
-    origin.to_str().is_ok_and(|text| app.access.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text)))
+    origin
+        .to_str()
+        .is_ok_and(|text| app.access.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text)))
 }
 
 fn without_port(host: &str) -> &str {
@@ -153,12 +189,23 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.split_once(' '));
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split_once(' '));
     match given {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && app.token.matches(token.trim()) => Ok(()),
-        _ => Err(Problem::new(401, "unauthenticated", if given.is_some() { "the token is not this node's" } else { "no bearer token is given" })
-            .field("Authorization")
-            .fix("send Authorization: Bearer <token>; the token was printed on the first start and is in the data directory's file `token`")),
+        _ => Err(Problem::new(
+            401,
+            "unauthenticated",
+            if given.is_some() {
+                "the token is not this node's"
+            } else {
+                "no bearer token is given"
+            },
+        )
+        .field("Authorization")
+        .fix("send Authorization: Bearer <token>; the token was printed on the first start and is in the data directory's file `token`")),
     }
 }
 
@@ -167,7 +214,11 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let set = |headers: &mut HeaderMap, name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, Location, Quipu-Position, Retry-After, X-Correlation-Id, X-Should-Retry");
+    set(
+        headers,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        "ETag, Location, Quipu-Position, Retry-After, X-Correlation-Id, X-Should-Retry",
+    );
     if preflight {
         set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
         set(
@@ -209,7 +260,16 @@ mod tests {
         for host in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "127.9.9.9", "[::1]:99", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "localhost.evil.com", "evil.com:80", "10.0.0.1", "127.0.0.1.evil.com", "[::2]:1", "0.0.0.0:80", "localhost:80:80"] {
+        for host in [
+            "",
+            "localhost.evil.com",
+            "evil.com:80",
+            "10.0.0.1",
+            "127.0.0.1.evil.com",
+            "[::2]:1",
+            "0.0.0.0:80",
+            "localhost:80:80",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -21,10 +21,21 @@ async fn examine(app: &App) -> Health {
     let mut parts = app.node.health();
     parts.push(app.views.health(&app.node.cursor()));
     if *app.stage.borrow() == Stage::Stopping {
-        parts.push(HealthPart { name: "node".into(), ok: false, critical: true, detail: "stopping".into() });
+        parts.push(HealthPart {
+            name: "node".into(),
+            ok: false,
+            critical: true,
+            detail: "stopping".into(),
+        });
     }
     let failing = parts.iter().any(|part| !part.ok && part.critical);
-    let status = if failing { "failing" } else if parts.iter().any(|part| !part.ok) { "degraded" } else { "ok" };
+    let status = if failing {
+        "failing"
+    } else if parts.iter().any(|part| !part.ok) {
+        "degraded"
+    } else {
+        "ok"
+    };
     Health { status, parts }
 }
 

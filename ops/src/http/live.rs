@@ -52,7 +52,11 @@ impl Listener {
 }
 
 async fn existing(app: &App, stream: &StreamId) -> Result<(), Problem> {
-    if app.node.history(stream, 1, 1).await?.is_empty() { Err(problem::not_found(stream)) } else { Ok(()) }
+    if app.node.history(stream, 1, 1).await?.is_empty() {
+        Err(problem::not_found(stream))
+    } else {
+        Ok(())
+    }
 }
 
 /// `GET …/{id}/live`: server-sent events `delta`, `typing`, `presence`, `dropped`.
@@ -61,7 +65,12 @@ pub async fn listen(State(app): State<App>, At((org, plural, id)): At<(String, S
     Params::parse(&uri, &[])?;
     existing(&app, &stream).await?;
     let open = OpenStream::open(&app)?;
-    let listener = Listener { heard: app.node.volatile().subscribe(&stream), stage: app.stage.clone(), greeted: false, _open: open };
+    let listener = Listener {
+        heard: app.node.volatile().subscribe(&stream),
+        stage: app.stage.clone(),
+        greeted: false,
+        _open: open,
+    };
     let chunks = futures::stream::unfold(listener, |mut listener| async move {
         listener.chunk().await.map(|chunk| (Ok::<_, Infallible>(chunk), listener))
     });
@@ -81,11 +90,22 @@ pub async fn tell(
     let principal = Labels::read(&headers)?.on_behalf_of.unwrap_or(PrincipalId::BOOTSTRAP);
     let single = fields.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
     let event = match single {
-        Some((name, Value::Bool(active))) if name == "typing" => VolatileEvent::Typing { principal, active: *active },
-        Some((name, Value::Bool(online))) if name == "online" => VolatileEvent::Presence { principal, online: *online },
+        Some((name, Value::Bool(active))) if name == "typing" => VolatileEvent::Typing {
+            principal,
+            active: *active,
+        },
+        Some((name, Value::Bool(online))) if name == "online" => VolatileEvent::Presence {
+            principal,
+            online: *online,
+        },
         _ => {
             let fix = r#"send {"typing": true|false} or {"online": true|false}"#;
-            return Err(Problem { status: 422, code: "invalid_command".into(), ..bad_parameter("body", "the body says nothing volatile", fix) }.into());
+            return Err(Problem {
+                status: 422,
+                code: "invalid_command".into(),
+                ..bad_parameter("body", "the body says nothing volatile", fix)
+            }
+            .into());
         }
     };
     existing(&app, &stream).await?;

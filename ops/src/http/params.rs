@@ -16,9 +16,20 @@ impl Params {
         if uri.query().is_none_or(str::is_empty) {
             return Ok(Self::default());
         }
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|e| bad_parameter("query", format!("the query does not parse: {e}"), "use name=value&…, percent-encoded"))?;
-        let known = || if allowed.is_empty() { "none is taken here".to_owned() } else { format!("allowed: {}", allowed.join(", ")) };
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|e| {
+            bad_parameter(
+                "query",
+                format!("the query does not parse: {e}"),
+                "use name=value&…, percent-encoded",
+            )
+        })?;
+        let known = || {
+            if allowed.is_empty() {
+                "none is taken here".to_owned()
+            } else {
+                format!("allowed: {}", allowed.join(", "))
+            }
+        };
         for (at, (name, _)) in pairs.iter().enumerate() {
             if !allowed.contains(&name.as_str()) {
                 let detail = format!("there is no parameter `{}` here", clip(name));
@@ -39,7 +50,10 @@ impl Params {
     /// A parameter of any type that parses from text.
     pub fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
         self.text(name)
-            .map(|text| text.parse().map_err(|e| bad_parameter(name, format!("`{}`: {e}", clip(text)), format!("correct `{name}`"))))
+            .map(|text| {
+                text.parse()
+                    .map_err(|e| bad_parameter(name, format!("`{}`: {e}", clip(text)), format!("correct `{name}`")))
+            })
             .transpose()
     }
 
@@ -57,13 +71,19 @@ impl Params {
     pub fn time(&self, name: &str) -> Result<Option<Millis>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let refuse = || {
-            bad_parameter(name, format!("`{}` is no time", clip(text)), "use RFC 3339 (2026-01-31T12:00:00Z) or milliseconds since 1970")
+            bad_parameter(
+                name,
+                format!("`{}` is no time", clip(text)),
+                "use RFC 3339 (2026-01-31T12:00:00Z) or milliseconds since 1970",
+            )
         };
         if let Ok(millis) = text.parse() {
             return Ok(Some(millis));
         }
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| refuse())?;
-        u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map(Some).map_err(|_| refuse())
+        u64::try_from(time.unix_timestamp_nanos() / 1_000_000)
+            .map(Some)
+            .map_err(|_| refuse())
     }
 
     /// The ones that are given out of `names`, in that order.
@@ -93,9 +113,15 @@ mod tests {
     #[test]
     fn unknown_and_repeated_parameters_are_refused_by_name() {
         let problem = Params::parse(&uri("/x?limt=3"), &["limit", "after"]).unwrap_err();
-        assert_eq!((problem.code.as_str(), problem.field.as_deref()), ("unknown_parameter", Some("limt")));
+        assert_eq!(
+            (problem.code.as_str(), problem.field.as_deref()),
+            ("unknown_parameter", Some("limt"))
+        );
         assert!(problem.fix.unwrap().contains("limit, after"));
-        assert_eq!(Params::parse(&uri("/x?limit=3&limit=4"), &["limit"]).unwrap_err().code, "bad_parameter");
+        assert_eq!(
+            Params::parse(&uri("/x?limit=3&limit=4"), &["limit"]).unwrap_err().code,
+            "bad_parameter"
+        );
         assert_eq!(Params::parse(&uri("/x"), &[]).unwrap().limit().unwrap(), limits::PAGE_DEFAULT_ROWS);
         for bad in ["0", "1001", "x", "-1", ""] {
             let params = Params::parse(&uri(&format!("/x?limit={bad}")), &["limit"]).unwrap();

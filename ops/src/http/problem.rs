@@ -29,7 +29,10 @@ impl IntoResponse for Failure {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        headers.insert("x-should-retry", HeaderValue::from_static(if problem.should_retry() { "true" } else { "false" }));
+        headers.insert(
+            "x-should-retry",
+            HeaderValue::from_static(if problem.should_retry() { "true" } else { "false" }),
+        );
         if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -49,7 +52,9 @@ impl IntoResponse for Failure {
 
 /// The path, a header or a parameter holds text outside the grammar of ids.
 pub fn bad_id(field: &str, error: &BadId) -> Problem {
-    Problem::new(400, "bad_id", error.to_string()).field(field).fix("use an id within the grammar")
+    Problem::new(400, "bad_id", error.to_string())
+        .field(field)
+        .fix("use an id within the grammar")
 }
 
 /// No such route.
@@ -60,7 +65,12 @@ pub fn unknown_route(path: &str) -> Problem {
 
 /// The route takes other methods.
 pub fn method_not_allowed(method: &str, path: &str) -> Problem {
-    Problem::new(405, "method_not_allowed", format!("{} is not taken at {}", clip(method), clip(path))).fix("see the Allow header")
+    Problem::new(
+        405,
+        "method_not_allowed",
+        format!("{} is not taken at {}", clip(method), clip(path)),
+    )
+    .fix("see the Allow header")
 }
 
 /// The same, for a name within the grid that takes one method alone.
@@ -72,7 +82,9 @@ pub fn only(allow: &'static str, method: &str, path: &str) -> Response {
 
 /// No such kind or view, with the ones there are.
 pub fn unknown_kind(text: &str, known: &str) -> Problem {
-    Problem::new(404, "unknown_kind", format!("there is no `{}` in an org", clip(text))).field("kind").fix(format!("known: {known}"))
+    Problem::new(404, "unknown_kind", format!("there is no `{}` in an org", clip(text)))
+        .field("kind")
+        .fix(format!("known: {known}"))
 }
 
 /// No such command of a kind, with the ones there are.
@@ -84,7 +96,9 @@ pub fn unknown_command(kind: &str, command: &str, known: &str) -> Problem {
 
 /// No such part of an entity, with the ones there are.
 pub fn unknown_part(kind: &str, part: &str, known: &str) -> Problem {
-    Problem::new(404, "unknown_part", format!("{kind} has no part `{}`", clip(part))).field("part").fix(format!("known: {known}"))
+    Problem::new(404, "unknown_part", format!("{kind} has no part `{}`", clip(part)))
+        .field("part")
+        .fix(format!("known: {known}"))
 }
 
 /// No such entity, row or receipt.
@@ -95,8 +109,12 @@ pub fn not_found(what: impl std::fmt::Display) -> Problem {
 
 /// The body is over its limit.
 pub fn body_too_large() -> Problem {
-    Problem::new(413, "body_too_large", format!("the body is over the limit of {} bytes (BODY_MAX_BYTES)", limits::BODY_MAX_BYTES))
-        .fix(format!("send at most {} bytes", limits::BODY_MAX_BYTES))
+    Problem::new(
+        413,
+        "body_too_large",
+        format!("the body is over the limit of {} bytes (BODY_MAX_BYTES)", limits::BODY_MAX_BYTES),
+    )
+    .fix(format!("send at most {} bytes", limits::BODY_MAX_BYTES))
 }
 
 /// A header, by name, that does not read.
@@ -111,19 +129,27 @@ pub fn bad_parameter(name: &str, detail: impl Into<String>, fix: impl Into<Strin
 
 /// Too much at once.
 pub fn overloaded(what: &str, limit: usize) -> Problem {
-    Problem::new(503, "overloaded", format!("{what} are at their limit of {limit}")).fix("try again later").retry_after(1)
+    Problem::new(503, "overloaded", format!("{what} are at their limit of {limit}"))
+        .fix("try again later")
+        .retry_after(1)
 }
 
 /// The node is going down.
 pub fn stopping() -> Problem {
-    Problem::new(503, "stopping", "the node is stopping").fix("try again when it is back").retry_after(5)
+    Problem::new(503, "stopping", "the node is stopping")
+        .fix("try again when it is back")
+        .retry_after(5)
 }
 
 /// The request took too long; a command of it may still come true.
 pub fn timed_out() -> Problem {
-    Problem::new(503, "request_timeout", format!("no answer within {} ms (REQUEST_TIMEOUT_MS)", limits::REQUEST_TIMEOUT_MS))
-        .fix("repeat it; give a command the same Idempotency-Key")
-        .retry_after(1)
+    Problem::new(
+        503,
+        "request_timeout",
+        format!("no answer within {} ms (REQUEST_TIMEOUT_MS)", limits::REQUEST_TIMEOUT_MS),
+    )
+    .fix("repeat it; give a command the same Idempotency-Key")
+    .retry_after(1)
 }
 
 /// A mistake of ours.

@@ -45,11 +45,22 @@ const OWN_PARTS: &[(&str, View, Tie)] = &[
     ("run", View::RunSteps, Tie::Id("run")),
 ];
 /// Parts that every kind has, a user's own included.
-const EVERY_PART: &[View] = &[View::Deliveries, View::DeadLetters, View::Dispatches, View::Timers, View::Receipts, View::Activity];
+const EVERY_PART: &[View] = &[
+    View::Deliveries,
+    View::DeadLetters,
+    View::Dispatches,
+    View::Timers,
+    View::Receipts,
+    View::Activity,
+];
 
 /// The parts of a kind, by name.
 pub fn parts(kind: &str) -> impl Iterator<Item = View> {
-    OWN_PARTS.iter().filter(move |(of, ..)| *of == kind).map(|(_, view, _)| *view).chain(EVERY_PART.iter().copied())
+    OWN_PARTS
+        .iter()
+        .filter(move |(of, ..)| *of == kind)
+        .map(|(_, view, _)| *view)
+        .chain(EVERY_PART.iter().copied())
 }
 
 /// Filters of a part that a client may give: the view's, but those that tie it to its entity.
@@ -98,14 +109,22 @@ async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
             app.node.check_cursor(&cursor)?;
             Wanted::Cursor(cursor)
         }
-        (Err(e), Err(_)) => return Err(bad_parameter("min_position", e.to_string(), "pass a Quipu-Position or a receipt's position")),
+        (Err(e), Err(_)) => {
+            return Err(bad_parameter(
+                "min_position",
+                e.to_string(),
+                "pass a Quipu-Position or a receipt's position",
+            ));
+        }
     };
     app.views.wait_for(&wanted).await
 }
 
 /// Reads page size, cursor and filters.
 fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem> {
-    let mut query = Query::default().limit(params.limit()?).after(params.text("after").map(str::to_owned));
+    let mut query = Query::default()
+        .limit(params.limit()?)
+        .after(params.text("after").map(str::to_owned));
     for (name, value) in params.given(filters) {
         query = query.with(name, value);
     }
@@ -113,7 +132,10 @@ fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem>
 }
 
 fn allowed(filters: &[&'static str]) -> Vec<&'static str> {
-    ["limit", "after", "min_position"].into_iter().chain(filters.iter().copied()).collect()
+    ["limit", "after", "min_position"]
+        .into_iter()
+        .chain(filters.iter().copied())
+        .collect()
 }
 
 fn open(app: &App, value: &mut Value) -> Result<(), Problem> {
@@ -184,9 +206,14 @@ impl Part {
         let kind = app.kind(plural)?.clone();
         let id = entity(id)?;
         let name = kind.kind.as_str();
-        let found = parts(name).find(|view| view.name() == part).and_then(|view| Some((view, tie(name, view)?)));
+        let found = parts(name)
+            .find(|view| view.name() == part)
+            .and_then(|view| Some((view, tie(name, view)?)));
         let Some((view, tie)) = found else {
-            let known: Vec<_> = parts(name).map(View::name).chain(["history", "state", "live", "commands/{command_id}"]).collect();
+            let known: Vec<_> = parts(name)
+                .map(View::name)
+                .chain(["history", "state", "live", "commands/{command_id}"])
+                .collect();
             return Err(problem::unknown_part(name, part, &known.join(", ")));
         };
         if matches!(tie, Tie::Org) && id.as_str() != org.as_str() {
@@ -217,7 +244,10 @@ impl Part {
 
 /// `GET /v1/orgs/{org}/{kind}s/{id}/{part}`.
 pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
-    if app.kind(&plural).is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name)) {
+    if app
+        .kind(&plural)
+        .is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name))
+    {
         return Ok(problem::only("POST", "GET", uri.path()));
     }
     let part = Part::find(&app, org, &plural, id, &name)?;

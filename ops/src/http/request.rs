@@ -23,7 +23,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(parts)| Self(parts)).map_err(|e| Failure(Problem::new(400, "bad_path", e.body_text()).fix("percent-encode UTF-8 text in paths")))
+        path.map(|Path(parts)| Self(parts))
+            .map_err(|e| Failure(Problem::new(400, "bad_path", e.body_text()).fix("percent-encode UTF-8 text in paths")))
     }
 }
 
@@ -43,7 +44,10 @@ pub struct Fields(pub Value);
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let kind = request.headers().get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap_or("?").to_owned());
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map(|v| v.to_str().unwrap_or("?").to_owned());
         let bytes = whole_body(request.into_body()).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
     }
@@ -55,8 +59,7 @@ async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut seen) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk
-            .map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
+        let chunk = chunk.map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
         seen += chunk.len();
         if seen <= limits::BODY_MAX_BYTES {
             bytes.extend_from_slice(&chunk);
@@ -64,25 +67,41 @@ async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
             break;
         }
     }
-    if seen > limits::BODY_MAX_BYTES { Err(problem::body_too_large()) } else { Ok(bytes) }
+    if seen > limits::BODY_MAX_BYTES {
+        Err(problem::body_too_large())
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(Map::new()));
     }
-    let essence = content_type.unwrap_or("none").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .unwrap_or("none")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
-        return Err(Problem::new(415, "unsupported_media_type", format!("the content type is `{}`", clip(&essence)))
-            .field("Content-Type")
-            .fix("send application/json"));
+        return Err(
+            Problem::new(415, "unsupported_media_type", format!("the content type is `{}`", clip(&essence)))
+                .field("Content-Type")
+                .fix("send application/json"),
+        );
     }
     let value: Value = serde_json::from_slice(bytes).map_err(|e| {
         let detail = format!("the body is not JSON at line {}, column {}: {e}", e.line(), e.column());
-        Problem::new(400, "malformed_json", detail).field("body").fix("send one JSON object in UTF-8")
+        Problem::new(400, "malformed_json", detail)
+            .field("body")
+            .fix("send one JSON object in UTF-8")
     })?;
     if !value.is_object() {
-        return Err(Problem::new(400, "body_not_object", "the body is JSON, but no object").field("body").fix("send the fields in one JSON object"));
+        return Err(Problem::new(400, "body_not_object", "the body is JSON, but no object")
+            .field("body")
+            .fix("send the fields in one JSON object"));
     }
     Ok(value)
 }
@@ -113,19 +132,28 @@ impl Labels {
             expected_version: expected_version(headers)?,
             environment: label(headers, "X-Env")?,
             data_class: data_class(headers)?,
-            traceparent: one(headers, "traceparent").ok().flatten().filter(|t| is_traceparent(t)).map(str::to_owned),
+            traceparent: one(headers, "traceparent")
+                .ok()
+                .flatten()
+                .filter(|t| is_traceparent(t))
+                .map(str::to_owned),
         })
     }
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
-    let Ok(key) = HeaderName::from_bytes(name.as_bytes()) else { return Ok(None) };
+    let Ok(key) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Ok(None);
+    };
     let mut values = headers.get_all(key).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(bad_header(name, format!("{name} is given twice"), "give it once"));
     }
-    first.to_str().map(Some).map_err(|_| bad_header(name, format!("{name} holds more than visible ASCII"), "use visible ASCII"))
+    first
+        .to_str()
+        .map(Some)
+        .map_err(|_| bad_header(name, format!("{name} holds more than visible ASCII"), "use visible ASCII"))
 }
 
 fn id<T>(headers: &HeaderMap, name: &str, parse: impl Fn(String) -> Result<T, BadId>) -> Result<Option<T>, Problem> {
@@ -135,15 +163,20 @@ fn id<T>(headers: &HeaderMap, name: &str, parse: impl Fn(String) -> Result<T, Ba
 }
 
 fn is_label(text: &str) -> bool {
-    (1..=limits::LABEL_MAX_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
+    (1..=limits::LABEL_MAX_CHARS).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
 }
 
 /// A label of a header.
 pub fn label(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     match one(headers, name)? {
-        Some(text) if !is_label(text) => {
-            Err(bad_header(name, format!("`{}` is no label", clip(text)), format!("use 1 to {} of A-Z a-z 0-9 _ . : -", limits::LABEL_MAX_CHARS)))
-        }
+        Some(text) if !is_label(text) => Err(bad_header(
+            name,
+            format!("`{}` is no label", clip(text)),
+            format!("use 1 to {} of A-Z a-z 0-9 _ . : -", limits::LABEL_MAX_CHARS),
+        )),
         other => Ok(other.map(str::to_owned)),
     }
 }
@@ -154,7 +187,11 @@ fn data_class(headers: &HeaderMap) -> Result<DataClass, Problem> {
         Some("pii") => Ok(DataClass::Pii),
         Some("phi") => Ok(DataClass::Phi),
         Some("secret") => Ok(DataClass::Secret),
-        Some(other) => Err(bad_header("X-Data-Class", format!("`{}` is no data class", clip(other)), "use none, pii, phi or secret")),
+        Some(other) => Err(bad_header(
+            "X-Data-Class",
+            format!("`{}` is no data class", clip(other)),
+            "use none, pii, phi or secret",
+        )),
     }
 }
 
@@ -164,7 +201,11 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     match (one(headers, "If-Match")?, one(headers, "If-None-Match")?) {
         (None, None) => Ok(None),
         (None, Some("*")) => Ok(Some(0)),
-        (None, Some(other)) => Err(bad_header("If-None-Match", format!("`{}` cannot be a condition of a command", clip(other)), fix)),
+        (None, Some(other)) => Err(bad_header(
+            "If-None-Match",
+            format!("`{}` cannot be a condition of a command", clip(other)),
+            fix,
+        )),
         (Some(tag), None) => tag
             .strip_prefix('"')
             .and_then(|rest| rest.strip_suffix('"'))
@@ -196,7 +237,11 @@ impl Correlation {
                 return Ok(Self(given));
             }
         }
-        let trace = one(headers, "traceparent").ok().flatten().filter(|t| is_traceparent(t)).map(|t| t[3..35].to_owned());
+        let trace = one(headers, "traceparent")
+            .ok()
+            .flatten()
+            .filter(|t| is_traceparent(t))
+            .map(|t| t[3..35].to_owned());
         Ok(Self(trace.unwrap_or_else(Self::mint)))
     }
 
@@ -216,7 +261,10 @@ mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in pairs {
-            map.append(HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(
+                HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         map
     }
@@ -224,7 +272,10 @@ mod tests {
     #[test]
     fn bodies_are_json_objects_or_nothing() {
         assert_eq!(fields(None, b"  ").unwrap(), serde_json::json!({}));
-        assert_eq!(fields(Some("application/json; charset=utf-8"), br#"{"a":1}"#).unwrap(), serde_json::json!({"a": 1}));
+        assert_eq!(
+            fields(Some("application/json; charset=utf-8"), br#"{"a":1}"#).unwrap(),
+            serde_json::json!({"a": 1})
+        );
         let code = |kind, body: &[u8]| fields(kind, body).map_err(|p| (p.status, p.code)).unwrap_err();
         assert_eq!(code(Some("text/plain"), b"{}"), (415, "unsupported_media_type".into()));
         assert_eq!(code(None, b"{}"), (415, "unsupported_media_type".into()));
@@ -255,19 +306,38 @@ mod tests {
             (&[("X-Env", "")], "X-Env"),
         ] {
             let problem = read(pairs).unwrap_err();
-            assert_eq!((problem.status, problem.code.as_str(), problem.field.as_deref()), (400, "bad_header", Some(field)));
+            assert_eq!(
+                (problem.status, problem.code.as_str(), problem.field.as_deref()),
+                (400, "bad_header", Some(field))
+            );
         }
     }
 
     #[test]
     fn a_malformed_traceparent_is_ignored_and_a_good_one_correlates() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(Labels::read(&headers(&[("traceparent", good)])).unwrap().traceparent.as_deref(), Some(good));
-        assert_eq!(Correlation::of(&headers(&[("traceparent", good)])).unwrap().0, "0af7651916cd43dd8448eb211c80319c");
-        for bad in ["", "00-xyz", &good.to_uppercase(), "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+        assert_eq!(
+            Labels::read(&headers(&[("traceparent", good)])).unwrap().traceparent.as_deref(),
+            Some(good)
+        );
+        assert_eq!(
+            Correlation::of(&headers(&[("traceparent", good)])).unwrap().0,
+            "0af7651916cd43dd8448eb211c80319c"
+        );
+        for bad in [
+            "",
+            "00-xyz",
+            &good.to_uppercase(),
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        ] {
             assert_eq!(Labels::read(&headers(&[("traceparent", bad)])).unwrap().traceparent, None);
         }
-        assert_eq!(Correlation::of(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)])).unwrap().0, "c-1");
+        assert_eq!(
+            Correlation::of(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)]))
+                .unwrap()
+                .0,
+            "c-1"
+        );
         assert_eq!(Correlation::of(&HeaderMap::new()).unwrap().0.len(), 32);
     }
 }

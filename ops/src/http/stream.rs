@@ -97,17 +97,36 @@ struct After {
 
 impl After {
     fn parse(text: Option<&str>) -> Result<Self, Problem> {
-        let Some(text) = text else { return Ok(Self { version: 1, seen: 0 }) };
-        let bad = || bad_parameter("after", format!("`{}` is no place in a history", problem::clip(text)), "pass `next` of the page before, unchanged");
+        let Some(text) = text else {
+            return Ok(Self { version: 1, seen: 0 });
+        };
+        let bad = || {
+            bad_parameter(
+                "after",
+                format!("`{}` is no place in a history", problem::clip(text)),
+                "pass `next` of the page before, unchanged",
+            )
+        };
         let (version, seen) = text.split_once('.').ok_or_else(bad)?;
-        let after = Self { version: version.parse().map_err(|_| bad())?, seen: seen.parse().map_err(|_| bad())? };
-        if after.version == 0 || after.seen > 1_000_000 { Err(bad()) } else { Ok(after) }
+        let after = Self {
+            version: version.parse().map_err(|_| bad())?,
+            seen: seen.parse().map_err(|_| bad())?,
+        };
+        if after.version == 0 || after.seen > 1_000_000 {
+            Err(bad())
+        } else {
+            Ok(after)
+        }
     }
 
     fn following(&self, rows: &[HistoryEntry]) -> Option<String> {
         let last = rows.last()?.record.header.first_version;
         let at_last = rows.iter().rev().take_while(|row| row.record.header.first_version == last).count();
-        let before = if last == self.version && at_last == rows.len() { self.seen } else { 0 };
+        let before = if last == self.version && at_last == rows.len() {
+            self.seen
+        } else {
+            0
+        };
         Some(format!("{last}.{}", before + at_last))
     }
 }

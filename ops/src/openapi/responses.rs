@@ -44,7 +44,10 @@ const PROBLEMS: &[(u16, &str)] = &[
     (403, "Host or origin not allowed, or the actor may not do this."),
     (404, "Unknown entity, part, view, kind or command."),
     (405, "The method is not taken here; `Allow` names those that are."),
-    (409, "The command contradicts the present state, or its id was used with another body."),
+    (
+        409,
+        "The command contradicts the present state, or its id was used with another body.",
+    ),
     (410, "The cursor is of another log or generation."),
     (412, "The expected version is not the current one, which the problem names."),
     (413, "The body is over its limit, which the problem names."),
@@ -54,7 +57,10 @@ const PROBLEMS: &[(u16, &str)] = &[
     (429, "A queue is full; the problem tells its depth."),
     (431, "The headers are over their limit."),
     (500, "A mistake of the node's."),
-    (503, "Overloaded, stopping, parked, behind, or of unknown outcome; `code` tells, `Retry-After` says when."),
+    (
+        503,
+        "Overloaded, stopping, parked, behind, or of unknown outcome; `code` tells, `Retry-After` says when.",
+    ),
     (507, "The disk is full; nothing was stored."),
 ];
 
@@ -90,7 +96,10 @@ fn success(description: &str, media: &str, schema: Value, headers: &[&str]) -> V
                 "Location" => "The new entity.",
                 _ => "How far the log (commands) or the views (queries) are: an opaque cursor.",
             };
-            ((*name).to_owned(), json!({ "description": description, "schema": { "type": "string" } }))
+            (
+                (*name).to_owned(),
+                json!({ "description": description, "schema": { "type": "string" } }),
+            )
         })
         .collect();
     if !headers.is_empty() {
@@ -103,32 +112,80 @@ fn success(description: &str, media: &str, schema: Value, headers: &[&str]) -> V
 pub(super) fn responses(reply: Reply) -> Value {
     let json_media = "application/json";
     let (status, answer) = match reply {
-        Reply::Created => (201, success("Decided and durable.", json_media, reference("Receipt"), &["Quipu-Position", "ETag", "Location"])),
-        Reply::Decided => (202, success("Decided and durable; what follows goes on.", json_media, reference("Receipt"), &["Quipu-Position", "ETag"])),
-        Reply::Receipt => (200, success("The first receipt.", json_media, reference("Receipt"), &["Quipu-Position", "ETag"])),
+        Reply::Created => (
+            201,
+            success(
+                "Decided and durable.",
+                json_media,
+                reference("Receipt"),
+                &["Quipu-Position", "ETag", "Location"],
+            ),
+        ),
+        Reply::Decided => (
+            202,
+            success(
+                "Decided and durable; what follows goes on.",
+                json_media,
+                reference("Receipt"),
+                &["Quipu-Position", "ETag"],
+            ),
+        ),
+        Reply::Receipt => (
+            200,
+            success("The first receipt.", json_media, reference("Receipt"), &["Quipu-Position", "ETag"]),
+        ),
         Reply::Page => (200, success("Rows.", json_media, reference("Page"), &["Quipu-Position"])),
-        Reply::Row => (200, success("The row.", json_media, json!({ "type": "object" }), &["Quipu-Position", "ETag"])),
-        Reply::State => (200, success("The state.", json_media, reference("StateAt"), &["Quipu-Position", "ETag"])),
+        Reply::Row => (
+            200,
+            success("The row.", json_media, json!({ "type": "object" }), &["Quipu-Position", "ETag"]),
+        ),
+        Reply::State => (
+            200,
+            success("The state.", json_media, reference("StateAt"), &["Quipu-Position", "ETag"]),
+        ),
         Reply::History => (200, success("Records.", json_media, reference("Page"), &["Quipu-Position"])),
         Reply::Feed => {
-            let mut answer = success("Events, without end unless follow=false.", "application/x-ndjson", reference("CloudEvent"), &["Quipu-Position"]);
+            let mut answer = success(
+                "Events, without end unless follow=false.",
+                "application/x-ndjson",
+                reference("CloudEvent"),
+                &["Quipu-Position"],
+            );
             answer["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
             (200, answer)
         }
-        Reply::Live => (200, success("Events, without end.", "text/event-stream", json!({ "type": "string" }), &[])),
-        Reply::Told => (202, success("Told.", json_media, json!({ "type": "object", "properties": { "listeners": { "type": "integer" } } }), &[])),
+        Reply::Live => (
+            200,
+            success("Events, without end.", "text/event-stream", json!({ "type": "string" }), &[]),
+        ),
+        Reply::Told => (
+            202,
+            success(
+                "Told.",
+                json_media,
+                json!({ "type": "object", "properties": { "listeners": { "type": "integer" } } }),
+                &[],
+            ),
+        ),
         Reply::Started => (202, success("Under way.", json_media, json!({ "type": "object" }), &[])),
         Reply::Json => (200, success("The answer.", json_media, json!({ "type": "object" }), &[])),
         Reply::Health => (200, success("Able to take commands.", json_media, reference("Health"), &[])),
         Reply::Metrics => (200, success("The page.", "text/plain", json!({ "type": "string" }), &[])),
         Reply::Open(media) => {
-            let schema = if media == json_media { json!({ "type": "object" }) } else { json!({ "type": "string" }) };
+            let schema = if media == json_media {
+                json!({ "type": "object" })
+            } else {
+                json!({ "type": "string" })
+            };
             (200, success("The document.", media, schema, &[]))
         }
     };
     let mut all = Map::from_iter([(status.to_string(), answer)]);
     for status in problems(reply) {
-        all.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Problem{status}") }));
+        all.insert(
+            status.to_string(),
+            json!({ "$ref": format!("#/components/responses/Problem{status}") }),
+        );
     }
     if reply == Reply::Health {
         all.insert("503".into(), health_503());
@@ -158,7 +215,10 @@ pub(super) fn components() -> Value {
             headers[name] = json!({ "schema": { "type": "string" } });
         }
         let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
-        (format!("Problem{status}"), json!({ "description": description, "headers": headers, "content": content }))
+        (
+            format!("Problem{status}"),
+            json!({ "description": description, "headers": headers, "content": content }),
+        )
     };
     Value::Object(PROBLEMS.iter().map(one).collect())
 }
@@ -169,7 +229,16 @@ mod tests {
 
     #[test]
     fn every_status_that_a_route_names_is_described() {
-        for reply in [Reply::Created, Reply::Decided, Reply::Page, Reply::Told, Reply::Feed, Reply::Started, Reply::Health, Reply::Open("text/plain")] {
+        for reply in [
+            Reply::Created,
+            Reply::Decided,
+            Reply::Page,
+            Reply::Told,
+            Reply::Feed,
+            Reply::Started,
+            Reply::Health,
+            Reply::Open("text/plain"),
+        ] {
             for status in problems(reply) {
                 assert!(PROBLEMS.iter().any(|(known, _)| *known == status), "{status}");
             }

@@ -26,7 +26,11 @@ impl Components {
         for (name, definition) in &definitions {
             // Compared before references are rewritten: both sides then still have schemars' own names.
             let taken = self.originals.get(name);
-            let hoisted = if taken.is_none_or(|there| there == definition) { name.clone() } else { format!("{}{name}", pascal(kind)) };
+            let hoisted = if taken.is_none_or(|there| there == definition) {
+                name.clone()
+            } else {
+                format!("{}{name}", pascal(kind))
+            };
             names.insert(name.clone(), hoisted);
         }
         for (name, definition) in definitions {
@@ -37,7 +41,11 @@ impl Components {
             self.schemas.entry(hoisted).or_insert(definition);
         }
         rewrite(&mut schema, &names);
-        if schema.get("$ref").is_some() && schema.as_object().is_some_and(|object| object.keys().all(|k| k == "$ref" || k == "description")) {
+        if schema.get("$ref").is_some()
+            && schema
+                .as_object()
+                .is_some_and(|object| object.keys().all(|k| k == "$ref" || k == "description"))
+        {
             return json!({ "$ref": schema["$ref"] });
         }
         let name = format!("{}{}Body", pascal(kind), pascal(command));
@@ -168,7 +176,9 @@ pub fn json_schemas(kinds: &[KindInfo]) -> BTreeMap<String, Value> {
 
 /// A kind's definitions come with each of its schemas; a schema keeps those that it reaches.
 fn keep_used_definitions(schema: &mut Map<String, Value>) {
-    let Some(Value::Object(definitions)) = schema.remove("$defs") else { return };
+    let Some(Value::Object(definitions)) = schema.remove("$defs") else {
+        return;
+    };
     let mut used: BTreeMap<String, Value> = BTreeMap::new();
     let mut open: Vec<String> = Vec::new();
     references(&Value::Object(schema.clone()), &mut open);

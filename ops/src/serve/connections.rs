@@ -19,7 +19,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: wa
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(limits::HEADERS_READ_MS)).max_buf_size(2 * limits::HEADERS_MAX_BYTES);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits::HEADERS_READ_MS))
+        .max_buf_size(2 * limits::HEADERS_MAX_BYTES);
     loop {
         // A connection past the bound waits in the listen queue; the kernel bounds that.
         let next = async {
@@ -43,7 +46,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: wa
     graceful.shutdown().await;
 }
 
-fn spawn(builder: &http1::Builder, graceful: &GracefulShutdown, stream: TcpStream, peer: SocketAddr, place: Option<OwnedSemaphorePermit>, router: Router) {
+fn spawn(
+    builder: &http1::Builder,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Option<OwnedSemaphorePermit>,
+    router: Router,
+) {
     // Answers are small and whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {

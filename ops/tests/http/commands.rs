@@ -13,7 +13,10 @@ async fn an_org_creates_itself_and_answers_with_a_receipt() {
     let version = receipt["version"].as_u64().unwrap();
     assert_eq!(created.header("etag"), format!("\"{version}\""));
     assert!(!created.header("quipu-position").is_empty());
-    let renamed = node.post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "Acme 2" })).await.expect(202);
+    let renamed = node
+        .post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "Acme 2" }))
+        .await
+        .expect(202);
     assert_eq!(renamed.json()["version"], version + 1);
     assert!(renamed.headers.get("location").is_none());
 }
@@ -21,13 +24,25 @@ async fn an_org_creates_itself_and_answers_with_a_receipt() {
 #[tokio::test]
 async fn a_create_mints_an_id_or_takes_the_clients_own() {
     let node = TestNode::with_org().await;
-    let minted = node.post("/v1/orgs/acme/conversations", json!({ "type": "group" })).await.expect(201).json();
+    let minted = node
+        .post("/v1/orgs/acme/conversations", json!({ "type": "group" }))
+        .await
+        .expect(201)
+        .json();
     assert!(minted["stream"].as_str().unwrap().starts_with("acme/conversation/cnv_"), "{minted}");
     assert_eq!(node.conversation("mine").await.json()["stream"], "acme/conversation/mine");
     // The same create under one key makes one entity.
     let key = [("Idempotency-Key", "create-1")];
-    let first = node.post_with("/v1/orgs/acme/conversations", &key, json!({ "type": "group" })).await.expect(201).json();
-    let again = node.post_with("/v1/orgs/acme/conversations", &key, json!({ "type": "group" })).await.expect(201).json();
+    let first = node
+        .post_with("/v1/orgs/acme/conversations", &key, json!({ "type": "group" }))
+        .await
+        .expect(201)
+        .json();
+    let again = node
+        .post_with("/v1/orgs/acme/conversations", &key, json!({ "type": "group" }))
+        .await
+        .expect(201)
+        .json();
     assert_eq!(first["stream"], again["stream"]);
     assert_eq!(again["duplicate"], true);
 }
@@ -41,10 +56,14 @@ async fn a_repetition_gets_the_first_receipt_and_another_body_a_conflict() {
     let first = node.post_with(path, &key, json!({ "body": "hi" })).await.expect(202).json();
     let again = node.post_with(path, &key, json!({ "body": "hi" })).await.expect(202).json();
     assert_eq!((&first["version"], &first["position"]), (&again["version"], &again["position"]));
-    node.post_with(path, &key, json!({ "body": "other" })).await.problem(409, "command_id_reused");
+    node.post_with(path, &key, json!({ "body": "other" }))
+        .await
+        .problem(409, "command_id_reused");
     let receipt = node.get("/v1/orgs/acme/conversations/c/commands/m-1").await.expect(200);
     assert_eq!(receipt.json()["version"], first["version"]);
-    node.get("/v1/orgs/acme/conversations/c/commands/never").await.problem(404, "not_found");
+    node.get("/v1/orgs/acme/conversations/c/commands/never")
+        .await
+        .problem(404, "not_found");
     // After a restart as well.
     let data = node.data;
     node.running.stop().await;
@@ -64,10 +83,16 @@ async fn an_expected_version_that_is_not_current_is_refused_with_the_current_one
     assert_eq!(stale.header("etag"), format!("\"{version}\""));
     assert_eq!(stale.header("x-should-retry"), "false");
     let good = format!("\"{version}\"");
-    node.post_with(path, &[("If-Match", &good)], json!({ "body": "x" })).await.expect(202);
+    node.post_with(path, &[("If-Match", &good)], json!({ "body": "x" }))
+        .await
+        .expect(202);
     let body = json!({ "type": "group" });
-    node.post_with("/v1/orgs/acme/conversations/c", &[("If-None-Match", "*")], body.clone()).await.problem(412, "wrong_version");
-    node.post_with("/v1/orgs/acme/conversations/new", &[("If-None-Match", "*")], body).await.expect(201);
+    node.post_with("/v1/orgs/acme/conversations/c", &[("If-None-Match", "*")], body.clone())
+        .await
+        .problem(412, "wrong_version");
+    node.post_with("/v1/orgs/acme/conversations/new", &[("If-None-Match", "*")], body)
+        .await
+        .expect(201);
 }
 
 #[tokio::test]
@@ -79,7 +104,10 @@ async fn labels_are_recorded_and_the_correlation_id_comes_back() {
         ("X-Data-Class", "pii"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ];
-    let created = node.post_with("/v1/orgs/acme/conversations/c", &headers, json!({ "type": "group" })).await.expect(201);
+    let created = node
+        .post_with("/v1/orgs/acme/conversations/c", &headers, json!({ "type": "group" }))
+        .await
+        .expect(201);
     assert_eq!(created.header("x-correlation-id"), "corr-1");
     assert_eq!(created.header("x-trace-id"), "corr-1");
     let history = node.get("/v1/orgs/acme/conversations/c/history").await.expect(200).json();

@@ -37,7 +37,10 @@ fn openapi_and_json_schemas_are_what_the_code_says() {
             }
         }
     }
-    assert!(stale.is_empty(), "run QUIPU_BLESS=1 cargo test -p quipu --test http documents: {stale:#?}");
+    assert!(
+        stale.is_empty(),
+        "run QUIPU_BLESS=1 cargo test -p quipu --test http documents: {stale:#?}"
+    );
 }
 
 fn references(value: &Value, out: &mut Vec<String>) {
@@ -63,7 +66,10 @@ fn every_reference_resolves_and_every_operation_has_a_name_of_its_own() {
     let mut names = std::collections::BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            assert!(
+                names.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{method} {path}"
+            );
             // Path parameters of the template are described, and no others.
             let mut described: Vec<String> = Vec::new();
             for parameter in operation["parameters"].as_array().into_iter().flatten() {

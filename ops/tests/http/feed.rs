@@ -4,7 +4,11 @@ use super::*;
 use futures::StreamExt;
 
 fn lines(answer: &Answer) -> Vec<Value> {
-    answer.text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    answer
+        .text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect()
 }
 
 fn events(lines: &[Value]) -> Vec<Value> {
@@ -15,7 +19,12 @@ fn events(lines: &[Value]) -> Vec<Value> {
 type Sse = (Option<String>, Option<String>, String);
 
 fn sse(text: &str) -> Vec<Sse> {
-    let field = |block: &str, name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_start().to_owned());
+    let field = |block: &str, name: &str| {
+        block
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|v| v.trim_start().to_owned())
+    };
     text.split("\n\n")
         .filter(|block| block.contains("data:"))
         .map(|block| (field(block, "event:"), field(block, "id:"), field(block, "data:").unwrap()))
@@ -55,13 +64,21 @@ async fn the_whole_history_comes_as_cloud_events_in_stream_order() {
     // The same events have the same bytes every time, here and in a stream's history.
     let again = node.get("/v1/orgs/acme/events?follow=false").await.expect(200);
     let bytes = |feed: &Answer| {
-        let mut lines: Vec<_> = feed.text.lines().filter(|line| line.contains("specversion")).map(str::to_owned).collect();
+        let mut lines: Vec<_> = feed
+            .text
+            .lines()
+            .filter(|line| line.contains("specversion"))
+            .map(str::to_owned)
+            .collect();
         lines.sort();
         lines
     };
     assert_eq!(bytes(&feed), bytes(&again));
     let history = node.get("/v1/orgs/acme/conversations/a/history").await.expect(200);
-    for line in bytes(&feed).iter().filter(|line| line.contains("\"partitionkey\":\"acme/conversation/a\"")) {
+    for line in bytes(&feed)
+        .iter()
+        .filter(|line| line.contains("\"partitionkey\":\"acme/conversation/a\""))
+    {
         assert!(history.text.contains(line.as_str()), "{line}");
     }
 }
@@ -72,13 +89,20 @@ async fn filters_choose_events() {
     let all = events(&lines(&node.get("/v1/orgs/acme/events?follow=false").await));
     let posted = "quipu.conversation.message_posted.v1";
     for (query, keep) in [
-        ("kind=org", &(|e: &Value| e["type"].as_str().unwrap().starts_with("quipu.org.")) as &dyn Fn(&Value) -> bool),
+        (
+            "kind=org",
+            &(|e: &Value| e["type"].as_str().unwrap().starts_with("quipu.org.")) as &dyn Fn(&Value) -> bool,
+        ),
         ("kind=conversation&id=a", &|e: &Value| e["subject"] == "a"),
         (&format!("type={posted}"), &|e: &Value| e["type"] == posted),
-        (&format!("type={posted},quipu.org.created.v1"), &|e: &Value| e["type"] == posted || e["type"] == "quipu.org.created.v1"),
+        (&format!("type={posted},quipu.org.created.v1"), &|e: &Value| {
+            e["type"] == posted || e["type"] == "quipu.org.created.v1"
+        }),
         ("kind=robot", &|_| false),
     ] {
-        let mut got = events(&lines(&node.get(&format!("/v1/orgs/acme/events?follow=false&{query}")).await.expect(200)));
+        let mut got = events(&lines(
+            &node.get(&format!("/v1/orgs/acme/events?follow=false&{query}")).await.expect(200),
+        ));
         let mut wanted: Vec<_> = all.iter().filter(|e| keep(e)).cloned().collect();
         got.sort_by_key(|e| e["id"].to_string());
         wanted.sort_by_key(|e| e["id"].to_string());
@@ -113,7 +137,12 @@ async fn a_reader_cut_off_anywhere_resumes_without_loss() {
 #[tokio::test]
 async fn a_live_feed_catches_up_says_so_and_goes_on() {
     let node = scene().await;
-    let response = node.request(Method::GET, "/v1/orgs/acme/events?kind=conversation").header("accept", "text/event-stream").send().await.unwrap();
+    let response = node
+        .request(Method::GET, "/v1/orgs/acme/events?kind=conversation")
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
     let mut body = response.bytes_stream();
     let mut text = String::new();
     while !text.contains("event: caught_up") {
@@ -137,8 +166,12 @@ async fn a_live_feed_catches_up_says_so_and_goes_on() {
 async fn a_cursor_of_another_log_is_gone() {
     let (one, two) = (scene().await, TestNode::with_org().await);
     let cursor = one.say("a", "x").await.header("quipu-position").to_owned();
-    two.get(&format!("/v1/orgs/acme/events?follow=false&from={cursor}")).await.problem(410, "log_generation_changed");
-    two.get(&format!("/v1/orgs/acme/orgs?min_position={cursor}")).await.problem(410, "log_generation_changed");
+    two.get(&format!("/v1/orgs/acme/events?follow=false&from={cursor}"))
+        .await
+        .problem(410, "log_generation_changed");
+    two.get(&format!("/v1/orgs/acme/orgs?min_position={cursor}"))
+        .await
+        .problem(410, "log_generation_changed");
 }
 
 #[tokio::test]
@@ -153,7 +186,11 @@ async fn the_volatile_channel_reaches_present_listeners_and_no_log() {
     while !text.contains("listening") {
         text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
     }
-    let told = node.post_with(path, &[("Quipu-On-Behalf-Of", "ada")], json!({ "typing": true })).await.expect(202).json();
+    let told = node
+        .post_with(path, &[("Quipu-On-Behalf-Of", "ada")], json!({ "typing": true }))
+        .await
+        .expect(202)
+        .json();
     assert_eq!(told["listeners"], 1);
     while !text.contains("data:") {
         text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
@@ -162,5 +199,11 @@ async fn the_volatile_channel_reaches_present_listeners_and_no_log() {
     assert!(text.contains(r#"{"active":true,"principal":"ada"}"#), "{text}");
     node.post(path, json!({ "typing": 1 })).await.problem(422, "invalid_command");
     node.get("/v1/orgs/acme/conversations/nobody/live").await.problem(404, "not_found");
-    assert_eq!(node.get("/v1/orgs/acme/conversations/c/history").await.json()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        node.get("/v1/orgs/acme/conversations/c/history").await.json()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }

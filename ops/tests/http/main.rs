@@ -39,7 +39,11 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_str().unwrap()
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
+            .to_str()
+            .unwrap()
     }
     #[track_caller]
     fn expect(self, status: u16) -> Self {
@@ -54,7 +58,10 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status);
-        assert!(problem["detail"].as_str().is_some_and(|d| !d.is_empty()) && problem["type"].as_str().is_some(), "{problem}");
+        assert!(
+            problem["detail"].as_str().is_some_and(|d| !d.is_empty()) && problem["type"].as_str().is_some(),
+            "{problem}"
+        );
         assert!(matches!(self.header("x-should-retry"), "true" | "false"));
         problem
     }
@@ -73,7 +80,11 @@ impl TestNode {
 
     async fn over(data: TempDir) -> Self {
         let running = serve::start(Config::at(data.path()).unwrap()).await.unwrap();
-        Self { running, client: client(), data }
+        Self {
+            running,
+            client: client(),
+            data,
+        }
     }
 
     /// A node with org `acme`.
@@ -84,13 +95,19 @@ impl TestNode {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.running.url())).bearer_auth(self.running.token.expose())
+        self.client
+            .request(method, format!("{}{path}", self.running.url()))
+            .bearer_auth(self.running.token.expose())
     }
 
     async fn send(request: reqwest::RequestBuilder) -> Answer {
         let response: Response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.unwrap() }
+        Answer {
+            status,
+            headers,
+            text: response.text().await.unwrap(),
+        }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -104,17 +121,27 @@ impl TestNode {
     async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Answer {
         let mut request = self.request(Method::POST, path).json(&body);
         for (name, value) in headers {
-            request = request.header(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            request = request.header(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         Self::send(request).await
     }
 
     /// A conversation of bootstrap with the given id.
     async fn conversation(&self, id: &str) -> Answer {
-        self.post(&format!("/v1/orgs/acme/conversations/{id}"), json!({ "type": "group", "title": "Talk" })).await.expect(201)
+        self.post(
+            &format!("/v1/orgs/acme/conversations/{id}"),
+            json!({ "type": "group", "title": "Talk" }),
+        )
+        .await
+        .expect(201)
     }
 
     async fn say(&self, conversation: &str, body: &str) -> Answer {
-        self.post(&format!("/v1/orgs/acme/conversations/{conversation}/post"), json!({ "body": body })).await.expect(202)
+        self.post(&format!("/v1/orgs/acme/conversations/{conversation}/post"), json!({ "body": body }))
+            .await
+            .expect(202)
     }
 }

@@ -8,14 +8,20 @@ async fn a_write_is_read_back_by_its_position() {
     node.conversation("c").await;
     for n in 0..20 {
         let said = node.say("c", &format!("message {n}")).await;
-        let by_cursor = format!("/v1/orgs/acme/conversations/c/messages?min_position={}", said.header("quipu-position"));
+        let by_cursor = format!(
+            "/v1/orgs/acme/conversations/c/messages?min_position={}",
+            said.header("quipu-position")
+        );
         let page = node.get(&by_cursor).await.expect(200);
         assert!(!page.header("quipu-position").is_empty());
         let items = page.json()["items"].as_array().unwrap().clone();
         assert_eq!(items.len(), n + 1);
         // Personal data is opened for whoever holds the token.
         assert_eq!(items[n]["body"], format!("message {n}"));
-        let by_position = format!("/v1/orgs/acme/conversations/c?min_position={}", said.json()["position"].as_str().unwrap());
+        let by_position = format!(
+            "/v1/orgs/acme/conversations/c?min_position={}",
+            said.json()["position"].as_str().unwrap()
+        );
         let row = node.get(&by_position).await.expect(200);
         assert_eq!(row.json()["message_count"], n + 1);
         assert_eq!(row.json()["title"], "Talk");
@@ -34,7 +40,13 @@ async fn pages_follow_one_another_without_gap_or_repetition() {
     let mut path = format!("/v1/orgs/acme/conversations/c/messages?limit=10&min_position={position}");
     loop {
         let page = node.get(&path).await.expect(200).json();
-        bodies.extend(page["items"].as_array().unwrap().iter().map(|row| row["body"].as_str().unwrap().to_owned()));
+        bodies.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["body"].as_str().unwrap().to_owned()),
+        );
         let Some(next) = page["next"].as_str() else { break };
         path = format!("/v1/orgs/acme/conversations/c/messages?limit=10&after={next}");
     }
@@ -46,17 +58,42 @@ async fn every_view_and_part_answers() {
     let node = TestNode::with_org().await;
     let at = node.conversation("c").await.header("quipu-position").to_owned();
     for view in quipu_projections::view::View::ALL {
-        let page = node.get(&format!("/v1/orgs/acme/{}?min_position={at}", view.name())).await.expect(200).json();
+        let page = node
+            .get(&format!("/v1/orgs/acme/{}?min_position={at}", view.name()))
+            .await
+            .expect(200)
+            .json();
         assert!(page["items"].is_array() && page.get("next").is_some(), "{page}");
     }
-    for part in ["messages", "participants", "turns", "deliveries", "timers", "receipts", "activity", "dead-letters", "dispatches"] {
+    for part in [
+        "messages",
+        "participants",
+        "turns",
+        "deliveries",
+        "timers",
+        "receipts",
+        "activity",
+        "dead-letters",
+        "dispatches",
+    ] {
         node.get(&format!("/v1/orgs/acme/conversations/c/{part}")).await.expect(200);
-        node.get(&format!("/v1/orgs/acme/conversations/nobody/{part}")).await.problem(404, "not_found");
+        node.get(&format!("/v1/orgs/acme/conversations/nobody/{part}"))
+            .await
+            .problem(404, "not_found");
     }
     let members = node.get("/v1/orgs/acme/orgs/acme/members").await.expect(200).json();
     assert_eq!(members["items"][0]["role"], "owner");
-    assert_eq!(node.get("/v1/orgs/acme/members/bootstrap").await.expect(200).json()["role"], "owner");
-    assert_eq!(node.get("/v1/orgs/acme/conversations/c/participants/bootstrap").await.expect(200).json()["role"], "owner");
+    assert_eq!(
+        node.get("/v1/orgs/acme/members/bootstrap").await.expect(200).json()["role"],
+        "owner"
+    );
+    assert_eq!(
+        node.get("/v1/orgs/acme/conversations/c/participants/bootstrap")
+            .await
+            .expect(200)
+            .json()["role"],
+        "owner"
+    );
     node.get("/v1/orgs/acme/conversations/nobody").await.problem(404, "not_found");
     node.get("/v1/orgs/other/conversations/c").await.problem(404, "not_found");
     node.get("/v1/orgs/acme/orgs/other").await.problem(404, "not_found");
@@ -67,14 +104,24 @@ async fn time_travel_shows_every_state_there_was() {
     let node = TestNode::with_org().await;
     let created = node.get("/v1/orgs/acme/orgs/acme/state").await.expect(200).json();
     let version = created["version"].as_u64().unwrap();
-    node.post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "Second" })).await.expect(202);
+    node.post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "Second" }))
+        .await
+        .expect(202);
     let now = node.get("/v1/orgs/acme/orgs/acme/state").await.expect(200);
     assert_eq!(now.header("etag"), format!("\"{}\"", version + 1));
     let now = now.json();
     assert_ne!(now["digest"], created["digest"]);
-    let then = node.get(&format!("/v1/orgs/acme/orgs/acme/state?version={version}")).await.expect(200).json();
+    let then = node
+        .get(&format!("/v1/orgs/acme/orgs/acme/state?version={version}"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!((&then["digest"], &then["state"]), (&created["digest"], &created["state"]));
-    let at = node.get(&format!("/v1/orgs/acme/orgs/acme/state?at={}", now["time"])).await.expect(200).json();
+    let at = node
+        .get(&format!("/v1/orgs/acme/orgs/acme/state?at={}", now["time"]))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(at["digest"], now["digest"]);
     node.get("/v1/orgs/acme/orgs/acme/state?at=1").await.problem(404, "not_found");
     node.get("/v1/orgs/acme/conversations/none/state").await.problem(404, "not_found");
@@ -86,16 +133,28 @@ async fn history_pages_hold_every_record_once_even_those_without_events() {
     // Each repetition of a rename to the present name is a record without an event.
     for n in 0..7 {
         let key = format!("same-{n}");
-        node.post_with("/v1/orgs/acme/orgs/acme/rename", &[("Idempotency-Key", &key)], json!({ "name": "Acme" })).await.expect(202);
+        node.post_with(
+            "/v1/orgs/acme/orgs/acme/rename",
+            &[("Idempotency-Key", &key)],
+            json!({ "name": "Acme" }),
+        )
+        .await
+        .expect(202);
     }
-    node.post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "New" })).await.expect(202);
+    node.post("/v1/orgs/acme/orgs/acme/rename", json!({ "name": "New" }))
+        .await
+        .expect(202);
     let all = node.get("/v1/orgs/acme/orgs/acme/history").await.expect(200).json();
     let all: Vec<Value> = all["items"].as_array().unwrap().clone();
     assert_eq!(all.len(), 9);
     for limit in 1..=4 {
         let (mut paged, mut after) = (Vec::new(), String::new());
         loop {
-            let page = node.get(&format!("/v1/orgs/acme/orgs/acme/history?limit={limit}{after}")).await.expect(200).json();
+            let page = node
+                .get(&format!("/v1/orgs/acme/orgs/acme/history?limit={limit}{after}"))
+                .await
+                .expect(200)
+                .json();
             paged.extend(page["items"].as_array().unwrap().iter().cloned());
             let Some(next) = page["next"].as_str() else { break };
             after = format!("&after={next}");
@@ -112,7 +171,9 @@ async fn history_pages_hold_every_record_once_even_those_without_events() {
 async fn operators_see_the_tree_the_views_and_the_outbox_and_can_rebuild() {
     let node = TestNode::with_org().await;
     let at = node.conversation("c").await.header("quipu-position").to_owned();
-    node.get(&format!("/v1/orgs/acme/conversations?min_position={at}")).await.expect(200);
+    node.get(&format!("/v1/orgs/acme/conversations?min_position={at}"))
+        .await
+        .expect(200);
     assert!(node.get("/v1/ops/tree").await.expect(200).json()["children"].is_array());
     let views = node.get("/v1/ops/views").await.expect(200).json();
     assert_eq!((&views["ok"], &views["lag"]), (&json!(true), &json!(0)));
@@ -132,7 +193,13 @@ async fn operators_see_the_tree_the_views_and_the_outbox_and_can_rebuild() {
         }
     }
     let said = node.say("c", "after the rebuild").await;
-    let page = node.get(&format!("/v1/orgs/acme/conversations/c/messages?min_position={}", said.header("quipu-position"))).await.expect(200);
+    let page = node
+        .get(&format!(
+            "/v1/orgs/acme/conversations/c/messages?min_position={}",
+            said.header("quipu-position")
+        ))
+        .await
+        .expect(200);
     assert_eq!(page.json()["items"][0]["body"], "after the rebuild");
 }
 

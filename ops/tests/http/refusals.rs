@@ -19,9 +19,27 @@ async fn bad_commands_are_refused_with_code_and_field_and_change_nothing() {
         (post, "{}", 422, "invalid_command", Some("body")),
         (post, r#"{"body": 7}"#, 422, "invalid_command", Some("body")),
         (post, r#"{"body": "x", "bdoy": "y"}"#, 422, "invalid_command", Some("bdoy")),
-        (post, r#"{"body": "x", "content_type": "film"}"#, 422, "invalid_command", Some("content_type")),
-        (post, r#"{"body": "x", "message_id": "a b"}"#, 422, "invalid_command", Some("message_id")),
-        (post, r#"{"body": {"$sealed": "AAAA", "$subject": "acme/eve"}}"#, 422, "invalid_command", Some("body")),
+        (
+            post,
+            r#"{"body": "x", "content_type": "film"}"#,
+            422,
+            "invalid_command",
+            Some("content_type"),
+        ),
+        (
+            post,
+            r#"{"body": "x", "message_id": "a b"}"#,
+            422,
+            "invalid_command",
+            Some("message_id"),
+        ),
+        (
+            post,
+            r#"{"body": {"$sealed": "AAAA", "$subject": "acme/eve"}}"#,
+            422,
+            "invalid_command",
+            Some("body"),
+        ),
         ("/v1/orgs/ac%20me/orgs", r#"{"name":"x"}"#, 400, "bad_id", Some("org")),
         (&long_path, group, 400, "bad_id", Some("id")),
         ("/v1/orgs/acme/conversations/a%2Fb", group, 400, "bad_id", Some("id")),
@@ -30,12 +48,23 @@ async fn bad_commands_are_refused_with_code_and_field_and_change_nothing() {
         ("/v1/orgs/acme/orgs/other", r#"{"name":"x"}"#, 422, "wrong_org_stream", Some("id")),
         ("/v1/orgs/acme/robots", "{}", 404, "unknown_kind", Some("kind")),
         ("/v1/orgs/acme/conversations/c/dance", "{}", 404, "unknown_command", Some("command")),
-        ("/v1/orgs/acme/conversations/c/post?x=1", r#"{"body":"x"}"#, 400, "unknown_parameter", Some("x")),
+        (
+            "/v1/orgs/acme/conversations/c/post?x=1",
+            r#"{"body":"x"}"#,
+            400,
+            "unknown_parameter",
+            Some("x"),
+        ),
         ("/v1/nothing", "{}", 404, "unknown_route", None),
         ("/", "{}", 404, "unknown_route", None),
     ];
     for (path, body, status, code, field) in table {
-        let answer = TestNode::send(node.request(Method::POST, path).header("content-type", "application/json").body((*body).to_owned())).await;
+        let answer = TestNode::send(
+            node.request(Method::POST, path)
+                .header("content-type", "application/json")
+                .body((*body).to_owned()),
+        )
+        .await;
         let problem = answer.problem(*status, code);
         if let Some(field) = field {
             assert_eq!(problem["field"], *field, "{path} {body}: {problem}");
@@ -43,7 +72,10 @@ async fn bad_commands_are_refused_with_code_and_field_and_change_nothing() {
         assert!(problem["fix"].is_string() || *status == 422, "{path} {body}: {problem}");
         assert_eq!(answer.header("x-should-retry"), "false", "{path} {body}");
     }
-    assert_eq!(node.get("/v1/orgs/acme/conversations/c/state").await.expect(200).json()["version"], before);
+    assert_eq!(
+        node.get("/v1/orgs/acme/conversations/c/state").await.expect(200).json()["version"],
+        before
+    );
 }
 
 #[tokio::test]
@@ -51,10 +83,22 @@ async fn unknown_names_are_answered_with_the_known_ones() {
     let node = TestNode::with_org().await;
     let fix = |problem: Value| problem["fix"].as_str().unwrap_or_default().to_owned();
     assert!(fix(node.post("/v1/orgs/acme/robots", json!({})).await.problem(404, "unknown_kind")).contains("conversations"));
-    assert!(fix(node.post("/v1/orgs/acme/orgs/acme/explode", json!({})).await.problem(404, "unknown_command")).contains("rename"));
+    assert!(
+        fix(node
+            .post("/v1/orgs/acme/orgs/acme/explode", json!({}))
+            .await
+            .problem(404, "unknown_command"))
+        .contains("rename")
+    );
     assert!(fix(node.get("/v1/orgs/acme/robots").await.problem(404, "unknown_kind")).contains("members"));
     assert!(fix(node.get("/v1/orgs/acme/conversations/c/legs").await.problem(404, "unknown_part")).contains("messages"));
-    assert!(fix(node.get("/v1/orgs/acme/members?rolle=owner").await.problem(400, "unknown_parameter")).contains("role"));
+    assert!(
+        fix(node
+            .get("/v1/orgs/acme/members?rolle=owner")
+            .await
+            .problem(400, "unknown_parameter"))
+        .contains("role")
+    );
 }
 
 #[tokio::test]
@@ -64,10 +108,14 @@ async fn sizes_and_media_types_and_methods_are_bounded_by_name() {
     let path = "/v1/orgs/acme/conversations/c/post";
     let big = node.post(path, json!({ "body": "x".repeat(1024 * 1024) })).await;
     assert!(big.problem(413, "body_too_large")["detail"].as_str().unwrap().contains("1048576"));
-    node.post(path, json!({ "body": "x".repeat(100 * 1024) })).await.problem(413, "command_too_large");
+    node.post(path, json!({ "body": "x".repeat(100 * 1024) }))
+        .await
+        .problem(413, "command_too_large");
     let text = TestNode::send(node.request(Method::POST, path).header("content-type", "text/plain").body("{}")).await;
     text.problem(415, "unsupported_media_type");
-    let headers = node.post_with(path, &[("x-filler", &"x".repeat(33 * 1024))], json!({ "body": "x" })).await;
+    let headers = node
+        .post_with(path, &[("x-filler", &"x".repeat(33 * 1024))], json!({ "body": "x" }))
+        .await;
     headers.problem(431, "headers_too_large");
     let uri = node.get(&format!("/v1/orgs/acme/conversations?after={}", "x".repeat(9000))).await;
     uri.problem(414, "uri_too_long");
@@ -97,8 +145,18 @@ async fn bad_queries_are_refused_by_parameter() {
         ("/v1/orgs/acme/conversations?limit=x", 400, "bad_parameter", "limit"),
         ("/v1/orgs/acme/conversations?after=junk", 400, "bad_parameter", "after"),
         ("/v1/orgs/acme/conversations?active_from=soon", 400, "bad_parameter", "active_from"),
-        ("/v1/orgs/acme/conversations?min_position=junk", 400, "bad_parameter", "min_position"),
-        ("/v1/orgs/acme/conversations?min_position=p99.0.0", 400, "bad_parameter", "min_position"),
+        (
+            "/v1/orgs/acme/conversations?min_position=junk",
+            400,
+            "bad_parameter",
+            "min_position",
+        ),
+        (
+            "/v1/orgs/acme/conversations?min_position=p99.0.0",
+            400,
+            "bad_parameter",
+            "min_position",
+        ),
         ("/v1/orgs/acme/conversations?color=red", 400, "unknown_parameter", "color"),
         ("/v1/orgs/acme/conversations/c/state?version=x", 400, "bad_parameter", "version"),
         ("/v1/orgs/acme/conversations/c/state?at=soon", 400, "bad_parameter", "at"),
@@ -115,9 +173,13 @@ async fn bad_queries_are_refused_by_parameter() {
         assert_eq!(problem["field"], field, "{path}: {problem}");
     }
     node.post("/v1/ops/outbox/junk/retry", json!({})).await.problem(400, "bad_id");
-    node.post("/v1/ops/outbox/acme%2Frun%2Fr@1.0/retry", json!({})).await.problem(404, "unknown_effect");
+    node.post("/v1/ops/outbox/acme%2Frun%2Fr@1.0/retry", json!({}))
+        .await
+        .problem(404, "unknown_effect");
     node.post("/v1/ops/unpark", json!({})).await.problem(422, "invalid_command");
-    node.post("/v1/ops/unpark", json!({ "stream": "acme/conversation/c" })).await.problem(409, "not_parked");
+    node.post("/v1/ops/unpark", json!({ "stream": "acme/conversation/c" }))
+        .await
+        .problem(409, "not_parked");
 }
 
 /// Noise of many kinds: never a 5xx, always a problem.
@@ -126,12 +188,26 @@ async fn noise_never_crashes_a_handler() {
     let node = TestNode::with_org().await;
     node.conversation("c").await;
     let deep = format!("{{\"body\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    let bodies: [&[u8]; 8] = [b"\xff\xfe", b"null", b"{\"a\":1e999}", b"{\"body\":\"\\ud800\"}", deep.as_bytes(), b"{\"\":\"\"}", b"\0", b"{\"body\":\"x\",\"body\":2}"];
+    let bodies: [&[u8]; 8] = [
+        b"\xff\xfe",
+        b"null",
+        b"{\"a\":1e999}",
+        b"{\"body\":\"\\ud800\"}",
+        deep.as_bytes(),
+        b"{\"\":\"\"}",
+        b"\0",
+        b"{\"body\":\"x\",\"body\":2}",
+    ];
     for command in ["post", "rename", "claim", "handoff", "add_participant", "import_message", "create"] {
         for body in bodies {
             let request = node.request(Method::POST, &format!("/v1/orgs/acme/conversations/c/{command}"));
             let answer = TestNode::send(request.header("content-type", "application/json").body(body.to_vec())).await;
-            assert!(answer.status.is_client_error(), "{command} {body:?}: {} {}", answer.status, answer.text);
+            assert!(
+                answer.status.is_client_error(),
+                "{command} {body:?}: {} {}",
+                answer.status,
+                answer.text
+            );
             assert!(answer.json()["code"].is_string());
         }
     }

@@ -6,7 +6,9 @@ use super::*;
 async fn health_tells_every_part_and_metrics_name_no_tenant() {
     let node = TestNode::with_org().await;
     let at = node.conversation("very-private-name").await.header("quipu-position").to_owned();
-    node.get(&format!("/v1/orgs/acme/conversations?min_position={at}")).await.expect(200);
+    node.get(&format!("/v1/orgs/acme/conversations?min_position={at}"))
+        .await
+        .expect(200);
     let health = node.get("/health").await.expect(200).json();
     assert_eq!(health["status"], "ok", "{health}");
     assert!(health["parts"].as_array().unwrap().iter().any(|part| part["name"] == "views"));
@@ -34,7 +36,9 @@ async fn a_stop_answers_what_is_at_work_and_a_restart_goes_on() {
         }
     });
     let position = node.say("c", "first").await.header("quipu-position").to_owned();
-    node.get(&format!("/v1/orgs/acme/conversations?min_position={position}")).await.expect(200);
+    node.get(&format!("/v1/orgs/acme/conversations?min_position={position}"))
+        .await
+        .expect(200);
     let data = node.data;
     node.running.stop().await;
     let acknowledged = load.await.unwrap();
@@ -47,7 +51,10 @@ async fn a_stop_answers_what_is_at_work_and_a_restart_goes_on() {
 #[tokio::test]
 async fn a_node_in_memory_needs_no_directory() {
     let running = serve::start(Config::in_memory().unwrap()).await.unwrap();
-    let answer = client().post(format!("{}/v1/orgs/acme/orgs", running.url())).bearer_auth(running.token.expose()).json(&json!({ "name": "Acme" }));
+    let answer = client()
+        .post(format!("{}/v1/orgs/acme/orgs", running.url()))
+        .bearer_auth(running.token.expose())
+        .json(&json!({ "name": "Acme" }));
     let answer = TestNode::send(answer).await.expect(201);
     assert_eq!(answer.json()["durability"], "memory");
     running.stop().await;
