@@ -121,6 +121,8 @@ enum Job {
 struct Queue {
     jobs: Vec<Job>,
     closing: bool,
+    /// The writer waits: only then is waking it worth a system call.
+    idle: bool,
 }
 
 struct Shared {
@@ -209,17 +211,18 @@ impl EmbeddedLog {
     }
 
     fn submit(&self, job: Job) {
-        let refused = {
+        let (refused, wake) = {
             let mut queue = self.shared.queue();
             if queue.jobs.len() < LOG_QUEUE_MAX {
                 queue.jobs.push(job);
-                None
+                (None, std::mem::take(&mut queue.idle))
             } else {
-                Some(job)
+                (Some(job), false)
             }
         };
         match refused {
-            None => self.shared.work.notify_one(),
+            None if wake => self.shared.work.notify_one(),
+            None => {}
             Some(job) => job.refuse(&AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"))),
         }
     }
@@ -255,6 +258,7 @@ fn run(mut engine: SegmentEngine, shared: &Shared) {
                     queue = shared.queue();
                     continue;
                 }
+                queue.idle = true;
                 queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             std::mem::take(&mut queue.jobs)

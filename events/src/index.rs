@@ -44,6 +44,7 @@ use std::{
 
 pub use catch_up::{CaughtUp, Progress, Unreadable};
 pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
+pub use lookup::command_mark;
 pub use mark::boot_id;
 pub use settlement::{Attempts, FailedAttempt, FinalState};
 

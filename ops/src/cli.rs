@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and who answers it. Everything that talks to a node goes through its public API.
 
 mod backup;
+mod bench;
 mod connect;
 mod data;
 mod demo;
@@ -84,6 +85,8 @@ enum Verb {
     Import(import::Import),
     /// Export events or conversations
     Export(import::Export),
+    /// Measure this machine and this build
+    Bench(bench::Bench),
 }
 
 /// Runs the command line of this process.
@@ -138,6 +141,7 @@ impl Verb {
             Verb::Restore(verb) => verb.run(terminal).await,
             Verb::Import(verb) => verb.run(terminal).await,
             Verb::Export(verb) => verb.run(terminal).await,
+            Verb::Bench(verb) => verb.run(terminal).await,
         }
     }
 }

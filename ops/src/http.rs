@@ -141,13 +141,15 @@ impl App {
         self.kinds.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// Refuses a position that this log's partitions cannot hold.
+    /// Refuses a position that this log does not hold: no partition of that number, or past its end. Whoever has a receipt
+    /// holds a position before the end.
     pub fn check_position(&self, position: Position) -> Result<(), Problem> {
-        let partitions = self.node.cursor().next.len();
-        if usize::from(position.partition) < partitions {
-            return Ok(());
-        }
-        let detail = format!("{position} names partition {}, and this log has {partitions}", position.partition);
+        let ends = self.node.cursor().next;
+        let detail = match ends.get(usize::from(position.partition)) {
+            Some(end) if position.offset < *end => return Ok(()),
+            Some(end) => format!("{position} is past the end of its partition, {end}"),
+            None => format!("{position} names partition {}, and this log has {}", position.partition, ends.len()),
+        };
         Err(problem::bad_parameter(
             "min_position",
             detail,

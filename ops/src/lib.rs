@@ -1,5 +1,6 @@
 //! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod cloudevents;

@@ -105,13 +105,22 @@ pub struct StoredReaction {
     pub reaction: Reaction,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     events: Vec<StoredEvent>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     reactions: Vec<StoredReaction>,
+}
+
+/// [`Body`] as it is written.
+#[derive(Serialize)]
+struct BodyRef<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    events: &'a [StoredEvent],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    reactions: &'a [StoredReaction],
 }
 
 /// A decoded record.
@@ -170,12 +179,19 @@ pub struct EncodedRecord {
 }
 
 /// Encodes a record onto its stream's chain.
-pub fn encode(header: &Header, events: Vec<StoredEvent>, reactions: Vec<StoredReaction>, previous: Digest) -> Result<EncodedRecord, RecordError> {
+pub fn encode(
+    header: &Header,
+    events: impl AsRef<[StoredEvent]>,
+    reactions: impl AsRef<[StoredReaction]>,
+    previous: Digest,
+) -> Result<EncodedRecord, RecordError> {
     let json = |part, e: serde_json::Error| RecordError::Json { part, detail: e.to_string() };
-    let mut bytes = vec![0u8; PRELUDE];
+    let (events, reactions) = (events.as_ref(), reactions.as_ref());
+    let mut bytes = Vec::with_capacity(1024 + events.iter().map(|event| event.data.get().len()).sum::<usize>());
+    bytes.resize(PRELUDE, 0);
     serde_json::to_writer(&mut bytes, header).map_err(|e| json("header", e))?;
     let header_len = bytes.len() - PRELUDE;
-    serde_json::to_writer(&mut bytes, &Body { events, reactions }).map_err(|e| json("body", e))?;
+    serde_json::to_writer(&mut bytes, &BodyRef { events, reactions }).map_err(|e| json("body", e))?;
     let body_len = bytes.len() - PRELUDE - header_len;
     let total = bytes.len() + HASHES;
     if total > RECORD_MAX_BYTES {
@@ -239,8 +255,16 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, RecordError> {
 
 /// Decodes the header alone, checking its CRC but not the record's hash.
 pub fn decode_header(bytes: &[u8]) -> Result<Header, RecordError> {
-    let parts = split(bytes)?;
-    serde_json::from_slice(parts.header).map_err(|e| RecordError::Json { part: "header", detail: e.to_string() })
+    header_of(&split(bytes)?)
+}
+
+/// Versions count from 1 and have an end; a header that says otherwise was never written by us.
+fn header_of(parts: &Parts<'_>) -> Result<Header, RecordError> {
+    let header: Header = serde_json::from_slice(parts.header).map_err(|e| RecordError::Json { part: "header", detail: e.to_string() })?;
+    if header.first_version == 0 || header.first_version.checked_add(u64::from(header.events)).is_none() {
+        return Err(RecordError::Counts(header.stream.to_string()));
+    }
+    Ok(header)
 }
 
 /// The hash that the bytes claim, unchecked.
@@ -268,9 +292,9 @@ pub fn check_hash(bytes: &[u8]) -> Result<(), RecordError> {
 pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     check_hash(bytes)?;
     let parts = split(bytes)?;
-    let header: Header = serde_json::from_slice(parts.header).map_err(|e| RecordError::Json { part: "header", detail: e.to_string() })?;
+    let header = header_of(&parts)?;
     let body: Body = serde_json::from_slice(parts.body).map_err(|e| RecordError::Json { part: "body", detail: e.to_string() })?;
-    if body.events.len() != header.events as usize || body.reactions.len() != header.reactions as usize || header.first_version == 0 {
+    if body.events.len() != header.events as usize || body.reactions.len() != header.reactions as usize {
         return Err(RecordError::Counts(header.stream.to_string()));
     }
     Ok(Record { header, events: body.events, reactions: body.reactions, previous: parts.previous, hash: parts.hash })

@@ -32,6 +32,7 @@ use quipu_schemas::{
 };
 use ractor::{ActorCell, ActorRef};
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -91,6 +92,7 @@ pub(crate) struct Core {
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
     last_now: AtomicU64,
+    batch_ids: BatchIds,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -162,6 +164,7 @@ impl Core {
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
             last_now: AtomicU64::new(0),
+            batch_ids: BatchIds::new(),
         }
     }
 
@@ -191,7 +194,7 @@ impl Core {
 
     /// Hands a record to its partition's writer.
     pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: u64) -> Result<(), Problem> {
-        let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, batch_id()?)?;
+        let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, self.batch_ids.next())?;
         if let Some(batch) = batch {
             self.append_batch(batch);
         }
@@ -209,7 +212,7 @@ impl Core {
         if let Err(error) = &result {
             tracing::error!(partition, %error, "append failed");
         }
-        let next_id = batch_id().unwrap_or([0; 16]);
+        let next_id = self.batch_ids.next();
         let flushed = lock(&self.partition(partition).writer).appended(result, next_id);
         if let Some(next) = flushed.next {
             self.append_batch(next);
@@ -341,6 +344,10 @@ impl Core {
         self.index.command(stream, id).map_err(|e| index_problem(&e))
     }
 
+    pub(crate) fn command_marks(&self, stream: &StreamId, most: usize) -> Result<Option<BTreeSet<u64>>, Problem> {
+        self.index.command_marks(stream, most).map_err(|e| index_problem(&e))
+    }
+
     pub(crate) fn is_settled(&self, key: &ReactionKey) -> Result<bool, Problem> {
         Ok(self.index.settled(key).map_err(|e| index_problem(&e))?.is_some())
     }
@@ -430,6 +437,18 @@ pub(crate) fn parked(stream: &StreamId, detail: &str) -> Problem {
         .retry_after(60)
 }
 
-fn batch_id() -> Result<[u8; 16], Problem> {
-    ingress::entropy().map(u128::to_be_bytes)
+/// Batch ids of this process: random at their beginning, counted from there.
+pub(crate) struct BatchIds(AtomicU64, u64);
+
+impl BatchIds {
+    fn new() -> Self {
+        // Without randomness the clock tells this process from an earlier one; the owner's epoch does so too.
+        let seed = ingress::entropy().unwrap_or_else(|_| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos()));
+        Self(AtomicU64::new((seed >> 64) as u64), seed as u64)
+    }
+
+    fn next(&self) -> [u8; 16] {
+        let count = self.0.fetch_add(1, Ordering::Relaxed);
+        ((u128::from(self.1) << 64) | u128::from(count)).to_be_bytes()
+    }
 }

@@ -8,15 +8,16 @@ use crate::{
     },
     registry::Waiting,
 };
+use quipu_events::index::{FirstReceipt, command_mark};
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Receipt},
-    ids::{Kind, StreamId},
+    ids::{CommandId, Kind, StreamId},
     limits::SNAPSHOT_EVERY_EVENTS,
     problem::Problem,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 use tokio::sync::oneshot;
@@ -70,6 +71,52 @@ pub(crate) struct EntityState {
     next_ticket: Ticket,
     /// Offset of the last durable record.
     offset: u64,
+    decided: Decided,
+}
+
+/// Which commands the entity has decided: nearly every command is new, and to hear so from memory costs a fraction of
+/// asking the index. All records of a stream pass through its one active entity, so nothing is missed.
+enum Decided {
+    /// Not worth remembering yet: this many were looked up.
+    Unknown(u32),
+    /// The marks of all.
+    Marks(BTreeSet<u64>),
+    /// Too many to remember.
+    TooMany,
+}
+
+/// Lookups after which an entity's marks are loaded.
+const LOOKUPS_BEFORE_MARKS: u32 = 8;
+/// Marks that are loaded at most, about 12 bytes each.
+const MARKS_LOAD_MAX: usize = 4_096;
+/// Marks that are kept at most.
+const MARKS_KEEP_MAX: usize = 65_536;
+
+impl Decided {
+    /// The first receipt of a command, which is now taken as decided.
+    fn first_receipt(&mut self, core: &Core, stream: &StreamId, id: &CommandId) -> Result<Option<FirstReceipt>, Problem> {
+        match self {
+            Decided::Marks(marks) => {
+                let is_new = marks.insert(command_mark(id));
+                if marks.len() > MARKS_KEEP_MAX {
+                    *self = Decided::TooMany;
+                }
+                if is_new {
+                    return Ok(None);
+                }
+            }
+            Decided::Unknown(lookups) if *lookups >= LOOKUPS_BEFORE_MARKS => {
+                *self = match core.command_marks(stream, MARKS_LOAD_MAX)? {
+                    Some(marks) => Decided::Marks(marks),
+                    None => Decided::TooMany,
+                };
+                return self.first_receipt(core, stream, id);
+            }
+            Decided::Unknown(lookups) => *lookups += 1,
+            Decided::TooMany => {}
+        }
+        core.first_receipt(stream, id)
+    }
 }
 
 enum Phase {
@@ -94,7 +141,7 @@ impl Actor for EntityActor {
             Ok(entity) => Phase::Active(entity),
             Err(problem) => Phase::Parked(problem),
         };
-        Ok(EntityState { core, stream, partition, incarnation, phase, replies: BTreeMap::new(), next_ticket: 0, offset })
+        Ok(EntityState { core, stream, partition, incarnation, phase, replies: BTreeMap::new(), next_ticket: 0, offset, decided: Decided::Unknown(0) })
     }
 
     async fn handle(&self, myself: ActorRef<EntityMsg>, message: EntityMsg, state: &mut EntityState) -> Result<(), ActorProcessingErr> {
@@ -119,8 +166,8 @@ impl EntityState {
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
             Phase::Gone => return reply.send(Err(outcome_unknown())),
         };
-        let core = &self.core;
-        let resolve = || -> Result<_, Problem> {
+        let (core, decided) = (&self.core, &mut self.decided);
+        let mut resolve = || -> Result<_, Problem> {
             let authority = core.authority(&envelope)?;
             let outside = matches!(envelope.body, CommandBody::Given { .. });
             if outside && self.stream.kind != Kind::ORG && authority.org_version == 0 {
@@ -128,7 +175,7 @@ impl EntityState {
                     .field("org")
                     .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
             }
-            let seen = core.first_receipt(&self.stream, &envelope.command_id)?;
+            let seen = decided.first_receipt(core, &self.stream, &envelope.command_id)?;
             let already_settled = match settles(&envelope.body) {
                 Some(key) => core.is_settled(key)?,
                 None => false,
@@ -144,8 +191,12 @@ impl EntityState {
         let admitted = Admitted { ticket, command: envelope, seen, already_settled, authority, durability: core.meta.durability };
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         let actions = entity.command(core.now(), admitted, &*core.keys);
+        let lost = entity.is_lost();
         self.replies.insert(ticket, reply);
         self.perform(actions);
+        if lost {
+            self.fail(&outcome_unknown());
+        }
     }
 
     fn durable(&mut self, durable: &Durable) {

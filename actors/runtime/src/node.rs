@@ -288,6 +288,12 @@ impl Node {
         if cursor.next.len() != usize::from(meta.partitions) {
             return Err(Problem::new(400, "bad_cursor", "the cursor has another number of partitions than the log").field("from"));
         }
+        // Nobody was ever given such a cursor, unless the log has lost its end since: passing over what comes next would hide it.
+        let end = self.cursor();
+        if let Some(partition) = (0..end.next.len()).find(|p| cursor.next[*p] > end.next[*p]) {
+            let detail = format!("the cursor is at {} of partition {partition}, which ends at {}", cursor.next[partition], end.next[partition]);
+            return Err(Problem::new(400, "bad_cursor", detail).field("from").fix("pass a cursor that this node gave you, unchanged"));
+        }
         Ok(())
     }
 

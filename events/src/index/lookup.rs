@@ -14,10 +14,19 @@ use quipu_schemas::{
     reaction::ReactionKey,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 fn name_of(stream: &StreamId) -> [&str; 3] {
     [stream.kind.as_str(), stream.org.as_str(), stream.id.as_str()]
+}
+
+/// A command id in eight bytes: equal ids have equal marks, and two ids hardly ever share one.
+pub fn command_mark(id: &CommandId) -> u64 {
+    mark_of(write::command_key(id))
+}
+
+fn mark_of(key: [u8; 16]) -> u64 {
+    u64::from_be_bytes(key[..8].try_into().expect("8 bytes"))
 }
 
 impl From<&IndexEntry> for RecordPlace {
@@ -190,6 +199,26 @@ impl Index {
                 })
                 .optional()
         })
+    }
+
+    /// The marks ([`command_mark`]) of every command that a stream has decided; `None` if there are more than
+    /// `most`. A command whose mark is not among them was never decided.
+    pub fn command_marks(&self, stream: &StreamId, most: usize) -> Result<Option<BTreeSet<u64>>, IndexError> {
+        // The tail first: what a flush moves in between is then seen twice, and never missed.
+        let newest: BTreeSet<u64> = match self.tail().streams.get(stream) {
+            Some(tail) => tail.commands.keys().map(command_mark).collect(),
+            None => BTreeSet::new(),
+        };
+        let mut marks = self.store.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT command FROM streams JOIN commands USING(sid) WHERE kind = ?1 AND org = ?2 AND id = ?3 LIMIT ?4",
+            )?;
+            let [kind, org, entity] = name_of(stream);
+            let rows = statement.query_map(params![kind, org, entity, most as i64 + 1], |row| row.get::<_, [u8; 16]>(0))?;
+            rows.map(|key| key.map(mark_of)).collect::<rusqlite::Result<BTreeSet<u64>>>()
+        })?;
+        marks.extend(newest);
+        Ok((marks.len() <= most).then_some(marks))
     }
 
     /// What all partitions say about a key, tail included.

@@ -18,6 +18,7 @@ use quipu_schemas::{
     reaction::{ReactionKey, Settled, Settlement},
     record::{self, EncodedRecord, Header, Record, RecordError, StoredReaction},
 };
+use serde::Deserialize;
 use std::{
     cell::Cell,
     collections::VecDeque,
@@ -84,6 +85,9 @@ pub trait Entity: Send {
     fn fail(&mut self, problem: &Problem) -> Vec<EntityAction>;
     /// Whether nothing is in flight.
     fn is_settled(&self) -> bool;
+    /// Whether its rules broke in the middle of a fold: the state is gone, and the machine must be dropped and
+    /// recovered from the log.
+    fn is_lost(&self) -> bool;
     /// Version, in flight included.
     fn version(&self) -> u64;
     /// Record time of the last event.
@@ -147,6 +151,9 @@ pub fn state_shape<D: Decider>() -> Digest {
     let schema = schemars::schema_for!(D::State);
     Digest::of(&[schema.as_value().to_string().as_bytes()])
 }
+
+/// Events of fewer bytes cannot make a record too large, unless their reactions are many times their size.
+const KEEP_STATE_BYTES: usize = 4 * 1024;
 
 const BINCODE: bincode::config::Configuration = bincode::config::standard();
 
@@ -237,7 +244,7 @@ impl<D: Decider> Active<D> {
         let command = &*admitted.command;
         let typed: Option<D::Command> = match &command.body {
             CommandBody::Given { command: json, .. } => Some(
-                serde_json::from_value(json.0.clone())
+                D::Command::deserialize(&json.0)
                     .map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?,
             ),
             CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
@@ -303,15 +310,22 @@ impl<D: Decider> Active<D> {
         authority: &Authority,
     ) -> Result<Decided, Problem> {
         let broken = |detail: String| Problem::new(500, "rules_broken", detail);
-        let mut state = self.typed_state().clone();
-        let mut stored = Vec::with_capacity(events.len());
+        let stored = events.iter().map(codec::encode_event).collect::<Result<Vec<_>, _>>().map_err(|e| broken(e.to_string()))?;
+        let bytes: usize = stored.iter().map(|event| event.data.get().len()).sum();
+        // A copy costs as much as the entity is large, so it is kept only where the record may turn out too large to
+        // be stored. If a fold fails without one, the state is lost, and recovered from the log.
+        let kept = (bytes > KEEP_STATE_BYTES).then(|| self.typed_state().clone());
+        let mut state = self.state.take().expect("a lost entity takes no commands");
         let mut reactions = Vec::new();
         for (version, event) in (self.version + 1..).zip(&events) {
-            state = D::evolve(state, event).map_err(|e| broken(format!("{}: {e}", self.stream)))?;
-            reactions.extend(
-                (0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction { version, ordinal, reaction }),
-            );
-            stored.push(codec::encode_event(event).map_err(|e| broken(e.to_string()))?);
+            state = match D::evolve(state, event) {
+                Ok(state) => state,
+                Err(e) => {
+                    self.state = kept;
+                    return Err(broken(format!("{}: {e}", self.stream)));
+                }
+            };
+            reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction { version, ordinal, reaction }));
         }
         let header = Header {
             stream: self.stream.clone(),
@@ -332,11 +346,18 @@ impl<D: Decider> Active<D> {
             schema: 1,
             settlement,
         };
-        let encoded = record::encode(&header, stored.clone(), reactions.clone(), self.hash).map_err(|e| match e {
-            RecordError::TooLarge(bytes) => Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
-                .fix(format!("keep what one command stores under {} bytes", quipu_schemas::limits::RECORD_MAX_BYTES)),
-            other => broken(other.to_string()),
-        })?;
+        let encoded = match record::encode(&header, &stored, &reactions, self.hash) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                // Without events the state was not touched.
+                self.state = if events.is_empty() { Some(state) } else { kept };
+                return Err(match error {
+                    RecordError::TooLarge(bytes) => Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
+                        .fix(format!("keep what one command stores under {} bytes", quipu_schemas::limits::RECORD_MAX_BYTES)),
+                    other => broken(other.to_string()),
+                });
+            }
+        };
         self.state = Some(state);
         self.version = header.last_version();
         self.time = now;
@@ -378,6 +399,9 @@ impl<D: Decider> Entity for Active<D> {
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {
         let ticket = admitted.ticket;
         let command = admitted.command.clone();
+        if self.is_lost() {
+            return vec![EntityAction::Reply(ticket, Err(outcome_unknown()))];
+        }
         if let Some(actions) = self.join_in_flight(ticket, &command) {
             return actions;
         }
@@ -466,6 +490,10 @@ impl<D: Decider> Entity for Active<D> {
         self.in_flight.is_empty()
     }
 
+    fn is_lost(&self) -> bool {
+        self.state.is_none()
+    }
+
     fn version(&self) -> u64 {
         self.version
     }
@@ -475,14 +503,14 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn state(&self) -> Json {
-        Json(serde_json::to_value(self.typed_state()).unwrap_or(serde_json::Value::Null))
+        Json(self.state.as_ref().and_then(|state| serde_json::to_value(state).ok()).unwrap_or(serde_json::Value::Null))
     }
 
     fn snapshot(&self) -> Option<Snapshot> {
         if !self.is_settled() || self.version == 0 {
             return None;
         }
-        let bytes = bincode::serde::encode_to_vec(self.typed_state(), BINCODE).ok()?;
+        let bytes = bincode::serde::encode_to_vec(self.state.as_ref()?, BINCODE).ok()?;
         Some(Snapshot { version: self.version, record_hash: self.hash, time: self.time, bytes })
     }
 

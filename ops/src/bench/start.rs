@@ -1,0 +1,167 @@
+//! Lines about starting and resting: the first command after a start, memory of an idle node and of sleeping entities.
+
+use super::{
+    BenchError, Setup,
+    child::{self, Server},
+    http,
+    load::{Pace, Plan},
+    material::{self, Material, ORG},
+    report::{Line, count},
+    wire::Connection,
+};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn post(node: &Server, entity: u64, entities: u64, key: &str, pace: Pace) -> Plan {
+    Plan {
+        address: node.address,
+        token: node.token.clone(),
+        connections: 64,
+        path: format!("/v1/orgs/{ORG}/conversations/c{{n}}/post"),
+        entities,
+        first: entity,
+        body: material::post_body(),
+        key: key.into(),
+        pace,
+    }
+}
+
+/// One command on a connection of its own.
+async fn one(node: &Server, entity: u64, key: &str) -> Result<(), BenchError> {
+    let body = material::post_body();
+    let request = format!(
+        "POST /v1/orgs/{ORG}/conversations/c{entity}/post HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
+        node.address,
+        node.token,
+        body.len()
+    );
+    let mut connection = Connection::open(node.address).await?;
+    let answer = connection.exchange(request.as_bytes()).await?;
+    if answer.status != 202 {
+        return Err(BenchError::Child(format!(
+            "the first command is answered {} {}",
+            answer.status,
+            String::from_utf8_lossy(answer.body)
+        )));
+    }
+    Ok(())
+}
+
+/// Starts a node and sends it one command: from the start of the process to the receipt.
+async fn first_command(data: &Path, entity: u64, key: &str) -> Result<(Server, Duration, Duration), BenchError> {
+    let begun = Instant::now();
+    let (node, listening) = child::node(data, false, &[]).await?;
+    one(&node, entity, key).await?;
+    Ok((node, listening, begun.elapsed()))
+}
+
+/// The first command with many entities in the log: after an orderly stop, and after `kill -9` under load.
+pub(super) async fn start_lines(setup: &Setup, material: &Material, out: &mut Vec<Line>) -> Result<(), BenchError> {
+    let (data, entities) = (setup.path("entities"), setup.entities);
+    let begun = Instant::now();
+    let records = material.write(&data, entities, 0)?;
+    let written = begun.elapsed();
+    let (node, _, cold) = first_command(&data, 1, "cold").await?;
+    let rss = node.usage().resident as f64 / MIB;
+    out.push(Line::beside(
+        &format!("first command with {} entities and no index", count(entities as f64)),
+        format!("{:.1} s", cold.as_secs_f64()),
+        format!(
+            "the index is made anew from {} records (written in {:.1} s); {rss:.0} MiB resident after",
+            count(records as f64),
+            written.as_secs_f64()
+        ),
+    ));
+    node.stop().await?;
+    let rounds = if setup.quick { 2 } else { 3 };
+    let (mut after_stop, mut after_kill, mut details) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let (node, listening, first) = first_command(&data, 7 + round, &format!("stop-{round}")).await?;
+        after_stop.push(first.as_secs_f64());
+        details.push(format!("listening after {:.0} ms", listening.as_secs_f64() * 1e3));
+        let busy = post(
+            &node,
+            0,
+            entities,
+            &format!("busy-{round}"),
+            Pace::Closed {
+                warmup_ms: 0,
+                run_ms: setup.seconds(5.0),
+            },
+        );
+        let load = tokio::spawn(async move { busy.run().await });
+        tokio::time::sleep(Duration::from_millis(setup.seconds(5.0) * 3 / 4)).await;
+        node.kill().await?;
+        // Its clients were cut off in the middle: what they say counts for nothing.
+        let _ = load.await;
+        let (node, _, first) = first_command(&data, 7 + round, &format!("kill-{round}")).await?;
+        after_kill.push(first.as_secs_f64());
+        node.stop().await?;
+    }
+    for (name, times) in [("an orderly stop", after_stop), ("kill -9 under load", after_kill)] {
+        let worst = times.iter().copied().fold(0.0, f64::max);
+        out.push(Line::judged(
+            &format!("first command after {name}, {} entities", count(entities as f64)),
+            "≤ 1 s",
+            format!("{:.0} ms", worst * 1e3),
+            worst <= 1.0,
+            format!(
+                "worst of {}, from the start of the process to the receipt; views off; {}",
+                super::report::list(&times, 2),
+                details.join(", ")
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Memory of a node that has nothing to do.
+pub(super) async fn idle_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), BenchError> {
+    let (node, _) = child::node(&setup.path("idle"), true, &[]).await?;
+    http::create(&node, 0, 1).await?;
+    one(&node, 0, "idle").await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let resident = node.usage().resident as f64 / MIB;
+    out.push(Line::judged(
+        "resident memory of an idle node",
+        "≤ 40 MiB",
+        format!("{resident:.1} MiB"),
+        resident <= 40.0,
+        "views on, defaults, after its first commands".into(),
+    ));
+    node.stop().await
+}
+
+/// Memory that sleeping entities take: what it grows by when as many again have been awake and sleep.
+pub(super) async fn sleeping_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), BenchError> {
+    let each = setup.scaled(20_000) as u64;
+    let (node, _) = child::node(&setup.path("sleeping"), false, &["limits.passivate_after_ms=500"]).await?;
+    let mut resident = Vec::new();
+    for wave in 0..4 {
+        http::create(&node, wave * each, each).await?;
+        // Every idle entity is asleep after the time and a quarter, looked for each quarter.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        resident.push(node.usage().resident as f64);
+    }
+    node.stop().await?;
+    let awake = resident.len() - 1;
+    // The first wave grows pools and caches that the later ones use again.
+    let grown = (resident[awake] - resident[1]) / (each * (awake as u64 - 1)) as f64;
+    let mib: Vec<f64> = resident.iter().map(|r| r / MIB).collect();
+    out.push(Line::judged(
+        "memory of a sleeping entity",
+        "≤ 100 B",
+        format!("{:.0} B", grown.max(0.0)),
+        grown <= 100.0,
+        format!(
+            "resident MiB after each {} entities made and asleep: {}",
+            count(each as f64),
+            super::report::list(&mib, 1)
+        ),
+    ));
+    Ok(())
+}
