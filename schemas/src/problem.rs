@@ -73,7 +73,7 @@ impl Problem {
     }
     /// Whether trying the same command again can help.
     pub fn should_retry(&self) -> bool {
-        matches!(self.status, 429 | 503) || (self.status == 500)
+        matches!(self.status, 429 | 500 | 503 | 507)
     }
 }
 

@@ -473,6 +473,8 @@ fn place() -> impl Strategy<Value = (&'static str, String)> {
         .info()
         .into_iter()
         .flat_map(|kind| kind.commands.into_iter().map(move |c| (kind.kind.clone(), c.name)))
+        // One lucky draw would have all that follows refused for the same reason.
+        .filter(|(kind, command)| (kind.as_str(), command.as_str()) != ("org", "suspend"))
         .collect();
     let id = || prop::sample::select(vec!["acme", "desk", "scout", "new-1", "new-2", "r"]);
     let parts = vec![
@@ -648,7 +650,8 @@ fn no_request_gets_5xx_and_no_refusal_changes_anything() {
     );
     assert!(!office.node().log_text().contains("panicked"), "{}", office.node().log_tail());
     runtime.block_on(async {
-        office.room("after", &[], 0).await;
+        let room = json!({ "type": "group" });
+        office.node().caller.post("/v1/orgs/acme/conversations/after", room).await.taken();
         let job = office.node().caller.views_job("verify").await;
         assert_eq!(job["equal"], Value::Bool(true), "{job}");
     });

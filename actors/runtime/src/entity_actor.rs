@@ -3,21 +3,22 @@
 use crate::{
     core::Core,
     kernel::{
+        decided::{self, Decided},
         entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles},
         writer::Durable,
     },
     registry::Waiting,
 };
-use quipu_events::index::{FirstReceipt, command_mark};
+use quipu_events::index::command_mark;
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Receipt},
-    ids::{CommandId, Kind, StreamId},
+    ids::{Kind, StreamId},
     limits::SNAPSHOT_EVERY_EVENTS,
     problem::Problem,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 use tokio::sync::oneshot;
@@ -74,50 +75,8 @@ pub(crate) struct EntityState {
     decided: Decided,
 }
 
-/// Which commands the entity has decided: nearly every command is new, and to hear so from memory costs a fraction of
-/// asking the index. All records of a stream pass through its one active entity, so nothing is missed.
-enum Decided {
-    /// Not worth remembering yet: this many were looked up.
-    Unknown(u32),
-    /// The marks of all.
-    Marks(BTreeSet<u64>),
-    /// Too many to remember.
-    TooMany,
-}
-
-/// Lookups after which an entity's marks are loaded.
-const LOOKUPS_BEFORE_MARKS: u32 = 8;
-/// Marks that are loaded at most, about 12 bytes each.
-const MARKS_LOAD_MAX: usize = 4_096;
-/// Marks that are kept at most.
-const MARKS_KEEP_MAX: usize = 65_536;
-
-impl Decided {
-    /// The first receipt of a command, which is now taken as decided.
-    fn first_receipt(&mut self, core: &Core, stream: &StreamId, id: &CommandId) -> Result<Option<FirstReceipt>, Problem> {
-        match self {
-            Decided::Marks(marks) => {
-                let is_new = marks.insert(command_mark(id));
-                if marks.len() > MARKS_KEEP_MAX {
-                    *self = Decided::TooMany;
-                }
-                if is_new {
-                    return Ok(None);
-                }
-            }
-            Decided::Unknown(lookups) if *lookups >= LOOKUPS_BEFORE_MARKS => {
-                *self = match core.command_marks(stream, MARKS_LOAD_MAX)? {
-                    Some(marks) => Decided::Marks(marks),
-                    None => Decided::TooMany,
-                };
-                return self.first_receipt(core, stream, id);
-            }
-            Decided::Unknown(lookups) => *lookups += 1,
-            Decided::TooMany => {}
-        }
-        core.first_receipt(stream, id)
-    }
-}
+/// Commands after which an entity's marks are loaded.
+const COMMANDS_BEFORE_MARKS: u32 = 8;
 
 enum Phase {
     Active(Box<dyn Entity>),
@@ -141,7 +100,7 @@ impl Actor for EntityActor {
             Ok(entity) => Phase::Active(entity),
             Err(problem) => Phase::Parked(problem),
         };
-        Ok(EntityState { core, stream, partition, incarnation, phase, replies: BTreeMap::new(), next_ticket: 0, offset, decided: Decided::Unknown(0) })
+        Ok(EntityState { core, stream, partition, incarnation, phase, replies: BTreeMap::new(), next_ticket: 0, offset, decided: Decided::after(COMMANDS_BEFORE_MARKS) })
     }
 
     async fn handle(&self, myself: ActorRef<EntityMsg>, message: EntityMsg, state: &mut EntityState) -> Result<(), ActorProcessingErr> {
@@ -175,7 +134,9 @@ impl EntityState {
                     .field("org")
                     .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
             }
-            let seen = decided.first_receipt(core, &self.stream, &envelope.command_id)?;
+            let (stream, id) = (&self.stream, &envelope.command_id);
+            let is_new = decided.is_new(command_mark(id), || core.command_marks(stream, decided::LOAD_MAX))?;
+            let seen = if is_new { None } else { core.first_receipt(stream, id)? };
             let already_settled = match settles(&envelope.body) {
                 Some(key) => core.is_settled(key)?,
                 None => false,

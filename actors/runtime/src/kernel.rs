@@ -1,5 +1,6 @@
 //! The kernel's machines: pure, sans I/O. Shells perform what they ask for; simulation drives the same code.
 
+pub mod decided;
 pub mod entity;
 pub mod relay;
 pub mod writer;

@@ -3,7 +3,7 @@
 
 use super::{Rng, log::SimLog, sink::Sink};
 use quipu_events::{
-    index::{Index, IndexEntry, PendingKind},
+    index::{Index, IndexEntry, PendingKind, command_mark},
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log},
 };
@@ -11,7 +11,8 @@ use quipu_projections::{follower::Follower, progress::Progress, sqlite::SqliteSt
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
-        entity::{Admitted, Base, Entity, EntityAction, settles},
+        decided::{self, Decided},
+        entity::{Admitted, Base, Entity, EntityAction, outcome_unknown, settles},
         relay::{Cause, Loaded, Purpose, Relay, RelayAction, Work, fire},
         writer::{Durable, Writer},
     },
@@ -34,6 +35,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
+
+/// Few, so that short lives reach it.
+const COMMANDS_BEFORE_MARKS: u32 = 2;
 
 /// A planted defect, by which the checks prove that they see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,7 @@ pub(crate) struct SimNode {
     kinds: Kinds,
     writers: Vec<Writer>,
     relays: Vec<Relay>,
-    entities: BTreeMap<StreamId, (Box<dyn Entity>, u64)>,
+    entities: BTreeMap<StreamId, (Box<dyn Entity>, u64, Decided)>,
     /// Commands of clients on their way, in any order.
     pub(crate) inbox: Vec<CommandEnvelope>,
     /// Commands of the kernel on their way, in order.
@@ -144,7 +148,7 @@ impl SimNode {
         &self.index
     }
     pub(crate) fn entities(&self) -> impl Iterator<Item = (&StreamId, &dyn Entity)> {
-        self.entities.iter().map(|(stream, (entity, _))| (stream, &**entity))
+        self.entities.iter().map(|(stream, (entity, ..))| (stream, &**entity))
     }
     pub(crate) fn views(&mut self) -> (&mut Follower, &Arc<Progress>) {
         (&mut self.views, &self.progress)
@@ -292,9 +296,13 @@ impl SimNode {
                 return Ok(());
             }
             let entity = self.recover(&stream)?;
-            self.entities.insert(stream.clone(), (entity, self.writers[partition].incarnation()));
+            self.entities.insert(stream.clone(), (entity, self.writers[partition].incarnation(), Decided::after(COMMANDS_BEFORE_MARKS)));
         }
-        let mut seen = self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())?;
+        let (_, _, decided) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        let index = &self.index;
+        let load = || index.command_marks(&stream, decided::LOAD_MAX).map_err(|e| e.to_string());
+        let is_new = decided.is_new(command_mark(&envelope.command_id), load)?;
+        let mut seen = if is_new { None } else { self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())? };
         if self.mutant == Some(Mutant::ForgetsReceipts) {
             seen = None;
         }
@@ -308,9 +316,13 @@ impl SimNode {
         let durability = self.log.meta().durability;
         self.waiters.insert((stream.clone(), ticket), waiter);
         let admitted = Admitted { ticket, command: Arc::new(envelope), seen, already_settled, authority, durability };
-        let (entity, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        let (entity, ..) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
         let actions = entity.command(now, admitted, &*self.keys);
+        let lost = entity.is_lost();
         self.entity_actions(&stream, actions, now);
+        if lost {
+            self.drop_entity(&stream, &outcome_unknown(), now);
+        }
         Ok(())
     }
 
@@ -332,7 +344,7 @@ impl SimNode {
                         };
                         self.answers.push(Answer { stream: stream.clone(), command_id: receipt.command_id.clone(), result: Ok(receipt) });
                     }
-                    let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation)| *incarnation);
+                    let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation, _)| *incarnation);
                     let id = self.batch_id();
                     match self.writers[partition].submit(decided, incarnation, id) {
                         Ok(batch) => self.batches.extend(batch),
@@ -349,7 +361,7 @@ impl SimNode {
     }
 
     fn drop_entity(&mut self, stream: &StreamId, problem: &Problem, now: Millis) {
-        if let Some((mut entity, _)) = self.entities.remove(stream) {
+        if let Some((mut entity, ..)) = self.entities.remove(stream) {
             for action in entity.fail(problem) {
                 if let EntityAction::Reply(ticket, result) = action {
                     self.reply(stream, ticket, result, now);
@@ -396,7 +408,7 @@ impl SimNode {
             let stream = decided.record.header.stream.clone();
             let actions = self.relays[usize::from(partition)].record(&decided.record);
             self.relay_actions(partition, actions);
-            if let Some((entity, _)) = self.entities.get_mut(&stream) {
+            if let Some((entity, ..)) = self.entities.get_mut(&stream) {
                 let actions = entity.durable(decided.encoded.hash, position, self.log.meta().durability);
                 self.entity_actions(&stream, actions, now);
             }
@@ -514,7 +526,7 @@ impl SimNode {
         }
         let at = rng.below(self.entities.len() as u64) as usize;
         let stream = self.entities.keys().nth(at).expect("within bounds").clone();
-        let (entity, _) = &self.entities[&stream];
+        let (entity, ..) = &self.entities[&stream];
         if !entity.is_settled() {
             return false;
         }
