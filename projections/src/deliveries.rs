@@ -13,7 +13,7 @@ use quipu_schemas::{
     record::{Header, Record},
 };
 
-/// One row an effect; `status` is `pending`, `processing`, `delivered`, `failed`, `dead` or `dropped`.
+/// One row an effect; `status` is `pending`, `processing`, `delivered`, `failed`, `cancelled`, `dead` or `dropped`.
 pub static DELIVERIES: Table = Table {
     name: "deliveries",
     key: &[text("kind"), text("id"), int("version"), int("ordinal")],
@@ -113,6 +113,7 @@ fn settle(header: &Header, settlement: &Settlement, out: &mut Statements) {
     let (dispatch, code) = match &settlement.outcome {
         Settled::Accepted => ("accepted", None),
         Settled::Unchanged => ("unchanged", None),
+        Settled::Cancelled => ("cancelled", None),
         Settled::Refused { code } => ("refused", Some(code)),
         Settled::Parked { detail } => ("parked", Some(detail)),
         Settled::Dead { attempts, code, detail } => {
@@ -186,7 +187,11 @@ fn settle(header: &Header, settlement: &Settlement, out: &mut Statements) {
     // In its own stream a settled key is an effect's, a timer's or a dispatch's to itself: at most one of these matches.
     out.change(&DISPATCHES, &key.stream.org, matching(key), set, &[]);
     timers::fired(header, key.version, key.ordinal, out);
-    let status = if code.is_none() { "delivered" } else { "failed" };
+    let status = match &settlement.outcome {
+        Settled::Cancelled => "cancelled",
+        _ if code.is_some() => "failed",
+        _ => "delivered",
+    };
     // The attempt that came through was noted beforehand only where the effect is sent at most once.
     for (before, more) in [("processing", 0), ("pending", 1)] {
         let [kind, id, version, ordinal] = matching(key);

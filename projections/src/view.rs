@@ -154,6 +154,7 @@ views! {
                 ("processing", "status = 'processing' AND status <> 'delivered'"),
                 ("delivered", "status = 'delivered'"),
                 ("failed", "status = 'failed' AND status <> 'delivered'"),
+                ("cancelled", "status = 'cancelled' AND status <> 'delivered'"),
                 ("dead", "status = 'dead' AND status <> 'delivered'"),
                 ("dropped", "status = 'dropped' AND status <> 'delivered'"),
             ])),

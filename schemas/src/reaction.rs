@@ -419,6 +419,8 @@ pub enum Settled {
         /// The last failure.
         detail: String,
     },
+    /// The effect was aborted while it waited or ran; its entity was told what had come of it. Final.
+    Cancelled,
     /// An attempt of an at-most-once effect is about to be sent. Not final.
     Started {
         /// Which attempt, from 1.
@@ -447,7 +449,13 @@ impl Settled {
     /// Whether the reaction is done with.
     pub fn is_final(&self) -> bool {
         match self {
-            Settled::Accepted | Settled::Unchanged | Settled::Refused { .. } | Settled::Parked { .. } | Settled::Dead { .. } | Settled::Dropped => true,
+            Settled::Accepted
+            | Settled::Unchanged
+            | Settled::Refused { .. }
+            | Settled::Parked { .. }
+            | Settled::Dead { .. }
+            | Settled::Cancelled
+            | Settled::Dropped => true,
             Settled::Started { .. } | Settled::AttemptFailed { .. } | Settled::Retried | Settled::Late => false,
         }
     }

@@ -123,6 +123,7 @@ impl Verdict {
             | Settled::Refused { .. }
             | Settled::Parked { .. }
             | Settled::Dead { .. }
+            | Settled::Cancelled
             | Settled::Dropped => {
                 if self.settled.is_none() {
                     self.settle(note);

@@ -15,7 +15,7 @@ use quipu_schemas::{
     personal::Opener,
     position::Position,
     problem::Problem,
-    reaction::{ReactionKey, Settled, Settlement},
+    reaction::{Outcome, ReactionKey, Settled, Settlement},
     record::{self, EncodedRecord, Header, Record, RecordError, StoredReaction},
 };
 use serde::Deserialize;
@@ -285,6 +285,7 @@ impl<D: Decider> Active<D> {
                 let (code, detail) = failure_of(outcome);
                 Settled::Dead { attempts: *attempts, code, detail }
             }
+            CommandBody::Kernel(KernelCommand::EffectSettled { outcome: Outcome::Cancelled { .. }, .. }) => Settled::Cancelled,
             _ => plain,
         };
         match decision {
@@ -375,10 +376,10 @@ pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
     }
 }
 
-fn failure_of(outcome: &quipu_schemas::reaction::Outcome) -> (String, String) {
+fn failure_of(outcome: &Outcome) -> (String, String) {
     match outcome {
-        quipu_schemas::reaction::Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
-        quipu_schemas::reaction::Outcome::Lost => ("lost".into(), "started, and the node stopped before an outcome was known".into()),
+        Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
+        Outcome::Lost => ("lost".into(), "started, and the node stopped before an outcome was known".into()),
         other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
     }
 }
