@@ -39,8 +39,8 @@ pub fn binary() -> &'static Path {
         cargo.args([
             "build",
             "--quiet",
-            "--package",
-            "quipu",
+            // As `cargo test --workspace` resolves features: otherwise each would build anew what the other built.
+            "--workspace",
             "--bin",
             "quipu",
             "--message-format",
