@@ -1,7 +1,7 @@
 //! Upcasters: pure functions from an old stored form to the next one.
 //!
 //! A new form is readable one release before it is written. Every stored form ever written has a golden
-//! sample under `tests/golden/events`.
+//! sample under `tests/golden`.
 
 use serde_json::value::RawValue;
 

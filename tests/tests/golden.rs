@@ -1,0 +1,178 @@
+//! Stored forms that were once written stay readable: one golden sample each, append-only, under `tests/golden`.
+//!
+//! A new stored form (a new event, or a new version of one) comes with a sample; samples are never changed or deleted. An
+//! older form decodes through its upcaster, and what decodes encodes again to the newest form.
+
+use quipu_schemas::{
+    agent::AgentEvent,
+    codec::{decode_event, encode_event},
+    conversation::ConversationEvent,
+    digest::Digest,
+    envelope::DataClass,
+    ids::{CommandId, PrincipalId, StreamId},
+    json::Json,
+    org::OrgEvent,
+    reaction::{Dispatch, Effect, HttpRequest, Perform, Reaction, ReactionKey, Retry, Settled, Settlement, WebhookCall},
+    record::{self, Header, Record, StoredEvent, StoredReaction},
+    run::RunEvent,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json, value::RawValue};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// A sample through its kind's types and back.
+fn through<E: Serialize + DeserializeOwned>(sample: &StoredEvent) -> Result<StoredEvent, String> {
+    let event: E = decode_event(sample).map_err(|e| e.to_string())?;
+    encode_event(&event).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_stored_event_has_a_sample() {
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/json/events");
+    let missing: Vec<String> = names(&published).difference(&names(&golden().join("events"))).cloned().collect();
+    assert!(missing.is_empty(), "add a sample under tests/golden/events for {missing:?}");
+}
+
+#[test]
+fn every_sample_decodes_and_a_current_one_encodes_to_itself() {
+    let current = names(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/json/events"));
+    let mut broken = Vec::new();
+    for name in names(&golden().join("events")) {
+        let text = fs::read_to_string(golden().join("events").join(format!("{name}.json"))).unwrap();
+        let sample: StoredEvent = serde_json::from_str(&text).unwrap();
+        assert_eq!(sample.name, name, "the file is named as the form");
+        let encoded = match name.split('.').nth(1) {
+            Some("org") => through::<OrgEvent>(&sample),
+            Some("agent") => through::<AgentEvent>(&sample),
+            Some("conversation") => through::<ConversationEvent>(&sample),
+            Some("run") => through::<RunEvent>(&sample),
+            other => Err(format!("no kind {other:?}")),
+        };
+        match encoded {
+            Err(error) => broken.push(format!("{name}: {error}")),
+            Ok(encoded) => {
+                let value = |event: &StoredEvent| serde_json::from_str::<Value>(event.data.get()).unwrap();
+                if current.contains(&name) && (encoded.name != name || value(&encoded) != value(&sample)) {
+                    broken.push(format!("{name}: encodes to {} {}", encoded.name, encoded.data.get()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A record that uses every field of the header and every form of reaction.
+fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReaction>) {
+    let stream: StreamId = "acme/run/r1".parse().unwrap();
+    let event = StoredEvent {
+        name: "quipu.run.cancelled.v1".into(),
+        data: RawValue::from_string(r#"{"by":"ada","reason":"enough"}"#.into()).unwrap(),
+    };
+    let perform = |effect: Effect| {
+        Reaction::Perform(Perform {
+            name: "call-1".into(),
+            effect,
+            retry: Retry::default(),
+        })
+    };
+    let reactions = [
+        Reaction::Dispatch(Dispatch {
+            to: "acme/conversation/c1".parse().unwrap(),
+            command: Json(json!({ "finish_turn": { "turn": "t1" } })),
+        }),
+        perform(Effect::Webhook(WebhookCall {
+            url: "https://hooks.example/in".into(),
+            event_type: "order.placed".into(),
+            data: Json(json!({ "total": 12.5, "items": ["a", null] })),
+            secret: "acme/hook".into(),
+        })),
+        perform(Effect::Http(HttpRequest {
+            method: "GET".into(),
+            url: "https://api.example/v1".into(),
+            headers: [("accept".to_owned(), "application/json".to_owned())].into(),
+            body: None,
+            idempotency_header: Some("Idempotency-Key".into()),
+            timeout_ms: Some(5_000),
+        })),
+        Reaction::WakeAt {
+            name: "turn".into(),
+            due: 1_780_000_000_000,
+        },
+        Reaction::CancelWake { name: "idle".into() },
+        Reaction::CancelEffect { name: "call-0".into() },
+    ];
+    let reactions: Vec<_> = (0..)
+        .zip(reactions)
+        .map(|(ordinal, reaction)| StoredReaction {
+            version: 7,
+            ordinal,
+            reaction,
+        })
+        .collect();
+    let header = Header {
+        stream: stream.clone(),
+        first_version: 7,
+        events: 1,
+        reactions: reactions.len() as u32,
+        command_id: CommandId::parse("rx:0123:a0.1").unwrap(),
+        digest: Digest([7; 32]),
+        time: 1_779_999_999_999,
+        principal: PrincipalId::BOOTSTRAP,
+        on_behalf_of: Some(PrincipalId::parse("ada").unwrap()),
+        environment: Some("staging".into()),
+        data_class: DataClass::Pii,
+        authority: 3,
+        correlation: Some("order-1".into()),
+        causation: Some("acme/run/r1@6.0".into()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        schema: 1,
+        settlement: Some(Settlement {
+            key: ReactionKey {
+                stream,
+                version: 6,
+                ordinal: 0,
+            },
+            outcome: Settled::Dead {
+                attempts: 3,
+                code: "status_503".into(),
+                detail: "gone".into(),
+            },
+        }),
+    };
+    (header, vec![event], reactions)
+}
+
+/// The record's bytes, header and hashes included, are a promise to every log on every disk.
+#[test]
+fn a_stored_record_keeps_its_bytes() {
+    let (header, events, reactions) = record_of_the_first_release();
+    let encoded = record::encode(&header, &events, &reactions, Digest([9; 32])).unwrap();
+    let text: String = encoded.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = fs::read_to_string(golden().join("record.v1.hex")).unwrap_or_default();
+    assert_eq!(text, golden.trim(), "the stored form has changed: no older log can be read");
+    let decoded: Record = record::decode(&hex(golden.trim())).unwrap();
+    assert_eq!((decoded.header, decoded.events, decoded.reactions), (header, events, reactions));
+    assert_eq!((decoded.previous, decoded.hash), (Digest([9; 32]), encoded.hash));
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
