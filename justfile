@@ -20,4 +20,4 @@ fix:
 
 # Write the generated documents again (OpenAPI, JSON Schemas).
 generate:
-    QUIPU_GENERATE=1 cargo test --workspace --test '*openapi*'
+    QUIPU_BLESS=1 cargo test -p quipu --test http documents
