@@ -77,6 +77,8 @@ pub enum KernelCommand {
         key: ReactionKey,
         /// Its name.
         name: String,
+        /// When it was due: record time is never before it, even if the owner's clock has gone back since it was read.
+        due: crate::context::Millis,
     },
     /// A note about an effect: recorded in the stream's chain, never shown to `decide`.
     EffectNote {

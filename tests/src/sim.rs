@@ -1,18 +1,29 @@
 //! A whole node on one thread under a seed: the same machines that the shells drive, on a simulated disk, with a clock
-//! that only the simulation moves. Crashes, delays, duplicates, failed and unknown appends, full disks and clock jumps
-//! strike between any two actions. Equal seeds give equal bytes on the disk.
+//! that only the simulation moves. Crashes, delays, duplicates, failed and unknown appends, full disks, clock jumps, lost
+//! requests and answers, network partitions and bursts strike between any two actions. Equal seeds give equal bytes on the
+//! disk. Each step draws from a generator of its own, so that steps can be left out: a failing run is cut down to the few
+//! steps that it takes.
 
 mod checks;
+mod clients;
+mod feed;
+mod history;
 mod log;
 mod node;
 mod sink;
 mod workload;
 
-pub use node::Mutant;
+pub use node::{MUTANTS, Mutant};
+pub use workload::public_commands;
 
+use feed::Feed;
+use history::History;
 use log::SimLog;
-use node::{Answer, SimNode};
-use quipu_events::{disk::SimDisk, keyring::Keyring};
+use node::SimNode;
+use quipu_events::{
+    disk::{FaultCounts, SimDisk},
+    keyring::Keyring,
+};
 use quipu_runtime::kinds::Kinds;
 use quipu_schemas::{
     context::Millis,
@@ -21,7 +32,12 @@ use quipu_schemas::{
     ids::{CommandId, StreamId},
 };
 use sink::Sink;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use workload::Workload;
 
 /// splitmix64: small, seedable, and the same on every machine.
@@ -76,6 +92,30 @@ pub struct Counts {
     pub full: u64,
     /// Clock jumps.
     pub jumps: u64,
+    /// Requests that never reached the node.
+    pub lost_requests: u64,
+    /// Answers that never reached the client.
+    pub lost_answers: u64,
+    /// Times the clients were cut off.
+    pub partitions: u64,
+    /// Bursts of commands at once.
+    pub bursts: u64,
+    /// Events that the subscriber has read.
+    pub fed: u64,
+    /// Reads of views that waited for one's own write and got it.
+    pub own_writes_read: u64,
+    /// Refusals that named a version, checked against the history.
+    pub versions_refused: u64,
+    /// Entities that were asleep when something came for them.
+    pub woken: u64,
+    /// Bits flipped at the end, each found by verification.
+    pub flips_found: u64,
+    /// What the disk did.
+    pub disk: FaultCounts,
+    /// Commands that left a record, by `kind.command`.
+    pub accepted: BTreeMap<String, u64>,
+    /// Commands sent, by `kind.command`.
+    pub tried: BTreeMap<String, u64>,
     /// Effects that reached the sink.
     pub delivered: u64,
     /// Timers fired.
@@ -101,6 +141,8 @@ pub struct Report {
     pub broken: Vec<String>,
     /// The last actions, for reading a failure.
     pub trace: Vec<String>,
+    /// The steps that were taken, by number.
+    pub steps: Vec<u64>,
 }
 
 pub(crate) struct Sent {
@@ -108,8 +150,41 @@ pub(crate) struct Sent {
     pub(crate) receipts: Vec<Receipt>,
 }
 
+impl Counts {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Counts) {
+        for (mine, (_, theirs)) in self.cells().into_iter().zip(other.named()) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in [(&mut self.accepted, &other.accepted), (&mut self.tried, &other.tried)] {
+            for (name, count) in theirs {
+                *mine.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
+/// The counters, once: their names, and where they stand.
+macro_rules! counters {
+    ($($field:ident $(. $of:ident)?),* $(,)?) => {
+        impl Counts {
+            fn cells(&mut self) -> Vec<&mut u64> {
+                vec![$(&mut self.$field $(.$of)?),*]
+            }
+            /// Every counter with its name.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((concat!(stringify!($field) $(, ".", stringify!($of))?), self.$field $(.$of)?)),*]
+            }
+        }
+    };
+}
+counters!(
+    steps, sent, acknowledged, refused, unknown, repeated, duplicated, crashes, failed_syncs, full, jumps, lost_requests, lost_answers, partitions, bursts, fed, own_writes_read, versions_refused, woken, flips_found, disk.crashes, disk.sectors_lost, disk.sectors_kept, disk.names_lost, disk.syncs_failed, disk.writes_failed, disk.full, disk.bits_flipped, disk.changes, delivered, fired, passivated, simulated_ms, records
+);
+
 const PARTITIONS: u16 = 2;
 const TRACE: usize = 60;
+const MINIMISE_FOR: Duration = Duration::from_secs(30);
 
 /// The world around the node: disk, clock, clients, receivers.
 pub(crate) struct World {
@@ -122,6 +197,13 @@ pub(crate) struct World {
     sink: Sink,
     workload: Workload,
     sent: BTreeMap<(StreamId, CommandId), Sent>,
+    history: History,
+    feed: Feed,
+    /// Clients are cut off until then.
+    cut_off_until: Millis,
+    /// The hours that the clock was moved, which are nobody's waiting.
+    jumped: i64,
+    step: u64,
     counts: Counts,
     broken: Vec<String>,
     trace: Vec<String>,
@@ -130,6 +212,34 @@ pub(crate) struct World {
 
 /// Runs one seed: `steps` random actions, then a calm end in which everything must come to rest, then the checks.
 pub fn run(seed: u64, steps: u64, mutant: Option<Mutant>) -> Report {
+    run_steps(seed, &(0..steps).collect::<Vec<_>>(), mutant)
+}
+
+/// Cuts a failing run down: the fewest of its steps (as far as `runs` attempts go) that still break a promise.
+/// A run that never comes to rest takes long, so there is an end to the time as well.
+pub fn minimise(failed: &Report, mutant: Option<Mutant>, runs: usize) -> Report {
+    let (mut best, mut left, begun) = (failed.clone(), runs, Instant::now());
+    let mut chunk = best.steps.len().div_ceil(2);
+    while chunk > 0 && left > 0 && begun.elapsed() < MINIMISE_FOR {
+        let mut from = 0;
+        while from < best.steps.len() && left > 0 && begun.elapsed() < MINIMISE_FOR {
+            left -= 1;
+            let to = (from + chunk).min(best.steps.len());
+            let fewer: Vec<u64> = best.steps[..from].iter().chain(&best.steps[to..]).copied().collect();
+            let report = run_steps(best.seed, &fewer, mutant);
+            if report.broken.is_empty() {
+                from = to;
+            } else {
+                best = report;
+            }
+        }
+        chunk /= 2;
+    }
+    best
+}
+
+/// Runs these steps of a seed.
+pub fn run_steps(seed: u64, steps: &[u64], mutant: Option<Mutant>) -> Report {
     let mut world = World {
         rng: Rng::new(seed),
         now: 1_800_000_000_000,
@@ -140,14 +250,22 @@ pub fn run(seed: u64, steps: u64, mutant: Option<Mutant>) -> Report {
         sink: Sink::default(),
         workload: Workload::default(),
         sent: BTreeMap::new(),
+        history: History::default(),
+        feed: Feed::new(PARTITIONS),
+        cut_off_until: 0,
+        jumped: 0,
+        step: 0,
         counts: Counts::default(),
         broken: Vec::new(),
         trace: Vec::new(),
         mutant,
     };
-    let started = world.now;
-    for _ in 0..steps {
+    let (started, mut taken) = (world.now, Vec::new());
+    for step in steps {
         world.counts.steps += 1;
+        world.step = *step;
+        world.rng = Rng::new(seed ^ step.wrapping_mul(0xd134_2543_de82_ef95));
+        taken.push(*step);
         world.act();
         if !world.broken.is_empty() {
             break;
@@ -159,11 +277,15 @@ pub fn run(seed: u64, steps: u64, mutant: Option<Mutant>) -> Report {
     if world.broken.is_empty() {
         world.check();
     }
-    world.counts.simulated_ms = world.now.saturating_sub(started);
     let files = world.disk.files();
     let parts: Vec<Vec<u8>> = files.into_iter().flat_map(|(path, bytes)| [path.to_string_lossy().into_owned().into_bytes(), bytes]).collect();
     let disk = Digest::of(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    Report { seed, counts: world.counts, disk, broken: world.broken, trace: world.trace }
+    if world.broken.is_empty() {
+        world.rot();
+    }
+    world.counts.disk = world.disk.counts();
+    world.counts.simulated_ms = (world.now as i64 - started as i64 - world.jumped).unsigned_abs();
+    Report { seed, counts: world.counts, disk, broken: world.broken, trace: world.trace, steps: taken }
 }
 
 impl World {
@@ -171,7 +293,7 @@ impl World {
         if self.trace.len() == TRACE {
             self.trace.remove(0);
         }
-        self.trace.push(format!("{:>6} {what}", self.counts.steps));
+        self.trace.push(format!("{:>6} {what}", self.step));
     }
 
     fn start(&mut self) {
@@ -202,7 +324,9 @@ impl World {
         match self.rng.below(1000) {
             0..=229 => self.client_sends(),
             230..=259 => self.client_repeats(),
-            260..=459 => self.deliver(),
+            260..=439 => self.deliver(),
+            440..=449 => self.consume(),
+            450..=459 => self.read_own_write(),
             460..=599 => self.with_node(|node, rng, now| node.flush(rng, now)),
             600..=699 => self.with_node(|node, rng, now| node.complete(rng, now)),
             700..=779 => self.with_node(|node, rng, now| node.relay(rng, now)),
@@ -219,11 +343,16 @@ impl World {
                 }
             }
             975..=984 => self.crash(),
-            985..=988 => {
+            985..=986 => {
                 self.note("next sync fails".into());
                 self.counts.failed_syncs += 1;
                 self.disk.inject(|faults| faults.fail_next_sync = true);
             }
+            987 => {
+                self.note("next write fails".into());
+                self.disk.inject(|faults| faults.fail_next_write = true);
+            }
+            988 => self.burst(),
             989..=991 => {
                 let after = self.rng.below(6);
                 self.note(format!("power loss {after} writes from now"));
@@ -235,14 +364,21 @@ impl World {
                 self.disk.inject(|faults| faults.capacity_bytes = Some(1));
             }
             994..=995 => self.disk.inject(|faults| faults.capacity_bytes = None),
-            996..=997 => {
+            996 => {
+                self.note("clients cut off".into());
+                self.counts.partitions += 1;
+                self.cut_off_until = self.now + 1_000 + self.rng.below(5_000);
+            }
+            997 => {
                 self.note("clock jumps an hour ahead".into());
                 self.counts.jumps += 1;
+                self.jumped += 3_600_000;
                 self.now += 3_600_000;
             }
             _ => {
                 self.note("clock jumps an hour back".into());
                 self.counts.jumps += 1;
+                self.jumped -= 3_600_000;
                 self.now -= 3_600_000;
             }
         }
@@ -263,68 +399,14 @@ impl World {
         let broken = std::mem::take(&mut node.broken);
         let failing = node.is_failing();
         self.broken.extend(broken);
-        for answer in answers {
-            self.hear(answer);
+        let answers: Vec<_> = answers.into_iter().map(|answer| (node.durable_version(&answer.stream), answer)).collect();
+        for (durable, answer) in answers {
+            self.hear(answer, durable);
         }
         if failing {
             self.note("the log failed: restart".into());
             self.crash();
         }
-    }
-
-    fn hear(&mut self, Answer { stream, command_id, result }: Answer) {
-        let Some(sent) = self.sent.get_mut(&(stream.clone(), command_id.clone())) else { return };
-        match result {
-            Ok(receipt) => {
-                self.counts.acknowledged += 1;
-                self.workload.learn(&sent.envelope);
-                if let Some(first) = sent.receipts.first()
-                    && (first.version, first.position) != (receipt.version, receipt.position)
-                {
-                    self.broken.push(format!("{stream} {command_id}: two receipts, {first:?} and {receipt:?}"));
-                }
-                sent.receipts.push(receipt);
-            }
-            Err(problem) if problem.code == "outcome_unknown" => self.counts.unknown += 1,
-            Err(problem) if problem.status >= 500 && problem.status != 503 && problem.status != 507 => {
-                self.broken.push(format!("{stream} {command_id}: {problem}"));
-            }
-            Err(_) => self.counts.refused += 1,
-        }
-    }
-
-    fn client_sends(&mut self) {
-        let Some(request) = self.workload.next(&mut self.rng) else { return };
-        let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
-        match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.now) {
-            Ok(envelope) => {
-                let key = (envelope.stream.clone(), envelope.command_id.clone());
-                self.counts.sent += 1;
-                self.sent.insert(key, Sent { envelope: envelope.clone(), receipts: Vec::new() });
-                self.put(envelope);
-            }
-            Err(problem) => self.broken.push(format!("workload sent what ingress refuses: {problem}")),
-        }
-    }
-
-    fn client_repeats(&mut self) {
-        if self.sent.is_empty() {
-            return;
-        }
-        let at = self.rng.below(self.sent.len() as u64) as usize;
-        let envelope = self.sent.values().nth(at).expect("within bounds").envelope.clone();
-        self.counts.repeated += 1;
-        self.put(envelope);
-    }
-
-    fn put(&mut self, envelope: CommandEnvelope) {
-        let twice = self.rng.chance(5);
-        let Some(node) = &mut self.node else { return };
-        if twice {
-            self.counts.duplicated += 1;
-            node.inbox.push(envelope.clone());
-        }
-        node.inbox.push(envelope);
     }
 
     fn deliver(&mut self) {
@@ -354,6 +436,10 @@ impl World {
     fn crash(&mut self) {
         self.note("crash".into());
         self.counts.crashes += 1;
+        self.history.crash();
+        if let Some(node) = &self.node {
+            self.counts.woken += node.woken;
+        }
         // Whatever was not answered is forgotten with the node; clients may repeat it.
         self.node = None;
         self.disk.crash();
@@ -361,14 +447,19 @@ impl World {
 
     /// No more faults and no new commands: everything pending must settle, every view catch up.
     fn calm_down(&mut self) {
-        self.disk.crash();
-        self.node = None;
+        self.note("calm".into());
+        self.cut_off_until = 0;
+        self.crash();
         self.disk.inject(|faults| *faults = Default::default());
         self.start();
-        for _ in 0..20_000 {
+        for round in 0..20_000 {
             if self.node.is_none() {
                 self.broken.push("the node does not start on a healthy disk".into());
                 return;
+            }
+            // What a suspension holds back comes to rest only after it.
+            if round % 16 == 0 && self.node.as_ref().is_some_and(SimNode::is_suspended) {
+                self.send(self.workload.resume_org(200_000 + round));
             }
             self.deliver();
             let now = self.now;
@@ -376,18 +467,24 @@ impl World {
             self.with_node(|node, rng, now| node.relay(rng, now));
             self.perform();
             self.fire();
+            self.consume();
+            self.read_own_write();
             self.settle();
             if !self.broken.is_empty() {
                 return;
             }
+            let is_fed = self.is_fed();
             let Some(node) = &self.node else { continue };
-            if node.is_quiet() {
+            if node.is_quiet() && is_fed {
                 match node.next_due() {
                     // Timers a day away (handoffs) may stay; anything nearer is waited for.
                     Some(at) if at < now + 7_200_000 => self.now = self.now.max(at),
-                    _ => return,
+                    _ => {
+                        self.counts.woken += node.woken;
+                        return;
+                    }
                 }
-            } else {
+            } else if !node.is_quiet() {
                 // After clock jumps a retry may be due an hour from now.
                 self.now = node.next_retry().unwrap_or(self.now).max(self.now + 7);
             }

@@ -51,7 +51,7 @@ pub(crate) async fn run(core: Arc<Core>) {
                         return;
                     }
                 };
-                if let Err(problem) = core.submit(fire(&wake.key, &wake.name, &cause)).await {
+                if let Err(problem) = core.submit(fire(&wake.key, &wake.name, wake.due, &cause)).await {
                     tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
                     tokio::time::sleep(REFIRE).await;
                 }

@@ -1,7 +1,7 @@
 //! What must hold at the end of every run.
 
-use super::World;
-use quipu_events::{index::Index, port::Log};
+use super::{World, log::SimLog};
+use quipu_events::{disk::SimDisk, index::Index, port::{Log, Place}, verify};
 use quipu_runtime::kernel::entity::state_digest;
 use quipu_schemas::{
     ids::{CommandId, StreamId},
@@ -9,7 +9,7 @@ use quipu_schemas::{
     reaction::{Reaction, ReactionKey, Settled},
     record::{self, Record},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 impl World {
     pub(crate) fn check(&mut self) {
@@ -41,6 +41,10 @@ impl World {
         }
 
         self.check_effects(&records, &mut broken);
+        broken.extend(self.sink.doubled().map(|key| format!("{key}: an idempotent receiver took it twice")));
+        self.check_timers(&records, &mut broken);
+        broken.extend(self.feed.check(&records));
+        broken.extend(self.history.check());
 
         // State in memory = a fold from zero.
         for (stream, entity) in node.entities() {
@@ -68,6 +72,33 @@ impl World {
             Err(error) => broken.push(format!("views: {error}")),
         }
         self.broken.extend(broken);
+    }
+
+    /// No timer fires before it is due by record time, and none that is due stays behind.
+    fn check_timers(&self, records: &[(Position, Record)], broken: &mut Vec<String>) {
+        let mut set: BTreeMap<(&StreamId, &str), (ReactionKey, u64)> = BTreeMap::new();
+        for (_, record) in records {
+            let stream = &record.header.stream;
+            if let Some(settlement) = &record.header.settlement
+                && settlement.key.stream == *stream
+                && let Some((name, due)) = set.iter().find(|((of, _), (key, _))| *of == stream && *key == settlement.key).map(|((_, name), (_, due))| (*name, *due))
+            {
+                if record.header.time < due {
+                    broken.push(format!("{}: timer {name} fired {} ms early", settlement.key, due - record.header.time));
+                }
+                set.remove(&(stream, name));
+            }
+            for (key, reaction) in record.keyed_reactions() {
+                match reaction {
+                    Reaction::WakeAt { name, due } => drop(set.insert((stream, name), (key, *due))),
+                    Reaction::CancelWake { name } => drop(set.remove(&(stream, name.as_str()))),
+                    _ => {}
+                }
+            }
+        }
+        for ((stream, name), (_, due)) in set.into_iter().filter(|(_, (_, due))| *due <= self.now) {
+            broken.push(format!("{stream}: timer {name}, due {} ms ago, never fired", self.now - due));
+        }
     }
 
     /// Every effect settled as done reached the sink; nothing is left unsettled but what may wait.
@@ -102,6 +133,58 @@ impl World {
             }
         }
     }
+}
+
+/// The last word of each run: one bit of the log rots. Verification must find it, and a node that starts on it gives
+/// nothing but good records, and all of the partitions that are whole.
+impl World {
+    pub(crate) fn rot(&mut self) {
+        let dir = PathBuf::from("/data");
+        let open = |disk: &SimDisk| SimLog::open(Arc::new(disk.clone()), &dir, super::PARTITIONS).map_err(|e| e.to_string());
+        let (places, whole): (Vec<Place>, Vec<Vec<u8>>) = match open(&self.disk).and_then(|log| {
+            log.engine().write_heads().map_err(|e| e.to_string())?;
+            Ok((0..super::PARTITIONS).flat_map(|p| readable(&log, p)).unzip())
+        }) {
+            Ok(records) => records,
+            Err(error) => return self.broken.push(format!("the log does not open again: {error}")),
+        };
+        self.disk.crash();
+        if places.is_empty() {
+            return;
+        }
+        let place = places[self.rng.below(places.len() as u64) as usize];
+        let path = dir.join("log").join(format!("{:016}.seg", place.unit));
+        let bit = u64::from(place.at) * 8 + self.rng.below(u64::from(place.len) * 8);
+        self.disk.flip(&path, bit);
+        match verify::verify(&self.disk, &dir, |_, _| {}) {
+            Ok(report) if report.problems.iter().any(|problem| path.ends_with(&problem.file) || problem.file == path) => self.counts.flips_found += 1,
+            Ok(report) => return self.broken.push(format!("bit {bit} of {} is flipped, and verification says {:?}", path.display(), report.problems)),
+            // A header that cannot be read is found, too.
+            Err(_) => self.counts.flips_found += 1,
+        }
+        if let Ok(log) = open(&self.disk) {
+            let left = (0..super::PARTITIONS).flat_map(|p| readable(&log, p));
+            if let Some((_, record)) = left.into_iter().find(|(_, record)| !whole.contains(record)) {
+                self.broken.push(format!("after a flip a record of {} bytes is served that never was", record.len()));
+            }
+        }
+    }
+}
+
+/// Records of a partition up to its end or to damage, as far as their own hashes hold.
+fn readable(log: &SimLog, partition: u16) -> Vec<(Place, Vec<u8>)> {
+    let (mut out, mut next) = (Vec::new(), 0);
+    while let Ok(frames) = log.read(partition, next, 1 << 20) {
+        let before = next;
+        for frame in frames {
+            next = next.max(frame.first_offset + frame.records.len() as u64);
+            out.extend(frame.records.into_iter().filter(|(_, bytes)| record::check_hash(bytes).is_ok()));
+        }
+        if next == before {
+            break;
+        }
+    }
+    out
 }
 
 fn read_all(log: &dyn Log) -> Result<Vec<(Position, Record)>, String> {

@@ -7,7 +7,12 @@ use quipu_events::{
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log},
 };
-use quipu_projections::{follower::Follower, progress::Progress, sqlite::SqliteStore, store::Origin, store::ViewStore};
+use quipu_projections::{
+    follower::Follower,
+    progress::{Progress, Wanted},
+    sqlite::SqliteStore,
+    store::{Origin, ViewStore},
+};
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
@@ -22,8 +27,9 @@ use quipu_runtime::{
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
     context::{Authority, Millis},
+    digest::Digest,
     envelope::{CommandBody, CommandEnvelope, Receipt},
-    ids::{CommandId, PrincipalId, StreamId},
+    ids::{CommandId, OrgId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
     position::{Cursor, Position},
@@ -32,22 +38,80 @@ use quipu_schemas::{
     record::{self, Record},
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 /// Few, so that short lives reach it.
 const COMMANDS_BEFORE_MARKS: u32 = 2;
 
-/// A planted defect, by which the checks prove that they see.
+/// A planted defect, by which the checks prove that they see. It lives in the simulation's glue alone: no build of the
+/// node has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// Answers before the record is durable.
     AnswersEarly,
     /// Forgets first receipts: a repetition is decided again.
     ForgetsReceipts,
+    /// Takes a repetition as new if its first decision was in flight when the marks were loaded.
+    ForgetsMarksInFlight,
     /// Drops one effect in three instead of performing it, and says that it was done.
     DropsEffects,
+    /// Gives each attempt of an effect an id of its own.
+    FreshEffectIds,
+    /// Fires timers up to five seconds early.
+    FiresEarly,
+    /// Fires timers of entities in memory only.
+    ForgetsSleepers,
+    /// Says that the views have seen what they have not.
+    ViewsSayTooMuch,
+    /// Drops one record in seven from the feed.
+    FeedSkips,
+    /// Refuses by the version before the last.
+    RefusesStale,
+    /// Refuses by what is not durable yet.
+    RefusesSpeculatively,
+    /// Acknowledges in the wrong order: keeps an answer's place and gives it to another.
+    SwapsPlaces,
+    /// Passivates an entity that has records in flight, and wakes it from what is durable.
+    PassivatesInFlight,
+}
+
+/// All of them.
+pub const MUTANTS: [Mutant; 13] = [
+    Mutant::AnswersEarly,
+    Mutant::ForgetsReceipts,
+    Mutant::ForgetsMarksInFlight,
+    Mutant::DropsEffects,
+    Mutant::FreshEffectIds,
+    Mutant::FiresEarly,
+    Mutant::ForgetsSleepers,
+    Mutant::ViewsSayTooMuch,
+    Mutant::FeedSkips,
+    Mutant::RefusesStale,
+    Mutant::RefusesSpeculatively,
+    Mutant::SwapsPlaces,
+    Mutant::PassivatesInFlight,
+];
+
+/// [`Decided`] as it was when `kill -9` found its defect.
+#[derive(Default)]
+struct LoadsLate {
+    seen: u32,
+    marks: Option<BTreeSet<u64>>,
+}
+
+impl LoadsLate {
+    fn is_new<E>(&mut self, mark: u64, load: impl FnOnce() -> Result<Option<BTreeSet<u64>>, E>) -> Result<bool, E> {
+        self.seen += 1;
+        if self.seen <= COMMANDS_BEFORE_MARKS {
+            return Ok(false);
+        }
+        if self.marks.is_none() {
+            self.marks = Some(load()?.unwrap_or_default());
+        }
+        Ok(self.marks.as_mut().is_some_and(|marks| marks.insert(mark)))
+    }
 }
 
 /// An answer to a client.
@@ -93,6 +157,12 @@ pub(crate) struct SimNode {
     progress: Arc<Progress>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) broken: Vec<String>,
+    /// Durable end of each partition.
+    ends: Vec<u64>,
+    asleep: BTreeSet<StreamId>,
+    loads_late: BTreeMap<StreamId, LoadsLate>,
+    /// Entities that were asleep when something came for them.
+    pub(crate) woken: u64,
     batch: u64,
     dead: bool,
     mutant: Option<Mutant>,
@@ -108,6 +178,7 @@ impl SimNode {
         for partition in 0..meta.partitions {
             writers.push(Writer::new(partition, log.claim(partition, "sim").map_err(|e| e.to_string())?));
         }
+        let ends = writers.iter().map(Writer::next_offset).collect();
         let store: Arc<dyn ViewStore> = Arc::new(SqliteStore::in_memory(Origin::of(&meta)).map_err(|e| e.to_string())?);
         let views = Follower::new(&*log, store).map_err(|e| e.to_string())?;
         let relays = (0..meta.partitions).map(|p| Relay::new(seed ^ u64::from(p))).collect();
@@ -131,6 +202,10 @@ impl SimNode {
             progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),
             answers: Vec::new(),
             broken: Vec::new(),
+            ends,
+            asleep: BTreeSet::new(),
+            loads_late: BTreeMap::new(),
+            woken: 0,
             batch: seed,
             dead: false,
             mutant,
@@ -152,6 +227,50 @@ impl SimNode {
     }
     pub(crate) fn views(&mut self) -> (&mut Follower, &Arc<Progress>) {
         (&mut self.views, &self.progress)
+    }
+
+    /// State of an entity in memory, for clients that look before they send.
+    pub(crate) fn state_of(&self, stream: &StreamId) -> Option<serde_json::Value> {
+        self.entities.get(stream).map(|(entity, ..)| entity.state().0)
+    }
+
+    /// Whether the one org of the simulation is suspended.
+    pub(crate) fn is_suspended(&self) -> bool {
+        let org = StreamId::of_org(&OrgId::from_static("acme"));
+        let state = self.recover(&org).ok().and_then(|org| serde_json::from_value::<OrgState>(org.state().0).ok());
+        matches!(state, Some(OrgState::Suspended { .. }))
+    }
+
+    /// Version of a stream that is durable.
+    pub(crate) fn durable_version(&self, stream: &StreamId) -> u64 {
+        self.index.stream_head(stream).ok().flatten().map_or(0, |head| head.version)
+    }
+
+    pub(crate) fn durable_end(&self, partition: u16) -> u64 {
+        self.ends[usize::from(partition)]
+    }
+
+    /// Durable records from an offset on, as a subscriber gets them.
+    pub(crate) fn feed(&self, partition: u16, from: u64, most: usize) -> Result<Vec<(u64, Digest)>, String> {
+        let end = self.durable_end(partition);
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let frames = self.log.read(partition, from, 64 * 1024).map_err(|e| e.to_string())?;
+        let mut out = Vec::new();
+        for frame in frames {
+            for (offset, (_, bytes)) in (frame.first_offset..).zip(&frame.records) {
+                let skipped = self.mutant == Some(Mutant::FeedSkips) && offset % 7 == 3;
+                if offset >= from && offset < end && out.len() < most && !skipped {
+                    out.push((offset, record::decode(bytes).map_err(|e| e.to_string())?.hash));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn views_cover(&self, wanted: &Wanted) -> bool {
+        self.mutant == Some(Mutant::ViewsSayTooMuch) || self.progress.covers(wanted).unwrap_or(false)
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -288,7 +407,7 @@ impl SimNode {
         let partition = usize::from(self.partition(&stream));
         if !self.entities.contains_key(&stream) {
             // As in the shell: an entity whose earlier records are still on their way is not recovered yet.
-            if self.writers[partition].is_pending(&stream) {
+            if self.writers[partition].is_pending(&stream) && self.mutant != Some(Mutant::PassivatesInFlight) {
                 match waiter {
                     Waiter::Client(..) => self.inbox.push(envelope),
                     other => self.kernel.push_back((envelope, other)),
@@ -296,12 +415,21 @@ impl SimNode {
                 return Ok(());
             }
             let entity = self.recover(&stream)?;
+            if self.asleep.remove(&stream) {
+                self.woken += 1;
+            }
             self.entities.insert(stream.clone(), (entity, self.writers[partition].incarnation(), Decided::after(COMMANDS_BEFORE_MARKS)));
         }
         let (_, _, decided) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
         let index = &self.index;
         let load = || index.command_marks(&stream, decided::LOAD_MAX).map_err(|e| e.to_string());
-        let is_new = decided.is_new(command_mark(&envelope.command_id), load)?;
+        let mark = command_mark(&envelope.command_id);
+        let is_new = if self.mutant == Some(Mutant::ForgetsMarksInFlight) {
+            // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
+            self.loads_late.entry(stream.clone()).or_default().is_new(mark, load)?
+        } else {
+            decided.is_new(mark, load)?
+        };
         let mut seen = if is_new { None } else { self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())? };
         if self.mutant == Some(Mutant::ForgetsReceipts) {
             seen = None;
@@ -361,6 +489,7 @@ impl SimNode {
     }
 
     fn drop_entity(&mut self, stream: &StreamId, problem: &Problem, now: Millis) {
+        self.loads_late.remove(stream);
         if let Some((mut entity, ..)) = self.entities.remove(stream) {
             for action in entity.fail(problem) {
                 if let EntityAction::Reply(ticket, result) = action {
@@ -372,7 +501,7 @@ impl SimNode {
 
     fn reply(&mut self, stream: &StreamId, ticket: u64, result: Result<Receipt, Problem>, now: Millis) {
         match self.waiters.remove(&(stream.clone(), ticket)) {
-            Some(Waiter::Client(stream, command_id)) => self.answers.push(Answer { stream, command_id, result }),
+            Some(Waiter::Client(stream, command_id)) => self.answer(stream, command_id, result),
             Some(Waiter::Relay { partition, key, purpose, envelope }) => {
                 let actions = self.relays[usize::from(partition)].submitted(&key, purpose, envelope, result, now);
                 self.relay_actions(partition, actions);
@@ -380,6 +509,16 @@ impl SimNode {
             Some(Waiter::Timer) | None => {}
         }
         self.firing.retain(|_, ()| false);
+    }
+
+    fn answer(&mut self, stream: StreamId, command_id: CommandId, mut result: Result<Receipt, Problem>) {
+        match (&mut result, self.mutant) {
+            (Err(problem), Some(Mutant::RefusesStale)) => problem.current_version = problem.current_version.map(|v| v.saturating_sub(1)),
+            (Err(problem), Some(Mutant::RefusesSpeculatively)) => problem.current_version = problem.current_version.map(|v| v + 1),
+            (Ok(receipt), Some(Mutant::SwapsPlaces)) if receipt.position.offset > 0 && receipt.position.offset % 5 == 0 => receipt.position.offset -= 1,
+            _ => {}
+        }
+        self.answers.push(Answer { stream, command_id, result });
     }
 
     /// Writes some or all waiting frames in one group commit; their ends are heard later.
@@ -405,6 +544,7 @@ impl SimNode {
             self.broken.push(format!("index: {error}"));
         }
         for Durable { decided, position, .. } in flushed.durable {
+            self.ends[usize::from(partition)] = position.offset + 1;
             let stream = decided.record.header.stream.clone();
             let actions = self.relays[usize::from(partition)].record(&decided.record);
             self.relay_actions(partition, actions);
@@ -428,7 +568,8 @@ impl SimNode {
 
     pub(crate) fn relay(&mut self, rng: &mut Rng, now: Millis) {
         let partition = rng.below(self.relays.len() as u64) as u16;
-        let actions = self.relays[usize::from(partition)].step(now, &|_| false);
+        let suspended = self.is_suspended();
+        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended);
         self.relay_actions(partition, actions);
     }
 
@@ -460,17 +601,23 @@ impl SimNode {
         let running = self.running.swap_remove(at);
         let dropped = self.mutant == Some(Mutant::DropsEffects) && rng.chance(34);
         let fails = rng.chance(25);
+        let fresh = self.mutant == Some(Mutant::FreshEffectIds);
+        let id = |running: &Running| if fresh { format!("{}.{}", running.key.message_id(), running.attempt) } else { running.key.message_id() };
         let end = if running.cancelled {
             AttemptEnd::Cancelled(Outcome::Cancelled { partial: None })
+        } else if fails && rng.chance(20) {
+            // The receiver takes it and says no.
+            sink.arrive(&running.key, id(&running));
+            AttemptEnd::Done(Outcome::Failed { code: "refused".into(), detail: "simulated".into() })
         } else if fails {
             // It may have arrived all the same.
             if rng.chance(50) {
-                sink.arrive(&running.key);
+                sink.arrive(&running.key, id(&running));
             }
             AttemptEnd::Retryable { code: "timeout".into(), detail: "simulated".into(), retry_after_ms: None }
         } else {
             if !dropped {
-                sink.arrive(&running.key);
+                sink.arrive(&running.key, id(&running));
             }
             match outcome(&running, keys) {
                 Ok(outcome) => AttemptEnd::Done(outcome),
@@ -490,16 +637,18 @@ impl SimNode {
     pub(crate) fn fire_timers(&mut self, now: Millis) -> u64 {
         let mut fired = 0;
         for partition in 0..self.writers.len() as u16 {
-            for wake in self.index.wakes_due(partition, now, 16).unwrap_or_default() {
-                if wake.due > now {
-                    self.broken.push(format!("timer {} fires {} ms early", wake.key, wake.due - now));
+            let until = if self.mutant == Some(Mutant::FiresEarly) { now + 5_000 } else { now };
+            for wake in self.index.wakes_due(partition, until, 16).unwrap_or_default() {
+                let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
+                if self.mutant == Some(Mutant::ForgetsSleepers) && !self.entities.contains_key(&wake.key.stream) {
+                    continue;
                 }
                 if self.firing.insert(wake.key.clone(), ()).is_some() {
                     continue;
                 }
                 let cause = self.records(&wake.key.stream, wake.key.version).ok().and_then(|r| r.first().map(|r| Cause::from(&r.header)));
                 if let Some(cause) = cause {
-                    self.kernel.push_back((fire(&wake.key, &wake.name, &cause), Waiter::Timer));
+                    self.kernel.push_back((fire(&wake.key, &wake.name, due, &cause), Waiter::Timer));
                     fired += 1;
                 }
             }
@@ -527,7 +676,7 @@ impl SimNode {
         let at = rng.below(self.entities.len() as u64) as usize;
         let stream = self.entities.keys().nth(at).expect("within bounds").clone();
         let (entity, ..) = &self.entities[&stream];
-        if !entity.is_settled() {
+        if !entity.is_settled() && self.mutant != Some(Mutant::PassivatesInFlight) {
             return false;
         }
         if rng.chance(50)
@@ -548,6 +697,8 @@ impl SimNode {
             }
         }
         self.entities.remove(&stream);
+        self.loads_late.remove(&stream);
+        self.asleep.insert(stream);
         true
     }
 }

@@ -121,7 +121,7 @@ fn timer(name: &str) -> KernelCommand {
         version: 1,
         ordinal: 0,
     };
-    KernelCommand::TimerFired { key, name: name.into() }
+    KernelCommand::TimerFired { key, name: name.into(), due: 0 }
 }
 fn control() -> Control {
     Control { reason: "because".into() }

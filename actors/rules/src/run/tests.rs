@@ -526,6 +526,7 @@ fn the_kernels_words_become_commands() {
     let word = KernelCommand::TimerFired {
         key: key.clone(),
         name: "t".into(),
+        due: 0,
     };
     assert_eq!(Run::from_kernel(word), Some(fired("t")));
     let outcome = responded(json!(1));

@@ -431,7 +431,11 @@ impl<D: Decider> Entity for Active<D> {
                 .at_version(self.version);
             return self.answer(ticket, Err(problem));
         }
-        let now = now.max(self.time);
+        let due = match &command.body {
+            CommandBody::Kernel(KernelCommand::TimerFired { due, .. }) => *due,
+            _ => 0,
+        };
+        let now = now.max(self.time).max(due);
         let decided = self
             .decide(now, &admitted, opener)
             .and_then(|(events, settlement)| self.record(now, &command, events, settlement, &admitted.authority));

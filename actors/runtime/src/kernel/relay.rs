@@ -584,8 +584,8 @@ fn note(key: &ReactionKey, item: &Item, note: Settled, step: &str) -> CommandEnv
 }
 
 /// The command that fires a timer.
-pub fn fire(key: &ReactionKey, name: &str, cause: &Cause) -> CommandEnvelope {
-    let word = KernelCommand::TimerFired { key: key.clone(), name: name.to_owned() };
+pub fn fire(key: &ReactionKey, name: &str, due: Millis, cause: &Cause) -> CommandEnvelope {
+    let word = KernelCommand::TimerFired { key: key.clone(), name: name.to_owned(), due };
     envelope(key, "t", key.stream.clone(), CommandBody::Kernel(word), cause)
 }
 
