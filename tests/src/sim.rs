@@ -143,6 +143,8 @@ pub struct Report {
     pub trace: Vec<String>,
     /// The steps that were taken, by number.
     pub steps: Vec<u64>,
+    /// Of a single power loss: what it came before, or what it came after.
+    pub struck: Option<String>,
 }
 
 pub(crate) struct Sent {
@@ -182,6 +184,37 @@ counters!(
     steps, sent, acknowledged, refused, unknown, repeated, duplicated, crashes, failed_syncs, full, jumps, lost_requests, lost_answers, partitions, bursts, fed, own_writes_read, versions_refused, woken, flips_found, disk.crashes, disk.sectors_lost, disk.sectors_kept, disk.names_lost, disk.syncs_failed, disk.writes_failed, disk.full, disk.bits_flipped, disk.changes, delivered, fired, passivated, simulated_ms, records
 );
 
+/// What strikes a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// Everything, at random.
+    Anything,
+    /// Nothing.
+    Nothing,
+    /// One power loss, before the n-th change of the disk.
+    BeforeChange(u64),
+    /// One power loss, after this step.
+    AfterStep(u64),
+}
+
+/// Draws from here on are faults.
+const CALM: u64 = 975;
+/// Names of the actions, by the draws that lead to them.
+const ACTIONS: [(u64, &str); 12] = [
+    (260, "a request"),
+    (440, "a decision"),
+    (450, "a read of the feed"),
+    (460, "a read of a view"),
+    (600, "an append"),
+    (700, "an acknowledgement"),
+    (780, "a step of the outbox"),
+    (840, "an attempt"),
+    (900, "a while"),
+    (930, "a timer"),
+    (960, "a checkpoint of views or index"),
+    (CALM, "a passivation or snapshot"),
+];
+
 const PARTITIONS: u16 = 2;
 const TRACE: usize = 60;
 const MINIMISE_FOR: Duration = Duration::from_secs(30);
@@ -208,6 +241,10 @@ pub(crate) struct World {
     broken: Vec<String>,
     trace: Vec<String>,
     mutant: Option<Mutant>,
+    strike: Strike,
+    /// What the step did, for telling where a single power loss came.
+    did: &'static str,
+    struck: Option<String>,
 }
 
 /// Runs one seed: `steps` random actions, then a calm end in which everything must come to rest, then the checks.
@@ -240,6 +277,15 @@ pub fn minimise(failed: &Report, mutant: Option<Mutant>, runs: usize) -> Report 
 
 /// Runs these steps of a seed.
 pub fn run_steps(seed: u64, steps: &[u64], mutant: Option<Mutant>) -> Report {
+    run_struck(seed, steps, mutant, Strike::Anything)
+}
+
+/// Runs one seed with a single power loss, or none.
+pub fn sweep(seed: u64, steps: u64, strike: Strike) -> Report {
+    run_struck(seed, &(0..steps).collect::<Vec<_>>(), None, strike)
+}
+
+fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) -> Report {
     let mut world = World {
         rng: Rng::new(seed),
         now: 1_800_000_000_000,
@@ -259,7 +305,13 @@ pub fn run_steps(seed: u64, steps: &[u64], mutant: Option<Mutant>) -> Report {
         broken: Vec::new(),
         trace: Vec::new(),
         mutant,
+        strike,
+        did: "a start",
+        struck: None,
     };
+    if let Strike::BeforeChange(changes) = strike {
+        world.disk.inject(|faults| faults.power_loss_after = Some(changes));
+    }
     let (started, mut taken) = (world.now, Vec::new());
     for step in steps {
         world.counts.steps += 1;
@@ -267,6 +319,10 @@ pub fn run_steps(seed: u64, steps: &[u64], mutant: Option<Mutant>) -> Report {
         world.rng = Rng::new(seed ^ step.wrapping_mul(0xd134_2543_de82_ef95));
         taken.push(*step);
         world.act();
+        if strike == Strike::AfterStep(*step) && world.broken.is_empty() {
+            world.struck = Some(format!("after {}", world.did));
+            world.crash();
+        }
         if !world.broken.is_empty() {
             break;
         }
@@ -285,7 +341,7 @@ pub fn run_steps(seed: u64, steps: &[u64], mutant: Option<Mutant>) -> Report {
     }
     world.counts.disk = world.disk.counts();
     world.counts.simulated_ms = (world.now as i64 - started as i64 - world.jumped).unsigned_abs();
-    Report { seed, counts: world.counts, disk, broken: world.broken, trace: world.trace, steps: taken }
+    Report { seed, counts: world.counts, disk, broken: world.broken, trace: world.trace, steps: taken, struck: world.struck }
 }
 
 impl World {
@@ -303,7 +359,8 @@ impl World {
             // A full or failing disk may refuse a start; the next try comes later.
             Err(error) => {
                 self.note(format!("start refused: {error}"));
-                self.disk.crash();
+                self.did = "a start";
+                self.lose_power();
                 return;
             }
         };
@@ -311,7 +368,8 @@ impl World {
             Ok(node) => self.node = Some(node),
             Err(error) => {
                 self.note(format!("start failed: {error}"));
-                self.disk.crash();
+                self.did = "a start";
+                self.lose_power();
             }
         }
     }
@@ -321,7 +379,12 @@ impl World {
             self.disk.inject(|faults| faults.capacity_bytes = None);
             return self.start();
         }
-        match self.rng.below(1000) {
+        let drawn = self.rng.below(1000);
+        if self.strike != Strike::Anything && drawn >= CALM {
+            return;
+        }
+        self.did = ACTIONS.iter().find(|(until, _)| drawn < *until).map_or("a fault", |(_, name)| name);
+        match drawn {
             0..=229 => self.client_sends(),
             230..=259 => self.client_repeats(),
             260..=439 => self.deliver(),
@@ -382,6 +445,7 @@ impl World {
                 self.now -= 3_600_000;
             }
         }
+        self.see_power_loss();
         self.settle();
     }
 
@@ -442,12 +506,24 @@ impl World {
         }
         // Whatever was not answered is forgotten with the node; clients may repeat it.
         self.node = None;
+        self.lose_power();
+    }
+
+    fn lose_power(&mut self) {
+        self.see_power_loss();
         self.disk.crash();
+    }
+
+    fn see_power_loss(&mut self) {
+        if let Some(change) = self.disk.lost_before() {
+            self.struck.get_or_insert(format!("in {}: before {change}", self.did));
+        }
     }
 
     /// No more faults and no new commands: everything pending must settle, every view catch up.
     fn calm_down(&mut self) {
         self.note("calm".into());
+        self.did = "the calm end";
         self.cut_off_until = 0;
         self.crash();
         self.disk.inject(|faults| *faults = Default::default());

@@ -72,6 +72,8 @@ struct State {
     /// Raised by a crash: handles of an earlier boot are dead.
     boot: u64,
     dead: bool,
+    /// Before which change the power was lost last.
+    lost_before: Option<String>,
     faults: Faults,
     counts: FaultCounts,
 }
@@ -110,11 +112,18 @@ impl State {
         }
     }
 
-    fn change(&mut self, boot: u64) -> io::Result<()> {
+    fn name_of(&self, inode: u64) -> PathBuf {
+        let name = self.names.iter().find(|(_, id)| **id == inode).map(|(name, _)| name.clone());
+        name.unwrap_or_default()
+    }
+
+    fn change(&mut self, boot: u64, what: &str, file: impl FnOnce(&Self) -> PathBuf) -> io::Result<()> {
         self.alive(boot)?;
         if let Some(left) = &mut self.faults.power_loss_after {
             if *left == 0 {
                 self.dead = true;
+                let file = file(self);
+                self.lost_before = Some(format!("{what} {}", file.extension().or(file.file_name()).unwrap_or_default().to_string_lossy()));
                 return self.alive(boot);
             }
             *left -= 1;
@@ -196,6 +205,11 @@ impl SimDisk {
     /// What went wrong so far.
     pub fn counts(&self) -> FaultCounts {
         self.state().counts
+    }
+
+    /// Before which kind of change the power was lost, as `sync seg`; taken once.
+    pub fn lost_before(&self) -> Option<String> {
+        self.state().lost_before.take()
     }
 
     /// Power fails and comes back: of everything unsynced a random part survives, locks and handles are gone, and
@@ -297,7 +311,7 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn write_all_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.change(self.boot)?;
+        state.change(self.boot, "write", |state| state.name_of(self.inode))?;
         let at = at as usize;
         if let Err(e) = state.room(self.inode, at + bytes.len()) {
             // As a real disk may: what fitted is there.
@@ -337,7 +351,7 @@ impl DiskFile for SimFile {
     }
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.change(self.boot)?;
+        state.change(self.boot, "sync", |state| state.name_of(self.inode))?;
         if std::mem::take(&mut state.faults.fail_next_sync) {
             state.counts.syncs_failed += 1;
             // The kernel marks the pages clean: the next sync of this file succeeds without them.
@@ -357,13 +371,13 @@ impl DiskFile for SimFile {
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.change(self.boot)?;
+        state.change(self.boot, "cut", |state| state.name_of(self.inode))?;
         self.push(&mut state, Change::Len(len as usize));
         Ok(())
     }
     fn reserve(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.change(self.boot)?;
+        state.change(self.boot, "reserve", |state| state.name_of(self.inode))?;
         state.room(self.inode, len as usize)?;
         if state.inodes[&self.inode].current.len() < len as usize {
             self.push(&mut state, Change::Len(len as usize));
@@ -404,7 +418,7 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         let boot = state.boot;
-        state.change(boot)?;
+        state.change(boot, "create", |_| path.to_owned())?;
         let id = state.next_inode;
         state.next_inode += 1;
         state.inodes.insert(id, Inode::default());
@@ -418,7 +432,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         let boot = state.boot;
-        state.change(boot)?;
+        state.change(boot, "sync names in", |_| path.to_owned())?;
         let names: BTreeSet<PathBuf> = state
             .names
             .keys()
@@ -437,7 +451,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         let boot = state.boot;
-        state.change(boot)?;
+        state.change(boot, "rename to", |_| to.to_owned())?;
         let inode = state.names.remove(from).ok_or_else(|| missing(from))?;
         state.names.insert(to.to_owned(), inode);
         Ok(())
@@ -445,7 +459,7 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         let boot = state.boot;
-        state.change(boot)?;
+        state.change(boot, "remove", |_| path.to_owned())?;
         state.names.remove(path).map(|_| ()).ok_or_else(|| missing(path))
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
