@@ -1,6 +1,7 @@
 //! **How do we know?** Laws, contracts, end to end, simulation, sweeps: see the files under `tests/tests`.
 
 pub mod caller;
+pub mod decoding;
 pub mod office;
 pub mod process;
 pub mod receiver;
