@@ -2,5 +2,6 @@
 
 pub mod decided;
 pub mod entity;
+pub mod ownership;
 pub mod relay;
 pub mod writer;
