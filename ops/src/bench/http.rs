@@ -277,7 +277,7 @@ async fn on_lines(stage: &Stage<'_>, out: &mut Vec<Line>) -> Result<(), BenchErr
 }
 
 /// Records that the views are behind.
-async fn lag(connection: &mut Connection, node: &Server) -> Result<u64, BenchError> {
+pub(super) async fn lag(connection: &mut Connection, node: &Server) -> Result<u64, BenchError> {
     let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", node.address);
     let answer = connection.exchange(request.as_bytes()).await?;
     let health: serde_json::Value = serde_json::from_slice(answer.body)?;

@@ -4,8 +4,13 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone},
 };
-use crate::bench::{self, BenchError, Group, Options, child::Role};
-use clap::Args;
+use crate::bench::{
+    self, BenchError, Group, Options,
+    child::Role,
+    report::Report,
+    soak::{self, Soak},
+};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 const AFTER: &str = "\
@@ -14,13 +19,17 @@ Examples:
   quipu bench --quick                     the same in short, about two minutes
   quipu bench --only http --only append   some lines
   quipu bench --markdown                  tables for ops/docs/benchmarks.md
+  quipu bench soak                        30 minutes under a steady load, with a report and plots
+  quipu bench soak --minutes 2            the same in short
 
 Measured are release builds (cargo build --release). Exit code 1 where a target is missed.";
 
 /// Measure this machine and this build
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER, args_conflicts_with_subcommands = true)]
 pub(super) struct Bench {
+    #[command(subcommand)]
+    long: Option<Long>,
     /// Fewer and shorter runs
     #[arg(long)]
     quick: bool,
@@ -41,6 +50,25 @@ pub(super) struct Bench {
     role: Option<Role>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Long {
+    /// A steady load for half an hour: memory, files, lag and latency over time, as a report with plots
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 30.0, value_name = "N")]
+        minutes: f64,
+        /// Commands a second
+        #[arg(long, default_value_t = 500.0, value_name = "N")]
+        rate: f64,
+        /// Directory for soak.md, soak.svg and soak.json
+        #[arg(long, default_value = "quipu-soak")]
+        out: PathBuf,
+        /// Directory on the disk to use; a new one inside it is used and deleted
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
 impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
@@ -56,6 +84,24 @@ impl Bench {
             return Ok(bench::child::be(role).await?);
         }
         let command = std::env::args().skip(1).fold("quipu".to_owned(), |text, word| text + " " + &word);
+        if let Some(Long::Soak { minutes, rate, out, dir }) = self.long {
+            if !(0.1..=10_080.0).contains(&minutes) || !(1.0..=100_000.0).contains(&rate) {
+                return Err(Failure::Failed("--minutes takes 0.1 to 10080 (a week), --rate 1 to 100000 commands a second".into()));
+            }
+            let soak = Soak { seconds: (minutes * 60.0) as u64, rate, out: out.clone(), dir, command };
+            let mut seen = 0;
+            let report = soak::run(&soak, |s, slices| {
+                seen += 1;
+                terminal.note(&format!(
+                    "{seen}/{slices}: {:.0} s, {} commands, {:.0} MiB, views {} behind, p99 {:.1} ms",
+                    s.at, s.commands, s.memory_mib, s.lag, s.p99_ms
+                ));
+            })
+            .await?;
+            show(terminal, &report, self.markdown)?;
+            terminal.note(&format!("report: {}", out.join("soak.md").display()));
+            return verdict(&report);
+        }
         let options = Options {
             quick: self.quick,
             entities: self.entities,
@@ -64,36 +110,45 @@ impl Bench {
             command,
         };
         let report = bench::run(options, |group| terminal.note(&format!("measuring: {group}"))).await?;
-        if self.markdown {
-            terminal.line(report.markdown().trim_end())?;
-        } else if terminal.json {
-            terminal.value(&report)?;
-        } else {
-            let rows: Vec<Vec<String>> = report
-                .lines
-                .iter()
-                .map(|l| {
-                    vec![
-                        l.name.clone(),
-                        l.target.clone(),
-                        l.measured.clone(),
-                        l.verdict().to_owned(),
-                        l.detail.clone(),
-                    ]
-                })
-                .collect();
-            terminal.table(&["line", "target", "measured", "", "detail"], &rows, "nothing measured")?;
-            let m = &report.machine;
-            let machine = format!(
-                "{} cores of {}, {} MiB, {}, {}, load {:.1} to {:.1}",
-                m.cores, m.cpu, m.memory_mib, m.disk, m.build, m.load_before, m.load_after
-            );
-            terminal.line(&terminal.paint(Tone::Faint, &machine))?;
-        }
-        if report.lines.iter().any(|line| line.pass == Some(false)) {
-            Err(Failure::Shown)
-        } else {
-            Ok(())
-        }
+        show(terminal, &report, self.markdown)?;
+        verdict(&report)
+    }
+}
+
+fn show(terminal: &Terminal, report: &Report, markdown: bool) -> Result<(), Failure> {
+    if markdown {
+        terminal.line(report.markdown().trim_end())?;
+    } else if terminal.json {
+        terminal.value(report)?;
+    } else {
+        let rows: Vec<Vec<String>> = report
+            .lines
+            .iter()
+            .map(|l| {
+                vec![
+                    l.name.clone(),
+                    l.target.clone(),
+                    l.measured.clone(),
+                    l.verdict().to_owned(),
+                    l.detail.clone(),
+                ]
+            })
+            .collect();
+        terminal.table(&["line", "target", "measured", "", "detail"], &rows, "nothing measured")?;
+        let m = &report.machine;
+        let machine = format!(
+            "{} cores of {}, {} MiB, {}, {}, load {:.1} to {:.1}",
+            m.cores, m.cpu, m.memory_mib, m.disk, m.build, m.load_before, m.load_after
+        );
+        terminal.line(&terminal.paint(Tone::Faint, &machine))?;
+    }
+    Ok(())
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    if report.lines.iter().any(|line| line.pass == Some(false)) {
+        Err(Failure::Shown)
+    } else {
+        Ok(())
     }
 }
