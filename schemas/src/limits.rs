@@ -2,7 +2,7 @@
 //!
 //! A limit that a person may configure has its default here; everything else is fixed.
 
-/// Largest encoded record; a larger payload becomes a blob.
+/// Largest encoded record; every payload of the built-in kinds is bounded below it.
 pub const RECORD_MAX_BYTES: usize = 128 * 1024;
 /// Largest encoded frame.
 pub const FRAME_MAX_BYTES: usize = 512 * 1024;
