@@ -13,6 +13,7 @@ use crate::{
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
     heads::{self, HEADS_FILE, Heads},
+    keyring::FINGERPRINT_FILE,
 };
 use quipu_schemas::{digest::Digest, limits::SEGMENT_BYTES};
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,8 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         bytes: written.len() as u64,
         digest: Digest::of(&[&written]),
     });
-    for name in options.include.iter().chain(&options.keys) {
+    // The fingerprint of the keys goes along even where the keys do not: a restored log knows which keys it needs.
+    for name in options.include.iter().map(String::as_str).chain([FINGERPRINT_FILE]).chain(options.keys.iter().map(String::as_str)) {
         copy.tree(Path::new(name))?;
     }
     let meta = &catalog.meta;

@@ -93,6 +93,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Secrets by name.
     pub secrets: Secrets,
+    /// Whether a log that has records may be served without its keys.
+    pub allow_missing_keys: bool,
     /// Log lines.
     pub log_format: LogFormat,
     /// Filter of log lines, as `RUST_LOG` has it.
@@ -189,6 +191,7 @@ impl Config {
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,
+            allow_missing_keys: written.keys.allow_missing,
             log_format: format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
@@ -212,6 +215,7 @@ impl Config {
             active_max: self.active_entities,
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
+            allow_missing_keys: self.allow_missing_keys,
             ..NodeConfig::default()
         })
     }

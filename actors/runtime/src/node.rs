@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub queue_max: usize,
     /// Bytes of commands in the node at a time.
     pub queue_max_bytes: usize,
+    /// Whether a log that has records may be opened without its keys: new ones are made, and what was sealed stays closed.
+    pub allow_missing_keys: bool,
     /// Name written into claim frames.
     pub owner: String,
 }
@@ -80,6 +82,7 @@ impl Default for NodeConfig {
             active_max: limits::ACTIVE_ENTITIES_MAX,
             queue_max: limits::NODE_QUEUE_MAX,
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
+            allow_missing_keys: false,
             owner: "local".into(),
         }
     }
@@ -256,7 +259,7 @@ impl Node {
             }
             let mut state = entity.state();
             let digest = state_digest(&state).to_string();
-            personal::open_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
+            personal::show_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
             Ok(Some(StateAt { version: entity.version(), time: entity.time(), digest, state, stream }))
         })
         .await
@@ -563,7 +566,7 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
         Some(dir) => {
             let options = EmbeddedOptions { partitions: config.partitions, ..EmbeddedOptions::default() };
             let log = Arc::new(EmbeddedLog::open(dir, &options)?);
-            let keys = Keyring::open(&dir.join("keys")).map_err(|e| StartError::Keys(e.to_string()))?;
+            let keys = Keyring::of_log(dir, &*log, config.allow_missing_keys).map_err(|e| StartError::Keys(e.to_string()))?;
             let index = Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?;
             (log.clone(), Some(log), Arc::new(index), Arc::new(keys))
         }

@@ -164,6 +164,7 @@ impl Export {
             )),
             None => Box::new(BufWriter::new(io::stdout())),
         };
+        let mut erased = 0;
         let said = match self.format {
             ExportFormat::Cloudevents => {
                 let query = FeedQuery {
@@ -177,7 +178,10 @@ impl Export {
             }
             ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out)
                 .await
-                .map(|done| format!("{} conversations, {} messages", done.conversations, done.messages)),
+                .map(|done| {
+                    erased = done.erased;
+                    format!("{} conversations, {} messages", done.conversations, done.messages)
+                }),
         };
         let said = said.map_err(|e| match e {
             ExportError::Client(e) => e.into(),
@@ -185,6 +189,11 @@ impl Export {
             ExportError::Event(..) => Failure::Failed(e.to_string()),
         })?;
         terminal.note(&terminal.paint(Tone::Faint, &said));
+        if erased > 0 {
+            return Err(Failure::Failed(format!(
+                "{erased} messages do not open with the keys of this node, or were erased: they are written with \"content\":null"
+            )));
+        }
         Ok(())
     }
 }
