@@ -141,12 +141,12 @@ impl Keyring {
 
     /// Opens the keys of a log, in `keys` of its data directory. A log without records gets keys where it has none.
     /// Where records are, the keys must be there and be those that the data directory's fingerprint names;
-    /// `allow_missing` makes new ones, or takes the ones that are there, and notes them as the log's from now on.
-    pub fn of_log(data_dir: &Path, log: &dyn Log, allow_missing: bool) -> Result<Self, KeyringError> {
+    /// `allow_lost` makes new ones, or takes the ones that are there, and notes them as the log's from now on.
+    pub fn of_log(data_dir: &Path, log: &dyn Log, allow_lost: bool) -> Result<Self, KeyringError> {
         let dir = data_dir.join(KEYS_DIR);
         // A partition that does not tell its end is damaged, and so not empty.
         let is_empty = (0..log.meta().partitions).all(|partition| log.head(partition).is_ok_and(|head| head.next_offset == 0));
-        let may_make = is_empty || allow_missing;
+        let may_make = is_empty || allow_lost;
         if !may_make {
             file::must_be_there(&dir)?;
         }

@@ -44,6 +44,9 @@ pub enum ClientError {
         /// What was wrong.
         detail: String,
     },
+    /// The feed does not hold everything: the log is damaged.
+    #[error("the feed is incomplete: {0}")]
+    Incomplete(String),
     /// The address cannot be used.
     #[error("`{0}` is no http or https address")]
     BadUrl(String),

@@ -94,7 +94,7 @@ pub struct Config {
     /// Secrets by name.
     pub secrets: Secrets,
     /// Whether a log that has records may be served without its keys.
-    pub allow_missing_keys: bool,
+    pub allow_lost_keys: bool,
     /// Log lines.
     pub log_format: LogFormat,
     /// Filter of log lines, as `RUST_LOG` has it.
@@ -191,7 +191,7 @@ impl Config {
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,
-            allow_missing_keys: written.keys.allow_missing,
+            allow_lost_keys: written.keys.allow_lost,
             log_format: format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
@@ -215,7 +215,7 @@ impl Config {
             active_max: self.active_entities,
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
-            allow_missing_keys: self.allow_missing_keys,
+            allow_lost_keys: self.allow_lost_keys,
             ..NodeConfig::default()
         })
     }

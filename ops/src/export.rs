@@ -43,6 +43,9 @@ pub async fn cloudevents(client: &Client, org: &OrgId, query: &FeedQuery, out: &
     Ok(events)
 }
 
+/// Marks a message of a transcript whose words cannot be had.
+pub const ERASED: &str = "quipu_erased";
+
 /// How much was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Chats {
@@ -50,14 +53,15 @@ pub struct Chats {
     pub conversations: u64,
     /// Messages.
     pub messages: u64,
-    /// Of them, messages whose words are gone, or cannot be opened with the keys that the node has: their content is null.
+    /// Of them, messages whose words are gone, or do not open with the keys that the node has: their content is null, and
+    /// [`ERASED`] beside it tells them from messages without content.
     pub erased: u64,
 }
 
 /// Writes conversations (all of the org, or one) as transcripts, one a line, sorted by id: `{"id": …, "messages": […]}`.
 ///
 /// Imported messages are written as they were imported; posted ones as `user` (people, services) or `assistant` (agents);
-/// edits are applied, deleted messages left out.
+/// edits are applied, deleted messages left out. A message that does not open is `{"content": null, "quipu_erased": true, …}`.
 pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn Write) -> Result<Chats, ExportError> {
     const AT_A_TIME: usize = 8;
     let created = FeedQuery {
@@ -68,26 +72,35 @@ pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn
     };
     let mut feed = client.feed(org, &created).await?;
     let mut ids = BTreeSet::new();
-    while let Some(event) = feed.next_event().await? {
-        ids.extend(event.value.get("subject").and_then(Value::as_str).map(str::to_owned));
-    }
+    // What is behind damage is missing from the transcripts; what is before it is written first.
+    let missing = loop {
+        match feed.next_event().await {
+            Ok(Some(event)) => ids.extend(event.value.get("subject").and_then(Value::as_str).map(str::to_owned)),
+            Ok(None) => break None,
+            Err(incomplete @ ClientError::Incomplete(_)) => break Some(incomplete),
+            Err(error) => return Err(error.into()),
+        }
+    };
     let mut done = Chats::default();
     let mut transcripts = stream::iter(ids)
         .map(|id| async move {
-            let messages = transcript(client, org, &id).await?;
-            Ok::<_, ExportError>((id, messages))
+            let messages = transcript(client, org, &id).await;
+            (id, messages)
         })
         .buffered(AT_A_TIME);
     while let Some(next) = transcripts.next().await {
-        let (id, messages) = next?;
+        let (id, messages) = match next {
+            (_, Err(ExportError::Client(ClientError::Refused(problem)))) if missing.is_some() && problem.status == 503 => continue,
+            (id, messages) => (id, messages?),
+        };
         done.conversations += 1;
         done.messages += messages.len() as u64;
         done.erased += messages.iter().filter(|message| message.erased).count() as u64;
-        let messages: Vec<Value> = messages.into_iter().map(|message| message.value).collect();
+        let messages: Vec<Value> = messages.into_iter().map(Message::shown).collect();
         writeln!(out, "{}", json!({ "id": id, "messages": messages }))?;
     }
     out.flush()?;
-    Ok(done)
+    missing.map_or(Ok(done), |missing| Err(missing.into()))
 }
 
 /// A message of a transcript.
@@ -96,6 +109,16 @@ struct Message {
     value: Value,
     /// Its words do not open: its content is null for that, not because it was said so.
     erased: bool,
+}
+
+impl Message {
+    fn shown(self) -> Value {
+        let mut value = self.value;
+        if self.erased {
+            value[ERASED] = true.into();
+        }
+        value
+    }
 }
 
 async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Vec<Message>, ExportError> {
@@ -107,8 +130,9 @@ async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Vec<Messag
     Ok(messages)
 }
 
+/// Whether this is what an erased value is shown as.
 fn is_erased(value: &Value) -> bool {
-    value.get("erased").is_some()
+    value.as_object().is_some_and(|map| map.len() == 1) && value["erased"] == Value::Bool(true)
 }
 
 /// Folds one opened event into the messages so far.
@@ -208,14 +232,14 @@ mod tests {
             apply(&mut messages, &event).unwrap();
         }
         assert_eq!(messages.iter().map(|m| m.erased).collect::<Vec<_>>(), [false, false, false, true]);
-        let messages: Vec<_> = messages.into_iter().map(|m| m.value).collect();
+        let messages: Vec<_> = messages.into_iter().map(Message::shown).collect();
         assert_eq!(
             Value::Array(messages),
             json!([
                 { "role": "tool", "content": null, "tool_call_id": "t", "name": "f" },
                 { "role": "user", "content": "" },
                 { "role": "assistant", "content": "hello" },
-                { "role": "user", "content": null },
+                { "role": "user", "content": null, "quipu_erased": true },
             ])
         );
         assert!(

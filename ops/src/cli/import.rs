@@ -148,6 +148,9 @@ pub(super) struct Export {
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// End with exit code 0 although messages are erased, or do not open with the node's keys
+    #[arg(long)]
+    allow_erased: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -189,11 +192,17 @@ impl Export {
             ExportError::Event(..) => Failure::Failed(e.to_string()),
         })?;
         terminal.note(&terminal.paint(Tone::Faint, &said));
-        if erased > 0 {
-            return Err(Failure::Failed(format!(
-                "{erased} messages do not open with the keys of this node, or were erased: they are written with \"content\":null"
-            )));
+        if erased == 0 {
+            return Ok(());
         }
-        Ok(())
+        let lost = format!(
+            "{erased} messages were erased, or do not open with the keys of this node: they are written as \"{}\":true with \"content\":null",
+            export::ERASED
+        );
+        if self.allow_erased {
+            terminal.note(&terminal.paint(Tone::Notice, &lost));
+            return Ok(());
+        }
+        Err(Failure::Failed(format!("{lost} (--allow-erased takes that for success)")))
     }
 }

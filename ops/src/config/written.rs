@@ -65,7 +65,7 @@ impl Default for Written {
             egress: Egress::default(),
             providers: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            keys: Keys { allow_missing: false },
+            keys: Keys { allow_lost: false },
             logging: Logging {
                 format: "auto".into(),
                 level: "info".into(),
@@ -123,7 +123,7 @@ pub(super) struct Egress {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keys {
-    pub(super) allow_missing: bool,
+    pub(super) allow_lost: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -237,7 +237,7 @@ impl Layer {
             }
         }
         if flags.without_keys {
-            layer.set(&["keys", "allow_missing"], Value::from(true));
+            layer.set(&["keys", "allow_lost"], Value::from(true));
         }
         if flags.memory {
             layer.set(&["log", "backend"], Value::from("memory"));
