@@ -132,6 +132,16 @@ impl<T: Serialize + DeserializeOwned> Personal<T> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned> Personal<T> {
+    /// Opens the value for readers, as [`show_all`] does: one that does not open counts as erased.
+    pub fn shown(&self, opener: &dyn Opener) -> Result<Opened<T>, SealError> {
+        match self.open(opener) {
+            Err(SealError::Damaged(_) | SealError::Form(..)) => Ok(Opened::Erased),
+            other => other,
+        }
+    }
+}
+
 impl<T> Personal<T> {
     /// Whose data it is.
     pub fn subject(&self) -> &str {
@@ -337,6 +347,9 @@ mod tests {
         assert_eq!(shown(&right).unwrap()["list"][0]["body"], "words");
         assert_eq!(shown(&wrong).unwrap(), erased);
         assert_eq!(shown(&OneKey(None)).unwrap(), erased);
+        let body: Personal<String> = serde_json::from_value(stored["list"][0]["body"].clone()).unwrap();
+        assert_eq!(body.shown(&right).unwrap(), Opened::Value("words".into()));
+        assert_eq!(body.shown(&wrong).unwrap(), Opened::Erased);
         assert_eq!(shown(&NoStore).unwrap_err(), SealError::Store("gone".into()));
         assert_eq!(open_all(&mut stored.clone(), &wrong), Err(SealError::Damaged("acme/ada".into())));
     }
