@@ -111,6 +111,13 @@ pub(crate) fn read_problem(error: &ReadError) -> Problem {
     Problem::new(503, "log_unreadable", format!("the log cannot be read here: {error}")).fix("run `quipu verify`").retry_after(30)
 }
 
+pub(crate) fn partition_stopped(stopped: &Stopped) -> Problem {
+    let Stopped { partition, offset, detail } = stopped;
+    Problem::new(503, "partition_stopped", format!("partition {partition} stops at offset {offset}: {detail}"))
+        .fix("run `quipu verify`, and restore the log from a backup; the feed gives what lies before")
+        .retry_after(60)
+}
+
 /// Parts of [`Core`] that the node opens first.
 pub(crate) struct Opened {
     pub(crate) kinds: Kinds,
@@ -352,7 +359,11 @@ impl Core {
         Ok(self.positioned_records(stream, from_version)?.into_iter().map(|(_, record)| record).collect())
     }
 
+    /// Fails where the stream's partition is damaged: what can be read may not be all, and must not pass for it.
     pub(crate) fn positioned_records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<(Position, Record)>, Problem> {
+        if let Some(stopped) = self.stopped(stream.partition(self.meta.partitions)) {
+            return Err(partition_stopped(&stopped));
+        }
         let rows = self.index.places(stream, from_version).map_err(|e| index_problem(&e))?;
         let places: Vec<_> = rows.iter().map(|row| row.place).collect();
         let bytes = self.log.read_at(&places).map_err(|error| match &error {

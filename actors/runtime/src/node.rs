@@ -2,7 +2,7 @@
 
 use crate::{
     api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, ParkedStream, StateAt, Stopped, TreeNode},
-    core::{Core, Counters, Opened, index_problem, lock, refold, stopping},
+    core::{Core, Counters, Opened, index_problem, lock, partition_stopped, refold, stopping},
     feed, ingress,
     kernel::{
         entity::state_digest,
@@ -295,10 +295,7 @@ impl Node {
         let end = self.cursor();
         if let Some(partition) = (0..end.next.len()).find(|p| cursor.next[*p] > end.next[*p]) {
             if let Some(stopped) = self.0.core.stopped(partition as u16) {
-                return Err(Problem::new(503, "partition_stopped", format!("the cursor is past where partition {partition} stops: {}", stopped.detail))
-                    .field("from")
-                    .fix("run `quipu verify`, and restore the log from a backup")
-                    .retry_after(60));
+                return Err(partition_stopped(&stopped).field("from"));
             }
             let detail = format!("the cursor is at {} of partition {partition}, which ends at {}", cursor.next[partition], end.next[partition]);
             return Err(Problem::new(400, "bad_cursor", detail).field("from").fix("pass a cursor that this node gave you, unchanged"));
