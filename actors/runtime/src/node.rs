@@ -19,14 +19,14 @@ use crate::{
 };
 use quipu_events::{
     embedded::{EmbeddedLog, EmbeddedOptions},
-    index::{Index, Unreadable},
+    index::{FinalState, Index, Unreadable},
     keyring::Keyring,
     memory::MemoryLog,
     port::{Log, ReadError},
 };
 use quipu_schemas::{
     context::{Keys, Millis},
-    envelope::{DataClass, Receipt},
+    envelope::{CommandEnvelope, DataClass, Receipt},
     ids::{CommandId, OrgId, PrincipalId, StreamId},
     limits,
     personal,
@@ -371,11 +371,11 @@ impl Node {
 
     /// Sends a dead effect again, from its first attempt.
     pub async fn outbox_retry(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
-        let dead = self.final_outcome(key)?;
-        if !matches!(dead, Some(Settled::Dead { .. } | Settled::Parked { .. })) {
+        let Some(dead) = self.settled(key)?.filter(|state| matches!(state.outcome, Settled::Dead { .. } | Settled::Parked { .. })) else {
             return Err(Problem::new(409, "not_dead", format!("{key} is not a dead letter")).field("key").fix("see `quipu outbox ls`"));
-        }
-        let receipt = self.note(key, Settled::Retried, "retry", by).await?;
+        };
+        // Where it was given up: a dispatch that crashed its receiver is settled there.
+        let receipt = self.note(key, &dead.stream, Settled::Retried, "retry", by).await?;
         // The relay may not hold it (after a restart): let it look again.
         self.reload(key).await;
         Ok(receipt)
@@ -383,20 +383,22 @@ impl Node {
 
     /// Gives an effect up: it is never sent again.
     pub async fn outbox_drop(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
-        match self.final_outcome(key)? {
-            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, Settled::Dropped, "drop", by).await,
+        let settled = self.settled(key)?;
+        let at = settled.as_ref().map_or(&key.stream, |state| &state.stream);
+        match settled.as_ref().map(|state| &state.outcome) {
+            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, at, Settled::Dropped, "drop", by).await,
             Some(_) => Err(Problem::new(409, "already_settled", format!("{key} is settled")).field("key")),
         }
     }
 
-    fn final_outcome(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
+    fn settled(&self, key: &ReactionKey) -> Result<Option<FinalState>, Problem> {
         if self.describe(key).is_none() {
             return Err(Problem::new(404, "unknown_effect", format!("there is no effect {key}")).field("key").fix("see `quipu outbox ls`"));
         }
-        Ok(self.0.core.index.settled(key).map_err(|e| index_problem(&e))?.map(|state| state.outcome))
+        self.0.core.index.settled(key).map_err(|e| index_problem(&e))
     }
 
-    async fn note(&self, key: &ReactionKey, settled: Settled, step: &str, by: &PrincipalId) -> Result<Receipt, Problem> {
+    async fn note(&self, key: &ReactionKey, at: &StreamId, settled: Settled, step: &str, by: &PrincipalId) -> Result<Receipt, Problem> {
         let retried = self.0.core.index.attempts(key).map_err(|e| index_problem(&e))?.retried;
         let cause = Cause {
             principal: by.clone(),
@@ -407,7 +409,8 @@ impl Node {
             data_class: DataClass::None,
             time: self.0.core.now(),
         };
-        self.0.core.submit(person_note(key, settled, &cause, &format!("{step}{retried}"))).await
+        let note = person_note(key, settled, &cause, &format!("{step}{retried}"));
+        self.0.core.submit(CommandEnvelope { stream: at.clone(), ..note }).await
     }
 
     async fn reload(&self, key: &ReactionKey) {
