@@ -123,7 +123,13 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         digest: Digest::of(&[&written]),
     });
     // The fingerprint of the keys goes along even where the keys do not: a restored log knows which keys it needs.
-    for name in options.include.iter().map(String::as_str).chain([FINGERPRINT_FILE]).chain(options.keys.iter().map(String::as_str)) {
+    for name in options
+        .include
+        .iter()
+        .map(String::as_str)
+        .chain([FINGERPRINT_FILE])
+        .chain(options.keys.iter().map(String::as_str))
+    {
         copy.tree(Path::new(name))?;
     }
     let meta = &catalog.meta;

@@ -372,12 +372,19 @@ mod tests {
         Keyring::open(&keys_dir).unwrap();
         assert_eq!(open(false).unwrap_err(), KeyringError::Foreign(keys_dir.display().to_string()));
         fs::remove_file(subjects(&keys_dir)).unwrap();
-        assert_eq!(open(false).unwrap_err(), KeyringError::Missing(subjects(&keys_dir).display().to_string()));
+        assert_eq!(
+            open(false).unwrap_err(),
+            KeyringError::Missing(subjects(&keys_dir).display().to_string())
+        );
         fs::remove_dir_all(&keys_dir).unwrap();
 
         let new = open(true).unwrap().digest_key();
         assert_ne!(new, own);
-        assert_eq!(open(false).unwrap().digest_key(), new, "what was made knowingly is the log's from now on");
+        assert_eq!(
+            open(false).unwrap().digest_key(),
+            new,
+            "what was made knowingly is the log's from now on"
+        );
         // The old keys can be taken up again, knowingly too.
         fs::remove_dir_all(&keys_dir).unwrap();
         fs::rename(&kept, &keys_dir).unwrap();

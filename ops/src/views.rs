@@ -166,7 +166,9 @@ impl Views {
             let Stopped { partition, offset, detail } = stopped;
             format!("partition {partition} is stopped at offset {offset}: {detail}; elsewhere {lag} records behind")
         });
-        let trouble = lock(&self.0.trouble).clone().or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
+        let trouble = lock(&self.0.trouble)
+            .clone()
+            .or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
         HealthPart {
             name: "views".into(),
             ok: trouble.is_none(),

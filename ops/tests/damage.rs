@@ -74,7 +74,9 @@ fn quipu(data: &Path, url: &str, args: &[&str]) -> Output {
 
 fn lines(text: &[u8]) -> Vec<Value> {
     let lines = std::str::from_utf8(text).unwrap().lines();
-    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect()
 }
 
 fn ids(lines: &[Value]) -> BTreeSet<String> {
@@ -92,7 +94,11 @@ async fn a_damaged_partition_is_read_up_to_the_damage_and_named_everywhere() {
     let hit = room(0);
     let partition = hit.partition(PARTITIONS);
     let neighbour = (1..).map(room).find(|room| room.partition(PARTITIONS) == partition).unwrap();
-    let others: Vec<StreamId> = (1..).map(room).filter(|room| room.partition(PARTITIONS) != partition).take(6).collect();
+    let others: Vec<StreamId> = (1..)
+        .map(room)
+        .filter(|room| room.partition(PARTITIONS) != partition)
+        .take(6)
+        .collect();
     for room in others.iter().chain([&hit, &neighbour]) {
         send(&client, room, "create", json!({ "type": "group", "title": "Talk" })).await;
     }
@@ -139,9 +145,15 @@ async fn check(data: &Path, hit: &StreamId, neighbour: &StreamId, others: &[Stre
     assert_eq!(code, 1, "{error}");
     assert!(error.contains(&named), "{error}");
     let missing: BTreeSet<String> = ids(all).difference(&ids(&written)).cloned().collect();
-    assert!(missing.contains(&format!("{hit}@5")) && missing.contains(&format!("{neighbour}@3")), "{missing:?}");
+    assert!(
+        missing.contains(&format!("{hit}@5")) && missing.contains(&format!("{neighbour}@3")),
+        "{missing:?}"
+    );
     let streams = missing.iter().map(|id| id.split('@').next().unwrap().parse::<StreamId>().unwrap());
-    assert!(streams.clone().all(|stream| stream.partition(PARTITIONS) == partition), "{missing:?}");
+    assert!(
+        streams.clone().all(|stream| stream.partition(PARTITIONS) == partition),
+        "{missing:?}"
+    );
     assert!(ids(&written).contains(&format!("{hit}@4")), "what lies before the damage is there");
 
     for follow in [&["--no-follow"][..], &[]] {
@@ -150,7 +162,13 @@ async fn check(data: &Path, hit: &StreamId, neighbour: &StreamId, others: &[Stre
         assert!(error.contains(&named), "{error}");
         assert_eq!(ids(&shown), ids(&written));
     }
-    let one = |stream: &StreamId| ["tail", "acme", "--from", "start", "--no-follow", "--kind", "conversation", "--id"].map(str::to_owned).into_iter().chain([stream.id.to_string()]).collect::<Vec<_>>();
+    let one = |stream: &StreamId| {
+        ["tail", "acme", "--from", "start", "--no-follow", "--kind", "conversation", "--id"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([stream.id.to_string()])
+            .collect::<Vec<_>>()
+    };
     for (stream, expected) in [(hit, 1), (&others[0], 0)] {
         let args = one(stream);
         let (code, _, error) = run(&args.iter().map(String::as_str).collect::<Vec<_>>());
@@ -162,19 +180,41 @@ async fn check(data: &Path, hit: &StreamId, neighbour: &StreamId, others: &[Stre
     assert_eq!(chats.len(), others.len(), "what may be cut off is no transcript");
 
     let http = reqwest::Client::new();
-    for (accept, last) in [("application/x-ndjson", "\"control\":\"stopped\""), ("text/event-stream", "event: stopped")] {
-        let feed = http.get(format!("{url}/v1/orgs/acme/events?follow=false")).bearer_auth(running.token.expose());
+    for (accept, last) in [
+        ("application/x-ndjson", "\"control\":\"stopped\""),
+        ("text/event-stream", "event: stopped"),
+    ] {
+        let feed = http
+            .get(format!("{url}/v1/orgs/acme/events?follow=false"))
+            .bearer_auth(running.token.expose());
         let text = feed.header("accept", accept).send().await.unwrap().text().await.unwrap();
         assert!(!text.contains("caught_up"), "{text}");
-        let end = text.trim_end().rsplit(if accept.contains("json") { "\n" } else { "\n\n" }).next().unwrap();
-        for word in [last, "\"code\":\"partition_stopped\"", &format!("\"offset\":{offset}"), &format!("\"partition\":{partition}")] {
+        let end = text
+            .trim_end()
+            .rsplit(if accept.contains("json") { "\n" } else { "\n\n" })
+            .next()
+            .unwrap();
+        for word in [
+            last,
+            "\"code\":\"partition_stopped\"",
+            &format!("\"offset\":{offset}"),
+            &format!("\"partition\":{partition}"),
+        ] {
             assert!(end.contains(word), "{word}: {end}");
         }
     }
 
     let health = client.get("/health", &[]).await.unwrap().body;
     assert_eq!(health["status"], "degraded", "{health}");
-    let part = |name: &str| health["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned().unwrap();
+    let part = |name: &str| {
+        health["parts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|part| part["name"] == name)
+            .cloned()
+            .unwrap()
+    };
     for name in [format!("partition-{partition}"), "views".into()] {
         let part = part(&name);
         assert_eq!(part["ok"], false, "{part}");
@@ -182,17 +222,29 @@ async fn check(data: &Path, hit: &StreamId, neighbour: &StreamId, others: &[Stre
     }
     // What can be read of a stream there may not be all of it, so it does not pass for that.
     for part in ["history", "state"] {
-        let error = client.get(&format!("/v1/orgs/acme/conversations/{}/{part}", hit.id), &[]).await.unwrap_err();
-        assert_eq!(error.problem().map(|problem| problem.code.as_str()), Some("partition_stopped"), "{error}");
+        let error = client
+            .get(&format!("/v1/orgs/acme/conversations/{}/{part}", hit.id), &[])
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.problem().map(|problem| problem.code.as_str()),
+            Some("partition_stopped"),
+            "{error}"
+        );
     }
     // A cursor from before the damage is behind it.
-    let behind = http.get(format!("{url}/v1/orgs/acme/events?from={before}")).bearer_auth(running.token.expose()).send();
+    let behind = http
+        .get(format!("{url}/v1/orgs/acme/events?from={before}"))
+        .bearer_auth(running.token.expose())
+        .send();
     let behind = behind.await.unwrap();
     assert_eq!(behind.status(), 503);
     assert!(behind.text().await.unwrap().contains(&format!("offset {offset}")));
     // The rest is in service.
     send(&client, &others[1], "post", json!({ "body": "still here" })).await;
-    let refused = http.post(format!("{url}/v1/orgs/acme/conversations/{}/post", hit.id)).bearer_auth(running.token.expose());
+    let refused = http
+        .post(format!("{url}/v1/orgs/acme/conversations/{}/post", hit.id))
+        .bearer_auth(running.token.expose());
     let refused = refused.json(&json!({ "body": "x" })).send().await.unwrap();
     assert_eq!(refused.status(), 503, "a stopped partition takes no command");
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "partition_stopped");

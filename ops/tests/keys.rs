@@ -33,7 +33,10 @@ async fn node(config: Config) -> (Running, Client) {
 async fn refusal(data: &Path) -> String {
     let error = serve::start(config(data, false)).await.err().expect("a refusal").to_string();
     released(data).await;
-    assert!(error.contains("restore the keys directory") && error.contains("--without-keys"), "{error}");
+    assert!(
+        error.contains("restore the keys directory") && error.contains("--without-keys"),
+        "{error}"
+    );
     error
 }
 
@@ -72,7 +75,14 @@ async fn scene(data: &Path) {
     let (running, client) = node(config(data, false)).await;
     send(&client, "ada", "acme/org/acme", "create", json!({ "name": "Acme" })).await;
     let room = "acme/conversation/desk";
-    send(&client, "ada", room, "create", json!({ "type": "group", "title": "A private title" })).await;
+    send(
+        &client,
+        "ada",
+        room,
+        "create",
+        json!({ "type": "group", "title": "A private title" }),
+    )
+    .await;
     send(&client, "ada", room, "post", json!({ "body": "a private word" })).await;
     stop(running, data).await;
 }
@@ -81,10 +91,19 @@ async fn scene(data: &Path) {
 async fn check(url: &str, client: &Client, since: Option<&str>) {
     let mut read = String::new();
     for path in [
-        "conversations", "conversations/desk", "messages", "members", "activity",
-        "conversations/desk/history", "conversations/desk/state", "orgs/acme/state",
+        "conversations",
+        "conversations/desk",
+        "messages",
+        "members",
+        "activity",
+        "conversations/desk/history",
+        "conversations/desk/state",
+        "orgs/acme/state",
     ] {
-        let answer = client.get(&format!("/v1/orgs/acme/{path}"), &[]).await.unwrap_or_else(|e| panic!("{path}: {e}"));
+        let answer = client
+            .get(&format!("/v1/orgs/acme/{path}"), &[])
+            .await
+            .unwrap_or_else(|e| panic!("{path}: {e}"));
         if path.ends_with("history") {
             assert!(answer.body.to_string().contains(r#"{"erased":true}"#), "{path}: {}", answer.body);
         }
@@ -123,7 +142,15 @@ async fn lost_keys_are_never_replaced_unasked_and_what_they_sealed_reads_as_eras
     // The right ones open everything again.
     fs::rename(&kept, &keys).unwrap();
     let (running, client) = node(config(&data, false)).await;
-    assert!(client.get("/v1/orgs/acme/conversations/desk/history", &[]).await.unwrap().body.to_string().contains("a private word"));
+    assert!(
+        client
+            .get("/v1/orgs/acme/conversations/desk/history", &[])
+            .await
+            .unwrap()
+            .body
+            .to_string()
+            .contains("a private word")
+    );
     stop(running, &data).await;
     fs::remove_dir_all(&keys).unwrap();
 
@@ -137,7 +164,13 @@ async fn lost_keys_are_never_replaced_unasked_and_what_they_sealed_reads_as_eras
     let (running, client) = node(config(&data, false)).await;
     check(&running.url(), &client, Some("said later")).await;
 
-    let export = |more: &[&str]| quipu(&data, &running.url(), &[&["export", "acme", "--format", "openai-chat"], more].concat());
+    let export = |more: &[&str]| {
+        quipu(
+            &data,
+            &running.url(),
+            &[&["export", "acme", "--format", "openai-chat"], more].concat(),
+        )
+    };
     for (more, code) in [(&[][..], 1), (&["--allow-erased"], 0)] {
         let output = export(more);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -175,6 +208,14 @@ async fn a_backup_without_keys_is_restored_to_a_log_that_asks_for_them() {
 
     let whole = backup("whole", &["--with-keys"]);
     let (running, client) = node(config(&whole, false)).await;
-    assert!(client.get("/v1/orgs/acme/conversations/desk/history", &[]).await.unwrap().body.to_string().contains("a private word"));
+    assert!(
+        client
+            .get("/v1/orgs/acme/conversations/desk/history", &[])
+            .await
+            .unwrap()
+            .body
+            .to_string()
+            .contains("a private word")
+    );
     stop(running, &whole).await;
 }

@@ -120,7 +120,10 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
 
     fn react(_: &FuseState, event: &FuseEvent) -> Vec<Reaction> {
         match event {
-            FuseEvent::Armed {} => vec![Reaction::WakeAt { name: "blow".into(), due: 1 }],
+            FuseEvent::Armed {} => vec![Reaction::WakeAt {
+                name: "blow".into(),
+                due: 1,
+            }],
             FuseEvent::Passed { to } => vec![Reaction::Dispatch(Dispatch {
                 to: to.parse().expect("a stream"),
                 command: Json(json!({ "blow": {} })),
@@ -188,7 +191,10 @@ impl Scene {
         let parked = self.parked().await;
         assert_eq!(parked.len(), 1, "{parked:?}");
         assert_eq!((&parked[0]["stream"], &parked[0]["by"]), (&json!(stream), &json!("node")));
-        assert!(parked[0]["reason"].as_str().is_some_and(|reason| reason.contains(because)), "{parked:?}");
+        assert!(
+            parked[0]["reason"].as_str().is_some_and(|reason| reason.contains(because)),
+            "{parked:?}"
+        );
         let health = self.health().await;
         assert_eq!(health["status"], "degraded", "{health}");
         assert!(health.to_string().contains(&format!("1 parked: {stream}")), "{health}");
@@ -229,11 +235,17 @@ async fn a_timer_that_crashes_its_entity_again_and_again_parks_the_stream_until_
     scene.found_org().await;
     scene.send("f", "light").await;
     scene.send("f", "arm").await;
-    wait("the stream to be parked", || async { (!scene.parked().await.is_empty()).then_some(()) }).await;
+    wait("the stream to be parked", || async {
+        (!scene.parked().await.is_empty()).then_some(())
+    })
+    .await;
     scene.is_parked("f", "timer `blow`").await;
     // Lifted before the cause is mended, it serves until the timer has crashed it as often again.
     scene.unpark("f").await.taken();
-    wait("the stream to be parked again", || async { (!scene.parked().await.is_empty()).then_some(()) }).await;
+    wait("the stream to be parked again", || async {
+        (!scene.parked().await.is_empty()).then_some(())
+    })
+    .await;
     scene.is_parked("f", "timer `blow`").await;
     scene.stop(dir.path()).await;
 
@@ -261,7 +273,11 @@ async fn a_record_that_crashes_the_fold_parks_its_stream_until_the_rules_are_men
     scene.try_send("f", "light", json!({})).await.refused(503, "stream_parked");
     scene.is_parked("f", "a defect of evolve").await;
     scene.caller.get("/v1/orgs/acme/fuses/f/state").await.refused(503, "stream_parked");
-    scene.caller.get("/v1/orgs/acme/fuses/f/state?version=2").await.refused(503, "stream_parked");
+    scene
+        .caller
+        .get("/v1/orgs/acme/fuses/f/state?version=2")
+        .await
+        .refused(503, "stream_parked");
     scene.caller.get("/v1/orgs/acme/fuses/f/state?version=1").await.taken();
     // Nothing was mended: it parks at once again.
     scene.unpark("f").await.refused(503, "stream_parked");
@@ -296,14 +312,22 @@ async fn a_dispatch_that_crashes_its_receiver_is_given_up_and_retried_by_a_perso
         }
     };
     let row = wait("the dispatch to be given up", || given_up(&scene)).await;
-    assert!(row["last_error"].as_str().is_some_and(|e| e.contains("crashed its receiver 3 times")), "{row}");
+    assert!(
+        row["last_error"]
+            .as_str()
+            .is_some_and(|e| e.contains("crashed its receiver 3 times")),
+        "{row}"
+    );
     // The receiver stays in service: what crashed it is no longer sent.
     scene.send("f", "light").await;
     scene.is_well().await;
     let key = row["key"].as_str().expect("a key").replace('/', "%2F").replace('@', "%40");
     let retry = format!("/v1/ops/outbox/{key}/retry");
     scene.caller.post(&retry, json!({})).await.taken();
-    wait("the dispatch to be taken up", || async { given_up(&scene).await.is_none().then_some(()) }).await;
+    wait("the dispatch to be taken up", || async {
+        given_up(&scene).await.is_none().then_some(())
+    })
+    .await;
     wait("the dispatch to be given up again", || given_up(&scene)).await;
     scene.stop(dir.path()).await;
 

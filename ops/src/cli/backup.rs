@@ -134,7 +134,10 @@ impl Restore {
         show(terminal, &value, "restored to", &self.dir)?;
         if value["keys"] == Value::Bool(false) {
             let keys = self.dir.join(KEYS_DIR);
-            terminal.note(&format!("the backup holds no keys: put those of the log into {} before `quipu serve`", keys.display()));
+            terminal.note(&format!(
+                "the backup holds no keys: put those of the log into {} before `quipu serve`",
+                keys.display()
+            ));
         }
         Ok(())
     }

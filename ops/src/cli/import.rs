@@ -179,12 +179,10 @@ impl Export {
                     .await
                     .map(|events| format!("{events} events"))
             }
-            ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out)
-                .await
-                .map(|done| {
-                    erased = done.erased;
-                    format!("{} conversations, {} messages", done.conversations, done.messages)
-                }),
+            ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out).await.map(|done| {
+                erased = done.erased;
+                format!("{} conversations, {} messages", done.conversations, done.messages)
+            }),
         };
         let said = said.map_err(|e| match e {
             ExportError::Client(e) => e.into(),

@@ -61,7 +61,9 @@ async fn lag(terminal: &Terminal, client: &Client) -> Result<(), Failure> {
         .flatten()
         .map(|row| {
             let number = |name: &str| row[name].to_string();
-            let stopped = row["stopped"]["offset"].as_u64().map_or_else(|| "ok".to_owned(), |at| format!("stopped at {at}"));
+            let stopped = row["stopped"]["offset"]
+                .as_u64()
+                .map_or_else(|| "ok".to_owned(), |at| format!("stopped at {at}"));
             vec![number("partition"), number("seen"), number("end"), number("lag"), stopped]
         })
         .collect();

@@ -147,7 +147,9 @@ impl Feed {
     }
 
     fn complete(&self) -> Result<Option<FeedLine>, ClientError> {
-        self.missing.clone().map_or(Ok(None), |missing| Err(ClientError::Incomplete(missing)))
+        self.missing
+            .clone()
+            .map_or(Ok(None), |missing| Err(ClientError::Incomplete(missing)))
     }
 }
 

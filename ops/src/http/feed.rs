@@ -368,8 +368,12 @@ impl Feed {
 
     fn stop(&self, stopped: &Stopped, out: &mut String) {
         let Stopped { partition, offset, detail } = stopped;
-        let problem = Problem::new(503, "partition_stopped", format!("partition {partition} stops at offset {offset}: {detail}"))
-            .fix("run `quipu verify`, and restore the log from a backup");
+        let problem = Problem::new(
+            503,
+            "partition_stopped",
+            format!("partition {partition} stops at offset {offset}: {detail}"),
+        )
+        .fix("run `quipu verify`, and restore the log from a backup");
         let mut fields = serde_json::to_value(problem).unwrap_or_else(|_| json!({ "detail": detail }));
         fields["partition"] = (*partition).into();
         fields["offset"] = (*offset).into();
