@@ -49,18 +49,21 @@ pub enum KeyringError {
         wanted: u32,
     },
     /// Data keys are there and the master key is not.
-    #[error("master key {0} is missing, and data keys that it wraps are there: restore it from the backup of the keys")]
+    #[error(
+        "master key {0} is missing, and data keys that it wraps are there: restore it from the backup of the keys; if there is none, \
+         move the keys directory away and start with `quipu serve --without-keys`"
+    )]
     NoMaster(String),
     /// A log has records, and the keys that belong to it are not there.
     #[error(
         "the keys of this log are missing ({0}): restore the keys directory from its backup; without it, personal data cannot be \
-         read any more, and `quipu serve --without-keys` makes new keys for what comes"
+         read any more, and `quipu serve --without-keys` (`[keys] allow_lost = true`) makes new keys for what comes"
     )]
     Missing(String),
     /// The keys that are there belong to another log.
     #[error(
         "the keys in {0} are not those of this log: restore the keys directory that belongs to it; without it, personal data \
-         cannot be read any more, and `quipu serve --without-keys` goes on with the keys that are there"
+         cannot be read any more, and `quipu serve --without-keys` (`[keys] allow_lost = true`) goes on with the keys that are there"
     )]
     Foreign(String),
     /// The note of which keys belong to the log cannot be used.
@@ -70,7 +73,10 @@ pub enum KeyringError {
     )]
     Fingerprint(String),
     /// Data keys do not open under the master key.
-    #[error("data keys in {0} do not open under this master key: restore the master key and the data keys from one backup")]
+    #[error(
+        "data keys in {0} do not open under this master key: restore the master key and the data keys from one backup; if there is \
+         none, move the keys directory away and start with `quipu serve --without-keys`"
+    )]
     WrongMaster(String),
     /// A line or file that was complete is not any more.
     #[error("key file {path} is damaged at line {line}: restore it from the backup of the keys")]

@@ -318,6 +318,12 @@ mod tests {
         let config = load(file, &[("QUIPU_DATA", "b")], flags).unwrap();
         assert_eq!((config.data.as_deref(), config.listen.port()), (Some(Path::new("c")), 0));
         assert!(Config::in_memory().unwrap().data.is_none());
+        let without_keys = Flags {
+            without_keys: true,
+            ..Flags::default()
+        };
+        let allows = |file: &str, flags| load(file, &[], flags).unwrap().allow_lost_keys;
+        assert!(!allows("", Flags::default()) && allows("", without_keys) && allows("[keys]\nallow_lost = true", Flags::default()));
     }
 
     #[test]

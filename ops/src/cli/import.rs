@@ -34,7 +34,10 @@ Examples:
   quipu export acme > events.ndjson
   quipu export acme --kind run --id r-1
   quipu export acme --format openai-chat --out chats.jsonl
-  quipu export acme --format openai-chat --id c-1";
+  quipu export acme --format openai-chat --id c-1
+
+The exit code is 1 where not everything could be written: the log is damaged, or messages of a transcript were erased or do not
+open with the node's keys (these are marked `\"quipu_erased\": true`; --allow-erased takes that for success).";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ImportFormat {

@@ -38,6 +38,7 @@ pub(super) struct Serve {
     #[arg(long, conflicts_with = "data")]
     memory: bool,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
+    /// (`keys.allow_lost` in the configuration)
     #[arg(long, conflicts_with = "memory")]
     without_keys: bool,
     /// Configuration file, TOML
