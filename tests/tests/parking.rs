@@ -179,6 +179,13 @@ impl Scene {
         page.body["items"].as_array().expect("items").clone()
     }
 
+    /// Where the only dispatch stands in the view.
+    async fn dispatch(&self) -> Value {
+        let end = self.running.node.cursor();
+        let page = self.caller.get(&format!("/v1/orgs/acme/dispatches?min_position={end}")).await.taken();
+        page.body["items"][0]["status"].clone()
+    }
+
     async fn health(&self) -> Value {
         self.caller.get("/health").await.taken().body
     }
@@ -332,8 +339,10 @@ async fn a_dispatch_that_crashes_its_receiver_is_given_up_and_retried_by_a_perso
     scene.stop(dir.path()).await;
 
     let scene = Scene::start::<SOUND>(dir.path()).await;
+    assert_eq!(scene.dispatch().await, json!("parked"));
     scene.caller.post(&retry, json!({})).await.taken();
     wait("the dispatch", || async { (scene.state("f").await["blown"] == 1).then_some(()) }).await;
     assert_eq!(scene.state("f").await, json!({ "lit": 2, "blown": 1 }));
+    assert_eq!(scene.dispatch().await, json!("accepted"));
     scene.stop(dir.path()).await;
 }
