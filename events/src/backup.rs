@@ -13,6 +13,7 @@ use crate::{
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
     heads::{self, HEADS_FILE, Heads},
+    keyring::FINGERPRINT_FILE,
 };
 use quipu_schemas::{digest::Digest, limits::SEGMENT_BYTES};
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,14 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         bytes: written.len() as u64,
         digest: Digest::of(&[&written]),
     });
-    for name in options.include.iter().chain(&options.keys) {
+    // The fingerprint of the keys goes along even where the keys do not: a restored log knows which keys it needs.
+    for name in options
+        .include
+        .iter()
+        .map(String::as_str)
+        .chain([FINGERPRINT_FILE])
+        .chain(options.keys.iter().map(String::as_str))
+    {
         copy.tree(Path::new(name))?;
     }
     let meta = &catalog.meta;
@@ -221,13 +229,19 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Copies a file, or its first `limit` bytes, and syncs it and its name.
+    /// Copies a file, or its first `limit` bytes, with who may read it, and syncs it and its name.
     fn file(&mut self, path: &Path, limit: Option<u64>) -> io::Result<()> {
-        let mut from = io::Read::take(fs::File::open(self.from.join(path))?, limit.unwrap_or(u64::MAX));
+        let source = fs::File::open(self.from.join(path))?;
         let target = self.to.join(path);
         let parent = target.parent().unwrap_or(self.to).to_owned();
         fs::create_dir_all(&parent)?;
         let mut to = fs::File::create(&target)?;
+        // Keys that others may read are refused, in a backup as in what is restored from it. Before the first byte.
+        to.set_permissions(source.metadata()?.permissions())?;
+        if let Some(within) = path.parent().filter(|within| within.components().next().is_some()) {
+            fs::set_permissions(&parent, fs::metadata(self.from.join(within))?.permissions())?;
+        }
+        let mut from = io::Read::take(source, limit.unwrap_or(u64::MAX));
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
         loop {
             let got = io::Read::read(&mut from, &mut buffer)?;

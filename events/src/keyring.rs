@@ -8,11 +8,18 @@
 //! master.key     quipu-master-key-1 <base64url of 32 bytes> <crc32 hex>
 //! subjects.keys  <base64url of nonce ‖ wrapped key> <crc32 hex> <subject as a JSON string>   (one a line)
 //! ```
+//! Beside the directory, in the data directory and in every backup, `keys.fingerprint` says which keys belong to the log,
+//! so that lost or exchanged keys are noticed when the node starts rather than when somebody reads.
+//!
 //! The checksum covers the other two fields. A data key is wrapped with XChaCha20-Poly1305 under the master key,
 //! its subject bound as associated data. The first line wraps the key of command digests, whose subject is empty.
 
 mod file;
+mod fingerprint;
 
+pub use fingerprint::FINGERPRINT_FILE;
+
+use crate::port::Log;
 use file::KeyFile;
 use quipu_schemas::{
     digest::Digest,
@@ -42,10 +49,34 @@ pub enum KeyringError {
         wanted: u32,
     },
     /// Data keys are there and the master key is not.
-    #[error("master key {0} is missing, and data keys that it wraps are there: restore it from the backup of the keys")]
+    #[error(
+        "master key {0} is missing, and data keys that it wraps are there: restore it from the backup of the keys; if there is none, \
+         move the keys directory away and start with `quipu serve --without-keys`"
+    )]
     NoMaster(String),
+    /// A log has records, and the keys that belong to it are not there.
+    #[error(
+        "the keys of this log are missing ({0}): restore the keys directory from its backup; without it, personal data cannot be \
+         read any more, and `quipu serve --without-keys` (`[keys] allow_lost = true`) makes new keys for what comes"
+    )]
+    Missing(String),
+    /// The keys that are there belong to another log.
+    #[error(
+        "the keys in {0} are not those of this log: restore the keys directory that belongs to it; without it, personal data \
+         cannot be read any more, and `quipu serve --without-keys` (`[keys] allow_lost = true`) goes on with the keys that are there"
+    )]
+    Foreign(String),
+    /// The note of which keys belong to the log cannot be used.
+    #[error(
+        "the fingerprint of the keys, {0}, is damaged: restore it from a backup, or, if the keys directory is the right one, start \
+         once with `quipu serve --without-keys`"
+    )]
+    Fingerprint(String),
     /// Data keys do not open under the master key.
-    #[error("data keys in {0} do not open under this master key: restore the master key and the data keys from one backup")]
+    #[error(
+        "data keys in {0} do not open under this master key: restore the master key and the data keys from one backup; if there is \
+         none, move the keys directory away and start with `quipu serve --without-keys`"
+    )]
     WrongMaster(String),
     /// A line or file that was complete is not any more.
     #[error("key file {path} is damaged at line {line}: restore it from the backup of the keys")]
@@ -73,6 +104,9 @@ impl From<KeyringError> for SealError {
         SealError::Store(error.to_string())
     }
 }
+
+/// Name of the directory of keys within a data directory.
+pub const KEYS_DIR: &str = "keys";
 
 enum Source {
     /// Keys come from the file, and new ones go there first.
@@ -109,6 +143,33 @@ impl Keyring {
             source: Source::File(Mutex::new(file)),
             nonces: AtomicU64::new(0),
         })
+    }
+
+    /// Opens the keys of a log, in `keys` of its data directory. A log without records gets keys where it has none.
+    /// Where records are, the keys must be there and be those that the data directory's fingerprint names;
+    /// `allow_lost` makes new ones, or takes the ones that are there, and notes them as the log's from now on.
+    pub fn of_log(data_dir: &Path, log: &dyn Log, allow_lost: bool) -> Result<Self, KeyringError> {
+        let dir = data_dir.join(KEYS_DIR);
+        // A partition that does not tell its end is damaged, and so not empty.
+        let is_empty = (0..log.meta().partitions).all(|partition| log.head(partition).is_ok_and(|head| head.next_offset == 0));
+        let may_make = is_empty || allow_lost;
+        if !may_make {
+            file::must_be_there(&dir)?;
+        }
+        let noted = match fingerprint::read(data_dir) {
+            Err(KeyringError::Fingerprint(_)) if may_make => None,
+            read => read?,
+        };
+        let keys = Self::open(&dir)?;
+        let found = fingerprint::of(&keys.digest_key);
+        if noted.as_ref() != Some(&found) {
+            // A data directory from before fingerprints has none; whole keys that are there are then taken for its own.
+            if noted.is_some() && !may_make {
+                return Err(KeyringError::Foreign(dir.display().to_string()));
+            }
+            fingerprint::write(data_dir, &found)?;
+        }
+        Ok(keys)
     }
 
     /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
@@ -290,6 +351,63 @@ mod tests {
         fs::write(&master, "quipu-master-key-1 AAAA 00000000\n").unwrap();
         fs::set_permissions(&master, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(Keyring::open(one.path()), Err(KeyringError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_log_with_records_is_opened_with_its_own_keys_only_unless_new_ones_are_wanted() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir_all(&data).unwrap();
+        let keys_dir = data.join(KEYS_DIR);
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 2);
+        let open = |allow| Keyring::of_log(&data, &log, allow);
+        // An empty log takes what is there, however often the keys change.
+        open(false).unwrap();
+        fs::remove_dir_all(&keys_dir).unwrap();
+        let own = open(false).unwrap().digest_key();
+        Owner::claim(&log, 1).write(&log, 1);
+        assert_eq!(open(false).unwrap().digest_key(), own);
+
+        let kept = root.path().join("kept");
+        fs::rename(&keys_dir, &kept).unwrap();
+        let error = open(false).unwrap_err();
+        assert_eq!(error, KeyringError::Missing(keys_dir.display().to_string()));
+        assert!(error.to_string().contains("restore the keys directory") && error.to_string().contains("--without-keys"));
+        assert!(!keys_dir.exists(), "a refusal makes nothing");
+        Keyring::open(&keys_dir).unwrap();
+        assert_eq!(open(false).unwrap_err(), KeyringError::Foreign(keys_dir.display().to_string()));
+        fs::remove_file(subjects(&keys_dir)).unwrap();
+        assert_eq!(
+            open(false).unwrap_err(),
+            KeyringError::Missing(subjects(&keys_dir).display().to_string())
+        );
+        fs::remove_dir_all(&keys_dir).unwrap();
+
+        let new = open(true).unwrap().digest_key();
+        assert_ne!(new, own);
+        assert_eq!(
+            open(false).unwrap().digest_key(),
+            new,
+            "what was made knowingly is the log's from now on"
+        );
+        // The old keys can be taken up again, knowingly too.
+        fs::remove_dir_all(&keys_dir).unwrap();
+        fs::rename(&kept, &keys_dir).unwrap();
+        assert!(matches!(open(false), Err(KeyringError::Foreign(_))));
+        assert_eq!(open(true).unwrap().digest_key(), own);
+
+        let note = data.join(FINGERPRINT_FILE);
+        let whole = fs::read(&note).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(&note, &changed).unwrap();
+            assert!(matches!(open(false), Err(KeyringError::Fingerprint(_))), "byte {at}");
+        }
+        fs::remove_file(&note).unwrap();
+        assert_eq!(open(false).unwrap().digest_key(), own, "a directory from before fingerprints");
+        assert_eq!(fs::read(&note).unwrap(), whole);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A thin client of the public HTTP API: typed receipts and problems, feeds and live channels as streams.
 //!
-//! A command is sent again only after `429` and `503`, and always under the same command id, so that it is decided once
+//! A command is sent again only after a `429` or `503` that may pass by itself, and always under the same command id, so that it is decided once
 //! whatever became of the first attempt.
 
 mod lines;
@@ -44,6 +44,9 @@ pub enum ClientError {
         /// What was wrong.
         detail: String,
     },
+    /// The feed does not hold everything: the log is damaged.
+    #[error("the feed is incomplete: {0}")]
+    Incomplete(String),
     /// The address cannot be used.
     #[error("`{0}` is no http or https address")]
     BadUrl(String),
@@ -63,6 +66,11 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+/// Whether trying again soon may help: what is damaged or parked waits for a person.
+fn passes(problem: &Problem) -> bool {
+    matches!(problem.status, 429 | 503) && !matches!(problem.code.as_str(), "partition_stopped" | "stream_parked")
 }
 
 /// The token to present: `QUIPU_TOKEN`, or the file `token` of the data directory.
@@ -296,7 +304,7 @@ impl Client {
         let mut attempt = 1;
         loop {
             let refused = match self.send(make()).await {
-                Err(ClientError::Refused(problem)) if matches!(problem.status, 429 | 503) && attempt < limits::CLIENT_ATTEMPTS => problem,
+                Err(ClientError::Refused(problem)) if passes(&problem) && attempt < limits::CLIENT_ATTEMPTS => problem,
                 other => return other,
             };
             let pause = limits::CLIENT_PAUSE_MS.saturating_mul(1 << (attempt - 1));

@@ -81,7 +81,7 @@ fn open(event: &StoredEvent, opener: &dyn Opener) -> Result<Option<Box<RawValue>
     }
     let form = |e: serde_json::Error| SealError::Form(event.name.clone(), e.to_string());
     let mut value = serde_json::from_str(event.data.get()).map_err(form)?;
-    personal::open_all(&mut value, opener)?;
+    personal::show_all(&mut value, opener)?;
     serde_json::value::to_raw_value(&value).map(Some).map_err(form)
 }
 

@@ -93,6 +93,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Secrets by name.
     pub secrets: Secrets,
+    /// Whether a log that has records may be served without its keys.
+    pub allow_lost_keys: bool,
     /// Log lines.
     pub log_format: LogFormat,
     /// Filter of log lines, as `RUST_LOG` has it.
@@ -189,6 +191,7 @@ impl Config {
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,
+            allow_lost_keys: written.keys.allow_lost,
             log_format: format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
@@ -212,6 +215,7 @@ impl Config {
             active_max: self.active_entities,
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
+            allow_lost_keys: self.allow_lost_keys,
             ..NodeConfig::default()
         })
     }
@@ -314,6 +318,12 @@ mod tests {
         let config = load(file, &[("QUIPU_DATA", "b")], flags).unwrap();
         assert_eq!((config.data.as_deref(), config.listen.port()), (Some(Path::new("c")), 0));
         assert!(Config::in_memory().unwrap().data.is_none());
+        let without_keys = Flags {
+            without_keys: true,
+            ..Flags::default()
+        };
+        let allows = |file: &str, flags| load(file, &[], flags).unwrap().allow_lost_keys;
+        assert!(!allows("", Flags::default()) && allows("", without_keys) && allows("[keys]\nallow_lost = true", Flags::default()));
     }
 
     #[test]

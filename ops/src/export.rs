@@ -43,6 +43,9 @@ pub async fn cloudevents(client: &Client, org: &OrgId, query: &FeedQuery, out: &
     Ok(events)
 }
 
+/// Marks a message of a transcript whose words cannot be had.
+pub const ERASED: &str = "quipu_erased";
+
 /// How much was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Chats {
@@ -50,12 +53,15 @@ pub struct Chats {
     pub conversations: u64,
     /// Messages.
     pub messages: u64,
+    /// Of them, messages whose words are gone, or do not open with the keys that the node has: their content is null, and
+    /// [`ERASED`] beside it tells them from messages without content.
+    pub erased: u64,
 }
 
 /// Writes conversations (all of the org, or one) as transcripts, one a line, sorted by id: `{"id": …, "messages": […]}`.
 ///
 /// Imported messages are written as they were imported; posted ones as `user` (people, services) or `assistant` (agents);
-/// edits are applied, deleted messages left out.
+/// edits are applied, deleted messages left out. A message that does not open is `{"content": null, "quipu_erased": true, …}`.
 pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn Write) -> Result<Chats, ExportError> {
     const AT_A_TIME: usize = 8;
     let created = FeedQuery {
@@ -66,37 +72,71 @@ pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn
     };
     let mut feed = client.feed(org, &created).await?;
     let mut ids = BTreeSet::new();
-    while let Some(event) = feed.next_event().await? {
-        ids.extend(event.value.get("subject").and_then(Value::as_str).map(str::to_owned));
-    }
+    // What is behind damage is missing from the transcripts; what is before it is written first.
+    let missing = loop {
+        match feed.next_event().await {
+            Ok(Some(event)) => ids.extend(event.value.get("subject").and_then(Value::as_str).map(str::to_owned)),
+            Ok(None) => break None,
+            Err(incomplete @ ClientError::Incomplete(_)) => break Some(incomplete),
+            Err(error) => return Err(error.into()),
+        }
+    };
     let mut done = Chats::default();
     let mut transcripts = stream::iter(ids)
         .map(|id| async move {
-            let messages = transcript(client, org, &id).await?;
-            Ok::<_, ExportError>((id, messages))
+            let messages = transcript(client, org, &id).await;
+            (id, messages)
         })
         .buffered(AT_A_TIME);
     while let Some(next) = transcripts.next().await {
-        let (id, messages) = next?;
+        let (id, messages) = match next {
+            (_, Err(ExportError::Client(ClientError::Refused(problem)))) if missing.is_some() && problem.status == 503 => continue,
+            (id, messages) => (id, messages?),
+        };
         done.conversations += 1;
         done.messages += messages.len() as u64;
+        done.erased += messages.iter().filter(|message| message.erased).count() as u64;
+        let messages: Vec<Value> = messages.into_iter().map(Message::shown).collect();
         writeln!(out, "{}", json!({ "id": id, "messages": messages }))?;
     }
     out.flush()?;
-    Ok(done)
+    missing.map_or(Ok(done), |missing| Err(missing.into()))
 }
 
-async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Vec<Value>, ExportError> {
+/// A message of a transcript.
+struct Message {
+    id: String,
+    value: Value,
+    /// Its words do not open: its content is null for that, not because it was said so.
+    erased: bool,
+}
+
+impl Message {
+    fn shown(self) -> Value {
+        let mut value = self.value;
+        if self.erased {
+            value[ERASED] = true.into();
+        }
+        value
+    }
+}
+
+async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Vec<Message>, ExportError> {
     let records = client.all(&format!("/v1/orgs/{org}/conversations/{id}/history"), &[]).await?;
-    let mut messages: Vec<(String, Value)> = Vec::new();
+    let mut messages: Vec<Message> = Vec::new();
     for event in records.iter().filter_map(|record| record.get("events")?.as_array()).flatten() {
         apply(&mut messages, event).map_err(|e| ExportError::Event(event["id"].to_string(), e))?;
     }
-    Ok(messages.into_iter().map(|(_, message)| message).collect())
+    Ok(messages)
+}
+
+/// Whether this is what an erased value is shown as.
+fn is_erased(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.len() == 1) && value["erased"] == Value::Bool(true)
 }
 
 /// Folds one opened event into the messages so far.
-fn apply(messages: &mut Vec<(String, Value)>, event: &Value) -> Result<(), String> {
+fn apply(messages: &mut Vec<Message>, event: &Value) -> Result<(), String> {
     let data = &event["data"];
     let text = |name: &str| {
         data.get(name)
@@ -104,18 +144,28 @@ fn apply(messages: &mut Vec<(String, Value)>, event: &Value) -> Result<(), Strin
             .map(str::to_owned)
             .ok_or_else(|| format!("no `{name}`"))
     };
+    // A body is text, or the mark of one whose key is gone, and its words with it.
+    let body = || match &data["body"] {
+        Value::String(text) => Ok((Value::from(text.as_str()), false)),
+        body if is_erased(body) => Ok((Value::Null, true)),
+        _ => Err("no `body`".to_owned()),
+    };
     match event["type"].as_str().unwrap_or_default() {
         "quipu.conversation.message_imported.v1" => {
+            let erased = is_erased(&data["content"]);
             let mut message = match &data["content"] {
-                // The speaker's key is gone, and their words with it.
-                Value::Object(content) if content.contains_key("erased") => Map::from_iter([("content".to_owned(), Value::Null)]),
+                Value::Object(_) if erased => Map::from_iter([("content".to_owned(), Value::Null)]),
                 Value::Object(content) => content.clone(),
                 _ => return Err("no `content`".into()),
             };
             message.insert("role".into(), data["role"].clone());
-            let message = Value::Object(message);
-            serde_json::from_value::<ChatMessage>(message.clone()).map_err(|e| e.to_string())?;
-            messages.push((text("message_id")?, message));
+            let value = Value::Object(message);
+            serde_json::from_value::<ChatMessage>(value.clone()).map_err(|e| e.to_string())?;
+            messages.push(Message {
+                id: text("message_id")?,
+                value,
+                erased,
+            });
         }
         "quipu.conversation.message_posted.v1" => {
             let kind: ParticipantKind = serde_json::from_value(data["sender_kind"].clone()).map_err(|e| e.to_string())?;
@@ -123,18 +173,23 @@ fn apply(messages: &mut Vec<(String, Value)>, event: &Value) -> Result<(), Strin
                 ParticipantKind::Agent => "assistant",
                 ParticipantKind::Person | ParticipantKind::Service => "user",
             };
-            let body = data["body"].as_str().map_or(Value::Null, Value::from);
-            messages.push((text("message_id")?, json!({ "role": role, "content": body })));
+            let (body, erased) = body()?;
+            messages.push(Message {
+                id: text("message_id")?,
+                value: json!({ "role": role, "content": body }),
+                erased,
+            });
         }
         "quipu.conversation.message_edited.v1" => {
-            let id = text("message_id")?;
-            if let Some((_, message)) = messages.iter_mut().find(|(of, _)| *of == id) {
-                message["content"] = data["body"].as_str().map_or(Value::Null, Value::from);
+            let (id, (body, erased)) = (text("message_id")?, body()?);
+            if let Some(message) = messages.iter_mut().find(|message| message.id == id) {
+                message.value["content"] = body;
+                message.erased = erased;
             }
         }
         "quipu.conversation.message_deleted.v1" => {
             let id = text("message_id")?;
-            messages.retain(|(of, _)| *of != id);
+            messages.retain(|message| message.id != id);
         }
         _ => {}
     }
@@ -176,14 +231,15 @@ mod tests {
         ] {
             apply(&mut messages, &event).unwrap();
         }
-        let messages: Vec<_> = messages.into_iter().map(|(_, m)| m).collect();
+        assert_eq!(messages.iter().map(|m| m.erased).collect::<Vec<_>>(), [false, false, false, true]);
+        let messages: Vec<_> = messages.into_iter().map(Message::shown).collect();
         assert_eq!(
             Value::Array(messages),
             json!([
                 { "role": "tool", "content": null, "tool_call_id": "t", "name": "f" },
                 { "role": "user", "content": "" },
                 { "role": "assistant", "content": "hello" },
-                { "role": "user", "content": null },
+                { "role": "user", "content": null, "quipu_erased": true },
             ])
         );
         assert!(

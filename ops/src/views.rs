@@ -14,7 +14,10 @@ use quipu_projections::{
     view::View,
     views,
 };
-use quipu_runtime::{api::HealthPart, node::Node};
+use quipu_runtime::{
+    api::{HealthPart, ParkedStream, Stopped},
+    node::Node,
+};
 use quipu_schemas::{
     ids::{OrgId, StreamId},
     limits,
@@ -22,6 +25,7 @@ use quipu_schemas::{
     problem::Problem,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::{
     path::Path,
     sync::{
@@ -157,7 +161,14 @@ impl Views {
             };
         }
         let lag: u64 = self.lag(end).iter().sum();
-        let trouble = lock(&self.0.trouble).clone();
+        // The end of a damaged partition is no end: views that have seen all before it still do not follow the log.
+        let stopped = self.0.node.stopped().into_iter().map(|stopped| {
+            let Stopped { partition, offset, detail } = stopped;
+            format!("partition {partition} is stopped at offset {offset}: {detail}; elsewhere {lag} records behind")
+        });
+        let trouble = lock(&self.0.trouble)
+            .clone()
+            .or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
         HealthPart {
             name: "views".into(),
             ok: trouble.is_none(),
@@ -192,7 +203,26 @@ impl Views {
     /// A page of a view within an org.
     pub async fn list(&self, view: View, org: &OrgId, query: Query) -> Result<Page, Problem> {
         let (inner, org) = (self.0.clone(), org.clone());
-        self.read(move || inner.views.list(view, &org, &query)).await
+        if view != View::ParkedStreams {
+            return self.read(move || inner.views.list(view, &org, &query)).await;
+        }
+        // The node parks streams on its own account: they follow behind the last row of the view.
+        let kind = query.filter.get("kind").cloned();
+        let (views, of) = (self.0.clone(), org.clone());
+        let mut page = self.read(move || views.views.list(view, &of, &query)).await?;
+        page.rows.iter_mut().for_each(|row| row["by"] = "views".into());
+        if page.next.is_none() {
+            let parked = inner.node.parked()?.into_iter().filter(|parked| parked.stream.org == org);
+            let parked = parked.filter(|parked| kind.as_ref().is_none_or(|kind| parked.stream.kind.as_str() == kind));
+            page.rows.extend(parked.map(|parked| parked_by_the_node(&parked)));
+        }
+        Ok(page)
+    }
+
+    /// Whether the views have left a stream alone.
+    pub async fn is_parked(&self, stream: &StreamId) -> Result<bool, Problem> {
+        let key = vec![stream.kind.to_string(), stream.id.to_string()];
+        Ok(self.get(View::ParkedStreams, &stream.org, key).await?.row.is_some())
     }
 
     /// One row of a view within an org.
@@ -397,6 +427,15 @@ impl Inner {
             tokio::select! { () = tokio::time::sleep(GATHER) => {}, () = self.hurry.notified() => {}, () = self.wake.notified() => {} }
         }
     }
+}
+
+/// A row as the view shows its own; `by` tells whose it is.
+fn parked_by_the_node(parked: &ParkedStream) -> Value {
+    let ParkedStream { stream, position, detail } = parked;
+    json!({
+        "stream": stream, "org": stream.org, "kind": stream.kind, "id": stream.id,
+        "position": position.to_string(), "reason": detail, "by": "node",
+    })
 }
 
 fn wait_problem(error: &WaitError) -> Problem {

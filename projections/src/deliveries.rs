@@ -143,6 +143,9 @@ fn settle(header: &Header, settlement: &Settlement, out: &mut Statements) {
             return effect(key, header, set, code, detail, out);
         }
         Settled::Retried => {
+            // A dispatch that was given up is taken up where it was settled.
+            let again = [("status", "pending".into()), ("code", Value::Null), ("settled_at", Value::Null)];
+            out.change(&DISPATCHES, &key.stream.org, matching(key), again, &[]);
             let set = [
                 ("status", "pending".into()),
                 ("next_attempt_at", now()),

@@ -132,6 +132,16 @@ impl<T: Serialize + DeserializeOwned> Personal<T> {
     }
 }
 
+impl<T: Serialize + DeserializeOwned> Personal<T> {
+    /// Opens the value for readers, as [`show_all`] does: one that does not open counts as erased.
+    pub fn shown(&self, opener: &dyn Opener) -> Result<Opened<T>, SealError> {
+        match self.open(opener) {
+            Err(SealError::Damaged(_) | SealError::Form(..)) => Ok(Opened::Erased),
+            other => other,
+        }
+    }
+}
+
 impl<T> Personal<T> {
     /// Whose data it is.
     pub fn subject(&self) -> &str {
@@ -165,21 +175,42 @@ fn open_text(subject: &str, sealed: &str, opener: &dyn Opener) -> Result<Opened<
         .map_err(|_| damaged())
 }
 
-/// Opens every sealed value inside stored JSON, in place; an erased one becomes `{"erased": true}`.
+/// Opens every sealed value inside stored JSON, in place; an erased one becomes `{"erased": true}`, and one that does
+/// not open is an error: for rules, which must not decide on less than there is.
 pub fn open_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
+    each_sealed(value, &|subject, sealed| opened(subject, sealed, opener))
+}
+
+/// The same for people who read: a value that does not open (its key was lost, or it is damaged) is shown as an erased
+/// one, so that it does not hide everything beside it. Only a key store that does not answer is an error.
+pub fn show_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
+    each_sealed(value, &|subject, sealed| match opened(subject, sealed, opener) {
+        Err(SealError::Damaged(_) | SealError::Form(..)) => Ok(erased()),
+        other => other,
+    })
+}
+
+/// How an erased value is shown.
+fn erased() -> Value {
+    serde_json::json!({ "erased": true })
+}
+
+fn opened(subject: &str, sealed: &str, opener: &dyn Opener) -> Result<Value, SealError> {
+    match open_text(subject, sealed, opener)? {
+        Opened::Erased => Ok(erased()),
+        Opened::Value(plain) => serde_json::from_slice(&plain).map_err(|e| SealError::Form(subject.to_owned(), e.to_string())),
+    }
+}
+
+fn each_sealed(value: &mut Value, open: &dyn Fn(&str, &str) -> Result<Value, SealError>) -> Result<(), SealError> {
     match value {
-        Value::Array(items) => items.iter_mut().try_for_each(|item| open_all(item, opener)),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| each_sealed(item, open)),
         Value::Object(map) => {
             if let (Some(Value::String(sealed)), Some(Value::String(subject))) = (map.get(SEALED_KEY), map.get(SUBJECT_KEY)) {
-                *value = match open_text(subject, sealed, opener)? {
-                    Opened::Erased => serde_json::json!({ "erased": true }),
-                    Opened::Value(plain) => {
-                        serde_json::from_slice(&plain).map_err(|e| SealError::Form(subject.clone(), e.to_string()))?
-                    }
-                };
+                *value = open(subject, sealed)?;
                 return Ok(());
             }
-            map.values_mut().try_for_each(|item| open_all(item, opener))
+            map.values_mut().try_for_each(|item| each_sealed(item, open))
         }
         _ => Ok(()),
     }
@@ -295,6 +326,32 @@ mod tests {
         let mut json = serde_json::to_value(&note).unwrap();
         open_all(&mut json, &*keys).unwrap();
         assert_eq!(json, serde_json::json!({"body": "secret words"}));
+    }
+
+    #[test]
+    fn what_does_not_open_is_shown_as_erased_and_is_an_error_to_rules() {
+        struct NoStore;
+        impl Opener for NoStore {
+            fn opening_key(&self, _: &str) -> Result<Option<DataKey>, SealError> {
+                Err(SealError::Store("gone".into()))
+            }
+        }
+        let (right, wrong) = (OneKey(Some(DataKey([7; 32]))), OneKey(Some(DataKey([8; 32]))));
+        let body = Personal::seal(&"words".to_owned(), "acme/ada", &right).unwrap();
+        let stored = serde_json::json!({ "list": [serde_json::to_value(Note { body }).unwrap()], "beside": 1 });
+        let shown = |opener: &dyn Opener| {
+            let mut value = stored.clone();
+            show_all(&mut value, opener).map(|()| value)
+        };
+        let erased = serde_json::json!({ "list": [{ "body": { "erased": true } }], "beside": 1 });
+        assert_eq!(shown(&right).unwrap()["list"][0]["body"], "words");
+        assert_eq!(shown(&wrong).unwrap(), erased);
+        assert_eq!(shown(&OneKey(None)).unwrap(), erased);
+        let body: Personal<String> = serde_json::from_value(stored["list"][0]["body"].clone()).unwrap();
+        assert_eq!(body.shown(&right).unwrap(), Opened::Value("words".into()));
+        assert_eq!(body.shown(&wrong).unwrap(), Opened::Erased);
+        assert_eq!(shown(&NoStore).unwrap_err(), SealError::Store("gone".into()));
+        assert_eq!(open_all(&mut stored.clone(), &wrong), Err(SealError::Damaged("acme/ada".into())));
     }
 
     #[test]

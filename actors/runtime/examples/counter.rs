@@ -1,5 +1,6 @@
 //! A kind of one's own: everything that the built-in kinds get (durability, idempotency, history, timers, the outbox)
-//! for about sixty lines of rules. Run it with `cargo run -p quipu-runtime --example counter`.
+//! for about sixty lines of rules. Run it with `cargo run -p quipu-runtime --example counter`; `cargo test` runs the tests
+//! at its end. `ops/docs/own-kind.md` walks through it.
 
 use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
 use quipu_runtime::{
@@ -181,4 +182,127 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(refusal.code, "over_limit");
     node.shutdown(Duration::from_secs(5)).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_schemas::{
+        context::{Authority, NoKeys},
+        digest::Digest,
+        ids::CommandId,
+    };
+    use std::cell::Cell;
+
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+
+    fn fold(events: &[CounterEvent]) -> CounterState {
+        events.iter().fold(Counter::initial(), |state, event| Counter::evolve(state, event).expect("fits"))
+    }
+
+    /// Given these events, when this command comes at `now`: the decision.
+    fn decide(given: &[CounterEvent], command: CounterCommand, now: u64) -> Result<Decision<CounterEvent>, CounterRejection> {
+        let context = Context {
+            now,
+            stream: &"acme/counter/visits".parse().expect("a stream"),
+            command_id: &CommandId::parse("c-1").expect("an id"),
+            command_digest: Digest::ZERO,
+            principal: &PrincipalId::BOOTSTRAP,
+            on_behalf_of: None,
+            authority: &Authority::default(),
+            version: given.len() as u64,
+            seed: 1,
+            opener: &NoKeys,
+            minted: Cell::new(0),
+        };
+        Counter::decide(&fold(given), &command, &context)
+    }
+
+    fn json_of(decision: Result<Decision<CounterEvent>, CounterRejection>) -> Value {
+        match decision {
+            Ok(Decision::Accept(events)) => serde_json::to_value(events).expect("events are JSON"),
+            Ok(Decision::Unchanged) => json!("unchanged"),
+            Err(rejection) => json!(rejection.problem().code),
+        }
+    }
+
+    #[test]
+    fn it_counts_to_its_limit_and_no_further() {
+        let created = CounterEvent::Created { limit: 3 };
+        let two = CounterEvent::Added { by: 2, reset_at: 9 };
+        let create = || CounterCommand::Create(Create { limit: 3 });
+        let add = |by| CounterCommand::Add(Add { by });
+        assert_eq!(json_of(decide(&[], create(), 5)), json!([{ "type": "example.counter.created.v1", "data": { "limit": 3 } }]));
+        assert_eq!(json_of(decide(std::slice::from_ref(&created), create(), 5)), "counter_exists");
+        assert_eq!(json_of(decide(&[], add(1), 5)), "unknown_counter");
+        let given = [created, two];
+        let added = json!([{ "type": "example.counter.added.v1", "data": { "by": 1, "reset_at": 5 + HOUR_MS } }]);
+        assert_eq!(json_of(decide(&given, add(1), 5)), added);
+        assert_eq!(json_of(decide(&given, add(0), 5)), "unchanged");
+        assert_eq!(json_of(decide(&given, add(2), 5)), "over_limit");
+        assert_eq!(json_of(decide(&given, add(u64::MAX), 5)), "over_limit");
+    }
+
+    #[test]
+    fn a_timer_follows_each_change_and_resets_the_count_once() {
+        let given = [CounterEvent::Created { limit: 3 }, CounterEvent::Added { by: 2, reset_at: 9 }];
+        let reactions = Counter::react(&fold(&given), &given[1]);
+        assert!(matches!(&reactions[..], [Reaction::WakeAt { name, due: 9 }] if name == "reset"), "{reactions:?}");
+        assert!(Counter::react(&fold(&given[..1]), &given[0]).is_empty());
+        let reset = || CounterCommand::Reset(Reset {});
+        assert_eq!(json_of(decide(&given, reset(), 9)), json!([{ "type": "example.counter.reset.v1", "data": {} }]));
+        let after = [&given[..], &[CounterEvent::Reset {}]].concat();
+        assert_eq!(json_of(decide(&after, reset(), 9)), "unchanged");
+        assert!(!Counter::is_public("reset") && Counter::is_public("add"));
+    }
+
+    #[test]
+    fn an_event_that_does_not_fit_is_refused_rather_than_folded() {
+        assert!(Counter::evolve(CounterState::Missing, &CounterEvent::Reset {}).is_err());
+        assert!(Counter::evolve(fold(&[CounterEvent::Created { limit: 1 }]), &CounterEvent::Created { limit: 1 }).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_runs_it_like_a_built_in_kind() {
+        let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ()).await.expect("a node");
+        node.command(request("org", None, "create", json!({ "name": "Acme" }))).await.expect("taken");
+        node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 }))).await.expect("taken");
+        let add = || CommandRequest {
+            command_id: Some(CommandId::parse("add-1").expect("an id")),
+            ..request("counter", Some("visits"), "add", json!({ "by": 2 }))
+        };
+        let (first, again) = (node.command(add()).await.expect("taken"), node.command(add()).await.expect("taken"));
+        assert_eq!((first.version, first.duplicate, again.version, again.duplicate), (2, false, 2, true));
+        for (command, body, status, code) in [
+            ("add", json!({ "by": 2 }), 409, "over_limit"),
+            ("add", json!({ "by": "two" }), 422, "invalid_command"),
+            ("reset", json!({}), 404, "unknown_command"),
+        ] {
+            let refusal = node.command(request("counter", Some("visits"), command, body)).await.expect_err("refused");
+            assert_eq!((refusal.status, refusal.code.as_str()), (status, code), "{refusal}");
+        }
+        let stream: StreamId = "acme/counter/visits".parse().expect("a stream");
+        let state = node.state(&stream, None, None).await.expect("an answer").expect("a state");
+        assert_eq!(state.state.0["Counting"]["value"], 2);
+        let before = node.state(&stream, Some(1), None).await.expect("an answer").expect("a state");
+        assert_eq!(before.state.0["Counting"]["value"], 0);
+        let history = node.history(&stream, 1, 10).await.expect("a history");
+        assert!(matches!(history[1].record.reactions[0].reaction, Reaction::WakeAt { .. }), "the timer is stored with the event");
+        node.shutdown(Duration::from_secs(5)).await;
+    }
+
+    #[test]
+    fn the_example_itself_runs() {
+        main().expect("the example ends well");
+    }
+
+    #[test]
+    fn the_document_shows_what_is_here() {
+        let document = include_str!("../../../ops/docs/own-kind.md");
+        let excerpts: Vec<&str> = document.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(excerpts.len() >= 4);
+        for excerpt in excerpts {
+            assert!(include_str!("counter.rs").contains(excerpt), "not in the example:\n{excerpt}");
+        }
+    }
 }

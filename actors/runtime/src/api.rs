@@ -90,13 +90,30 @@ pub enum FeedItem {
         /// Why.
         detail: String,
     },
-    /// The partition cannot be read past here.
-    Stopped {
-        /// Partition.
-        partition: u16,
-        /// Why.
-        detail: String,
-    },
+    /// The partition cannot be read past here. Comes once a partition, before what follows is called caught up.
+    Stopped(Stopped),
+}
+
+/// Where a partition stops before its end: the log is damaged there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Partition.
+    pub partition: u16,
+    /// Offset of the first record that cannot be read.
+    pub offset: u64,
+    /// Why.
+    pub detail: String,
+}
+
+/// A stream that the node has taken out of service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its last record then.
+    pub position: Position,
+    /// Why.
+    pub detail: String,
 }
 
 /// An effect as the outbox sees it.

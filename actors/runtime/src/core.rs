@@ -1,15 +1,16 @@
 //! What all of a node's actors share: log, index, keys, writers, registry, authority.
 
 use crate::{
+    api::Stopped,
     authority::AuthorityView,
     entity_actor::{EntityActor, EntityMsg, Reply},
     ingress,
     kernel::{
-        entity::{Base, Decided, Entity, Snapshot},
+        entity::{Base, Decided, Entity, ParkedError, Snapshot},
         relay::Cause,
         writer::{Durable, Writer},
     },
-    kinds::Kinds,
+    kinds::{KindHandler, Kinds},
     registry::{Registry, Slot, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
@@ -32,7 +33,9 @@ use quipu_schemas::{
 };
 use ractor::{ActorCell, ActorRef};
 use std::{
-    collections::BTreeSet,
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -80,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) index: Arc<Index>,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) partitions: Vec<Partition>,
+    unreadable: BTreeMap<u16, Stopped>,
     pub(crate) registry: Registry,
     pub(crate) authority: AuthorityView,
     pub(crate) volatile: Volatile,
@@ -107,11 +111,20 @@ pub(crate) fn read_problem(error: &ReadError) -> Problem {
     Problem::new(503, "log_unreadable", format!("the log cannot be read here: {error}")).fix("run `quipu verify`").retry_after(30)
 }
 
+pub(crate) fn partition_stopped(stopped: &Stopped) -> Problem {
+    let Stopped { partition, offset, detail } = stopped;
+    Problem::new(503, "partition_stopped", format!("partition {partition} stops at offset {offset}: {detail}"))
+        .fix("run `quipu verify`, and restore the log from a backup; the feed gives what lies before")
+        .retry_after(60)
+}
+
 /// Parts of [`Core`] that the node opens first.
 pub(crate) struct Opened {
     pub(crate) kinds: Kinds,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) index: Arc<Index>,
+    /// Partitions that could not be indexed to their end.
+    pub(crate) unreadable: BTreeMap<u16, Stopped>,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) volatile: Volatile,
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
@@ -124,17 +137,25 @@ impl Core {
         let mut cursor = Cursor::start(meta.log_id, meta.generation, meta.partitions);
         let mut partitions = Vec::new();
         for partition in 0..meta.partitions {
-            // A damaged partition stops alone: the rest is served, and health says so.
-            let writer = match opened.log.claim(partition, owner) {
+            // A damaged partition stops alone: the rest is served, and health says so. One that the index does not know
+            // to its end takes no commands either: they would be decided on less than there is.
+            let claimed = match opened.unreadable.get(&partition) {
+                Some(stopped) => Err(AppendError::Poisoned(stopped.detail.clone())),
+                None => opened.log.claim(partition, owner),
+            };
+            let writer = match claimed {
                 Ok(head) => {
                     cursor.next[usize::from(partition)] = head.next_offset;
                     Writer::new(partition, head)
                 }
                 Err(error) => {
                     tracing::error!(partition, %error, "partition cannot be claimed");
-                    if let Ok(head) = opened.log.head(partition) {
-                        cursor.next[usize::from(partition)] = head.next_offset;
-                    }
+                    // What lies before the damage is read like everything else; the feed says where it ends.
+                    cursor.next[usize::from(partition)] = match opened.log.head(partition) {
+                        Ok(head) => head.next_offset,
+                        Err(ReadError::Damaged { offset, .. }) => offset,
+                        Err(_) => opened.unreadable.get(&partition).map_or(0, |stopped| stopped.offset),
+                    };
                     Writer::stopped_at_start(partition, &error)
                 }
             };
@@ -152,6 +173,7 @@ impl Core {
             index: opened.index,
             keys: opened.keys,
             partitions,
+            unreadable: opened.unreadable,
             registry: Registry::new(),
             authority: AuthorityView::default(),
             volatile: opened.volatile,
@@ -176,6 +198,18 @@ impl Core {
 
     pub(crate) fn partition(&self, partition: u16) -> &Partition {
         &self.partitions[usize::from(partition)]
+    }
+
+    /// Where a partition stops before its end, if it does: met when the node started, or by a read since.
+    pub(crate) fn stopped(&self, partition: u16) -> Option<Stopped> {
+        match self.log.head(partition) {
+            Ok(_) => self.unreadable.get(&partition).cloned(),
+            Err(error) => {
+                let known = self.unreadable.get(&partition).map_or(0, |stopped| stopped.offset);
+                let offset = if let ReadError::Damaged { offset, .. } = &error { *offset } else { known };
+                Some(Stopped { partition, offset, detail: error.to_string() })
+            }
+        }
     }
 
     pub(crate) fn incarnation(&self, partition: u16) -> u64 {
@@ -282,16 +316,32 @@ impl Core {
             let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
             let tail = self.positioned_records(stream, snapshot.version)?;
             let mut behind = tail.into_iter().filter(|(position, _)| position.offset > snapshot.offset).map(|(_, record)| record);
-            match handler.recover(stream, Some(&base), &mut behind) {
+            match refold(&**handler, stream, Some(&base), &mut behind) {
                 Ok(entity) => return Ok(entity),
                 Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
             }
         }
         let records = self.records(stream, 0)?;
-        handler.recover(stream, None, &mut records.into_iter()).map_err(|error| {
+        refold(&**handler, stream, None, &mut records.into_iter()).map_err(|error| {
             tracing::error!(%stream, %error, "stream parked");
             self.park(stream, &error.to_string())
         })
+    }
+
+    /// Takes a stream out of service whose rules crash on what the kernel must tell it, again and again.
+    pub(crate) fn take_out(&self, stream: &StreamId, detail: &str) {
+        tracing::error!(%stream, detail, "stream parked");
+        self.park(stream, detail);
+        // The next command starts a fresh entity, which finds the stream parked.
+        self.drop_entity(stream);
+    }
+
+    /// Forgets the entity in memory, if it is there; the next command recovers it.
+    pub(crate) fn drop_entity(&self, stream: &StreamId) {
+        let slot = self.registry.shard(stream).remove(stream);
+        if let Some(slot) = slot {
+            slot.actor.stop(None);
+        }
     }
 
     /// Takes a stream out of service until a person has repaired it.
@@ -309,7 +359,11 @@ impl Core {
         Ok(self.positioned_records(stream, from_version)?.into_iter().map(|(_, record)| record).collect())
     }
 
+    /// Fails where the stream's partition is damaged: what can be read may not be all, and must not pass for it.
     pub(crate) fn positioned_records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<(Position, Record)>, Problem> {
+        if let Some(stopped) = self.stopped(stream.partition(self.meta.partitions)) {
+            return Err(partition_stopped(&stopped));
+        }
         let rows = self.index.places(stream, from_version).map_err(|e| index_problem(&e))?;
         let places: Vec<_> = rows.iter().map(|row| row.place).collect();
         let bytes = self.log.read_at(&places).map_err(|error| match &error {
@@ -425,6 +479,26 @@ impl Core {
         }
         reply.send(Err(crate::kernel::entity::outcome_unknown()));
     }
+}
+
+/// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.
+pub(crate) fn refold(
+    handler: &dyn KindHandler,
+    stream: &StreamId,
+    base: Option<&Base>,
+    records: &mut dyn Iterator<Item = Record>,
+) -> Result<Box<dyn Entity>, ParkedError> {
+    let mut version = base.map_or(0, |base| base.version);
+    let mut noting = records.inspect(|record| version = record.header.first_version);
+    let folded = catch_unwind(AssertUnwindSafe(|| handler.recover(stream, base, &mut noting)));
+    folded.unwrap_or_else(|panic| {
+        Err(ParkedError { stream: stream.clone(), version, detail: format!("the rules crashed: {}", panic_text(&*panic)) })
+    })
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words")
 }
 
 pub(crate) fn stopping() -> Problem {

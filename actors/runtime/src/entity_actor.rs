@@ -23,17 +23,20 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Answers its caller whatever happens: dropped without an answer, it says that the command crashed its entity (while
-/// unwinding) or that the outcome is unknown.
-pub(crate) struct Reply(Option<oneshot::Sender<Result<Receipt, Problem>>>);
+/// Answers its caller whatever happens: dropped without an answer, it says that the command crashed its entity (if that
+/// was being decided) or that the outcome is unknown (if it was waiting, before or after that).
+pub(crate) struct Reply {
+    sender: Option<oneshot::Sender<Result<Receipt, Problem>>>,
+    is_deciding: bool,
+}
 
 impl Reply {
     pub(crate) fn new(sender: oneshot::Sender<Result<Receipt, Problem>>) -> Self {
-        Self(Some(sender))
+        Self { sender: Some(sender), is_deciding: false }
     }
 
     pub(crate) fn send(mut self, answer: Result<Receipt, Problem>) {
-        if let Some(sender) = self.0.take() {
+        if let Some(sender) = self.sender.take() {
             let _ = sender.send(answer);
         }
     }
@@ -41,8 +44,8 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let problem = if std::thread::panicking() {
+        if let Some(sender) = self.sender.take() {
+            let problem = if self.is_deciding && std::thread::panicking() {
                 Problem::new(500, "command_crashed", "the command crashed its entity; the entity recovers from the log and nothing changed")
                     .fix("this is a defect of the kind's rules; report it with the command")
             } else {
@@ -119,7 +122,7 @@ impl Actor for EntityActor {
 }
 
 impl EntityState {
-    fn command(&mut self, envelope: Arc<CommandEnvelope>, reply: Reply) {
+    fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply) {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
@@ -151,7 +154,9 @@ impl EntityState {
         self.next_ticket += 1;
         let admitted = Admitted { ticket, command: envelope, seen, already_settled, authority, durability: core.meta.durability };
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
+        reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
+        reply.is_deciding = false;
         let lost = entity.is_lost();
         self.replies.insert(ticket, reply);
         self.perform(actions);

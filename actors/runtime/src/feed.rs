@@ -1,7 +1,7 @@
 //! The feed: every record, in offset order within its partition, catching up and then live. At least once.
 
 use crate::{
-    api::{FeedEntry, FeedItem},
+    api::{FeedEntry, FeedItem, Stopped},
     core::{Core, lock},
 };
 use quipu_schemas::{
@@ -44,7 +44,9 @@ async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>
                 Ok(Ok(frames)) => frames,
                 Ok(Err(error)) => {
                     stopped[at] = true;
-                    if sender.send(FeedItem::Stopped { partition, detail: error.to_string() }).await.is_err() {
+                    // Read from the middle of the damage, the log names where it begins.
+                    let item = core.stopped(partition).unwrap_or(Stopped { partition, offset: next, detail: error.to_string() });
+                    if sender.send(FeedItem::Stopped(item)).await.is_err() {
                         return;
                     }
                     continue;
@@ -63,7 +65,7 @@ async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>
                             Ok(header) => FeedItem::Parked { stream: header.stream, position, detail: error.to_string() },
                             Err(_) => {
                                 stopped[at] = true;
-                                FeedItem::Stopped { partition, detail: error.to_string() }
+                                FeedItem::Stopped(Stopped { partition, offset, detail: error.to_string() })
                             }
                         },
                     };
@@ -81,6 +83,19 @@ async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>
         if moved {
             told = false;
             continue;
+        }
+        // A partition that is read up to its damage has an end that is none: that is said before anything is called
+        // caught up.
+        for partition in 0..core.meta.partitions {
+            let at = usize::from(partition);
+            if !stopped[at]
+                && let Some(item) = core.stopped(partition)
+            {
+                stopped[at] = true;
+                if sender.send(FeedItem::Stopped(item)).await.is_err() {
+                    return;
+                }
+            }
         }
         if !told {
             told = true;

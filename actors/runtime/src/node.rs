@@ -1,8 +1,8 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
 use crate::{
-    api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, StateAt, TreeNode},
-    core::{Core, Counters, Opened, index_problem, lock, stopping},
+    api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, ParkedStream, StateAt, Stopped, TreeNode},
+    core::{Core, Counters, Opened, index_problem, lock, partition_stopped, refold, stopping},
     feed, ingress,
     kernel::{
         entity::state_digest,
@@ -19,14 +19,14 @@ use crate::{
 };
 use quipu_events::{
     embedded::{EmbeddedLog, EmbeddedOptions},
-    index::Index,
+    index::{FinalState, Index, Unreadable},
     keyring::Keyring,
     memory::MemoryLog,
-    port::Log,
+    port::{Log, ReadError},
 };
 use quipu_schemas::{
     context::{Keys, Millis},
-    envelope::{DataClass, Receipt},
+    envelope::{CommandEnvelope, DataClass, Receipt},
     ids::{CommandId, OrgId, PrincipalId, StreamId},
     limits,
     personal,
@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub queue_max: usize,
     /// Bytes of commands in the node at a time.
     pub queue_max_bytes: usize,
+    /// Whether a log that has records may be opened without its keys: new ones are made, and what was sealed stays closed.
+    pub allow_lost_keys: bool,
     /// Name written into claim frames.
     pub owner: String,
 }
@@ -80,6 +82,7 @@ impl Default for NodeConfig {
             active_max: limits::ACTIVE_ENTITIES_MAX,
             queue_max: limits::NODE_QUEUE_MAX,
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
+            allow_lost_keys: false,
             owner: "local".into(),
         }
     }
@@ -138,7 +141,7 @@ impl Node {
     pub async fn start(config: NodeConfig, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Self, StartError> {
         let opened = config.clone();
         let open = move || open(&opened, progress);
-        let (log, embedded, index, keys) = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
+        let Parts { log, embedded, index, keys, unreadable } = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
         let volatile = Volatile::new();
         let (snapshots, snapshot_queue) = mpsc::channel(1024);
         let prompts = Arc::new(LogPrompts::default());
@@ -153,7 +156,7 @@ impl Node {
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
         let owner = config.owner.clone();
-        let opened = Opened { kinds, log, index, keys, volatile, snapshots };
+        let opened = Opened { kinds, log, index, unreadable, keys, volatile, snapshots };
         let core = tokio::task::spawn_blocking(move || Core::claim(opened, &owner)).await.map_err(|e| StartError::Actors(e.to_string()))?;
         let core = Arc::new(core);
         prompts.set(&core);
@@ -244,7 +247,7 @@ impl Node {
                         Some(_) | None => Some(record),
                     }
                 });
-                handler.recover(&stream, None, &mut { until }).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
+                refold(&**handler, &stream, None, &mut { until }).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
             };
             if entity.version() == 0 {
                 return Ok(None);
@@ -256,7 +259,7 @@ impl Node {
             }
             let mut state = entity.state();
             let digest = state_digest(&state).to_string();
-            personal::open_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
+            personal::show_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
             Ok(Some(StateAt { version: entity.version(), time: entity.time(), digest, state, stream }))
         })
         .await
@@ -291,6 +294,9 @@ impl Node {
         // Nobody was ever given such a cursor, unless the log has lost its end since: passing over what comes next would hide it.
         let end = self.cursor();
         if let Some(partition) = (0..end.next.len()).find(|p| cursor.next[*p] > end.next[*p]) {
+            if let Some(stopped) = self.0.core.stopped(partition as u16) {
+                return Err(partition_stopped(&stopped).field("from"));
+            }
             let detail = format!("the cursor is at {} of partition {partition}, which ends at {}", cursor.next[partition], end.next[partition]);
             return Err(Problem::new(400, "bad_cursor", detail).field("from").fix("pass a cursor that this node gave you, unchanged"));
         }
@@ -365,11 +371,11 @@ impl Node {
 
     /// Sends a dead effect again, from its first attempt.
     pub async fn outbox_retry(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
-        let dead = self.final_outcome(key)?;
-        if !matches!(dead, Some(Settled::Dead { .. })) {
+        let Some(dead) = self.settled(key)?.filter(|state| matches!(state.outcome, Settled::Dead { .. } | Settled::Parked { .. })) else {
             return Err(Problem::new(409, "not_dead", format!("{key} is not a dead letter")).field("key").fix("see `quipu outbox ls`"));
-        }
-        let receipt = self.note(key, Settled::Retried, "retry", by).await?;
+        };
+        // Where it was given up: a dispatch that crashed its receiver is settled there.
+        let receipt = self.note(key, &dead.stream, Settled::Retried, "retry", by).await?;
         // The relay may not hold it (after a restart): let it look again.
         self.reload(key).await;
         Ok(receipt)
@@ -377,20 +383,22 @@ impl Node {
 
     /// Gives an effect up: it is never sent again.
     pub async fn outbox_drop(&self, key: &ReactionKey, by: &PrincipalId) -> Result<Receipt, Problem> {
-        match self.final_outcome(key)? {
-            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, Settled::Dropped, "drop", by).await,
+        let settled = self.settled(key)?;
+        let at = settled.as_ref().map_or(&key.stream, |state| &state.stream);
+        match settled.as_ref().map(|state| &state.outcome) {
+            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, at, Settled::Dropped, "drop", by).await,
             Some(_) => Err(Problem::new(409, "already_settled", format!("{key} is settled")).field("key")),
         }
     }
 
-    fn final_outcome(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
+    fn settled(&self, key: &ReactionKey) -> Result<Option<FinalState>, Problem> {
         if self.describe(key).is_none() {
             return Err(Problem::new(404, "unknown_effect", format!("there is no effect {key}")).field("key").fix("see `quipu outbox ls`"));
         }
-        Ok(self.0.core.index.settled(key).map_err(|e| index_problem(&e))?.map(|state| state.outcome))
+        self.0.core.index.settled(key).map_err(|e| index_problem(&e))
     }
 
-    async fn note(&self, key: &ReactionKey, settled: Settled, step: &str, by: &PrincipalId) -> Result<Receipt, Problem> {
+    async fn note(&self, key: &ReactionKey, at: &StreamId, settled: Settled, step: &str, by: &PrincipalId) -> Result<Receipt, Problem> {
         let retried = self.0.core.index.attempts(key).map_err(|e| index_problem(&e))?.retried;
         let cause = Cause {
             principal: by.clone(),
@@ -401,7 +409,8 @@ impl Node {
             data_class: DataClass::None,
             time: self.0.core.now(),
         };
-        self.0.core.submit(person_note(key, settled, &cause, &format!("{step}{retried}"))).await
+        let note = person_note(key, settled, &cause, &format!("{step}{retried}"));
+        self.0.core.submit(CommandEnvelope { stream: at.clone(), ..note }).await
     }
 
     async fn reload(&self, key: &ReactionKey) {
@@ -419,11 +428,22 @@ impl Node {
             return Err(Problem::new(409, "not_parked", format!("{stream} is not parked")).field("stream"));
         }
         core.index.unpark(stream).map_err(|e| index_problem(&e))?;
-        let actor = core.registry.shard(stream).remove(stream);
-        if let Some(slot) = actor {
-            slot.actor.stop(None);
-        }
+        core.drop_entity(stream);
         core.recover(stream).map(|_| ())
+    }
+
+    /// Streams that the node has taken out of service, by name. Those that only the views left alone are not among them.
+    pub fn parked(&self) -> Result<Vec<ParkedStream>, Problem> {
+        let found = self.0.core.index.all_parked().map_err(|e| index_problem(&e))?;
+        let mut parked: Vec<ParkedStream> =
+            found.into_iter().map(|p| ParkedStream { stream: p.stream, position: p.position, detail: p.detail }).collect();
+        parked.sort_by(|a, b| a.stream.cmp(&b.stream));
+        Ok(parked)
+    }
+
+    /// Partitions that stop before their end because the log is damaged there.
+    pub fn stopped(&self) -> Vec<Stopped> {
+        (0..self.0.core.meta.partitions).filter_map(|partition| self.0.core.stopped(partition)).collect()
     }
 
     /// The supervision tree.
@@ -433,7 +453,7 @@ impl Node {
             let partition = core.partition(number);
             let restarts = partition.restarts.load(Ordering::Relaxed);
             let leaf = |name: String, role: &str, status: &str| TreeNode { name, role: role.into(), status: status.into(), restarts: 0, children: vec![] };
-            let stopped = lock(&partition.writer).stopped().is_some();
+            let stopped = lock(&partition.writer).stopped().is_some() || core.stopped(number).is_some();
             let relay = lock(&partition.relay).is_some();
             let mut children = vec![
                 leaf("writer".into(), "writer", if stopped { "stopped" } else { "running" }),
@@ -460,8 +480,11 @@ impl Node {
             },
         }];
         for number in 0..core.meta.partitions {
-            if let Some(problem) = lock(&core.partition(number).writer).stopped() {
-                parts.push(HealthPart { name: format!("partition-{number}"), ok: false, critical: false, detail: problem.detail.clone() });
+            let refused = lock(&core.partition(number).writer).stopped().map(|problem| problem.detail.clone());
+            // Damage says more than what follows from it.
+            let detail = core.stopped(number).map(|stopped| format!("stopped at offset {}: {}", stopped.offset, stopped.detail)).or(refused);
+            if let Some(detail) = detail {
+                parts.push(HealthPart { name: format!("partition-{number}"), ok: false, critical: false, detail });
             }
         }
         let parked = core.index.all_parked().unwrap_or_default();
@@ -550,10 +573,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> +
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::new(500, "internal", "the query crashed")))
 }
 
-type Parts = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>, Arc<Index>, Arc<Keyring>);
+struct Parts {
+    log: Arc<dyn Log>,
+    embedded: Option<Arc<EmbeddedLog>>,
+    index: Arc<Index>,
+    keys: Arc<Keyring>,
+    unreadable: BTreeMap<u16, Stopped>,
+}
+
+type Stores = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>, Arc<Index>, Arc<Keyring>);
 
 fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
-    let (log, embedded, index, keys): Parts = match &config.data_dir {
+    let (log, embedded, index, keys): Stores = match &config.data_dir {
         None => {
             let id = ingress::entropy().map_err(StartError::Entropy)?;
             let log: Arc<dyn Log> = Arc::new(MemoryLog::new(LogId(id.to_be_bytes()), config.partitions));
@@ -563,13 +594,21 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
         Some(dir) => {
             let options = EmbeddedOptions { partitions: config.partitions, ..EmbeddedOptions::default() };
             let log = Arc::new(EmbeddedLog::open(dir, &options)?);
-            let keys = Keyring::open(&dir.join("keys")).map_err(|e| StartError::Keys(e.to_string()))?;
+            let keys = Keyring::of_log(dir, &*log, config.allow_lost_keys).map_err(|e| StartError::Keys(e.to_string()))?;
             let index = Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?;
             (log.clone(), Some(log), Arc::new(index), Arc::new(keys))
         }
     };
-    index.catch_up(&*log, &mut |at| progress(at.next))?;
-    Ok((log, embedded, index, keys))
+    let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
+    let unreadable = caught.stopped.into_iter().map(|(partition, why)| {
+        let offset = match &why {
+            Unreadable::Record { position, .. } => position.offset,
+            Unreadable::Log(ReadError::Damaged { offset, .. }) => *offset,
+            Unreadable::Log(_) => 0,
+        };
+        (partition, Stopped { partition, offset, detail: why.to_string() })
+    });
+    Ok(Parts { unreadable: unreadable.collect(), log, embedded, index, keys })
 }
 
 /// Moves the index's tail into its file behind the log: when it is large, or after a while. Large flushes are cheaper a record.

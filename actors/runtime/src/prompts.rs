@@ -85,7 +85,7 @@ fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &Pri
             let event: ConversationEvent = codec::decode_event(stored).map_err(|e| PromptError::Gone(e.to_string()))?;
             match event {
                 ConversationEvent::MessagePosted { message_id, sender, sender_kind, body, .. } => {
-                    let Opened::Value(text) = body.open(&*core.keys)? else { continue };
+                    let Opened::Value(text) = body.shown(&*core.keys)? else { continue };
                     let own = sender == *speaker && sender_kind == ParticipantKind::Agent;
                     let message = ChatMessage {
                         role: if own { ChatRole::Assistant } else { ChatRole::User },
@@ -97,7 +97,7 @@ fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &Pri
                     said.insert(message_id, Said { at: version, message });
                 }
                 ConversationEvent::MessageImported { message_id, role, content, .. } => {
-                    let Opened::Value(content) = content.open(&*core.keys)? else { continue };
+                    let Opened::Value(content) = content.shown(&*core.keys)? else { continue };
                     let message = ChatMessage {
                         role,
                         content: content.content,
@@ -108,7 +108,7 @@ fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &Pri
                     said.insert(message_id, Said { at: version, message });
                 }
                 ConversationEvent::MessageEdited { message_id, body } => {
-                    if let (Some(said), Opened::Value(text)) = (said.get_mut(&message_id), body.open(&*core.keys)?) {
+                    if let (Some(said), Opened::Value(text)) = (said.get_mut(&message_id), body.shown(&*core.keys)?) {
                         said.message.content = Some(text);
                     }
                 }

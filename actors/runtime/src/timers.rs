@@ -4,9 +4,10 @@ use crate::{
     core::{Core, lock},
     kernel::relay::fire,
 };
-use quipu_schemas::reaction::ReactionKey;
+use quipu_events::index::Wake;
+use quipu_schemas::{limits::POISON_CRASHES, reaction::ReactionKey};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -21,6 +22,7 @@ const REFIRE: Duration = Duration::from_millis(250);
 /// Runs until the node stops.
 pub(crate) async fn run(core: Arc<Core>) {
     let firing: Arc<Mutex<BTreeSet<ReactionKey>>> = Arc::default();
+    let crashes: Arc<Mutex<BTreeMap<ReactionKey, u32>>> = Arc::default();
     let mut changed = core.timers.subscribe();
     while !core.stopping.load(Ordering::Acquire) {
         let now = core.now();
@@ -42,7 +44,7 @@ pub(crate) async fn run(core: Arc<Core>) {
                 continue;
             }
             fired += 1;
-            let (core, firing) = (core.clone(), firing.clone());
+            let (core, firing, crashes) = (core.clone(), firing.clone(), crashes.clone());
             tokio::spawn(async move {
                 let cause = match core.cause_of(&wake.key) {
                     Ok(cause) => cause,
@@ -51,9 +53,17 @@ pub(crate) async fn run(core: Arc<Core>) {
                         return;
                     }
                 };
-                if let Err(problem) = core.submit(fire(&wake.key, &wake.name, wake.due, &cause)).await {
-                    tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
-                    tokio::time::sleep(REFIRE).await;
+                match core.submit(fire(&wake.key, &wake.name, wake.due, &cause)).await {
+                    Ok(_) => {
+                        lock(&crashes).remove(&wake.key);
+                    }
+                    Err(problem) => {
+                        tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
+                        if problem.code == "command_crashed" {
+                            poisoned(&core, &crashes, &wake);
+                        }
+                        tokio::time::sleep(REFIRE).await;
+                    }
                 }
                 lock(&firing).remove(&wake.key);
                 core.timers.send_modify(|n| *n += 1);
@@ -68,5 +78,17 @@ pub(crate) async fn run(core: Arc<Core>) {
             Some(_) | None => LOOK_EVERY,
         };
         let _ = tokio::time::timeout(wait, changed.changed()).await;
+    }
+}
+
+/// Counts a crash; after too many the stream waits for a person, and so does its timer.
+fn poisoned(core: &Core, crashes: &Mutex<BTreeMap<ReactionKey, u32>>, wake: &Wake) {
+    let mut crashes = lock(crashes);
+    let count = crashes.entry(wake.key.clone()).or_default();
+    *count += 1;
+    if *count >= POISON_CRASHES {
+        let detail = format!("timer `{}` ({}) crashed it {count} times", wake.name, wake.key);
+        crashes.remove(&wake.key);
+        core.take_out(&wake.key.stream, &detail);
     }
 }

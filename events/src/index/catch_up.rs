@@ -111,7 +111,7 @@ impl Index {
         Ok(false)
     }
 
-    /// Indexes one partition up to the log's end, adding to `caught`: for a shadow, or before a handoff admits.
+    /// Indexes one partition up to the log's end, or to where it is damaged, adding to `caught`: for a shadow, or before a handoff admits.
     pub fn catch_up_partition(
         &self,
         log: &dyn Log,
@@ -119,17 +119,20 @@ impl Index {
         progress: &mut dyn FnMut(Progress),
         caught: &mut CaughtUp,
     ) -> Result<(), IndexError> {
-        let stopped = match log.head(partition) {
-            Ok(head) => self.index_until(log, partition, head.next_offset, caught, &mut |records, next| {
-                progress(Progress {
-                    partition,
-                    records,
-                    next,
-                    end: head.next_offset,
-                });
-            })?,
-            Err(error) => Some(error.into()),
+        let (end, damage) = match log.head(partition) {
+            Ok(head) => (head.next_offset, None),
+            Err(error @ ReadError::Damaged { offset, .. }) => (offset, Some(error.into())),
+            Err(error) => (0, Some(error.into())),
         };
+        let indexed = self.index_until(log, partition, end, caught, &mut |records, next| {
+            progress(Progress {
+                partition,
+                records,
+                next,
+                end,
+            });
+        })?;
+        let stopped = indexed.or(damage);
         caught.stopped.extend(stopped.map(|stopped| (partition, stopped)));
         Ok(())
     }

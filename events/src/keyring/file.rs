@@ -26,7 +26,7 @@ pub(super) struct KeyFile {
     failed: Option<String>,
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
     let path = path.display().to_string();
     move |error| KeyringError::Io {
         path: path.clone(),
@@ -52,12 +52,12 @@ fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
     Ok(bytes)
 }
 
-fn crc(a: &str, b: &str) -> String {
+pub(super) fn crc(a: &str, b: &str) -> String {
     format!("{:08x}", crc32fast::hash(format!("{a} {b}").as_bytes()))
 }
 
 /// Writes a new file of mode 0600, whole or not at all; durable on return.
-fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
+pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
     let temporary = path.with_extension("new");
     let write = || {
         match fs::remove_file(&temporary) {
@@ -153,6 +153,18 @@ fn whole_lines(bytes: &[u8]) -> usize {
     let end = after(bytes.len());
     let last = after(end.saturating_sub(1));
     if bytes[last..end].contains(&0) { last } else { end }
+}
+
+/// Refuses a directory without keys, or with a part of them, instead of making new ones.
+pub(super) fn must_be_there(dir: &Path) -> Result<(), KeyringError> {
+    let (master, subjects) = (dir.join("master.key"), dir.join("subjects.keys"));
+    let missing = match (master.exists(), subjects.exists()) {
+        (true, true) => return Ok(()),
+        (false, true) => return Err(KeyringError::NoMaster(master.display().to_string())),
+        (true, false) => subjects,
+        (false, false) => dir.to_owned(),
+    };
+    Err(KeyringError::Missing(missing.display().to_string()))
 }
 
 impl KeyFile {

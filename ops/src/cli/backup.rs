@@ -11,6 +11,7 @@ use clap::Args;
 use quipu_events::{
     backup::{self, BackupOptions, Manifest},
     embedded::OpenError,
+    keyring::KEYS_DIR,
 };
 use serde_json::{Value, json};
 use std::{
@@ -24,7 +25,8 @@ Examples:
   quipu backup --data /var/lib/quipu backups/monday
   quipu backup backups/full --with-keys              also the keys that open personal data: guard it well
 
-A backup without keys holds personal data sealed only. `quipu verify` checks a backup as it does a data directory.";
+A backup without keys holds personal data sealed only: keep the keys directory apart, for a node does not start on a
+restored log without it. `quipu verify` checks a backup as it does a data directory.";
 
 const RESTORE_AFTER: &str = "\
 Examples:
@@ -129,7 +131,15 @@ impl Restore {
             .map_err(|e| Failure::Failed(format!("the restore crashed: {e}")))?
             .map_err(|e| Failure::Failed(e.to_string()))?;
         let value = serde_json::to_value(manifest).map_err(|e| Failure::Failed(e.to_string()))?;
-        show(terminal, &value, "restored to", &self.dir)
+        show(terminal, &value, "restored to", &self.dir)?;
+        if value["keys"] == Value::Bool(false) {
+            let keys = self.dir.join(KEYS_DIR);
+            terminal.note(&format!(
+                "the backup holds no keys: put those of the log into {} before `quipu serve`",
+                keys.display()
+            ));
+        }
+        Ok(())
     }
 }
 

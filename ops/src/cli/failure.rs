@@ -104,7 +104,7 @@ impl From<ClientError> for Failure {
             ClientError::BadUrl(_) | ClientError::NoToken(_) => Failure::Usage(error.to_string()),
             ClientError::Unreachable { .. } => Failure::Unavailable(format!("{error}; is a node running? start one with `quipu serve`")),
             ClientError::Foreign { .. } => Failure::Unavailable(error.to_string()),
-            ClientError::Start(_) => Failure::Failed(error.to_string()),
+            ClientError::Incomplete(_) | ClientError::Start(_) => Failure::Failed(error.to_string()),
         }
     }
 }

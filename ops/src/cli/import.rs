@@ -34,7 +34,10 @@ Examples:
   quipu export acme > events.ndjson
   quipu export acme --kind run --id r-1
   quipu export acme --format openai-chat --out chats.jsonl
-  quipu export acme --format openai-chat --id c-1";
+  quipu export acme --format openai-chat --id c-1
+
+The exit code is 1 where not everything could be written: the log is damaged, or messages of a transcript were erased or do not
+open with the node's keys (these are marked `\"quipu_erased\": true`; --allow-erased takes that for success).";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ImportFormat {
@@ -148,6 +151,9 @@ pub(super) struct Export {
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// End with exit code 0 although messages are erased, or do not open with the node's keys
+    #[arg(long)]
+    allow_erased: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -164,6 +170,7 @@ impl Export {
             )),
             None => Box::new(BufWriter::new(io::stdout())),
         };
+        let mut erased = 0;
         let said = match self.format {
             ExportFormat::Cloudevents => {
                 let query = FeedQuery {
@@ -175,9 +182,10 @@ impl Export {
                     .await
                     .map(|events| format!("{events} events"))
             }
-            ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out)
-                .await
-                .map(|done| format!("{} conversations, {} messages", done.conversations, done.messages)),
+            ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out).await.map(|done| {
+                erased = done.erased;
+                format!("{} conversations, {} messages", done.conversations, done.messages)
+            }),
         };
         let said = said.map_err(|e| match e {
             ExportError::Client(e) => e.into(),
@@ -185,6 +193,17 @@ impl Export {
             ExportError::Event(..) => Failure::Failed(e.to_string()),
         })?;
         terminal.note(&terminal.paint(Tone::Faint, &said));
-        Ok(())
+        if erased == 0 {
+            return Ok(());
+        }
+        let lost = format!(
+            "{erased} messages were erased, or do not open with the keys of this node: they are written as \"{}\":true with \"content\":null",
+            export::ERASED
+        );
+        if self.allow_erased {
+            terminal.note(&terminal.paint(Tone::Notice, &lost));
+            return Ok(());
+        }
+        Err(Failure::Failed(format!("{lost} (--allow-erased takes that for success)")))
     }
 }

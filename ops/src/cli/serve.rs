@@ -37,6 +37,10 @@ pub(super) struct Serve {
     /// Keep everything in memory
     #[arg(long, conflicts_with = "data")]
     memory: bool,
+    /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
+    /// (`keys.allow_lost` in the configuration)
+    #[arg(long, conflicts_with = "memory")]
+    without_keys: bool,
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE", env = "QUIPU_CONFIG")]
     config: Option<PathBuf>,
@@ -61,6 +65,7 @@ impl Serve {
             data: self.data,
             listen: self.listen,
             memory: self.memory,
+            without_keys: self.without_keys,
             set,
         };
         let config = Config::load(self.config.as_deref(), flags).map_err(|e| Failure::Usage(e.to_string()))?;

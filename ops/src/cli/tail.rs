@@ -20,7 +20,7 @@ Examples:
   quipu tail acme --from CURSOR                            go on where another tail was
 
 When the connection breaks, the tail goes on where it was. In JSON, each line is a CloudEvent or a control line
-with the cursor to go on from.";
+with the cursor to go on from. Where the log is damaged, everything else so far is shown, and the exit code is 1.";
 
 /// Follow an org's events
 #[derive(Debug, Args)]
@@ -70,6 +70,7 @@ impl Tail {
                 }
                 Err(Trouble::Client(e)) => return Err(e.into()),
                 Err(Trouble::Shown(failure)) => return Err(failure),
+                Err(Trouble::Incomplete(what)) => return Err(Failure::Failed(format!("not everything can be shown: {what}"))),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -84,6 +85,8 @@ enum Ended {
 enum Trouble {
     Client(ClientError),
     Shown(Failure),
+    /// Everything else was shown.
+    Incomplete(String),
 }
 
 impl From<ClientError> for Trouble {
@@ -102,6 +105,8 @@ async fn follow(
 ) -> Result<Ended, Trouble> {
     let mut feed = client.feed(org, query).await?;
     *connected = true;
+    let mut missing: Option<String> = None;
+    let mut caught_up = false;
     while let Some(line) = feed.next().await? {
         match line.control() {
             None => {
@@ -115,24 +120,27 @@ async fn follow(
                     query.from = Some(cursor.to_owned());
                     shown.clear();
                 }
-                let detail = clean(line.value["detail"].as_str().unwrap_or_default());
-                match control {
-                    "parked" | "stopped" => terminal.note(&terminal.paint(Tone::Bad, &format!("{control}: {detail}"))),
-                    "caught_up" if !query.follow => {
-                        if terminal.json {
-                            terminal.line(&line.text).map_err(Trouble::Shown)?;
-                        }
-                        return Ok(Ended::CaughtUp);
-                    }
-                    _ => {}
-                }
                 if terminal.json && control != "heartbeat" {
                     terminal.line(&line.text).map_err(Trouble::Shown)?;
                 }
+                if let Some(what) = line.missing() {
+                    terminal.note(&terminal.paint(Tone::Bad, &format!("{control}: {}", clean(&what))));
+                    missing.get_or_insert(clean(&what));
+                }
+                caught_up |= control == "caught_up";
+                if caught_up && missing.is_none() && !query.follow {
+                    return Ok(Ended::CaughtUp);
+                }
             }
         }
+        if caught_up && let Some(what) = missing {
+            return Err(Trouble::Incomplete(what));
+        }
     }
-    Ok(Ended::Broken)
+    match missing {
+        Some(what) => Err(Trouble::Incomplete(what)),
+        None => Ok(Ended::Broken),
+    }
 }
 
 fn show(terminal: &Terminal, line: &FeedLine) -> Result<(), Failure> {

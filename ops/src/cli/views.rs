@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const AFTER: &str = "\
 Examples:
-  quipu views lag
+  quipu views lag           exit code 1 where the views do not follow, or a partition is damaged
   quipu views verify        rebuild in memory from the log and compare; exit code 1 where they differ
   quipu views rebuild       make them anew beside the current ones, then switch";
 
@@ -49,23 +49,28 @@ impl Views {
 
 async fn lag(terminal: &Terminal, client: &Client) -> Result<(), Failure> {
     let views = client.get("/v1/ops/views", &[]).await?.body;
+    let ok = views["ok"] == Value::Bool(true);
+    let verdict = if ok { Ok(()) } else { Err(Failure::Shown) };
     if terminal.json {
-        return terminal.value(&views);
+        terminal.value(&views)?;
+        return verdict;
     }
     let rows: Vec<Vec<String>> = views["partitions"]
         .as_array()
         .into_iter()
         .flatten()
         .map(|row| {
-            ["partition", "seen", "end", "lag"]
-                .iter()
-                .map(|name| row[*name].to_string())
-                .collect()
+            let number = |name: &str| row[name].to_string();
+            let stopped = row["stopped"]["offset"]
+                .as_u64()
+                .map_or_else(|| "ok".to_owned(), |at| format!("stopped at {at}"));
+            vec![number("partition"), number("seen"), number("end"), number("lag"), stopped]
         })
         .collect();
-    terminal.table(&["partition", "seen", "end", "lag"], &rows, "no partitions")?;
-    let tone = if views["ok"] == Value::Bool(true) { Tone::Good } else { Tone::Bad };
-    terminal.line(&terminal.paint(tone, &clean(views["detail"].as_str().unwrap_or_default())))
+    terminal.table(&["partition", "seen", "end", "lag", "state"], &rows, "no partitions")?;
+    let tone = if ok { Tone::Good } else { Tone::Bad };
+    terminal.line(&terminal.paint(tone, &clean(views["detail"].as_str().unwrap_or_default())))?;
+    verdict
 }
 
 async fn job(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Failure> {

@@ -83,6 +83,20 @@ impl FeedLine {
         self.value.get("control").and_then(Value::as_str)
     }
 
+    /// What cannot be had, where the line says so: the rest of a partition or of a stream.
+    pub fn missing(&self) -> Option<String> {
+        let detail = self.value["detail"].as_str().unwrap_or_default();
+        match self.control()? {
+            "stopped" => Some(detail.to_owned()),
+            "parked" => Some(format!(
+                "{} is parked at {}: {detail}",
+                self.value["stream"].as_str().unwrap_or_default(),
+                self.value["position"].as_str().unwrap_or_default()
+            )),
+            _ => None,
+        }
+    }
+
     /// The event's stored name.
     pub fn event(&self) -> &str {
         self.value.get("type").and_then(Value::as_str).unwrap_or_default()
@@ -98,11 +112,13 @@ impl FeedLine {
 #[derive(Debug)]
 pub struct Feed {
     lines: Lines,
+    /// The first thing that the feed said it cannot give.
+    missing: Option<String>,
 }
 
 impl Feed {
     pub(super) fn new(lines: Lines) -> Self {
-        Self { lines }
+        Self { lines, missing: None }
     }
 
     /// The next event or control line; `None` when the feed has ended. Cancel-safe.
@@ -117,17 +133,23 @@ impl Feed {
         }
     }
 
-    /// The next event; `None` once caught up or ended. A partition that cannot be read is an error, never silence.
+    /// The next event; `None` once caught up or ended. A partition or stream that cannot be read to its end is an error,
+    /// never silence, and comes after everything that could be read.
     pub async fn next_event(&mut self) -> Result<Option<FeedLine>, ClientError> {
         loop {
-            let Some(line) = self.next().await? else { return Ok(None) };
+            let Some(line) = self.next().await? else { return self.complete() };
             match line.control() {
                 None => return Ok(Some(line)),
-                Some("caught_up" | "end") => return Ok(None),
-                Some("stopped") => return Err(self.lines.foreign(&format!("the feed stopped: {}", line.value["detail"]))),
-                Some(_) => {}
+                Some("caught_up" | "end") => return self.complete(),
+                Some(_) => self.missing = self.missing.take().or(line.missing()),
             }
         }
+    }
+
+    fn complete(&self) -> Result<Option<FeedLine>, ClientError> {
+        self.missing
+            .clone()
+            .map_or(Ok(None), |missing| Err(ClientError::Incomplete(missing)))
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--memory`: nothing on disk.
     pub memory: bool,
+    /// `--without-keys`: new keys for a log whose keys are lost.
+    pub without_keys: bool,
     /// Other keys, dotted, with values as in the environment.
     pub set: Vec<(String, String)>,
 }
@@ -46,6 +48,7 @@ pub(super) struct Written {
     pub(super) egress: Egress,
     pub(super) providers: BTreeMap<String, serde_json::Value>,
     pub(super) secrets: BTreeMap<String, SecretWritten>,
+    pub(super) keys: Keys,
     pub(super) logging: Logging,
 }
 
@@ -62,6 +65,7 @@ impl Default for Written {
             egress: Egress::default(),
             providers: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            keys: Keys { allow_lost: false },
             logging: Logging {
                 format: "auto".into(),
                 level: "info".into(),
@@ -114,6 +118,12 @@ impl Default for Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Egress {
     pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) allow_lost: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -225,6 +235,9 @@ impl Layer {
             if let Some(value) = value {
                 layer.set(&[key], Value::from(value.as_str()));
             }
+        }
+        if flags.without_keys {
+            layer.set(&["keys", "allow_lost"], Value::from(true));
         }
         if flags.memory {
             layer.set(&["log", "backend"], Value::from("memory"));

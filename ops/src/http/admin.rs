@@ -66,19 +66,22 @@ pub async fn drop_effect(State(app): State<App>, At(text): At<String>, uri: Uri,
     receipt_answer(&app, &receipt, StatusCode::ACCEPTED)
 }
 
-/// `GET /v1/ops/views`: lag by partition, and the job under way.
+/// `GET /v1/ops/views`: lag by partition, where a damaged one stops, and the job under way.
 pub async fn views(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     let end = app.node.cursor();
     let seen = app.views.cursor();
+    let stopped = app.node.stopped();
+    let stopped = |partition: usize| stopped.iter().find(|stopped| usize::from(stopped.partition) == partition);
     let partitions: Vec<_> = app
         .views
         .lag(&end)
         .into_iter()
         .enumerate()
-        .map(
-            |(partition, lag)| value!({ "partition": partition, "seen": seen.next.get(partition), "end": end.next[partition], "lag": lag }),
-        )
+        .map(|(partition, lag)| {
+            let (seen, end) = (seen.next.get(partition), end.next[partition]);
+            value!({ "partition": partition, "seen": seen, "end": end, "lag": lag, "stopped": stopped(partition) })
+        })
         .collect();
     let lag: u64 = app.views.lag(&end).iter().sum();
     let health = app.views.health(&end);
@@ -118,7 +121,11 @@ pub async fn unpark(State(app): State<App>, uri: Uri, Fields(fields): Fields) ->
                 .field("stream")
                 .fix(r#"send {"stream": "org/kind/id"}"#)
         })?;
-    app.node.unpark(&stream).await?;
+    match app.node.unpark(&stream).await {
+        // The views park streams on their own account.
+        Err(problem) if problem.code == "not_parked" && app.views.is_parked(&stream).await? => {}
+        unparked => unparked?,
+    }
     let fits = app.views.unpark(&stream).await?;
     accepted(&value!({ "stream": stream, "views_fit": fits }))
 }

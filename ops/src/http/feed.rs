@@ -3,6 +3,8 @@
 //! SSE: events are unnamed messages whose `id` is the cursor after them; `caught_up`, `parked`, `stopped` and `end`
 //! are named. NDJSON: a line is a CloudEvent, or a control line `{"control": …, "cursor": …}`; control lines come when
 //! caught up, at the end, with each heartbeat, and every [`CURSOR_EVERY_EVENTS`] events.
+//! Where a partition is damaged, the feed gives what lies before and says `stopped`, a problem with partition and offset:
+//! at once where it follows, and otherwise as its last word, in the place of `caught_up`.
 //! A cursor that comes with an event never lies behind an event not yet sent: events of one record but the last
 //! carry the cursor before the record, so that a resume repeats rather than skips.
 
@@ -19,10 +21,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
     response::Response,
 };
-use quipu_runtime::api::{FeedEntry, FeedItem};
+use quipu_runtime::api::{FeedEntry, FeedItem, Stopped};
 use quipu_schemas::{
     context::Keys,
-    ids::{EntityId, Kind, OrgId},
+    ids::{EntityId, Kind, OrgId, StreamId},
     limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, STREAMS_MAX},
     personal::Opener,
     position::Cursor,
@@ -139,9 +141,19 @@ impl Filter {
         })
     }
 
-    fn takes_stream(&self, entry: &FeedEntry) -> bool {
-        let stream = &entry.record.header.stream;
+    fn takes(&self, stream: &StreamId) -> bool {
         stream.org == self.org && self.kind.as_ref().is_none_or(|k| *k == stream.kind) && self.id.as_ref().is_none_or(|i| *i == stream.id)
+    }
+
+    /// Whether events that are asked for may lie in this partition.
+    fn takes_partition(&self, partition: u16, partitions: usize) -> bool {
+        match (&self.kind, &self.id) {
+            (Some(kind), Some(id)) => {
+                let stream = StreamId::new(self.org.clone(), kind.clone(), id.clone());
+                stream.partition(partitions as u16) == partition
+            }
+            _ => true,
+        }
     }
 
     fn takes_type(&self, name: &str) -> bool {
@@ -185,6 +197,8 @@ struct Feed {
     keys: Arc<dyn Keys>,
     follow: bool,
     since_cursor: u32,
+    /// Partitions that stopped, and are told last.
+    stopped: Vec<Stopped>,
     stage: watch::Receiver<Stage>,
     heartbeat: Instant,
     ended: bool,
@@ -216,6 +230,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
         keys: app.node.keys(),
         follow,
         since_cursor: 0,
+        stopped: Vec::new(),
         stage: app.stage.clone(),
         heartbeat: Instant::now() + Duration::from_millis(HEARTBEAT_MS),
         ended: false,
@@ -322,35 +337,53 @@ impl Feed {
             FeedItem::CaughtUp(cursor) => {
                 self.cursor = cursor;
                 self.refresh();
-                self.framing.control(out, "caught_up", &self.cursor_text, json!({}));
                 self.since_cursor = 0;
-                if !self.follow {
-                    self.ended = true;
+                self.ended = !self.follow;
+                let stopped = std::mem::take(&mut self.stopped);
+                if stopped.is_empty() {
+                    self.framing.control(out, "caught_up", &self.cursor_text, json!({}));
                 }
+                stopped.iter().for_each(|stopped| self.stop(stopped, out));
             }
             FeedItem::Parked { stream, position, detail } => {
-                if stream.org == self.filter.org {
+                if self.filter.takes(&stream) {
                     self.refresh();
                     let fields = json!({ "stream": stream, "position": position, "detail": detail });
                     self.framing.control(out, "parked", &self.cursor_text, fields);
                 }
             }
-            FeedItem::Stopped { partition, detail } => {
-                self.refresh();
-                self.framing.control(
-                    out,
-                    "stopped",
-                    &self.cursor_text,
-                    json!({ "partition": partition, "detail": detail }),
-                );
+            FeedItem::Stopped(stopped) => {
+                if !self.filter.takes_partition(stopped.partition, self.cursor.next.len()) {
+                    return;
+                }
+                if self.follow {
+                    self.refresh();
+                    self.stop(&stopped, out);
+                } else {
+                    self.stopped.push(stopped);
+                }
             }
         }
+    }
+
+    fn stop(&self, stopped: &Stopped, out: &mut String) {
+        let Stopped { partition, offset, detail } = stopped;
+        let problem = Problem::new(
+            503,
+            "partition_stopped",
+            format!("partition {partition} stops at offset {offset}: {detail}"),
+        )
+        .fix("run `quipu verify`, and restore the log from a backup");
+        let mut fields = serde_json::to_value(problem).unwrap_or_else(|_| json!({ "detail": detail }));
+        fields["partition"] = (*partition).into();
+        fields["offset"] = (*offset).into();
+        self.framing.control(out, "stopped", &self.cursor_text, fields);
     }
 
     fn record(&mut self, entry: &FeedEntry, out: &mut String) {
         let before = std::mem::take(&mut self.cursor_text);
         self.cursor.advance(entry.position);
-        if !self.filter.takes_stream(entry) {
+        if !self.filter.takes(&entry.record.header.stream) {
             // The text stays behind the cursor until it is needed.
             self.cursor_text = before;
             return;
@@ -370,7 +403,7 @@ impl Feed {
                         out,
                         "stopped",
                         &before,
-                        json!({ "partition": entry.position.partition, "detail": error.to_string() }),
+                        json!({ "partition": entry.position.partition, "offset": entry.position.offset, "detail": error.to_string() }),
                     );
                     self.ended = true;
                     return;

@@ -139,7 +139,7 @@ fn allowed(filters: &[&'static str]) -> Vec<&'static str> {
 }
 
 fn open(app: &App, value: &mut Value) -> Result<(), Problem> {
-    personal::open_all(value, &*app.node.keys()).map_err(|e| problem::internal(e.to_string()))
+    personal::show_all(value, &*app.node.keys()).map_err(|e| problem::internal(e.to_string()))
 }
 
 fn page_answer(app: &App, page: Page) -> Answer {

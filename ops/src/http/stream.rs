@@ -64,7 +64,7 @@ fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<Histo
     let sealed = |e: quipu_schemas::personal::SealError| problem::internal(e.to_string());
     let reaction = |stored: &StoredReaction| -> Result<Value, Problem> {
         let mut value = serde_json::to_value(stored).map_err(|e| problem::internal(e.to_string()))?;
-        quipu_schemas::personal::open_all(&mut value, opener).map_err(sealed)?;
+        quipu_schemas::personal::show_all(&mut value, opener).map_err(sealed)?;
         Ok(value)
     };
     Ok(HistoryRow {

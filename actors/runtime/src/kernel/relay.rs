@@ -464,7 +464,7 @@ impl Relay {
                     if item.crashes >= limits::POISON_CRASHES {
                         let detail = format!("crashed its receiver {} times: {}", item.crashes, problem.detail);
                         let park = CommandEnvelope {
-                            command_id: key.command_id("park"),
+                            command_id: key.command_id(&step("park", item)),
                             body: CommandBody::Kernel(KernelCommand::EffectNote { key: key.clone(), note: Settled::Parked { detail } }),
                             expected_version: None,
                             ..*envelope

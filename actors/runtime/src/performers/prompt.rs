@@ -41,11 +41,11 @@ pub trait PromptSource: Send + Sync {
     fn messages<'a>(&'a self, prompt: &'a Prompt) -> PromptFuture<'a>;
 }
 
-/// Opens sealed messages in order; erased ones are left out ([`assemble`] mends what that tears).
+/// Opens sealed messages in order; erased ones, and ones whose key was lost, are left out ([`assemble`] mends what that tears).
 pub fn open_messages(sealed: &[Personal<ChatMessage>], opener: &dyn Opener) -> Result<Vec<ChatMessage>, SealError> {
     sealed
         .iter()
-        .filter_map(|message| message.open(opener).map(Opened::value).transpose())
+        .filter_map(|message| message.shown(opener).map(Opened::value).transpose())
         .collect()
 }
 
@@ -53,7 +53,7 @@ pub fn open_messages(sealed: &[Personal<ChatMessage>], opener: &dyn Opener) -> R
 pub(crate) fn compose(messages: &[ComposedMessage], opener: &dyn Opener) -> Result<Vec<ChatMessage>, PromptError> {
     let open = |message: &ComposedMessage| match &message.content {
         ComposedText::Plain(text) => Ok(plain(message.role, text)),
-        ComposedText::Sealed(text) => match text.open(opener)? {
+        ComposedText::Sealed(text) => match text.shown(opener)? {
             Opened::Value(text) => Ok(plain(message.role, &text)),
             Opened::Erased => Err(PromptError::Erased),
         },
