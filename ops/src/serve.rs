@@ -205,13 +205,13 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends the process at once.
-    pub async fn until_signal(self) -> io::Result<()> {
-        signal().await?;
+    /// Waits for a signal, then stops; a second one ends the process at once.
+    pub async fn until(self, mut signals: StopSignals) -> io::Result<()> {
+        signals.next().await?;
         tracing::info!("stopping; a second signal ends at once");
         tokio::select! {
             () = self.stop() => Ok(()),
-            again = signal() => {
+            again = signals.next() => {
                 again?;
                 Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a second signal"))
             }
@@ -232,18 +232,42 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
-/// The next SIGTERM or SIGINT.
-async fn signal() -> io::Result<()> {
+/// SIGTERM and SIGINT, caught from the moment this is made: one that comes before anybody waits is not lost, and ends nothing
+/// half way.
+pub struct StopSignals {
     #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Begins to catch them.
+    pub fn catch() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
         }
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+
+    async fn next(&mut self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            Ok(())
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await
+    }
 }
 
 #[cfg(test)]

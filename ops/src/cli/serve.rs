@@ -78,6 +78,8 @@ impl Serve {
         let started = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records)).await;
         bar.finish_and_clear();
         let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
+        // Whoever reads that the node is ready may tell it to stop.
+        let signals = serve::StopSignals::catch()?;
         let url = running.url();
         let token = running.token_is_new.then(|| match &data {
             // What is no terminal is often a log that others read, and the token is in its file.
@@ -100,7 +102,7 @@ impl Serve {
         if let Some(NewToken::In(file)) = &token {
             tracing::info!(file = %file.display(), "a token was minted; clients send it as a bearer token");
         }
-        running.until_signal().await.map_err(Failure::from)
+        running.until(signals).await.map_err(Failure::from)
     }
 }
 
