@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -110,7 +111,7 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         done: 0,
         progress: &mut progress,
     };
-    fs::create_dir_all(to.join(LOG_DIR))?;
+    create_dir(&to.join(LOG_DIR))?;
     for (number, bytes) in segments {
         copy.file(&segment_path(Path::new(LOG_DIR), number), Some(bytes))?;
     }
@@ -148,7 +149,7 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
     let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
     prepare(to)?;
-    fs::create_dir_all(to.join(LOG_DIR))?;
+    create_dir(&to.join(LOG_DIR))?;
     let mut copy = Copy {
         from: backup,
         to,
@@ -204,8 +205,12 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     Ok(manifest)
 }
 
+fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 fn prepare(to: &Path) -> Result<(), BackupError> {
-    fs::create_dir_all(to)?;
+    create_dir(to)?;
     if fs::read_dir(to)?.next().is_some() {
         return Err(BackupError::NotEmpty(to.to_owned()));
     }
@@ -226,8 +231,9 @@ impl Copy<'_> {
         let mut from = io::Read::take(fs::File::open(self.from.join(path))?, limit.unwrap_or(u64::MAX));
         let target = self.to.join(path);
         let parent = target.parent().unwrap_or(self.to).to_owned();
-        fs::create_dir_all(&parent)?;
-        let mut to = fs::File::create(&target)?;
+        create_dir(&parent)?;
+        // For the owner alone, as keys must be and everything else may.
+        let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
         loop {
             let got = io::Read::read(&mut from, &mut buffer)?;
