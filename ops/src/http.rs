@@ -155,10 +155,11 @@ impl App {
 
     /// Refuses an org that the log has never seen. The log, not the views: they may lag behind its creation.
     pub async fn check_org(&self, org: &OrgId) -> Result<(), Problem> {
-        if self.node.history(&StreamId::of_org(org), 1, 1).await?.is_empty() {
-            return Err(problem::unknown_org(org));
+        if self.node.exists(&StreamId::of_org(org)).await? {
+            Ok(())
+        } else {
+            Err(problem::unknown_org(org))
         }
-        Ok(())
     }
 
     /// Refuses a position that this log does not hold: no partition of that number, or past its end. Whoever has a receipt

@@ -411,3 +411,50 @@ async fn a_flipped_bit_is_located_and_the_exit_code_says_so() {
     assert_eq!(problem["file"].as_str(), segment.to_str());
     assert!(problem["byte"].as_u64().unwrap() <= at as u64, "{problem}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_before_damage_is_served_and_the_damage_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: dir.path(),
+        url: running.url(),
+    };
+    for (command, name) in [("create", "first"), ("rename", "second"), ("rename", "to be damaged"), ("rename", "last")] {
+        let body = json!({ "name": name }).to_string();
+        assert_eq!(cli.json(&["send", "acme", "org", "acme", command, &body, "--as", "ada"]).await.0, 0);
+    }
+    stop(running, dir.path()).await;
+    let segment = dir.path().join("log/0000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let words = b"to be damaged";
+    let at = bytes.windows(words.len()).position(|w| w == words).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    // Once with the index and views as they were, once from the log alone.
+    for (anew, other) in [(false, "other"), (true, "another")] {
+        if anew {
+            std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+            std::fs::remove_dir_all(dir.path().join("views")).unwrap();
+        }
+        let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+        let cli = Cli {
+            data: dir.path(),
+            url: running.url(),
+        };
+        let tail = tokio::task::block_in_place(|| cli.run(&["tail", "acme", "--from", "start", "--no-follow"]));
+        let tail = String::from_utf8([tail.stdout, tail.stderr].concat()).unwrap();
+        assert!(tail.contains("\"second\"") && !tail.contains("\"last\""), "{tail}");
+        assert!(tail.contains("\"control\":\"stopped\"") && tail.contains("damaged"), "{tail}");
+        let (status, health) = cli.json(&["ops", "health"]).await;
+        assert_eq!((status, &health["status"]), (1, &json!("degraded")), "{health}");
+        assert!(health.to_string().contains("takes no commands"), "{health}");
+        // The other partitions go on.
+        assert_eq!(
+            cli.json(&["send", other, "org", other, "create", r#"{"name":"O"}"#]).await.0,
+            0
+        );
+        stop(running, dir.path()).await;
+    }
+}

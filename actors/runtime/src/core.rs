@@ -132,9 +132,12 @@ impl Core {
                 }
                 Err(error) => {
                     tracing::error!(partition, %error, "partition cannot be claimed");
-                    if let Ok(head) = opened.log.head(partition) {
-                        cursor.next[usize::from(partition)] = head.next_offset;
-                    }
+                    cursor.next[usize::from(partition)] = match opened.log.head(partition) {
+                        Ok(head) => head.next_offset,
+                        // Readers are led up to the damage: they get what stands before it, and meet it themselves.
+                        Err(ReadError::Damaged { offset, .. }) => offset + 1,
+                        Err(_) => 0,
+                    };
                     Writer::stopped_at_start(partition, &error)
                 }
             };

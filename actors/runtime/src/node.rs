@@ -217,6 +217,12 @@ impl Node {
         }))
     }
 
+    /// Whether the log holds anything of a stream. The index knows, so damage and length are no matter.
+    pub async fn exists(&self, stream: &StreamId) -> Result<bool, Problem> {
+        let (core, stream) = (self.0.core.clone(), stream.clone());
+        blocking(move || Ok(core.index.stream_head(&stream).map_err(|e| index_problem(&e))?.is_some())).await
+    }
+
     /// Records of a stream, from the one that holds `from_version` on.
     pub async fn history(&self, stream: &StreamId, from_version: u64, limit: usize) -> Result<Vec<HistoryEntry>, Problem> {
         let (core, stream) = (self.0.core.clone(), stream.clone());

@@ -119,15 +119,20 @@ impl Index {
         progress: &mut dyn FnMut(Progress),
         caught: &mut CaughtUp,
     ) -> Result<(), IndexError> {
-        let stopped = match log.head(partition) {
-            Ok(head) => self.index_until(log, partition, head.next_offset, caught, &mut |records, next| {
+        let mut until = |end| {
+            self.index_until(log, partition, end, caught, &mut |records, next| {
                 progress(Progress {
                     partition,
                     records,
                     next,
-                    end: head.next_offset,
+                    end,
                 });
-            })?,
+            })
+        };
+        let stopped = match log.head(partition) {
+            Ok(head) => until(head.next_offset)?,
+            // What stands before the damage is as good as ever; the reading that meets the damage says so.
+            Err(ReadError::Damaged { offset, .. }) => until(offset + 1)?,
             Err(error) => Some(error.into()),
         };
         caught.stopped.extend(stopped.map(|stopped| (partition, stopped)));

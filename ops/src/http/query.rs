@@ -250,7 +250,7 @@ impl Part {
             Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
                 let stream = StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
-                Ok(!app.node.history(&stream, 1, 1).await?.is_empty())
+                app.node.exists(&stream).await
             }
         }
     }
