@@ -132,7 +132,12 @@ fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
     restore(&copy, &new, |_| {}).unwrap();
     for dir in [&copy, &new] {
         let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("keys"), mode("keys/master.key"), mode("")), (0o700, 0o600, 0o700), "{}", dir.display());
+        assert_eq!(
+            (mode("keys"), mode("keys/master.key"), mode("")),
+            (0o700, 0o600, 0o700),
+            "{}",
+            dir.display()
+        );
     }
     assert_eq!(Keyring::open(&new.join("keys")).unwrap().digest_key(), digest_key);
 }

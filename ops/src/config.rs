@@ -390,7 +390,11 @@ mod tests {
         match value.as_object() {
             Some(fields) if !fields.is_empty() => {
                 for (name, value) in fields {
-                    let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    let key = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
                     leaves(&key, value, out);
                 }
             }
@@ -406,7 +410,9 @@ mod tests {
         assert!(keys.len() >= 16, "{keys:?}");
         for (key, default) in keys {
             let row = format!("| `{key}` | `{default}` | ");
-            let at = reference.find(&row).unwrap_or_else(|| panic!("ops/docs/configuration.md has no row {row}"));
+            let at = reference
+                .find(&row)
+                .unwrap_or_else(|| panic!("ops/docs/configuration.md has no row {row}"));
             let rest = reference[at + row.len()..].lines().next().unwrap();
             let variable = format!("`QUIPU_{}`", key.to_uppercase().replace('.', "__"));
             // Tables with names of their own choice are no matter of one variable.

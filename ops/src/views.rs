@@ -359,11 +359,7 @@ impl Views {
         })
     }
 
-    fn start(
-        &self,
-        name: &'static str,
-        work: impl FnOnce(&Inner) -> Result<Outcome, ViewError> + Send + 'static,
-    ) -> Result<Job, Problem> {
+    fn start(&self, name: &'static str, work: impl FnOnce(&Inner) -> Result<Outcome, ViewError> + Send + 'static) -> Result<Job, Problem> {
         self.on()?;
         let started = Job {
             job: name,

@@ -286,7 +286,14 @@ async fn a_backup_is_of_the_node_that_is_named_whatever_lies_here() {
     let out = there.path().join("backup");
     let output = tokio::task::block_in_place(|| {
         quipu()
-            .args(["backup", out.to_str().unwrap(), "--data", here.path().to_str().unwrap(), "--url", &running.url()])
+            .args([
+                "backup",
+                out.to_str().unwrap(),
+                "--data",
+                here.path().to_str().unwrap(),
+                "--url",
+                &running.url(),
+            ])
             .env("QUIPU_TOKEN", running.token.expose())
             .output()
             .unwrap()
@@ -310,11 +317,7 @@ async fn a_view_whose_name_is_no_plural_is_got_and_a_field_given_twice_is_not_se
         .await;
     let position = receipt["position"].as_str().unwrap();
     let (status, activity) = cli.json(&["get", "acme", "activity", "--min-position", position]).await;
-    assert_eq!(
-        (status, &activity["items"][0]["on_behalf_of"]),
-        (0, &json!("ada")),
-        "{activity}"
-    );
+    assert_eq!((status, &activity["items"][0]["on_behalf_of"]), (0, &json!("ada")), "{activity}");
     let (status, twice) = cli
         .json(&["send", "acme", "org", "acme", "rename", r#"{"name":"a","name":"b"}"#, "--as", "ada"])
         .await;
@@ -363,7 +366,10 @@ fn an_ordinary_stop_logs_nothing_bad_and_a_new_token_is_found() {
     // Records wait to be moved into the index's file at this moment.
     let log = stopped(child);
     assert!(log.contains("stopped") && log.contains("token was minted"), "{log}");
-    assert!(!log.contains("ERROR") && !log.contains("WARN") && !log.contains(token.trim()), "{log}");
+    assert!(
+        !log.contains("ERROR") && !log.contains("WARN") && !log.contains(token.trim()),
+        "{log}"
+    );
 
     let (child, ready) = serve(&["--data", data, "--listen", "127.0.0.1:0"]);
     assert_eq!(ready.get("token_file"), None, "only the start that mints it tells");
@@ -420,7 +426,12 @@ async fn what_stands_before_damage_is_served_and_the_damage_is_told() {
         data: dir.path(),
         url: running.url(),
     };
-    for (command, name) in [("create", "first"), ("rename", "second"), ("rename", "to be damaged"), ("rename", "last")] {
+    for (command, name) in [
+        ("create", "first"),
+        ("rename", "second"),
+        ("rename", "to be damaged"),
+        ("rename", "last"),
+    ] {
         let body = json!({ "name": name }).to_string();
         assert_eq!(cli.json(&["send", "acme", "org", "acme", command, &body, "--as", "ada"]).await.0, 0);
     }
@@ -451,10 +462,7 @@ async fn what_stands_before_damage_is_served_and_the_damage_is_told() {
         assert_eq!((status, &health["status"]), (1, &json!("degraded")), "{health}");
         assert!(health.to_string().contains("takes no commands"), "{health}");
         // The other partitions go on.
-        assert_eq!(
-            cli.json(&["send", other, "org", other, "create", r#"{"name":"O"}"#]).await.0,
-            0
-        );
+        assert_eq!(cli.json(&["send", other, "org", other, "create", r#"{"name":"O"}"#]).await.0, 0);
         stop(running, dir.path()).await;
     }
 }

@@ -177,7 +177,9 @@ fn transcripts_of_agents(conversations: usize) -> (String, u64) {
                 }
                 2 => {
                     messages.push(json!({ "role": "assistant", "content": "One moment.", "tool_calls": [call("book"), call("pay")] }));
-                    messages.push(json!({ "role": "tool", "content": "{\"ok\": true}", "tool_call_id": format!("call_{c}_{n}"), "name": "book" }));
+                    messages.push(
+                        json!({ "role": "tool", "content": "{\"ok\": true}", "tool_call_id": format!("call_{c}_{n}"), "name": "book" }),
+                    );
                 }
                 _ => messages.push(json!({ "role": "assistant", "content": "" })),
             }

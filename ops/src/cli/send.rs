@@ -66,7 +66,9 @@ impl Send {
             Err(e @ JsonError::Repeated { .. }) => return Err(Failure::Usage(e.to_string())),
             other => other.ok(),
         };
-        let body = body.filter(Value::is_object).ok_or_else(|| Failure::Usage("the fields are no JSON object; quote them: '{\"name\":\"value\"}'".into()))?;
+        let body = body
+            .filter(Value::is_object)
+            .ok_or_else(|| Failure::Usage("the fields are no JSON object; quote them: '{\"name\":\"value\"}'".into()))?;
         let id = match self.id.as_str() {
             "+" if self.command != "create" => return Err(Failure::Usage("+ stands for a new entity, which only `create` makes".into())),
             "+" => None,

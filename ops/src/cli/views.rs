@@ -94,7 +94,10 @@ async fn job(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Fai
         }
         for stuck in rows("stopped") {
             let detail = clean(stuck["detail"].as_str().unwrap_or_default());
-            terminal.line(&format!("partition {} got stuck at {}: {detail}", stuck["partition"], stuck["offset"]))?;
+            terminal.line(&format!(
+                "partition {} got stuck at {}: {detail}",
+                stuck["partition"], stuck["offset"]
+            ))?;
         }
         terminal.line(&terminal.paint(if good { Tone::Good } else { Tone::Bad }, verdict))?;
         terminal.line(&terminal.paint(Tone::Faint, &clean(job["detail"].as_str().unwrap_or_default())))?;
@@ -113,7 +116,11 @@ fn tables(compared: &[Value]) -> Vec<Vec<String>> {
             if row["equal"] == Value::Bool(true) {
                 vec![text("table"), "equal".to_owned(), start("digest")]
             } else {
-                vec![text("table"), "differs".to_owned(), format!("{}, should be {}", start("digest"), start("expected"))]
+                vec![
+                    text("table"),
+                    "differs".to_owned(),
+                    format!("{}, should be {}", start("digest"), start("expected")),
+                ]
             }
         })
         .collect();

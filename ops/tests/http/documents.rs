@@ -103,7 +103,16 @@ fn the_chapter_that_a_parked_stream_points_to_exists() {
     assert!(source.contains(&format!("see `{chapter}` in ops/docs/runbook.md")));
     let runbook = include_str!("../../docs/runbook.md");
     assert!(runbook.contains(&format!("## {chapter}\n")));
-    for chapter in ["Start", "Stop", "Health", "A damaged partition", "Backup and restore", "Lost keys", "A full disk", "Views and index"] {
+    for chapter in [
+        "Start",
+        "Stop",
+        "Health",
+        "A damaged partition",
+        "Backup and restore",
+        "Lost keys",
+        "A full disk",
+        "Views and index",
+    ] {
         assert!(runbook.contains(&format!("## {chapter}\n")), "{chapter}");
     }
 }

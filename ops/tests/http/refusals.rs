@@ -254,7 +254,10 @@ async fn an_org_is_placed_under_another_by_the_platform_alone() {
     let node = TestNode::with_org().await;
     let ada = [("Quipu-On-Behalf-Of", "ada")];
     let lab = json!({ "name": "Lab", "parent": "acme" });
-    let problem = node.post_with("/v1/orgs/lab/orgs", &ada, lab.clone()).await.problem(403, "parent_not_allowed");
+    let problem = node
+        .post_with("/v1/orgs/lab/orgs", &ada, lab.clone())
+        .await
+        .problem(403, "parent_not_allowed");
     assert_eq!(problem["field"], "parent");
     node.get("/v1/orgs/lab/orgs/lab").await.problem(404, "unknown_org");
     node.post("/v1/orgs/lab/orgs", lab).await.expect(201);
