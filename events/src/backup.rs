@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -111,7 +112,7 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         done: 0,
         progress: &mut progress,
     };
-    fs::create_dir_all(to.join(LOG_DIR))?;
+    create_dir(&to.join(LOG_DIR))?;
     for (number, bytes) in segments {
         copy.file(&segment_path(Path::new(LOG_DIR), number), Some(bytes))?;
     }
@@ -156,7 +157,7 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
     let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
     prepare(to)?;
-    fs::create_dir_all(to.join(LOG_DIR))?;
+    create_dir(&to.join(LOG_DIR))?;
     let mut copy = Copy {
         from: backup,
         to,
@@ -212,8 +213,12 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     Ok(manifest)
 }
 
+fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 fn prepare(to: &Path) -> Result<(), BackupError> {
-    fs::create_dir_all(to)?;
+    create_dir(to)?;
     if fs::read_dir(to)?.next().is_some() {
         return Err(BackupError::NotEmpty(to.to_owned()));
     }
@@ -234,14 +239,10 @@ impl Copy<'_> {
         let source = fs::File::open(self.from.join(path))?;
         let target = self.to.join(path);
         let parent = target.parent().unwrap_or(self.to).to_owned();
-        fs::create_dir_all(&parent)?;
-        let mut to = fs::File::create(&target)?;
-        // Keys that others may read are refused, in a backup as in what is restored from it. Before the first byte.
-        to.set_permissions(source.metadata()?.permissions())?;
-        if let Some(within) = path.parent().filter(|within| within.components().next().is_some()) {
-            fs::set_permissions(&parent, fs::metadata(self.from.join(within))?.permissions())?;
-        }
         let mut from = io::Read::take(source, limit.unwrap_or(u64::MAX));
+        create_dir(&parent)?;
+        // For the owner alone, as keys must be and everything else may.
+        let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target)?;
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
         loop {
             let got = io::Read::read(&mut from, &mut buffer)?;

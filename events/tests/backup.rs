@@ -5,11 +5,13 @@ use quipu_events::{
     contract::{Owner, read_all},
     disk::RealDisk,
     embedded::{EmbeddedLog, EmbeddedOptions},
+    keyring::Keyring,
     port::Log,
     verify::verify,
 };
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -113,4 +115,29 @@ fn keys_are_copied_only_when_asked_for_and_damage_is_refused() {
         restore(&copy, &root.path().join("b"), |_| {}),
         Err(BackupError::NotABackup { .. })
     ));
+}
+
+#[test]
+fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy, new) = (root.path().join("data"), root.path().join("copy"), root.path().join("new"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    Owner::claim(&log, 0).write(&log, 1);
+    let digest_key = Keyring::open(&data.join("keys")).unwrap().digest_key();
+    let with_keys = BackupOptions {
+        include: vec![],
+        keys: vec!["keys".into()],
+    };
+    backup(&log, &copy, &with_keys, |_| {}).unwrap();
+    restore(&copy, &new, |_| {}).unwrap();
+    for dir in [&copy, &new] {
+        let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("keys"), mode("keys/master.key"), mode("")),
+            (0o700, 0o600, 0o700),
+            "{}",
+            dir.display()
+        );
+    }
+    assert_eq!(Keyring::open(&new.join("keys")).unwrap().digest_key(), digest_key);
 }

@@ -394,4 +394,61 @@ mod tests {
         assert_eq!((openai.base_url.as_str(), &openai.api_key), ("http://127.0.0.1:11434/v1", &None));
         assert_eq!(config.egress_allow, ["127.0.0.1:11434"]);
     }
+
+    /// Leaves of a configuration by dotted key.
+    fn leaves(prefix: &str, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
+        match value.as_object() {
+            Some(fields) if !fields.is_empty() => {
+                for (name, value) in fields {
+                    let key = if prefix.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{prefix}.{name}")
+                    };
+                    leaves(&key, value, out);
+                }
+            }
+            _ => out.push((prefix.to_owned(), value.to_string())),
+        }
+    }
+
+    #[test]
+    fn the_reference_names_every_key_with_its_default_and_variable() {
+        let reference = include_str!("../docs/configuration.md");
+        let mut keys = Vec::new();
+        leaves("", &serde_json::to_value(Written::default()).unwrap(), &mut keys);
+        assert!(keys.len() >= 16, "{keys:?}");
+        for (key, default) in keys {
+            let row = format!("| `{key}` | `{default}` | ");
+            let at = reference
+                .find(&row)
+                .unwrap_or_else(|| panic!("ops/docs/configuration.md has no row {row}"));
+            let rest = reference[at + row.len()..].lines().next().unwrap();
+            let variable = format!("`QUIPU_{}`", key.to_uppercase().replace('.', "__"));
+            // Tables with names of their own choice are no matter of one variable.
+            assert!(
+                rest.starts_with(&variable) || matches!(key.as_str(), "providers" | "secrets"),
+                "{key}: {rest}"
+            );
+        }
+        let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:1/v1")], Flags::default()).unwrap();
+        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+            panic!("{:?}", config.providers)
+        };
+        let shown = format!("{openai:?}");
+        let fields: Vec<_> = shown
+            .split_once('{')
+            .unwrap()
+            .1
+            .split(", ")
+            .filter_map(|field| field.split_once(": "))
+            .collect();
+        assert_eq!(fields.len(), 6, "{shown}");
+        for (field, _) in fields {
+            assert!(reference.contains(&format!("| `{}` | ", field.trim())), "{field}");
+        }
+        for variable in OTHER_ENV.iter().chain([&OPENAI_API_KEY]) {
+            assert!(reference.contains(&format!("`{variable}`")), "{variable}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod command;
 pub mod docs;
 pub mod feed;
+pub mod filter;
 pub mod guard;
 pub mod health;
 pub mod live;
@@ -28,7 +29,12 @@ use axum::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use problem::Failure;
 use quipu_runtime::{api::KindInfo, node::Node};
-use quipu_schemas::{ids::Kind, limits, position::Position, problem::Problem};
+use quipu_schemas::{
+    ids::{Kind, OrgId, StreamId},
+    limits,
+    position::Position,
+    problem::Problem,
+};
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 use tokio::sync::{Semaphore, watch};
 
@@ -129,7 +135,9 @@ impl App {
 
     /// A kind by the plural in paths.
     pub fn kind(&self, plural: &str) -> Result<&KnownKind, Problem> {
-        self.kinds.get(plural).ok_or_else(|| problem::unknown_kind(plural, &self.plurals()))
+        self.kinds
+            .get(plural)
+            .ok_or_else(|| problem::unknown_kind(plural, &self.plurals().join(", ")))
     }
 
     /// Whether paths know this plural as a kind.
@@ -137,8 +145,21 @@ impl App {
         self.kinds.contains_key(plural)
     }
 
-    fn plurals(&self) -> String {
-        self.kinds.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    fn kinds(&self) -> impl Iterator<Item = &KnownKind> {
+        self.kinds.values()
+    }
+
+    fn plurals(&self) -> Vec<&str> {
+        self.kinds.keys().map(String::as_str).collect()
+    }
+
+    /// Refuses an org that the log has never seen. The log, not the views: they may lag behind its creation.
+    pub async fn check_org(&self, org: &OrgId) -> Result<(), Problem> {
+        if self.node.exists(&StreamId::of_org(org)).await? {
+            Ok(())
+        } else {
+            Err(problem::unknown_org(org))
+        }
     }
 
     /// Refuses a position that this log does not hold: no partition of that number, or past its end. Whoever has a receipt

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod export;
 pub mod http;
 pub mod import;
+pub mod json;
 pub mod metrics;
 pub mod openapi;
 pub mod serve;

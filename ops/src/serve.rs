@@ -108,6 +108,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
     let heads = tokio::spawn(write_heads(node.clone()));
     tracing::info!(%address, "listening");
+    if let Some(warning) = exposure(address) {
+        tracing::warn!(%address, "{warning}");
+    }
     Ok(Running {
         address,
         token,
@@ -120,6 +123,14 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         heads,
         address_file,
     })
+}
+
+/// What whoever opens the node to other machines should know; `None` on loopback.
+fn exposure(address: SocketAddr) -> Option<&'static str> {
+    (!address.ip().to_canonical().is_loopback()).then_some(
+        "other machines can reach this node: there is no TLS, so the token and everything else go over the network in the \
+         clear; put a TLS proxy in front and let nothing else in",
+    )
 }
 
 /// Notes each partition's head outside the log, every second; metrics are kept short by the same clock.
@@ -194,13 +205,13 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends the process at once.
-    pub async fn until_signal(self) -> io::Result<()> {
-        signal().await?;
+    /// Waits for a signal, then stops; a second one ends the process at once.
+    pub async fn until(self, mut signals: StopSignals) -> io::Result<()> {
+        signals.next().await?;
         tracing::info!("stopping; a second signal ends at once");
         tokio::select! {
             () = self.stop() => Ok(()),
-            again = signal() => {
+            again = signals.next() => {
                 again?;
                 Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a second signal"))
             }
@@ -221,16 +232,55 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
-/// The next SIGTERM or SIGINT.
-async fn signal() -> io::Result<()> {
+/// SIGTERM and SIGINT, caught from the moment this is made: one that comes before anybody waits is not lost, and ends nothing
+/// half way.
+pub struct StopSignals {
     #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Begins to catch them.
+    pub fn catch() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            Ok(())
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_goes_without_a_warning() {
+        for quiet in ["127.0.0.1:7077", "127.8.9.1:1", "[::1]:7077", "[::ffff:127.0.0.1]:7077"] {
+            assert_eq!(exposure(quiet.parse().unwrap()), None, "{quiet}");
+        }
+        for open in ["0.0.0.0:7077", "[::]:7077", "192.168.1.2:7077", "[::ffff:10.0.0.1]:7077"] {
+            assert!(exposure(open.parse().unwrap()).is_some_and(|w| w.contains("TLS")), "{open}");
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

@@ -11,6 +11,7 @@ use quipu_projections::{
     query::{Found, Page, Query},
     sqlite::SqliteStore,
     store::Origin,
+    verify::Verdict,
     view::View,
     views,
 };
@@ -19,6 +20,7 @@ use quipu_runtime::{
     node::Node,
 };
 use quipu_schemas::{
+    digest::Digest,
     ids::{OrgId, StreamId},
     limits,
     position::Cursor,
@@ -27,6 +29,7 @@ use quipu_schemas::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -50,6 +53,90 @@ pub struct Job {
     pub detail: String,
     /// Whether views equal a rebuild (verify, when done).
     pub equal: Option<bool>,
+    /// What was compared, table by table (verify, when done).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Compared>,
+    /// Partitions where the rebuild got stuck before the views' place (verify, when done).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<Stuck>,
+}
+
+/// A table of the views beside the same one of a rebuild.
+#[derive(Debug, Clone, Serialize)]
+pub struct Compared {
+    /// The table.
+    pub table: String,
+    /// Whether its rows are those of the rebuild.
+    pub equal: bool,
+    /// Digest of its rows.
+    pub digest: Digest,
+    /// Digest that it should have, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Digest>,
+}
+
+/// Where a rebuild got stuck.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stuck {
+    /// The partition.
+    pub partition: u16,
+    /// The first record that it could not take.
+    pub offset: u64,
+    /// Why.
+    pub detail: String,
+}
+
+/// What a job came to.
+#[derive(Default)]
+struct Outcome {
+    records: u64,
+    detail: String,
+    equal: Option<bool>,
+    tables: Vec<Compared>,
+    stopped: Vec<Stuck>,
+}
+
+impl Outcome {
+    fn of(verdict: Verdict) -> Self {
+        let equal = verdict.is_equal();
+        let differing = verdict.differing.len();
+        // A table that only the rebuild has is missing here altogether.
+        let names: BTreeSet<_> = verdict.digests.keys().chain(verdict.differing.keys()).collect();
+        let tables: Vec<_> = names
+            .into_iter()
+            .map(|table| {
+                let expected = verdict.differing.get(table).copied();
+                Compared {
+                    table: table.to_string(),
+                    equal: expected.is_none(),
+                    digest: verdict.digests.get(table).copied().unwrap_or_default(),
+                    expected,
+                }
+            })
+            .collect();
+        let stopped = verdict.stopped.iter().map(|stop| Stuck {
+            partition: stop.partition,
+            offset: stop.offset,
+            detail: stop.why.to_string(),
+        });
+        let detail = if equal {
+            format!("{} records projected anew; {} tables are equal", verdict.records, tables.len())
+        } else {
+            format!(
+                "{} records projected anew; {differing} of {} tables differ, {} partitions got stuck",
+                verdict.records,
+                tables.len(),
+                verdict.stopped.len()
+            )
+        };
+        Self {
+            records: verdict.records,
+            detail,
+            equal: Some(equal),
+            stopped: stopped.collect(),
+            tables,
+        }
+    }
 }
 
 type Unpark = (StreamId, oneshot::Sender<Result<bool, ViewError>>);
@@ -285,7 +372,11 @@ impl Views {
             };
             let round = inner.views.rebuild(&*inner.node.log(), &mut tick)?;
             inner.wake.notify_one();
-            Ok((format!("{} records projected anew", round.records), None))
+            Ok(Outcome {
+                records: round.records,
+                detail: format!("{} records projected anew", round.records),
+                ..Outcome::default()
+            })
         })
     }
 
@@ -294,15 +385,11 @@ impl Views {
         self.start("verify", |inner| {
             let _still = lock(&inner.turn);
             let verdict = inner.views.verify(&*inner.node.log())?;
-            Ok((format!("{verdict:?}"), Some(verdict.is_equal())))
+            Ok(Outcome::of(verdict))
         })
     }
 
-    fn start(
-        &self,
-        name: &'static str,
-        work: impl FnOnce(&Inner) -> Result<(String, Option<bool>), ViewError> + Send + 'static,
-    ) -> Result<Job, Problem> {
+    fn start(&self, name: &'static str, work: impl FnOnce(&Inner) -> Result<Outcome, ViewError> + Send + 'static) -> Result<Job, Problem> {
         self.on()?;
         let started = Job {
             job: name,
@@ -324,7 +411,17 @@ impl Views {
             let result = work(&inner);
             if let Some(job) = lock(&inner.job).as_mut() {
                 match result {
-                    Ok((detail, equal)) => (job.status, job.detail, job.equal) = ("done", detail, equal),
+                    Ok(outcome) => {
+                        *job = Job {
+                            job: name,
+                            status: "done",
+                            records: outcome.records,
+                            detail: outcome.detail,
+                            equal: outcome.equal,
+                            tables: outcome.tables,
+                            stopped: outcome.stopped,
+                        }
+                    }
                     Err(e) => (job.status, job.detail) = ("failed", e.to_string()),
                 }
             }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use std::{
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 struct Cli<'a> {
@@ -244,8 +245,14 @@ async fn commands_queries_time_travel_and_refusals() {
 
     // A backup is verified like a data directory, restores to the same records, and opens under a new generation.
     let (backup, restored) = (dir.path().join("backup"), dir.path().join("restored"));
-    let (status, manifest) = cli.json(&["backup", "--data", data, backup.to_str().unwrap()]).await;
-    assert_eq!((status, &manifest["keys"]), (0, &json!(false)), "{manifest}");
+    assert_eq!(
+        cli.json(&["backup", "--data", data, backup.to_str().unwrap()]).await.0,
+        4,
+        "a node is named, and it is gone"
+    );
+    let offline = quipu().args(["backup", "--data", data, backup.to_str().unwrap()]).output().unwrap();
+    let manifest: Value = serde_json::from_slice(&offline.stdout).unwrap();
+    assert_eq!((offline.status.code(), &manifest["keys"]), (Some(0), &json!(false)), "{manifest}");
     assert_eq!(
         cli.json(&["restore", backup.to_str().unwrap(), restored.to_str().unwrap()]).await.0,
         0
@@ -257,6 +264,125 @@ async fn commands_queries_time_travel_and_refusals() {
         (&report["digest"], &report["replay"]["digest"])
     );
     assert!(copy["generation"].as_u64() > report["generation"].as_u64());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_of_the_node_that_is_named_whatever_lies_here() {
+    let (there, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // A log lies here whose node does not run.
+    let idle = quipu::serve::start(quipu::config::Config::at(here.path()).unwrap()).await.unwrap();
+    stop(idle, here.path()).await;
+    let running = quipu::serve::start(quipu::config::Config::at(there.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: there.path(),
+        url: running.url(),
+    };
+    assert_eq!(
+        cli.json(&["send", "acme", "org", "acme", "create", r#"{"name":"Acme"}"#, "--as", "ada"])
+            .await
+            .0,
+        0
+    );
+    let out = there.path().join("backup");
+    let output = tokio::task::block_in_place(|| {
+        quipu()
+            .args([
+                "backup",
+                out.to_str().unwrap(),
+                "--data",
+                here.path().to_str().unwrap(),
+                "--url",
+                &running.url(),
+            ])
+            .env("QUIPU_TOKEN", running.token.expose())
+            .output()
+            .unwrap()
+    });
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = cli.json(&["verify", out.to_str().unwrap(), "--replay"]).await.1;
+    assert_eq!(report["replay"]["entities"].as_array().map(Vec::len), Some(1), "{report}");
+    stop(running, there.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_name_is_no_plural_is_got_and_a_field_given_twice_is_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: dir.path(),
+        url: running.url(),
+    };
+    let (_, receipt) = cli
+        .json(&["send", "acme", "org", "acme", "create", r#"{"name":"Acme"}"#, "--as", "ada"])
+        .await;
+    let position = receipt["position"].as_str().unwrap();
+    let (status, activity) = cli.json(&["get", "acme", "activity", "--min-position", position]).await;
+    assert_eq!((status, &activity["items"][0]["on_behalf_of"]), (0, &json!("ada")), "{activity}");
+    let (status, twice) = cli
+        .json(&["send", "acme", "org", "acme", "rename", r#"{"name":"a","name":"b"}"#, "--as", "ada"])
+        .await;
+    assert!(status == 2 && twice.to_string().contains("`name`"), "{twice}");
+    stop(running, dir.path()).await;
+}
+
+/// A node of its own process, with the first line that it prints.
+fn serve(args: &[&str]) -> (std::process::Child, Value) {
+    let mut child = quipu()
+        .arg("serve")
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    (child, ready)
+}
+
+/// Stops it in order, and returns what it logged.
+fn stopped(child: std::process::Child) -> String {
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{:?}", output.status);
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn an_ordinary_stop_logs_nothing_bad_and_a_new_token_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let (child, ready) = serve(&["--data", data, "--listen", "127.0.0.1:0"]);
+    let file = ready["token_file"].as_str().unwrap_or_else(|| panic!("{ready}"));
+    let token = std::fs::read_to_string(file).unwrap();
+    assert!(!ready.to_string().contains(token.trim()), "a token in a file is in no log as well");
+    let sent = quipu()
+        .args(["send", "acme", "org", "acme", "create", r#"{"name":"Acme"}"#, "--data", data])
+        .output()
+        .unwrap();
+    assert!(sent.status.success());
+    // Records wait to be moved into the index's file at this moment.
+    let log = stopped(child);
+    assert!(log.contains("stopped") && log.contains("token was minted"), "{log}");
+    assert!(
+        !log.contains("ERROR") && !log.contains("WARN") && !log.contains(token.trim()),
+        "{log}"
+    );
+
+    let (child, ready) = serve(&["--data", data, "--listen", "127.0.0.1:0"]);
+    assert_eq!(ready.get("token_file"), None, "only the start that mints it tells");
+    stopped(child);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_node_open_to_the_network_says_so_and_one_without_files_gives_its_token() {
+    let (child, ready) = serve(&["--memory", "--listen", "0.0.0.0:0"]);
+    assert!(ready["token"].as_str().is_some_and(|token| token.starts_with("qp_")), "{ready}");
+    let log = stopped(child);
+    assert!(log.contains("WARN") && log.contains("TLS"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,4 +416,53 @@ async fn a_flipped_bit_is_located_and_the_exit_code_says_so() {
     let problem = &report["problems"][0];
     assert_eq!(problem["file"].as_str(), segment.to_str());
     assert!(problem["byte"].as_u64().unwrap() <= at as u64, "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_before_damage_is_served_and_the_damage_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+    let cli = Cli {
+        data: dir.path(),
+        url: running.url(),
+    };
+    for (command, name) in [
+        ("create", "first"),
+        ("rename", "second"),
+        ("rename", "to be damaged"),
+        ("rename", "last"),
+    ] {
+        let body = json!({ "name": name }).to_string();
+        assert_eq!(cli.json(&["send", "acme", "org", "acme", command, &body, "--as", "ada"]).await.0, 0);
+    }
+    stop(running, dir.path()).await;
+    let segment = dir.path().join("log/0000000000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let words = b"to be damaged";
+    let at = bytes.windows(words.len()).position(|w| w == words).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    // Once with the index and views as they were, once from the log alone.
+    for (anew, other) in [(false, "other"), (true, "another")] {
+        if anew {
+            std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+            std::fs::remove_dir_all(dir.path().join("views")).unwrap();
+        }
+        let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
+        let cli = Cli {
+            data: dir.path(),
+            url: running.url(),
+        };
+        let tail = tokio::task::block_in_place(|| cli.run(&["tail", "acme", "--from", "start", "--no-follow"]));
+        let tail = String::from_utf8([tail.stdout, tail.stderr].concat()).unwrap();
+        assert!(tail.contains("\"second\"") && !tail.contains("\"last\""), "{tail}");
+        assert!(tail.contains("\"control\":\"stopped\"") && tail.contains("damaged"), "{tail}");
+        let (status, health) = cli.json(&["ops", "health"]).await;
+        assert_eq!((status, &health["status"]), (1, &json!("degraded")), "{health}");
+        assert!(health.to_string().contains("takes no commands"), "{health}");
+        // The other partitions go on.
+        assert_eq!(cli.json(&["send", other, "org", other, "create", r#"{"name":"O"}"#]).await.0, 0);
+        stop(running, dir.path()).await;
+    }
 }

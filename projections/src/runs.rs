@@ -4,7 +4,7 @@ use crate::{
     reduce::Scope,
     statement::{Statements, Value, json},
     table::{Table, count, index, index_only, int, json as json_column, text, text_or},
-    view::{Filter, Reading},
+    view::{Filter, Reading, one_of},
 };
 use quipu_schemas::run::{NodeWork, RunEvent as Event, RunStatus};
 use serde_json::Value as Json;
@@ -78,7 +78,10 @@ pub(crate) const RUNS_READING: Reading = Reading {
     descending: true,
     named_by: &["id"],
     filters: &[
-        ("state", Filter::Is("state")),
+        (
+            "state",
+            one_of!("state": "pending", "initializing", "running", "paused", "completed", "failed", "cancelled"),
+        ),
         ("name", Filter::Is("name")),
         ("parent", Filter::Is("parent")),
         ("turn", Filter::Is("turn")),
@@ -96,7 +99,10 @@ pub(crate) const STEPS_READING: Reading = Reading {
     named_by: &["run", "step"],
     filters: &[
         ("run", Filter::Is("run")),
-        ("status", Filter::Is("status")),
+        (
+            "status",
+            one_of!("status": "pending", "waiting", "completed", "failed", "skipped", "stopped"),
+        ),
         ("component", Filter::Is("component")),
     ],
 };

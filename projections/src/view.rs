@@ -54,6 +54,14 @@ macro_rules! views {
 
 use Filter::{Before, From, Is, OneOf};
 
+/// A column that holds one of these names and nothing else: any other is a mistake, and told so.
+macro_rules! one_of {
+    ($column:literal: $($name:literal),+ $(,)?) => {
+        $crate::view::Filter::OneOf(&[$(($name, concat!($column, " = '", $name, "'"))),+])
+    };
+}
+pub(crate) use one_of;
+
 /// A view of a whole table in the order of its key.
 const fn whole(
     name: &'static str,
@@ -82,9 +90,9 @@ views! {
     /// Orgs below this one.
     Workspaces => whole("workspaces", &orgs::WORKSPACES, &["workspace"], &[]);
     /// Members of the org.
-    Members => whole("members", &orgs::MEMBERS, &["principal"], &[("role", Is("role"))]);
+    Members => whole("members", &orgs::MEMBERS, &["principal"], &[("role", one_of!("role": "viewer", "member", "admin", "owner"))]);
     /// Agents.
-    Agents => whole("agents", &agents::AGENTS, &["id"], &[("status", Is("status"))]);
+    Agents => whole("agents", &agents::AGENTS, &["id"], &[("status", one_of!("status": "active", "suspended", "retired"))]);
     /// Directive versions of agents.
     Directives => whole("directives", &agents::DIRECTIVES, &["agent", "digest"], &[("agent", Is("agent")), ("active", ACTIVE)]);
     /// Tools granted to agents.
@@ -97,14 +105,20 @@ views! {
         order: &["last_activity_at", "id"],
         descending: true,
         named_by: &["id"],
-        filters: &[("phase", PHASE), ("type", Is("type")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
+        filters: &[("phase", PHASE), ("type", one_of!("type": "private", "group")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
     };
     /// Who takes or took part in conversations.
     Participants => whole(
         "participants",
         &conversations::PARTICIPANTS,
         &["conversation", "principal"],
-        &[("conversation", Is("conversation")), ("principal", Is("principal")), ("active", ACTIVE), ("kind", Is("kind")), ("role", Is("role"))],
+        &[
+            ("conversation", Is("conversation")),
+            ("principal", Is("principal")),
+            ("active", ACTIVE),
+            ("kind", one_of!("kind": "person", "agent", "service")),
+            ("role", one_of!("role": "member", "admin", "owner")),
+        ],
     );
     /// Messages, in the order of their conversation.
     Messages => Reading {
@@ -134,7 +148,12 @@ views! {
         order: &["conversation", "sequence", "turn"],
         descending: false,
         named_by: &["conversation", "turn"],
-        filters: &[("conversation", Is("conversation")), ("state", Is("state")), ("winner", Is("winner")), ("run", Is("run"))],
+        filters: &[
+            ("conversation", Is("conversation")),
+            ("state", one_of!("state": "open", "claimed", "decided", "closed", "finished")),
+            ("winner", Is("winner")),
+            ("run", Is("run")),
+        ],
     };
     /// Runs.
     Runs => runs::RUNS_READING;

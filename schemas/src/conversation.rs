@@ -232,8 +232,13 @@ pub struct SetParticipantRole {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinConversation {
-    /// What the actor is.
+    /// What the actor is; a person unless it says otherwise.
+    #[serde(default = "a_person")]
     pub kind: ParticipantKind,
+}
+
+fn a_person() -> ParticipantKind {
+    ParticipantKind::Person
 }
 
 /// Leaves.
@@ -320,7 +325,7 @@ pub struct DeleteMessage {
 pub struct ClaimTurn {
     /// The turn.
     pub turn: String,
-    /// Why this agent, for people to read; 1 to 500 characters.
+    /// Why this agent, for people to read; 1 to 500 characters. Stands in the log in the clear: no personal data.
     pub reason: String,
     /// How sure, 0 to 1.
     pub confidence: f64,
@@ -335,7 +340,7 @@ pub struct ClaimTurn {
 pub struct DeferTurn {
     /// The turn.
     pub turn: String,
-    /// Why, for people to read.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -344,7 +349,7 @@ pub struct DeferTurn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Why, for people to read.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -355,7 +360,7 @@ pub struct Control {
 pub struct RouteTurn {
     /// To whom.
     pub agent: PrincipalId,
-    /// Why.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -364,7 +369,7 @@ pub struct RouteTurn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestHandoff {
-    /// Why.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
     /// A particular person.
@@ -389,7 +394,7 @@ pub struct AcceptHandoff {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnHandoff {
-    /// Why.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -398,7 +403,7 @@ pub struct ReturnHandoff {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveConversation {
-    /// Why.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -462,7 +467,7 @@ pub struct Bid {
     pub agent: PrincipalId,
     /// `None`: deferred or silent.
     pub claim: Option<BidClaim>,
-    /// The agent's reason.
+    /// The agent's reason. Stands in the log in the clear: no personal data.
     pub reason: String,
 }
 
@@ -602,7 +607,7 @@ pub enum ConversationEvent {
         from: Phase,
         /// To.
         to: Phase,
-        /// Why, where a person said so.
+        /// Why, where a person said so. Stands in the log in the clear: no personal data.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
@@ -627,7 +632,7 @@ pub enum ConversationEvent {
         turn: String,
         /// The agent.
         agent: PrincipalId,
-        /// Its reason.
+        /// Its reason. Stands in the log in the clear: no personal data.
         reason: String,
         /// Its confidence.
         confidence: f64,
@@ -641,7 +646,7 @@ pub enum ConversationEvent {
         turn: String,
         /// The agent.
         agent: PrincipalId,
-        /// Its reason.
+        /// Its reason. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// The turn is decided: exactly one agent answers.
@@ -685,7 +690,7 @@ pub enum ConversationEvent {
     Paused {
         /// By whom.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// Resumed.
@@ -693,7 +698,7 @@ pub enum ConversationEvent {
     Resumed {
         /// By whom.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// The running turn was interrupted.
@@ -707,7 +712,7 @@ pub enum ConversationEvent {
         how: Interruption,
         /// By whom.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// A person was asked for.
@@ -718,7 +723,7 @@ pub enum ConversationEvent {
         /// Whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<PrincipalId>,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
         /// When it lapses.
         expires_at: Millis,
@@ -740,7 +745,7 @@ pub enum ConversationEvent {
     HandoffReturned {
         /// Who.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// Nobody accepted in time.

@@ -183,7 +183,7 @@ pub struct AnswerApproval {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRun {
-    /// Why, for people to read.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -197,7 +197,7 @@ pub struct ResumeRun {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRun {
-    /// Why, for people to read.
+    /// Why, for people to read. Stands in the log in the clear: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -463,7 +463,7 @@ pub enum RunEvent {
     Paused {
         /// By whom.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// Resumed.
@@ -502,7 +502,7 @@ pub enum RunEvent {
     Cancelled {
         /// By whom.
         by: PrincipalId,
-        /// Why.
+        /// Why, for people to read. Stands in the log in the clear: no personal data.
         reason: String,
     },
     /// An effect that nobody waits for any longer came to its end.

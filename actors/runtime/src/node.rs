@@ -115,6 +115,8 @@ struct Inner {
     core: Arc<Core>,
     config: NodeConfig,
     root: Mutex<Option<ActorRef<()>>>,
+    /// What works on the index beside the actors: ended before it is closed.
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     embedded: Option<Arc<EmbeddedLog>>,
 }
 
@@ -162,11 +164,13 @@ impl Node {
         prompts.set(&core);
         let args = (core.clone(), Arc::new(performers));
         let (root, _) = Actor::spawn(None, RootActor, args).await.map_err(|e| StartError::Actors(e.to_string()))?;
-        tokio::spawn(snapshotter::run(core.clone(), snapshot_queue));
-        tokio::spawn(timers::run(core.clone()));
-        tokio::spawn(flush_index(core.clone()));
-        tokio::spawn(passivate(core.clone(), config.passivate_after_ms, config.active_max));
-        Ok(Self(Arc::new(Inner { core, config, root: Mutex::new(Some(root)), embedded })))
+        let tasks = Mutex::new(vec![
+            tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
+            tokio::spawn(timers::run(core.clone())),
+            tokio::spawn(flush_index(core.clone())),
+            tokio::spawn(passivate(core.clone(), config.passivate_after_ms, config.active_max)),
+        ]);
+        Ok(Self(Arc::new(Inner { core, config, root: Mutex::new(Some(root)), tasks, embedded })))
     }
 
     /// Decides a command. The receipt says that it is durable; nothing changed if there is none, except after
@@ -214,6 +218,12 @@ impl Node {
             unchanged: seen.unchanged,
             duplicate: false,
         }))
+    }
+
+    /// Whether the log holds anything of a stream. The index knows, so damage and length are no matter.
+    pub async fn exists(&self, stream: &StreamId) -> Result<bool, Problem> {
+        let (core, stream) = (self.0.core.clone(), stream.clone());
+        blocking(move || Ok(core.index.stream_head(&stream).map_err(|e| index_problem(&e))?.is_some())).await
     }
 
     /// Records of a stream, from the one that holds `from_version` on.
@@ -550,6 +560,11 @@ impl Node {
             let _ = root.stop_and_wait(None, Some(Duration::from_secs(5))).await;
         }
         core.durable.send_modify(|n| *n += 1);
+        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        // Each looks at `stopping` at least every few milliseconds, or was woken just now. The first to crash was logged.
+        if tokio::time::timeout(Duration::from_secs(5), futures::future::join_all(tasks)).await.is_err() {
+            tracing::warn!("background work did not end in time; the index is closed under it");
+        }
         let core = core.clone();
         let _ = tokio::task::spawn_blocking(move || core.index.close()).await;
         let _ = self.write_heads();

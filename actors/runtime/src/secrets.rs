@@ -39,7 +39,7 @@ impl fmt::Display for Secret {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Nobody configured it.
-    #[error("no secret is configured under `{0}`")]
+    #[error("no secret is configured under `{0}`: an org's secrets are keyed `org/name`, the platform's `name` alone")]
     NotFound(String),
     /// It is configured, and is not of the form that its use needs.
     #[error("secret `{name}` is not {expected}")]
@@ -166,7 +166,7 @@ mod tests {
         }
         assert_eq!(
             secrets.of_org(&other, "billing").unwrap_err().to_string(),
-            "no secret is configured under `other/billing`"
+            "no secret is configured under `other/billing`: an org's secrets are keyed `org/name`, the platform's `name` alone"
         );
         let shown = format!(
             "{secrets:?} {:?} {}",

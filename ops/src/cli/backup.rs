@@ -24,6 +24,7 @@ Examples:
   quipu backup backups/monday                        of the node whose data is in ./quipu-data, running or not
   quipu backup --data /var/lib/quipu backups/monday
   quipu backup backups/full --with-keys              also the keys that open personal data: guard it well
+  quipu backup /backups/monday --url http://node:7077   of that node, to a directory of its machine
 
 A backup without keys holds personal data sealed only: keep the keys directory apart, for a node does not start on a
 restored log without it. `quipu verify` checks a backup as it does a data directory.";
@@ -53,6 +54,11 @@ pub(super) struct Backup {
 
 impl Backup {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        // Whoever names a node means its data, whatever lies in the directory here.
+        if self.connect.names_node() {
+            let manifest = self.of_node(terminal).await?;
+            return show(terminal, &manifest, "backed up to", &self.out);
+        }
         let data = self.connect.data().to_owned();
         must_hold_log(&data)?;
         let (out, options, quiet) = (self.out.clone(), options(self.with_keys), *terminal);
@@ -60,13 +66,16 @@ impl Backup {
         let manifest = match copied.await.map_err(|e| Failure::Failed(format!("the backup crashed: {e}")))? {
             Ok(manifest) => serde_json::to_value(manifest).map_err(|e| Failure::Failed(e.to_string()))?,
             // The node itself copies: it knows what is durable at one moment.
-            Err(Copied::InUse) => {
-                let to = std::path::absolute(&self.out)?;
-                ask(terminal, &self.connect.client()?, &json!({ "to": to, "with_keys": self.with_keys })).await?
-            }
+            Err(Copied::InUse) => self.of_node(terminal).await?,
             Err(Copied::Failed(failure)) => return Err(failure),
         };
         show(terminal, &manifest, "backed up to", &self.out)
+    }
+
+    /// Has the node back itself up; the path is one of its machine.
+    async fn of_node(&self, terminal: &Terminal) -> Result<Value, Failure> {
+        let to = std::path::absolute(&self.out)?;
+        ask(terminal, &self.connect.client()?, &json!({ "to": to, "with_keys": self.with_keys })).await
     }
 }
 

@@ -30,6 +30,11 @@ impl Connect {
         &self.data
     }
 
+    /// Whether a node was named by its address, on the command line or in `QUIPU_URL`.
+    pub(super) fn names_node(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// A client of that node.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let url = match &self.url {

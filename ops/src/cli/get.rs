@@ -5,7 +5,7 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone, cell, clean, short, table},
 };
-use crate::client::segment;
+use crate::{client::segment, http::query::view_named};
 use clap::Args;
 use quipu_schemas::ids::OrgId;
 use serde_json::{Map, Value};
@@ -57,12 +57,7 @@ pub(super) struct Get {
 
 impl Get {
     fn path(&self) -> String {
-        let plural = if self.kind.ends_with('s') {
-            self.kind.clone()
-        } else {
-            format!("{}s", self.kind)
-        };
-        let mut path = format!("/v1/orgs/{}/{}", self.org, segment(&plural));
+        let mut path = format!("/v1/orgs/{}/{}", self.org, segment(&in_path(&self.kind)));
         for part in [&self.id, &self.part].into_iter().flatten() {
             path.push('/');
             path.push_str(&segment(part));
@@ -111,6 +106,15 @@ impl Get {
             (None, Value::Object(row)) => terminal.line(&row_table(row)),
             (None, other) => terminal.value(other),
         }
+    }
+}
+
+/// A kind or view as paths name it. Not every view is a plural (`activity`).
+fn in_path(given: &str) -> String {
+    if given.ends_with('s') || view_named(given).is_some() {
+        given.to_owned()
+    } else {
+        format!("{given}s")
     }
 }
 
@@ -192,4 +196,26 @@ fn row_table(row: &Map<String, Value>) -> String {
         })
         .collect();
     table(&["field", "value"], &rows).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_projections::view::View;
+
+    #[test]
+    fn kinds_are_taken_in_singular_and_plural_and_views_by_their_names() {
+        for view in View::ALL {
+            assert_eq!(in_path(view.name()), view.name());
+        }
+        for (given, path) in [
+            ("conversation", "conversations"),
+            ("runs", "runs"),
+            ("activity", "activity"),
+            ("dead-letter", "dead-letters"),
+            ("robot", "robots"),
+        ] {
+            assert_eq!(in_path(given), path);
+        }
+    }
 }

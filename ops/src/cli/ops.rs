@@ -21,7 +21,7 @@ pub(super) enum Ops {
     /// The supervision tree
     #[command(after_help = AFTER)]
     Tree(Connect1),
-    /// Health of every part; exit code 1 where something fails
+    /// Health of every part; exit code 1 where something fails, if only in part
     #[command(after_help = AFTER)]
     Health(Connect1),
     /// Take a parked stream up again
@@ -127,5 +127,26 @@ fn show_health(terminal: &Terminal, health: &Value) -> Result<(), Failure> {
         terminal.table(&["part", "state", "detail"], &rows, "no parts")?;
         terminal.line(&terminal.paint(if status == "ok" { Tone::Good } else { Tone::Bad }, status))?;
     }
-    if status == "failing" { Err(Failure::Shown) } else { Ok(()) }
+    // What is degraded fails too, only not what commands need: a probe must not take it for well.
+    if status == "ok" { Ok(()) } else { Err(Failure::Shown) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_well_only_when_everything_is() {
+        let terminal = Terminal {
+            json: true,
+            colour: false,
+            watched: false,
+        };
+        let code = |health| show_health(&terminal, &health).map_or_else(|failure| failure.code(), |()| 0);
+        assert_eq!(code(json!({ "status": "ok", "parts": [] })), 0);
+        for status in ["degraded", "failing"] {
+            assert_eq!(code(json!({ "status": status, "parts": [] })), 1, "{status}");
+        }
+        assert_eq!(code(json!({})), 1);
+    }
 }

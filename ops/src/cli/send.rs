@@ -5,7 +5,10 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone},
 };
-use crate::client::Command;
+use crate::{
+    client::Command,
+    json::{self, JsonError},
+};
 use clap::Args;
 use quipu_schemas::ids::{CommandId, EntityId, Kind, OrgId, PrincipalId};
 use serde_json::Value;
@@ -59,8 +62,11 @@ impl Send {
             }
             text => text.to_owned(),
         };
-        let body: Value = serde_json::from_str(&text)
-            .ok()
+        let body = match json::parse(text.as_bytes()) {
+            Err(e @ JsonError::Repeated { .. }) => return Err(Failure::Usage(e.to_string())),
+            other => other.ok(),
+        };
+        let body = body
             .filter(Value::is_object)
             .ok_or_else(|| Failure::Usage("the fields are no JSON object; quote them: '{\"name\":\"value\"}'".into()))?;
         let id = match self.id.as_str() {

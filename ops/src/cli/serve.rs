@@ -6,10 +6,11 @@ use super::{
 };
 use crate::{
     config::{Config, Flags, LogFormat},
-    serve,
+    serve, token,
 };
 use clap::Args;
 use quipu_runtime::kinds::Kinds;
+use serde_json::{Value, json};
 use std::{io::IsTerminal, path::PathBuf};
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -20,6 +21,9 @@ Examples:
   quipu serve --memory --listen 127.0.0.1:0       nothing on disk, any free port
   quipu serve --config quipu.toml --set egress.allow='[\"hooks.internal:443\"]'
   quipu serve --config quipu.toml --check         show what would be in force, and exit
+
+The first start mints a token into the file `token` of the data directory. On a terminal it is shown once; elsewhere the
+first line of standard output, {\"ready\":true,…}, names the file, or holds the token where nothing is on disk.
 
 Every key of the file can also be given as QUIPU_<KEY> in the environment, with __ between levels.
 SIGTERM and SIGINT stop in order; a second one stops at once.";
@@ -73,26 +77,57 @@ impl Serve {
             return terminal.value(config.effective());
         }
         record(&config)?;
+        let data = config.data.clone();
         let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
         let watched = bar.clone();
         let started = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records)).await;
         bar.finish_and_clear();
         let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
+        // Whoever reads that the node is ready may tell it to stop.
+        let signals = serve::StopSignals::catch()?;
         let url = running.url();
+        let token = running.token_is_new.then(|| match &data {
+            // What is no terminal is often a log that others read, and the token is in its file.
+            Some(data) if terminal.json => NewToken::In(data.join(token::FILE)),
+            _ => NewToken::Shown(running.token.expose().to_owned()),
+        });
         if terminal.json {
-            terminal.line(&serde_json::json!({ "ready": true, "url": url, "pid": std::process::id() }).to_string())?;
+            terminal.line(&ready(&url, token.as_ref()).to_string())?;
         } else {
             terminal.line(&format!("{} {url}", terminal.paint(Tone::Good, "listening on")))?;
-            if running.token_is_new {
-                let token = running.token.expose();
-                terminal.line(&format!(
-                    "token {token}  {}",
-                    terminal.paint(Tone::Faint, "(shown once; clients on this machine read it from the data directory)")
-                ))?;
+            if let Some(NewToken::Shown(token)) = &token {
+                let where_else = if data.is_some() {
+                    "(shown once; clients on this machine read it from the data directory)"
+                } else {
+                    "(shown once; it ends with this process)"
+                };
+                terminal.line(&format!("token {token}  {}", terminal.paint(Tone::Faint, where_else)))?;
             }
         }
-        running.until_signal().await.map_err(Failure::from)
+        if let Some(NewToken::In(file)) = &token {
+            tracing::info!(file = %file.display(), "a token was minted; clients send it as a bearer token");
+        }
+        running.until(signals).await.map_err(Failure::from)
     }
+}
+
+/// A token that this start minted, and how it is handed over.
+enum NewToken {
+    /// It stands in this file.
+    In(PathBuf),
+    /// This is it.
+    Shown(String),
+}
+
+/// The line for programs that wait for the node.
+fn ready(url: &str, token: Option<&NewToken>) -> Value {
+    let mut line = json!({ "ready": true, "url": url, "pid": std::process::id() });
+    match token {
+        Some(NewToken::In(file)) => line["token_file"] = file.display().to_string().into(),
+        Some(NewToken::Shown(token)) => line["token"] = token.as_str().into(),
+        None => {}
+    }
+    line
 }
 
 /// Sends log lines to standard error.

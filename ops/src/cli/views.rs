@@ -93,10 +93,45 @@ async fn job(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Fai
             (false, Some(false)) => "the views differ from a rebuild: run `quipu views rebuild`",
             (false, _) => "failed",
         };
+        let rows = |name: &str| job[name].as_array().map_or(&[][..], Vec::as_slice);
+        if !rows("tables").is_empty() {
+            terminal.table(&["table", "state", "digest"], &tables(rows("tables")), "no tables")?;
+        }
+        for stuck in rows("stopped") {
+            let detail = clean(stuck["detail"].as_str().unwrap_or_default());
+            terminal.line(&format!(
+                "partition {} got stuck at {}: {detail}",
+                stuck["partition"], stuck["offset"]
+            ))?;
+        }
         terminal.line(&terminal.paint(if good { Tone::Good } else { Tone::Bad }, verdict))?;
         terminal.line(&terminal.paint(Tone::Faint, &clean(job["detail"].as_str().unwrap_or_default())))?;
     }
     if good { Ok(()) } else { Err(Failure::Shown) }
+}
+
+/// Rows of what was compared, those that differ first.
+fn tables(compared: &[Value]) -> Vec<Vec<String>> {
+    const DIGEST_CHARS: usize = 12;
+    let mut rows: Vec<_> = compared
+        .iter()
+        .map(|row| {
+            let text = |name: &str| clean(row[name].as_str().unwrap_or_default());
+            let start = |name: &str| text(name).chars().take(DIGEST_CHARS).collect::<String>();
+            if row["equal"] == Value::Bool(true) {
+                vec![text("table"), "equal".to_owned(), start("digest")]
+            } else {
+                vec![
+                    text("table"),
+                    "differs".to_owned(),
+                    format!("{}, should be {}", start("digest"), start("expected")),
+                ]
+            }
+        })
+        .collect();
+    // `differs` sorts before `equal`; within them the tables keep their order.
+    rows.sort_by(|a, b| a[1].cmp(&b[1]));
+    rows
 }
 
 /// Starts a job on the views and waits for its end.

@@ -9,7 +9,7 @@
 //! carry the cursor before the record, so that a resume repeats rather than skips.
 
 use super::{
-    Answer, App, Stage,
+    Answer, App, Stage, filter,
     params::Params,
     problem::{self, bad_header, bad_parameter, overloaded},
     request::{At, org},
@@ -209,6 +209,9 @@ struct Feed {
 pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
     let org = org(org_text)?;
     let params = Params::parse(&uri, &["from", "follow", "kind", "id", "type"])?;
+    filter::known_kind(&app, &params)?;
+    filter::known_types(&app, &params)?;
+    app.check_org(&org).await?;
     let filter = Filter::read(org, &params)?;
     let follow = match params.text("follow") {
         None | Some("true") => true,

@@ -205,7 +205,7 @@ fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
             },
         )
         .field("Authorization")
-        .fix("send Authorization: Bearer <token>; the token was printed on the first start and is in the data directory's file `token`")),
+        .fix("send Authorization: Bearer <token>; it stands in the file `token` of the node's data directory")),
     }
 }
 

@@ -5,7 +5,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use quipu_schemas::{ids::BadId, limits, problem::Problem};
+use quipu_schemas::{
+    ids::{BadId, OrgId},
+    limits,
+    problem::Problem,
+};
 
 /// A problem on its way out: `application/problem+json` with `x-should-retry`, and `Retry-After` where it helps.
 #[derive(Debug, Clone)]
@@ -85,6 +89,13 @@ pub fn unknown_kind(text: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_kind", format!("there is no `{}` in an org", clip(text)))
         .field("kind")
         .fix(format!("known: {known}"))
+}
+
+/// No such org.
+pub fn unknown_org(org: &OrgId) -> Problem {
+    Problem::new(404, "unknown_org", format!("there is no org {org}"))
+        .field("org")
+        .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
 }
 
 /// No such command of a kind, with the ones there are.

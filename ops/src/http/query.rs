@@ -3,7 +3,7 @@
 use super::{
     Answer, App, KnownKind,
     command::{position, version_tag},
-    json,
+    filter, json,
     params::Params,
     problem::{self, bad_parameter, clip},
     request::{At, entity, org},
@@ -16,7 +16,7 @@ use quipu_projections::{
     view::View,
 };
 use quipu_schemas::{
-    ids::{EntityId, OrgId},
+    ids::{EntityId, OrgId, StreamId},
     personal,
     position::{Cursor, Position},
     problem::Problem,
@@ -93,8 +93,10 @@ fn no_view(app: &App, plural: &str) -> Problem {
         return Problem::new(404, "unknown_view", format!("kind `{}` has no view of its own", clip(plural)))
             .fix("read one entity, its history or its state, or follow /v1/orgs/{org}/events");
     }
-    let views: Vec<_> = View::ALL.iter().map(|view| view.name()).collect();
-    problem::unknown_kind(plural, &format!("{}, {}", app.plurals(), views.join(", ")))
+    // Most kinds have a view of the same name: each is told once.
+    let views = View::ALL.iter().map(|view| view.name()).filter(|name| !app.has_kind(name));
+    let known: Vec<_> = app.plurals().into_iter().chain(views).collect();
+    problem::unknown_kind(plural, &known.join(", "))
 }
 
 /// Waits for `min_position`, where it is given: a position or a cursor.
@@ -167,9 +169,18 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
     let params = Params::parse(&uri, &allowed(&filters))?;
+    // The `kind` of a participant is another word, whose values its view knows.
+    if view != View::Participants {
+        filter::known_kind(&app, &params)?;
+    }
     let query = query_of(&params, &filters)?;
     wait(&app, &params).await?;
-    page_answer(&app, app.views.list(view, &org, query).await?)
+    let page = app.views.list(view, &org, query).await?;
+    // Only an org that exists has rows, so only an empty page costs the look.
+    if page.rows.is_empty() {
+        app.check_org(&org).await?;
+    }
+    page_answer(&app, page)
 }
 
 /// `GET /v1/orgs/{org}/{kind}s/{id}`.
@@ -189,6 +200,9 @@ pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String,
     let params = Params::parse(&uri, &["min_position"])?;
     wait(&app, &params).await?;
     let found = app.views.get(view, &org, vec![id.clone()]).await?;
+    if found.row.is_none() {
+        app.check_org(&org).await?;
+    }
     row_answer(&app, found, format!("{plural}/{} in org {org}", clip(&id)))
 }
 
@@ -235,8 +249,8 @@ impl Part {
         match view_named(&format!("{}s", self.kind.kind)) {
             Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
-                let stream = quipu_schemas::ids::StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
-                Ok(!app.node.history(&stream, 1, 1).await?.is_empty())
+                let stream = StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
+                app.node.exists(&stream).await
             }
         }
     }
@@ -257,6 +271,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
     wait(&app, &params).await?;
     let page = app.views.list(part.view, &part.org, query).await?;
     if page.rows.is_empty() && !part.exists(&app).await? {
+        app.check_org(&part.org).await?;
         return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, part.org)).into());
     }
     page_answer(&app, page)

@@ -1,6 +1,7 @@
 //! What handlers take from a request: path parts, labels, preconditions and a JSON body, each parsed once.
 
 use super::problem::{self, Failure, bad_header, bad_id, clip};
+use crate::json::{self, JsonError};
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -92,11 +93,16 @@ fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Problem> {
                 .fix("send application/json"),
         );
     }
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-        let detail = format!("the body is not JSON at line {}, column {}: {e}", e.line(), e.column());
-        Problem::new(400, "malformed_json", detail)
-            .field("body")
-            .fix("send one JSON object in UTF-8")
+    let value = json::parse(bytes).map_err(|e| match e {
+        JsonError::Syntax(e) => {
+            let detail = format!("the body is not JSON at line {}, column {}: {e}", e.line(), e.column());
+            Problem::new(400, "malformed_json", detail)
+                .field("body")
+                .fix("send one JSON object in UTF-8")
+        }
+        JsonError::Repeated { ref field, .. } => Problem::new(400, "repeated_field", clip(&e.to_string()))
+            .field(clip(field))
+            .fix("give each field once"),
     })?;
     if !value.is_object() {
         return Err(Problem::new(400, "body_not_object", "the body is JSON, but no object")

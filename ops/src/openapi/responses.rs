@@ -42,7 +42,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (400, "Malformed: JSON, an id, a header or a parameter; `field` names it."),
     (401, "No token, or not this node's."),
     (403, "Host or origin not allowed, or the actor may not do this."),
-    (404, "Unknown entity, part, view, kind or command."),
+    (404, "Unknown org, entity, part, view, kind or command."),
     (405, "The method is not taken here; `Allow` names those that are."),
     (
         409,
@@ -74,7 +74,7 @@ fn problems(reply: Reply) -> Vec<u16> {
         Reply::Page | Reply::Row => &[401, 404, 410],
         Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
         Reply::Told => &[401, 404, 413, 415, 422],
-        Reply::Feed => &[401, 410],
+        Reply::Feed => &[401, 404, 410],
         Reply::Started => &[401, 404, 409, 413, 415, 422],
         Reply::Json | Reply::Metrics => &[401],
         Reply::Health | Reply::Open(_) => &[],

@@ -94,3 +94,25 @@ async fn a_node_serves_its_documents() {
     let page = node.get("/docs/llms.txt").await.expect(200).text;
     assert!(page.contains("### conversations") && page.contains("- `post`"), "{page}");
 }
+
+/// What problems send people to must be there, under the name that they say.
+#[test]
+fn the_chapter_that_a_parked_stream_points_to_exists() {
+    let source = include_str!("../../../actors/runtime/src/core.rs");
+    let chapter = "A parked stream";
+    assert!(source.contains(&format!("see `{chapter}` in ops/docs/runbook.md")));
+    let runbook = include_str!("../../docs/runbook.md");
+    assert!(runbook.contains(&format!("## {chapter}\n")));
+    for chapter in [
+        "Start",
+        "Stop",
+        "Health",
+        "A damaged partition",
+        "Backup and restore",
+        "Lost keys",
+        "A full disk",
+        "Views and index",
+    ] {
+        assert!(runbook.contains(&format!("## {chapter}\n")), "{chapter}");
+    }
+}

@@ -98,7 +98,7 @@ async fn filters_choose_events() {
         (&format!("type={posted},quipu.org.created.v1"), &|e: &Value| {
             e["type"] == posted || e["type"] == "quipu.org.created.v1"
         }),
-        ("kind=robot", &|_| false),
+        ("kind=run", &|_| false),
     ] {
         let mut got = events(&lines(
             &node.get(&format!("/v1/orgs/acme/events?follow=false&{query}")).await.expect(200),

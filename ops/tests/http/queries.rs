@@ -95,7 +95,7 @@ async fn every_view_and_part_answers() {
         "owner"
     );
     node.get("/v1/orgs/acme/conversations/nobody").await.problem(404, "not_found");
-    node.get("/v1/orgs/other/conversations/c").await.problem(404, "not_found");
+    node.get("/v1/orgs/other/conversations/c").await.problem(404, "unknown_org");
     node.get("/v1/orgs/acme/orgs/other").await.problem(404, "not_found");
 }
 

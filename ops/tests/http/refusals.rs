@@ -165,6 +165,14 @@ async fn bad_queries_are_refused_by_parameter() {
         ("/v1/orgs/acme/events?from=junk", 400, "bad_parameter", "from"),
         ("/v1/orgs/acme/events?follow=maybe", 400, "bad_parameter", "follow"),
         ("/v1/orgs/acme/events?kind=Org", 400, "bad_parameter", "kind"),
+        ("/v1/orgs/acme/events?kind=robot", 400, "bad_parameter", "kind"),
+        ("/v1/orgs/acme/events?type=quipu.org.exploded.v1", 400, "bad_parameter", "type"),
+        ("/v1/orgs/acme/events?type=quipu.org.created.v1,x", 400, "bad_parameter", "type"),
+        ("/v1/orgs/acme/activity?kind=robot", 400, "bad_parameter", "kind"),
+        ("/v1/orgs/acme/conversations?type=public", 400, "bad_parameter", "type"),
+        ("/v1/orgs/acme/participants?kind=robot", 400, "bad_parameter", "kind"),
+        ("/v1/orgs/acme/members?role=king", 400, "bad_parameter", "role"),
+        ("/v1/orgs/acme/runs?state=lost", 400, "bad_parameter", "state"),
         ("/v1/orgs/acme/conversations/c/commands/a%20b", 400, "bad_id", "command_id"),
         ("/v1/ops/outbox?status=lost", 400, "bad_parameter", "status"),
         ("/v1/ops/tree?x=1", 400, "unknown_parameter", "x"),
@@ -180,6 +188,79 @@ async fn bad_queries_are_refused_by_parameter() {
     node.post("/v1/ops/unpark", json!({ "stream": "acme/conversation/c" }))
         .await
         .problem(409, "not_parked");
+}
+
+#[tokio::test]
+async fn an_org_that_is_not_there_is_told_from_an_empty_one() {
+    let node = TestNode::with_org().await;
+    for path in [
+        "/v1/orgs/ghost/conversations",
+        "/v1/orgs/ghost/members?role=owner",
+        "/v1/orgs/ghost/activity",
+        "/v1/orgs/ghost/conversations/c",
+        "/v1/orgs/ghost/conversations/c/messages",
+        "/v1/orgs/ghost/events?follow=false",
+        "/v1/orgs/ghost/events",
+    ] {
+        let problem = node.get(path).await.problem(404, "unknown_org");
+        assert_eq!(problem["field"], "org", "{path}: {problem}");
+    }
+    for path in ["/v1/orgs/acme/conversations", "/v1/orgs/acme/events?follow=false"] {
+        node.get(path).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn allowed_values_of_a_filter_are_named() {
+    let node = TestNode::with_org().await;
+    for (path, value) in [
+        ("/v1/orgs/acme/events?kind=robot", "conversation"),
+        ("/v1/orgs/acme/events?type=robot", "quipu.conversation.message_posted.v1"),
+        ("/v1/orgs/acme/deliveries?kind=robot", "run"),
+        ("/v1/orgs/acme/agents?status=asleep", "retired"),
+    ] {
+        let problem = node.get(path).await.problem(400, "bad_parameter");
+        assert!(problem["fix"].as_str().unwrap().contains(value), "{path}: {problem}");
+    }
+    let known = node.get("/v1/orgs/acme/robots").await.problem(404, "unknown_kind")["fix"].clone();
+    let names: Vec<_> = known.as_str().unwrap().trim_start_matches("known: ").split(", ").collect();
+    let once: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(names.len(), once.len(), "{known}");
+    assert!(names.contains(&"activity") && names.contains(&"conversations"), "{known}");
+}
+
+#[tokio::test]
+async fn a_field_given_twice_is_refused_by_its_name() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    let version = node.get("/v1/orgs/acme/conversations/c/state").await.json()["version"].clone();
+    for (path, body, named) in [
+        ("/v1/orgs/acme/conversations/c/post", r#"{"body":"x","body":"y"}"#, "body"),
+        (
+            "/v1/orgs/acme/orgs/acme/change_settings",
+            r#"{"settings":{"a":{"b":1,"b":2}}}"#,
+            "settings.a.b",
+        ),
+    ] {
+        let request = node.request(Method::POST, path).header("content-type", "application/json");
+        let problem = TestNode::send(request.body(body)).await.problem(400, "repeated_field");
+        assert_eq!(problem["field"], named, "{problem}");
+    }
+    assert_eq!(node.get("/v1/orgs/acme/conversations/c/state").await.json()["version"], version);
+}
+
+#[tokio::test]
+async fn an_org_is_placed_under_another_by_the_platform_alone() {
+    let node = TestNode::with_org().await;
+    let ada = [("Quipu-On-Behalf-Of", "ada")];
+    let lab = json!({ "name": "Lab", "parent": "acme" });
+    let problem = node
+        .post_with("/v1/orgs/lab/orgs", &ada, lab.clone())
+        .await
+        .problem(403, "parent_not_allowed");
+    assert_eq!(problem["field"], "parent");
+    node.get("/v1/orgs/lab/orgs/lab").await.problem(404, "unknown_org");
+    node.post("/v1/orgs/lab/orgs", lab).await.expect(201);
 }
 
 /// Noise of many kinds: never a 5xx, always a problem.

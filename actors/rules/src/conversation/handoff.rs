@@ -24,7 +24,7 @@ pub(super) fn request(room: &Room, request: &RequestHandoff, context: &Context<'
     room.require(ParticipantRole::Member, context)?;
     check_reason(&request.reason)?;
     if let Some(to) = &request.to {
-        require_person(room, "to", to)?;
+        require_assignee(room, to)?;
     }
     if waiting(room).is_ok() {
         return Err(Rejection::HandoffWaits);
@@ -43,7 +43,7 @@ pub(super) fn request(room: &Room, request: &RequestHandoff, context: &Context<'
 pub(super) fn assign(room: &Room, assign: &AssignHandoff, context: &Context<'_>) -> Decided {
     room.require(ParticipantRole::Admin, context)?;
     let handoff = waiting(room)?;
-    require_person(room, "to", &assign.to)?;
+    require_assignee(room, &assign.to)?;
     if handoff.to.as_ref() == Some(&assign.to) {
         return Ok(Decision::Unchanged);
     }
@@ -132,6 +132,14 @@ fn waiting(room: &Room) -> Result<&Handoff, Rejection> {
         | Stage::Resolved
         | Stage::Archived) => Err(Rejection::NoHandoff(stage.phase())),
     }
+}
+
+/// Whoever is asked for by name takes part: nobody else would learn of it, and the agents would keep silent for nothing.
+fn require_assignee(room: &Room, to: &PrincipalId) -> Result<(), Rejection> {
+    if !room.participants.contains_key(to) {
+        return Err(Rejection::HandoffToOutsider(to.clone()));
+    }
+    require_person(room, "to", to)
 }
 
 fn require_person(room: &Room, field: &'static str, who: &PrincipalId) -> Result<(), Rejection> {

@@ -137,6 +137,8 @@ pub enum ConversationRejection {
     HandoffWaits,
     /// Somebody else is to come.
     NotAssignee(PrincipalId),
+    /// A handoff is for somebody who takes part.
+    HandoffToOutsider(PrincipalId),
     /// Only people take over.
     NotAPerson {
         /// The field.
@@ -400,6 +402,13 @@ impl Refusal for ConversationRejection {
                 "assign or accept the handoff",
             ),
             Self::NotAssignee(to) => say(403, "not_assignee", format!("the handoff is {to}'s"), "have it assigned first"),
+            Self::HandoffToOutsider(to) => say(
+                422,
+                "handoff_to_outsider",
+                format!("{to} takes no part in the conversation"),
+                "add them first, or leave `to` out so that any member may accept",
+            )
+            .field("to"),
             Self::NotAPerson { field, principal } => {
                 say(422, "not_a_person", format!("{principal} is no person"), "only people take over").field(*field)
             }

@@ -70,12 +70,26 @@ fn an_assigned_handoff_is_for_its_assignee() {
     scene.refused(&bob(), assign("eve"), 403, "role_needed");
     scene.refused(&boss(), assign("a1"), 422, "not_a_person");
     scene.unchanged(&boss(), assign("bob"));
+    scene.refused(&boss(), assign("eve"), 422, "handoff_to_outsider");
+    scene.ok(&ada(), C::AddParticipant(participant("eve", ParticipantKind::Person)));
     scene.ok(&boss(), assign("eve"));
     scene.refused(&bob(), accept(), 403, "not_assignee");
     scene.ok(&eve(), accept());
     let mut scene = group(1);
     scene.ok(&ada(), ask(Some("bob")));
     scene.ok(&boss(), accept());
+}
+
+#[test]
+fn nobody_is_asked_for_who_takes_no_part() {
+    for phase in [Phase::Idle, Phase::AiActive, Phase::WaitingForUser] {
+        let mut scene = in_phase(phase);
+        scene.refused(&ada(), ask(Some("eve")), 422, "handoff_to_outsider");
+        // Not even by whoever may do everything.
+        scene.refused(&platform(), ask(Some("eve")), 422, "handoff_to_outsider");
+        scene.ok(&ada(), C::RemoveParticipant(RemoveParticipant { principal: id("bob") }));
+        scene.refused(&ada(), ask(Some("bob")), 422, "handoff_to_outsider");
+    }
 }
 
 #[test]

@@ -167,6 +167,12 @@ fn members_of_the_org_join_and_leave_groups() {
 }
 
 #[test]
+fn whoever_joins_without_saying_as_what_is_a_person() {
+    let command: ConversationCommand = serde_json::from_value(serde_json::json!({ "join": {} })).unwrap();
+    assert_eq!(command, join(PERSON));
+}
+
+#[test]
 fn a_private_conversation_has_two() {
     let mut scene = private();
     scene.refused(&as_role("eve", Some(Role::Member)), join(PERSON), 409, "private_is_two");

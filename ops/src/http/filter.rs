@@ -1,0 +1,41 @@
+//! Filters by kind and by type are checked against what the node can ever store: one that fits nothing would be answered by
+//! emptiness, or wait for ever in silence.
+
+use super::{
+    App,
+    params::Params,
+    problem::{bad_parameter, clip},
+};
+use quipu_schemas::problem::Problem;
+use std::collections::BTreeSet;
+
+/// Refuses a `kind` that this node does not have.
+pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
+    let Some(kind) = params.text("kind") else { return Ok(()) };
+    if app.kinds().any(|known| known.kind.as_str() == kind) {
+        return Ok(());
+    }
+    let known: Vec<_> = app.kinds().map(|known| known.kind.as_str()).collect();
+    Err(bad_parameter(
+        "kind",
+        format!("there is no kind `{}`", clip(kind)),
+        format!("known: {}", known.join(", ")),
+    ))
+}
+
+/// Refuses a list of `type`s with one that no kind of this node stores.
+pub fn known_types(app: &App, params: &Params) -> Result<(), Problem> {
+    let Some(types) = params.text("type") else { return Ok(()) };
+    let known: BTreeSet<&str> = app
+        .kinds()
+        .flat_map(|kind| kind.info.events.iter().map(|event| event.name.as_str()))
+        .collect();
+    let Some(unknown) = types.split(',').find(|name| !known.contains(name)) else {
+        return Ok(());
+    };
+    Err(bad_parameter(
+        "type",
+        format!("no event is stored as `{}`", clip(unknown)),
+        format!("known: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+    ))
+}
