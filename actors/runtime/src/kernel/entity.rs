@@ -147,9 +147,12 @@ pub struct Base {
 
 /// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
 pub fn state_shape<D: Decider>() -> Digest {
+/// Raised when equal schemas are encoded otherwise in snapshots.
+const SNAPSHOT_FORM: &[u8] = b"2";
+
     // One static a call site would be shared between kinds, so the digest is computed and cached by the caller.
     let schema = schemars::schema_for!(D::State);
-    Digest::of(&[schema.as_value().to_string().as_bytes()])
+    Digest::of(&[SNAPSHOT_FORM, schema.as_value().to_string().as_bytes()])
 }
 
 /// Events of fewer bytes cannot make a record too large, unless their reactions are many times their size.
