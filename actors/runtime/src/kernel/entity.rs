@@ -147,11 +147,11 @@ pub struct Base {
     pub bytes: Vec<u8>,
 }
 
-/// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
-pub fn state_shape<D: Decider>() -> Digest {
 /// Raised when equal schemas are encoded otherwise in snapshots.
 const SNAPSHOT_FORM: &[u8] = b"2";
 
+/// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
+pub fn state_shape<D: Decider>() -> Digest {
     // One static a call site would be shared between kinds, so the digest is computed and cached by the caller.
     let schema = schemars::schema_for!(D::State);
     Digest::of(&[SNAPSHOT_FORM, schema.as_value().to_string().as_bytes()])
@@ -435,9 +435,10 @@ impl<D: Decider> Entity for Active<D> {
                     unchanged: record.events.is_empty(),
                     duplicate: false,
                 };
-                let again = Receipt { duplicate: true, ..receipt.clone() };
+                let again = |ticket| EntityAction::Reply(ticket, Ok(Receipt { duplicate: true, ..receipt.clone() }));
+                let more: Vec<_> = more.into_iter().map(again).collect();
                 actions.push(EntityAction::Reply(ticket, Ok(receipt)));
-                actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Ok(again.clone()))));
+                actions.extend(more);
             }
             Some(other) => self.in_flight.push_front(other),
             None => {}
@@ -465,7 +466,6 @@ impl<D: Decider> Entity for Active<D> {
         actions
     }
 
-    fn is_settled(&self) -> bool {
     fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
         let parked = |version: u64, detail: String| ParkedError { stream: self.stream.clone(), version, detail };
         if record.header.stream != self.stream {
@@ -492,6 +492,7 @@ impl<D: Decider> Entity for Active<D> {
         Ok(())
     }
 
+    fn is_settled(&self) -> bool {
         self.in_flight.is_empty()
     }
 
