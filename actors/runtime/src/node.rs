@@ -517,6 +517,7 @@ impl Node {
         let idle = async {
             while core.waiting.load(Ordering::Acquire) > 0 || core.partitions.iter().any(|p| lock(&p.writer).depth() > 0) {
                 let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
+        core.stopped.send_replace(true);
             }
         };
         if tokio::time::timeout(drain, idle).await.is_err() {
@@ -598,11 +599,11 @@ async fn flush_index(core: Arc<Core>) {
 
 async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
     let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
-    let mut durable = core.durable.subscribe();
+    let mut stopped = core.stopped.subscribe();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            _ = durable.wait_for(|_| core.stopping.load(Ordering::Acquire)) => return,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
         }
         let before = core.now().saturating_sub(after_ms);
         for actor in core.registry.idle(before, active_max) {
