@@ -13,6 +13,7 @@ use quipu_schemas::{
     problem::Problem,
     record::Record,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
@@ -91,34 +92,9 @@ impl<D: Decider> KindHandler for Handler<D> {
     }
 
     fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem> {
-        let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
-        let parsed: Result<D::Command, _> = personal::sealing(subject, sealer, || serde_path_to_error::deserialize(wrapped));
-        match parsed {
-            Ok(typed) => serde_json::to_value(&typed)
-                .map(Json)
-                .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}"))),
-            Err(error) => {
-                let path = error.path().to_string();
-                let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
-                let detail = error.into_inner().to_string();
-                let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
-                    .fix("compare the body with the schema in /docs/openapi.json");
-                if let Some(named) = named_field(&detail) {
-                    let whole = if field.is_empty() || field == "." {
-                        named
-                    } else if field == named || field.ends_with(&format!(".{named}")) {
-                        // An unknown field is in the path already, a missing one is not.
-                        field
-                    } else {
-                        format!("{field}.{named}")
-                    };
-                    problem = problem.field(whole);
-                } else if !field.is_empty() && field != "." {
-                    problem = problem.field(field);
-                }
-                Err(problem)
-            }
-        }
+        serde_json::to_value(&parsed::<D>(command, body, subject, sealer)?)
+            .map(Json)
+            .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}")))
     }
 
     fn shape(&self) -> Digest {
@@ -156,6 +132,39 @@ fn describe<D: Decider>() -> KindInfo {
         let (name, schema) = variant.get("properties")?.as_object()?.iter().next()?;
         Some((name.clone(), schema.clone(), variant.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()))
     });
+/// Parses a client's command, sealing what is personal.
+fn parsed<D: Decider>(command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<D::Command, Problem> {
+    let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
+    let parsed = personal::sealing(subject, sealer, || {
+        // Following the path costs as much as parsing, so it is found in a second pass, where there is an error to place.
+        D::Command::deserialize(&wrapped).or_else(|_| serde_path_to_error::deserialize::<_, D::Command>(&wrapped))
+    });
+    match parsed {
+        Ok(typed) => Ok(typed),
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
+            let detail = error.into_inner().to_string();
+            let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
+                .fix("compare the body with the schema in /docs/openapi.json");
+            if let Some(named) = named_field(&detail) {
+                let whole = if field.is_empty() || field == "." {
+                    named
+                } else if field == named || field.ends_with(&format!(".{named}")) {
+                    // An unknown field is in the path already, a missing one is not.
+                    field
+                } else {
+                    format!("{field}.{named}")
+                };
+                problem = problem.field(whole);
+            } else if !field.is_empty() && field != "." {
+                problem = problem.field(field);
+            }
+            Err(problem)
+        }
+    }
+}
+
     let events = variants(&schemars::schema_for!(D::Event).to_value(), &|variant| {
         let properties = variant.get("properties")?;
         let name = properties.get("type")?.get("const")?.as_str()?.to_owned();
