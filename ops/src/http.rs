@@ -21,8 +21,9 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request},
+    http::{HeaderMap, HeaderValue, header},
     middleware,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -207,14 +208,13 @@ pub type Answer = Result<Response, Failure>;
 
 /// A JSON answer from bytes.
 pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
-    (
-        [
-            (axum::http::header::CONTENT_TYPE, "application/json"),
-            (axum::http::header::CACHE_CONTROL, "no-store"),
-        ],
-        bytes.into(),
-    )
-        .into_response()
+    let mut response = Response::new(bytes.into());
+    // Room for what the handlers and the guard add.
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.headers_mut() = headers;
+    response
 }
 
 /// A JSON answer.
