@@ -28,9 +28,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use problem::Failure;
-use quipu_runtime::{api::KindInfo, node::Node};
+use quipu_runtime::node::Node;
 use quipu_schemas::{ids::Kind, limits, position::Position, problem::Problem};
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 use tokio::sync::{Semaphore, watch};
 
 /// Where the node is in its life.
@@ -56,14 +60,14 @@ pub struct Access {
 pub struct KnownKind {
     /// The kind.
     pub kind: Kind,
-    /// What the node says about it.
-    pub info: KindInfo,
+    /// Names of the commands that clients may send.
+    pub commands: Arc<[String]>,
 }
 
 impl KnownKind {
     /// Whether clients may send a command of this name.
     pub fn has_command(&self, name: &str) -> bool {
-        self.info.commands.iter().any(|command| command.name == name)
+        self.commands.iter().any(|command| command == name)
     }
 }
 
@@ -86,7 +90,8 @@ pub struct Shared {
     kinds: BTreeMap<String, KnownKind>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    openapi: Bytes,
+    /// Made when it is first asked for: a node that nobody documents does not pay for it in memory.
+    openapi: OnceLock<Bytes>,
 }
 
 /// The state of the router; cheap to clone.
@@ -103,14 +108,12 @@ impl Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(node: Node, views: Views, token: Token, access: Access, stage: watch::Receiver<Stage>) -> Self {
-        let infos = node.kinds();
-        let openapi = serde_json::to_vec_pretty(&openapi::document(&infos)).unwrap_or_default().into();
-        let kinds = infos
+        let kinds = node
+            .commands()
             .into_iter()
-            .filter_map(|info| {
-                Kind::parse(info.kind.clone())
-                    .ok()
-                    .map(|kind| (format!("{kind}s"), KnownKind { kind, info }))
+            .map(|(kind, commands)| {
+                let commands = commands.into();
+                (format!("{kind}s"), KnownKind { kind, commands })
             })
             .collect();
         Self(Arc::new(Shared {
@@ -124,8 +127,18 @@ impl App {
             kinds,
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
-            openapi,
+            openapi: OnceLock::new(),
         }))
+    }
+
+    /// The OpenAPI document of this node.
+    pub(crate) fn openapi(&self) -> Bytes {
+        let make = || {
+            serde_json::to_vec_pretty(&openapi::document(&self.node.kinds()))
+                .unwrap_or_default()
+                .into()
+        };
+        self.openapi.get_or_init(make).clone()
     }
 
     /// A kind by the plural in paths.

@@ -27,7 +27,7 @@ use quipu_events::{
 use quipu_schemas::{
     context::{Keys, Millis},
     envelope::{DataClass, Receipt},
-    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
     limits,
     personal,
     position::{Cursor, LogId},
@@ -473,9 +473,14 @@ impl Node {
         parts
     }
 
-    /// The kinds that this node knows.
+    /// The kinds that this node knows, with their schemas: for documents.
     pub fn kinds(&self) -> Vec<KindInfo> {
         self.0.core.kinds.info()
+    }
+
+    /// The kinds that this node knows, with the names of the commands that clients may send.
+    pub fn commands(&self) -> Vec<(Kind, Vec<String>)> {
+        self.0.core.kinds.commands().map(|(kind, names)| (kind.clone(), names.to_vec())).collect()
     }
 
     /// The log, for projectors and tools.
@@ -512,12 +517,12 @@ impl Node {
     pub async fn shutdown(&self, drain: Duration) {
         let core = &self.0.core;
         core.stopping.store(true, Ordering::Release);
+        core.stopped.send_replace(true);
         core.timers.send_modify(|n| *n += 1);
         let mut durable = core.durable.subscribe();
         let idle = async {
             while core.waiting.load(Ordering::Acquire) > 0 || core.partitions.iter().any(|p| lock(&p.writer).depth() > 0) {
                 let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
-        core.stopped.send_replace(true);
             }
         };
         if tokio::time::timeout(drain, idle).await.is_err() {
