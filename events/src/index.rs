@@ -50,6 +50,8 @@ pub use settlement::{Attempts, FailedAttempt, FinalState};
 
 /// Raised when tables or their meaning change: an index of another format is discarded and rebuilt.
 pub(crate) const FORMAT: u32 = 1;
+/// Entries that leave the tail under one lock.
+const FORGET_AT_ONCE: usize = 128;
 /// The latest time that SQLite can hold.
 pub(crate) const FIRE_MAX: Millis = i64::MAX as u64;
 
@@ -363,8 +365,12 @@ impl Index {
         let tx = writer.transaction()?;
         write::apply(&tx, &flush)?;
         tx.commit()?;
-        // Only now: a lookup that misses the tail must find the rows.
-        self.tail_mut().forget(&flush);
+        // Only now: a lookup that misses the tail must find the rows. In steps, since whoever notes a durable record waits.
+        for (partition, entries) in &flush {
+            for step in entries.chunks(FORGET_AT_ONCE) {
+                self.tail_mut().forget(*partition, step);
+            }
+        }
         Ok(count)
     }
 

@@ -22,20 +22,25 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Request},
+    http::{HeaderMap, HeaderValue, header},
     middleware,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use problem::Failure;
-use quipu_runtime::{api::KindInfo, node::Node};
+use quipu_runtime::node::Node;
 use quipu_schemas::{
     ids::{Kind, OrgId, StreamId},
     limits,
     position::Position,
     problem::Problem,
 };
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 use tokio::sync::{Semaphore, watch};
 
 /// Where the node is in its life.
@@ -61,14 +66,14 @@ pub struct Access {
 pub struct KnownKind {
     /// The kind.
     pub kind: Kind,
-    /// What the node says about it.
-    pub info: KindInfo,
+    /// Names of the commands that clients may send.
+    pub commands: Arc<[String]>,
 }
 
 impl KnownKind {
     /// Whether clients may send a command of this name.
     pub fn has_command(&self, name: &str) -> bool {
-        self.info.commands.iter().any(|command| command.name == name)
+        self.commands.iter().any(|command| command == name)
     }
 }
 
@@ -91,7 +96,9 @@ pub struct Shared {
     kinds: BTreeMap<String, KnownKind>,
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    openapi: Bytes,
+    /// Made when it is first asked for: a node that nobody documents does not pay for it in memory.
+    openapi: OnceLock<Bytes>,
+    event_names: OnceLock<BTreeSet<String>>,
 }
 
 /// The state of the router; cheap to clone.
@@ -108,14 +115,12 @@ impl Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(node: Node, views: Views, token: Token, access: Access, stage: watch::Receiver<Stage>) -> Self {
-        let infos = node.kinds();
-        let openapi = serde_json::to_vec_pretty(&openapi::document(&infos)).unwrap_or_default().into();
-        let kinds = infos
+        let kinds = node
+            .commands()
             .into_iter()
-            .filter_map(|info| {
-                Kind::parse(info.kind.clone())
-                    .ok()
-                    .map(|kind| (format!("{kind}s"), KnownKind { kind, info }))
+            .map(|(kind, commands)| {
+                let commands = commands.into();
+                (format!("{kind}s"), KnownKind { kind, commands })
             })
             .collect();
         Self(Arc::new(Shared {
@@ -129,8 +134,25 @@ impl App {
             kinds,
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
-            openapi,
+            openapi: OnceLock::new(),
+            event_names: OnceLock::new(),
         }))
+    }
+
+    /// Names under which this node can ever store an event.
+    pub(crate) fn event_names(&self) -> &BTreeSet<String> {
+        let make = || self.node.kinds().into_iter().flat_map(|kind| kind.events).map(|event| event.name).collect();
+        self.event_names.get_or_init(make)
+    }
+
+    /// The OpenAPI document of this node.
+    pub(crate) fn openapi(&self) -> Bytes {
+        let make = || {
+            serde_json::to_vec_pretty(&openapi::document(&self.node.kinds()))
+                .unwrap_or_default()
+                .into()
+        };
+        self.openapi.get_or_init(make).clone()
     }
 
     /// A kind by the plural in paths.
@@ -228,14 +250,13 @@ pub type Answer = Result<Response, Failure>;
 
 /// A JSON answer from bytes.
 pub(crate) fn json_bytes(bytes: impl Into<axum::body::Body>) -> Response {
-    (
-        [
-            (axum::http::header::CONTENT_TYPE, "application/json"),
-            (axum::http::header::CACHE_CONTROL, "no-store"),
-        ],
-        bytes.into(),
-    )
-        .into_response()
+    let mut response = Response::new(bytes.into());
+    // Room for what the handlers and the guard add.
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.headers_mut() = headers;
+    response
 }
 
 /// A JSON answer.

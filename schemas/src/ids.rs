@@ -3,7 +3,15 @@
 use crate::limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    str::FromStr,
+    sync::Arc,
+};
 
 /// An id that is outside its grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,20 +46,71 @@ fn is_command_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
 }
 
+/// An id's text, shared by its copies: ids are copied many times on a record's way.
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        match self {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+        }
+    }
+}
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+impl Eq for Text {}
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// Reads an id without a string in between.
+struct TextVisitor;
+
+impl serde::de::Visitor<'_> for TextVisitor {
+    type Value = Arc<str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Arc<str>, E> {
+        Ok(text.into())
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident, $grammar:ident, $pattern:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Cow<'static, str>);
+        pub struct $name(Text);
 
         impl $name {
             /// Parses, refusing anything outside the grammar.
-            pub fn parse(text: impl Into<String>) -> Result<Self, BadId> {
+            pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, BadId> {
                 let text = text.into();
-                if $check(&text) { Ok(Self(Cow::Owned(text))) } else { Err(bad($what, &text, $grammar)) }
+                if $check(&text) { Ok(Self(Text::Shared(text))) } else { Err(bad($what, &text, $grammar)) }
             }
             /// A literal known to be within the grammar.
-            pub const fn from_static(text: &'static str) -> Self { Self(Cow::Borrowed(text)) }
+            pub const fn from_static(text: &'static str) -> Self { Self(Text::Static(text)) }
             /// The id's text.
             pub fn as_str(&self) -> &str { &self.0 }
             /// Ids that begin with `_` belong to the platform.
@@ -64,7 +123,7 @@ macro_rules! id {
         impl Serialize for $name { fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> { s.serialize_str(&self.0) } }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                Self::parse(String::deserialize(d)?).map_err(serde::de::Error::custom)
+                Self::parse(d.deserialize_str(TextVisitor)?).map_err(serde::de::Error::custom)
             }
         }
         impl JsonSchema for $name {

@@ -141,7 +141,8 @@ pub const MIN_POSITION_WAIT_MS: u64 = 10_000;
 pub const PASSIVATE_AFTER_MS: u64 = 60_000;
 /// Active entities past which the least recently used is passivated.
 pub const ACTIVE_ENTITIES_MAX: usize = 50_000;
-/// Events between snapshots of one entity.
+/// Events between snapshots of one entity, at the least: a larger one is written after an eighth of its version, so that
+/// writing them costs the same for each event however old the entity is.
 pub const SNAPSHOT_EVERY_EVENTS: u64 = 200;
 /// Longest timeout that an HTTP effect may ask for.
 pub const EFFECT_TIMEOUT_MAX_MS: u64 = 10 * 60 * 1000;

@@ -91,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
     pub(crate) durable: watch::Sender<u64>,
     pub(crate) timers: watch::Sender<u64>,
+    /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
+    pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
@@ -181,6 +183,7 @@ impl Core {
             snapshots: opened.snapshots,
             durable: watch::channel(0).0,
             timers: watch::channel(0).0,
+            stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),

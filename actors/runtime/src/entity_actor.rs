@@ -81,6 +81,11 @@ pub(crate) struct EntityState {
 /// Commands after which an entity's marks are loaded.
 const COMMANDS_BEFORE_MARKS: u32 = 8;
 
+/// Events after a snapshot until the next one.
+fn snapshot_interval(version: u64) -> u64 {
+    SNAPSHOT_EVERY_EVENTS.max(version / 8)
+}
+
 enum Phase {
     Active(Box<dyn Entity>),
     /// The stream cannot be recovered; every command is refused until it is unparked.
@@ -169,7 +174,7 @@ impl EntityState {
         self.offset = durable.position.offset;
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + SNAPSHOT_EVERY_EVENTS;
+        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version());
         if due {
             self.snapshot();
         }
@@ -221,7 +226,7 @@ impl EntityState {
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
-                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + SNAPSHOT_EVERY_EVENTS / 4,
+                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
                 Phase::Parked(_) | Phase::Gone => false,
             };
             if worth_it {

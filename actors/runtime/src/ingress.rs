@@ -86,13 +86,12 @@ fn derived_id(org: &OrgId, kind: &Kind, principal: &PrincipalId, command: &Comma
 }
 
 fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
-    let known: Vec<String> = kinds.info().into_iter().map(|k| format!("{}s", k.kind)).collect();
+    let known: Vec<String> = kinds.commands().map(|(kind, _)| format!("{kind}s")).collect();
     Problem::new(404, "unknown_kind", format!("there is no kind {kind}")).field("kind").fix(format!("use one of {}", known.join(", ")))
 }
 
 fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
-    let known: Vec<String> =
-        kinds.info().into_iter().filter(|k| k.kind == kind.as_str()).flat_map(|k| k.commands.into_iter().map(|c| c.name)).collect();
+    let known: &[String] = kinds.get(kind).map_or(&[], |handler| handler.commands());
     let shown: String = command.chars().take(64).collect();
     Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
         .field("command")

@@ -13,13 +13,16 @@ use quipu_schemas::{
     problem::Problem,
     record::Record,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 /// One kind, with its types erased: what shells and simulation call.
 pub trait KindHandler: Send + Sync {
-    /// The kind for documents.
+    /// The kind for documents, made anew from its types: schemas take megabytes, and few ask for them.
     fn info(&self) -> KindInfo;
+    /// Names of the commands that clients may send.
+    fn commands(&self) -> &[String];
     /// Whether clients may send this command.
     fn is_public(&self, command: &str) -> bool;
     /// See [`Decider::data_subject`].
@@ -36,7 +39,7 @@ pub trait KindHandler: Send + Sync {
 
 struct Handler<D: Decider> {
     shape: ShapeCell,
-    info: KindInfo,
+    commands: Vec<String>,
     of: PhantomData<fn() -> D>,
 }
 
@@ -62,7 +65,7 @@ impl Kinds {
     /// If `D::KIND` is outside the grammar: that is a mistake in the program.
     pub fn with<D: Decider>(mut self) -> Self {
         let kind = Kind::parse(D::KIND).expect("Decider::KIND must be a valid kind");
-        self.handlers.insert(kind, Arc::new(Handler::<D> { shape: ShapeCell::default(), info: describe::<D>(), of: PhantomData }));
+        self.handlers.insert(kind, Arc::new(Handler::<D> { shape: ShapeCell::default(), commands: command_names::<D>(), of: PhantomData }));
         self
     }
 
@@ -71,19 +74,28 @@ impl Kinds {
         self.handlers.get(kind)
     }
 
-    /// The kinds, for documents and error messages.
+    /// The kinds, for documents.
     pub fn info(&self) -> Vec<KindInfo> {
         self.handlers.values().map(|h| h.info()).collect()
+    }
+
+    /// The kinds with the names of the commands that clients may send.
+    pub fn commands(&self) -> impl Iterator<Item = (&Kind, &[String])> {
+        self.handlers.iter().map(|(kind, handler)| (kind, handler.commands()))
     }
 }
 
 impl<D: Decider> KindHandler for Handler<D> {
     fn info(&self) -> KindInfo {
-        self.info.clone()
+        describe::<D>()
+    }
+
+    fn commands(&self) -> &[String] {
+        &self.commands
     }
 
     fn is_public(&self, command: &str) -> bool {
-        self.info.commands.iter().any(|c| c.name == command)
+        self.commands.iter().any(|name| name == command)
     }
 
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String> {
@@ -91,34 +103,9 @@ impl<D: Decider> KindHandler for Handler<D> {
     }
 
     fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem> {
-        let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
-        let parsed: Result<D::Command, _> = personal::sealing(subject, sealer, || serde_path_to_error::deserialize(wrapped));
-        match parsed {
-            Ok(typed) => serde_json::to_value(&typed)
-                .map(Json)
-                .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}"))),
-            Err(error) => {
-                let path = error.path().to_string();
-                let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
-                let detail = error.into_inner().to_string();
-                let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
-                    .fix("compare the body with the schema in /docs/openapi.json");
-                if let Some(named) = named_field(&detail) {
-                    let whole = if field.is_empty() || field == "." {
-                        named
-                    } else if field == named || field.ends_with(&format!(".{named}")) {
-                        // An unknown field is in the path already, a missing one is not.
-                        field
-                    } else {
-                        format!("{field}.{named}")
-                    };
-                    problem = problem.field(whole);
-                } else if !field.is_empty() && field != "." {
-                    problem = problem.field(field);
-                }
-                Err(problem)
-            }
-        }
+        serde_json::to_value(&parsed::<D>(command, body, subject, sealer)?)
+            .map(Json)
+            .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}")))
     }
 
     fn shape(&self) -> Digest {
@@ -145,10 +132,53 @@ impl<D: Decider> KindHandler for Handler<D> {
     }
 }
 
+/// Parses a client's command, sealing what is personal.
+fn parsed<D: Decider>(command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<D::Command, Problem> {
+    let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
+    let parsed = personal::sealing(subject, sealer, || {
+        // Following the path costs as much as parsing, so it is found in a second pass, where there is an error to place.
+        D::Command::deserialize(&wrapped).or_else(|_| serde_path_to_error::deserialize::<_, D::Command>(&wrapped))
+    });
+    match parsed {
+        Ok(typed) => Ok(typed),
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
+            let detail = error.into_inner().to_string();
+            let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
+                .fix("compare the body with the schema in /docs/openapi.json");
+            if let Some(named) = named_field(&detail) {
+                let whole = if field.is_empty() || field == "." {
+                    named
+                } else if field == named || field.ends_with(&format!(".{named}")) {
+                    // An unknown field is in the path already, a missing one is not.
+                    field
+                } else {
+                    format!("{field}.{named}")
+                };
+                problem = problem.field(whole);
+            } else if !field.is_empty() && field != "." {
+                problem = problem.field(field);
+            }
+            Err(problem)
+        }
+    }
+}
+
 /// serde names missing and unknown fields only in its message.
 fn named_field(detail: &str) -> Option<String> {
     let rest = detail.strip_prefix("missing field `").or_else(|| detail.strip_prefix("unknown field `"))?;
     Some(rest.split('`').next()?.to_owned())
+}
+
+fn command_names<D: Decider>() -> Vec<String> {
+    let schema = schemars::schema_for!(D::Command);
+    let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    variants
+        .filter_map(|variant| variant.get("properties")?.as_object()?.keys().next())
+        .filter(|name| D::is_public(name))
+        .cloned()
+        .collect()
 }
 
 fn describe<D: Decider>() -> KindInfo {
@@ -191,4 +221,19 @@ fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Varia
             (name, schema, summary)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_commands_are_those_of_the_documents() {
+        let kinds = Kinds::builtin();
+        for (info, (kind, names)) in kinds.info().iter().zip(kinds.commands()) {
+            assert_eq!(info.kind, kind.as_str());
+            assert!(!names.is_empty());
+            assert_eq!(info.commands.iter().map(|c| c.name.clone()).collect::<Vec<_>>(), names);
+        }
+    }
 }

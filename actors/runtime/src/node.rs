@@ -19,7 +19,7 @@ use crate::{
 };
 use quipu_events::{
     embedded::{EmbeddedLog, EmbeddedOptions},
-    index::{FinalState, Index, Unreadable},
+    index::{FinalState, Index, IndexError, Unreadable},
     keyring::Keyring,
     memory::MemoryLog,
     port::{Log, ReadError},
@@ -27,7 +27,7 @@ use quipu_events::{
 use quipu_schemas::{
     context::{Keys, Millis},
     envelope::{CommandEnvelope, DataClass, Receipt},
-    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
     limits,
     personal,
     position::{Cursor, LogId},
@@ -506,9 +506,14 @@ impl Node {
         parts
     }
 
-    /// The kinds that this node knows.
+    /// The kinds that this node knows, with their schemas: for documents.
     pub fn kinds(&self) -> Vec<KindInfo> {
         self.0.core.kinds.info()
+    }
+
+    /// The kinds that this node knows, with the names of the commands that clients may send.
+    pub fn commands(&self) -> Vec<(Kind, Vec<String>)> {
+        self.0.core.kinds.commands().map(|(kind, names)| (kind.clone(), names.to_vec())).collect()
     }
 
     /// The log, for projectors and tools.
@@ -545,6 +550,7 @@ impl Node {
     pub async fn shutdown(&self, drain: Duration) {
         let core = &self.0.core;
         core.stopping.store(true, Ordering::Release);
+        core.stopped.send_replace(true);
         core.timers.send_modify(|n| *n += 1);
         let mut durable = core.durable.subscribe();
         let idle = async {
@@ -641,7 +647,10 @@ async fn flush_index(core: Arc<Core>) {
         let flusher = core.clone();
         let flushed = tokio::task::spawn_blocking(move || flusher.index.flush_all()).await;
         flushed_at = core.now();
-        if let Ok(Err(error)) = flushed {
+        // Closing flushes what was left, and then refuses: the last flush of this loop may come after it.
+        if let Ok(Err(error)) = flushed
+            && !matches!(error, IndexError::Closed)
+        {
             tracing::error!(%error, "index falls behind; it is rebuilt from the log at the next start");
         }
     }
@@ -649,11 +658,11 @@ async fn flush_index(core: Arc<Core>) {
 
 async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
     let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
-    let mut durable = core.durable.subscribe();
+    let mut stopped = core.stopped.subscribe();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
-            _ = durable.wait_for(|_| core.stopping.load(Ordering::Acquire)) => return,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
         }
         let before = core.now().saturating_sub(after_ms);
         for actor in core.registry.idle(before, active_max) {

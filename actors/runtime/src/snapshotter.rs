@@ -17,12 +17,12 @@ pub(crate) struct SnapshotMsg {
 /// Runs until the node drops its end of the channel.
 pub(crate) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<SnapshotMsg>) {
     let mut written = 0u64;
-    let mut durable = core.durable.subscribe();
+    let mut stopped = core.stopped.subscribe();
     loop {
         // The core holds the other end of the queue, so it never closes by itself.
         let message = tokio::select! {
             message = queue.recv() => message,
-            _ = durable.wait_for(|_| core.stopping.load(Ordering::Acquire)) => None,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
         };
         let Some(message) = message else { return };
         written += 1;

@@ -97,11 +97,8 @@ impl Index {
         let newest = {
             let tail = self.tail();
             tail.streams.get(stream).and_then(|tail| {
-                Some((
-                    tail.entries.front()?.offset,
-                    tail.entries.len() as u64,
-                    tail.entries.back()?.clone(),
-                ))
+                let offsets: Vec<u64> = tail.entries.iter().map(|entry| entry.offset).collect();
+                Some((offsets, tail.entries.back()?.clone()))
             })
         };
         let stored: Option<StreamHead> = self.store.read(|connection| {
@@ -119,16 +116,17 @@ impl Index {
                 })
                 .optional()
         })?;
-        let Some((first, count, last)) = newest else { return Ok(stored) };
-        if let Some(stored) = stored {
-            if stored.position.offset >= last.offset {
-                return Ok(Some(stored));
-            }
-            if stored.position.offset >= first {
-                // A flush came in between; its records are counted in both. Ask again.
-                return self.stream_head(stream);
-            }
+        let Some((offsets, last)) = newest else { return Ok(stored) };
+        if let Some(stored) = stored
+            && stored.position.offset >= last.offset
+        {
+            return Ok(Some(stored));
         }
+        // What a flush moved in between stands in both, and is counted once.
+        let count = match &stored {
+            Some(stored) => offsets.iter().filter(|offset| **offset > stored.position.offset).count() as u64,
+            None => offsets.len() as u64,
+        };
         Ok(Some(StreamHead {
             version: last.last_version(),
             hash: last.hash,

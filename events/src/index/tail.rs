@@ -146,19 +146,17 @@ impl Tail {
         flush
     }
 
-    /// Drops what a flush has made visible in SQLite.
-    pub(crate) fn forget(&mut self, flush: &Flush) {
-        for (partition, entries) in flush {
-            for entry in entries {
-                self.forget_entry(*partition, entry);
-            }
-            let tail = &mut self.partitions[usize::from(*partition)].entries;
-            tail.drain(..entries.len());
-            if tail.is_empty() && tail.capacity() > 4096 {
-                tail.shrink_to_fit();
-            }
-            self.len -= entries.len();
+    /// Drops a partition's oldest entries, which a flush has made visible in SQLite.
+    pub(crate) fn forget(&mut self, partition: u16, entries: &[Arc<IndexEntry>]) {
+        for entry in entries {
+            self.forget_entry(partition, entry);
         }
+        let tail = &mut self.partitions[usize::from(partition)].entries;
+        tail.drain(..entries.len());
+        if tail.is_empty() && tail.capacity() > 4096 {
+            tail.shrink_to_fit();
+        }
+        self.len -= entries.len();
     }
 
     fn forget_entry(&mut self, partition: u16, entry: &IndexEntry) {

@@ -136,21 +136,24 @@ pub(super) async fn idle_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), 
     node.stop().await
 }
 
+/// Waves of sleepers before those that are counted: they fill caches of a fixed size (SQLite's pages, the allocator's pools).
+const WAVES_BEFORE: usize = 4;
+/// Waves that are counted.
+const WAVES: usize = 8;
+
 /// Memory that sleeping entities take: what it grows by when as many again have been awake and sleep.
 pub(super) async fn sleeping_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), BenchError> {
     let each = setup.scaled(20_000) as u64;
     let (node, _) = child::node(&setup.path("sleeping"), false, &["limits.passivate_after_ms=500"]).await?;
     let mut resident = Vec::new();
-    for wave in 0..4 {
+    for wave in 0..(WAVES_BEFORE + WAVES) as u64 {
         http::create(&node, wave * each, each).await?;
         // Every idle entity is asleep after the time and a quarter, looked for each quarter.
         tokio::time::sleep(Duration::from_secs(4)).await;
         resident.push(node.usage().resident as f64);
     }
     node.stop().await?;
-    let awake = resident.len() - 1;
-    // The first wave grows pools and caches that the later ones use again.
-    let grown = (resident[awake] - resident[1]) / (each * (awake as u64 - 1)) as f64;
+    let grown = (resident[WAVES_BEFORE + WAVES - 1] - resident[WAVES_BEFORE - 1]) / (each * WAVES as u64) as f64;
     let mib: Vec<f64> = resident.iter().map(|r| r / MIB).collect();
     out.push(Line::judged(
         "memory of a sleeping entity",

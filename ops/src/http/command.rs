@@ -106,8 +106,7 @@ pub async fn command(
 
 async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
     if !kind.has_command(command) {
-        let known: Vec<_> = kind.info.commands.iter().map(|c| c.name.as_str()).collect();
-        return Err(problem::unknown_command(kind.kind.as_str(), command, &known.join(", ")).into());
+        return Err(problem::unknown_command(kind.kind.as_str(), command, &kind.commands.join(", ")).into());
     }
     let request = CommandRequest {
         org,

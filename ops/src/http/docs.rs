@@ -10,7 +10,7 @@ use axum::{
 /// `GET /docs/openapi.json`.
 pub async fn openapi(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    Ok(json_bytes(app.openapi.clone()))
+    Ok(json_bytes(app.openapi()))
 }
 
 /// `GET /docs/llms.txt`.
@@ -19,9 +19,9 @@ pub async fn llms(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     let mut page = String::from(include_str!("llms.txt"));
     page.push_str("\n## Kinds and commands of this node\n");
-    for (plural, kind) in &app.kinds {
-        let _ = writeln!(page, "\n### {plural}\n");
-        for command in &kind.info.commands {
+    for kind in app.node.kinds() {
+        let _ = writeln!(page, "\n### {}s\n", kind.kind);
+        for command in &kind.commands {
             let _ = writeln!(page, "- `{}`: {}", command.name, command.summary);
         }
     }

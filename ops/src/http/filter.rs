@@ -7,7 +7,6 @@ use super::{
     problem::{bad_parameter, clip},
 };
 use quipu_schemas::problem::Problem;
-use std::collections::BTreeSet;
 
 /// Refuses a `kind` that this node does not have.
 pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
@@ -26,16 +25,13 @@ pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
 /// Refuses a list of `type`s with one that no kind of this node stores.
 pub fn known_types(app: &App, params: &Params) -> Result<(), Problem> {
     let Some(types) = params.text("type") else { return Ok(()) };
-    let known: BTreeSet<&str> = app
-        .kinds()
-        .flat_map(|kind| kind.info.events.iter().map(|event| event.name.as_str()))
-        .collect();
+    let known = app.event_names();
     let Some(unknown) = types.split(',').find(|name| !known.contains(name)) else {
         return Ok(());
     };
     Err(bad_parameter(
         "type",
         format!("no event is stored as `{}`", clip(unknown)),
-        format!("known: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        format!("known: {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
     ))
 }

@@ -15,8 +15,10 @@ use axum::{
 use futures::FutureExt;
 use quipu_schemas::{limits, problem::Problem};
 use std::{
+    cell::RefCell,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -27,11 +29,7 @@ const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", |path| path.as_str())
-        .to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let (correlation, readable) = match Correlation::of(request.headers()) {
         Ok(correlation) => (correlation, Ok(())),
@@ -59,11 +57,49 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         share(response.headers_mut(), origin, method == Method::OPTIONS);
     }
     let status = response.status().as_u16();
-    metrics::counter!(HTTP_REQUESTS, "method" => method_label(&method), "route" => route.clone(), "status" => status.to_string())
-        .increment(1);
-    metrics::histogram!(HTTP_SECONDS, "route" => route.clone()).record(begun.elapsed().as_secs_f64());
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    count(method_label(&method), route, status, begun.elapsed());
     tracing::debug!(correlation = %correlation.0, %method, route, status, "request answered");
     response
+}
+
+/// The meters of one method, route and status.
+struct Meters {
+    method: &'static str,
+    route: String,
+    status: u16,
+    requests: metrics::Counter,
+    seconds: metrics::Histogram,
+}
+
+/// Meters that a thread keeps at hand; routes and statuses are few.
+const METERS_KEPT: usize = 256;
+
+/// Counts an answer. Looking a meter up by its labels costs allocations and a hash, so each thread keeps those it used.
+fn count(method: &'static str, route: &str, status: u16, took: Duration) {
+    thread_local! {
+        static KEPT: RefCell<Vec<Meters>> = const { RefCell::new(Vec::new()) };
+    }
+    KEPT.with_borrow_mut(|kept| {
+        let found = kept
+            .iter()
+            .position(|m| m.status == status && m.method == method && m.route == route);
+        let at = found.unwrap_or_else(|| {
+            if kept.len() >= METERS_KEPT {
+                kept.clear();
+            }
+            kept.push(Meters {
+                method,
+                route: route.to_owned(),
+                status,
+                requests: metrics::counter!(HTTP_REQUESTS, "method" => method, "route" => route.to_owned(), "status" => status.to_string()),
+                seconds: metrics::histogram!(HTTP_SECONDS, "route" => route.to_owned()),
+            });
+            kept.len() - 1
+        });
+        kept[at].requests.increment(1);
+        kept[at].seconds.record(took.as_secs_f64());
+    });
 }
 
 // Any token is a method to HTTP, and labels must stay few.
@@ -235,7 +271,8 @@ async fn bounded(app: &App, request: Request, next: Next, correlation: &Correlat
         metrics::counter!(HTTP_REFUSED, "reason" => "overloaded").increment(1);
         return Failure(problem::overloaded("requests", limits::REQUESTS_MAX)).into_response();
     };
-    let in_flight = metrics::gauge!(HTTP_IN_FLIGHT);
+    static IN_FLIGHT: OnceLock<metrics::Gauge> = OnceLock::new();
+    let in_flight = IN_FLIGHT.get_or_init(|| metrics::gauge!(HTTP_IN_FLIGHT));
     in_flight.increment(1.0);
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
     // Bounds the time to the first byte; streams go on after it.

@@ -83,6 +83,8 @@ pub trait Entity: Send {
     fn durable(&mut self, hash: Digest, position: Position, durability: Durability) -> Vec<EntityAction>;
     /// An append failed or its outcome is unknown: everything in flight fails, and the machine is done for.
     fn fail(&mut self, problem: &Problem) -> Vec<EntityAction>;
+    /// Folds the next record of the stream, checking chain and version.
+    fn fold(&mut self, record: &Record) -> Result<(), ParkedError>;
     /// Whether nothing is in flight.
     fn is_settled(&self) -> bool;
     /// Whether its rules broke in the middle of a fold: the state is gone, and the machine must be dropped and
@@ -145,11 +147,14 @@ pub struct Base {
     pub bytes: Vec<u8>,
 }
 
+/// Raised when equal schemas are encoded otherwise in snapshots.
+const SNAPSHOT_FORM: &[u8] = b"2";
+
 /// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
 pub fn state_shape<D: Decider>() -> Digest {
     // One static a call site would be shared between kinds, so the digest is computed and cached by the caller.
     let schema = schemars::schema_for!(D::State);
-    Digest::of(&[schema.as_value().to_string().as_bytes()])
+    Digest::of(&[SNAPSHOT_FORM, schema.as_value().to_string().as_bytes()])
 }
 
 /// Events of fewer bytes cannot make a record too large, unless their reactions are many times their size.
@@ -175,33 +180,6 @@ impl<D: Decider> Active<D> {
             in_flight: VecDeque::new(),
             snapshot_version: base.version,
         })
-    }
-
-    /// Folds the next record of the stream, checking chain and version.
-    pub fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
-        let parked = |version: u64, detail: String| ParkedError { stream: self.stream.clone(), version, detail };
-        if record.header.stream != self.stream {
-            return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
-        }
-        if record.previous != self.hash {
-            return Err(parked(record.header.first_version, "record does not continue the stream's chain".into()));
-        }
-        if record.header.first_version != self.version + 1 {
-            return Err(parked(
-                record.header.first_version,
-                format!("expected version {}, found {}", self.version + 1, record.header.first_version),
-            ));
-        }
-        let mut state = self.state.take().expect("state is present between calls");
-        for (version, stored) in (record.header.first_version..).zip(&record.events) {
-            let event: D::Event = codec::decode_event(stored).map_err(|e| parked(version, e.to_string()))?;
-            state = D::evolve(state, &event).map_err(|e| parked(version, e.to_string()))?;
-        }
-        self.state = Some(state);
-        self.version = record.header.last_version();
-        self.hash = record.hash;
-        self.time = record.header.time;
-        Ok(())
     }
 
     /// The typed state.
@@ -461,9 +439,10 @@ impl<D: Decider> Entity for Active<D> {
                     unchanged: record.events.is_empty(),
                     duplicate: false,
                 };
-                let again = Receipt { duplicate: true, ..receipt.clone() };
+                let again = |ticket| EntityAction::Reply(ticket, Ok(Receipt { duplicate: true, ..receipt.clone() }));
+                let more: Vec<_> = more.into_iter().map(again).collect();
                 actions.push(EntityAction::Reply(ticket, Ok(receipt)));
-                actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Ok(again.clone()))));
+                actions.extend(more);
             }
             Some(other) => self.in_flight.push_front(other),
             None => {}
@@ -489,6 +468,32 @@ impl<D: Decider> Entity for Active<D> {
             }
         }
         actions
+    }
+
+    fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
+        let parked = |version: u64, detail: String| ParkedError { stream: self.stream.clone(), version, detail };
+        if record.header.stream != self.stream {
+            return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
+        }
+        if record.previous != self.hash {
+            return Err(parked(record.header.first_version, "record does not continue the stream's chain".into()));
+        }
+        if record.header.first_version != self.version + 1 {
+            return Err(parked(
+                record.header.first_version,
+                format!("expected version {}, found {}", self.version + 1, record.header.first_version),
+            ));
+        }
+        let mut state = self.state.take().expect("state is present between calls");
+        for (version, stored) in (record.header.first_version..).zip(&record.events) {
+            let event: D::Event = codec::decode_event(stored).map_err(|e| parked(version, e.to_string()))?;
+            state = D::evolve(state, &event).map_err(|e| parked(version, e.to_string()))?;
+        }
+        self.state = Some(state);
+        self.version = record.header.last_version();
+        self.hash = record.hash;
+        self.time = record.header.time;
+        Ok(())
     }
 
     fn is_settled(&self) -> bool {
