@@ -1,7 +1,11 @@
 //! The golden world's rows, view by view.
 
 use crate::scene::{Random, caught_up, sealed, world};
-use quipu_projections::{query::Query, store::ViewStore, view::View};
+use quipu_projections::{
+    query::Query,
+    store::ViewStore,
+    view::{Filter, View},
+};
 use quipu_schemas::ids::OrgId;
 use serde_json::{Value, json};
 
@@ -214,11 +218,15 @@ fn every_view_lists_within_its_org_and_every_filter_is_understood() {
         let all = store.list(*view, &ACME, &Query::default().limit(1000)).unwrap();
         assert!(*view == View::ParkedStreams || !all.rows.is_empty(), "{view:?} is empty");
         assert!(all.rows.iter().all(|row| row["org"] == "acme"), "{view:?}");
-        for name in view.filters() {
-            let found = ["0", "true", "pending", "set", "idle"]
-                .iter()
-                .find_map(|value| store.list(*view, &ACME, &Query::default().with(name, *value)).ok());
-            assert!(found.is_some(), "{view:?} {name}");
+        for (name, filter) in view.reading().filters {
+            let values = match filter {
+                Filter::OneOf(choices) => choices.iter().map(|(value, _)| *value).collect(),
+                Filter::Is(_) | Filter::From(_) | Filter::Before(_) => vec!["0"],
+            };
+            for value in values {
+                let found = store.list(*view, &ACME, &Query::default().with(name, value));
+                assert!(found.is_ok(), "{view:?} {name}={value}: {found:?}");
+            }
         }
         let row = &all.rows.get(random.below(all.rows.len().max(1)));
         if let Some(row) = row {

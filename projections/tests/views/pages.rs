@@ -59,8 +59,11 @@ fn filters_narrow_and_unknown_ones_name_what_there_is() {
     let error = store.list(View::Activity, &ACME, &q().with("from", "yesterday")).unwrap_err();
     assert!(error.to_string().contains("a whole number"), "{error}");
     for injected in ["' OR 1=1 --", "\"; DROP TABLE orgs"] {
-        assert_eq!(count(View::Members, q().with("role", injected)), 0);
+        assert_eq!(count(View::Messages, q().with("sender", injected)), 0);
     }
+    // A word that the column can never hold is a mistake, not an empty page.
+    let error = store.list(View::Members, &ACME, &q().with("role", "king")).unwrap_err();
+    assert!(error.to_string().contains("viewer, member, admin, owner"), "{error}");
 }
 
 #[test]
