@@ -26,7 +26,7 @@ pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
 pub fn known_types(app: &App, params: &Params) -> Result<(), Problem> {
     let Some(types) = params.text("type") else { return Ok(()) };
     let known = app.event_names();
-    let Some(unknown) = types.split(',').find(|name| !known.contains(name)) else {
+    let Some(unknown) = types.split(',').find(|name| !known.contains(*name)) else {
         return Ok(());
     };
     Err(bad_parameter(
