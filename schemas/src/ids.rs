@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_its_text_however_it_came() {
+        use std::collections::{BTreeMap, hash_map::DefaultHasher};
+        let hash = |kind: &Kind| {
+            let mut hasher = DefaultHasher::new();
+            kind.hash(&mut hasher);
+            hasher.finish()
+        };
+        let parsed = Kind::parse("run").unwrap();
+        assert_eq!((&parsed, hash(&parsed)), (&Kind::RUN, hash(&Kind::RUN)));
+        assert!(Kind::AGENT < parsed && parsed < Kind::parse("runs").unwrap());
+        let keyed: BTreeMap<Kind, u8> = serde_json::from_str(r#"{"run":1}"#).unwrap();
+        assert_eq!((keyed[&Kind::RUN], serde_json::to_string(&keyed).unwrap().as_str()), (1, r#"{"run":1}"#));
+        let error = serde_json::from_str::<Kind>("7").unwrap_err().to_string();
+        assert!(error.contains("expected a string"), "{error}");
+    }
+
+    #[test]
     fn a_stream_id_round_trips_and_its_partition_never_changes() {
         let stream: StreamId = "acme/conversation/cnv_1".parse().unwrap();
         assert_eq!(stream.to_string().parse::<StreamId>().unwrap(), stream);

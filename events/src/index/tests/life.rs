@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, command, dead, dispatch, effect, key, stream, wake};
 use crate::{
-    index::{Found, Index, IndexError, Parked},
+    index::{Found, Index, IndexError, Parked, write},
     memory::MemoryLog,
     port::{Log, LogMeta},
     snapshots::Snapshot,
@@ -63,6 +63,36 @@ fn entries_are_seen_at_once_and_after_the_flush_alike() {
     }
     assert_eq!(index.counts().unwrap().records, 4);
     assert_eq!(index.counts().unwrap().streams, 2);
+}
+
+#[test]
+fn entries_on_their_way_into_the_file_are_seen_once() {
+    let mut scene = Scene::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), &scene, "b1");
+    busy(&mut scene, &index);
+    let a = stream(1);
+    let seen = || {
+        let (head, places) = (index.stream_head(&a).unwrap(), index.places(&a, 0).unwrap());
+        let (pending, dead) = (index.pending_of(&a).unwrap(), index.dead_letters(0, None, 10).unwrap());
+        let (command, wake) = (index.command(&a, &command(2)).unwrap(), index.next_wake(0).unwrap());
+        format!("{head:?} {places:?} {pending:?} {dead:?} {command:?} {wake:?}")
+    };
+    let before = seen();
+    let flush = index.tail().oldest(10);
+    let mut writer = index.writer().unwrap();
+    let transaction = writer.transaction().unwrap();
+    write::apply(&transaction, &flush).unwrap();
+    transaction.commit().unwrap();
+    drop(writer);
+    assert_eq!(seen(), before, "in both");
+    for (partition, entries) in &flush {
+        for entry in entries {
+            index.tail_mut().forget(*partition, std::slice::from_ref(entry));
+            assert_eq!(seen(), before, "{} left", index.tail_len());
+        }
+    }
+    assert_eq!(index.tail_len(), 0);
 }
 
 #[test]
