@@ -4,6 +4,8 @@ pub mod caller;
 pub mod office;
 pub mod process;
 pub mod receiver;
+pub mod script;
 pub mod seeded;
 pub mod sim;
+pub mod stop_at;
 pub mod stored;
