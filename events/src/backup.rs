@@ -26,6 +26,9 @@ use std::{
 
 /// Name of the manifest within a backup.
 pub const MANIFEST_FILE: &str = "backup.json";
+/// Stands in a directory from before a restore's first file until after its last: half of a log must not be taken for a
+/// whole one, whose end would then be missing without a trace.
+pub(crate) const UNFINISHED_FILE: &str = "restore.unfinished";
 const CHUNK: usize = 1024 * 1024;
 
 /// What goes into a backup besides the log.
@@ -149,6 +152,7 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
 }
 
 /// Puts a backup into a new data directory under the next generation, after checking every file against the manifest.
+/// A directory whose restore did not come to its end is refused by every open, and told by `verify`.
 pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Result<Manifest, BackupError> {
     let not = |detail: String| BackupError::NotABackup {
         path: backup.to_owned(),
@@ -157,6 +161,9 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
     let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
     prepare(to)?;
+    let unfinished = to.join(UNFINISHED_FILE);
+    RealDisk.create(&unfinished)?.sync_data()?;
+    RealDisk.sync_dir(to)?;
     create_dir(&to.join(LOG_DIR))?;
     let mut copy = Copy {
         from: backup,
@@ -210,6 +217,8 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
             entries,
         },
     )?;
+    RealDisk.remove(&unfinished)?;
+    RealDisk.sync_dir(to)?;
     Ok(manifest)
 }
 

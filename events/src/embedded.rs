@@ -84,6 +84,12 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// A restore into the directory was interrupted.
+    #[error("the restore into {} did not finish: delete the directory and restore again", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Damage that leaves nothing to serve.
     #[error("log damaged at {at}: {detail}")]
     Damaged {

@@ -7,6 +7,7 @@
 //! **Not promised**: frames cut off after the last head leave no trace, except by the next heads file.
 
 use crate::{
+    backup::UNFINISHED_FILE,
     disk::Disk,
     embedded::{
         LOG_DIR,
@@ -158,6 +159,10 @@ fn walk(
     }
     let heads = heads::read(disk, data_dir);
     let mut walker = Walker::new(known, heads, data_dir, send);
+    let unfinished = data_dir.join(UNFINISHED_FILE);
+    if disk.list(data_dir)?.contains(&unfinished) {
+        walker.problem(&unfinished, 0, None, "the restore into this directory did not finish: delete it and restore again".into());
+    }
     let mut next_flush = None;
     let mut expected = 1;
     for (index, (number, path, header)) in files.iter().enumerate() {

@@ -4,7 +4,7 @@ use quipu_events::{
     backup::{BackupError, BackupOptions, MANIFEST_FILE, backup, restore},
     contract::{Owner, read_all},
     disk::RealDisk,
-    embedded::{EmbeddedLog, EmbeddedOptions},
+    embedded::{EmbeddedLog, EmbeddedOptions, OpenError},
     keyring::Keyring,
     port::Log,
     verify::verify,
@@ -140,4 +140,35 @@ fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
         );
     }
     assert_eq!(Keyring::open(&new.join("keys")).unwrap().digest_key(), digest_key);
+}
+
+#[test]
+fn a_restore_that_did_not_finish_is_never_opened() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy) = (root.path().join("data"), root.path().join("copy"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    let mut owner = Owner::claim(&log, 0);
+    for _ in 0..40 {
+        owner.write(&log, 3);
+    }
+    backup(&log, &copy, &BackupOptions::default(), |_| {}).unwrap();
+    let mut steps = 0;
+    restore(&copy, &root.path().join("whole"), |_| steps += 1).unwrap();
+    assert!(steps > 2, "several files: {steps}");
+    for step in 1..=steps {
+        let half = root.path().join(format!("half-{step}"));
+        let mut left = step;
+        // The end of the process, as far as files can tell.
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = restore(&copy, &half, |_| {
+                left -= 1;
+                assert!(left > 0, "ended");
+            });
+        }));
+        assert!(ended.is_err());
+        assert!(matches!(EmbeddedLog::open(&half, &options()), Err(OpenError::Unfinished { dir }) if dir == half), "step {step}");
+        let report = verify(&RealDisk, &half, |_, _| {}).unwrap();
+        assert!(report.problems.iter().any(|p| p.file.ends_with("restore.unfinished")), "{report:?}");
+        assert!(matches!(restore(&copy, &half, |_| {}), Err(BackupError::NotEmpty(_))));
+    }
 }

@@ -5,6 +5,8 @@ pub mod decoding;
 pub mod office;
 pub mod process;
 pub mod receiver;
+pub mod script;
 pub mod seeded;
 pub mod sim;
+pub mod stop_at;
 pub mod stored;

@@ -6,7 +6,7 @@ use std::{
     fs::{self, OpenOptions},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::{ExitStatus, Output, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -171,7 +171,16 @@ impl Launch {
     ///
     /// # Panics
     /// If it does not get ready.
-    pub async fn start_by(&self, mut command: Command) -> Process {
+    pub async fn start_by(&self, command: Command) -> Process {
+        let started = self.try_start_by(command).await;
+        started.unwrap_or_else(|status| panic!("the node ended ({status}):\n{}", tail(&self.home.path().join(LOG_FILE))))
+    }
+
+    /// As [`Launch::start_by`], for a node that may end before it is ready; then how it ended.
+    ///
+    /// # Panics
+    /// If it neither ends nor gets ready.
+    pub async fn try_start_by(&self, mut command: Command) -> Result<Process, ExitStatus> {
         let data = self.data();
         let begun = Instant::now();
         // What an earlier life left behind would be taken for this one's answer.
@@ -190,16 +199,16 @@ impl Launch {
         let mut child = command.spawn().expect("the node starts");
         loop {
             if let Some(status) = child.try_wait().expect("the node's status") {
-                panic!("the node ended ({status}):\n{}", tail(&log));
+                return Err(status);
             }
             if let Some((address, caller)) = reach(&data).await {
-                return Process {
+                return Ok(Process {
                     child,
                     log,
                     caller,
                     address,
                     started_in: begun.elapsed(),
-                };
+                });
             }
             assert!(begun.elapsed() < PATIENCE, "the node is not ready:\n{}", tail(&log));
             tokio::time::sleep(LOOK_EVERY).await; // poll
@@ -250,6 +259,21 @@ impl Process {
             .expect("the node stops in time")
             .expect("its status");
         assert!(status.success(), "the node stopped with {status}:\n{}", self.log_tail());
+    }
+
+    /// `SIGTERM` to a node that may end otherwise before, or in between; how it ended.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub async fn end(mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("the node's status") {
+            return status;
+        }
+        let pid = self.child.id().expect("it runs").to_string();
+        // It may be gone by now.
+        let _ = Command::new("kill").arg("-TERM").arg(pid).stderr(Stdio::null()).status().await;
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("the node ends in time").expect("its status")
     }
 
     /// Whether the process still runs.

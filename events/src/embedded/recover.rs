@@ -8,6 +8,7 @@ use super::{
     sidecar::{Layout, decode_summary, summary_len},
 };
 use crate::{
+    backup::UNFINISHED_FILE,
     disk::{Disk, DiskFile},
     heads::{self, Heads},
     port::LogMeta,
@@ -59,6 +60,9 @@ pub(crate) fn create_segment(disk: &dyn Disk, log_dir: &Path, header: &SegmentHe
 }
 
 pub(crate) fn recover(disk: Arc<dyn Disk>, data_dir: &Path, options: &EmbeddedOptions) -> Result<Recovered, OpenError> {
+    if disk.list(data_dir)?.contains(&data_dir.join(UNFINISHED_FILE)) {
+        return Err(OpenError::Unfinished { dir: data_dir.to_owned() });
+    }
     let log_dir = data_dir.join(LOG_DIR);
     let numbers = segment_numbers(disk.as_ref(), &log_dir)?;
     if numbers.is_empty() {
