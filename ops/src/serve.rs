@@ -86,6 +86,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         None => (Token::mint()?, true),
     };
     let node = Node::start(config.node()?, kinds, progress).await?;
+    for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
+        tracing::warn!(note, "the log was not found as it was left");
+    }
     let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -194,13 +197,13 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends the process at once.
-    pub async fn until_signal(self) -> io::Result<()> {
-        signal().await?;
+    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends at once.
+    pub async fn until_signal(self, mut signals: Signals) -> io::Result<()> {
+        signals.next().await?;
         tracing::info!("stopping; a second signal ends at once");
         tokio::select! {
             () = self.stop() => Ok(()),
-            again = signal() => {
+            again = signals.next() => {
                 again?;
                 Err(io::Error::new(io::ErrorKind::Interrupted, "ended by a second signal"))
             }
@@ -221,16 +224,40 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
-/// The next SIGTERM or SIGINT.
-async fn signal() -> io::Result<()> {
+/// SIGTERM and SIGINT, heard from the moment this exists: made before a node answers, so that whoever sees it ready can
+/// also stop it in order.
+pub struct Signals {
     #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Begins to listen; from now on neither signal ends the process by itself. Needs a runtime.
+    pub fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
         }
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+
+    /// The next of them.
+    pub async fn next(&mut self) -> io::Result<()> {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.terminate.recv() => Ok(()),
+                _ = self.interrupt.recv() => Ok(()),
+            }
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await
+    }
 }

@@ -1,7 +1,7 @@
 //! The log as it is stored, read without a node.
 
 use quipu_events::{
-    embedded::{EmbeddedLog, EmbeddedOptions},
+    embedded::{EmbeddedLog, EmbeddedOptions, OpenError},
     port::Log,
 };
 use quipu_runtime::{
@@ -10,6 +10,7 @@ use quipu_runtime::{
 };
 use quipu_schemas::{
     ids::{CommandId, StreamId},
+    limits::PARTITIONS_DEFAULT,
     position::Position,
     record::{self, Record},
 };
@@ -22,7 +23,18 @@ const READ_BYTES: usize = 1024 * 1024;
 /// # Panics
 /// If it does not open.
 pub fn open(data: &Path) -> EmbeddedLog {
-    EmbeddedLog::open(data, &EmbeddedOptions::default()).unwrap_or_else(|e| panic!("log of {}: {e}", data.display()))
+    let with = |partitions| {
+        let options = EmbeddedOptions {
+            partitions,
+            ..EmbeddedOptions::default()
+        };
+        EmbeddedLog::open(data, &options)
+    };
+    let opened = match with(PARTITIONS_DEFAULT) {
+        Err(OpenError::Partitions { found, .. }) => with(found),
+        other => other,
+    };
+    opened.unwrap_or_else(|e| panic!("log of {}: {e}", data.display()))
 }
 
 /// Every record with its place, partition by partition.

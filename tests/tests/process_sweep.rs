@@ -142,6 +142,7 @@ impl Stage {
         let launch = launch(&receiver);
         let node = launch.start_by(launch.quipu()).await;
         let mut said = Script::new(&receiver.url("/template"));
+        said.is_copied = true;
         assert!(said.say(&node.caller).await, "nobody ends this node");
         // The run that waits has not told yet; index and views may be behind.
         node.kill().await;

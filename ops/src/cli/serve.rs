@@ -48,6 +48,9 @@ pub(super) struct Serve {
     check: bool,
 }
 
+/// What shells say of a process that a signal ended.
+const ENDED_AT_START: i32 = 143;
+
 impl Serve {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut set = Vec::new();
@@ -70,7 +73,17 @@ impl Serve {
         record(&config)?;
         let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
         let watched = bar.clone();
-        let started = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records)).await;
+        let mut signals = serve::Signals::listen()?;
+        let starting = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records));
+        let started = tokio::select! {
+            biased;
+            started = starting => started,
+            signal = signals.next() => {
+                signal?;
+                // Nothing was promised yet, and the log may take long to read: as if the signal had not been heard.
+                std::process::exit(ENDED_AT_START);
+            }
+        };
         bar.finish_and_clear();
         let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
         let url = running.url();
@@ -86,7 +99,7 @@ impl Serve {
                 ))?;
             }
         }
-        running.until_signal().await.map_err(Failure::from)
+        running.until_signal(signals).await.map_err(Failure::from)
     }
 }
 
