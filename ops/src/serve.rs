@@ -86,6 +86,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         None => (Token::mint()?, true),
     };
     let node = Node::start(config.node()?, kinds, progress).await?;
+    for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
+        tracing::warn!(note, "the log was not found as it was left");
+    }
     let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -205,8 +208,8 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits for a signal, then stops; a second one ends the process at once.
-    pub async fn until(self, mut signals: StopSignals) -> io::Result<()> {
+    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends at once.
+    pub async fn until_signal(self, mut signals: Signals) -> io::Result<()> {
         signals.next().await?;
         tracing::info!("stopping; a second signal ends at once");
         tokio::select! {
@@ -232,18 +235,18 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
-/// SIGTERM and SIGINT, caught from the moment this is made: one that comes before anybody waits is not lost, and ends nothing
-/// half way.
-pub struct StopSignals {
+/// SIGTERM and SIGINT, heard from the moment this exists: made before a node answers, so that whoever sees it ready can
+/// also stop it in order.
+pub struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl StopSignals {
-    /// Begins to catch them.
-    pub fn catch() -> io::Result<Self> {
+impl Signals {
+    /// Begins to listen; from now on neither signal ends the process by itself. Needs a runtime.
+    pub fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -256,14 +259,14 @@ impl StopSignals {
         Ok(Self {})
     }
 
-    async fn next(&mut self) -> io::Result<()> {
+    /// The next of them.
+    pub async fn next(&mut self) -> io::Result<()> {
         #[cfg(unix)]
         {
             tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => Ok(()),
+                _ = self.interrupt.recv() => Ok(()),
             }
-            Ok(())
         }
         #[cfg(not(unix))]
         tokio::signal::ctrl_c().await

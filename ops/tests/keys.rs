@@ -64,10 +64,10 @@ async fn stop(running: Running, data: &Path) {
 
 fn quipu(data: &Path, url: &str, args: &[&str]) -> Output {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quipu"));
-    for name in ["QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG"] {
+    for name in ["QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG", "QUIPU_URL"] {
         command.env_remove(name);
     }
-    tokio::task::block_in_place(|| command.args(args).env("QUIPU_DATA", data).env("QUIPU_URL", url).output().unwrap())
+    tokio::task::block_in_place(|| command.args(args).env("QUIPU_DATA", data).envs((!url.is_empty()).then_some(("QUIPU_URL", url))).output().unwrap())
 }
 
 /// A conversation of ada's with one message by her and one without content.

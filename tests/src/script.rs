@@ -27,6 +27,8 @@ pub struct Said {
 pub struct Script {
     /// Its commands, in order.
     pub said: Vec<Said>,
+    /// Whether several nodes go on from copies of its data.
+    pub is_copied: bool,
     hook: String,
 }
 
@@ -80,6 +82,7 @@ impl Script {
         });
         Self {
             said: said.collect(),
+            is_copied: false,
             hook: hook.to_owned(),
         }
     }
@@ -152,7 +155,9 @@ impl Script {
         let arrived = receiver.at(path.expect("a path"));
         let ids: BTreeSet<&str> = arrived.iter().map(|a| a.id.as_str()).collect();
         let bodies: BTreeSet<&str> = arrived.iter().map(|a| a.body.as_str()).collect();
-        assert_eq!((ids.len(), bodies.len()), (1, 1), "{arrived:?}");
+        assert_eq!(ids.len(), 1, "{arrived:?}");
+        // Copies of one data directory go on apart, each with a body of its own time under the same id.
+        assert!(bodies.len() == 1 || self.is_copied, "{arrived:?}");
         assert!(arrived.iter().all(|a| a.signed), "{arrived:?}");
         let posted = ada.count("/v1/orgs/acme/conversations/talk", "conversation.message_posted", |_| true).await;
         assert_eq!(posted, 6);

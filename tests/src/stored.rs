@@ -13,7 +13,7 @@ use quipu_schemas::{
     position::Position,
     record::{self, Record},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -22,7 +22,16 @@ const READ_BYTES: usize = 1024 * 1024;
 /// # Panics
 /// If it does not open.
 pub fn open(data: &Path) -> EmbeddedLog {
-    EmbeddedLog::open(data, &EmbeddedOptions::default()).unwrap_or_else(|e| panic!("log of {}: {e}", data.display()))
+    // Opened once only: a lock that was just given back may live on for a moment in a child of another thread.
+    let first = data.join("log/0000000000000001.seg");
+    let mut head = [0; 6];
+    let read = File::open(&first).and_then(|mut file| file.read_exact(&mut head));
+    read.unwrap_or_else(|e| panic!("{}: {e}", first.display()));
+    let options = EmbeddedOptions {
+        partitions: u16::from_le_bytes([head[4], head[5]]),
+        ..EmbeddedOptions::default()
+    };
+    EmbeddedLog::open(data, &options).unwrap_or_else(|e| panic!("log of {}: {e}", data.display()))
 }
 
 /// Every record with its place, partition by partition.

@@ -292,6 +292,8 @@ async fn a_person_takes_over_and_gives_back() {
     office.member("bob", "member").await;
     office.member("eve", "member").await;
     office.room("desk", &["scout"], 0).await;
+    let bob = json!({ "principal": "bob", "kind": "person" });
+    office.send("conversation", "desk", "add_participant", bob).await.taken();
     let desk = path("conversation", "desk");
     let answers = || {
         office

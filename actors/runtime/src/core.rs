@@ -510,7 +510,7 @@ pub(crate) fn stopping() -> Problem {
 
 pub(crate) fn parked(stream: &StreamId, detail: &str) -> Problem {
     Problem::new(503, "stream_parked", format!("{stream} is parked: {detail}"))
-        .fix("repair it (see the runbook), then POST /v1/ops/unpark")
+        .fix("see `A parked stream` in ops/docs/runbook.md, then POST /v1/ops/unpark")
         .retry_after(60)
 }
 

@@ -24,6 +24,14 @@ Examples:
 
 Measured are release builds (cargo build --release). Exit code 1 where a target is missed.";
 
+const SOAK: &str = "\
+Examples:
+  quipu bench soak                            30 minutes at 500 commands a second, report in quipu-soak/
+  quipu bench soak --minutes 2 --rate 2000    shorter and harder
+  quipu bench soak --out report --dir /data   the report there, the load on that disk
+
+The report is soak.md with soak.svg; soak.json holds every sample. Exit code 1 where something grows that should not.";
+
 /// Measure this machine and this build
 #[derive(Debug, Args)]
 #[command(after_help = AFTER, args_conflicts_with_subcommands = true)]
@@ -53,6 +61,7 @@ pub(super) struct Bench {
 #[derive(Debug, Subcommand)]
 enum Long {
     /// A steady load for half an hour: memory, files, lag and latency over time, as a report with plots
+    #[command(after_help = SOAK)]
     Soak {
         /// How long
         #[arg(long, default_value_t = 30.0, value_name = "N")]

@@ -56,6 +56,9 @@ pub(super) struct Serve {
     check: bool,
 }
 
+/// What shells say of a process that a signal ended.
+const ENDED_AT_START: i32 = 143;
+
 impl Serve {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut set = Vec::new();
@@ -80,11 +83,19 @@ impl Serve {
         let data = config.data.clone();
         let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
         let watched = bar.clone();
-        let started = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records)).await;
+        let mut signals = serve::Signals::listen()?;
+        let starting = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records));
+        let started = tokio::select! {
+            biased;
+            started = starting => started,
+            signal = signals.next() => {
+                signal?;
+                // Nothing was promised yet, and the log may take long to read: as if the signal had not been heard.
+                std::process::exit(ENDED_AT_START);
+            }
+        };
         bar.finish_and_clear();
         let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
-        // Whoever reads that the node is ready may tell it to stop.
-        let signals = serve::StopSignals::catch()?;
         let url = running.url();
         let token = running.token_is_new.then(|| match &data {
             // What is no terminal is often a log that others read, and the token is in its file.
@@ -107,7 +118,7 @@ impl Serve {
         if let Some(NewToken::In(file)) = &token {
             tracing::info!(file = %file.display(), "a token was minted; clients send it as a bearer token");
         }
-        running.until(signals).await.map_err(Failure::from)
+        running.until_signal(signals).await.map_err(Failure::from)
     }
 }
 
