@@ -161,7 +161,8 @@ fn walk(
     let mut walker = Walker::new(known, heads, data_dir, send);
     let unfinished = data_dir.join(UNFINISHED_FILE);
     if disk.list(data_dir)?.contains(&unfinished) {
-        walker.problem(&unfinished, 0, None, "the restore into this directory did not finish: delete it and restore again".into());
+        let detail = "the restore into this directory did not finish: delete it and restore again";
+        walker.problem(&unfinished, 0, None, detail.into());
     }
     let mut next_flush = None;
     let mut expected = 1;

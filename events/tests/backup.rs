@@ -166,7 +166,10 @@ fn a_restore_that_did_not_finish_is_never_opened() {
             });
         }));
         assert!(ended.is_err());
-        assert!(matches!(EmbeddedLog::open(&half, &options()), Err(OpenError::Unfinished { dir }) if dir == half), "step {step}");
+        assert!(
+            matches!(EmbeddedLog::open(&half, &options()), Err(OpenError::Unfinished { dir }) if dir == half),
+            "step {step}"
+        );
         let report = verify(&RealDisk, &half, |_, _| {}).unwrap();
         assert!(report.problems.iter().any(|p| p.file.ends_with("restore.unfinished")), "{report:?}");
         assert!(matches!(restore(&copy, &half, |_| {}), Err(BackupError::NotEmpty(_))));

@@ -44,7 +44,14 @@ fn sample(rounds: usize, noted: usize, salt: usize) -> Files {
     };
     let mut engine = SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options).expect("a log");
     let mut owners: Vec<Owner> = (0..PARTITIONS)
-        .map(|p| Owner::at(p, engine.claim(p, if salt == 0 { "http://one" } else { "http://two" }).expect("a claim")))
+        .map(|p| {
+            Owner::at(
+                p,
+                engine
+                    .claim(p, if salt == 0 { "http://one" } else { "http://two" })
+                    .expect("a claim"),
+            )
+        })
         .collect();
     for round in 0..rounds {
         // One partition alone, two, or all three in a flush; one record a frame, or two.
@@ -157,7 +164,10 @@ fn every_flipped_bit_is_detected_and_located() {
         });
         *(if of_heads { &mut heads } else { &mut segments }) += bits;
     }
-    println!("flips: {segments} in segments, {heads} in the heads file, all located; {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "flips: {segments} in segments, {heads} in the heads file, all located; {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
 }
 
 /// Where the flushes of a segment begin, and where the next would.
@@ -200,7 +210,10 @@ fn every_flip_and_cut_of_a_sidecar_changes_nothing() {
         cuts += lengths;
     }
     assert!(flips > 0);
-    println!("sidecars: {flips} flips, {cuts} cuts, none believed; {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "sidecars: {flips} flips, {cuts} cuts, none believed; {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
 }
 
 #[test]
@@ -226,13 +239,20 @@ fn a_file_cut_at_any_byte_is_detected_or_ends_behind_the_last_head() {
             let report = check(&on(&cut));
             let Some(number) = number else {
                 // An empty heads file as well: there is one, and it says nothing.
-                assert!(report.problems.iter().any(|p| p.file == *path), "heads cut at {len}: {:?}", report.problems);
+                assert!(
+                    report.problems.iter().any(|p| p.file == *path),
+                    "heads cut at {len}: {:?}",
+                    report.problems
+                );
                 heads.fetch_add(1, Ordering::Relaxed);
                 return;
             };
             let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
             if !report.is_intact() {
-                let here = report.problems.iter().any(|p| p.file == *path && p.byte <= len as u64 || p.partition.is_some());
+                let here = report
+                    .problems
+                    .iter()
+                    .any(|p| p.file == *path && p.byte <= len as u64 || p.partition.is_some());
                 assert!(here, "{} cut at {len}: {:?}", path.display(), report.problems);
                 located.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -247,7 +267,11 @@ fn a_file_cut_at_any_byte_is_detected_or_ends_behind_the_last_head() {
                     assert!(before.starts_with(after), "{} cut at {len} serves something else", path.display());
                     // A last segment that loses its header behind the last head is taken for one that was being made.
                     let promised = (number, len as u64) < noted && len < used;
-                    assert!(!promised || *stopped || after == before, "{} cut at {len} is served as whole", path.display());
+                    assert!(
+                        !promised || *stopped || after == before,
+                        "{} cut at {len} is served as whole",
+                        path.display()
+                    );
                 }
             }
         });
@@ -267,7 +291,10 @@ fn a_file_cut_at_any_byte_is_detected_or_ends_behind_the_last_head() {
 /// Segment and byte that the heads file names as synced.
 fn noted(files: &Files) -> (u64, u64) {
     let disk = on(files);
-    quipu_events::heads::read(&disk, Path::new(DIR)).expect("heads").expect("heads").synced
+    quipu_events::heads::read(&disk, Path::new(DIR))
+        .expect("heads")
+        .expect("heads")
+        .synced
 }
 
 /// A frame as its parts: what a forger would write again.
@@ -300,7 +327,11 @@ fn model(files: &Files) -> Model {
                 let noted = heads.entries[usize::from(decoded.header.partition)].offset;
                 frames.push(Frame {
                     late: end > noted,
-                    records: decoded.records.iter().map(|r| bytes[from + r.start..from + r.end].to_vec()).collect(),
+                    records: decoded
+                        .records
+                        .iter()
+                        .map(|r| bytes[from + r.start..from + r.end].to_vec())
+                        .collect(),
                     header: decoded.header,
                 });
                 from += decoded.len;
@@ -315,7 +346,11 @@ fn model(files: &Files) -> Model {
 
 /// Writes a model down: every checksum, length, place and number as a writer of just these frames would have written it.
 fn written(model: &Model, files: &Files) -> Files {
-    let mut out: Files = files.iter().filter(|(path, _)| path.ends_with(HEADS_FILE)).map(|(p, b)| (p.clone(), b.clone())).collect();
+    let mut out: Files = files
+        .iter()
+        .filter(|(path, _)| path.ends_with(HEADS_FILE))
+        .map(|(p, b)| (p.clone(), b.clone()))
+        .collect();
     let mut flush = 1u64;
     for (segment, flushes) in (1u64..).zip(model) {
         let path = Path::new(DIR).join(LOG_DIR).join(format!("{segment:016}.seg"));
@@ -387,7 +422,10 @@ fn forgeries(honest: &Model, other: &Model) -> Vec<Forged> {
             m[s][f].insert(n, again);
         });
         // With the next frame of its own partition: of different partitions there is no order.
-        let next = all[at + 1..].iter().copied().find(|p| frame(*p).header.partition == frame(place).header.partition);
+        let next = all[at + 1..]
+            .iter()
+            .copied()
+            .find(|p| frame(*p).header.partition == frame(place).header.partition);
         if let Some((s2, f2, n2)) = next {
             forge("frames swapped", vec![touched(frame(place))], &|m| {
                 let one = m[s][f][n].clone();
@@ -399,8 +437,12 @@ fn forgeries(honest: &Model, other: &Model) -> Vec<Forged> {
             (a.partition, a.first_offset, a.owner.is_some()) == (b.partition, b.first_offset, b.owner.is_some()) && *o != frame(place)
         });
         if let Some(stranger) = stranger {
-            forge("frame of another log put in", vec![touched(frame(place))], &|m| m[s][f].insert(n, stranger.clone()));
-            forge("frame replaced by another log's", vec![touched(frame(place))], &|m| m[s][f][n] = stranger.clone());
+            forge("frame of another log put in", vec![touched(frame(place))], &|m| {
+                m[s][f].insert(n, stranger.clone())
+            });
+            forge("frame replaced by another log's", vec![touched(frame(place))], &|m| {
+                m[s][f][n] = stranger.clone()
+            });
         }
         let records = frame(place).records.len();
         for r in 0..records {
@@ -415,9 +457,15 @@ fn forgeries(honest: &Model, other: &Model) -> Vec<Forged> {
             if r + 1 < records {
                 forge("records swapped", here.clone(), &|m| m[s][f][n].records.swap(r, r + 1));
             }
-            if let Some(stranger) = all.iter().map(|p| frame(*p)).find(|o| o.header.partition != frame(place).header.partition && !o.records.is_empty()) {
+            if let Some(stranger) = all
+                .iter()
+                .map(|p| frame(*p))
+                .find(|o| o.header.partition != frame(place).header.partition && !o.records.is_empty())
+            {
                 let record = stranger.records[0].clone();
-                forge("record of another partition put in", here.clone(), &|m| m[s][f][n].records.insert(r, record.clone()));
+                forge("record of another partition put in", here.clone(), &|m| {
+                    m[s][f][n].records.insert(r, record.clone())
+                });
             }
         }
     }
@@ -429,7 +477,11 @@ fn forgeries(honest: &Model, other: &Model) -> Vec<Forged> {
                 let again = m[s][f].clone();
                 m[s].insert(f, again);
             });
-            let in_both = |a: &Frame| flushes.get(f + 1).is_some_and(|next| next.iter().any(|b| b.header.partition == a.header.partition));
+            let in_both = |a: &Frame| {
+                flushes
+                    .get(f + 1)
+                    .is_some_and(|next| next.iter().any(|b| b.header.partition == a.header.partition))
+            };
             if frames.iter().any(in_both) {
                 let both = frames.iter().filter(|a| in_both(a)).map(touched).collect();
                 forge("flushes swapped", both, &|m| m[s].swap(f, f + 1));
@@ -448,7 +500,10 @@ fn what_is_dropped_doubled_swapped_or_put_in_is_detected_although_every_checksum
     let again = written(&honest, &files);
     let clean = check(&on(&again));
     assert!(clean.is_intact() && clean.torn.is_empty(), "{clean:?}");
-    assert_eq!((clean.digest.clone(), clean.frames), (check(&on(&files)).digest, check(&on(&files)).frames));
+    assert_eq!(
+        (clean.digest.clone(), clean.frames),
+        (check(&on(&files)).digest, check(&on(&files)).frames)
+    );
     let before = served(&again);
     let forged = forgeries(&honest, &model(&sample(20, 14, 1)));
     let table = std::sync::Mutex::new(BTreeMap::<&str, (usize, usize)>::new());
@@ -462,7 +517,11 @@ fn what_is_dropped_doubled_swapped_or_put_in_is_detected_although_every_checksum
         } else {
             // Located: one of the partitions that it touches is named, and no partition that it does not.
             let named: Vec<u16> = report.problems.iter().filter_map(|p| p.partition).collect();
-            assert!(named.iter().any(|p| touched.iter().any(|(t, _)| t == p)), "{kind} {n}: {:?}", report.problems);
+            assert!(
+                named.iter().any(|p| touched.iter().any(|(t, _)| t == p)),
+                "{kind} {n}: {:?}",
+                report.problems
+            );
             let known = |p: &u16| touched.iter().any(|(t, _)| t == p) || kind.contains("another partition");
             assert!(named.iter().all(known), "{kind} {n} of {touched:?}: {:?}", report.problems);
         }
@@ -476,8 +535,14 @@ fn what_is_dropped_doubled_swapped_or_put_in_is_detected_although_every_checksum
             let here = touched.iter().find(|(t, _)| *t == p);
             match here {
                 None => assert!(after == whole && !stopped, "{kind} {n}: partition {p} was not touched"),
-                Some((_, true)) => assert!(*stopped && whole.starts_with(after) || after == whole || records_forged, "{kind} {n}: partition {p} serves on"),
-                Some((_, false)) => assert!(whole.starts_with(after) || records_forged, "{kind} {n}: partition {p} serves something else"),
+                Some((_, true)) => assert!(
+                    *stopped && whole.starts_with(after) || after == whole || records_forged,
+                    "{kind} {n}: partition {p} serves on"
+                ),
+                Some((_, false)) => assert!(
+                    whole.starts_with(after) || records_forged,
+                    "{kind} {n}: partition {p} serves something else"
+                ),
             }
         }
     });
@@ -486,6 +551,11 @@ fn what_is_dropped_doubled_swapped_or_put_in_is_detected_although_every_checksum
     for (kind, (located, silent)) in &table {
         println!("{located:>7} located {silent:>5} behind the last head, not promised  {kind}");
     }
-    println!("forgeries: {} located, {} not promised; {:.1} s", sum(|n| n.0), sum(|n| n.1), started.elapsed().as_secs_f64());
+    println!(
+        "forgeries: {} located, {} not promised; {:.1} s",
+        sum(|n| n.0),
+        sum(|n| n.1),
+        started.elapsed().as_secs_f64()
+    );
     assert!(sum(|n| n.0) > 300 && table.len() == 12, "{table:?}");
 }

@@ -48,7 +48,9 @@ fn waiting(hook: &str) -> Value {
 }
 
 fn wide() -> Value {
-    let nodes: Vec<Value> = (0..WIDTH).map(|n| json!({ "id": format!("n{n}"), "component": "passthrough" })).collect();
+    let nodes: Vec<Value> = (0..WIDTH)
+        .map(|n| json!({ "id": format!("n{n}"), "component": "passthrough" }))
+        .collect();
     let mut edges = vec![json!({ "from": "input.number", "to": "n0.in" })];
     edges.extend((1..WIDTH).map(|n| json!({ "from": format!("n{}.out", n - 1), "to": format!("n{n}.in") })));
     edges.push(json!({ "from": format!("n{}.out", WIDTH - 1), "to": "output.done" }));
@@ -73,13 +75,12 @@ impl Script {
             (format!("{org}/conversations/talk/post"), body)
         };
         all.extend((0..4).map(post));
-        all.push((format!("{org}/orgs/acme/change_settings"), json!({ "settings": { "colour": "blue" } })));
+        all.push((
+            format!("{org}/orgs/acme/change_settings"),
+            json!({ "settings": { "colour": "blue" } }),
+        ));
         all.extend((4..6).map(post));
-        let said = all.into_iter().map(|(path, body)| Said {
-            path,
-            body,
-            receipt: None,
-        });
+        let said = all.into_iter().map(|(path, body)| Said { path, body, receipt: None });
         Self {
             said: said.collect(),
             is_copied: false,
@@ -144,14 +145,25 @@ impl Script {
             }
             out
         };
-        for (name, at) in [("run.node_completed", "rest"), ("run.node_completed", "tell"), ("run.completed", "")] {
+        for (name, at) in [
+            ("run.node_completed", "rest"),
+            ("run.node_completed", "tell"),
+            ("run.completed", ""),
+        ] {
             assert_eq!(events(name, at).len(), 1, "{name} of {at}: {records:?}");
         }
         let due = events("run.node_started", "rest")[0].1["work"]["due"].as_u64().expect("a due time");
         let fired = events("run.node_completed", "rest")[0].0;
-        let state = ada.get(&format!("/v1/orgs/acme/runs/notify/state?version={fired}")).await.taken().body;
+        let state = ada
+            .get(&format!("/v1/orgs/acme/runs/notify/state?version={fired}"))
+            .await
+            .taken()
+            .body;
         assert!(state["time"].as_u64().expect("a time") >= due, "fired early: {state}");
-        let path = self.hook.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        let path = self
+            .hook
+            .split_once("://")
+            .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
         let arrived = receiver.at(path.expect("a path"));
         let ids: BTreeSet<&str> = arrived.iter().map(|a| a.id.as_str()).collect();
         let bodies: BTreeSet<&str> = arrived.iter().map(|a| a.body.as_str()).collect();
@@ -159,7 +171,9 @@ impl Script {
         // Copies of one data directory go on apart, each with a body of its own time under the same id.
         assert!(bodies.len() == 1 || self.is_copied, "{arrived:?}");
         assert!(arrived.iter().all(|a| a.signed), "{arrived:?}");
-        let posted = ada.count("/v1/orgs/acme/conversations/talk", "conversation.message_posted", |_| true).await;
+        let posted = ada
+            .count("/v1/orgs/acme/conversations/talk", "conversation.message_posted", |_| true)
+            .await;
         assert_eq!(posted, 6);
         // Also waits until the views have seen all of it.
         let seen = ada.fresh("/v1/orgs/acme/conversations/talk/messages").await.taken().body;

@@ -28,10 +28,7 @@ pub struct Point {
 
 impl Point {
     /// Nowhere: the process goes on to its end.
-    pub const NEVER: Self = Self {
-        change: 0,
-        half: false,
-    };
+    pub const NEVER: Self = Self { change: 0, half: false };
 }
 
 /// What a process may change, and where it leaves its traces.
@@ -122,7 +119,11 @@ fn label(line: &str) -> String {
         n if n.starts_with("token") => "token",
         n => n,
     };
-    let file = if name.starts_with("index.db") { format!("index {file}") } else { file.to_owned() };
+    let file = if name.starts_with("index.db") {
+        format!("index {file}")
+    } else {
+        file.to_owned()
+    };
     format!("{call} {file}")
 }
 

@@ -48,7 +48,11 @@ impl House {
         let mut rooms = BTreeMap::new();
         for n in 0..ROOMS {
             let id = format!("c{n}");
-            let receipt = ada.post(&room(&id), json!({ "type": "group", "auto_turns": false })).await.taken().body;
+            let receipt = ada
+                .post(&room(&id), json!({ "type": "group", "auto_turns": false }))
+                .await
+                .taken()
+                .body;
             rooms.insert(id, partition_of(&receipt));
         }
         for post in 0..POSTS {
@@ -59,7 +63,14 @@ impl House {
         ada.fresh("/v1/orgs/acme/conversations").await.taken();
         node.stop().await;
         let backup = launch.data().with_file_name("backup");
-        let made = launch.run(&["backup", "--data", &launch.data().display().to_string(), &backup.display().to_string()]).await;
+        let made = launch
+            .run(&[
+                "backup",
+                "--data",
+                &launch.data().display().to_string(),
+                &backup.display().to_string(),
+            ])
+            .await;
         assert!(made.status.success(), "{made:?}");
         let whole = verify(&launch, &launch.data()).await;
         assert_eq!(whole["intact"], true, "{whole}");
@@ -70,7 +81,11 @@ impl House {
             org,
             whole,
         };
-        assert!(house.rooms.values().collect::<BTreeSet<_>>().len() > 2, "conversations in several partitions: {:?}", house.rooms);
+        assert!(
+            house.rooms.values().collect::<BTreeSet<_>>().len() > 2,
+            "conversations in several partitions: {:?}",
+            house.rooms
+        );
         house
     }
 
@@ -120,14 +135,21 @@ impl House {
             assert_eq!(ada.count(&room(id), "conversation.message_posted", |_| true).await, POSTS + 1);
             ada.get(&format!("{}/state", room(id))).await.taken();
             let position = receipt["position"].as_str().expect("a position");
-            let seen = ada.get(&format!("{}/messages?min_position={position}", room(id))).await.taken().body;
+            let seen = ada
+                .get(&format!("{}/messages?min_position={position}", room(id)))
+                .await
+                .taken()
+                .body;
             assert_eq!(seen["items"].as_array().map(Vec::len), Some(POSTS + 1), "{seen}");
         }
     }
 
     /// Restores the backup, and puts back the keys, which live apart from backups, from where `old` data is.
     async fn restore_from(&self, old: &Path) {
-        let made = self.launch.run(&["restore", &self.backup.display().to_string(), &self.data().display().to_string()]).await;
+        let made = self
+            .launch
+            .run(&["restore", &self.backup.display().to_string(), &self.data().display().to_string()])
+            .await;
         assert!(made.status.success(), "{made:?}");
         fs::create_dir(self.data().join("keys")).expect("a directory");
         for file in ["master.key", "subjects.keys"] {
@@ -141,7 +163,11 @@ impl House {
         fs::rename(self.data(), &aside).expect("put aside");
         self.restore_from(&aside).await;
         let found = verify(&self.launch, &self.data()).await;
-        assert_eq!((&found["intact"], &found["digest"]), (&Value::Bool(true), &self.whole["digest"]), "{found}");
+        assert_eq!(
+            (&found["intact"], &found["digest"]),
+            (&Value::Bool(true), &self.whole["digest"]),
+            "{found}"
+        );
         let node = self.start().await;
         self.serves_all_but(&node, None).await;
         assert_eq!(health(&node).await["status"], "ok");
@@ -225,7 +251,8 @@ fn change(path: &Path, with: impl FnOnce(&mut Vec<u8>)) {
 fn found_in(report: &Value, file: &str) -> Vec<(Option<u64>, u64)> {
     let problems = report["problems"].as_array().expect("problems");
     let here = problems.iter().filter(|p| p["file"].as_str().is_some_and(|f| f.ends_with(file)));
-    here.map(|p| (p["partition"].as_u64(), p["byte"].as_u64().expect("a byte"))).collect()
+    here.map(|p| (p["partition"].as_u64(), p["byte"].as_u64().expect("a byte")))
+        .collect()
 }
 
 /// The partition of `flush` is stopped and named, everything else goes on; then a restore repairs it.
@@ -233,20 +260,35 @@ async fn stops_alone(house: &House, flush: Flush, lost: u64) {
     let victim = flush.partition;
     let report = verify(&house.launch, &house.data()).await;
     let found = found_in(&report, ".seg");
-    let located = found.iter().any(|(p, byte)| p.is_none_or(|p| p == u64::from(victim)) && (flush.at as u64..(flush.at + flush.len) as u64 + 1).contains(byte));
+    let located = found
+        .iter()
+        .any(|(p, byte)| p.is_none_or(|p| p == u64::from(victim)) && (flush.at as u64..(flush.at + flush.len) as u64 + 1).contains(byte));
     assert!(located, "{flush:?}: {report}");
     let others = found.iter().filter_map(|(p, _)| *p).filter(|p| *p != u64::from(victim)).count();
     assert_eq!(others, 0, "{report}");
     let records = |report: &Value| report["records"].as_u64().expect("records");
-    assert_eq!(records(&report), records(&house.whole) - lost, "every other record is there and read: {report}");
+    assert_eq!(
+        records(&report),
+        records(&house.whole) - lost,
+        "every other record is there and read: {report}"
+    );
 
     let node = house.start().await;
     house.serves_all_but(&node, Some(victim)).await;
     let health = health(&node).await;
     assert_eq!(health["status"], "degraded", "{health}");
-    let parts: Vec<&str> = health["parts"].as_array().expect("parts").iter().filter(|p| p["ok"] == false).filter_map(|p| p["name"].as_str()).collect();
+    let parts: Vec<&str> = health["parts"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .filter(|p| p["ok"] == false)
+        .filter_map(|p| p["name"].as_str())
+        .collect();
     assert!(parts.contains(&format!("partition-{victim}").as_str()), "{health}");
-    assert!(parts.iter().all(|p| *p == format!("partition-{victim}") || *p == "views"), "{health}");
+    assert!(
+        parts.iter().all(|p| *p == format!("partition-{victim}") || *p == "views"),
+        "{health}"
+    );
     let ready = node.caller.get("/health/ready").await;
     assert_eq!(ready.status, 200, "{}", ready.text);
     // What lies before the damage is still read.
@@ -293,11 +335,17 @@ async fn a_torn_tail_is_dropped_and_everything_is_served() {
     let (written, torn_end) = flushes(&fs::read(house.segment()).expect("a segment"));
     let last = *written.last().expect("a flush");
     assert!(last.at > end && last.records == 1);
-    change(&house.segment(), |bytes| bytes[last.at + last.len / 2..torn_end + FLUSH_HEADER].fill(0));
+    change(&house.segment(), |bytes| {
+        bytes[last.at + last.len / 2..torn_end + FLUSH_HEADER].fill(0)
+    });
     // As of the moment before: a head noted since would prove that the flush had been durable.
     fs::remove_file(house.data().join("heads")).expect("heads");
     let report = verify(&house.launch, &house.data()).await;
-    assert_eq!((&report["intact"], report["torn"][0]["byte"].as_u64()), (&Value::Bool(true), Some(last.at as u64)), "{report}");
+    assert_eq!(
+        (&report["intact"], report["torn"][0]["byte"].as_u64()),
+        (&Value::Bool(true), Some(last.at as u64)),
+        "{report}"
+    );
     assert_eq!(report["records"], house.whole["records"]);
     let node = house.start().await;
     house.serves_all_but(&node, None).await;
@@ -312,7 +360,11 @@ async fn a_damaged_heads_file_is_located_and_written_anew() {
     let house = House::build().await;
     change(&house.data().join("heads"), |bytes| bytes[40] ^= 1);
     let report = verify(&house.launch, &house.data()).await;
-    assert_eq!((report["intact"].as_bool(), found_in(&report, "heads").len()), (Some(false), 1), "{report}");
+    assert_eq!(
+        (report["intact"].as_bool(), found_in(&report, "heads").len()),
+        (Some(false), 1),
+        "{report}"
+    );
     let node = house.start().await;
     house.serves_all_but(&node, None).await;
     assert_eq!(health(&node).await["status"], "ok");
@@ -362,7 +414,11 @@ async fn a_damaged_index_is_made_anew_from_the_log() {
                 for id in house.rooms.keys() {
                     let history = ada.get(&format!("{}/history?limit=1000", room(id))).await;
                     let whole = history.status == 200 && history.body["items"].as_array().map(Vec::len) == Some(POSTS + 1);
-                    assert!(whole || (history.status, history.code()) == (503, "index_unavailable"), "{id}: {}", history.text);
+                    assert!(
+                        whole || (history.status, history.code()) == (503, "index_unavailable"),
+                        "{id}: {}",
+                        history.text
+                    );
                 }
                 node.end().await;
             }
@@ -449,7 +505,12 @@ async fn a_flip_in_a_sealed_segment_stops_its_partition_or_parks_its_stream_when
     let flush = middle(&house.segment(), house.victim());
     change(&house.segment(), |bytes| bytes[flush.at + FLUSH_HEADER + 108 + 100] ^= 0x10);
     let report = verify(&house.launch, &house.data()).await;
-    assert!(found_in(&report, ".seg").iter().any(|(p, _)| *p == Some(u64::from(flush.partition))), "{report}");
+    assert!(
+        found_in(&report, ".seg")
+            .iter()
+            .any(|(p, _)| *p == Some(u64::from(flush.partition))),
+        "{report}"
+    );
     let node = house.start().await;
     let ada = node.caller.acting_for("ada");
     let mut refused = 0;

@@ -69,18 +69,74 @@ impl Scene {
     fn must_strike(self) -> &'static [&'static str] {
         match self {
             Self::Serve => &[
-                "create segment", "reserve segment", "write segment", "sync segment", "sync directory", "create heads", "write heads", "sync heads",
-                "rename heads", "write keys", "sync keys", "write token", "write address", "write index db-wal", "write index db", "rename index mark",
-                "write views db-wal", "write views db", "sync views db", "create views pointer", "write views pointer", "sync views pointer", "rename views pointer",
+                "create segment",
+                "reserve segment",
+                "write segment",
+                "sync segment",
+                "sync directory",
+                "create heads",
+                "write heads",
+                "sync heads",
+                "rename heads",
+                "write keys",
+                "sync keys",
+                "write token",
+                "write address",
+                "write index db-wal",
+                "write index db",
+                "rename index mark",
+                "write views db-wal",
+                "write views db",
+                "sync views db",
+                "create views pointer",
+                "write views pointer",
+                "sync views pointer",
+                "rename views pointer",
             ],
-            Self::Start => &["write segment", "sync segment", "write index db-wal", "write index mark", "write views db-wal"],
-            Self::StartAnew => &["create index db", "write index db-wal", "create views db", "write views db-wal", "rename views pointer"],
-            Self::Rebuild => &["create views db", "write views db-wal", "write views pointer", "sync views pointer", "rename views pointer", "remove views db"],
+            Self::Start => &[
+                "write segment",
+                "sync segment",
+                "write index db-wal",
+                "write index mark",
+                "write views db-wal",
+            ],
+            Self::StartAnew => &[
+                "create index db",
+                "write index db-wal",
+                "create views db",
+                "write views db-wal",
+                "rename views pointer",
+            ],
+            Self::Rebuild => &[
+                "create views db",
+                "write views db-wal",
+                "write views pointer",
+                "sync views pointer",
+                "rename views pointer",
+                "remove views db",
+            ],
             Self::Backup | Self::OnlineBackup => &[
-                "create directory", "create segment", "write segment", "sync segment", "write heads", "sync heads", "rename heads", "write manifest",
-                "sync manifest", "rename manifest", "sync directory",
+                "create directory",
+                "create segment",
+                "write segment",
+                "sync segment",
+                "write heads",
+                "sync heads",
+                "rename heads",
+                "write manifest",
+                "sync manifest",
+                "rename manifest",
+                "sync directory",
             ],
-            Self::Restore => &["create segment", "write segment", "sync segment", "reserve segment", "write heads", "rename heads", "sync directory"],
+            Self::Restore => &[
+                "create segment",
+                "write segment",
+                "sync segment",
+                "reserve segment",
+                "write heads",
+                "rename heads",
+                "sync directory",
+            ],
         }
     }
 }
@@ -133,12 +189,20 @@ async fn verified(launch: &Launch, dir: &Path) -> Value {
 }
 
 fn said_by(output: &Output) -> String {
-    format!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{} {}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 impl Stage {
     async fn set() -> Self {
-        let (shim, receiver, home) = (StopAt::build(), Receiver::start().await, TempDir::new().expect("a temporary directory"));
+        let (shim, receiver, home) = (
+            StopAt::build(),
+            Receiver::start().await,
+            TempDir::new().expect("a temporary directory"),
+        );
         let launch = launch(&receiver);
         let node = launch.start_by(launch.quipu()).await;
         let mut said = Script::new(&receiver.url("/template"));
@@ -152,7 +216,14 @@ impl Stage {
         shorten(&launch.data().join("log"));
         copy(&launch.data(), &home.path().join("template"));
         let backup = home.path().join("backup");
-        let made = launch.run(&["backup", "--data", &launch.data().display().to_string(), &backup.display().to_string()]).await;
+        let made = launch
+            .run(&[
+                "backup",
+                "--data",
+                &launch.data().display().to_string(),
+                &backup.display().to_string(),
+            ])
+            .await;
         assert!(made.status.success(), "{}", said_by(&made));
         let intact = verified(&launch, &backup).await;
         Self {
@@ -252,7 +323,13 @@ impl Stage {
         assert!(self.said.rest(&node.caller).await, "nothing counts yet");
         fs::write(watched.gate.as_ref().expect("a gate"), "").expect("the gate");
         let caller = &node.caller;
-        let begun = caller.exchange(caller.request(reqwest::Method::POST, "/v1/ops/views/rebuild").json(&serde_json::json!({}))).await;
+        let begun = caller
+            .exchange(
+                caller
+                    .request(reqwest::Method::POST, "/v1/ops/views/rebuild")
+                    .json(&serde_json::json!({})),
+            )
+            .await;
         if begun.is_ok() {
             quipu_tests::caller::wait("the rebuild's end", || async {
                 match caller.exchange(caller.request(reqwest::Method::GET, "/v1/ops/views")).await {
@@ -271,13 +348,22 @@ impl Stage {
         let data = launch.data();
         let mut command = launch.quipu();
         self.shim.arm(&mut command, &watched, point);
-        let made = command.arg("backup").arg("--data").arg(&data).arg(out).output().await.expect("the binary runs");
+        let made = command
+            .arg("backup")
+            .arg("--data")
+            .arg(&data)
+            .arg(out)
+            .output()
+            .await
+            .expect("the binary runs");
         let struck = was_struck(made.status);
         let came_to = self.is_a_backup_or_none(launch, out).await;
         assert!(struck || came_to == "restored equal", "{}", said_by(&made));
         // The source is what it was, and another backup is one.
         let again = out.with_file_name("again");
-        let made = launch.run(&["backup", "--data", &data.display().to_string(), &again.display().to_string()]).await;
+        let made = launch
+            .run(&["backup", "--data", &data.display().to_string(), &again.display().to_string()])
+            .await;
         assert!(made.status.success(), "{}", said_by(&made));
         assert_eq!(self.is_a_backup_or_none(launch, &again).await, "restored equal");
         Ran {
@@ -292,7 +378,9 @@ impl Stage {
         let node = launch.start_by(command).await;
         assert!(self.said.rest(&node.caller).await, "nothing counts yet");
         fs::write(watched.gate.as_ref().expect("a gate"), "").expect("the gate");
-        let made = launch.run(&["backup", "--data", &launch.data().display().to_string(), &out.display().to_string()]).await;
+        let made = launch
+            .run(&["backup", "--data", &launch.data().display().to_string(), &out.display().to_string()])
+            .await;
         let status = node.end().await;
         let struck = was_struck(status);
         assert!(struck || made.status.success(), "{}", said_by(&made));
@@ -315,7 +403,13 @@ impl Stage {
         let data = launch.data();
         let mut command = launch.quipu();
         self.shim.arm(&mut command, &watched, point);
-        let made = command.arg("restore").arg(&backup).arg(&data).output().await.expect("the binary runs");
+        let made = command
+            .arg("restore")
+            .arg(&backup)
+            .arg(&data)
+            .output()
+            .await
+            .expect("the binary runs");
         let struck = was_struck(made.status);
         // Whatever is there is refused by a node, or is all of it.
         let found = launch.run(&["verify", "--json", &data.display().to_string()]).await;
@@ -332,7 +426,11 @@ impl Stage {
                     assert_eq!(found["records"], Value::Null, "half of a backup is taken for nothing: {found}");
                     "nothing yet"
                 } else {
-                    assert_eq!((&found["intact"], &found["digest"]), (&Value::Bool(true), &Value::from(self.digest.as_str())), "a node serves half of a backup");
+                    assert_eq!(
+                        (&found["intact"], &found["digest"]),
+                        (&Value::Bool(true), &Value::from(self.digest.as_str())),
+                        "a node serves half of a backup"
+                    );
                     "restored equal"
                 }
             }
@@ -340,10 +438,16 @@ impl Stage {
         assert!(struck || came_to == "restored equal", "{}", said_by(&made));
         // Once more, to a new place.
         fs::remove_dir_all(&data).expect("it was begun");
-        let made = launch.run(&["restore", &backup.display().to_string(), &data.display().to_string()]).await;
+        let made = launch
+            .run(&["restore", &backup.display().to_string(), &data.display().to_string()])
+            .await;
         assert!(made.status.success(), "{}", said_by(&made));
         let found = verified(launch, &data).await;
-        assert_eq!((&found["intact"], &found["digest"]), (&Value::Bool(true), &Value::from(self.digest.as_str())), "{found}");
+        assert_eq!(
+            (&found["intact"], &found["digest"]),
+            (&Value::Bool(true), &Value::from(self.digest.as_str())),
+            "{found}"
+        );
         Ran {
             came_to,
             ..ran(&watched, struck)
@@ -376,7 +480,11 @@ impl Stage {
         assert_eq!(health["status"], "ok", "{health}");
         node.stop().await;
         let found = verified(launch, &launch.data()).await;
-        assert_eq!((&found["intact"], &found["torn"]), (&Value::Bool(true), &serde_json::json!([])), "{found}");
+        assert_eq!(
+            (&found["intact"], &found["torn"]),
+            (&Value::Bool(true), &serde_json::json!([])),
+            "{found}"
+        );
         let log = stored::open(&launch.data());
         assert_eq!(stored::broken(&stored::records(&log)), Vec::<String>::new());
     }
@@ -388,13 +496,19 @@ fn shorten(log: &Path) {
     let bytes = fs::read(&path).expect("the segment");
     let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
     let kept = (used + 64 * 1024).min(bytes.len());
-    fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(kept as u64)).expect("the segment is cut");
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(kept as u64))
+        .expect("the segment is cut");
 }
 
 /// Restores a directory to a new place; the digest of the log there, or nothing where it is refused as no backup.
 async fn restored(launch: &Launch, out: &Path) -> Option<Value> {
     let target = TempDir::new().expect("a temporary directory");
-    let made = launch.run(&["restore", &out.display().to_string(), &target.path().display().to_string()]).await;
+    let made = launch
+        .run(&["restore", &out.display().to_string(), &target.path().display().to_string()])
+        .await;
     if !made.status.success() {
         let why = said_by(&made);
         assert!(why.contains("is not a backup"), "{why}");
@@ -410,7 +524,11 @@ async fn data_is_new(node: &quipu_tests::caller::Caller) -> bool {
 }
 
 fn ran(watched: &Watched, struck: bool) -> Ran {
-    let changes = if watched.trace.exists() { stop_at::trace(watched) } else { Vec::new() };
+    let changes = if watched.trace.exists() {
+        stop_at::trace(watched)
+    } else {
+        Vec::new()
+    };
     Ran {
         changes,
         struck,
@@ -454,7 +572,11 @@ async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
         let calm = stage.run(scene, Point::NEVER).await;
         assert!(!calm.struck && !calm.changes.is_empty(), "{scene:?}");
         for label in scene.must_strike() {
-            assert!(calm.changes.iter().any(|l| l == label), "{scene:?} never comes to {label}: {:?}", stop_at::table(&calm.changes));
+            assert!(
+                calm.changes.iter().any(|l| l == label),
+                "{scene:?} never comes to {label}: {:?}",
+                stop_at::table(&calm.changes)
+            );
         }
         todo.extend(points(&calm.changes, all).into_iter().map(|point| (scene, point)));
         counted.insert(scene, calm.changes);
@@ -462,7 +584,11 @@ async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
     println!("{} points after {:.0} s", todo.len(), started.elapsed().as_secs_f64());
     let (todo, next) = (Arc::new(todo), Arc::new(AtomicUsize::new(0)));
     type Struck = BTreeMap<(Scene, String), usize>;
-    let (struck, came_to, past) = (Arc::new(Mutex::new(Struck::new())), Arc::new(Mutex::new(Struck::new())), Arc::new(Mutex::new(BTreeMap::<Scene, usize>::new())));
+    let (struck, came_to, past) = (
+        Arc::new(Mutex::new(Struck::new())),
+        Arc::new(Mutex::new(Struck::new())),
+        Arc::new(Mutex::new(BTreeMap::<Scene, usize>::new())),
+    );
     let workers: Vec<_> = (0..WORKERS)
         .map(|_| {
             let (stage, todo, next) = (stage.clone(), todo.clone(), next.clone());
@@ -487,7 +613,11 @@ async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
                     assert_eq!(ran.changes.len(), point.change, "{scene:?}: ended elsewhere");
                     let label = format!("{}{}", ran.changes[point.change - 1], if point.half { ", half" } else { "" });
                     *struck.lock().expect("no panic holds it").entry((scene, label)).or_default() += 1;
-                    *came_to.lock().expect("no panic holds it").entry((scene, ran.came_to.to_owned())).or_default() += 1;
+                    *came_to
+                        .lock()
+                        .expect("no panic holds it")
+                        .entry((scene, ran.came_to.to_owned()))
+                        .or_default() += 1;
                 }
             })
         })
@@ -495,8 +625,16 @@ async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
     for worker in workers {
         worker.await.expect("a run");
     }
-    let (struck, came_to, past) = (struck.lock().expect("done"), came_to.lock().expect("done"), past.lock().expect("done"));
-    println!("{} points in {:.0} s", struck.values().sum::<usize>(), started.elapsed().as_secs_f64());
+    let (struck, came_to, past) = (
+        struck.lock().expect("done"),
+        came_to.lock().expect("done"),
+        past.lock().expect("done"),
+    );
+    println!(
+        "{} points in {:.0} s",
+        struck.values().sum::<usize>(),
+        started.elapsed().as_secs_f64()
+    );
     for (scene, changes) in &counted {
         let of = |table: &Struck| table.iter().filter(|((s, _), _)| s == scene).map(|(_, n)| n).sum::<usize>();
         let (here, wanted) = (of(&struck), todo.iter().filter(|(s, _)| s == scene).count());
@@ -511,7 +649,10 @@ async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
         assert_eq!(here + past, wanted);
         assert!(past * 5 <= wanted, "{scene:?} was seldom struck");
         for label in scene.must_strike().iter().filter(|_| all) {
-            assert!(struck.contains_key(&(*scene, (*label).to_owned())), "{scene:?} was never ended before {label}");
+            assert!(
+                struck.contains_key(&(*scene, (*label).to_owned())),
+                "{scene:?} was never ended before {label}"
+            );
         }
     }
 }
@@ -527,5 +668,14 @@ fn a_change_is_labelled_by_its_file() {
     };
     let lines = "write /t/data/log/0000000000000001.seg\nrename /t/data/heads\nsync /t/data/index/index.db-wal\nwrite /t/data/views/views-0a-0.db\nsync /t/data/log\n";
     fs::write(&watched.trace, lines).expect("a trace");
-    assert_eq!(stop_at::trace(&watched), ["write segment", "rename heads", "sync index db-wal", "write views db", "sync directory"]);
+    assert_eq!(
+        stop_at::trace(&watched),
+        [
+            "write segment",
+            "rename heads",
+            "sync index db-wal",
+            "write views db",
+            "sync directory"
+        ]
+    );
 }
