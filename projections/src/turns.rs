@@ -70,6 +70,9 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             reason: _,
             confidence: _,
             priority: _,
+            rule: _,
+            conditions: _,
+            expires_at: _,
         } => {
             out.put_add(
                 &TURNS,

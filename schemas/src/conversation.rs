@@ -332,6 +332,16 @@ pub struct ClaimTurn {
     /// How urgent.
     #[serde(default)]
     pub priority: Priority,
+    /// The rule that speaks for it, for people to read; 1 to 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What of the rule was met, for people to read; at most 20, of 1 to 200 characters each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+    /// How long the claim stands, milliseconds from its decision, 1 to 60,000; until the turn closes unless given. A turn that
+    /// closes later takes the agent for silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
 }
 
 /// Defers.
@@ -638,6 +648,15 @@ pub enum ConversationEvent {
         confidence: f64,
         /// Its priority.
         priority: Priority,
+        /// The rule that speaks for it. In the clear.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<String>,
+        /// What of the rule was met. In the clear.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conditions: Vec<String>,
+        /// Until when it stands; milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Millis>,
     },
     /// An agent defers.
     #[serde(rename = "quipu.conversation.turn_deferred.v1")]

@@ -53,6 +53,8 @@ pub const SETTING_MAX_BYTES: usize = 4 * 1024;
 pub const MESSAGES_MAX: usize = 100_000;
 /// Ended turns that a conversation remembers, to answer late claims and posts.
 pub const TURNS_REMEMBERED: usize = 64;
+/// Most conditions that a claim names.
+pub const CLAIM_CONDITIONS_MAX: usize = 20;
 /// Longest claim window.
 pub const CLAIM_WINDOW_MAX_MS: u64 = 60_000;
 /// Largest message body.

@@ -234,7 +234,14 @@ impl Workload {
             }
             ("agent", "revoke_tool") => (json!({ "name": one_of(state, "tools", rng, &|_, _| true).unwrap_or_else(|| "tool0".into()) }), None),
             ("conversation", "post") => (json!({ "body": format!("hello {n}"), "message_id": message }), None),
-            ("conversation", "claim") => (json!({ "turn": turn(), "reason": "mine", "confidence": 0.5 }), Some(bot)),
+            ("conversation", "claim") => {
+                let mut claim = json!({ "turn": turn(), "reason": "mine", "confidence": 0.5 });
+                if rng.chance(30) {
+                    claim["rule"] = json!("anything");
+                    claim["expires_ms"] = json!(1 + rng.below(600));
+                }
+                (claim, Some(bot))
+            }
             ("conversation", "defer") => (json!({ "turn": turn() }), Some(bot)),
             ("conversation", "route") => (json!({ "agent": bot }), None),
             ("conversation", "rename") => (json!({ "title": format!("Talk {n}") }), None),

@@ -249,12 +249,16 @@ impl Floor {
                 reason,
                 confidence,
                 priority,
+                rule: _,
+                conditions: _,
+                expires_at,
             } => {
                 let claim = Claim {
                     agent: agent.clone(),
                     reason: reason.clone(),
                     confidence: *confidence,
                     priority: *priority,
+                    expires_at: *expires_at,
                 };
                 self.open_turn(turn, agent, event)?.claims.push(claim);
             }

@@ -123,6 +123,10 @@ pub enum ConversationRejection {
     AlreadySpoke(PrincipalId),
     /// Confidence is 0 to 1.
     BadConfidence,
+    /// A claim's rule or conditions are empty, too long or too many.
+    BadGrounds,
+    /// A claim's `expires_ms` is out of range.
+    BadExpiry,
     /// The agents do not have the floor.
     NoTurn,
     /// Paused: no turn starts.
@@ -373,6 +377,8 @@ impl Refusal for ConversationRejection {
                 format!("{who} has claimed or deferred already"),
                 "wait for turn_decided",
             ),
+            Self::BadGrounds => say(422, "bad_grounds", "rule or conditions are empty, too long or too many".into(), "use a rule and at most 20 conditions of 1 to 200 characters each").field("conditions"),
+            Self::BadExpiry => say(422, "bad_expiry", "expires_ms is out of range".into(), "use 1 to 60000").field("expires_ms"),
             Self::BadConfidence => say(422, "bad_confidence", "confidence is out of range".into(), "use 0 to 1").field("confidence"),
             Self::NoTurn => say(409, "no_turn", "no turn goes on".into(), "wait for one"),
             Self::Paused => say(409, "paused", "the conversation is paused".into(), "resume it first"),

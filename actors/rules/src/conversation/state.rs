@@ -161,6 +161,16 @@ pub struct Claim {
     pub confidence: f64,
     /// Urgency.
     pub priority: Priority,
+    /// Until when it stands; until the turn closes if absent.
+    pub expires_at: Option<Millis>,
+}
+
+impl Claim {
+    /// Whether another claim says the same; when it was said is no matter.
+    pub(super) fn is_repeated_by(&self, other: &Claim) -> bool {
+        let Claim { agent, reason, confidence, priority, expires_at: _ } = self;
+        (agent, reason, confidence, priority) == (&other.agent, &other.reason, &other.confidence, &other.priority)
+    }
 }
 
 /// An agent's word that others may answer.

@@ -104,6 +104,9 @@ fn claim(turn: &str, confidence: f64, priority: Priority) -> ConversationCommand
         reason: "I know this".into(),
         confidence,
         priority,
+        rule: None,
+        conditions: Vec::new(),
+        expires_ms: None,
     })
 }
 fn defer(turn: &str) -> ConversationCommand {

@@ -12,6 +12,7 @@ use quipu_schemas::{
         Bid, BidClaim, ClaimTurn, CloseTurn, ConversationEvent as Event, DeferTurn, FinishTurn, Interruption, TurnMethod, TurnOutcome,
     },
     ids::{EntityId, Kind, MessageId, PrincipalId},
+    limits::{CLAIM_CONDITIONS_MAX, CLAIM_WINDOW_MAX_MS, NAME_MAX_CHARS},
 };
 
 type Decided = Result<Decision<Event>, Rejection>;
@@ -34,13 +35,21 @@ pub(super) fn claim(room: &Room, claim: &ClaimTurn, context: &Context<'_>) -> De
     if !(0.0..=1.0).contains(&claim.confidence) {
         return Err(Rejection::BadConfidence);
     }
+    let is_label = |text: &String| (1..=NAME_MAX_CHARS).contains(&text.chars().count());
+    if !claim.rule.iter().chain(&claim.conditions).all(is_label) || claim.conditions.len() > CLAIM_CONDITIONS_MAX {
+        return Err(Rejection::BadGrounds);
+    }
+    if claim.expires_ms.is_some_and(|ms| !(1..=CLAIM_WINDOW_MAX_MS).contains(&ms)) {
+        return Err(Rejection::BadExpiry);
+    }
     let said = Claim {
         agent: agent.clone(),
         reason: claim.reason.clone(),
         confidence: claim.confidence,
         priority: claim.priority,
+        expires_at: claim.expires_ms.map(|ms| context.now.saturating_add(ms)),
     };
-    if open.claims.contains(&said) {
+    if open.claims.iter().any(|earlier| earlier.is_repeated_by(&said)) {
         return Ok(Decision::Unchanged);
     }
     if open.has_spoken(agent) {
@@ -53,6 +62,9 @@ pub(super) fn claim(room: &Room, claim: &ClaimTurn, context: &Context<'_>) -> De
         reason: said.reason,
         confidence: said.confidence,
         priority: said.priority,
+        rule: claim.rule.clone(),
+        conditions: claim.conditions.clone(),
+        expires_at: said.expires_at,
     })?;
     settle_if_all_have_spoken(&mut draft)?;
     draft.finish()
@@ -250,10 +262,13 @@ pub(super) fn settle_if_all_have_spoken(draft: &mut Draft<'_>) -> Result<(), Rej
 /// Decides the open turn with what was said so far: the best claim, else the first who kept silent, else nobody.
 /// While paused nothing is decided.
 pub(super) fn settle(draft: &mut Draft<'_>) -> Result<(), Rejection> {
-    let open = match draft.floor.turn() {
+    let mut open = match draft.floor.turn() {
         Some(Turn::Open(open)) if !draft.floor.paused => open.clone(),
         Some(Turn::Open(_) | Turn::Running(_)) | None => return Ok(()),
     };
+    // Whose claim has run out is silent.
+    let now = draft.context.now;
+    open.claims.retain(|claim| claim.expires_at.is_none_or(|at| now < at));
     let bids = bids(&open);
     if let Some(best) = open.best() {
         let why = format!(

@@ -100,6 +100,9 @@ fn events_that_contradict_the_state_are_corrupt() {
         reason: String::new(),
         confidence: 0.5,
         priority: Priority::Low,
+        rule: None,
+        conditions: Vec::new(),
+        expires_at: None,
     };
     let requested = E::HandoffRequested {
         by: by(),

@@ -86,6 +86,7 @@ fn the_best_claim_is_priority_then_confidence_then_earliest() {
         reason: String::new(),
         confidence: -0.0,
         priority: Priority::Low,
+        expires_at: None,
     };
     let open = OpenTurn {
         turn: "t".into(),
@@ -149,6 +150,51 @@ fn all_defer_and_nobody_answers() {
     scene.unchanged(&platform(), finish(&turn, failed()));
 }
 
+fn grounds(turn: &str, rule: &str, conditions: &[&str], expires_ms: Option<u64>) -> ConversationCommand {
+    ConversationCommand::Claim(ClaimTurn {
+        turn: turn.into(),
+        reason: "billing is mine".into(),
+        confidence: 0.9,
+        priority: Priority::High,
+        rule: Some(rule.into()),
+        conditions: conditions.iter().map(|&c| c.into()).collect(),
+        expires_ms,
+    })
+}
+
+#[test]
+fn a_claim_names_its_rule_and_conditions_within_bounds() {
+    let mut scene = group(2);
+    scene.ok(&ada(), post("hi"));
+    let turn = turn(&scene);
+    let long = "x".repeat(201);
+    for wrong in [grounds(&turn, "", &[], None), grounds(&turn, &long, &[], None), grounds(&turn, "r", &[""], None), grounds(&turn, "r", &["c"; 21], None)] {
+        scene.refused(&agent("a1"), wrong, 422, "bad_grounds");
+    }
+    for wrong in [0, 60_001] {
+        scene.refused(&agent("a1"), grounds(&turn, "r", &[], Some(wrong)), 422, "bad_expiry");
+    }
+    let events = scene.ok(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(60_000)));
+    let ConversationEvent::TurnClaimed { rule, conditions, expires_at, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!((rule.as_deref(), conditions.len(), *expires_at), (Some("billing"), 2, Some(scene.now + 60_000)));
+    scene.unchanged(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(50_000)));
+}
+
+#[test]
+fn a_claim_that_has_run_out_is_silence() {
+    for (after, winner) in [(99, "a3"), (100, "a1")] {
+        let mut scene = group(3);
+        scene.ok(&ada(), post("hi"));
+        let turn = turn(&scene);
+        scene.ok(&agent("a3"), grounds(&turn, "billing", &[], Some(100)));
+        scene.ok(&agent("a1"), claim(&turn, 0.1, Priority::Low));
+        scene.now += after;
+        let (won, method, _, bids) = decided(&scene.ok(&platform(), close(&turn)));
+        assert_eq!((won, method), (id(winner), TurnMethod::BestClaim), "after {after} ms");
+        assert_eq!(bids[2].reason == "silent", winner == "a1");
+    }
+}
+
 #[test]
 fn claims_are_checked_and_said_once() {
     let mut scene = group(3);
@@ -167,6 +213,9 @@ fn claims_are_checked_and_said_once() {
             reason: "x".into(),
             confidence: wrong,
             priority: Priority::Low,
+            rule: None,
+            conditions: Vec::new(),
+            expires_ms: None,
         };
         scene.refused(&agent("a1"), ConversationCommand::Claim(command), 422, "bad_confidence");
     }
@@ -176,6 +225,9 @@ fn claims_are_checked_and_said_once() {
             reason: reason.into(),
             confidence: 0.5,
             priority: Priority::Low,
+            rule: None,
+            conditions: Vec::new(),
+            expires_ms: None,
         };
         scene.refused(&agent("a1"), ConversationCommand::Claim(command), 422, "bad_reason");
     }
