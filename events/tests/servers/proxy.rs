@@ -66,13 +66,17 @@ impl Proxy {
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)) else {
+                    continue;
+                };
                 {
                     let mut state = lock(&shared);
                     if state.cut {
                         continue;
                     }
-                    state.connections.extend([client.try_clone().expect("a socket"), upstream.try_clone().expect("a socket")]);
+                    state
+                        .connections
+                        .extend([client.try_clone().expect("a socket"), upstream.try_clone().expect("a socket")]);
                 }
                 let (to_client, to_server) = (client.try_clone().expect("a socket"), upstream.try_clone().expect("a socket"));
                 let (up, down) = (shared.clone(), shared.clone());
@@ -122,7 +126,11 @@ fn pump(from: TcpStream, mut to: TcpStream, state: &Mutex<State>, upward: bool) 
                 break;
             }
         }
-        let passes = if upward { up(&words, state, &mut bytes) } else { down(&words, state, &mut bytes) };
+        let passes = if upward {
+            up(&words, state, &mut bytes)
+        } else {
+            down(&words, state, &mut bytes)
+        };
         let Some(()) = passes else { continue };
         if to.write_all(&bytes).is_err() {
             break;
@@ -204,6 +212,7 @@ fn down(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()>
 }
 
 fn refusal(inbox: &str, sid: &str, code: u32) -> Vec<u8> {
-    let body = format!("{{\"error\":{{\"code\":400,\"err_code\":{code},\"description\":\"wrong last sequence\"}},\"stream\":\"\",\"seq\":0}}");
+    let body =
+        format!("{{\"error\":{{\"code\":400,\"err_code\":{code},\"description\":\"wrong last sequence\"}},\"stream\":\"\",\"seq\":0}}");
     format!("MSG {inbox} {sid} {}\r\n{body}\r\n", body.len()).into_bytes()
 }
