@@ -1,6 +1,9 @@
 //! The log contract on real nats-servers, and what only a broker can do: lose answers, refuse in passing, have two owners,
 //! be killed, forget.
 
+#[allow(unreachable_pub, reason = "shared by several test programs")]
+#[path = "servers/fake.rs"]
+mod fake;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "servers/nats.rs"]
 mod nats;
@@ -8,6 +11,7 @@ mod nats;
 #[path = "servers/proxy.rs"]
 mod proxy;
 
+use fake::Fake;
 use nats::{Nats, SYSTEM, Shape, USER, start_or_skip};
 use proxy::{Fate, Proxy};
 use quipu_events::{
@@ -88,6 +92,73 @@ impl Subject for Stream {
     }
 }
 
+/// A log whose server is stopped to damage its files.
+struct Damageable {
+    stream: Stream,
+    nats: Nats,
+}
+
+impl Subject for Damageable {
+    fn log(&self) -> Arc<dyn Log> {
+        self.stream.log()
+    }
+    fn reopen(&mut self) -> bool {
+        self.stream.reopen()
+    }
+    fn make_next_unknown(&mut self, partition: u16) {
+        self.stream.make_next_unknown(partition);
+    }
+    fn recover(&mut self) {
+        self.stream.recover();
+    }
+    fn damage(&mut self, place: Place) -> bool {
+        let record = self.log().read_at(&[place]).unwrap().remove(0);
+        self.nats.kill(0);
+        assert!(flip(&self.nats.store(0), &record), "the record is in a file");
+        self.nats.restart(0);
+        true
+    }
+}
+
+/// Flips a bit of a record wherever a file holds it.
+fn flip(dir: &Path, record: &[u8]) -> bool {
+    let mut found = false;
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found |= flip(&path, record);
+        } else if path.extension().is_some_and(|e| e == "blk") {
+            let mut bytes = fs::read(&path).unwrap();
+            if let Some(at) = bytes.windows(record.len()).position(|w| w == record) {
+                bytes[at + 100] ^= 4;
+                fs::write(&path, bytes).unwrap();
+                found = true;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn damage_in_the_servers_files_is_found_and_nothing_behind_it_is_served() {
+    let damageable = |prefix| {
+        let nats = start_or_skip(SINGLE_ALWAYS, "damage under JetStream")?;
+        let mut options = options(&nats.url(), prefix, 2, 1);
+        options.outcome = Duration::from_millis(500);
+        let stream = Stream::new(options, None);
+        Some(Damageable { stream, nats })
+    };
+    let Some(mut subject) = damageable("reads") else { return };
+    contract::reads_return_whole_frames_and_never_skip(&mut subject);
+    // By place: the server gives whole messages or none, so the records of one frame go together.
+    let Some(mut subject) = damageable("places") else { return };
+    let mut owner = Owner::claim(&*subject.log(), 0);
+    let (first, second) = (owner.write(&*subject.log(), 2), owner.write(&*subject.log(), 2));
+    assert!(subject.damage(second[1]));
+    assert!(subject.log().read_at(&second).is_err());
+    subject.log().read_at(&first).unwrap();
+}
+
 type Promise = fn(&mut dyn Subject);
 
 const PROMISES: [(&str, Promise); 9] = [
@@ -104,11 +175,16 @@ const PROMISES: [(&str, Promise); 9] = [
 
 /// Every promise, each on a log of its own, with several partitions and with 1.
 fn keeps_every_promise(shape: Shape, partitions: u16, class: Durability) {
-    let Some(nats) = start_or_skip(shape, "the log contract on JetStream") else { return };
+    let Some(nats) = start_or_skip(shape, "the log contract on JetStream") else {
+        return;
+    };
     let began = Instant::now();
     for (name, promise) in PROMISES {
         for partitions in [partitions, 1] {
-            let mut subject = Stream::new(options(&nats.url(), &format!("{name}{partitions}"), partitions, shape.servers), None);
+            let mut subject = Stream::new(
+                options(&nats.url(), &format!("{name}{partitions}"), partitions, shape.servers),
+                None,
+            );
             assert_eq!(subject.log().meta().durability, class);
             promise(&mut subject);
         }
@@ -136,6 +212,18 @@ fn the_contract_holds_on_three_servers_that_sync_always() {
     keeps_every_promise(CLUSTER_ALWAYS, 4, Durability::QuorumFsync);
 }
 
+/// Needs no server: the adapter speaks the protocol and keeps what does not depend on a disk.
+#[test]
+fn the_contract_holds_on_the_protocol_alone() {
+    let fake = Fake::start();
+    for (name, promise) in PROMISES {
+        for partitions in [4, 1] {
+            let text = format!("{}/{name}{partitions}?partitions={partitions}&accept=unsynced", fake.url());
+            promise(&mut Stream::new(text.parse().unwrap(), None));
+        }
+    }
+}
+
 /// A log behind a proxy, with short deadlines.
 fn behind_proxy(nats: &Nats, prefix: &str, partitions: u16) -> (Proxy, JetStreamOptions) {
     let proxy = Proxy::before(nats.port(0));
@@ -147,7 +235,9 @@ fn behind_proxy(nats: &Nats, prefix: &str, partitions: u16) -> (Proxy, JetStream
 
 #[test]
 fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
-    let Some(nats) = start_or_skip(SINGLE, "unknown outcomes on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "unknown outcomes on JetStream") else {
+        return;
+    };
     for partitions in [16, 1] {
         for fate in [Fate::CutAfter, Fate::CutBefore] {
             let (proxy, mut options) = behind_proxy(&nats, &format!("{fate:?}{partitions}"), partitions);
@@ -160,7 +250,9 @@ fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
 
 #[test]
 fn lost_answers_and_passing_refusals_are_read_back_and_never_called_a_conflict() {
-    let Some(nats) = start_or_skip(SINGLE, "lost acknowledgements on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "lost acknowledgements on JetStream") else {
+        return;
+    };
     let cases: [&[Fate]; 8] = [
         &[Fate::LoseAck],
         &[Fate::BreakBeforeAck],
@@ -183,15 +275,24 @@ fn lost_answers_and_passing_refusals_are_read_back_and_never_called_a_conflict()
         assert_eq!(proxy.publishes() - before > 1, !stored_at_first, "{fates:?}");
         owner.write(&*log, 1);
         let frames = read_all(&*log, 0, 1 << 20).unwrap();
-        assert_eq!(frames.iter().map(|f| f.records.len()).collect::<Vec<_>>(), [0, 1, 2, 1], "{fates:?}: once each");
+        assert_eq!(
+            frames.iter().map(|f| f.records.len()).collect::<Vec<_>>(),
+            [0, 1, 2, 1],
+            "{fates:?}: once each"
+        );
         assert_eq!(log.head(0).unwrap(), owner.head);
     }
 }
 
 #[test]
 fn a_lost_acknowledgement_of_a_claim_is_read_back() {
-    let Some(nats) = start_or_skip(SINGLE, "lost claims on JetStream") else { return };
-    for (n, fate) in [Fate::LoseAck, Fate::BreakBeforeAck, Fate::LosePublish, Fate::StoreAndRefuse(10071)].into_iter().enumerate() {
+    let Some(nats) = start_or_skip(SINGLE, "lost claims on JetStream") else {
+        return;
+    };
+    for (n, fate) in [Fate::LoseAck, Fate::BreakBeforeAck, Fate::LosePublish, Fate::StoreAndRefuse(10071)]
+        .into_iter()
+        .enumerate()
+    {
         let (proxy, options) = behind_proxy(&nats, &format!("claim{n}"), 1);
         let log = open(&options);
         proxy.next(&[fate]);
@@ -203,14 +304,19 @@ fn a_lost_acknowledgement_of_a_claim_is_read_back() {
 
 #[test]
 fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
-    let Some(nats) = start_or_skip(SINGLE, "fencing on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "fencing on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "fence", 2, 1);
     let (old, new) = (open(&options), open(&options));
     let mut first = Owner::claim(&*old, 1);
     first.write(&*old, 2);
     let batch = first.batch(1);
     let not_owned = append(&*new, batch.clone());
-    assert!(matches!(not_owned, Err(AppendError::Poisoned(_))), "only who claimed writes: {not_owned:?}");
+    assert!(
+        matches!(not_owned, Err(AppendError::Poisoned(_))),
+        "only who claimed writes: {not_owned:?}"
+    );
     let mut second = Owner::at(1, new.claim(1, "http://new").unwrap());
     assert_eq!((second.head.epoch, second.head.next_offset), (2, 2));
     let fenced = Err(AppendError::Fenced { partition: 1, epoch: 2 });
@@ -228,7 +334,10 @@ fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
     assert_eq!(append(&*old, batch), fenced);
     assert_eq!(old.head(1).unwrap(), second.head, "anyone reads the new owner's end");
     let frames = read_all(&*old, 1, 1 << 20).unwrap();
-    assert_eq!(frames.iter().map(|f| (f.epoch, f.records.len())).collect::<Vec<_>>(), [(1, 0), (1, 2), (2, 0), (2, 3)]);
+    assert_eq!(
+        frames.iter().map(|f| (f.epoch, f.records.len())).collect::<Vec<_>>(),
+        [(1, 0), (1, 2), (2, 0), (2, 3)]
+    );
     assert_eq!(frames[2].owner.as_deref(), Some("http://new"));
     assert_eq!(old.claim(1, "http://old").unwrap().epoch, 3);
     let late = second.batch(1);
@@ -237,7 +346,9 @@ fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
 
 #[test]
 fn racing_claims_get_one_epoch_each() {
-    let Some(nats) = start_or_skip(SINGLE, "racing claims on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "racing claims on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "race", 1, 1);
     let logs: Vec<_> = (0..4).map(|_| open(&options)).collect();
     let mut epochs: Vec<u64> = thread::scope(|scope| {
@@ -294,7 +405,11 @@ fn write_through(log: &Arc<JetStreamLog>, during: impl FnOnce(&AtomicU32)) -> Ve
 fn wait_for(count: &AtomicU32, at_least: u32) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while count.load(Ordering::Relaxed) < at_least {
-        assert!(Instant::now() < deadline, "no progress: {} of {at_least} appends", count.load(Ordering::Relaxed));
+        assert!(
+            Instant::now() < deadline,
+            "no progress: {} of {at_least} appends",
+            count.load(Ordering::Relaxed)
+        );
         thread::sleep(Duration::from_millis(2)); // poll
     }
 }
@@ -306,14 +421,20 @@ fn all_there(log: &dyn Log, acknowledged: &[(u16, u64, Vec<u8>)]) {
         assert!(frames.windows(2).all(|w| w[1].previous == w[0].hash));
         let records: Vec<&[u8]> = frames.iter().flat_map(|f| f.records.iter().map(|(_, r)| r.as_slice())).collect();
         for (_, offset, bytes) in acknowledged.iter().filter(|(p, ..)| *p == partition) {
-            assert_eq!(records.get(*offset as usize), Some(&bytes.as_slice()), "record {offset} of partition {partition}");
+            assert_eq!(
+                records.get(*offset as usize),
+                Some(&bytes.as_slice()),
+                "record {offset} of partition {partition}"
+            );
         }
     }
 }
 
 #[test]
 fn a_killed_server_loses_nothing_that_it_acknowledged() {
-    let Some(mut nats) = start_or_skip(SINGLE_ALWAYS, "kill -9 of a nats-server") else { return };
+    let Some(mut nats) = start_or_skip(SINGLE_ALWAYS, "kill -9 of a nats-server") else {
+        return;
+    };
     let mut options = options(&nats.url(), "kill", 4, 1);
     options.outcome = Duration::from_secs(3);
     let log = open(&options);
@@ -334,7 +455,9 @@ fn a_killed_server_loses_nothing_that_it_acknowledged() {
 
 #[test]
 fn a_cluster_that_loses_servers_in_turn_loses_nothing_that_it_acknowledged() {
-    let Some(mut nats) = start_or_skip(CLUSTER, "failover of a nats cluster") else { return };
+    let Some(mut nats) = start_or_skip(CLUSTER, "failover of a nats cluster") else {
+        return;
+    };
     let mut options = options(&nats.url(), "failover", 4, 3);
     options.request = Duration::from_millis(500);
     let log = open(&options);
@@ -354,7 +477,9 @@ fn a_cluster_that_loses_servers_in_turn_loses_nothing_that_it_acknowledged() {
 
 #[test]
 fn any_offset_is_found_by_a_log_that_knows_nothing_yet() {
-    let Some(nats) = start_or_skip(SINGLE, "reading by offset on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "reading by offset on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "halving", 1, 1);
     let log = open(&options);
     let mut owner = Owner::claim(&*log, 0);
@@ -371,8 +496,14 @@ fn any_offset_is_found_by_a_log_that_knows_nothing_yet() {
         let frames = fresh.read(0, from, 1).unwrap();
         let expected = all.iter().find(|f| f.first_offset + f.records.len() as u64 > from).unwrap();
         let found = frames.last().unwrap();
-        assert_eq!((found.first_offset, found.hash), (expected.first_offset, expected.hash), "from {from}");
-        let claims = all.iter().filter(|f| f.owner.is_some() && f.first_offset == expected.first_offset && f.first_offset >= from);
+        assert_eq!(
+            (found.first_offset, found.hash),
+            (expected.first_offset, expected.hash),
+            "from {from}"
+        );
+        let claims = all
+            .iter()
+            .filter(|f| f.owner.is_some() && f.first_offset == expected.first_offset && f.first_offset >= from);
         assert_eq!(frames.len(), 1 + claims.count(), "from {from}");
     }
     assert!(open(&options).read(0, end, 1).unwrap().is_empty());
@@ -385,14 +516,19 @@ fn any_offset_is_found_by_a_log_that_knows_nothing_yet() {
 
 #[test]
 fn a_message_that_is_no_frame_stops_its_partition_and_no_other() {
-    let Some(nats) = start_or_skip(SINGLE, "foreign messages on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "foreign messages on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "foreign", 2, 1);
     let log = open(&options);
     let mut owner = Owner::claim(&*log, 0);
     owner.write(&*log, 2);
     publish(&nats, "quipu.log.foreign.000", b"not a frame");
     let refused = append(&*log, owner.batch(1));
-    assert!(matches!(&refused, Err(AppendError::Poisoned(why)) if why.contains("no frame")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(AppendError::Poisoned(why)) if why.contains("no frame")),
+        "{refused:?}"
+    );
     for log in [&log, &open(&options)] {
         assert_eq!(log.read(0, 0, 1 << 20).unwrap().len(), 2);
         let damaged = log.read(0, 2, 1 << 20);
@@ -434,7 +570,9 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_server_that_forgets_what_it_acknowledged_is_found_out() {
-    let Some(mut nats) = start_or_skip(SINGLE_ALWAYS, "a nats-server with an old disk") else { return };
+    let Some(mut nats) = start_or_skip(SINGLE_ALWAYS, "a nats-server with an old disk") else {
+        return;
+    };
     let mut options = options(&nats.url(), "forgets", 1, 1);
     options.outcome = Duration::from_millis(700);
     let log = open(&options);
@@ -452,13 +590,18 @@ fn a_server_that_forgets_what_it_acknowledged_is_found_out() {
     nats.restart(0);
     assert!(append(&*log, owner.batch(1)).is_err());
     let refused = log.claim(0, "http://again");
-    assert!(matches!(&refused, Err(AppendError::Poisoned(why)) if why.contains("gone")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(AppendError::Poisoned(why)) if why.contains("gone")),
+        "{refused:?}"
+    );
     assert!(matches!(log.head(0), Err(ReadError::Damaged { .. })));
 }
 
 #[test]
 fn a_log_opens_only_as_what_it_is() {
-    let Some(nats) = start_or_skip(SINGLE, "opening logs on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "opening logs on JetStream") else {
+        return;
+    };
     let good = options(&nats.url(), "opens", 3, 1);
     let log = open(&good);
     let meta = log.meta();
@@ -474,12 +617,21 @@ fn a_log_opens_only_as_what_it_is() {
         change(&mut options);
         JetStreamLog::open(&options).err().expect("a refusal")
     };
-    assert!(matches!(refused(&|o| o.partitions = 4), OpenError::Partitions { found: 3, asked: 4 }));
+    assert!(matches!(
+        refused(&|o| o.partitions = 4),
+        OpenError::Partitions { found: 3, asked: 4 }
+    ));
     assert!(matches!(refused(&|o| o.log_id = Some(LogId([9; 16]))), OpenError::OtherLog { .. }));
     assert!(matches!(refused(&|o| o.prefix = "a.b".into()), OpenError::Options(_)));
-    assert!(matches!(refused(&|o| o.servers = vec!["nats://127.0.0.1:1".into()]), OpenError::Unreachable { .. }));
+    assert!(matches!(
+        refused(&|o| o.servers = vec!["nats://127.0.0.1:1".into()]),
+        OpenError::Unreachable { .. }
+    ));
     let unsynced = refused(&|o| o.accept_unsynced = false).to_string();
-    assert!(unsynced.contains("memory") && unsynced.contains("sync_interval: always"), "{unsynced}");
+    assert!(
+        unsynced.contains("memory") && unsynced.contains("sync_interval: always"),
+        "{unsynced}"
+    );
     let undeclared = refused(&|o| (o.accept_unsynced, o.system) = (false, None)).to_string();
     assert!(undeclared.contains("nothing says when"), "{undeclared}");
     let declared = open(&JetStreamOptions {
@@ -510,12 +662,17 @@ fn a_log_opens_only_as_what_it_is() {
     // A stream that would lose messages is none of a log's.
     let limited = r#"{"name":"QUIPU_limited_P000","subjects":["quipu.log.limited.000"],"max_age":1000000000}"#;
     assert!(!api("STREAM.CREATE.QUIPU_limited_P000", limited).contains("error"));
-    assert!(matches!(refused(&|o| (o.prefix, o.partitions) = ("limited".into(), 1)), OpenError::Stream { .. }));
+    assert!(matches!(
+        refused(&|o| (o.prefix, o.partitions) = ("limited".into(), 1)),
+        OpenError::Stream { .. }
+    ));
 }
 
 #[test]
 fn a_log_half_made_is_made_whole_and_many_may_make_it_at_once() {
-    let Some(nats) = start_or_skip(SINGLE, "making logs on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "making logs on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "making", 16, 1);
     let ids: Vec<LogId> = thread::scope(|scope| {
         let opens: Vec<_> = (0..4).map(|_| scope.spawn(|| open(&options).meta().log_id)).collect();
@@ -526,7 +683,9 @@ fn a_log_half_made_is_made_whole_and_many_may_make_it_at_once() {
 
 #[test]
 fn dropping_a_log_settles_what_was_submitted() {
-    let Some(nats) = start_or_skip(SINGLE, "closing logs on JetStream") else { return };
+    let Some(nats) = start_or_skip(SINGLE, "closing logs on JetStream") else {
+        return;
+    };
     let options = options(&nats.url(), "drops", 1, 1);
     let log = open(&options);
     let mut owner = Owner::claim(&*log, 0);

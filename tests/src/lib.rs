@@ -5,5 +5,6 @@ pub mod office;
 pub mod process;
 pub mod receiver;
 pub mod seeded;
+pub mod servers;
 pub mod sim;
 pub mod stored;

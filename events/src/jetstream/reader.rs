@@ -42,13 +42,13 @@ impl Partition {
         let gap = contiguous < found.len();
         found.truncate(contiguous);
         if found.is_empty() && (gap || from <= self.marks().last().sequence) {
-            found.extend(self.from_leader(from).await?);
+            found.extend(self.ask_leader(from).await?);
         }
         Ok(found)
     }
 
     /// A message that is known to be there.
-    async fn from_leader(&self, sequence: u64) -> Result<Option<Stored>, ReadError> {
+    async fn ask_leader(&self, sequence: u64) -> Result<Option<Stored>, ReadError> {
         if let Some(message) = self.wire.at_leader(&self.place(), Some(sequence)).await.map_err(|e| io(&e))? {
             return Ok(Some(message));
         }
