@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(o.login, Some(Login("u:p".into())));
         assert!(!format!("{o:?}").contains("u:p"));
         assert_eq!((o.prefix.as_str(), o.partitions, o.replicas), ("prod", 8, 3));
-        assert_eq!((o.system, o.declared_sync), (Some(Login("s:x".into())), Some(SyncMode::Always)));
+        assert_eq!((o.system.clone(), o.declared_sync), (Some(Login("s:x".into())), Some(SyncMode::Always)));
         assert!(o.accept_unsynced);
         assert_eq!((o.stream(7), o.subject(7)), ("QUIPU_prod_P007".into(), "quipu.log.prod.007".into()));
         let o: JetStreamOptions = "tls://a:4222".parse().unwrap();
