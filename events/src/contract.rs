@@ -101,7 +101,7 @@ impl Owner {
             self.previous = record.hash;
             records.push(record);
         }
-        self.batches += 1;
+        self.batches = self.batches.wrapping_add(1);
         Batch {
             partition: self.partition,
             epoch: self.head.epoch,

@@ -10,6 +10,8 @@ pub mod embedded;
 pub mod frame;
 pub mod heads;
 pub mod index;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 pub mod keyring;
 pub mod memory;
 pub mod port;

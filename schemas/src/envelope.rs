@@ -121,6 +121,12 @@ pub enum Durability {
     Fsync,
     /// Synced to the disks of a majority.
     QuorumFsync,
+    /// Synced to the disk of one machine, as declared by whoever configured it: the server would not say.
+    #[serde(rename = "declared:fsync")]
+    DeclaredFsync,
+    /// Synced to the disks of a majority, as declared by whoever configured it: the servers would not say.
+    #[serde(rename = "declared:quorum-fsync")]
+    DeclaredQuorumFsync,
     /// In the memory of a majority.
     QuorumMemory,
     /// In memory only.

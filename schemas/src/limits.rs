@@ -16,6 +16,22 @@ pub const FLUSH_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Appends waiting for the embedded log's writer.
 pub const LOG_QUEUE_MAX: usize = 4_096;
+/// Appends and claims waiting for one partition's writer of a log on a broker.
+pub const BROKER_QUEUE_MAX: usize = 64;
+/// How long one request to a broker is waited for, in milliseconds.
+pub const BROKER_REQUEST_MS: u64 = 2_000;
+/// How long the outcome of one append to a broker is looked for before it is called unknown, in milliseconds.
+pub const BROKER_OUTCOME_MS: u64 = 10_000;
+/// How long opening a log on a broker waits for the broker, in milliseconds.
+pub const BROKER_OPEN_MS: u64 = 30_000;
+/// Messages asked for in one read from a broker.
+pub const BROKER_READ_MESSAGES: u64 = 256;
+/// Bytes asked for in one read from a broker, at least and at most.
+pub const BROKER_READ_BYTES: (usize, usize) = (64 * 1024, 4 * 1024 * 1024);
+/// Single frames asked for at once when records are read by place.
+pub const BROKER_READS_AT_ONCE: usize = 32;
+/// Frames whose place in the stream is remembered, a partition.
+pub const BROKER_MARKS_MAX: usize = 2_048;
 /// Durable records that wait to be indexed before a flush is due: small flushes touch the same pages again and
 /// again, so a record costs about three times as much in flushes of 1,000.
 pub const INDEX_TAIL_RECORDS: usize = 8_192;

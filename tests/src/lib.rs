@@ -7,6 +7,7 @@ pub mod process;
 pub mod receiver;
 pub mod script;
 pub mod seeded;
+pub mod servers;
 pub mod sim;
 pub mod stop_at;
 pub mod stored;

@@ -1,0 +1,176 @@
+//! The log on NATS JetStream: one stream a partition, one message a frame, every append a compare-and-set.
+//!
+//! A log `main` of 16 partitions is the streams `QUIPU_main_P000` … `QUIPU_main_P015`, each with one subject
+//! (`quipu.log.main.000` …), in files, without limits, never deleted from. Frames are the same bytes as on every backend,
+//! so nothing is kept beside them: the last message of a stream tells its partition's epoch, next offset and frame hash,
+//! and an offset is found by halving the sequences. Places are (partition, sequence, byte).
+//!
+//! The servers' acknowledgement is only as good as their sync mode: [`JetStreamOptions::accept_unsynced`] must be set for
+//! a log whose class would be `memory` or `quorum-memory`. The decision record `ops/docs/adr/0008-jetstream-log.md` says
+//! why, and what was measured.
+
+use crate::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError};
+use quipu_schemas::limits::BROKER_QUEUE_MAX;
+use std::{
+    future::Future,
+    sync::{Arc, mpsc::sync_channel},
+};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::mpsc::{Sender, channel, error::TrySendError},
+    task::JoinHandle,
+};
+
+mod durability;
+mod marks;
+mod open;
+mod options;
+mod partition;
+mod reader;
+mod wire;
+mod writer;
+
+pub use open::OpenError;
+pub use options::{BadOptions, JetStreamOptions, Login, SyncMode};
+use partition::Partition;
+use writer::Job;
+
+/// Threads that drive the connection; appends of different partitions are in flight at once on them.
+const THREADS: usize = 2;
+
+/// A log on JetStream, driven by a small runtime of its own. Dropping it settles what was submitted.
+pub struct JetStreamLog {
+    meta: LogMeta,
+    partitions: Arc<Vec<Arc<Partition>>>,
+    writers: Vec<Sender<Job>>,
+    running: Vec<JoinHandle<()>>,
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+/// Waits on this thread for what another runtime does, so that it may be called from within any runtime.
+fn wait<T: Send + 'static>(handle: &Handle, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let (send, receive) = sync_channel(1);
+    handle.spawn(async move {
+        // The receiver waits below.
+        let _ = send.send(work.await);
+    });
+    receive.recv().ok()
+}
+
+impl JetStreamLog {
+    /// Opens or makes a log. Blocks until its streams are there and checked.
+    pub fn open(options: &JetStreamOptions) -> Result<Self, OpenError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("quipu-jetstream")
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let asked = options.clone();
+        let opened = wait(&handle, async move { open::open(&asked).await });
+        let opened = match opened.unwrap_or_else(|| Err(std::io::Error::other("opening was cut short").into())) {
+            Ok(opened) => opened,
+            Err(e) => {
+                runtime.shutdown_background();
+                return Err(e);
+            }
+        };
+        let (mut writers, mut running) = (Vec::new(), Vec::new());
+        for partition in &opened.partitions {
+            let (send, jobs) = channel(BROKER_QUEUE_MAX);
+            writers.push(send);
+            running.push(handle.spawn(writer::run(partition.clone(), jobs)));
+        }
+        Ok(Self {
+            meta: opened.meta,
+            partitions: Arc::new(opened.partitions),
+            writers,
+            running,
+            runtime: Some(runtime),
+            handle,
+        })
+    }
+
+    fn submit(&self, partition: u16, job: Job) {
+        let Some(writer) = self.writers.get(usize::from(partition)) else {
+            return job.refuse(AppendError::Invalid(format!("there is no partition {partition}")));
+        };
+        match writer.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job)) => {
+                job.refuse(AppendError::Invalid(format!(
+                    "over {BROKER_QUEUE_MAX} appends are waiting for partition {partition}"
+                )));
+            }
+            Err(TrySendError::Closed(job)) => job.refuse(AppendError::Poisoned("the partition's writer ended".into())),
+        }
+    }
+
+    fn partition(&self, partition: u16) -> Result<Arc<Partition>, ReadError> {
+        let found = self.partitions.get(usize::from(partition)).cloned();
+        found.ok_or_else(|| ReadError::Io(format!("there is no partition {partition}")))
+    }
+
+    fn wait<T: Send + 'static>(&self, work: impl Future<Output = Result<T, ReadError>> + Send + 'static) -> Result<T, ReadError> {
+        wait(&self.handle, work).unwrap_or_else(|| Err(ReadError::Io("the read was cut short".into())))
+    }
+}
+
+impl Log for JetStreamLog {
+    fn meta(&self) -> LogMeta {
+        self.meta.clone()
+    }
+
+    fn claim(&self, partition: u16, owner: &str) -> Result<Head, AppendError> {
+        let (send, receive) = sync_channel(1);
+        let done = Box::new(move |result| {
+            // The receiver waits below.
+            let _ = send.send(result);
+        });
+        self.submit(partition, Job::Claim(owner.to_owned(), done));
+        receive
+            .recv()
+            .unwrap_or_else(|_| Err(AppendError::Unknown("the partition's writer ended".into())))
+    }
+
+    fn append(&self, batch: Batch, done: AppendDone) {
+        self.submit(batch.partition, Job::Append(batch, done));
+    }
+
+    fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
+        let partition = self.partition(partition)?;
+        self.wait(async move { partition.read(from_offset, max_bytes).await })
+    }
+
+    fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
+        self.wait(reader::read_at(self.partitions.clone(), places.to_vec()))
+    }
+
+    fn head(&self, partition: u16) -> Result<Head, ReadError> {
+        let partition = self.partition(partition)?;
+        self.wait(async move {
+            let end = partition.tail().await;
+            end.map(|end| end.head).map_err(|e| partition.no_tail(e))
+        })
+    }
+}
+
+impl Drop for JetStreamLog {
+    fn drop(&mut self) {
+        self.writers.clear();
+        let running = std::mem::take(&mut self.running);
+        // From a callback of its own there is nobody left to wait for; each append has its deadline.
+        if !Handle::try_current().is_ok_and(|current| current.id() == self.handle.id()) {
+            wait(&self.handle, async move {
+                for writer in running {
+                    // Its panic, if any, was already told to whoever waited.
+                    let _ = writer.await;
+                }
+            });
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
