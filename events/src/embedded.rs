@@ -202,7 +202,7 @@ impl EmbeddedLog {
         self.shared.poisoned.load(Ordering::Relaxed)
     }
 
-    /// The durable end of every partition.
+    /// The durable end of every partition; of one that damage cost its end, the last that was noted, if any.
     pub fn heads(&self) -> Heads {
         self.catalog.heads()
     }

@@ -36,7 +36,7 @@ pub struct Heads {
     pub log_id: LogId,
     /// Segment and byte before which everything was durable.
     pub synced: (u64, u64),
-    /// One entry a partition.
+    /// One entry a partition; none of a partition that damage cost its end before one was noted.
     pub entries: Vec<HeadEntry>,
 }
 

@@ -13,7 +13,7 @@ use crate::{
         LOG_DIR,
         chain::{Chain, EMPTY},
         recover::segment_numbers,
-        scan::{Found, Window, scan},
+        scan::{Found, Synced, Window, scan},
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
     heads::{self, Heads, HeadsError},
@@ -175,7 +175,10 @@ fn walk(
         let mut window = Window::new(disk.open_read(path)?)?;
         walker.segment_header(path, header.as_ref(), next_flush);
         let first = header.map(|h| h.first_flush).or(next_flush);
-        let scanned = scan(&mut window, *number, first, &mut |found| walker.found(path, found))?;
+        let following = files.get(index + 1).and_then(|(_, _, next)| next.as_ref());
+        let following = following.filter(|h| walker.log_id.is_none_or(|id| id == h.log_id));
+        let synced = Synced::of(*number, following, walker.heads.as_ref());
+        let scanned = scan(&mut window, *number, first, synced, &mut |found| walker.found(path, found))?;
         next_flush = Some(scanned.next_flush);
         // A last segment ends where it ends; an earlier one where the next says that it continues.
         let complete = match files.get(index + 1) {

@@ -2,8 +2,8 @@
 
 use super::{
     chain::{Chain, Stop},
-    scan::{Found, Window, scan},
-    segment::{SEGMENT_HEADER, SegmentHeader, segment_path, sidecar_path},
+    scan::{Found, Synced, Window, scan},
+    segment::{SEGMENT_HEADER, SegmentHeader, segment_header, segment_path, sidecar_path},
     sidecar::{FrameAt, Layout, Span, Summary, decode_frames, decode_summary, encode},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 use quipu_schemas::{position::LogId, record::check_hash};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -47,6 +47,9 @@ pub(crate) struct Active {
 pub(crate) struct State {
     pub(crate) heads: Vec<Head>,
     pub(crate) stops: Vec<Option<Stop>>,
+    /// Partitions that were stopped when the log was opened: their end here is not where they ended. With it, the head
+    /// noted further on, if one was.
+    pub(crate) cut: BTreeMap<u16, Option<HeadEntry>>,
     pub(crate) sealed: Vec<Sealed>,
     pub(crate) active: Active,
     /// Number of the next flush.
@@ -98,14 +101,20 @@ impl Catalog {
         self.heads_of(&self.state())
     }
 
-    /// The same, of a state that is held.
+    /// The same, of a state that is held. Of a partition that lost its end, what was noted of it before or nothing: its
+    /// head as found would prove, to the next who opens the log, that nothing is missing.
     pub(crate) fn heads_of(&self, state: &State) -> Heads {
-        let entries = state.heads.iter().enumerate().map(|(partition, head)| HeadEntry {
-            generation: self.meta.generation,
-            partition: partition as u16,
-            offset: head.next_offset,
-            frame_hash: head.frame_hash,
-        });
+        let entries = (0u16..)
+            .zip(&state.heads)
+            .filter_map(|(partition, head)| match state.cut.get(&partition) {
+                Some(noted) => *noted,
+                None => Some(HeadEntry {
+                    generation: self.meta.generation,
+                    partition,
+                    offset: head.next_offset,
+                    frame_hash: head.frame_hash,
+                }),
+            });
         Heads {
             log_id: self.meta.log_id,
             synced: (state.active.number, state.active.end),
@@ -287,7 +296,9 @@ impl Catalog {
         for (link, span) in chain.links.iter_mut().zip(&starts) {
             link.head = span.start;
         }
-        let scanned = scan_layout(file, segment, None, &mut chain, self.meta.log_id)?;
+        let following = segment_header(self.disk.as_ref(), &self.log_dir, segment + 1).ok().flatten();
+        let synced = Synced::of(segment, following.filter(|h| h.log_id == self.meta.log_id).as_ref(), None);
+        let scanned = scan_layout(file, segment, None, synced, &mut chain, self.meta.log_id)?;
         if scanned.clean {
             write_sidecar(
                 self.disk.as_ref(),
@@ -447,6 +458,7 @@ pub(crate) fn scan_layout(
     file: &Arc<dyn DiskFile>,
     segment: u64,
     next_flush: Option<u64>,
+    synced: Synced,
     chain: &mut Chain,
     log_id: LogId,
 ) -> io::Result<ScannedLayout> {
@@ -466,6 +478,7 @@ pub(crate) fn scan_layout(
         &mut window,
         segment,
         header.map(|h| h.first_flush).or(next_flush),
+        synced,
         &mut |found| match found {
             Found::Frame { at, frame, .. } => {
                 let partition = frame.header.partition;

@@ -4,17 +4,19 @@ use super::{
     EmbeddedOptions, OpenError, OpenReport,
     catalog::{Active, Catalog, ScannedLayout, Sealed, State, place_text, scan_layout, write_sidecar},
     chain::{Chain, EMPTY, Stop},
-    segment::{LOG_DIR, SEGMENT_HEADER, SegmentHeader, segment_number, segment_path, sidecar_path, summary_bytes},
+    scan::Synced,
+    segment::{LOG_DIR, SEGMENT_HEADER, SegmentHeader, segment_header, segment_number, segment_path, sidecar_path, summary_bytes},
     sidecar::{Layout, decode_summary, summary_len},
 };
 use crate::{
     backup::UNFINISHED_FILE,
     disk::{Disk, DiskFile},
-    heads::{self, Heads},
+    heads::{self, HeadEntry, Heads},
     port::LogMeta,
 };
 use quipu_schemas::{envelope::Durability, position::LogId};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -106,12 +108,6 @@ pub(crate) fn recover(disk: Arc<dyn Disk>, data_dir: &Path, options: &EmbeddedOp
     .run(&numbers, known.generation)
 }
 
-fn segment_header(disk: &dyn Disk, log_dir: &Path, number: u64) -> io::Result<Option<SegmentHeader>> {
-    let mut bytes = [0; SEGMENT_HEADER];
-    let got = disk.open_read(&segment_path(log_dir, number))?.read_at(0, &mut bytes)?;
-    Ok(SegmentHeader::decode(&bytes[..got]).filter(|h| h.segment == number))
-}
-
 fn meta(log_id: LogId, generation: u32, partitions: u16) -> LogMeta {
     LogMeta {
         log_id,
@@ -141,6 +137,7 @@ fn fresh(disk: Arc<dyn Disk>, data_dir: &Path, log_dir: PathBuf, options: &Embed
     let state = State {
         heads: vec![EMPTY; partitions],
         stops: vec![None; partitions],
+        cut: BTreeMap::new(),
         sealed: Vec::new(),
         next_flush: 1,
         active: Active {
@@ -186,11 +183,11 @@ impl Recovery<'_> {
         for number in earlier {
             self.missing(expected, *number);
             expected = number + 1;
-            sealed.push(self.sealed(*number)?);
+            sealed.push(self.sealed(*number, heads.as_ref())?);
         }
         self.missing(expected, *last);
         let file = self.disk.open(&segment_path(&self.log_dir, *last))?;
-        let scanned = self.scan(&file, *last)?;
+        let scanned = self.scan(&file, *last, Synced::of(*last, None, heads.as_ref()))?;
         let short = self.end(&file, *last, &scanned, heads.as_ref())?;
         let noted = heads.iter().flat_map(|h| &h.entries).map(|e| e.generation).max().unwrap_or(0);
         // A header that cannot be read may have raised the generation; then the next segment names it again.
@@ -202,9 +199,17 @@ impl Recovery<'_> {
         self.judge(heads.as_ref());
         let stops: Vec<Option<Stop>> = self.chain.links.iter().map(|l| l.stop.clone()).collect();
         self.report.stopped = stops.iter().enumerate().filter_map(|(p, s)| Some((p as u16, s.clone()?))).collect();
+        let cut = self.report.stopped.iter().map(|(partition, stop)| {
+            let noted = heads.iter().flat_map(|h| &h.entries).find(|e| e.partition == *partition);
+            let found = self.chain.links[usize::from(*partition)].head.frame_hash;
+            let further = |e: &&HeadEntry| e.offset > stop.offset || (e.offset == stop.offset && e.frame_hash != found);
+            (*partition, noted.filter(further).copied())
+        });
+        let cut = cut.collect();
         let state = State {
             heads: self.chain.links.iter().map(|l| l.head).collect(),
             stops,
+            cut,
             sealed,
             next_flush: scanned.next_flush.max(1),
             active: Active {
@@ -248,7 +253,7 @@ impl Recovery<'_> {
     }
 
     /// A segment before the last: by its sidecar, or scanned.
-    fn sealed(&mut self, number: u64) -> Result<Sealed, OpenError> {
+    fn sealed(&mut self, number: u64, heads: Option<&Heads>) -> Result<Sealed, OpenError> {
         let file = self.disk.open(&segment_path(&self.log_dir, number))?;
         let bytes = file.len()?;
         if let Some(summary) = self.sidecar(number)?.filter(|s| s.bytes == bytes) {
@@ -273,9 +278,10 @@ impl Recovery<'_> {
                 });
             }
         }
-        let scanned = self.scan(&file, number)?;
-        // A mark torn by a crash, or a write that was taken back: the next segment's number says that no flush is missing.
         let following = segment_header(self.disk.as_ref(), &self.log_dir, number + 1).ok().flatten();
+        let following = following.filter(|h| h.log_id == self.log_id);
+        let scanned = self.scan(&file, number, Synced::of(number, following.as_ref(), heads))?;
+        // A mark torn by a crash, or a write that was taken back: the next segment's number says that no flush is missing.
         let harmless = following.is_some_and(|next| next.first_flush == scanned.next_flush);
         if let Some((from, to, detail)) = scanned.tail.as_ref().filter(|_| !harmless) {
             let detail = format!("{detail}, and a later segment exists");
@@ -306,8 +312,8 @@ impl Recovery<'_> {
         Ok(decode_summary(&bytes, self.partitions).filter(|s| s.log_id == self.log_id && s.segment == number))
     }
 
-    fn scan(&mut self, file: &Arc<dyn DiskFile>, number: u64) -> Result<ScannedLayout, OpenError> {
-        let scanned = scan_layout(file, number, self.next_flush, &mut self.chain, self.log_id)?;
+    fn scan(&mut self, file: &Arc<dyn DiskFile>, number: u64, synced: Synced) -> Result<ScannedLayout, OpenError> {
+        let scanned = scan_layout(file, number, self.next_flush, synced, &mut self.chain, self.log_id)?;
         self.next_flush = Some(scanned.next_flush);
         self.report.notes.extend(scanned.notes.iter().cloned());
         Ok(scanned)

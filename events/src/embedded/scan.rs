@@ -1,9 +1,10 @@
 //! Reading a segment from its beginning, past whatever is damaged in it.
 
-use super::segment::{FLUSH_HEADER, FLUSH_MAGIC, FlushHeader, SEGMENT_HEADER};
+use super::segment::{FLUSH_HEADER, FLUSH_MAGIC, FlushHeader, SEGMENT_HEADER, SegmentHeader};
 use crate::{
     disk::DiskFile,
     frame::{self, Decoded, FrameError},
+    heads::Heads,
 };
 use std::{io, sync::Arc};
 
@@ -95,6 +96,31 @@ impl Window {
 
 fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {
     bytes.windows(4).position(|w| w == what)
+}
+
+/// What is known from elsewhere than a segment itself to have been synced in it. A broken flush that it covers is damage,
+/// never a torn write, although nothing stands behind it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Synced {
+    /// Flushes of lower numbers: the writer begins a segment only when what it wrote to the one before is synced.
+    flush: u64,
+    /// Bytes before this one: the mark in the heads file.
+    byte: u64,
+}
+
+impl Synced {
+    /// By the header of the segment that follows, if it can be read, and by the heads file. No other segment's header
+    /// says it: the number of a write that was taken back is used again.
+    pub(crate) fn of(segment: u64, following: Option<&SegmentHeader>, heads: Option<&Heads>) -> Self {
+        Self {
+            flush: following.filter(|h| h.segment == segment + 1).map_or(0, |h| h.first_flush),
+            byte: heads.filter(|h| h.synced.0 == segment).map_or(0, |h| h.synced.1),
+        }
+    }
+
+    fn covers(&self, flush: Option<u64>, at: u64) -> bool {
+        at < self.byte || flush.is_some_and(|flush| flush < self.flush)
+    }
 }
 
 /// What a scan meets, in file order.
@@ -206,7 +232,13 @@ fn emit(base: u64, body: &[u8], pieces: &[Piece], visit: &mut dyn FnMut(Found<'_
 }
 
 /// Scans a segment from behind its header. `first_flush` is `None` if the header is not readable.
-pub(crate) fn scan(window: &mut Window, segment: u64, first_flush: Option<u64>, visit: &mut dyn FnMut(Found<'_>)) -> io::Result<Scanned> {
+pub(crate) fn scan(
+    window: &mut Window,
+    segment: u64,
+    first_flush: Option<u64>,
+    synced: Synced,
+    visit: &mut dyn FnMut(Found<'_>),
+) -> io::Result<Scanned> {
     let (mut pos, mut next_flush) = (SEGMENT_HEADER as u64, first_flush);
     loop {
         let header = FlushHeader::decode(window.bytes(pos, FLUSH_HEADER)?, segment, pos);
@@ -223,6 +255,17 @@ pub(crate) fn scan(window: &mut Window, segment: u64, first_flush: Option<u64>, 
                 return Ok(end);
             };
             let Some(next) = window.resync(segment, junk_from)? else {
+                if synced.covers(next_flush, pos) {
+                    let to = if pos < synced.byte {
+                        synced.byte.min(window.len())
+                    } else {
+                        window.len()
+                    };
+                    lost_flush(window, pos, to, visit)?;
+                    next_flush = next_flush.map(|n| n + 1);
+                    pos = to;
+                    continue;
+                }
                 let detail = format!("{} bytes that are no intact flush", last + 1 - first);
                 return Ok(Scanned {
                     tail: Some((first, last + 1, detail)),
@@ -246,7 +289,8 @@ pub(crate) fn scan(window: &mut Window, segment: u64, first_flush: Option<u64>, 
         let frames = found.iter().filter(|p| matches!(p, Piece::Frame { .. })).count();
         if broken > 0 || cut || frames != header.frames as usize {
             let resumes = window.resync(segment, pos + FLUSH_HEADER as u64)?;
-            let Some(resumes) = resumes else {
+            let covered = || synced.covers(Some(header.flush), pos).then(|| window.len());
+            let Some(resumes) = resumes.or_else(covered) else {
                 let to = window.nonzero(pos)?.map_or(after, |(_, last)| last + 1);
                 let detail = format!("flush {} is not whole", header.flush);
                 return Ok(Scanned {
@@ -259,7 +303,9 @@ pub(crate) fn scan(window: &mut Window, segment: u64, first_flush: Option<u64>, 
             let body = window.bytes(pos + FLUSH_HEADER as u64, (body_end - pos) as usize - FLUSH_HEADER)?;
             let (found, broken) = pieces(body);
             emit(pos + FLUSH_HEADER as u64, body, &found, visit);
-            if broken == 0 {
+            // Frames that are not even there: whose they were, nothing tells.
+            let told = found.iter().any(|p| matches!(p, Piece::Gap { partition: None, .. }));
+            if !told && (broken == 0 || found.len() != header.frames as usize) {
                 let detail = format!("flush {} does not hold what its header says", header.flush);
                 visit(Found::Gap {
                     from: pos,

@@ -7,11 +7,16 @@
 //!                      · zero u32 · CRC u32, followed by `frames` frames in `body_len` bytes
 //! ```
 //! One flush header a write and sync. It is written only after the flush before it was synced: whatever is found
-//! where the next flush begins proves that everything before it was durable. A flush of no frames is a **mark**: it is
+//! where the next flush begins proves that everything before it was durable. So does the next segment's header for the
+//! flushes below its first: a segment is begun only behind what was synced. A flush of no frames is a **mark**: it is
 //! written when the writer goes idle, gives that proof, and is overwritten by the next flush.
 
+use crate::disk::Disk;
 use quipu_schemas::position::LogId;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub(crate) const SEGMENT_HEADER: usize = 64;
 pub(crate) const FLUSH_HEADER: usize = 40;
@@ -74,6 +79,13 @@ impl SegmentHeader {
     }
 }
 
+/// The header of a segment file, if it is readable and names that segment.
+pub(crate) fn segment_header(disk: &dyn Disk, log_dir: &Path, number: u64) -> io::Result<Option<SegmentHeader>> {
+    let mut bytes = [0; SEGMENT_HEADER];
+    let got = disk.open_read(&segment_path(log_dir, number))?.read_at(0, &mut bytes)?;
+    Ok(SegmentHeader::decode(&bytes[..got]).filter(|h| h.segment == number))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlushHeader {
     pub(crate) body_len: u32,
@@ -117,7 +129,7 @@ impl FlushHeader {
 }
 
 /// The first `len` bytes of a file, fewer if it is shorter.
-pub(crate) fn summary_bytes(file: &std::sync::Arc<dyn crate::disk::DiskFile>, len: usize) -> std::io::Result<Vec<u8>> {
+pub(crate) fn summary_bytes(file: &std::sync::Arc<dyn crate::disk::DiskFile>, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let got = file.read_at(0, &mut bytes)?;
     bytes.truncate(got);
