@@ -153,6 +153,9 @@ pub(super) async fn node(data: &Path, views: bool, set: &[&str]) -> Result<(Serv
         &views,
         "--set",
         "logging.level=\"error\"",
+        // Logs that were written to be measured come without keys.
+        "--set",
+        "keys.allow_lost=true",
     ];
     set.iter().for_each(|pair| arguments.extend(["--set", pair]));
     let mut child = own(&arguments)?.stdin(Stdio::null()).spawn()?;
