@@ -124,7 +124,10 @@ pub enum ConversationRejection {
     /// Confidence is 0 to 1.
     BadConfidence,
     /// A claim's rule or conditions are empty, too long or too many.
-    BadGrounds,
+    BadGrounds {
+        /// `rule` or `conditions`.
+        field: &'static str,
+    },
     /// A claim's `expires_ms` is out of range.
     BadExpiry,
     /// The agents do not have the floor.
@@ -377,7 +380,13 @@ impl Refusal for ConversationRejection {
                 format!("{who} has claimed or deferred already"),
                 "wait for turn_decided",
             ),
-            Self::BadGrounds => say(422, "bad_grounds", "rule or conditions are empty, too long or too many".into(), "use a rule and at most 20 conditions of 1 to 200 characters each").field("conditions"),
+            Self::BadGrounds { field } => say(
+                422,
+                "bad_grounds",
+                format!("{field} is empty, too long or too many"),
+                "use a rule and at most 20 conditions of 1 to 200 characters each",
+            )
+            .field(*field),
             Self::BadExpiry => say(422, "bad_expiry", "expires_ms is out of range".into(), "use 1 to 60000").field("expires_ms"),
             Self::BadConfidence => say(422, "bad_confidence", "confidence is out of range".into(), "use 0 to 1").field("confidence"),
             Self::NoTurn => say(409, "no_turn", "no turn goes on".into(), "wait for one"),

@@ -36,8 +36,11 @@ pub(super) fn claim(room: &Room, claim: &ClaimTurn, context: &Context<'_>) -> De
         return Err(Rejection::BadConfidence);
     }
     let is_label = |text: &String| (1..=NAME_MAX_CHARS).contains(&text.chars().count());
-    if !claim.rule.iter().chain(&claim.conditions).all(is_label) || claim.conditions.len() > CLAIM_CONDITIONS_MAX {
-        return Err(Rejection::BadGrounds);
+    if !claim.rule.iter().all(is_label) {
+        return Err(Rejection::BadGrounds { field: "rule" });
+    }
+    if claim.conditions.len() > CLAIM_CONDITIONS_MAX || !claim.conditions.iter().all(is_label) {
+        return Err(Rejection::BadGrounds { field: "conditions" });
     }
     if claim.expires_ms.is_some_and(|ms| !(1..=CLAIM_WINDOW_MAX_MS).contains(&ms)) {
         return Err(Rejection::BadExpiry);
