@@ -354,4 +354,12 @@ impl Log for EmbeddedLog {
     fn head(&self, partition: u16) -> Result<Head, ReadError> {
         self.catalog.head(partition)
     }
+
+    fn trouble(&self) -> Option<String> {
+        if self.is_poisoned() {
+            Some("an append failed; restart the node".into())
+        } else {
+            self.is_full().then(|| "the disk is full".into())
+        }
+    }
 }

@@ -4,7 +4,10 @@
 //! it is the old one or the new one. It also names the **synced mark**: every byte of the log before it was durable
 //! when the file was written, so nothing torn can be there.
 
-use crate::disk::{Disk, read_all, replace};
+use crate::{
+    disk::{Disk, read_all, replace},
+    port::{Log, ReadError},
+};
 use quipu_schemas::{digest::Digest, position::LogId};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -58,6 +61,68 @@ pub enum HeadsError {
     Io(#[from] io::Error),
 }
 
+/// A log ends before what this node saw of it: acknowledged records are gone.
+#[derive(Debug, thiserror::Error)]
+pub enum EndsError {
+    /// Partitions ended later when this node last looked.
+    #[error(
+        "partition {partition} of the log ends at offset {found}, and this node saw it durable up to {noted}: its servers lost \
+         acknowledged records; restore them, or move {} away to go on with what is left", path.display()
+    )]
+    Lost {
+        /// The partition.
+        partition: u16,
+        /// Where it ends.
+        found: u64,
+        /// Where it ended.
+        noted: u64,
+        /// The file that knows.
+        path: PathBuf,
+    },
+    /// The heads file.
+    #[error(transparent)]
+    Heads(#[from] HeadsError),
+    /// The log does not tell its ends.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+}
+
+/// The heads file of a log outside the data directory, named by its id: a directory may have been another log's before.
+fn shared_file(log_id: LogId) -> String {
+    format!("{HEADS_FILE}-{}", hex::encode(log_id.0))
+}
+
+/// Notes the ends of a log that is outside the data directory, keeping those of partitions that are not among `entries`.
+/// Durable on return.
+pub fn note_ends(disk: &dyn Disk, data_dir: &Path, log_id: LogId, entries: Vec<HeadEntry>) -> Result<(), HeadsError> {
+    let path = data_dir.join(shared_file(log_id));
+    let mut all = read_file(disk, &path)?.map_or_else(Vec::new, |heads| heads.entries);
+    all.retain(|old| !entries.iter().any(|new| new.partition == old.partition));
+    all.extend(entries);
+    all.sort_by_key(|entry| entry.partition);
+    let heads = Heads { log_id, synced: (0, 0), entries: all };
+    Ok(write_file(disk, &path, &heads)?)
+}
+
+/// Refuses a log that ends before what [`note_ends`] noted of it.
+pub fn check_ends(disk: &dyn Disk, data_dir: &Path, log: &dyn Log) -> Result<(), EndsError> {
+    let meta = log.meta();
+    let path = data_dir.join(shared_file(meta.log_id));
+    for noted in read_file(disk, &path)?.iter().flat_map(|heads| &heads.entries) {
+        // Damage is told where the partition is opened.
+        let found = match log.head(noted.partition) {
+            Ok(head) => head.next_offset,
+            Err(ReadError::Damaged { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if noted.generation == meta.generation && found < noted.offset {
+            let (partition, noted) = (noted.partition, noted.offset);
+            return Err(EndsError::Lost { partition, found, noted, path });
+        }
+    }
+    Ok(())
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
@@ -68,6 +133,10 @@ struct Stored {
 
 /// Replaces the heads file of a data directory; durable on return.
 pub fn write(disk: &dyn Disk, data_dir: &Path, heads: &Heads) -> io::Result<()> {
+    write_file(disk, &data_dir.join(HEADS_FILE), heads)
+}
+
+fn write_file(disk: &dyn Disk, path: &Path, heads: &Heads) -> io::Result<()> {
     let stored = Stored {
         log: hex::encode(heads.log_id.0),
         synced: heads.synced,
@@ -76,21 +145,24 @@ pub fn write(disk: &dyn Disk, data_dir: &Path, heads: &Heads) -> io::Result<()> 
     let json = serde_json::to_string(&stored).map_err(io::Error::other)?;
     replace(
         disk,
-        &data_dir.join(HEADS_FILE),
+        path,
         format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes(),
     )
 }
 
 /// Reads the heads file of a data directory; `None` if there is none yet.
 pub fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Heads>, HeadsError> {
-    let path = data_dir.join(HEADS_FILE);
-    let bytes = match read_all(disk, &path) {
+    read_file(disk, &data_dir.join(HEADS_FILE))
+}
+
+fn read_file(disk: &dyn Disk, path: &Path) -> Result<Option<Heads>, HeadsError> {
+    let bytes = match read_all(disk, path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
     };
     let damaged = |byte: usize, detail: &str| HeadsError::Damaged {
-        path: path.clone(),
+        path: path.to_owned(),
         byte: byte as u64,
         detail: detail.into(),
     };

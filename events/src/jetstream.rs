@@ -154,6 +154,11 @@ impl Log for JetStreamLog {
             end.map(|end| end.head).map_err(|e| partition.no_tail(e))
         })
     }
+
+    fn trouble(&self) -> Option<String> {
+        let wire = &self.partitions.first()?.wire;
+        (!wire.is_connected()).then(|| "no connection to the NATS servers; commands wait for their outcome or are refused".into())
+    }
 }
 
 impl Drop for JetStreamLog {

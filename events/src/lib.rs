@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows an entity kind: records go in and come out encoded.
 
+pub mod backend;
 pub mod backup;
 pub mod blobs;
 pub mod contract;
@@ -13,6 +14,7 @@ pub mod index;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 pub mod keyring;
+pub mod leases;
 pub mod memory;
 pub mod port;
 pub mod snapshots;

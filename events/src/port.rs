@@ -186,4 +186,8 @@ pub trait Log: Send + Sync {
     fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError>;
     /// The durable end of a partition.
     fn head(&self, partition: u16) -> Result<Head, ReadError>;
+    /// What keeps the log from taking appends at the moment, for people; `None` if nothing is known to. Cheap.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }

@@ -9,6 +9,7 @@ use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
 };
+use quipu_events::backend::Backend;
 use quipu_runtime::{
     node::NodeConfig,
     performers::{Egress, Provider},
@@ -67,6 +68,8 @@ fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
 /// The configuration of one node, as meant.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which log.
+    pub log: Backend,
     /// Data directory; `None` keeps everything in memory.
     pub data: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one.
@@ -75,7 +78,7 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub origins: Vec<String>,
-    /// Partitions of a new log.
+    /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// Whether views follow the log.
     pub views: bool,
@@ -142,16 +145,14 @@ impl Config {
     }
 
     fn meant(written: Written, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let effective = written.redacted();
+        // Never with the address as written: it may hold a password.
+        let log = written.log.backend.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
+        let effective = written.redacted(&log);
         let listen = written
             .listen
             .parse()
             .map_err(|_| wrong("listen", format!("`{}` is no address: use ip:port", written.listen)))?;
-        let memory = match written.log.backend.as_str() {
-            "memory" => true,
-            "embedded" => false,
-            other => return Err(wrong("log.backend", format!("`{other}` is no backend: use embedded or memory"))),
-        };
+        let memory = matches!(log, Backend::Memory);
         if written.log.partitions == 0 || written.log.partitions > 1024 {
             return Err(wrong("log.partitions", "use 1 to 1024"));
         }
@@ -178,6 +179,7 @@ impl Config {
         Egress::new(&written.egress.allow).map_err(|e| wrong("egress.allow", e.to_string()))?;
         let secrets = secrets(&written.secrets, env)?;
         Ok(Self {
+            log,
             data: (!memory).then(|| PathBuf::from(&written.data)),
             listen,
             hosts: written.hosts,
@@ -206,6 +208,7 @@ impl Config {
     /// The runtime's part.
     pub fn node(&self) -> Result<NodeConfig, ConfigError> {
         Ok(NodeConfig {
+            log: self.log.clone(),
             data_dir: self.data.clone(),
             partitions: self.partitions,
             providers: self.providers.clone(),

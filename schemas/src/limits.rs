@@ -216,6 +216,8 @@ pub const STREAMS_MAX: usize = 1_024;
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Events between two cursors of an NDJSON feed.
 pub const CURSOR_EVERY_EVENTS: u32 = 256;
+/// Pause after a partition could not be owned, milliseconds.
+pub const OWNERSHIP_REST_MS: u64 = 1_000;
 /// Longest drain of a graceful stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Longest correlation id and environment label.

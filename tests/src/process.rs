@@ -7,7 +7,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -75,6 +78,7 @@ pub fn binary() -> &'static Path {
 pub struct Launch {
     home: TempDir,
     listen: Option<SocketAddr>,
+    flags: Vec<String>,
     set: Vec<(String, String)>,
     env: Vec<(String, String)>,
 }
@@ -98,18 +102,37 @@ impl Default for Launch {
 }
 
 impl Launch {
-    /// A node on a new data directory and a free port.
+    /// A node on a new data directory and a free port, with a log of its own: where `QUIPU_TEST_LOG` says, if it says
+    /// something (`{log}` in it becomes a new name each time), embedded otherwise. `QUIPU_TEST_VIEWS` does the same for views.
     ///
     /// # Panics
     /// If there is no room for temporary files.
     pub fn new() -> Self {
+        static LOGS: AtomicU32 = AtomicU32::new(0);
         let home = TempDir::new().expect("a temporary directory");
+        let name = format!("t{}_{}", std::process::id(), LOGS.fetch_add(1, Ordering::Relaxed));
+        let mut flags = Vec::new();
+        for (flag, variable) in [("--log", "QUIPU_TEST_LOG"), ("--views", "QUIPU_TEST_VIEWS")] {
+            if let Ok(address) = std::env::var(variable) {
+                flags.extend([flag.to_owned(), address.replace("{log}", &name)]);
+            }
+        }
         Self {
             home,
             listen: None,
+            flags,
             set: Vec::new(),
             env: Vec::new(),
         }
+    }
+
+    /// Puts the log there, whatever the environment says.
+    pub fn log(mut self, address: &str) -> Self {
+        if let Some(at) = self.flags.iter().position(|flag| flag == "--log") {
+            self.flags.drain(at..at + 2);
+        }
+        self.flags.extend(["--log".to_owned(), address.to_owned()]);
+        self
     }
 
     /// Sets a key of the configuration.
@@ -189,6 +212,7 @@ impl Launch {
         let lines = OpenOptions::new().create(true).append(true).open(&log).expect("the node's log");
         command.arg("serve").arg("--data").arg(&data).arg("--listen");
         command.arg(self.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |a| a.to_string()));
+        command.args(&self.flags);
         for (key, value) in &self.set {
             command.arg("--set").arg(format!("{key}={value}"));
         }

@@ -1,6 +1,9 @@
 //! Law 1 and law 7: what is not log, blobs or keys can be deleted; what must follow was stored once and is not derived again.
 
-use quipu_events::embedded::OpenError;
+use quipu_events::{
+    backend::{Backend, OpenError},
+    embedded,
+};
 use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
 use quipu_runtime::{
     api::CommandRequest,
@@ -302,6 +305,7 @@ async fn start<const RELEASE: u8>(data: &Path, receiver: &Receiver) -> Node {
     )]));
     let egress = Egress::new(&[receiver.address.to_string()]).expect("an address");
     let config = NodeConfig {
+        log: Backend::Embedded,
         data_dir: Some(data.to_owned()),
         partitions: 4,
         secrets,
@@ -312,7 +316,7 @@ async fn start<const RELEASE: u8>(data: &Path, receiver: &Receiver) -> Node {
     wait("the log of the node before", || async {
         match Node::start(config.clone(), Kinds::builtin().with::<Bell<RELEASE>>(), |_| {}).await {
             Ok(node) => Some(node),
-            Err(StartError::Log(OpenError::Locked { .. })) => None,
+            Err(StartError::Log(OpenError::Embedded(embedded::OpenError::Locked { .. }))) => None,
             Err(other) => panic!("the node does not start: {other}"),
         }
     })

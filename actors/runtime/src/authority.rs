@@ -37,6 +37,11 @@ impl AuthorityView {
         lock(&self.orgs).remove(org);
     }
 
+    /// Forgets what is placed in a partition that was read anew.
+    pub(crate) fn forget_partition(&self, partition: u16, partitions: u16) {
+        lock(&self.orgs).retain(|org, _| StreamId::of_org(org).partition(partitions) != partition);
+    }
+
     pub(crate) fn org(&self, core: &Core, org: &OrgId) -> Result<Arc<OrgView>, Problem> {
         if let Some(view) = lock(&self.orgs).get(org) {
             return Ok(view.clone());

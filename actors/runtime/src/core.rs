@@ -8,18 +8,21 @@ use crate::{
     kernel::{
         entity::{Base, Decided, Entity, ParkedError, Snapshot},
         relay::Cause,
-        writer::{Durable, Writer},
+        ownership::Input,
+        writer::{self, Durable, Writer},
     },
     kinds::{KindHandler, Kinds},
+    partition_actor::{PartitionMsg, outcome_of},
     registry::{Registry, Slot, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
     volatile::Volatile,
 };
 use quipu_events::{
+    heads::HeadEntry,
     index::{FirstReceipt, Index, IndexEntry, IndexError, Parked},
     keyring::Keyring,
-    port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
+    port::{AppendError, Appended, Batch, Head, Log, LogMeta, ReadError},
 };
 use quipu_schemas::{
     context::{Authority, Millis},
@@ -31,7 +34,7 @@ use quipu_schemas::{
     reaction::ReactionKey,
     record::{self, Record},
 };
-use ractor::{ActorCell, ActorRef};
+use ractor::ActorRef;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +43,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -72,8 +75,13 @@ pub struct Counters {
 pub(crate) struct Partition {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) relay: Mutex<Option<ActorRef<RelayMsg>>>,
-    pub(crate) supervisor: Mutex<Option<ActorCell>>,
+    /// The actor that holds its ownership, and under which its entities live.
+    pub(crate) supervisor: Mutex<Option<ActorRef<PartitionMsg>>>,
     pub(crate) restarts: AtomicU64,
+    /// Until when an answer that appends nothing may be given, by [`Core::monotonic`]; 0: not at all.
+    refuses_until: AtomicU64,
+    /// An append of unknown outcome and its first offset, to be looked up behind the next claim.
+    unknown: Mutex<Option<([u8; 16], u64)>>,
 }
 
 pub(crate) struct Core {
@@ -94,10 +102,13 @@ pub(crate) struct Core {
     /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
+    /// Partitions whose first attempt to own them has come to an end, well or not.
+    opened: watch::Sender<BTreeSet<u16>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
     last_now: AtomicU64,
+    begun: Instant,
     batch_ids: BatchIds,
 }
 
@@ -133,39 +144,34 @@ pub(crate) struct Opened {
 }
 
 impl Core {
-    /// Claims every partition and continues each at its head.
-    pub(crate) fn claim(opened: Opened, owner: &str) -> Self {
+    /// Every partition waits to be claimed by its actor.
+    pub(crate) fn new(opened: Opened) -> Self {
         let meta = opened.log.meta();
         let mut cursor = Cursor::start(meta.log_id, meta.generation, meta.partitions);
         let mut partitions = Vec::new();
         for partition in 0..meta.partitions {
-            // A damaged partition stops alone: the rest is served, and health says so. One that the index does not know
-            // to its end takes no commands either: they would be decided on less than there is.
-            let claimed = match opened.unreadable.get(&partition) {
-                Some(stopped) => Err(AppendError::Poisoned(stopped.detail.clone())),
-                None => opened.log.claim(partition, owner),
+            let writer = match opened.unreadable.get(&partition) {
+                // A damaged partition stops alone: the rest is served, and health says so. One that the index does not know
+                // to its end takes no commands either: they would be decided on less than there is.
+                Some(stopped) => {
+                    tracing::error!(partition, detail = stopped.detail, "partition cannot be read to its end");
+                    Writer::idle(partition, writer::stopped(partition, &AppendError::Poisoned(stopped.detail.clone())))
+                }
+                None => Writer::idle(partition, not_open(partition)),
             };
-            let writer = match claimed {
-                Ok(head) => {
-                    cursor.next[usize::from(partition)] = head.next_offset;
-                    Writer::new(partition, head)
-                }
-                Err(error) => {
-                    tracing::error!(partition, %error, "partition cannot be claimed");
-                    // What lies before the damage is read like everything else; the feed says where it ends.
-                    cursor.next[usize::from(partition)] = match opened.log.head(partition) {
-                        Ok(head) => head.next_offset,
-                        Err(ReadError::Damaged { offset, .. }) => offset,
-                        Err(_) => opened.unreadable.get(&partition).map_or(0, |stopped| stopped.offset),
-                    };
-                    Writer::stopped_at_start(partition, &error)
-                }
+            // What lies before damage is read like everything else; the feed says where it ends.
+            cursor.next[usize::from(partition)] = match opened.log.head(partition) {
+                Ok(head) => head.next_offset,
+                Err(ReadError::Damaged { offset, .. }) => offset,
+                Err(_) => opened.unreadable.get(&partition).map_or(0, |stopped| stopped.offset),
             };
             partitions.push(Partition {
                 writer: Mutex::new(writer),
                 relay: Mutex::new(None),
                 supervisor: Mutex::new(None),
                 restarts: AtomicU64::new(0),
+                refuses_until: AtomicU64::new(0),
+                unknown: Mutex::new(None),
             });
         }
         Self {
@@ -185,12 +191,19 @@ impl Core {
             timers: watch::channel(0).0,
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
+            opened: watch::channel(BTreeSet::new()).0,
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
             last_now: AtomicU64::new(0),
+            begun: Instant::now(),
             batch_ids: BatchIds::new(),
         }
+    }
+
+    /// Milliseconds of a clock that only goes forward, from 1.
+    pub(crate) fn monotonic(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64 + 1
     }
 
     /// The wall clock, never going back within this process.
@@ -206,12 +219,9 @@ impl Core {
     /// Where a partition stops before its end, if it does: met when the node started, or by a read since.
     pub(crate) fn stopped(&self, partition: u16) -> Option<Stopped> {
         match self.log.head(partition) {
-            Ok(_) => self.unreadable.get(&partition).cloned(),
-            Err(error) => {
-                let known = self.unreadable.get(&partition).map_or(0, |stopped| stopped.offset);
-                let offset = if let ReadError::Damaged { offset, .. } = &error { *offset } else { known };
-                Some(Stopped { partition, offset, detail: error.to_string() })
-            }
+            Err(error @ ReadError::Damaged { offset, .. }) => Some(Stopped { partition, offset, detail: error.to_string() }),
+            // A log that does not answer is no damage; whoever reads it is told.
+            Ok(_) | Err(_) => self.unreadable.get(&partition).cloned(),
         }
     }
 
@@ -241,26 +251,46 @@ impl Core {
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
         let core = self.clone();
-        let partition = batch.partition;
-        self.log.append(batch, Box::new(move |result| core.appended(partition, result)));
+        let sent = Sent { partition: batch.partition, epoch: batch.epoch, batch_id: batch.batch_id, first_offset: batch.first_offset };
+        self.log.append(batch, Box::new(move |result| core.appended(sent, result)));
     }
 
-    fn appended(self: &Arc<Self>, partition: u16, result: Result<Appended, AppendError>) {
+    fn appended(self: &Arc<Self>, sent: Sent, result: Result<Appended, AppendError>) {
+        let partition = sent.partition;
         if let Err(error) = &result {
             tracing::error!(partition, %error, "append failed");
         }
         let next_id = self.batch_ids.next();
-        let flushed = lock(&self.partition(partition).writer).appended(result, next_id);
+        let failed = result.as_ref().err().map(|error| outcome_of(error, sent.batch_id));
+        let flushed = {
+            let mut writer = lock(&self.partition(partition).writer);
+            // The partition was abandoned meanwhile. What was stored of it is read from the log, as by everybody else.
+            if writer.epoch() != sent.epoch || !writer.is_appending() {
+                return;
+            }
+            writer.appended(result, next_id)
+        };
         if let Some(next) = flushed.next {
             self.append_batch(next);
         }
         self.publish(partition, flushed.durable);
-        let mut failed = std::collections::BTreeMap::new();
+        let mut problems = BTreeMap::new();
         for (decided, problem) in flushed.failed {
-            failed.insert(decided.record.header.stream.clone(), problem);
+            problems.insert(decided.record.header.stream.clone(), problem);
         }
-        for (stream, problem) in failed {
+        for (stream, problem) in problems {
             self.registry.notify(&stream, EntityMsg::Failed(problem));
+        }
+        if let Some(outcome) = failed {
+            *lock(&self.partition(partition).unknown) = Some((sent.batch_id, sent.first_offset));
+            self.tell(partition, Input::Appended { epoch: sent.epoch, outcome });
+        }
+    }
+
+    /// Tells the partition's actor.
+    pub(crate) fn tell(&self, partition: u16, input: Input) {
+        if let Some(actor) = lock(&self.partition(partition).supervisor).as_ref() {
+            let _ = actor.send_message(PartitionMsg::Input(input));
         }
     }
 
@@ -444,7 +474,7 @@ impl Core {
             return reply.send(Err(Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind")));
         }
         let partition = stream.partition(self.meta.partitions);
-        if let Some(problem) = lock(&self.partition(partition).writer).stopped() {
+        if let Some(problem) = lock(&self.partition(partition).writer).refuses() {
             return reply.send(Err(problem.clone()));
         }
         let mut shard = self.registry.shard(&stream);
@@ -455,7 +485,7 @@ impl Core {
                     let Some(supervisor) = lock(&self.partition(partition).supervisor).clone() else {
                         return reply.send(Err(stopping()));
                     };
-                    let spawned = ractor::ActorRuntime::spawn_linked_instant(None, EntityActor, (self.clone(), stream.clone()), supervisor);
+                    let spawned = ractor::ActorRuntime::spawn_linked_instant(None, EntityActor, (self.clone(), stream.clone()), supervisor.get_cell());
                     let Ok((actor, _)) = spawned else { return reply.send(Err(stopping())) };
                     let slot = Slot { actor, waiting: Arc::default(), last_used: Arc::default() };
                     shard.insert(stream.clone(), slot.clone());
@@ -482,6 +512,150 @@ impl Core {
         }
         reply.send(Err(crate::kernel::entity::outcome_unknown()));
     }
+}
+
+/// A frame on its way to the log.
+#[derive(Clone, Copy)]
+struct Sent {
+    partition: u16,
+    epoch: u64,
+    batch_id: [u8; 16],
+    first_offset: u64,
+}
+
+/// Ownership of partitions, as their actors change it.
+impl Core {
+    /// Whether a partition could not be indexed to its end when the node started.
+    pub(crate) fn is_unreadable(&self, partition: u16) -> bool {
+        self.unreadable.contains_key(&partition)
+    }
+
+    /// Notes that the first attempt to own a partition came to an end.
+    pub(crate) fn opened(&self, partition: u16) {
+        self.opened.send_if_modified(|opened| opened.insert(partition));
+    }
+
+    /// Waits until each partition is owned or could not be for now.
+    pub(crate) async fn all_opened(&self) {
+        let mut opened = self.opened.subscribe();
+        // The sender lives in `self`.
+        let _ = opened.wait_for(|opened| opened.len() >= usize::from(self.meta.partitions)).await;
+    }
+
+    /// Opens admission at the end that the claim made.
+    pub(crate) fn admit(&self, partition: u16, head: Head) {
+        lock(&self.partition(partition).writer).resume(head);
+        lock(&self.partition(partition).unknown).take();
+        self.durable.send_modify(|n| *n += 1);
+        self.timers.send_modify(|n| *n += 1);
+    }
+
+    /// Until when refusals may be given.
+    pub(crate) fn leased(&self, partition: u16, until: Option<u64>) {
+        self.partition(partition).refuses_until.store(until.unwrap_or(0), Ordering::Release);
+    }
+
+    /// Whether an answer that appends nothing may be given now.
+    pub(crate) fn may_refuse(&self, partition: u16) -> bool {
+        self.monotonic() < self.partition(partition).refuses_until.load(Ordering::Acquire)
+    }
+
+    /// Whether this node takes commands for a partition.
+    pub(crate) fn is_owner(&self, partition: u16) -> bool {
+        lock(&self.partition(partition).writer).refuses().is_none()
+    }
+
+    /// Takes no new commands; those that were taken go on.
+    pub(crate) fn close_admission(&self, partition: u16) {
+        lock(&self.partition(partition).writer).close(not_open(partition));
+    }
+
+    /// Says why a partition is not owned.
+    pub(crate) fn refuse(&self, partition: u16, error: &AppendError) {
+        let problem = writer::stopped(partition, error);
+        let mut writer = lock(&self.partition(partition).writer);
+        // It is tried again and again; the same reason is told once.
+        if writer.stopped().is_none_or(|known| known.detail != problem.detail) {
+            tracing::error!(partition, %error, "partition cannot be owned");
+        }
+        writer.refuse(problem);
+    }
+
+    /// Waits until nothing that was admitted is undecided or on its way to the log.
+    pub(crate) async fn drained(&self, partition: u16) {
+        let mut durable = self.durable.subscribe();
+        let busy = || self.registry.waiting(partition, self.meta.partitions) > 0 || lock(&self.partition(partition).writer).depth() > 0;
+        while busy() {
+            // A refusal is no durable frame: looked at now and then.
+            let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
+        }
+    }
+
+    /// Forgets everything about a partition that only its owner may know.
+    pub(crate) fn abandon(&self, partition: u16) {
+        let dropped = self.registry.remove_partition(partition, self.meta.partitions);
+        {
+            let mut writer = lock(&self.partition(partition).writer);
+            // A reason that was given before says more.
+            let problem = writer.stopped().cloned().unwrap_or_else(|| not_open(partition));
+            writer.abandon(problem);
+        }
+        *lock(&self.partition(partition).relay) = None;
+        for actor in dropped {
+            actor.stop(None);
+        }
+        self.durable.send_modify(|n| *n += 1);
+    }
+
+    /// The index has read a partition to its end: what was read is known from now on.
+    pub(crate) fn caught_up(&self, partition: u16, records: u64) {
+        let next = self.index.next_offset(partition);
+        {
+            let mut cursor = lock(&self.cursor);
+            let known = &mut cursor.next[usize::from(partition)];
+            *known = next.max(*known);
+        }
+        if records > 0 {
+            self.authority.forget_partition(partition, self.meta.partitions);
+            self.durable.send_modify(|n| *n += 1);
+            self.timers.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Whether a batch of unknown outcome is in the log; to be asked behind a claim. `None` if the log does not say.
+    pub(crate) fn is_stored(&self, partition: u16, batch: [u8; 16]) -> Option<bool> {
+        let Some((_, first)) = lock(&self.partition(partition).unknown).filter(|(id, _)| *id == batch) else {
+            return Some(false);
+        };
+        let mut from = first;
+        loop {
+            let frames = self.log.read(partition, from, limits::FRAME_MAX_BYTES).ok()?;
+            if frames.iter().any(|frame| frame.batch_id == batch) {
+                return Some(true);
+            }
+            let next = frames.last().map(|frame| frame.first_offset + frame.records.len() as u64);
+            match next {
+                Some(next) if next > from => from = next,
+                _ => return Some(false),
+            }
+        }
+    }
+
+    /// Ends of the partitions that this node owns, for the heads file.
+    pub(crate) fn owned_heads(&self) -> Vec<HeadEntry> {
+        (0..self.meta.partitions)
+            .filter_map(|partition| {
+                let writer = lock(&self.partition(partition).writer);
+                let head = writer.head();
+                let entry = HeadEntry { generation: self.meta.generation, partition, offset: head.next_offset, frame_hash: head.frame_hash };
+                writer.refuses().is_none().then_some(entry)
+            })
+            .collect()
+    }
+}
+
+fn not_open(partition: u16) -> Problem {
+    Problem::new(503, "partition_not_open", format!("partition {partition} is being opened or handed over")).retry_after(1)
 }
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.

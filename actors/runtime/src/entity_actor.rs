@@ -203,7 +203,7 @@ impl EntityState {
             match action {
                 EntityAction::Reply(ticket, answer) => {
                     if let Some(reply) = self.replies.remove(&ticket) {
-                        reply.send(answer);
+                        reply.send(self.within_lease(answer));
                     }
                 }
                 EntityAction::Append(decided) => {
@@ -215,6 +215,18 @@ impl EntityState {
         }
         if let Some(problem) = refused {
             self.fail(&problem);
+        }
+    }
+
+    /// A refusal is only as fresh as the owner's lease: past it another node may have decided since.
+    fn within_lease(&self, answer: Result<Receipt, Problem>) -> Result<Receipt, Problem> {
+        match answer {
+            Err(problem) if problem.status < 500 && !self.core.may_refuse(self.partition) => {
+                Err(Problem::new(503, "lease_ended", "this node's lease on the partition ended before it could answer")
+                    .fix("send the command again with the same id")
+                    .retry_after(1))
+            }
+            answer => answer,
         }
     }
 

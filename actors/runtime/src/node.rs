@@ -9,7 +9,7 @@ use crate::{
         relay::{Cause, person_note},
     },
     kinds::Kinds,
-    partition_actor::PartitionActor,
+    partition_actor::{PartitionActor, PartitionArgs},
     performers::{Egress, Performers, PerformersConfig, Provider},
     prompts::LogPrompts,
     relay_actor::RelayMsg,
@@ -18,10 +18,13 @@ use crate::{
     volatile::Volatile,
 };
 use quipu_events::{
-    embedded::{EmbeddedLog, EmbeddedOptions},
+    backend::{Backend, OpenedLog},
+    disk::RealDisk,
+    embedded::EmbeddedLog,
+    heads,
     index::{FinalState, Index, IndexError, Unreadable},
     keyring::Keyring,
-    memory::MemoryLog,
+    leases::{Alone, Leases},
     port::{Log, ReadError},
 };
 use quipu_schemas::{
@@ -46,9 +49,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// How a node is started.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// Where log, index, keys and blobs live; `None` keeps everything in memory.
+    /// Which log.
+    pub log: Backend,
+    /// Where index, keys and blobs live, and the log if it is embedded; `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
-    /// Partitions of a new log.
+    /// Partitions of a new log in memory or in the data directory.
     pub partitions: u16,
     /// Model providers by name (`scripted` is always there).
     pub providers: BTreeMap<String, Provider>,
@@ -73,6 +78,7 @@ pub struct NodeConfig {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
+            log: Backend::Memory,
             data_dir: None,
             partitions: limits::PARTITIONS_DEFAULT,
             providers: BTreeMap::new(),
@@ -93,7 +99,7 @@ impl Default for NodeConfig {
 pub enum StartError {
     /// The log.
     #[error(transparent)]
-    Log(#[from] quipu_events::embedded::OpenError),
+    Log(#[from] quipu_events::backend::OpenError),
     /// The index.
     #[error("index: {0}")]
     Index(#[from] quipu_events::index::IndexError),
@@ -157,13 +163,13 @@ impl Node {
             clock: Arc::new(wall_clock),
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
-        let owner = config.owner.clone();
         let opened = Opened { kinds, log, index, unreadable, keys, volatile, snapshots };
-        let core = tokio::task::spawn_blocking(move || Core::claim(opened, &owner)).await.map_err(|e| StartError::Actors(e.to_string()))?;
+        let core = tokio::task::spawn_blocking(move || Core::new(opened)).await.map_err(|e| StartError::Actors(e.to_string()))?;
         let core = Arc::new(core);
         prompts.set(&core);
-        let args = (core.clone(), Arc::new(performers));
+        let args = RootArgs { core: core.clone(), performers: Arc::new(performers), leases: Arc::new(Alone), owner: config.owner.as_str().into() };
         let (root, _) = Actor::spawn(None, RootActor, args).await.map_err(|e| StartError::Actors(e.to_string()))?;
+        core.all_opened().await;
         let tasks = Mutex::new(vec![
             tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
             tokio::spawn(timers::run(core.clone())),
@@ -479,18 +485,18 @@ impl Node {
     /// Health of the parts that the node itself runs.
     pub fn health(&self) -> Vec<HealthPart> {
         let core = &self.0.core;
+        let trouble = core.log.trouble();
         let mut parts = vec![HealthPart {
             name: "log".into(),
-            ok: !self.0.embedded.as_ref().is_some_and(|log| log.is_full() || log.is_poisoned()),
+            ok: trouble.is_none(),
             critical: true,
-            detail: match &self.0.embedded {
-                Some(log) if log.is_poisoned() => "an append failed; restart the node".into(),
-                Some(log) if log.is_full() => "the disk is full".into(),
-                _ => format!("{} partitions, {:?}", core.meta.partitions, core.meta.durability).to_lowercase(),
-            },
+            detail: trouble.unwrap_or_else(|| {
+                let durability = serde_json::to_value(core.meta.durability).unwrap_or_default();
+                format!("{}, {} partitions, {}", core.meta.backend, core.meta.partitions, durability.as_str().unwrap_or_default())
+            }),
         }];
         for number in 0..core.meta.partitions {
-            let refused = lock(&core.partition(number).writer).stopped().map(|problem| problem.detail.clone());
+            let refused = lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone());
             // Damage says more than what follows from it.
             let detail = core.stopped(number).map(|stopped| format!("stopped at offset {}: {}", stopped.offset, stopped.detail)).or(refused);
             if let Some(detail) = detail {
@@ -543,7 +549,14 @@ impl Node {
 
     /// Writes the heads file now (shells call it each second).
     pub fn write_heads(&self) -> std::io::Result<()> {
-        self.0.embedded.as_ref().map_or(Ok(()), |log| log.write_heads())
+        match (&self.0.embedded, &self.0.config.data_dir) {
+            (Some(log), _) => log.write_heads(),
+            (None, Some(dir)) => {
+                let core = &self.0.core;
+                heads::note_ends(&RealDisk, dir, core.meta.log_id, core.owned_heads()).map_err(std::io::Error::other)
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     /// Refuses new commands, waits up to `drain` for the ones inside, then stops the tree and closes the index cleanly.
@@ -602,24 +615,18 @@ struct Parts {
     unreadable: BTreeMap<u16, Stopped>,
 }
 
-type Stores = (Arc<dyn Log>, Option<Arc<EmbeddedLog>>, Arc<Index>, Arc<Keyring>);
-
 fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
-    let (log, embedded, index, keys): Stores = match &config.data_dir {
-        None => {
-            let id = ingress::entropy().map_err(StartError::Entropy)?;
-            let log: Arc<dyn Log> = Arc::new(MemoryLog::new(LogId(id.to_be_bytes()), config.partitions));
-            let index = Index::in_memory(&log.meta())?;
-            (log, None, Arc::new(index), Arc::new(Keyring::ephemeral(id as u64)))
-        }
+    let id = ingress::entropy().map_err(StartError::Entropy)?;
+    let dir = config.data_dir.as_deref();
+    let OpenedLog { log, embedded } = config.log.open(dir, config.partitions, LogId(id.to_be_bytes()))?;
+    let (index, keys) = match dir {
+        None => (Index::in_memory(&log.meta())?, Keyring::ephemeral(id as u64)),
         Some(dir) => {
-            let options = EmbeddedOptions { partitions: config.partitions, ..EmbeddedOptions::default() };
-            let log = Arc::new(EmbeddedLog::open(dir, &options)?);
             let keys = Keyring::of_log(dir, &*log, config.allow_lost_keys).map_err(|e| StartError::Keys(e.to_string()))?;
-            let index = Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?;
-            (log.clone(), Some(log), Arc::new(index), Arc::new(keys))
+            (Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?, keys)
         }
     };
+    let (index, keys) = (Arc::new(index), Arc::new(keys));
     let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
     let unreadable = caught.stopped.into_iter().map(|(partition, why)| {
         let offset = match &why {
@@ -674,36 +681,50 @@ async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
 /// The root of the tree: supervises the partitions and starts a crashed one again.
 struct RootActor;
 
-struct RootState {
+#[derive(Clone)]
+struct RootArgs {
     core: Arc<Core>,
     performers: Arc<Performers>,
+    leases: Arc<dyn Leases>,
+    owner: Arc<str>,
+}
+
+impl RootArgs {
+    async fn start(&self, partition: u16, root: ActorCell) -> Result<ActorCell, ActorProcessingErr> {
+        let Self { core, performers, leases, owner } = self.clone();
+        let args = PartitionArgs { core, partition, performers, leases, owner };
+        let (actor, _) = Actor::spawn_linked(None, PartitionActor, args, root).await?;
+        Ok(actor.get_cell())
+    }
+}
+
+struct RootState {
+    args: RootArgs,
     partitions: Vec<ActorCell>,
 }
 
 impl Actor for RootActor {
     type Msg = ();
     type State = RootState;
-    type Arguments = (Arc<Core>, Arc<Performers>);
+    type Arguments = RootArgs;
 
-    async fn pre_start(&self, myself: ActorRef<()>, (core, performers): Self::Arguments) -> Result<RootState, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<()>, args: RootArgs) -> Result<RootState, ActorProcessingErr> {
         let mut partitions = Vec::new();
-        for partition in 0..core.meta.partitions {
-            let args = (core.clone(), partition, performers.clone());
-            let (actor, _) = Actor::spawn_linked(None, PartitionActor, args, myself.get_cell()).await?;
-            partitions.push(actor.get_cell());
+        for partition in 0..args.core.meta.partitions {
+            partitions.push(args.start(partition, myself.get_cell()).await?);
         }
-        Ok(RootState { core, performers, partitions })
+        Ok(RootState { args, partitions })
     }
 
     async fn handle_supervisor_evt(&self, myself: ActorRef<()>, event: SupervisionEvent, state: &mut RootState) -> Result<(), ActorProcessingErr> {
+        let core = &state.args.core;
         if let SupervisionEvent::ActorFailed(who, error) = event
-            && !state.core.stopping.load(Ordering::Acquire)
+            && !core.stopping.load(Ordering::Acquire)
             && let Some(partition) = state.partitions.iter().position(|cell| cell.get_id() == who.get_id())
         {
-            tracing::error!(partition, %error, "partition supervisor crashed; it starts again");
-            let args = (state.core.clone(), partition as u16, state.performers.clone());
-            let (actor, _) = Actor::spawn_linked(None, PartitionActor, args, myself.get_cell()).await?;
-            state.partitions[partition] = actor.get_cell();
+            tracing::error!(partition, %error, "partition supervisor crashed; it claims the partition and starts again");
+            core.abandon(partition as u16);
+            state.partitions[partition] = state.args.start(partition as u16, myself.get_cell()).await?;
         }
         Ok(())
     }

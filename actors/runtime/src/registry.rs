@@ -94,6 +94,32 @@ impl Registry {
         all.into_iter().enumerate().filter(|(at, (used, _))| *at < excess || *used < before).map(|(_, (_, actor))| actor).collect()
     }
 
+    /// Takes out every entity of a partition.
+    pub(crate) fn remove_partition(&self, partition: u16, partitions: u16) -> Vec<ActorRef<EntityMsg>> {
+        let mut removed = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|stream, slot| {
+                let stays = stream.partition(partitions) != partition;
+                if !stays {
+                    removed.push(slot.actor.clone());
+                }
+                stays
+            });
+        }
+        removed
+    }
+
+    /// Commands that wait for entities of a partition.
+    pub(crate) fn waiting(&self, partition: u16, partitions: u16) -> usize {
+        let of_shard = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_partition = shard.iter().filter(|(stream, _)| stream.partition(partitions) == partition);
+            of_partition.map(|(_, slot)| slot.waiting.load(Ordering::Acquire)).sum::<usize>()
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+
     pub(crate) fn find(&self, actor: ActorId) -> Option<StreamId> {
         self.shards.iter().find_map(|shard| {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use super::options::{JetStreamOptions, Login};
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, StatusCode, client::RequestErrorKind,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, StatusCode, client::RequestErrorKind, connection::State,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -136,6 +136,10 @@ impl Wire {
             breaks,
             timeout: options.request,
         })
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     /// Waits for an answer until the deadline, or until the connection over which it would come breaks.

@@ -197,6 +197,7 @@ pub(super) async fn recover_lines(setup: &Setup, out: &mut Vec<Line>) -> Result<
     let data = setup.path("recover");
     let node = Node::start(
         NodeConfig {
+            log: quipu_events::backend::Backend::Embedded,
             data_dir: Some(data.clone()),
             ..NodeConfig::default()
         },

@@ -19,6 +19,7 @@ Examples:
   quipu serve                                     on 127.0.0.1:7077, data in ./quipu-data
   quipu serve --data /var/lib/quipu --listen 127.0.0.1:8080
   quipu serve --memory --listen 127.0.0.1:0       nothing on disk, any free port
+  quipu serve --log nats://127.0.0.1:4222/main    the log on NATS JetStream, the rest in ./quipu-data
   quipu serve --config quipu.toml --set egress.allow='[\"hooks.internal:443\"]'
   quipu serve --config quipu.toml --check         show what would be in force, and exit
 
@@ -38,8 +39,12 @@ pub(super) struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where the log is: `embedded` (the default: in the data directory), `memory`, or a broker's address
+    /// (`nats://HOST:PORT/NAME?replicas=3`)
+    #[arg(long, value_name = "LOG")]
+    log: Option<String>,
     /// Keep everything in memory
-    #[arg(long, conflicts_with = "data")]
+    #[arg(long, conflicts_with_all = ["data", "log"])]
     memory: bool,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
     /// (`keys.allow_lost` in the configuration)
@@ -71,6 +76,7 @@ impl Serve {
         let flags = Flags {
             data: self.data,
             listen: self.listen,
+            log: self.log,
             memory: self.memory,
             without_keys: self.without_keys,
             set,

@@ -5,6 +5,7 @@ use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
 };
+use quipu_events::backend::Backend;
 use quipu_schemas::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Flags {
     pub data: Option<String>,
     /// `--listen ADDR`.
     pub listen: Option<String>,
+    /// `--log LOG`.
+    pub log: Option<String>,
     /// `--memory`: nothing on disk.
     pub memory: bool,
     /// `--without-keys`: new keys for a log whose keys are lost.
@@ -183,8 +186,9 @@ impl Written {
     }
 
     /// For people: where secrets come from is shown, what they are is not.
-    pub(super) fn redacted(&self) -> serde_json::Value {
+    pub(super) fn redacted(&self, log: &Backend) -> serde_json::Value {
         let mut shown = self.clone();
+        shown.log.backend = log.to_string();
         for secret in shown.secrets.values_mut() {
             let redact = |text: &String| {
                 if text.starts_with("env:") || text.starts_with("file:") {
@@ -238,6 +242,9 @@ impl Layer {
         }
         if flags.without_keys {
             layer.set(&["keys", "allow_lost"], Value::from(true));
+        }
+        if let Some(log) = &flags.log {
+            layer.set(&["log", "backend"], Value::from(log.as_str()));
         }
         if flags.memory {
             layer.set(&["log", "backend"], Value::from("memory"));

@@ -143,6 +143,37 @@ impl Ownership {
         matches!(self.state, State::Owner { lease, .. } if now < lease.until)
     }
 
+    /// End of the time within which an answer that appends nothing may be given; `None` outside of it.
+    pub fn refuses_until(&self) -> Option<u64> {
+        match self.state {
+            State::Owner { lease, .. } => Some(lease.until),
+            _ => None,
+        }
+    }
+
+    /// The lease that it holds, perhaps past its end.
+    pub fn lease_held(&self) -> Option<u64> {
+        match self.state {
+            State::Claiming { lease, .. } | State::Restoring { lease, .. } | State::Owner { lease, .. } | State::Draining { lease, .. } => {
+                Some(lease.grant)
+            }
+            State::Follower { .. } | State::Acquiring { .. } | State::Stopped => None,
+        }
+    }
+
+    /// When the next [`Input::Tick`] has something to do, if nothing else happens before; `None` while an answer is awaited.
+    pub fn next_due(&self) -> Option<u64> {
+        let renewal = |lease: Lease| if lease.asked_at.is_none() { lease.renew_at.min(lease.until) } else { lease.until };
+        match self.state {
+            State::Follower { not_before, rest_until } => self.wanted.then_some(not_before.max(rest_until)),
+            // Past the lease's end only the claim's answer counts.
+            State::Claiming { lease, .. } => lease.asked_at.is_none().then_some(lease.renew_at),
+            State::Restoring { lease, .. } | State::Owner { lease, .. } => Some(renewal(lease)),
+            State::Draining { lease, until, .. } => Some(renewal(lease).min(until)),
+            State::Acquiring { .. } | State::Stopped => None,
+        }
+    }
+
     /// Takes an input; the actions are to be done in order.
     pub fn step(&mut self, input: Input, now: u64) -> Vec<Action> {
         let mut out = Vec::new();

@@ -28,6 +28,8 @@ pub struct Writer {
     pending: BTreeMap<StreamId, u32>,
     failures: u64,
     stopped: Option<Problem>,
+    /// Admission is closed; what was admitted goes on.
+    closing: Option<Problem>,
 }
 
 /// A record that is now durable.
@@ -65,13 +67,60 @@ impl Writer {
             pending: BTreeMap::new(),
             failures: 0,
             stopped: None,
+            closing: None,
         }
     }
 
-    /// A writer that takes nothing: its partition could not be claimed.
-    pub fn stopped_at_start(partition: u16, error: &AppendError) -> Self {
+    /// A writer that takes nothing until it is resumed.
+    pub fn idle(partition: u16, problem: Problem) -> Self {
         let head = Head { epoch: 0, next_offset: 0, frame_hash: Digest::ZERO };
-        Self { stopped: Some(stopped(partition, error)), ..Self::new(partition, head) }
+        Self { stopped: Some(problem), ..Self::new(partition, head) }
+    }
+
+    /// Goes on at `head`, which its owner has just claimed. Nothing may be queued or in flight.
+    pub fn resume(&mut self, head: Head) {
+        let failures = self.failures + 1;
+        *self = Self { failures, ..Self::new(self.partition, head) };
+    }
+
+    /// Refuses new commands with this problem from now on; records of those that were admitted are still taken.
+    pub fn close(&mut self, problem: Problem) {
+        self.closing = Some(problem);
+    }
+
+    /// Takes nothing more, and forgets what is queued or in flight: its entities must be dropped. What was in flight may be
+    /// stored all the same.
+    pub fn abandon(&mut self, problem: Problem) {
+        self.queue.clear();
+        self.in_flight.clear();
+        self.pending.clear();
+        self.failures += 1;
+        self.stopped = Some(problem);
+    }
+
+    /// Why it takes nothing, from now on.
+    pub fn refuse(&mut self, problem: Problem) {
+        self.stopped = Some(problem);
+    }
+
+    /// The epoch under which it appends.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The end of what is durable, as far as this writer knows.
+    pub fn head(&self) -> Head {
+        Head { epoch: self.epoch, next_offset: self.next_offset, frame_hash: self.previous }
+    }
+
+    /// Whether a frame is on its way.
+    pub fn is_appending(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Why new commands are refused, if they are.
+    pub fn refuses(&self) -> Option<&Problem> {
+        self.stopped.as_ref().or(self.closing.as_ref())
     }
 
     /// Rises with every failed append; an entity that was recovered under an older count may hold state that was
@@ -191,7 +240,8 @@ impl Writer {
     }
 }
 
-fn stopped(partition: u16, error: &AppendError) -> Problem {
+/// What a partition answers that takes no commands.
+pub fn stopped(partition: u16, error: &AppendError) -> Problem {
     Problem::new(503, "partition_stopped", format!("partition {partition} takes no commands: {error}"))
         .fix("see /health; restart the node once the cause is mended")
         .retry_after(5)
