@@ -1,16 +1,28 @@
 //! Which log a node runs on, by its name or address, and how it is opened.
 
 #[cfg(feature = "jetstream")]
-use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
 use crate::{
-    disk::RealDisk,
+    disk::{Disk, LockError, RealDisk},
+    heads,
+    jetstream::{self, JetStreamLog, JetStreamOptions},
+};
+use crate::{
+    disk::DiskLock,
     embedded::{self, EmbeddedLog, EmbeddedOptions},
-    heads::{self, EndsError},
+    heads::EndsError,
+    keyring::{KeyStore, Keyring, KeyringError},
+    leases::{Alone, Leases, Member},
     memory::MemoryLog,
     port::Log,
 };
 use quipu_schemas::position::LogId;
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A kind of log and where it is. Shown without passwords.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +72,45 @@ pub enum OpenError {
     /// An embedded log needs a directory.
     #[error("an embedded log needs a data directory")]
     NoDirectory,
+    /// Another process uses the data directory.
+    #[error("data directory {} is in use by {holder}", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The keys.
+    #[error("keys: {0}")]
+    Keys(#[from] KeyringError),
+    /// The data directory.
+    #[error("data directory: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What nodes that share a log use beside it.
+pub trait SharedLog: Send + Sync {
+    /// Where their wrapped data keys are.
+    fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError>;
+    /// Joins them. A lease lives for `life`. Blocks.
+    fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError>;
+}
+
+#[cfg(feature = "jetstream")]
+struct OnJetStream {
+    log: Arc<JetStreamLog>,
+    options: Box<JetStreamOptions>,
+}
+
+#[cfg(feature = "jetstream")]
+impl SharedLog for OnJetStream {
+    fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError> {
+        Ok(Arc::new(self.log.keys(&self.options)?))
+    }
+
+    fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError> {
+        Ok(Arc::new(self.log.join(&self.options, me, life)?))
+    }
 }
 
 /// A log that was opened.
@@ -68,6 +119,54 @@ pub struct OpenedLog {
     pub log: Arc<dyn Log>,
     /// The same, where it is embedded: for backups and its report.
     pub embedded: Option<Arc<EmbeddedLog>>,
+    /// The lock on the data directory of a node whose log is elsewhere.
+    pub lock: Option<Box<dyn DiskLock>>,
+    /// What its nodes share, where others may serve it too.
+    pub shared: Option<Arc<dyn SharedLog>>,
+}
+
+/// Name of the file of a node's id within its data directory.
+const NODE_FILE: &str = "node";
+/// Name of the lock file of a data directory without a log.
+#[cfg(feature = "jetstream")]
+const LOCK_FILE: &str = "node.lock";
+
+impl OpenedLog {
+    /// Opens the log's keys: those of the data directory, or those that the nodes of a shared log have in common.
+    pub fn keys(&self, data_dir: &Path, allow_lost: bool) -> Result<Keyring, OpenError> {
+        Ok(match &self.shared {
+            None => Keyring::of_log(data_dir, &*self.log, allow_lost)?,
+            Some(shared) => Keyring::of_shared_log(data_dir, &*self.log, shared.keys()?, allow_lost)?,
+        })
+    }
+
+    /// Joins the nodes of the log; alone where it is not shared. A lease lives for `life`. Blocks.
+    pub fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError> {
+        match &self.shared {
+            None => Ok(Arc::new(Alone)),
+            Some(shared) => shared.join(me, life),
+        }
+    }
+}
+
+/// The id of the node of a data directory, made at its first start.
+pub fn node_id(data_dir: Option<&Path>) -> io::Result<String> {
+    let path = data_dir.map(|dir| dir.join(NODE_FILE));
+    if let Some(path) = &path {
+        match fs::read_to_string(path) {
+            Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut random = [0; 6];
+    getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+    let id = format!("node_{}", hex::encode(random));
+    if let Some(path) = &path {
+        fs::write(path, format!("{id}\n"))?;
+    }
+    Ok(id)
 }
 
 impl Backend {
@@ -75,26 +174,51 @@ impl Backend {
     /// With a data directory, a broker's log that ends before what the heads file of that directory says is refused.
     /// Blocks, on a broker until its servers answer or the deadline of its options has passed.
     pub fn open(&self, data_dir: Option<&Path>, partitions: u16, new_id: LogId) -> Result<OpenedLog, OpenError> {
-        let log: Arc<dyn Log> = match self {
-            Self::Memory => Arc::new(MemoryLog::new(new_id, partitions)),
+        match self {
+            Self::Memory => {
+                let log = Arc::new(MemoryLog::new(new_id, partitions));
+                Ok(OpenedLog { log, embedded: None, lock: None, shared: None })
+            }
             Self::Embedded => {
                 let options = EmbeddedOptions { partitions, ..EmbeddedOptions::default() };
                 let log = Arc::new(EmbeddedLog::open(data_dir.ok_or(OpenError::NoDirectory)?, &options)?);
-                return Ok(OpenedLog { log: log.clone(), embedded: Some(log) });
+                Ok(OpenedLog { log: log.clone(), embedded: Some(log), lock: None, shared: None })
             }
             #[cfg(feature = "jetstream")]
-            Self::JetStream(options) => Arc::new(JetStreamLog::open(options)?),
-        };
-        if let Some(dir) = data_dir {
-            heads::check_ends(&RealDisk, dir, &*log)?;
+            Self::JetStream(options) => {
+                let lock = lock(data_dir)?;
+                let log = Arc::new(JetStreamLog::open(options)?);
+                let shared = Arc::new(OnJetStream { log: log.clone(), options: options.clone() });
+                opened(data_dir, lock, log, shared)
+            }
         }
-        Ok(OpenedLog { log, embedded: None })
     }
 
     /// Whether the log is outside this machine's files, so that other nodes may own what this one does not.
     pub fn is_shared(&self) -> bool {
         !matches!(self, Self::Memory | Self::Embedded)
     }
+}
+
+/// Locks the data directory of a node whose log is elsewhere, making it where there is none.
+#[cfg(feature = "jetstream")]
+fn lock(data_dir: Option<&Path>) -> Result<Option<Box<dyn DiskLock>>, OpenError> {
+    let Some(dir) = data_dir else { return Ok(None) };
+    fs::create_dir_all(dir)?;
+    match RealDisk.lock(&dir.join(LOCK_FILE), &format!("process {}", std::process::id())) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held(holder)) => Err(OpenError::Locked { dir: dir.to_owned(), holder }),
+        Err(LockError::Io(error)) => Err(error.into()),
+    }
+}
+
+/// A shared log, unless it ends before what this node saw of it.
+#[cfg(feature = "jetstream")]
+fn opened(data_dir: Option<&Path>, lock: Option<Box<dyn DiskLock>>, log: Arc<dyn Log>, shared: Arc<dyn SharedLog>) -> Result<OpenedLog, OpenError> {
+    if let Some(dir) = data_dir {
+        heads::check_ends(&RealDisk, dir, &*log)?;
+    }
+    Ok(OpenedLog { log, embedded: None, lock, shared: Some(shared) })
 }
 
 impl FromStr for Backend {

@@ -9,11 +9,16 @@
 //! a log whose class would be `memory` or `quorum-memory`. The decision record `ops/docs/adr/0008-jetstream-log.md` says
 //! why, and what was measured.
 
-use crate::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError};
+use crate::{
+    leases::Member,
+    port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError},
+};
+use futures::StreamExt;
 use quipu_schemas::limits::BROKER_QUEUE_MAX;
 use std::{
     future::Future,
     sync::{Arc, mpsc::sync_channel},
+    time::Duration,
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -22,6 +27,8 @@ use tokio::{
 };
 
 mod durability;
+mod keys;
+mod leases;
 mod marks;
 mod open;
 mod options;
@@ -30,6 +37,8 @@ mod reader;
 mod wire;
 mod writer;
 
+pub use keys::JetStreamKeys;
+pub use leases::JetStreamLeases;
 pub use open::OpenError;
 pub use options::{BadOptions, JetStreamOptions, Login, SyncMode};
 use partition::Partition;
@@ -90,6 +99,27 @@ impl JetStreamLog {
             runtime: Some(runtime),
             handle,
         })
+    }
+
+    /// Joins the nodes that share this log, as `me`. A lease lives for `life` from its last renewal. Blocks until the other
+    /// nodes had time to answer. The leases end with the log's runtime: keep both.
+    pub fn join(&self, options: &JetStreamOptions, me: Member, life: Duration) -> Result<JetStreamLeases, OpenError> {
+        let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else {
+            return Err(std::io::Error::other("a log without partitions").into());
+        };
+        let (asked, partitions, handle) = (options.clone(), self.meta.partitions, self.handle.clone());
+        let joined = wait(&self.handle, async move { JetStreamLeases::join(wire, &asked, partitions, me, life, &handle).await });
+        joined.unwrap_or_else(|| Err(std::io::Error::other("joining was cut short").into()))
+    }
+
+    /// The store of the log's wrapped data keys, made where there is none. It ends with the log's runtime: keep both.
+    pub fn keys(&self, options: &JetStreamOptions) -> Result<JetStreamKeys, OpenError> {
+        let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else {
+            return Err(std::io::Error::other("a log without partitions").into());
+        };
+        let (asked, handle) = (options.clone(), self.handle.clone());
+        let opened = wait(&self.handle, async move { JetStreamKeys::open(wire, &asked, handle).await });
+        opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys was cut short").into()))
     }
 
     fn submit(&self, partition: u16, job: Job) {
@@ -153,6 +183,21 @@ impl Log for JetStreamLog {
             let end = partition.tail().await;
             end.map(|end| end.head).map_err(|e| partition.no_tail(e))
         })
+    }
+
+    fn follow(&self, moved: Moved) {
+        let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else { return };
+        let partitions = self.partitions.clone();
+        self.handle.spawn(async move {
+            // Whoever publishes a frame tells everybody who listens to its subject, also where the stream refuses it. A message
+            // that is lost is made up for by the next one, or by looking.
+            let Ok(mut frames) = wire.client.subscribe(partitions[0].family()).await else { return };
+            while let Some(message) = frames.next().await {
+                if let Some(partition) = partitions.iter().find(|partition| partition.subject == message.subject.as_str()) {
+                    moved(partition.number);
+                }
+            }
+        });
     }
 
     fn trouble(&self) -> Option<String> {

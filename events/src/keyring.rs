@@ -16,8 +16,10 @@
 
 mod file;
 mod fingerprint;
+mod shared;
 
 pub use fingerprint::FINGERPRINT_FILE;
+pub use shared::{KeyStore, share};
 
 use crate::port::Log;
 use file::KeyFile;
@@ -30,7 +32,7 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -78,6 +80,18 @@ pub enum KeyringError {
          none, move the keys directory away and start with `quipu serve --without-keys`"
     )]
     WrongMaster(String),
+    /// Nodes that share a log have one master key.
+    #[error(
+        "master key {0} is missing, and other nodes wrapped the keys of this log under theirs: copy `keys/master.key` of another \
+         node's data directory there (mode 600)"
+    )]
+    CopyMaster(String),
+    /// The shared keys were wrapped by another master key.
+    #[error(
+        "the keys in {0} do not open under this node's master key: copy `keys/master.key` of a node that serves this log into this \
+         node's data directory"
+    )]
+    OtherMaster(String),
     /// A line or file that was complete is not any more.
     #[error("key file {path} is damaged at line {line}: restore it from the backup of the keys")]
     Damaged {
@@ -111,6 +125,8 @@ pub const KEYS_DIR: &str = "keys";
 enum Source {
     /// Keys come from the file, and new ones go there first.
     File(Mutex<KeyFile>),
+    /// Keys come from a store that other nodes use too, and new ones go there first.
+    Shared(shared::SharedKeys),
     /// Every key follows from a seed.
     Seed(u64),
 }
@@ -172,6 +188,14 @@ impl Keyring {
         Ok(keys)
     }
 
+    /// Opens the keys of a log that several nodes share: data keys in `store`, the master key in `keys` of the data directory.
+    /// A log without records gets keys where it has none; `allow_lost` makes new ones for a log that has lost its own.
+    pub fn of_shared_log(data_dir: &Path, log: &dyn Log, store: Arc<dyn KeyStore>, allow_lost: bool) -> Result<Self, KeyringError> {
+        let is_empty = (0..log.meta().partitions).all(|partition| log.head(partition).is_ok_and(|head| head.next_offset == 0));
+        let (shared, digest_key) = shared::SharedKeys::open(&data_dir.join(KEYS_DIR), store, is_empty || allow_lost)?;
+        Ok(Self { keys: RwLock::default(), digest_key, source: Source::Shared(shared), nonces: AtomicU64::new(0) })
+    }
+
     /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
     /// what it sealed.
     pub fn ephemeral(seed: u64) -> Self {
@@ -228,6 +252,14 @@ impl Sealer for Keyring {
         }
         match &self.source {
             Source::Seed(seed) => Ok(seeded(*seed, "subject", subject)),
+            Source::Shared(shared) => {
+                let key = match shared.find(subject)? {
+                    Some(key) => key,
+                    None => shared.make(subject)?,
+                };
+                self.hold(subject, &key);
+                Ok(key)
+            }
             Source::File(file) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 // Somebody may have made it while we waited: a subject never gets a second key.
@@ -251,7 +283,7 @@ impl Sealer for Keyring {
                 nonce.copy_from_slice(&digest.0[..24]);
                 Ok(nonce)
             }
-            Source::File(_) => {
+            Source::File(_) | Source::Shared(_) => {
                 let mut nonce = [0; 24];
                 getrandom::fill(&mut nonce).map_err(|e| SealError::Store(e.to_string()))?;
                 Ok(nonce)
@@ -265,6 +297,16 @@ impl Opener for Keyring {
         match &self.source {
             Source::Seed(seed) => Ok(Some(seeded(*seed, "subject", subject))),
             Source::File(_) => Ok(self.held(subject)),
+            Source::Shared(shared) => {
+                if let Some(key) = self.held(subject) {
+                    return Ok(Some(key));
+                }
+                let found = shared.find(subject)?;
+                if let Some(key) = &found {
+                    self.hold(subject, key);
+                }
+                Ok(found)
+            }
         }
     }
 }

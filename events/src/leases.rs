@@ -1,6 +1,10 @@
-//! Who should own a partition: leases for liveness. What keeps a stale owner from writing is the claim in the log alone;
-//! a lease store that grants everything to everybody costs availability and the freshness of refusals, never the log.
+//! Who should own a partition, and which nodes there are: leases for liveness.
+//!
+//! What keeps a stale owner from writing is the claim in the log alone. A lease store that grants everything to everybody
+//! costs availability and the freshness of refusals, never the log.
 
+use quipu_schemas::digest::Digest;
+use serde::{Deserialize, Serialize};
 use std::{future::Future, pin::Pin};
 
 /// What the store answers.
@@ -20,19 +24,68 @@ pub enum LeaseAnswer {
     Unknown,
 }
 
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id, kept in its data directory: the same after a restart.
+    pub node: String,
+    /// Where other nodes reach it, `http://host:port`.
+    pub address: String,
+}
+
+/// What changed, for whoever runs the partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Whether this node should own a partition, by the nodes that there are.
+    Wanted {
+        /// The partition.
+        partition: u16,
+        /// Whether it should.
+        wanted: bool,
+    },
+    /// A partition's lease as the store has it.
+    Lease {
+        /// The partition.
+        partition: u16,
+        /// Its grant, and in how many milliseconds it may be free; `None`: free.
+        seen: Option<(u64, u64)>,
+    },
+}
+
+/// Hears of changes; must not block.
+pub type Tell = Box<dyn Fn(Change) + Send + Sync>;
+
 /// An answer on its way.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = LeaseAnswer> + Send + 'a>>;
+pub type Answering<'a, T = LeaseAnswer> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store of leases, one a partition. Every question is answered within the store's own deadline.
 pub trait Leases: Send + Sync {
     /// Life of a lease from its last grant or renewal, milliseconds.
     fn lease_ms(&self) -> u64;
-    /// Asks for a partition's lease: granted if it is free or past its end.
+    /// Asks for a partition's lease: granted if it is free, past its end, or this node's from an earlier life.
     fn ask(&self, partition: u16) -> Answering<'_>;
     /// Renews, if this grant is still the last.
     fn renew(&self, partition: u16, grant: u64) -> Answering<'_>;
     /// Lets it go, if this grant is still the last; no answer.
-    fn release(&self, partition: u16, grant: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn release(&self, partition: u16, grant: u64) -> Answering<'_, ()>;
+    /// Whether this node should own a partition.
+    fn is_wanted(&self, _partition: u16) -> bool {
+        true
+    }
+    /// Who holds a partition's lease, as last seen; perhaps this node itself.
+    fn holder(&self, _partition: u16) -> Option<Member> {
+        None
+    }
+    /// The nodes that were heard of lately, this one included, in order of their ids.
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
+    /// Whom to tell of changes from now on; what is known at once included.
+    fn on_change(&self, _tell: Tell) {}
+    /// Says good-bye: others need not wait to miss this node.
+    fn leave(&self) -> Answering<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// For a log that no other node can own: everything is granted.
@@ -55,7 +108,59 @@ impl Leases for Alone {
         Box::pin(std::future::ready(LeaseAnswer::Granted { grant }))
     }
 
-    fn release(&self, _: u16, _: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn release(&self, _: u16, _: u64) -> Answering<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// Which member should own each partition: rendezvous hashing, none with more than its share, so that a node that comes or
+/// goes moves little else. The same at every node that knows the same members; empty where there are none.
+pub fn placement(members: &[Member], partitions: u16) -> Vec<String> {
+    let mut nodes: Vec<&str> = members.iter().map(|member| member.node.as_str()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    if nodes.is_empty() {
+        return Vec::new();
+    }
+    let share = usize::from(partitions).div_ceil(nodes.len());
+    let mut held = vec![0; nodes.len()];
+    (0..partitions)
+        .map(|partition| {
+            let weight = |node: &str| Digest::of(&[b"quipu placement\0", &partition.to_be_bytes(), node.as_bytes()]).0;
+            let free = (0..nodes.len()).filter(|n| held[*n] < share);
+            // There is always one with room: shares add up to at least all partitions.
+            let chosen = free.max_by_key(|n| weight(nodes[*n])).unwrap_or_default();
+            held[chosen] += 1;
+            nodes[chosen].to_owned()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(names: &[&str]) -> Vec<Member> {
+        names.iter().map(|node| Member { node: (*node).into(), address: format!("http://{node}") }).collect()
+    }
+
+    #[test]
+    fn partitions_are_shared_evenly_and_the_order_of_members_does_not_matter() {
+        let placed = placement(&members(&["a", "b", "c"]), 16);
+        for node in ["a", "b", "c"] {
+            let count = placed.iter().filter(|p| *p == node).count();
+            assert!((4..=6).contains(&count), "{node} has {count} of {placed:?}");
+        }
+        assert_eq!(placed, placement(&members(&["c", "a", "b", "a"]), 16));
+        assert_eq!(placement(&members(&["a"]), 3), ["a", "a", "a"]);
+        assert!(placement(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_goes_moves_mostly_its_own() {
+        let before = placement(&members(&["a", "b", "c"]), 64);
+        let after = placement(&members(&["a", "b"]), 64);
+        let moved = (0..64).filter(|p| before[*p] != "c" && before[*p] != after[*p]).count();
+        assert!(moved <= 16, "{moved} partitions moved between nodes that stayed");
     }
 }

@@ -171,6 +171,9 @@ pub enum ReadError {
 /// Called once when an append is settled; must not block.
 pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
 
+/// Hears which partition may have grown; must not block.
+pub type Moved = Box<dyn Fn(u16) + Send + Sync>;
+
 /// A log: see the module's documentation for what it promises.
 pub trait Log: Send + Sync {
     /// What it is.
@@ -186,6 +189,9 @@ pub trait Log: Send + Sync {
     fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError>;
     /// The durable end of a partition.
     fn head(&self, partition: u16) -> Result<Head, ReadError>;
+    /// Tells, from now on, of partitions that may have grown by another process's appends. A hint: some are told in vain, and
+    /// some not at all, so whoever follows also looks now and then.
+    fn follow(&self, _moved: Moved) {}
     /// What keeps the log from taking appends at the moment, for people; `None` if nothing is known to. Cheap.
     fn trouble(&self) -> Option<String> {
         None

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bench;
+mod cluster;
 mod connect;
 mod data;
 mod demo;
@@ -74,6 +75,8 @@ enum Verb {
     /// See and repair effects that have not been delivered
     #[command(subcommand)]
     Outbox(outbox::Outbox),
+    /// See the nodes of a cluster, and who owns which partition
+    Cluster(cluster::Cluster),
     /// See the supervision tree and health; take parked streams up again
     #[command(subcommand)]
     Ops(ops::Ops),
@@ -136,6 +139,7 @@ impl Verb {
             Verb::Verify(verb) => verb.run(terminal).await,
             Verb::Views(verb) => verb.run(terminal).await,
             Verb::Outbox(verb) => verb.run(terminal).await,
+            Verb::Cluster(verb) => verb.run(terminal).await,
             Verb::Ops(verb) => verb.run(terminal).await,
             Verb::Backup(verb) => verb.run(terminal).await,
             Verb::Restore(verb) => verb.run(terminal).await,

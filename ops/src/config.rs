@@ -11,6 +11,7 @@ use figment::{
 };
 use quipu_events::backend::Backend;
 use quipu_runtime::{
+    cluster::ClusterConfig,
     node::NodeConfig,
     performers::{Egress, Provider},
     secrets::{SecretValues, Secrets},
@@ -80,6 +81,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
+    /// How this node appears to others; an empty address becomes the one that it listens on.
+    pub cluster: ClusterConfig,
     /// Whether views follow the log.
     pub views: bool,
     /// Idle time before an entity is put to sleep, milliseconds.
@@ -181,6 +184,7 @@ impl Config {
         Ok(Self {
             log,
             data: (!memory).then(|| PathBuf::from(&written.data)),
+            cluster: cluster(&written.cluster, &secrets)?,
             listen,
             hosts: written.hosts,
             origins: written.origins,
@@ -209,6 +213,7 @@ impl Config {
     pub fn node(&self) -> Result<NodeConfig, ConfigError> {
         Ok(NodeConfig {
             log: self.log.clone(),
+            cluster: self.cluster.clone(),
             data_dir: self.data.clone(),
             partitions: self.partitions,
             providers: self.providers.clone(),
@@ -222,6 +227,24 @@ impl Config {
             ..NodeConfig::default()
         })
     }
+}
+
+fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfig, ConfigError> {
+    let address = written.address.trim_end_matches('/');
+    if !address.is_empty() && !["http://", "https://"].iter().any(|scheme| address.starts_with(scheme)) {
+        return Err(wrong("cluster.address", format!("`{address}` is no address: use http://host:port, as other nodes reach this one")));
+    }
+    if !(500..=60_000).contains(&written.lease_ms) {
+        return Err(wrong("cluster.lease_ms", "use 500 to 60000"));
+    }
+    let token = match written.secret.as_str() {
+        "" => None,
+        name => {
+            let secret = secrets.platform(name).map_err(|e| wrong("cluster.secret", format!("{e}: it names a secret of [secrets]")))?;
+            Some(secret.expose().to_owned())
+        }
+    };
+    Ok(ClusterConfig { address: address.to_owned(), token, lease_ms: written.lease_ms })
 }
 
 fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {

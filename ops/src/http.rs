@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod backup;
+pub mod cluster;
 pub mod command;
 pub mod docs;
 pub mod feed;
@@ -59,6 +60,8 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Origins of browsers that may call, besides those of the node itself.
     pub origins: Vec<String>,
+    /// What other nodes show.
+    pub cluster: Option<String>,
 }
 
 /// A kind with its stored name parsed.
@@ -216,6 +219,8 @@ pub fn router(app: App) -> Router {
         .route(&format!("{entity}/commands/{{command_id}}"), get(stream::receipt))
         .route(&format!("{entity}/{{part}}/{{key}}"), get(query::part_row))
         .route("/v1/ops/tree", get(admin::tree))
+        .route("/v1/ops/cluster", get(cluster::cluster))
+        .route(quipu_runtime::cluster::FORWARD_PATH, post(cluster::forwarded))
         .route("/v1/ops/outbox", get(admin::outbox))
         .route("/v1/ops/outbox/{key}/retry", post(admin::retry))
         .route("/v1/ops/outbox/{key}/drop", post(admin::drop_effect))

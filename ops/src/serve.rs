@@ -85,15 +85,20 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         }
         None => (Token::mint()?, true),
     };
-    let node = Node::start(config.node()?, kinds, progress).await?;
-    for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
-        tracing::warn!(note, "the log was not found as it was left");
-    }
-    let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
+    // Before anything else is opened: others must be told where this node is, and a taken address ends it at once.
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| ServeError::Listen(config.listen, e))?;
     let address = listener.local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
+    let mut node_config = config.node()?;
+    if node_config.cluster.address.is_empty() {
+        node_config.cluster.address = format!("http://{address}");
+    }
+    let node = Node::start(node_config, kinds, progress).await?;
+    for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
+        tracing::warn!(note, "the log was not found as it was left");
+    }
+    let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
         fs::write(path, format!("http://{address}\n")).map_err(|e| ServeError::Data(path.clone(), e))?;
@@ -103,7 +108,11 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let mut access = Access {
         hosts: config.hosts.clone(),
         origins: config.origins.clone(),
+        cluster: config.cluster.token.clone(),
     };
+    // Other nodes call this one by the address that it gave them.
+    let authority = config.cluster.address.split_once("://").map(|(_, authority)| authority.to_owned());
+    access.hosts.extend(authority);
     if !address.ip().is_unspecified() {
         access.hosts.push(address.to_string());
     }

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A command in stored form: personal data sealed, everything it may depend on inside.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CommandEnvelope {
     /// Receiver.
     pub stream: StreamId,
@@ -42,7 +43,7 @@ pub struct CommandEnvelope {
 }
 
 /// From outside or from the kernel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CommandBody {
     /// A client's (or a dispatching entity's) command, `{"<command>": {…}}`.
     Given {

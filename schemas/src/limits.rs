@@ -216,6 +216,12 @@ pub const STREAMS_MAX: usize = 1_024;
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Events between two cursors of an NDJSON feed.
 pub const CURSOR_EVERY_EVENTS: u32 = 256;
+/// Life of a partition's lease from its last renewal, milliseconds: an unplanned takeover waits for its end.
+pub const LEASE_MS: u64 = 5_000;
+/// How long a command that was forwarded to its owner is waited for, milliseconds.
+pub const FORWARD_MS: u64 = 15_000;
+/// A node looks this often for records of partitions that it does not own, also where nothing told it of them, milliseconds.
+pub const SHADOW_LOOK_MS: u64 = 1_000;
 /// Pause after a partition could not be owned, milliseconds.
 pub const OWNERSHIP_REST_MS: u64 = 1_000;
 /// Longest drain of a graceful stop.

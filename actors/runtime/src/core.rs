@@ -3,6 +3,7 @@
 use crate::{
     api::Stopped,
     authority::AuthorityView,
+    cluster::Cluster,
     entity_actor::{EntityActor, EntityMsg, Reply},
     ingress,
     kernel::{
@@ -40,7 +41,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -82,6 +83,8 @@ pub(crate) struct Partition {
     refuses_until: AtomicU64,
     /// An append of unknown outcome and its first offset, to be looked up behind the next claim.
     unknown: Mutex<Option<([u8; 16], u64)>>,
+    /// When this node last asked for the end and then had it, by [`Core::monotonic`]; of a partition that it does not own.
+    followed: AtomicU64,
 }
 
 pub(crate) struct Core {
@@ -104,6 +107,9 @@ pub(crate) struct Core {
     pub(crate) cursor: Mutex<Cursor>,
     /// Partitions whose first attempt to own them has come to an end, well or not.
     opened: watch::Sender<BTreeSet<u16>>,
+    /// Set once, before the first command.
+    cluster: OnceLock<Cluster>,
+    is_shared: bool,
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
@@ -141,6 +147,8 @@ pub(crate) struct Opened {
     pub(crate) keys: Arc<Keyring>,
     pub(crate) volatile: Volatile,
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
+    /// Whether other nodes may write to the log.
+    pub(crate) is_shared: bool,
 }
 
 impl Core {
@@ -172,6 +180,7 @@ impl Core {
                 restarts: AtomicU64::new(0),
                 refuses_until: AtomicU64::new(0),
                 unknown: Mutex::new(None),
+                followed: AtomicU64::new(0),
             });
         }
         Self {
@@ -192,6 +201,8 @@ impl Core {
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
             opened: watch::channel(BTreeSet::new()).0,
+            cluster: OnceLock::new(),
+            is_shared: opened.is_shared,
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
@@ -441,6 +452,11 @@ impl Core {
 
     /// What the sender of a command may, read just before it is decided.
     pub(crate) fn authority(&self, envelope: &CommandEnvelope) -> Result<Authority, Problem> {
+        let placed = StreamId::of_org(&envelope.stream.org).partition(self.meta.partitions);
+        if !self.is_fresh(placed) {
+            let detail = format!("what this node knows of org {} is too old to decide by", envelope.stream.org);
+            return Err(Problem::new(503, "authority_stale", detail).fix("send the command again with the same id").retry_after(1));
+        }
         let org = self.authority.org(self, &envelope.stream.org)?;
         let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
         let dispatched_by = match &envelope.body {
@@ -461,8 +477,20 @@ impl Core {
         self.authority.org(self, org).is_ok_and(|org| org.suspended)
     }
 
-    /// Sends a command in stored form to its entity and waits for the answer.
+    /// Sends a command in stored form to its entity, on whichever node that is, and waits for the answer.
     pub(crate) async fn submit(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        let partition = envelope.stream.partition(self.meta.partitions);
+        if let Some(cluster) = self.cluster.get()
+            && !self.is_owner(partition)
+            && let Some(owner) = cluster.elsewhere(partition)
+        {
+            return cluster.forward(&owner, &envelope).await;
+        }
+        self.submit_here(envelope).await
+    }
+
+    /// The same for an entity of this node.
+    pub(crate) async fn submit_here(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
         let (sender, receiver) = oneshot::channel();
         self.send(Arc::new(envelope), Reply::new(sender));
         receiver.await.unwrap_or_else(|_| Err(crate::kernel::entity::outcome_unknown()))
@@ -533,6 +561,26 @@ impl Core {
     /// Notes that the first attempt to own a partition came to an end.
     pub(crate) fn opened(&self, partition: u16) {
         self.opened.send_if_modified(|opened| opened.insert(partition));
+    }
+
+    /// Says who the others are.
+    pub(crate) fn among(&self, cluster: Cluster) {
+        // Set once, when the node starts.
+        let _ = self.cluster.set(cluster);
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
+    }
+
+    /// Notes that a partition of another node was read to the end that was asked for then.
+    pub(crate) fn followed(&self, partition: u16, asked: u64) {
+        self.partition(partition).followed.fetch_max(asked, Ordering::AcqRel);
+    }
+
+    /// Whether what this node knows of a partition is fresh enough to decide by.
+    fn is_fresh(&self, partition: u16) -> bool {
+        !self.is_shared || self.is_owner(partition) || self.monotonic() <= self.partition(partition).followed.load(Ordering::Acquire) + limits::AUTHORITY_STALE_MS
     }
 
     /// Waits until each partition is owned or could not be for now.

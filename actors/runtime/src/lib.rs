@@ -3,6 +3,7 @@
 pub mod api;
 mod authority;
 pub mod breaker;
+pub mod cluster;
 mod core;
 mod entity_actor;
 mod feed;
@@ -17,6 +18,7 @@ mod registry;
 mod relay_actor;
 pub mod replay;
 pub mod secrets;
+mod shadow;
 mod snapshotter;
 mod timers;
 pub mod volatile;

@@ -2,10 +2,12 @@
 
 use crate::{
     api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, ParkedStream, StateAt, Stopped, TreeNode},
+    cluster::{self, Cluster, ClusterConfig, PartitionStatus},
     core::{Core, Counters, Opened, index_problem, lock, partition_stopped, refold, stopping},
     feed, ingress,
     kernel::{
         entity::state_digest,
+        ownership::Input,
         relay::{Cause, person_note},
     },
     kinds::Kinds,
@@ -14,17 +16,17 @@ use crate::{
     prompts::LogPrompts,
     relay_actor::RelayMsg,
     secrets::Secrets,
-    snapshotter, timers,
+    shadow, snapshotter, timers,
     volatile::Volatile,
 };
 use quipu_events::{
-    backend::{Backend, OpenedLog},
-    disk::RealDisk,
+    backend::{Backend, OpenedLog, node_id},
+    disk::{DiskLock, RealDisk},
     embedded::EmbeddedLog,
     heads,
     index::{FinalState, Index, IndexError, Unreadable},
     keyring::Keyring,
-    leases::{Alone, Leases},
+    leases::{Leases, Member},
     port::{Log, ReadError},
 };
 use quipu_schemas::{
@@ -71,8 +73,8 @@ pub struct NodeConfig {
     pub queue_max_bytes: usize,
     /// Whether a log that has records may be opened without its keys: new ones are made, and what was sealed stays closed.
     pub allow_lost_keys: bool,
-    /// Name written into claim frames.
-    pub owner: String,
+    /// How this node appears to others that serve the same log.
+    pub cluster: ClusterConfig,
 }
 
 impl Default for NodeConfig {
@@ -89,7 +91,7 @@ impl Default for NodeConfig {
             queue_max: limits::NODE_QUEUE_MAX,
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
             allow_lost_keys: false,
-            owner: "local".into(),
+            cluster: ClusterConfig::default(),
         }
     }
 }
@@ -124,6 +126,8 @@ struct Inner {
     /// What works on the index beside the actors: ended before it is closed.
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     embedded: Option<Arc<EmbeddedLog>>,
+    /// Dropped last: the data directory is free when the log is.
+    _lock: Option<Box<dyn DiskLock>>,
 }
 
 /// A running node. Clones are handles to the same node.
@@ -149,7 +153,7 @@ impl Node {
     pub async fn start(config: NodeConfig, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Self, StartError> {
         let opened = config.clone();
         let open = move || open(&opened, progress);
-        let Parts { log, embedded, index, keys, unreadable } = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
+        let Parts { log, embedded, lock, me, leases, index, keys, unreadable } = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
         let volatile = Volatile::new();
         let (snapshots, snapshot_queue) = mpsc::channel(1024);
         let prompts = Arc::new(LogPrompts::default());
@@ -163,12 +167,16 @@ impl Node {
             clock: Arc::new(wall_clock),
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
-        let opened = Opened { kinds, log, index, unreadable, keys, volatile, snapshots };
+        let opened = Opened { kinds, log, index, unreadable, keys, volatile, snapshots, is_shared: config.log.is_shared() };
         let core = tokio::task::spawn_blocking(move || Core::new(opened)).await.map_err(|e| StartError::Actors(e.to_string()))?;
         let core = Arc::new(core);
         prompts.set(&core);
-        let args = RootArgs { core: core.clone(), performers: Arc::new(performers), leases: Arc::new(Alone), owner: config.owner.as_str().into() };
+        let owner = if config.cluster.address.is_empty() { me.node.as_str() } else { me.address.as_str() }.into();
+        let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
+        core.among(cluster);
+        let args = RootArgs { core: core.clone(), performers: Arc::new(performers), leases: leases.clone(), owner };
         let (root, _) = Actor::spawn(None, RootActor, args).await.map_err(|e| StartError::Actors(e.to_string()))?;
+        cluster::listen(&core, &*leases);
         core.all_opened().await;
         let tasks = Mutex::new(vec![
             tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
@@ -176,7 +184,10 @@ impl Node {
             tokio::spawn(flush_index(core.clone())),
             tokio::spawn(passivate(core.clone(), config.passivate_after_ms, config.active_max)),
         ]);
-        Ok(Self(Arc::new(Inner { core, config, root: Mutex::new(Some(root)), tasks, embedded })))
+        if config.log.is_shared() {
+            crate::core::lock(&tasks).push(tokio::spawn(shadow::run(core.clone())));
+        }
+        Ok(Self(Arc::new(Inner { core, config, root: Mutex::new(Some(root)), tasks, embedded, _lock: lock })))
     }
 
     /// Decides a command. The receipt says that it is durable; nothing changed if there is none, except after
@@ -210,6 +221,52 @@ impl Node {
         let answer = core.submit(envelope).await;
         drop(admission);
         answer
+    }
+
+    /// Decides a command that another node forwarded. It is not forwarded again.
+    pub async fn forwarded(&self, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        let core = &self.0.core;
+        if core.stopping.load(Ordering::Acquire) {
+            return Err(stopping());
+        }
+        let admission = Admission { core, bytes: 0 };
+        let depth = core.waiting.fetch_add(1, Ordering::AcqRel);
+        if depth >= self.0.config.queue_max {
+            core.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::new(429, "node_busy", format!("{depth} commands wait in this node")).retry_after(1));
+        }
+        let answer = core.submit_here(envelope).await;
+        drop(admission);
+        answer
+    }
+
+    /// The nodes that serve this log, as this one knows them.
+    pub fn members(&self) -> Vec<Member> {
+        self.0.core.cluster().map(|cluster| cluster.leases.members()).unwrap_or_default()
+    }
+
+    /// This node as others see it.
+    pub fn me(&self) -> Option<Member> {
+        self.0.core.cluster().map(|cluster| cluster.me.clone())
+    }
+
+    /// Every partition as this node sees it.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        let core = &self.0.core;
+        (0..core.meta.partitions)
+            .map(|partition| {
+                let writer = lock(&core.partition(partition).writer);
+                let here = writer.refuses().is_none();
+                PartitionStatus {
+                    partition,
+                    owner: core.cluster().and_then(|cluster| cluster.leases.holder(partition).or_else(|| here.then(|| cluster.me.clone()))),
+                    here,
+                    epoch: here.then(|| writer.epoch()),
+                    records: core.index.next_offset(partition),
+                    trouble: writer.stopped().map(|problem| problem.detail.clone()),
+                }
+            })
+            .collect()
     }
 
     /// The receipt of a command that was decided before.
@@ -479,7 +536,7 @@ impl Node {
             TreeNode { name: format!("partition-{number}"), role: "partition".into(), status: if stopped { "stopped" } else { "running" }.into(), restarts, children }
         });
         let status = if core.stopping.load(Ordering::Acquire) { "stopping" } else { "running" };
-        TreeNode { name: self.0.config.owner.clone(), role: "node".into(), status: status.into(), restarts: 0, children: partitions.collect() }
+        TreeNode { name: core.cluster().map_or_else(String::new, |cluster| cluster.me.node.clone()), role: "node".into(), status: status.into(), restarts: 0, children: partitions.collect() }
     }
 
     /// Health of the parts that the node itself runs.
@@ -496,7 +553,9 @@ impl Node {
             }),
         }];
         for number in 0..core.meta.partitions {
-            let refused = lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone());
+            // What another node serves is nothing to worry about here.
+            let elsewhere = core.cluster().and_then(|cluster| cluster.leases.holder(number).filter(|holder| holder.node != cluster.me.node));
+            let refused = if elsewhere.is_some() { None } else { lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone()) };
             // Damage says more than what follows from it.
             let detail = core.stopped(number).map(|stopped| format!("stopped at offset {}: {}", stopped.offset, stopped.detail)).or(refused);
             if let Some(detail) = detail {
@@ -574,6 +633,7 @@ impl Node {
         if tokio::time::timeout(drain, idle).await.is_err() {
             tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
         }
+        self.give_up_leases().await;
         let root = lock(&self.0.root).take();
         if let Some(root) = root {
             let _ = root.stop_and_wait(None, Some(Duration::from_secs(5))).await;
@@ -587,6 +647,27 @@ impl Node {
         let core = core.clone();
         let _ = tokio::task::spawn_blocking(move || core.index.close()).await;
         let _ = self.write_heads();
+    }
+}
+
+impl Node {
+    /// Lets the others know and take over at once, instead of waiting for leases to end.
+    async fn give_up_leases(&self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let core = &self.0.core;
+        let Some(cluster) = core.cluster().filter(|_| self.0.config.log.is_shared()) else { return };
+        for partition in 0..core.meta.partitions {
+            core.tell(partition, Input::Shutdown);
+        }
+        let held = || (0..core.meta.partitions).any(|p| cluster.leases.holder(p).is_some_and(|holder| holder.node == cluster.me.node));
+        let gone = async {
+            while held() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // What is not given up ends by itself.
+        let _ = tokio::time::timeout(PATIENCE, gone).await;
+        cluster.leases.leave().await;
     }
 }
 
@@ -610,6 +691,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> +
 struct Parts {
     log: Arc<dyn Log>,
     embedded: Option<Arc<EmbeddedLog>>,
+    lock: Option<Box<dyn DiskLock>>,
+    me: Member,
+    leases: Arc<dyn Leases>,
     index: Arc<Index>,
     keys: Arc<Keyring>,
     unreadable: BTreeMap<u16, Stopped>,
@@ -618,14 +702,21 @@ struct Parts {
 fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
     let id = ingress::entropy().map_err(StartError::Entropy)?;
     let dir = config.data_dir.as_deref();
-    let OpenedLog { log, embedded } = config.log.open(dir, config.partitions, LogId(id.to_be_bytes()))?;
+    let opened = config.log.open(dir, config.partitions, LogId(id.to_be_bytes()))?;
     let (index, keys) = match dir {
-        None => (Index::in_memory(&log.meta())?, Keyring::ephemeral(id as u64)),
+        None => (Index::in_memory(&opened.log.meta())?, Keyring::ephemeral(id as u64)),
         Some(dir) => {
-            let keys = Keyring::of_log(dir, &*log, config.allow_lost_keys).map_err(|e| StartError::Keys(e.to_string()))?;
-            (Index::open(&dir.join("index"), &log.meta(), quipu_events::index::boot_id())?, keys)
+            let keys = opened.keys(dir, config.allow_lost_keys).map_err(|e| StartError::Keys(e.to_string()))?;
+            (Index::open(&dir.join("index"), &opened.log.meta(), quipu_events::index::boot_id())?, keys)
         }
     };
+    let me = Member {
+        node: node_id(dir).map_err(quipu_events::backend::OpenError::Io)?,
+        address: config.cluster.address.clone(),
+    };
+    let life = if config.cluster.lease_ms == 0 { limits::LEASE_MS } else { config.cluster.lease_ms };
+    let leases = opened.join(me.clone(), Duration::from_millis(life))?;
+    let OpenedLog { log, embedded, lock, .. } = opened;
     let (index, keys) = (Arc::new(index), Arc::new(keys));
     let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
     let unreadable = caught.stopped.into_iter().map(|(partition, why)| {
@@ -636,7 +727,7 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
         };
         (partition, Stopped { partition, offset, detail: why.to_string() })
     });
-    Ok(Parts { unreadable: unreadable.collect(), log, embedded, index, keys })
+    Ok(Parts { unreadable: unreadable.collect(), log, embedded, lock, me, leases, index, keys })
 }
 
 /// Moves the index's tail into its file behind the log: when it is large, or after a while. Large flushes are cheaper a record.

@@ -72,7 +72,7 @@ impl Actor for PartitionActor {
         *crate::core::lock(&core.partition(partition).supervisor) = Some(myself.clone());
         let ownership = Ownership::new(timing(leases.lease_ms()));
         // A partition that damage keeps from being read to its end is not claimed: what it holds is served, and no more.
-        if core.is_unreadable(partition) {
+        if core.is_unreadable(partition) || !leases.is_wanted(partition) {
             core.opened(partition);
         } else {
             myself.send_message(PartitionMsg::Input(Input::Own))?;
@@ -82,6 +82,7 @@ impl Actor for PartitionActor {
 
     async fn handle(&self, myself: ActorRef<PartitionMsg>, message: PartitionMsg, state: &mut PartitionState) -> Result<(), ActorProcessingErr> {
         let input = match message {
+            PartitionMsg::Input(Input::Own) if state.core.is_unreadable(state.partition) => return Ok(()),
             PartitionMsg::Input(input) => input,
             PartitionMsg::Claimed(outcome) => Input::Claimed(state.claimed(outcome)),
             PartitionMsg::RestartRelay => {

@@ -20,8 +20,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-/// Sealed segments whose layout and handle stay in memory.
+/// Sealed segments whose files stay open: whoever asks for a record by its place needs no more.
 const OPEN_SEGMENTS: usize = 16;
+/// Sealed segments whose layouts stay in memory: more than a megabyte each where frames are small.
+const KEPT_LAYOUTS: usize = 4;
 /// Bytes between two wanted pieces that are read rather than skipped.
 const SKIP: u64 = 16 * 1024;
 /// Most bytes of one read.
@@ -58,7 +60,8 @@ pub(crate) struct State {
 
 /// Frames, and the bytes of all of them.
 type Picked = (Vec<FrameAt>, usize);
-type OpenSegment = (Arc<dyn DiskFile>, Arc<Vec<Vec<FrameAt>>>);
+type Layouts = Arc<Vec<Vec<FrameAt>>>;
+type OpenSegment = (Arc<dyn DiskFile>, Layouts);
 
 /// Where every durable frame is.
 pub(crate) struct Catalog {
@@ -66,7 +69,8 @@ pub(crate) struct Catalog {
     pub(crate) log_dir: PathBuf,
     pub(crate) meta: LogMeta,
     state: RwLock<State>,
-    open: Mutex<VecDeque<(u64, OpenSegment)>>,
+    files: Recent<Arc<dyn DiskFile>>,
+    layouts: Recent<Layouts>,
 }
 
 fn io_error(e: io::Error) -> ReadError {
@@ -84,7 +88,8 @@ impl Catalog {
             log_dir,
             meta,
             state: RwLock::new(state),
-            open: Mutex::default(),
+            files: Recent::default(),
+            layouts: Recent::default(),
         }
     }
 
@@ -256,20 +261,22 @@ impl Catalog {
         Ok(frames)
     }
 
-    /// A sealed segment, opened.
-    fn sealed(&self, segment: u64) -> io::Result<OpenSegment> {
-        let cached = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = open.iter().position(|(number, _)| *number == segment).and_then(|i| open.remove(i));
-            if let Some(entry) = found {
-                open.push_front(entry);
-            }
-            open.front().filter(|(number, _)| *number == segment).map(|(_, o)| o.clone())
-        };
-        if let Some(open) = cached {
-            return Ok(open);
+    /// A sealed segment's file.
+    fn file(&self, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = recent(&self.files, segment) {
+            return Ok(file);
         }
         let file = self.disk.open_read(&segment_path(&self.log_dir, segment))?;
+        keep(&self.files, segment, file.clone(), OPEN_SEGMENTS);
+        Ok(file)
+    }
+
+    /// A sealed segment, opened, with its layout.
+    fn sealed(&self, segment: u64) -> io::Result<OpenSegment> {
+        let file = self.file(segment)?;
+        if let Some(frames) = recent(&self.layouts, segment) {
+            return Ok((file, frames));
+        }
         let bytes = read_all(self.disk.as_ref(), &sidecar_path(&self.log_dir, segment)).unwrap_or_default();
         let summary = decode_summary(&bytes, self.meta.partitions)
             .filter(|s| s.log_id == self.meta.log_id && s.segment == segment && Some(&s.spans) == self.spans(segment).as_ref());
@@ -277,11 +284,9 @@ impl Catalog {
             Some(frames) => frames,
             None => self.rebuild(segment, &file)?,
         };
-        let entry = (file, Arc::new(frames));
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.push_front((segment, entry.clone()));
-        open.truncate(OPEN_SEGMENTS);
-        Ok(entry)
+        let frames = Arc::new(frames);
+        keep(&self.layouts, segment, frames.clone(), KEPT_LAYOUTS);
+        Ok((file, frames))
     }
 
     fn spans(&self, segment: u64) -> Option<Vec<Span>> {
@@ -312,9 +317,8 @@ impl Catalog {
 
     /// Forgets nothing, remembers a segment that was sealed with this layout.
     pub(crate) fn keep_open(&self, number: u64, file: Arc<dyn DiskFile>, layout: Layout) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.push_front((number, (file, Arc::new(layout.frames))));
-        open.truncate(OPEN_SEGMENTS);
+        keep(&self.files, number, file, OPEN_SEGMENTS);
+        keep(&self.layouts, number, Arc::new(layout.frames), KEPT_LAYOUTS);
     }
 
     pub(crate) fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
@@ -339,7 +343,7 @@ impl Catalog {
             };
             let file = match file {
                 Some(file) => file,
-                None => self.sealed(unit).map_err(io_error)?.0,
+                None => self.file(unit).map_err(io_error)?,
             };
             let mut bytes = vec![0; (end - start) as usize];
             let got = file.read_at(start, &mut bytes).map_err(io_error)?;
@@ -354,6 +358,25 @@ impl Catalog {
         }
         Ok(records)
     }
+}
+
+/// What was used last comes first; by segment.
+type Recent<T> = Mutex<VecDeque<(u64, T)>>;
+
+fn recent<T: Clone>(kept: &Recent<T>, segment: u64) -> Option<T> {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = kept.iter().position(|(number, _)| *number == segment).and_then(|at| kept.remove(at))?;
+    let found = entry.1.clone();
+    kept.push_front(entry);
+    Some(found)
+}
+
+fn keep<T>(kept: &Recent<T>, segment: u64, value: T, most: usize) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody else may have opened it meanwhile.
+    kept.retain(|(number, _)| *number != segment);
+    kept.push_front((segment, value));
+    kept.truncate(most);
 }
 
 fn no_partition(partition: u16) -> ReadError {

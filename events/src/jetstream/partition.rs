@@ -56,6 +56,11 @@ impl Pause {
 }
 
 impl Partition {
+    /// The subjects of all partitions of the log.
+    pub(crate) fn family(&self) -> String {
+        self.subject.rsplit_once('.').map_or_else(|| self.subject.clone(), |(log, _)| format!("{log}.*"))
+    }
+
     pub(crate) fn place(&self) -> Place<'_> {
         Place {
             stream: &self.stream,

@@ -184,14 +184,22 @@ impl Wire {
 
     /// Publishes a message as the one after `last`; its sequence.
     pub(crate) async fn publish(&self, to: &Place<'_>, batch: &str, last: u64, payload: Bytes) -> Result<Answer<u64>, Silence> {
-        #[derive(Deserialize)]
-        struct Ack {
-            seq: u64,
-        }
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", to.stream);
         headers.insert("Nats-Expected-Last-Sequence", last.to_string().as_str());
         headers.insert("Quipu-Batch", batch);
+        let message = self.send(to.subject.to_owned(), Some(headers), payload).await?;
+        Ok(match parse::<Ack>(&message.payload)? {
+            Answer::Said(ack) => Answer::Said(ack.seq),
+            Answer::Refused(refusal) => Answer::Refused(refusal),
+        })
+    }
+
+    /// Publishes a message in place of the subject's last, which must be the one at `expected` (0: there is none).
+    pub(crate) async fn replace(&self, to: &Place<'_>, expected: u64, payload: Bytes) -> Result<Answer<u64>, Silence> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", to.stream);
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string().as_str());
         let message = self.send(to.subject.to_owned(), Some(headers), payload).await?;
         Ok(match parse::<Ack>(&message.payload)? {
             Answer::Said(ack) => Answer::Said(ack.seq),
@@ -281,6 +289,11 @@ impl Wire {
         }
         Ok(found)
     }
+}
+
+#[derive(Deserialize)]
+struct Ack {
+    seq: u64,
 }
 
 /// A partition's stream.

@@ -46,7 +46,7 @@ fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringErr
     Ok(())
 }
 
-fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|e| KeyringError::Entropy(e.to_string()))?;
     Ok(bytes)
@@ -104,7 +104,7 @@ fn read_master(path: &Path) -> Result<DataKey, KeyringError> {
     })
 }
 
-fn wrap(master: &DataKey, subject: &str, key: &DataKey) -> Result<String, KeyringError> {
+pub(super) fn wrap(master: &DataKey, subject: &str, key: &DataKey) -> Result<String, KeyringError> {
     let nonce: [u8; 24] = random()?;
     let sealed = XChaCha20Poly1305::new((&master.0).into())
         .encrypt(
@@ -123,7 +123,7 @@ fn wrap(master: &DataKey, subject: &str, key: &DataKey) -> Result<String, Keyrin
 }
 
 /// `None`: the line is not what was written. `Some(.., None)`: it is, and another master key wrapped it.
-fn unwrap(master: &DataKey, line: &str) -> Option<(Subject, Option<DataKey>)> {
+pub(super) fn unwrap(master: &DataKey, line: &str) -> Option<(Subject, Option<DataKey>)> {
     let mut fields = line.splitn(3, ' ');
     let (wrapped, sum, subject) = (fields.next()?, fields.next()?, fields.next()?);
     if crc(wrapped, subject) != sum {
@@ -165,6 +165,19 @@ pub(super) fn must_be_there(dir: &Path) -> Result<(), KeyringError> {
         (false, false) => dir.to_owned(),
     };
     Err(KeyringError::Missing(missing.display().to_string()))
+}
+
+/// The master key of a directory; made where there is none, if it may be.
+pub(super) fn master(dir: &Path, may_make: bool) -> Result<DataKey, KeyringError> {
+    make_dir(dir)?;
+    let path = dir.join("master.key");
+    if !path.exists() {
+        if !may_make {
+            return Err(KeyringError::CopyMaster(path.display().to_string()));
+        }
+        create(dir, &path, &master_text(&DataKey(random()?)))?;
+    }
+    read_master(&path)
 }
 
 impl KeyFile {

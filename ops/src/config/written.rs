@@ -46,6 +46,7 @@ pub(super) struct Written {
     pub(super) hosts: Vec<String>,
     pub(super) origins: Vec<String>,
     pub(super) log: Log,
+    pub(super) cluster: Cluster,
     pub(super) views: Views,
     pub(super) limits: Limits,
     pub(super) egress: Egress,
@@ -63,6 +64,7 @@ impl Default for Written {
             hosts: Vec::new(),
             origins: Vec::new(),
             log: Log::default(),
+            cluster: Cluster::default(),
             views: Views { enabled: true },
             limits: Limits::default(),
             egress: Egress::default(),
@@ -88,6 +90,23 @@ impl Default for Log {
         Self {
             backend: "embedded".into(),
             partitions: limits::PARTITIONS_DEFAULT,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cluster {
+    pub(super) address: String,
+    pub(super) secret: String,
+    pub(super) lease_ms: u64,
+}
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            address: String::new(),
+            secret: String::new(),
+            lease_ms: limits::LEASE_MS,
         }
     }
 }

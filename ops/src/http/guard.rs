@@ -1,7 +1,7 @@
 //! What every request passes before its handler: correlation, `Host`, `Origin`, the token, bounds, a deadline, panics.
 
 use super::{
-    App, Stage,
+    App, Stage, cluster,
     problem::{self, Failure, clip},
     request::Correlation,
 };
@@ -136,7 +136,11 @@ fn admit(app: &App, request: &Request) -> Result<Admitted, Problem> {
         || path.starts_with("/docs/")
         || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
     if !open {
-        check_token(app, headers)?;
+        if path.starts_with(cluster::INTERNAL) {
+            cluster::check_secret(app, headers)?;
+        } else {
+            check_token(app, headers)?;
+        }
         if *app.stage.borrow() == Stage::Stopping {
             return Err(problem::stopping());
         }

@@ -1,0 +1,117 @@
+//! The other nodes: who owns what, and commands on their way to their owner.
+
+use crate::core::Core;
+use quipu_events::leases::{Change, Leases, Member};
+use quipu_schemas::{
+    envelope::{CommandEnvelope, Receipt},
+    limits,
+    problem::Problem,
+};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::kernel::ownership::Input;
+
+/// Where a node takes commands that others forward, below its address.
+pub const FORWARD_PATH: &str = "/internal/v1/commands";
+
+/// How this node appears to others.
+#[derive(Clone, Default)]
+pub struct ClusterConfig {
+    /// Where other nodes reach it, `http://host:port`.
+    pub address: String,
+    /// What nodes show each other; without it commands are not forwarded.
+    pub token: Option<String>,
+    /// Life of a lease, milliseconds; 0: [`limits::LEASE_MS`].
+    pub lease_ms: u64,
+}
+
+impl fmt::Debug for ClusterConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterConfig").field("address", &self.address).field("lease_ms", &self.lease_ms).finish_non_exhaustive()
+    }
+}
+
+/// A partition as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// Its number.
+    pub partition: u16,
+    /// Who holds its lease, as last seen.
+    pub owner: Option<Member>,
+    /// Whether this node takes its commands.
+    pub here: bool,
+    /// Its epoch, where this node owns it.
+    pub epoch: Option<u64>,
+    /// Records that this node knows.
+    pub records: u64,
+    /// Why it is not served, if it is not.
+    pub trouble: Option<String>,
+}
+
+/// This node among the others.
+pub(crate) struct Cluster {
+    pub(crate) me: Member,
+    pub(crate) leases: Arc<dyn Leases>,
+    token: Option<String>,
+    client: reqwest::Client,
+}
+
+impl Cluster {
+    pub(crate) fn new(me: Member, leases: Arc<dyn Leases>, token: Option<String>) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_millis(limits::FORWARD_MS))
+            .connect_timeout(Duration::from_secs(2))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { me, leases, token, client })
+    }
+
+    /// The owner of a partition, where it is another node that commands can be forwarded to.
+    pub(crate) fn elsewhere(&self, partition: u16) -> Option<Member> {
+        self.token.as_ref()?;
+        self.leases.holder(partition).filter(|holder| holder.node != self.me.node)
+    }
+
+    /// Sends a command to the node that owns its partition. The owner answers once its record is durable there.
+    pub(crate) async fn forward(&self, owner: &Member, envelope: &CommandEnvelope) -> Result<Receipt, Problem> {
+        let unreachable = |what: String| {
+            Problem::new(503, "owner_unreachable", format!("{}, which owns this partition, does not answer: {what}", owner.address))
+                .fix("send the command again with the same id")
+                .retry_after(1)
+        };
+        let request = self.client.post(format!("{}{FORWARD_PATH}", owner.address)).bearer_auth(self.token.as_deref().unwrap_or_default());
+        let answer = match request.json(envelope).send().await {
+            Ok(answer) => answer,
+            // It never left.
+            Err(error) if error.is_connect() => return Err(unreachable(error.without_url().to_string())),
+            Err(_) => return Err(crate::kernel::entity::outcome_unknown()),
+        };
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|_| crate::kernel::entity::outcome_unknown())?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its receipt does not read: {error}")));
+        }
+        Err(serde_json::from_slice(&body).unwrap_or_else(|_| unreachable(format!("it answered {status}"))))
+    }
+}
+
+/// Passes on what the lease store says to the actors of the partitions.
+pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {
+    let core: Weak<Core> = Arc::downgrade(core);
+    leases.on_change(Box::new(move |change| {
+        let Some(core) = core.upgrade() else { return };
+        match change {
+            Change::Wanted { partition, wanted: true } => core.tell(partition, Input::Own),
+            Change::Wanted { partition, wanted: false } => core.tell(partition, Input::HandOff),
+            Change::Lease { partition, seen } => {
+                let now = core.monotonic();
+                core.tell(partition, Input::LeaseSeen(seen.map(|(grant, left)| (grant, now + left))));
+            }
+        }
+    }));
+}
