@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::{
     fs::{self, OpenOptions},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     sync::{
@@ -132,6 +133,20 @@ impl Launch {
             self.flags.drain(at..at + 2);
         }
         self.flags.extend(["--log".to_owned(), address.to_owned()]);
+        self
+    }
+
+    /// Gives this node the token and the master key of another one, which was started before: together they serve one log.
+    ///
+    /// # Panics
+    /// If the other has none yet.
+    pub fn beside(self, other: &Launch) -> Self {
+        let (from, to) = (other.data(), self.data());
+        fs::create_dir_all(to.join("keys")).expect("a data directory");
+        fs::set_permissions(to.join("keys"), fs::Permissions::from_mode(0o700)).expect("its mode");
+        for file in ["token", "keys/master.key"] {
+            fs::copy(from.join(file), to.join(file)).expect("the other's file");
+        }
         self
     }
 
@@ -265,19 +280,22 @@ impl Process {
         self.child.wait().await.expect("the node ends");
     }
 
+    /// Sends a signal by its name.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status().await.expect("kill runs");
+        assert!(sent.success(), "SIG{name}");
+    }
+
     /// `SIGTERM`: the node stops in order.
     ///
     /// # Panics
     /// If it does not.
     pub async fn stop(mut self) {
-        let pid = self.child.id().expect("it runs");
-        let sent = Command::new("kill")
-            .arg("-TERM")
-            .arg(pid.to_string())
-            .status()
-            .await
-            .expect("kill runs");
-        assert!(sent.success(), "SIGTERM");
+        self.signal("TERM").await;
         let status = tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("the node stops in time")
