@@ -16,6 +16,7 @@ pub mod jetstream;
 pub mod keyring;
 pub mod leases;
 pub mod memory;
+pub mod migrate;
 pub mod port;
 pub mod snapshots;
 pub mod verify;

@@ -17,6 +17,7 @@ use crate::{
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
     heads::{self, Heads, HeadsError},
+    port::Log,
 };
 use quipu_schemas::{
     digest::Digest,
@@ -31,6 +32,9 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc,
 };
+
+/// Bytes asked of a log at once.
+const READ_BYTES: usize = 1024 * 1024;
 
 /// Something wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -136,6 +140,95 @@ pub fn verify(disk: &dyn Disk, data_dir: &Path, mut progress: impl FnMut(u64, u6
         records.finish(&mut report);
         Ok(report)
     })
+}
+
+/// Verifies a log through its port, wherever it is: every frame's place in its partition's chain, every record's hash and
+/// place in its stream's chain. What the backend itself checks (sums of frames, what it knows to be there) comes with reading.
+/// `progress` hears records done and records in all.
+pub fn verify_log(log: &dyn Log, mut progress: impl FnMut(u64, u64)) -> VerifyReport {
+    let meta = log.meta();
+    let mut report = VerifyReport {
+        log_id: hex::encode(meta.log_id.0),
+        generation: meta.generation,
+        partitions: meta.partitions,
+        not_promised: "frames that the servers lost at the end of a partition leave no trace, except in the heads that a node noted",
+        ..VerifyReport::default()
+    };
+    let mut records = Records::default();
+    let problem = |partition: u16, offset: u64, detail: String| Problem {
+        file: PathBuf::from(meta.backend),
+        byte: 0,
+        partition: Some(partition),
+        offset: Some(offset),
+        stream: None,
+        detail,
+    };
+    let mut ends = Vec::new();
+    for partition in 0..meta.partitions {
+        match log.head(partition) {
+            Ok(head) => ends.push((partition, head.next_offset)),
+            Err(error) => report.problems.push(problem(partition, 0, error.to_string())),
+        }
+    }
+    let total = ends.iter().map(|(_, end)| end).sum();
+    for (partition, end) in ends {
+        let (mut next, mut previous) = (0, None);
+        while next < end {
+            let frames = match log.read(partition, next, READ_BYTES) {
+                Ok(frames) if !frames.is_empty() => frames,
+                Ok(_) => {
+                    report.problems.push(problem(partition, next, format!("nothing is there, and the partition ends at {end}")));
+                    break;
+                }
+                Err(error) => {
+                    report.problems.push(problem(partition, next, error.to_string()));
+                    break;
+                }
+            };
+            let before = next;
+            for frame in frames {
+                if frame.first_offset != next {
+                    // One that was read before, because it holds the first offset of this read.
+                    if frame.first_offset + frame.records.len() as u64 <= next {
+                        continue;
+                    }
+                    report.problems.push(problem(partition, next, format!("a frame begins at offset {}", frame.first_offset)));
+                }
+                if previous.is_some_and(|hash| hash != frame.previous) {
+                    report.problems.push(problem(partition, next, "frame does not name the hash of the one before it".into()));
+                }
+                previous = Some(frame.hash);
+                next = frame.first_offset + frame.records.len() as u64;
+                if frame.owner.is_some() {
+                    report.claims += 1;
+                    continue;
+                }
+                report.frames += 1;
+                let mut parcel = Parcel {
+                    file: PathBuf::from(meta.backend),
+                    at: 0,
+                    partition,
+                    first_offset: frame.first_offset,
+                    bytes: Vec::new(),
+                    records: Vec::new(),
+                };
+                for (_, bytes) in &frame.records {
+                    let from = parcel.bytes.len();
+                    parcel.bytes.extend_from_slice(bytes);
+                    parcel.records.push(from..parcel.bytes.len());
+                }
+                report.bytes += parcel.bytes.len() as u64;
+                records.check(&parcel);
+            }
+            if next == before {
+                report.problems.push(problem(partition, next, "reading does not get further".into()));
+                break;
+            }
+            progress(records.records, total);
+        }
+    }
+    records.finish(&mut report);
+    report
 }
 
 fn walk(

@@ -10,6 +10,7 @@ mod diff;
 pub mod failure;
 mod get;
 mod import;
+mod migrate;
 mod ops;
 mod outbox;
 mod replay;
@@ -84,6 +85,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Make a data directory from a backup, under a new generation
     Restore(backup::Restore),
+    /// Copy an embedded log to a broker
+    MigrateLog(migrate::MigrateLog),
     /// Import transcripts as conversations
     Import(import::Import),
     /// Export events or conversations
@@ -140,6 +143,7 @@ impl Verb {
             Verb::Views(verb) => verb.run(terminal).await,
             Verb::Outbox(verb) => verb.run(terminal).await,
             Verb::Cluster(verb) => verb.run(terminal).await,
+            Verb::MigrateLog(verb) => verb.run(terminal).await,
             Verb::Ops(verb) => verb.run(terminal).await,
             Verb::Backup(verb) => verb.run(terminal).await,
             Verb::Restore(verb) => verb.run(terminal).await,

@@ -1,0 +1,102 @@
+//! `quipu migrate-log`.
+
+use super::{
+    data::{holder, must_hold_log, open_log},
+    failure::Failure,
+    terminal::{Terminal, Tone},
+};
+use clap::Args;
+use quipu_events::{
+    backend::Backend,
+    keyring::{self, KEYS_DIR},
+    migrate,
+    verify::verify_log,
+};
+use quipu_schemas::position::LogId;
+use serde_json::json;
+use std::path::PathBuf;
+
+const AFTER: &str = "\
+Examples:
+  quipu migrate-log quipu-data --to nats://127.0.0.1:4222/main?replicas=3
+  quipu serve --data quipu-data --log nats://127.0.0.1:4222/main?replicas=3
+
+Stop the node first. Records keep their offsets, hashes and ids; the data keys are copied too, wrapped as they are, and the master
+key stays where it is. Afterwards both logs are verified and their digests compared. Run again after an interruption, it goes on where it
+was. The embedded log is left as it is: cursors of its feed answer 410 on the new one, views and index are made anew.";
+
+/// Copy an embedded log to a broker, and verify that nothing changed
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct MigrateLog {
+    /// The data directory of a node that is stopped
+    dir: PathBuf,
+    /// The address of the new log
+    #[arg(long, value_name = "LOG")]
+    to: String,
+}
+
+impl MigrateLog {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
+        must_hold_log(&self.dir)?;
+        if let Some(holder) = holder(&self.dir) {
+            return Err(Failure::Unavailable(format!("{} is in use by {holder}: stop the node first", self.dir.display())));
+        }
+        let target: Backend = self.to.parse().map_err(|e| Failure::Usage(format!("--to: {e}")))?;
+        if !target.is_shared() {
+            return Err(Failure::Usage(format!("--to: `{target}` is no broker: use an address such as nats://host:port/name")));
+        }
+        let terminal = *terminal;
+        tokio::task::spawn_blocking(move || copy(&self.dir, &target, &terminal))
+            .await
+            .map_err(|e| Failure::Failed(format!("the copy crashed: {e}")))?
+    }
+}
+
+fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<(), Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
+    let source = open_log(dir).map_err(|e| failed(&e))?;
+    let opened = target.open(None, 0, LogId([0; 16])).map_err(|e| failed(&e))?;
+    let bar = terminal.progress(Some(0), "{bar:40} {pos}/{len} records copied  {per_sec}  {elapsed}");
+    let watch = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let copied = migrate::copy(&source, &*opened.log, watch);
+    bar.finish_and_clear();
+    let copied = copied.map_err(|e| failed(&e))?;
+    let keys = match &opened.shared {
+        Some(shared) => {
+            let store = shared.keys().map_err(|e| failed(&e))?;
+            keyring::share(&dir.join(KEYS_DIR), store).map_err(|e| failed(&e))?
+        }
+        None => 0,
+    };
+    let bar = terminal.progress(None, "{spinner} verifying both: {pos} records");
+    let (old, new) = (verify_log(&source, |n, _| bar.set_position(n)), verify_log(&*opened.log, |n, _| bar.set_position(n)));
+    bar.finish_and_clear();
+    let equal = old.is_intact() && new.is_intact() && old.digest == new.digest;
+    if terminal.json {
+        terminal.value(&json!({
+            "to": target.to_string(), "records": copied.records, "copied_before": copied.before, "keys": keys, "equal": equal,
+            "digest": { "source": old.digest, "target": new.digest },
+            "problems": old.problems.len() + new.problems.len(),
+        }))?;
+    } else {
+        let row = |name: &str, a: String, b: String| vec![name.to_owned(), a, b];
+        let rows = [
+            row("records", old.records.to_string(), new.records.to_string()),
+            row("streams", old.streams.to_string(), new.streams.to_string()),
+            row("problems", old.problems.len().to_string(), new.problems.len().to_string()),
+            row("digest", old.digest.clone(), new.digest.clone()),
+        ];
+        terminal.table(&["", "embedded", &target.to_string()], &rows, "")?;
+        let (tone, text) = if equal {
+            (Tone::Good, format!("equal; {keys} keys are shared; now: quipu serve --data {} --log {target}", dir.display()))
+        } else {
+            (Tone::Bad, "the copies differ: do not serve from it".to_owned())
+        };
+        terminal.line(&terminal.paint(tone, &text))?;
+    }
+    if equal { Ok(()) } else { Err(Failure::Shown) }
+}

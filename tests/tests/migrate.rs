@@ -1,0 +1,69 @@
+//! From the embedded log to a broker: `quipu migrate-log`, and the same entities on the other side.
+
+use quipu_tests::{
+    caller::wait,
+    process::Launch,
+    servers::nats::{self, SYSTEM, Shape},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name() {
+    let shape = Shape {
+        servers: 1,
+        sync_always: true,
+    };
+    let Some(nats) = nats::start_or_skip(shape, "migrate-log to JetStream") else { return };
+    let mut launch = Launch::new().log("embedded");
+    let node = launch.start().await;
+    let ada = node.caller.acting_for("ada");
+    ada.post("/v1/orgs/acme/orgs/acme", json!({ "name": "Acme" })).await.taken();
+    let desk = "/v1/orgs/acme/conversations/desk";
+    ada.post(desk, json!({ "type": "group", "auto_turns": false })).await.taken();
+    let say = |n: u32| json!({ "message_id": format!("m{n}"), "body": format!("message {n}") });
+    let mut receipts = Vec::new();
+    for n in 0..20 {
+        let path = format!("{desk}/post");
+        receipts.push(ada.try_command(&path, &format!("k{n}"), &say(n)).await.expect("an answer").taken().body);
+    }
+    let entities = ["/v1/orgs/acme/orgs/acme", desk];
+    let mut digests = BTreeMap::new();
+    for entity in entities {
+        digests.insert(entity, ada.digest(entity).await);
+    }
+    node.stop().await;
+
+    let to = format!("{}/moved?system={SYSTEM}", nats.url());
+    let data = launch.data().display().to_string();
+    for before in [0, 22] {
+        let moved = launch.run(&["migrate-log", "--json", &data, "--to", &to]).await;
+        let told: Value =
+            serde_json::from_slice(&moved.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&moved.stderr)));
+        assert!(moved.status.success() && told["equal"] == json!(true), "{told}");
+        assert_eq!((&told["records"], &told["copied_before"]), (&json!(22), &json!(before)), "{told}");
+        assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
+    }
+
+    let mut launch = launch.log(&to);
+    let node = launch.start().await;
+    let ada = node.caller.acting_for("ada");
+    for (entity, digest) in &digests {
+        assert_eq!(ada.digest(entity).await, *digest, "{entity}");
+    }
+    // A repetition gets its first receipt, except for what names the log and its class.
+    for (n, first) in (0u32..).zip(&receipts) {
+        let again = ada.try_command(&format!("{desk}/post"), &format!("k{n}"), &say(n)).await.expect("an answer");
+        let again = again.taken().body;
+        assert_eq!((&again["version"], &again["duplicate"]), (&first["version"], &json!(true)), "{again}");
+    }
+    // What was sealed opens with the keys that moved, and life goes on.
+    ada.post(&format!("{desk}/post"), say(20)).await.taken();
+    wait("the views to be made anew", || async {
+        let rows = ada.fresh(&format!("{desk}/messages?limit=100")).await.body["items"].take();
+        let bodies: Vec<String> = rows.as_array()?.iter().filter_map(|row| row["body"].as_str().map(str::to_owned)).collect();
+        (bodies.len() == 21 && bodies.iter().all(|body| body.starts_with("message "))).then_some(())
+    })
+    .await;
+    node.stop().await;
+}
