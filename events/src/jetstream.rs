@@ -9,7 +9,10 @@
 //! a log whose class would be `memory` or `quorum-memory`. The decision record `ops/docs/adr/0008-jetstream-log.md` says
 //! why, and what was measured.
 
-use crate::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError};
+use crate::{
+    broker::job::Job,
+    port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
+};
 use quipu_schemas::limits::BROKER_QUEUE_MAX;
 use std::{
     future::Future,
@@ -22,7 +25,6 @@ use tokio::{
 };
 
 mod durability;
-mod marks;
 mod open;
 mod options;
 mod partition;
@@ -30,10 +32,10 @@ mod reader;
 mod wire;
 mod writer;
 
+pub use crate::broker::durability::SyncMode;
 pub use open::OpenError;
-pub use options::{BadOptions, JetStreamOptions, Login, SyncMode};
+pub use options::{BadOptions, JetStreamOptions, Login};
 use partition::Partition;
-use writer::Job;
 
 /// Threads that drive the connection; appends of different partitions are in flight at once on them.
 const THREADS: usize = 2;

@@ -4,6 +4,8 @@
 
 pub mod backup;
 pub mod blobs;
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
+mod broker;
 pub mod contract;
 pub mod disk;
 pub mod embedded;
@@ -12,6 +14,8 @@ pub mod heads;
 pub mod index;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod keyring;
 pub mod memory;
 pub mod port;
