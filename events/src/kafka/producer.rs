@@ -25,7 +25,7 @@ const HEADERS_MAX: usize = 1024;
 /// Why a transaction did not get on.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Another producer of this partition has begun since, or the brokers ended this one.
+    /// The brokers ended this producer: another of this partition has begun since, or its transaction timed out.
     Fenced(String),
     /// The broker will never take this message.
     Refused(String),
@@ -39,19 +39,15 @@ pub(crate) enum Failure {
 
 impl Failure {
     fn of(error: &KafkaError) -> Self {
-        use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, InvalidTransactionalState, PolicyViolation, ProducerFenced};
+        use RDKafkaErrorCode::{Fatal, Fenced, InvalidProducerEpoch, InvalidRecord, MessageSizeTooLarge, PolicyViolation, ProducerFenced};
         let why = error.to_string();
-        match error.rdkafka_error_code() {
-            Some(Fenced | ProducerFenced | InvalidProducerEpoch) => Failure::Fenced(why),
-            // A fatal error names what came first only in its text.
-            Some(RDKafkaErrorCode::Fatal) if why.to_lowercase().contains("fenced") || why.contains("epoch") => Failure::Fenced(why),
-            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord | PolicyViolation) => Failure::Refused(why),
-            Some(RDKafkaErrorCode::KafkaStorageError) => Failure::Full(why),
-            Some(InvalidTransactionalState) => Failure::Silent(why),
-            _ => match error {
-                KafkaError::Transaction(e) if e.txn_requires_abort() => Failure::Abort(why),
-                _ => Failure::Silent(why),
-            },
+        match (error.rdkafka_error_code(), error) {
+            (_, KafkaError::Transaction(e)) if e.is_fatal() => Failure::Fenced(why),
+            (Some(Fatal | Fenced | ProducerFenced | InvalidProducerEpoch), _) => Failure::Fenced(why),
+            (Some(MessageSizeTooLarge | InvalidRecord | PolicyViolation), _) => Failure::Refused(why),
+            (Some(RDKafkaErrorCode::KafkaStorageError), _) => Failure::Full(why),
+            (_, KafkaError::Transaction(e)) if e.txn_requires_abort() => Failure::Abort(why),
+            _ => Failure::Silent(why),
         }
     }
 
@@ -121,20 +117,28 @@ impl Producer {
         })
     }
 
+    /// A client that was ended names the reason once; later failures are only its consequence.
+    fn failure(&self, error: &KafkaError) -> Failure {
+        match self.inner.client().fatal_error() {
+            Some((_, why)) => Failure::Fenced(why),
+            None => Failure::of(error),
+        }
+    }
+
     /// Begins a transaction and sends the frame; the offset that it got. It is stored only if [`Producer::commit`] is
     /// asked for.
     pub(crate) fn send(&mut self, frame: &[u8], deadline: Instant) -> Result<u64, Failure> {
         self.turn += 1;
-        self.inner.begin_transaction().map_err(|e| Failure::of(&e))?;
+        self.inner.begin_transaction().map_err(|e| self.failure(&e))?;
         let record = BaseRecord::<(), [u8], usize>::with_opaque_to(&self.topic, self.turn)
             .partition(i32::from(self.partition))
             .payload(frame);
-        self.inner.send(record).map_err(|(e, _)| Failure::of(&e))?;
+        self.inner.send(record).map_err(|(e, _)| self.failure(&e))?;
         loop {
             match self.delivered.recv_timeout(left(deadline)) {
                 Ok((turn, _)) if turn != self.turn => {}
                 Ok((_, Ok(offset))) => return Ok(offset as u64),
-                Ok((_, Err(e))) => return Err(Failure::of(&e)),
+                Ok((_, Err(e))) => return Err(self.failure(&e)),
                 Err(RecvTimeoutError::Timeout) => return Err(Failure::Silent("the brokers did not take the message in time".into())),
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::Silent("the producer ended".into())),
             }
@@ -151,7 +155,7 @@ impl Producer {
             match self.inner.commit_transaction(left(deadline)) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(e)) if e.is_retriable() && Instant::now() < deadline => {}
-                Err(e) => return Err(Failure::of(&e)),
+                Err(e) => return Err(self.failure(&e)),
             }
         }
     }
