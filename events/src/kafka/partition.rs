@@ -105,15 +105,26 @@ impl Partition {
         if end <= quiet_to.max(last.sequence) {
             return Ok(last);
         }
+        // The last frame that is known is read again: a broker with an old disk has another there, or none.
+        let floor = last.sequence.saturating_sub(1);
         let mut window = LAST_WINDOW;
         loop {
-            let after = end.saturating_sub(window).max(last.sequence);
-            let mut found = None;
+            let after = end.saturating_sub(window).max(floor);
+            let (mut found, mut first) = (None, None);
             let ended = self.readers.messages(self.number, after, |message| {
+                let frame = || self.frames.decode(message.payload).ok();
+                first.get_or_insert_with(|| frame().map(|frame| mark(message.sequence, &frame)));
                 found = Some((message.sequence, message.payload.to_vec()));
                 message.sequence < end
             });
             ended.map_err(|e| self.no_messages(e, after))?;
+            if after == floor && last.sequence > 0 && first.flatten() != Some(last) {
+                return Err(NoTail::Damaged(self.stop_at(Stop {
+                    sequence: last.sequence,
+                    offset: last.head.next_offset,
+                    detail: "the frame that was acknowledged here is gone".into(),
+                })));
+            }
             if let Some((sequence, payload)) = found {
                 return match self.frames.decode(&payload) {
                     Ok(frame) => {
@@ -128,7 +139,7 @@ impl Partition {
                     }))),
                 };
             }
-            if after == last.sequence {
+            if after == floor {
                 self.note_end(last, end);
                 return Ok(last);
             }
@@ -145,6 +156,13 @@ impl Partition {
         if mark.sequence == known.marks.last().sequence {
             known.quiet_to = known.quiet_to.max(end);
         }
+    }
+
+    /// Nothing behind this place is read any more, until the log is opened again.
+    pub(crate) fn stop_at(&self, stop: Stop) -> ReadError {
+        let error = self.damaged(&stop);
+        self.known().marks.stop.get_or_insert(stop);
+        error
     }
 
     pub(crate) fn no_messages(&self, error: NoMessages, after: u64) -> NoTail {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After how long the brokers end a transaction whose producer went silent and has no successor.
+/// After how long, at least, the brokers end a transaction whose producer went silent and has no successor.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a message beside its frame.
 const HEADERS_MAX: usize = 1024;
@@ -94,11 +94,12 @@ impl Producer {
     /// Makes the partition's producer; after this no earlier one can commit. Waits for a predecessor's last transaction.
     pub(crate) fn begin(options: &KafkaOptions, id: &str, partition: u16, deadline: Instant) -> Result<Self, Failure> {
         let mut config = wire::config(options);
-        let outcome = options.outcome.as_millis().max(1_000).to_string();
+        let outcome = options.outcome.max(Duration::from_secs(1));
+        let transaction = TRANSACTION_TIMEOUT.max(outcome * 2);
         for (key, value) in [
             ("transactional.id", id),
-            ("transaction.timeout.ms", &TRANSACTION_TIMEOUT.as_millis().to_string()),
-            ("message.timeout.ms", &outcome),
+            ("transaction.timeout.ms", &transaction.as_millis().to_string()),
+            ("message.timeout.ms", &outcome.as_millis().to_string()),
             ("message.max.bytes", &(FRAME_MAX_BYTES + HEADERS_MAX).to_string()),
             ("linger.ms", "0"),
             ("compression.type", "none"),

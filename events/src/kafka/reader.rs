@@ -155,13 +155,6 @@ impl Partition {
         }
     }
 
-    /// Nothing behind this place is read any more, until the log is opened again.
-    fn stop_at(&self, stop: Stop) -> ReadError {
-        let error = self.damaged(&stop);
-        self.known().marks.stop.get_or_insert(stop);
-        error
-    }
-
     /// Takes records out of messages at ascending sequences.
     fn records(&self, wanted: &BTreeMap<u64, Vec<(usize, Place)>>, records: &mut [Vec<u8>]) -> Result<(), ReadError> {
         let missing = |sequence: u64, at: u32| {

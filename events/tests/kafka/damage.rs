@@ -52,7 +52,9 @@ fn flip(dir: &Path, record: &[u8]) -> bool {
 
 #[test]
 fn damage_in_the_brokers_files_is_found_and_nothing_behind_it_is_served() {
-    let Some(kafka) = kafka::start_or_skip(false, "damage") else { return };
+    let Some(kafka) = kafka::start_or_skip(false, "damage") else {
+        return;
+    };
     let topic = Topic::new(options(&kafka.address(), "reads", 2), None);
     let mut subject = Damageable { topic, kafka };
     contract::reads_return_whole_frames_and_never_skip(&mut subject);

@@ -97,13 +97,15 @@ fn a_log_opens_only_as_what_it_is() {
     drop((log, again));
     delete(&kafka, &good.meta_topic());
     let other = refused(&|_| {});
-    assert!(matches!(&other, OpenError::OtherLog { topic, .. } if topic == "opens.log"), "{other}");
+    assert!(
+        matches!(&other, OpenError::OtherLog { topic, .. } if topic == "opens.log"),
+        "{other}"
+    );
     delete(&kafka, "synced.log");
     drop(synced);
     let gone = refused(&|o| (o.prefix, o.accept_unsynced) = ("synced".into(), true)).to_string();
     assert!(gone.contains("synced.log") && gone.contains("gone"), "{gone}");
 }
-
 
 /// Many at once.
 fn makes(address: &str) {

@@ -221,7 +221,11 @@ fn install() -> Result<(PathBuf, PathBuf), String> {
     let target = exe.ancestors().nth(3).ok_or("the test is not in a target directory")?;
     let tools = target.join("tools");
     let named = env::var_os("QUIPU_KAFKA_HOME").map(|home| PathBuf::from(home).join("libs"));
-    let home = tools.join(if named.is_some() { "kafka-named".to_owned() } else { format!("kafka-{VERSION}") });
+    let home = tools.join(if named.is_some() {
+        "kafka-named".to_owned()
+    } else {
+        format!("kafka-{VERSION}")
+    });
     let jars = named.clone().unwrap_or_else(|| home.join("jars"));
     if named.is_none() && home.join("data").is_dir() {
         return Ok((jars, home.join("data")));
@@ -233,8 +237,12 @@ fn install() -> Result<(PathBuf, PathBuf), String> {
     if named.is_none() {
         fs::write(fresh.path().join("pom.xml"), POM.replace("VERSION", VERSION)).map_err(|e| e.to_string())?;
         let mut resolve = Command::new("mvn");
-        resolve.args(["--quiet", "--batch-mode", "--strict-checksums", COPY]).current_dir(fresh.path());
-        resolve.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", into.join("jars").display()));
+        resolve
+            .args(["--quiet", "--batch-mode", "--strict-checksums", COPY])
+            .current_dir(fresh.path());
+        resolve
+            .arg("-DincludeScope=runtime")
+            .arg(format!("-DoutputDirectory={}", into.join("jars").display()));
         run(&mut resolve, &format!("mvn for org.apache.kafka:kafka_2.13:{VERSION}"))?;
     }
     let fresh_jars = named.clone().unwrap_or_else(|| into.join("jars"));

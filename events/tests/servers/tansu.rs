@@ -112,7 +112,15 @@ fn install() -> Result<PathBuf, String> {
     fs::write(&list, wanted).map_err(|e| e.to_string())?;
     let into = fresh.path().join("home");
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ]);
     let output = pip.arg(&into).arg("-r").arg(&list).output().map_err(|e| format!("python3: {e}"))?;
     if !output.status.success() {
         return Err(format!(
