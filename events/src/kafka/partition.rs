@@ -95,14 +95,24 @@ impl Partition {
         }
     }
 
-    /// The last frame of the partition, and what is decided with it.
+    /// The last frame of the partition.
     pub(crate) fn tail(&self) -> Result<Mark, NoTail> {
+        self.last_frame(false)
+    }
+
+    /// As [`Partition::tail`], and what is known is read again whatever the end looks like: markers of transactions that
+    /// were given up may have brought the end of an old disk to where it should be.
+    pub(crate) fn tail_read_again(&self) -> Result<Mark, NoTail> {
+        self.last_frame(true)
+    }
+
+    fn last_frame(&self, read_again: bool) -> Result<Mark, NoTail> {
         let end = self.end()?;
         let (last, quiet_to) = {
             let known = self.known();
             (known.marks.last(), known.quiet_to)
         };
-        if end <= quiet_to.max(last.sequence) {
+        if end == 0 || !read_again && end <= quiet_to {
             return Ok(last);
         }
         // The last frame that is known is read again: a broker with an old disk has another there, or none.

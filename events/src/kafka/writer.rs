@@ -149,7 +149,7 @@ impl Writer {
             self.producer = Some(begun.map_err(|e| Again::After(e.why().to_owned()))?);
         }
         // Read only now: whoever wrote before has been fenced, and what it wrote is decided.
-        let end = match self.partition.tail() {
+        let end = match self.partition.tail_read_again() {
             Ok(end) => end,
             Err(NoTail::Damaged(e)) => return Err(Again::Never(AppendError::Poisoned(e.to_string()))),
             Err(NoTail::Silent(why)) => return Err(Again::After(why.to_string())),
