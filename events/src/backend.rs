@@ -1,11 +1,14 @@
 //! Which log a node runs on, by its name or address, and how it is opened.
 
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 use crate::{
     disk::{Disk, LockError, RealDisk},
     heads,
-    jetstream::{self, JetStreamLog, JetStreamOptions},
 };
+#[cfg(feature = "jetstream")]
+use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
+#[cfg(feature = "kafka")]
+use crate::kafka::{self, KafkaLog, KafkaOptions};
 use crate::{
     disk::DiskLock,
     embedded::{self, EmbeddedLog, EmbeddedOptions},
@@ -35,13 +38,16 @@ pub enum Backend {
     /// A NATS cluster.
     #[cfg(feature = "jetstream")]
     JetStream(Box<JetStreamOptions>),
+    /// A Kafka cluster, for one node.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaOptions>),
 }
 
 /// Text that names no log that this build can open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBackend {
     /// No kind of log.
-    #[error("`{0}` is no log: use embedded, memory, or an address that begins with nats:// or tls://")]
+    #[error("`{0}` is no log: use embedded, memory, or an address that begins with nats://, tls:// or kafka://")]
     Unknown(String),
     /// A kind of log that was left out of this build.
     #[error("this build has no {scheme} log: build it with `--features {feature}`")]
@@ -66,6 +72,10 @@ pub enum OpenError {
     #[cfg(feature = "jetstream")]
     #[error(transparent)]
     JetStream(#[from] jetstream::OpenError),
+    /// The log on Kafka.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] kafka::OpenError),
     /// It ends before what this node saw of it.
     #[error(transparent)]
     Ends(#[from] EndsError),
@@ -128,7 +138,7 @@ pub struct OpenedLog {
 /// Name of the file of a node's id within its data directory.
 const NODE_FILE: &str = "node";
 /// Name of the lock file of a data directory without a log.
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 const LOCK_FILE: &str = "node.lock";
 
 impl OpenedLog {
@@ -189,19 +199,35 @@ impl Backend {
                 let lock = lock(data_dir)?;
                 let log = Arc::new(JetStreamLog::open(options)?);
                 let shared = Arc::new(OnJetStream { log: log.clone(), options: options.clone() });
-                opened(data_dir, lock, log, shared)
+                opened(data_dir, lock, log, Some(shared))
+            }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => {
+                let lock = lock(data_dir)?;
+                opened(data_dir, lock, Arc::new(KafkaLog::open(options)?), None)
             }
         }
     }
 
-    /// Whether the log is outside this machine's files, so that other nodes may own what this one does not.
+    /// Whether several nodes may serve the log, so that another may own what this one does not.
     pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Memory | Self::Embedded => false,
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(_) => true,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => false,
+        }
+    }
+
+    /// Whether the log is on a broker.
+    pub fn is_on_broker(&self) -> bool {
         !matches!(self, Self::Memory | Self::Embedded)
     }
 }
 
 /// Locks the data directory of a node whose log is elsewhere, making it where there is none.
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 fn lock(data_dir: Option<&Path>) -> Result<Option<Box<dyn DiskLock>>, OpenError> {
     let Some(dir) = data_dir else { return Ok(None) };
     fs::create_dir_all(dir)?;
@@ -212,13 +238,18 @@ fn lock(data_dir: Option<&Path>) -> Result<Option<Box<dyn DiskLock>>, OpenError>
     }
 }
 
-/// A shared log, unless it ends before what this node saw of it.
-#[cfg(feature = "jetstream")]
-fn opened(data_dir: Option<&Path>, lock: Option<Box<dyn DiskLock>>, log: Arc<dyn Log>, shared: Arc<dyn SharedLog>) -> Result<OpenedLog, OpenError> {
+/// A broker's log, unless it ends before what this node saw of it.
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
+fn opened(
+    data_dir: Option<&Path>,
+    lock: Option<Box<dyn DiskLock>>,
+    log: Arc<dyn Log>,
+    shared: Option<Arc<dyn SharedLog>>,
+) -> Result<OpenedLog, OpenError> {
     if let Some(dir) = data_dir {
         heads::check_ends(&RealDisk, dir, &*log)?;
     }
-    Ok(OpenedLog { log, embedded: None, lock, shared: Some(shared) })
+    Ok(OpenedLog { log, embedded: None, lock, shared })
 }
 
 impl FromStr for Backend {
@@ -235,6 +266,13 @@ impl FromStr for Backend {
             }
             #[cfg(not(feature = "jetstream"))]
             "nats" | "tls" => Err(BadBackend::NotBuilt { scheme: "nats", feature: "jetstream" }),
+            #[cfg(feature = "kafka")]
+            "kafka" => {
+                let options = text.parse::<KafkaOptions>().map_err(|e| BadBackend::Address(e.to_string()))?;
+                Ok(Self::Kafka(Box::new(options)))
+            }
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(BadBackend::NotBuilt { scheme: "kafka", feature: "kafka" }),
             // What comes before an `@` may be a password.
             _ => Err(BadBackend::Unknown(text.rsplit('@').next().unwrap_or_default().to_owned())),
         }
@@ -248,6 +286,8 @@ impl fmt::Display for Backend {
             Self::Embedded => f.write_str("embedded"),
             #[cfg(feature = "jetstream")]
             Self::JetStream(options) => write!(f, "{}/{}", options.servers.join(","), options.prefix),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => write!(f, "kafka://{}/{}", options.brokers.join(","), options.prefix),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! why, and what was measured.
 
 use crate::{
+    broker::job::Job,
     leases::Member,
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError},
 };
@@ -29,7 +30,6 @@ use tokio::{
 mod durability;
 mod keys;
 mod leases;
-mod marks;
 mod open;
 mod options;
 mod partition;
@@ -37,12 +37,12 @@ mod reader;
 mod wire;
 mod writer;
 
+pub use crate::broker::durability::SyncMode;
 pub use keys::JetStreamKeys;
 pub use leases::JetStreamLeases;
 pub use open::OpenError;
-pub use options::{BadOptions, JetStreamOptions, Login, SyncMode};
+pub use options::{BadOptions, JetStreamOptions, Login};
 use partition::Partition;
-use writer::Job;
 
 /// Threads that drive the connection; appends of different partitions are in flight at once on them.
 const THREADS: usize = 2;

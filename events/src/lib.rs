@@ -5,6 +5,8 @@
 pub mod backend;
 pub mod backup;
 pub mod blobs;
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
+mod broker;
 pub mod contract;
 pub mod disk;
 pub mod embedded;
@@ -13,6 +15,8 @@ pub mod heads;
 pub mod index;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod keyring;
 pub mod leases;
 pub mod memory;

@@ -30,6 +30,10 @@ pub const BROKER_READ_MESSAGES: u64 = 256;
 pub const BROKER_READ_BYTES: (usize, usize) = (64 * 1024, 4 * 1024 * 1024);
 /// Single frames asked for at once when records are read by place.
 pub const BROKER_READS_AT_ONCE: usize = 32;
+/// Consumers that read a log on Kafka at once.
+pub const BROKER_READERS_MAX: usize = 4;
+/// First and longest pause between two questions to a log on Kafka about the same thing, in milliseconds.
+pub const BROKER_PAUSE_MS: (u64, u64) = (2, 200);
 /// Frames whose place in the stream is remembered, a partition.
 pub const BROKER_MARKS_MAX: usize = 2_048;
 /// Durable records that wait to be indexed before a flush is due: small flushes touch the same pages again and

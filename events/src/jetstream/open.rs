@@ -1,12 +1,18 @@
 //! Opening: the servers are asked what they are, the streams are made or checked, the durability class is found.
 
 use super::{
-    durability::{self, Known},
+    durability,
     options::{BadOptions, JetStreamOptions},
     partition::{Partition, Pause},
     wire::{Answer, Refusal, Silence, Wire},
 };
-use crate::port::LogMeta;
+use crate::{
+    broker::{
+        durability::{Known, class, is_synced, name},
+        frames::Frames,
+    },
+    port::LogMeta,
+};
 use quipu_schemas::{envelope::Durability, limits::FRAME_MAX_BYTES, position::LogId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -159,8 +165,11 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
     let partitions = (0..identity.partitions).map(|number| {
         Arc::new(Partition {
             wire: opening.wire.clone(),
-            log_id: identity.log_id,
-            generation: identity.generation,
+            frames: Frames {
+                log_id: identity.log_id,
+                generation: identity.generation,
+                partition: number,
+            },
             number,
             stream: options.stream(number),
             subject: options.subject(number),
@@ -385,15 +394,11 @@ impl Opening<'_> {
                 " (nothing says when its servers sync, and by default they do not before they acknowledge)".into(),
             ),
         };
-        let class = durability::class(self.options.replicas, known);
-        if durability::is_synced(class) || self.options.accept_unsynced {
+        let class = class(self.options.replicas, known);
+        if is_synced(class) || self.options.accept_unsynced {
             return Ok(class);
         }
-        let name = serde_json::to_value(class).ok().and_then(|v| v.as_str().map(str::to_owned));
-        Err(OpenError::Unsynced {
-            class: name.unwrap_or_default(),
-            why,
-        })
+        Err(OpenError::Unsynced { class: name(class), why })
     }
 
     /// A server alone names no leader.

@@ -1,19 +1,11 @@
 //! How a log on JetStream is found and made.
 
+use crate::broker::durability::SyncMode;
 use quipu_schemas::{
     limits::{BROKER_OPEN_MS, BROKER_OUTCOME_MS, BROKER_REQUEST_MS, PARTITIONS_DEFAULT},
     position::LogId,
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
-
-/// When a nats-server syncs its files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncMode {
-    /// Before each acknowledgement (`sync_interval: always`).
-    Always,
-    /// Every now and then (two minutes by default): an acknowledged append may be lost with the machine's power.
-    Interval,
-}
 
 /// A user and a password, `user:password`; without a colon a token. Never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,7 +45,7 @@ pub struct JetStreamOptions {
     pub roots: Option<PathBuf>,
     /// Who may use the system account, by which the servers are asked for their sync mode.
     pub system: Option<Login>,
-    /// The servers' sync mode, where they cannot be asked.
+    /// The servers' sync mode (`sync_interval`), where they cannot be asked.
     pub declared_sync: Option<SyncMode>,
     /// Takes a log whose acknowledgements do not wait for a disk (`memory`, `quorum-memory`); refused otherwise.
     pub accept_unsynced: bool,
@@ -228,7 +220,10 @@ mod tests {
         assert_eq!(o.login, Some(Login("u:p".into())));
         assert!(!format!("{o:?}").contains("u:p"));
         assert_eq!((o.prefix.as_str(), o.partitions, o.replicas), ("prod", 8, 3));
-        assert_eq!((o.system.clone(), o.declared_sync), (Some(Login("s:x".into())), Some(SyncMode::Always)));
+        assert_eq!(
+            (o.system.clone(), o.declared_sync),
+            (Some(Login("s:x".into())), Some(SyncMode::Always))
+        );
         assert!(o.accept_unsynced);
         assert_eq!((o.stream(7), o.subject(7)), ("QUIPU_prod_P007".into(), "quipu.log.prod.007".into()));
         let o: JetStreamOptions = "tls://a:4222".parse().unwrap();

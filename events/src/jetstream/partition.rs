@@ -1,18 +1,17 @@
 //! One partition's stream: its frames, checked, and its end.
 
-use super::{
-    marks::{Mark, Marks, START, Stop},
-    wire::{Answer, Place, Silence, Stored, Wire},
-};
+use super::wire::{Answer, Place, Silence, Stored, Wire};
 use crate::{
-    frame::{self, Decoded},
-    port::{FrameRead, Head, Place as RecordPlace, ReadError},
+    broker::{
+        frames::{Frames, mark},
+        marks::{Mark, Marks, START, Stop},
+    },
+    frame::Decoded,
+    port::ReadError,
 };
-use quipu_schemas::position::LogId;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,8 +23,7 @@ pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Durati
 /// A partition of an open log.
 pub(crate) struct Partition {
     pub(crate) wire: Arc<Wire>,
-    pub(crate) log_id: LogId,
-    pub(crate) generation: u32,
+    pub(crate) frames: Frames,
     pub(crate) number: u16,
     pub(crate) stream: String,
     pub(crate) subject: String,
@@ -81,21 +79,6 @@ impl Partition {
         }
     }
 
-    /// Decodes a message of this partition.
-    pub(crate) fn decode(&self, payload: &[u8]) -> Result<Decoded, String> {
-        let frame = frame::decode(payload).map_err(|e| format!("the message is no frame: {e}"))?;
-        if frame.len != payload.len() {
-            return Err("the message holds more than its frame".into());
-        }
-        if frame.header.log_id != self.log_id {
-            return Err("frame of another log".into());
-        }
-        if frame.header.partition != self.number {
-            return Err(format!("frame of partition {}", frame.header.partition));
-        }
-        Ok(frame)
-    }
-
     /// Decodes the message that follows a mark.
     pub(crate) fn decode_after(&self, before: &Mark, message: &Stored) -> Result<(Decoded, Mark), String> {
         if message.sequence != before.sequence + 1 {
@@ -105,25 +88,7 @@ impl Partition {
                 message.sequence
             ));
         }
-        let frame = self.decode(&message.payload)?;
-        let (header, head) = (&frame.header, &before.head);
-        if header.first_offset != head.next_offset {
-            return Err(format!(
-                "frame begins at offset {} where {} should follow",
-                header.first_offset, head.next_offset
-            ));
-        }
-        if header.previous != head.frame_hash {
-            return Err("frame does not name the hash of the frame before it".into());
-        }
-        let follows = if header.owner.is_some() {
-            header.epoch > head.epoch
-        } else {
-            header.epoch == head.epoch
-        };
-        if !follows {
-            return Err(format!("frame of epoch {} after epoch {}", header.epoch, head.epoch));
-        }
+        let frame = self.frames.decode_after(&before.head, &message.payload)?;
         let mark = mark(message.sequence, &frame);
         Ok((frame, mark))
     }
@@ -135,7 +100,7 @@ impl Partition {
         loop {
             let known = self.marks().last();
             let found = match self.wire.at_leader(&self.place(), None).await.map_err(NoTail::Silent)? {
-                Some(message) => match self.decode(&message.payload) {
+                Some(message) => match self.frames.decode(&message.payload) {
                     Ok(frame) => mark(message.sequence, &frame),
                     Err(detail) => {
                         return Err(NoTail::Damaged(self.damaged(&Stop {
@@ -188,51 +153,5 @@ impl Partition {
             Answer::Said(info) => Ok(info.state.last_seq == 0),
             Answer::Refused(refusal) => Err(Silence::Lost(refusal.to_string())),
         }
-    }
-
-    /// Where a record is: the sequence under the partition, and the record's bytes in the frame.
-    pub(crate) fn record_place(&self, sequence: u64, range: &Range<usize>) -> RecordPlace {
-        RecordPlace {
-            unit: (u64::from(self.number) << UNIT_BITS) | sequence,
-            at: range.start as u32,
-            len: range.len() as u32,
-        }
-    }
-
-    pub(crate) fn frame_read(&self, sequence: u64, payload: &[u8], frame: Decoded) -> FrameRead {
-        let records = frame.records.iter();
-        FrameRead {
-            generation: frame.header.generation,
-            partition: frame.header.partition,
-            epoch: frame.header.epoch,
-            batch_id: frame.header.batch_id,
-            first_offset: frame.header.first_offset,
-            previous: frame.header.previous,
-            hash: frame.hash,
-            owner: frame.header.owner,
-            records: records
-                .map(|range| (self.record_place(sequence, range), payload[range.clone()].to_vec()))
-                .collect(),
-        }
-    }
-}
-
-/// Bits of a place's unit that hold the sequence; the partition is above.
-const UNIT_BITS: u32 = 48;
-
-/// Partition and sequence of a place's unit.
-pub(crate) fn unit_of(place: &RecordPlace) -> (u16, u64) {
-    ((place.unit >> UNIT_BITS) as u16, place.unit & ((1 << UNIT_BITS) - 1))
-}
-
-pub(crate) fn mark(sequence: u64, frame: &Decoded) -> Mark {
-    Mark {
-        sequence,
-        head: Head {
-            epoch: frame.header.epoch,
-            next_offset: frame.header.first_offset + frame.records.len() as u64,
-            frame_hash: frame.hash,
-        },
-        claim: frame.header.owner.is_some(),
     }
 }

@@ -1,11 +1,14 @@
 //! Reading a partition: forward from an offset, or records at their places.
 
 use super::{
-    marks::{Mark, START, Stop, before},
-    partition::{NoTail, Partition, unit_of},
+    partition::{NoTail, Partition},
     wire::{Silence, Stored},
 };
 use crate::{
+    broker::{
+        frames::{mark, unit_of},
+        marks::{Mark, START, Stop, before},
+    },
     frame::Decoded,
     port::{FrameRead, Place, ReadError},
 };
@@ -96,8 +99,8 @@ impl Partition {
                 return Err(ReadError::Io(format!("{} does not show sequence {middle} yet", self.stream)));
             };
             // Damage is named where reading forward meets it.
-            let Ok(frame) = self.decode(&message.payload) else { break };
-            let probe = super::partition::mark(middle, &frame);
+            let Ok(frame) = self.frames.decode(&message.payload) else { break };
+            let probe = mark(middle, &frame);
             self.marks().note(probe);
             if before(&probe, offset) {
                 low = probe;
@@ -174,7 +177,7 @@ impl Partition {
                     continue;
                 }
                 bytes += frame.records.iter().map(ExactSizeIterator::len).sum::<usize>();
-                frames.push(self.frame_read(mark.sequence, &message.payload, frame));
+                frames.push(self.frames.read(mark.sequence, &message.payload, frame));
                 if !claim {
                     *whole = frames.len();
                     if bytes >= max_bytes {
@@ -196,7 +199,7 @@ impl Partition {
             })
         };
         let mut message = self.wire.direct(&self.place(), sequence).await.map_err(|e| io(&e))?;
-        if message.as_ref().is_none_or(|m| self.decode(&m.payload).is_err()) {
+        if message.as_ref().is_none_or(|m| self.frames.decode(&m.payload).is_err()) {
             message = self.wire.at_leader(&self.place(), Some(sequence)).await.map_err(|e| io(&e))?;
         }
         let message = message.ok_or_else(|| {
@@ -204,7 +207,7 @@ impl Partition {
                 .first()
                 .map_or_else(|| ReadError::Io(String::new()), |(_, place)| missing(place))
         })?;
-        let frame = self.decode(&message.payload).map_err(damaged)?;
+        let frame = self.frames.decode(&message.payload).map_err(damaged)?;
         let mut records = Vec::with_capacity(places.len());
         for (index, place) in places {
             let range = place.at as usize..place.at as usize + place.len as usize;

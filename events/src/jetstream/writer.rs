@@ -6,46 +6,22 @@
 //! first one still arrives. A refusal by sequence (10071, or 10164 in a cluster) is one more reason to look, no verdict.
 
 use super::{
-    marks::Mark,
-    partition::{NoTail, Partition, Pause, mark},
+    partition::{NoTail, Partition, Pause},
     wire::{Answer, Refusal, Silence},
 };
 use crate::{
-    frame::{self, Encoded, FrameHeader},
+    broker::{
+        frames::{encode, mark, written},
+        job::{Continues, Job, Standing, fenced, poisoned},
+        marks::Mark,
+    },
+    frame::{Encoded, FrameError, FrameHeader},
     memory::claim_header,
-    port::{AppendDone, AppendError, Appended, Batch, Head},
+    port::{AppendError, Appended, Batch, Head},
 };
 use bytes::Bytes;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 use tokio::{sync::mpsc, time::Instant};
-
-/// Called once when a claim is settled.
-pub(crate) type ClaimDone = Box<dyn FnOnce(Result<Head, AppendError>) + Send>;
-
-pub(crate) enum Job {
-    Append(Batch, AppendDone),
-    Claim(String, ClaimDone),
-}
-
-impl Job {
-    pub(crate) fn refuse(self, error: AppendError) {
-        match self {
-            Job::Append(_, done) => done(Err(error)),
-            Job::Claim(_, done) => done(Err(error)),
-        }
-    }
-}
-
-/// What this writer is to its partition.
-#[derive(Debug)]
-enum Standing {
-    /// Not its owner: it never was, or another has claimed it.
-    Stranger,
-    /// Its owner, and where it ends.
-    Owner(Mark),
-    /// It was the owner until an append whose outcome is unknown.
-    Unsure(Head, String),
-}
 
 pub(crate) struct Writer {
     partition: Arc<Partition>,
@@ -85,83 +61,49 @@ pub(crate) async fn run(partition: Arc<Partition>, mut jobs: mpsc::Receiver<Job>
     }
 }
 
-fn encode(header: &FrameHeader, batch: Option<&Batch>) -> Result<(Bytes, Encoded), AppendError> {
-    let records: Vec<&[u8]> = batch.iter().flat_map(|b| b.records.iter()).map(|r| r.bytes.as_slice()).collect();
-    let mut bytes = Vec::new();
-    let encoded = frame::encode_onto(&mut bytes, header, records.into_iter()).map_err(|e| AppendError::Invalid(e.to_string()))?;
-    Ok((bytes.into(), encoded))
+fn invalid(error: FrameError) -> AppendError {
+    AppendError::Invalid(error.to_string())
 }
 
 impl Writer {
-    fn fenced(&self, epoch: u64) -> AppendError {
-        AppendError::Fenced {
-            partition: self.partition.number,
-            epoch,
-        }
-    }
-
-    fn poisoned(&self, why: &str) -> AppendError {
-        AppendError::Poisoned(format!("partition {} must be claimed again: {why}", self.partition.number))
-    }
-
     /// The end that a batch must continue.
     async fn end_for(&self, batch: &Batch) -> Result<Mark, AppendError> {
-        let end = match &self.standing {
-            Standing::Owner(end) => *end,
-            Standing::Unsure(head, _) if batch.epoch < head.epoch => return Err(self.fenced(head.epoch)),
-            Standing::Unsure(_, why) => return Err(self.poisoned(why)),
-            Standing::Stranger => {
-                return Err(match self.partition.tail().await {
-                    Ok(end) if batch.epoch < end.head.epoch => self.fenced(end.head.epoch),
-                    _ => self.poisoned("this node does not own it"),
-                });
-            }
-        };
-        if batch.epoch < end.head.epoch {
-            return Err(self.fenced(end.head.epoch));
+        let number = self.partition.number;
+        match self.standing.continues(number, batch) {
+            Continues::Behind(end) => Ok(end),
+            Continues::Refused(error) => Err(error),
+            Continues::AskTheLog => Err(match self.partition.tail().await {
+                Ok(end) if batch.epoch < end.head.epoch => fenced(number, end.head.epoch),
+                _ => poisoned(number, "this node does not own it"),
+            }),
         }
-        if batch.epoch != end.head.epoch || batch.first_offset != end.head.next_offset || batch.previous != end.head.frame_hash {
-            return Err(AppendError::Conflict {
-                partition: self.partition.number,
-                expected: end.head.next_offset,
-            });
-        }
-        Ok(end)
     }
 
     async fn append(&mut self, batch: &Batch) -> Result<Appended, AppendError> {
         let end = self.end_for(batch).await?;
-        let header = FrameHeader {
-            log_id: self.partition.log_id,
-            generation: self.partition.generation,
-            partition: batch.partition,
-            epoch: batch.epoch,
-            batch_id: batch.batch_id,
-            first_offset: batch.first_offset,
-            previous: batch.previous,
-            owner: None,
-        };
-        let (bytes, encoded) = encode(&header, Some(batch))?;
+        let header = self.partition.frames.header(batch);
+        let (bytes, encoded) = encode(&header, Some(batch)).map_err(invalid)?;
+        let bytes = Bytes::from(bytes);
         match self.settle(&bytes, batch.batch_id, end.sequence).await {
             Settled::Stored => {
                 let end = self.advance(end.sequence + 1, &header, &encoded);
                 let places = encoded.records.iter();
                 Ok(Appended {
                     frame_hash: end.head.frame_hash,
-                    places: places.map(|range| self.partition.record_place(end.sequence, range)).collect(),
+                    places: places.map(|range| self.partition.frames.place(end.sequence, range)).collect(),
                 })
             }
             Settled::Taken => {
                 // For good: only a claim makes this writer the owner again.
                 self.standing = Standing::Stranger;
                 Err(match self.partition.tail().await {
-                    Ok(end) if end.head.epoch > batch.epoch => self.fenced(end.head.epoch),
+                    Ok(end) if end.head.epoch > batch.epoch => fenced(self.partition.number, end.head.epoch),
                     Ok(end) => AppendError::Conflict {
                         partition: self.partition.number,
                         expected: end.head.next_offset,
                     },
-                    Err(NoTail::Damaged(e)) => self.poisoned(&e.to_string()),
-                    Err(NoTail::Silent(_)) => self.poisoned("another wrote where the frame should be"),
+                    Err(NoTail::Damaged(e)) => poisoned(self.partition.number, &e.to_string()),
+                    Err(NoTail::Silent(_)) => poisoned(self.partition.number, "another wrote where the frame should be"),
                 })
             }
             Settled::Refused(error) => Err(error),
@@ -173,15 +115,7 @@ impl Writer {
     }
 
     fn advance(&mut self, sequence: u64, header: &FrameHeader, encoded: &Encoded) -> Mark {
-        let end = Mark {
-            sequence,
-            head: Head {
-                epoch: header.epoch,
-                next_offset: header.first_offset + encoded.records.len() as u64,
-                frame_hash: encoded.hash,
-            },
-            claim: header.owner.is_some(),
-        };
+        let end = written(sequence, header, encoded);
         self.partition.marks().note(end);
         self.standing = Standing::Owner(end);
         end
@@ -202,19 +136,20 @@ impl Writer {
                 Err(NoTail::Silent(why)) => return Err(AppendError::Unknown(why.to_string())),
             };
             let mut header = claim_header(
-                self.partition.log_id,
-                self.partition.generation,
+                self.partition.frames.log_id,
+                self.partition.frames.generation,
                 self.partition.number,
                 end.head,
                 owner,
             );
             // Two processes of one address may claim at once: only chance tells their frames apart.
             getrandom::fill(&mut header.batch_id).map_err(|e| AppendError::Poisoned(format!("no randomness: {e}")))?;
-            let (bytes, encoded) = encode(&header, None)?;
+            let (bytes, encoded) = encode(&header, None).map_err(invalid)?;
+            let bytes = Bytes::from(bytes);
             match self.settle(&bytes, header.batch_id, end.sequence).await {
                 Settled::Stored => return Ok(self.advance(end.sequence + 1, &header, &encoded).head),
                 Settled::Taken if Instant::now() < deadline => {}
-                Settled::Taken => return Err(self.poisoned("others keep writing to it")),
+                Settled::Taken => return Err(poisoned(self.partition.number, "others keep writing to it")),
                 Settled::Refused(error) => return Err(error),
                 Settled::Unknown(why) => {
                     self.standing = Standing::Unsure(end.head, format!("a claim of unknown outcome ({why})"));
@@ -252,7 +187,7 @@ impl Writer {
                 let empty = match p.wire.at_leader(&p.place(), Some(last + 1)).await {
                     Ok(Some(found)) if found.payload == *bytes => return Settled::Stored,
                     Ok(Some(found)) => {
-                        if let Ok(frame) = p.decode(&found.payload) {
+                        if let Ok(frame) = p.frames.decode(&found.payload) {
                             p.marks().note(mark(found.sequence, &frame));
                         }
                         return Settled::Taken;

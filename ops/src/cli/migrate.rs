@@ -43,7 +43,7 @@ impl MigrateLog {
             return Err(Failure::Unavailable(format!("{} is in use by {holder}: stop the node first", self.dir.display())));
         }
         let target: Backend = self.to.parse().map_err(|e| Failure::Usage(format!("--to: {e}")))?;
-        if !target.is_shared() {
+        if !target.is_on_broker() {
             return Err(Failure::Usage(format!("--to: `{target}` is no broker: use an address such as nats://host:port/name")));
         }
         let terminal = *terminal;

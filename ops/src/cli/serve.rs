@@ -40,7 +40,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// Where the log is: `embedded` (the default: in the data directory), `memory`, or a broker's address
-    /// (`nats://HOST:PORT/NAME?replicas=3`)
+    /// (`nats://HOST:PORT/NAME?replicas=3`, `kafka://HOST:PORT/NAME?replicas=3`)
     #[arg(long, value_name = "LOG")]
     log: Option<String>,
     /// Keep everything in memory

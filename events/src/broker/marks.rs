@@ -1,4 +1,4 @@
-//! Which sequence holds which offset: remembered while frames are written and read, found again by halving.
+//! Which message holds which offset: remembered while frames are written and read, found again by halving.
 
 use crate::{embedded::chain::EMPTY, port::Head};
 use quipu_schemas::limits::BROKER_MARKS_MAX;

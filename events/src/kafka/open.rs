@@ -1,0 +1,251 @@
+//! Opening: the brokers are asked what they are, the topics are made or checked, the durability class is found.
+
+use super::{
+    identity::{Identity, Meta},
+    options::{BadOptions, KafkaOptions},
+    partition::Partition,
+    topics::{Shape, Told, Topics},
+    wire::{NoMessages, Readers},
+};
+use crate::{
+    broker::{
+        durability::{Known, SyncMode, class, is_synced, name},
+        frames::Frames,
+    },
+    frame,
+    port::LogMeta,
+};
+use quipu_schemas::{envelope::Durability, position::LogId};
+use std::sync::{Arc, Mutex};
+
+/// Where the brokers keep what transactions came to.
+const TRANSACTIONS: &str = "__transaction_state";
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The options name no log.
+    #[error(transparent)]
+    Options(#[from] BadOptions),
+    /// No broker can be reached.
+    #[error("no Kafka broker at {brokers}: {detail}")]
+    Unreachable {
+        /// Their addresses.
+        brokers: String,
+        /// Why not.
+        detail: String,
+    },
+    /// The brokers are not fit.
+    #[error("these brokers cannot hold a log: {0}")]
+    Brokers(String),
+    /// Made with another number of partitions.
+    #[error("the log has {found} partitions, not {asked}: the number is fixed when a log is made")]
+    Partitions {
+        /// In the log.
+        found: u16,
+        /// In the options.
+        asked: u16,
+    },
+    /// A topic holds another log than was asked for.
+    #[error("topic {topic} holds log {found}, not {asked}")]
+    OtherLog {
+        /// The topic.
+        topic: String,
+        /// Its log.
+        found: String,
+        /// The log asked for.
+        asked: String,
+    },
+    /// A topic of these names is not a log's, or would lose or change frames.
+    #[error("topic {topic} cannot hold a part of the log: {detail}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Acknowledgements do not wait for a disk, and that was not accepted.
+    #[error(
+        "the log's durability would be {class}{why}: set `flush.messages=1` on its topic (`sync=always` does so when the log is \
+         made, and declares it of brokers that do not tell), or take it as it is (`accept=unsynced`)"
+    )]
+    Unsynced {
+        /// `memory` or `quorum-memory`.
+        class: String,
+        /// Why nothing better is known.
+        why: String,
+    },
+    /// The machine refused a thread or randomness.
+    #[error("log on Kafka: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What opening gives.
+pub(crate) struct Opened {
+    pub(crate) meta: LogMeta,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+}
+
+/// Opens or makes a log.
+pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
+    options.check()?;
+    let readers = Arc::new(Readers::new(options, options.log_topic()));
+    let topics = Topics::connect(options, &readers)?;
+    let told = topics.told_by_brokers();
+    // Without it, a transaction that was given up may still be decided by what is late on the way.
+    if told.iter().any(|broker| {
+        broker
+            .get("transaction.partition.verification.enable")
+            .is_some_and(|v| v == "false")
+    }) {
+        return Err(OpenError::Brokers(
+            "transaction.partition.verification.enable is false on one of them: set it to true".into(),
+        ));
+    }
+    let meta = Meta::new(options, topics.deadline);
+    let meta_shape = match topics.find(&options.meta_topic())? {
+        Some(shape) => shape,
+        None => topics.make(&options.meta_topic(), 1)?,
+    };
+    let meta_told = topics.check(&options.meta_topic(), &meta_shape)?;
+    let identity = meta.identity()?;
+    if identity.partitions != options.partitions {
+        return Err(OpenError::Partitions {
+            found: identity.partitions,
+            asked: options.partitions,
+        });
+    }
+    if let Some(asked) = options.log_id.filter(|id| *id != identity.log_id) {
+        return Err(other_log(options.meta_topic(), identity.log_id, asked));
+    }
+    let log_shape = match topics.find(&options.log_topic())? {
+        Some(shape) => shape,
+        None if identity.complete => {
+            return Err(OpenError::Topic {
+                topic: options.log_topic(),
+                detail: "it is gone, and with it the log".into(),
+            });
+        }
+        None => topics.make(&options.log_topic(), identity.partitions)?,
+    };
+    let log_told = topics.check(&options.log_topic(), &log_shape)?;
+    if log_shape.partitions != usize::from(identity.partitions) {
+        return Err(OpenError::Topic {
+            topic: options.log_topic(),
+            detail: format!("it has {} partitions, the log {}", log_shape.partitions, identity.partitions),
+        });
+    }
+    first_frames(&readers, &identity)?;
+    if !identity.complete {
+        meta.complete(&identity)?;
+    }
+    let durability = durability(&topics, &log_shape, &[&log_told, &meta_told])?;
+    let partitions = (0..identity.partitions).map(|number| {
+        Arc::new(Partition {
+            readers: readers.clone(),
+            frames: Frames {
+                log_id: identity.log_id,
+                generation: identity.generation,
+                partition: number,
+            },
+            number,
+            outcome: options.outcome,
+            known: Mutex::default(),
+        })
+    });
+    Ok(Opened {
+        partitions: partitions.collect(),
+        meta: LogMeta {
+            log_id: identity.log_id,
+            generation: identity.generation,
+            partitions: identity.partitions,
+            durability,
+            backend: "kafka",
+        },
+    })
+}
+
+fn other_log(topic: String, found: LogId, asked: LogId) -> OpenError {
+    OpenError::OtherLog {
+        topic,
+        found: hex::encode(found.0),
+        asked: hex::encode(asked.0),
+    }
+}
+
+/// Refuses a topic whose beginning was deleted or is another log's.
+fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError> {
+    let refused = |detail: String| OpenError::Topic {
+        topic: readers.topic.clone(),
+        detail,
+    };
+    for partition in 0..identity.partitions {
+        let (first, end) = readers.ends(partition).map_err(|e| refused(e.to_string()))?;
+        if first > 0 {
+            return Err(refused(format!(
+                "partition {partition} begins at offset {first}: its first frames were deleted"
+            )));
+        }
+        if end == 0 {
+            continue;
+        }
+        let mut found = None;
+        let read = readers.messages(partition, 0, |message| {
+            // Damage is named by whoever reads the partition.
+            found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
+            false
+        });
+        match read {
+            Err(NoMessages::Silent(silence)) => return Err(refused(silence.to_string())),
+            Ok(_) | Err(NoMessages::Damaged(_)) => {}
+        }
+        if let Some(found) = found.filter(|found| *found != identity.log_id) {
+            return Err(other_log(readers.topic.clone(), found, identity.log_id));
+        }
+    }
+    Ok(())
+}
+
+fn durability(topics: &Topics<'_>, log: &Shape, told: &[&Told]) -> Result<Durability, OpenError> {
+    let options = topics.options;
+    let mut modes = told.iter().map(|told| topics.sync_mode(told));
+    let weakest = |a: Known, b: Known| match (a, b) {
+        (Known::Told(SyncMode::Always), other) | (other, Known::Told(SyncMode::Always)) => other,
+        (Known::Declared(SyncMode::Always), other) => other,
+        (other, _) => other,
+    };
+    let first = modes.next().unwrap_or(Known::Assumed);
+    let known = modes.fold(first, weakest);
+    let mut why = match known {
+        Known::Told(_) => " (its brokers say that they do not sync before they acknowledge)".to_owned(),
+        Known::Declared(_) => " (that is declared)".to_owned(),
+        Known::Assumed => " (nothing says when its brokers sync, and by default they do not before they acknowledge)".to_owned(),
+    };
+    let mut holders = log.replicas;
+    if options.least_insync() < 2 {
+        holders = 1;
+    }
+    // What a transaction came to is kept by the brokers in a topic of theirs: it must outlive a broker too.
+    if holders > 1
+        && let Some(shape) = topics.find(TRANSACTIONS)?
+    {
+        let least = topics
+            .told(TRANSACTIONS)
+            .get("min.insync.replicas")
+            .and_then(|n| n.parse::<usize>().ok());
+        if shape.replicas < 3 || least.is_some_and(|least| least < 2) {
+            holders = 1;
+            why = format!(
+                " ({TRANSACTIONS} has {} replicas with min.insync.replicas={}: set transaction.state.log.replication.factor=3 and \
+                 transaction.state.log.min.isr=2)",
+                shape.replicas,
+                least.unwrap_or(1)
+            );
+        }
+    }
+    let class = class(holders, known);
+    if is_synced(class) || options.accept_unsynced {
+        return Ok(class);
+    }
+    Err(OpenError::Unsynced { class: name(class), why })
+}

@@ -1,0 +1,235 @@
+//! The clients of a log on Kafka: what is asked of the brokers, each question with a deadline.
+
+use super::options::KafkaOptions;
+use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES};
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    client::{Client, ClientContext},
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a broker holds a fetch for which it has nothing: the price of learning that a reader is at the end.
+const FETCH_WAIT_MS: &str = "5";
+/// First and longest pause before a request is sent again, in the client's own words.
+const RETRY_MS: [(&str, &str); 5] = [
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "500"),
+    ("reconnect.backoff.ms", "20"),
+    ("reconnect.backoff.max.ms", "500"),
+    ("fetch.error.backoff.ms", "20"),
+];
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Silence(pub(crate) String);
+
+impl From<KafkaError> for Silence {
+    fn from(error: KafkaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Doubles from the shortest pause to the longest.
+pub(crate) struct Pause(u64);
+
+impl Pause {
+    pub(crate) fn new() -> Self {
+        Self(BROKER_PAUSE_MS.0)
+    }
+
+    pub(crate) fn wait(&mut self) {
+        // Claims that race each other part by chance.
+        let mut byte = [0];
+        let chance = getrandom::fill(&mut byte).map_or(0, |()| u64::from(byte[0]) * self.0 / 256);
+        thread::sleep(Duration::from_millis(self.0 + chance));
+        self.0 = (self.0 * 2).min(BROKER_PAUSE_MS.1);
+    }
+}
+
+/// What every client of the log is told.
+pub(crate) fn config(options: &KafkaOptions) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", options.brokers.join(","));
+    config.set("client.id", "quipu");
+    config.set("topic.metadata.refresh.interval.ms", "30000");
+    for (key, value) in RETRY_MS.iter().filter(|(key, _)| !key.starts_with("fetch")) {
+        config.set(*key, *value);
+    }
+    config
+}
+
+/// First and next offset of a partition: all before the latter is decided (the last stable offset).
+pub(crate) fn ends<C: ClientContext>(client: &Client<C>, topic: &str, partition: u16, timeout: Duration) -> Result<(u64, u64), Silence> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = Pause::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match client.fetch_watermarks(topic, i32::from(partition), left) {
+            Ok((low, high)) => return Ok((low.max(0) as u64, high.max(0) as u64)),
+            Err(e) if Instant::now() >= deadline => return Err(Silence(format!("the end of {topic} [{partition}]: {e}"))),
+            Err(_) => pause.wait(),
+        }
+    }
+}
+
+/// A committed message. Its sequence is its offset plus one, so that 0 is before the first.
+pub(crate) struct Message<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Why reading messages ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The taker had enough.
+    Enough,
+    /// There is no more.
+    AtTheEnd,
+}
+
+/// Why messages cannot be read.
+#[derive(Debug)]
+pub(crate) enum NoMessages {
+    Silent(Silence),
+    /// The broker gave what is no batch of messages, or no longer has the place.
+    Damaged(String),
+}
+
+/// Consumers for reading by hand: assigned for one read each, never members of a group.
+pub(crate) struct Readers {
+    config: ClientConfig,
+    pub(crate) topic: String,
+    pub(crate) request: Duration,
+    pool: Mutex<Pool>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<BaseConsumer>,
+    made: usize,
+}
+
+impl Readers {
+    pub(crate) fn new(options: &KafkaOptions, topic: String) -> Self {
+        let mut config = config(options);
+        for (key, value) in RETRY_MS {
+            config.set(key, value);
+        }
+        let frame = (FRAME_MAX_BYTES * 2).to_string();
+        for (key, value) in [
+            // The client assigns by hand only with a group's name; no member ever joins it.
+            ("group.id", "quipu"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("allow.auto.create.topics", "false"),
+            ("isolation.level", "read_committed"),
+            ("enable.partition.eof", "true"),
+            ("auto.offset.reset", "error"),
+            ("fetch.wait.max.ms", FETCH_WAIT_MS),
+            ("fetch.message.max.bytes", frame.as_str()),
+            ("queued.max.messages.kbytes", "4096"),
+        ] {
+            config.set(key, value);
+        }
+        Self {
+            config,
+            topic,
+            request: options.request,
+            pool: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Works with a consumer that nobody else uses meanwhile.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&BaseConsumer) -> Result<T, NoMessages>) -> Result<T, NoMessages> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = loop {
+            if let Some(consumer) = pool.idle.pop() {
+                break consumer;
+            }
+            if pool.made < BROKER_READERS_MAX {
+                let made = self.config.create::<BaseConsumer>().map_err(|e| NoMessages::Silent(e.into()))?;
+                pool.made += 1;
+                break made;
+            }
+            pool = self.freed.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(pool);
+        let done = work(&consumer);
+        let kept = match &done {
+            // Whatever went wrong does not follow to the next read.
+            Err(_) => None,
+            Ok(_) => consumer.unassign().is_ok().then_some(consumer),
+        };
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept {
+            Some(consumer) => pool.idle.push(consumer),
+            None => pool.made -= 1,
+        }
+        drop(pool);
+        self.freed.notify_one();
+        done
+    }
+
+    /// As [`ends`].
+    pub(crate) fn ends(&self, partition: u16) -> Result<(u64, u64), Silence> {
+        let asked = self.with(|consumer| ends(consumer.client(), &self.topic, partition, self.request).map_err(NoMessages::Silent));
+        asked.map_err(|e| match e {
+            NoMessages::Silent(silence) => silence,
+            NoMessages::Damaged(detail) => Silence(detail),
+        })
+    }
+
+    /// Gives the committed messages behind the sequence `after` to `take`, in order, until it says `false` or there are
+    /// no more.
+    pub(crate) fn messages(&self, partition: u16, after: u64, mut take: impl FnMut(Message<'_>) -> bool) -> Result<Ended, NoMessages> {
+        self.with(|consumer| {
+            let mut from = TopicPartitionList::new();
+            from.add_partition_offset(&self.topic, i32::from(partition), Offset::Offset(after as i64))
+                .map_err(|e| NoMessages::Silent(e.into()))?;
+            consumer.assign(&from).map_err(|e| NoMessages::Silent(e.into()))?;
+            let mut deadline = Instant::now() + self.request;
+            let mut why = String::new();
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(NoMessages::Silent(Silence(format!(
+                        "reading {} [{partition}] behind {after}: no answer {why}",
+                        self.topic
+                    ))));
+                }
+                match consumer.poll(left) {
+                    Some(Ok(message)) if message.partition() == i32::from(partition) && message.offset() >= after as i64 => {
+                        deadline = Instant::now() + self.request;
+                        let sequence = message.offset() as u64 + 1;
+                        let payload = message.payload().unwrap_or_default();
+                        if !take(Message { sequence, payload }) {
+                            return Ok(Ended::Enough);
+                        }
+                    }
+                    Some(Err(KafkaError::PartitionEOF(p))) if p == i32::from(partition) => return Ok(Ended::AtTheEnd),
+                    // Of a read before.
+                    Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) | None => {}
+                    Some(Err(e)) => match e.rdkafka_error_code() {
+                        Some(
+                            RDKafkaErrorCode::BadMessage
+                            | RDKafkaErrorCode::InvalidMessage
+                            | RDKafkaErrorCode::InvalidMessageSize
+                            | RDKafkaErrorCode::OffsetOutOfRange
+                            | RDKafkaErrorCode::AutoOffsetReset,
+                        ) => return Err(NoMessages::Damaged(e.to_string())),
+                        _ => why = e.to_string(),
+                    },
+                }
+            }
+        })
+    }
+}
