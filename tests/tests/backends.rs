@@ -1,6 +1,10 @@
 //! The end-to-end tests, unchanged, on logs outside the node: real servers, started and stopped here.
 
-use quipu_tests::servers::nats::{self, SYSTEM, Shape};
+use quipu_tests::servers::{
+    kafka,
+    nats::{self, SYSTEM, Shape},
+    tansu,
+};
 use std::process::{Command, Stdio};
 
 /// Runs the end-to-end tests of this crate with every node on this log.
@@ -22,6 +26,21 @@ fn end_to_end_on_one_nats_server() {
         servers: 1,
         sync_always: true,
     };
-    let Some(nats) = nats::start_or_skip(shape, "end-to-end tests on JetStream") else { return };
+    let Some(nats) = nats::start_or_skip(shape, "end-to-end tests on JetStream") else {
+        return;
+    };
     end_to_end(&format!("{}/{{log}}?partitions=4&system={SYSTEM}", nats.url()));
+}
+
+#[test]
+fn end_to_end_on_kafka() {
+    let what = "end-to-end tests on Apache Kafka";
+    if let Some(kafka) = kafka::start_or_skip(true, what) {
+        return end_to_end(&format!("kafka://{}/{{log}}?partitions=4", kafka.address()));
+    }
+    println!("checked on Tansu only: {what}");
+    let Some(tansu) = tansu::start_or_skip("end-to-end tests on Tansu") else {
+        return;
+    };
+    end_to_end(&format!("kafka://{}/{{log}}?partitions=4&accept=unsynced", tansu.address()));
 }
