@@ -5,7 +5,7 @@ use super::{
     options::{BadOptions, KafkaOptions},
     partition::Partition,
     topics::{Shape, Told, Topics},
-    wire::{NoMessages, Readers},
+    wire::{NoMessages, Pause, Readers, Silence},
 };
 use crate::{
     broker::{
@@ -16,7 +16,10 @@ use crate::{
     port::LogMeta,
 };
 use quipu_schemas::{envelope::Durability, position::LogId};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 /// Where the brokers keep what transactions came to.
 const TRANSACTIONS: &str = "__transaction_state";
@@ -135,7 +138,7 @@ pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
             detail: format!("it has {} partitions, the log {}", log_shape.partitions, identity.partitions),
         });
     }
-    first_frames(&readers, &identity)?;
+    first_frames(&readers, &identity, topics.deadline)?;
     if !identity.complete {
         meta.complete(&identity)?;
     }
@@ -173,14 +176,25 @@ fn other_log(topic: String, found: LogId, asked: LogId) -> OpenError {
     }
 }
 
+/// Asks until there is an answer: the partitions of a topic that was just made have their leaders one after the other.
+fn patiently<T>(deadline: Instant, mut ask: impl FnMut() -> Result<T, Silence>) -> Result<T, Silence> {
+    let mut pause = Pause::new();
+    loop {
+        match ask() {
+            Err(_) if Instant::now() < deadline => pause.wait(),
+            answer => return answer,
+        }
+    }
+}
+
 /// Refuses a topic whose beginning was deleted or is another log's.
-fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError> {
+fn first_frames(readers: &Readers, identity: &Identity, deadline: Instant) -> Result<(), OpenError> {
     let refused = |detail: String| OpenError::Topic {
         topic: readers.topic.clone(),
         detail,
     };
     for partition in 0..identity.partitions {
-        let (first, end) = readers.ends(partition).map_err(|e| refused(e.to_string()))?;
+        let (first, end) = patiently(deadline, || readers.ends(partition)).map_err(|e| refused(e.to_string()))?;
         if first > 0 {
             return Err(refused(format!(
                 "partition {partition} begins at offset {first}: its first frames were deleted"
@@ -190,15 +204,18 @@ fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError>
             continue;
         }
         let mut found = None;
-        let read = readers.messages(partition, 0, |message| {
-            // Damage is named by whoever reads the partition.
-            found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
-            false
+        let read = patiently(deadline, || {
+            let read = readers.messages(partition, 0, |message| {
+                // Damage is named by whoever reads the partition.
+                found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
+                false
+            });
+            match read {
+                Err(NoMessages::Silent(silence)) => Err(silence),
+                Ok(_) | Err(NoMessages::Damaged(_)) => Ok(()),
+            }
         });
-        match read {
-            Err(NoMessages::Silent(silence)) => return Err(refused(silence.to_string())),
-            Ok(_) | Err(NoMessages::Damaged(_)) => {}
-        }
+        read.map_err(|e| refused(e.to_string()))?;
         if let Some(found) = found.filter(|found| *found != identity.log_id) {
             return Err(other_log(readers.topic.clone(), found, identity.log_id));
         }
