@@ -5,7 +5,7 @@ use super::{
     options::{BadOptions, KafkaOptions},
     partition::Partition,
     topics::{Shape, Told, Topics},
-    wire::{NoMessages, Readers},
+    wire::{NoMessages, Pause, Readers, Silence},
 };
 use crate::{
     broker::{
@@ -16,7 +16,10 @@ use crate::{
     port::LogMeta,
 };
 use quipu_schemas::{envelope::Durability, position::LogId};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 /// Where the brokers keep what transactions came to.
 const TRANSACTIONS: &str = "__transaction_state";
@@ -135,11 +138,11 @@ pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
             detail: format!("it has {} partitions, the log {}", log_shape.partitions, identity.partitions),
         });
     }
-    first_frames(&readers, &identity)?;
+    first_frames(&readers, &identity, topics.deadline)?;
     if !identity.complete {
         meta.complete(&identity)?;
     }
-    let durability = durability(&topics, &log_shape, &[&log_told, &meta_told])?;
+    let durability = durability(&topics, &log_shape, [&log_told, &meta_told])?;
     let partitions = (0..identity.partitions).map(|number| {
         Arc::new(Partition {
             readers: readers.clone(),
@@ -173,14 +176,25 @@ fn other_log(topic: String, found: LogId, asked: LogId) -> OpenError {
     }
 }
 
+/// Asks until there is an answer: the partitions of a topic that was just made have their leaders one after the other.
+fn patiently<T>(deadline: Instant, mut ask: impl FnMut() -> Result<T, Silence>) -> Result<T, Silence> {
+    let mut pause = Pause::new();
+    loop {
+        match ask() {
+            Err(_) if Instant::now() < deadline => pause.wait(),
+            answer => return answer,
+        }
+    }
+}
+
 /// Refuses a topic whose beginning was deleted or is another log's.
-fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError> {
+fn first_frames(readers: &Readers, identity: &Identity, deadline: Instant) -> Result<(), OpenError> {
     let refused = |detail: String| OpenError::Topic {
         topic: readers.topic.clone(),
         detail,
     };
     for partition in 0..identity.partitions {
-        let (first, end) = readers.ends(partition).map_err(|e| refused(e.to_string()))?;
+        let (first, end) = patiently(deadline, || readers.ends(partition)).map_err(|e| refused(e.to_string()))?;
         if first > 0 {
             return Err(refused(format!(
                 "partition {partition} begins at offset {first}: its first frames were deleted"
@@ -190,15 +204,18 @@ fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError>
             continue;
         }
         let mut found = None;
-        let read = readers.messages(partition, 0, |message| {
-            // Damage is named by whoever reads the partition.
-            found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
-            false
+        let read = patiently(deadline, || {
+            let read = readers.messages(partition, 0, |message| {
+                // Damage is named by whoever reads the partition.
+                found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
+                false
+            });
+            match read {
+                Err(NoMessages::Silent(silence)) => Err(silence),
+                Ok(_) | Err(NoMessages::Damaged(_)) => Ok(()),
+            }
         });
-        match read {
-            Err(NoMessages::Silent(silence)) => return Err(refused(silence.to_string())),
-            Ok(_) | Err(NoMessages::Damaged(_)) => {}
-        }
+        read.map_err(|e| refused(e.to_string()))?;
         if let Some(found) = found.filter(|found| *found != identity.log_id) {
             return Err(other_log(readers.topic.clone(), found, identity.log_id));
         }
@@ -206,46 +223,70 @@ fn first_frames(readers: &Readers, identity: &Identity) -> Result<(), OpenError>
     Ok(())
 }
 
-fn durability(topics: &Topics<'_>, log: &Shape, told: &[&Told]) -> Result<Durability, OpenError> {
-    let options = topics.options;
-    let mut modes = told.iter().map(|told| topics.sync_mode(told));
-    let weakest = |a: Known, b: Known| match (a, b) {
+/// The weaker of what is known about two topics.
+fn weaker(a: Known, b: Known) -> Known {
+    match (a, b) {
         (Known::Told(SyncMode::Always), other) | (other, Known::Told(SyncMode::Always)) => other,
-        (Known::Declared(SyncMode::Always), other) => other,
+        (Known::Declared(SyncMode::Always), other) | (other, Known::Declared(SyncMode::Always)) => other,
         (other, _) => other,
-    };
-    let first = modes.next().unwrap_or(Known::Assumed);
-    let known = modes.fold(first, weakest);
+    }
+}
+
+/// How many brokers have what is acknowledged: one that is alone in sync is alone.
+fn holders(replicas: usize, least_insync: usize) -> usize {
+    if least_insync < 2 { replicas.min(1) } else { replicas }
+}
+
+fn durability(topics: &Topics<'_>, log: &Shape, told: [&Told; 2]) -> Result<Durability, OpenError> {
+    let options = topics.options;
+    let known = weaker(topics.sync_mode(told[0]), topics.sync_mode(told[1]));
     let mut why = match known {
         Known::Told(_) => " (its brokers say that they do not sync before they acknowledge)".to_owned(),
         Known::Declared(_) => " (that is declared)".to_owned(),
         Known::Assumed => " (nothing says when its brokers sync, and by default they do not before they acknowledge)".to_owned(),
     };
-    let mut holders = log.replicas;
-    if options.least_insync() < 2 {
-        holders = 1;
-    }
+    let mut held = holders(log.replicas, usize::from(options.least_insync()));
     // What a transaction came to is kept by the brokers in a topic of theirs: it must outlive a broker too.
-    if holders > 1
+    if held > 1
         && let Some(shape) = topics.find(TRANSACTIONS)?
     {
-        let least = topics
-            .told(TRANSACTIONS)
-            .get("min.insync.replicas")
-            .and_then(|n| n.parse::<usize>().ok());
-        if shape.replicas < 3 || least.is_some_and(|least| least < 2) {
-            holders = 1;
+        let least = topics.told(TRANSACTIONS).get("min.insync.replicas").and_then(|n| n.parse().ok());
+        held = held.min(holders(shape.replicas, least.unwrap_or(2)));
+        if held < 2 {
             why = format!(
-                " ({TRANSACTIONS} has {} replicas with min.insync.replicas={}: set transaction.state.log.replication.factor=3 and \
-                 transaction.state.log.min.isr=2)",
-                shape.replicas,
-                least.unwrap_or(1)
+                " ({TRANSACTIONS} is not held by a majority: set transaction.state.log.replication.factor=3 and \
+                 transaction.state.log.min.isr=2)"
             );
         }
     }
-    let class = class(holders, known);
+    let class = class(held, known);
     if is_synced(class) || options.accept_unsynced {
         return Ok(class);
     }
     Err(OpenError::Unsynced { class: name(class), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_is_that_of_the_weakest_part() {
+        use Known::{Assumed, Declared, Told};
+        use SyncMode::{Always, Interval};
+        let order = [Told(Always), Declared(Always)];
+        for weak in [Told(Interval), Declared(Interval), Assumed] {
+            for strong in order {
+                assert!(!is_synced(class(3, weaker(strong, weak))) && !is_synced(class(3, weaker(weak, strong))));
+            }
+        }
+        assert_eq!(weaker(order[0], order[1]), order[1]);
+        assert_eq!(weaker(order[1], order[0]), order[1]);
+        let named = |replicas, least, known| name(class(holders(replicas, least), known));
+        assert_eq!(named(3, 2, Told(Always)), "quorum-fsync");
+        assert_eq!(named(3, 1, Told(Always)), "fsync");
+        assert_eq!(named(5, 3, Assumed), "quorum-memory");
+        assert_eq!(named(3, 1, Assumed), "memory");
+        assert_eq!(named(1, 1, Declared(Always)), "declared:fsync");
+    }
 }

@@ -45,7 +45,7 @@ fn a_log_opens_only_as_what_it_is() {
     assert_eq!(again.meta(), meta, "found again");
     let refused = |change: &dyn Fn(&mut KafkaOptions)| {
         let mut options = good.clone();
-        options.open = Duration::from_millis(1500);
+        options.open = Duration::from_secs(5);
         change(&mut options);
         KafkaLog::open(&options).err().expect("a refusal")
     };
