@@ -5,6 +5,7 @@
 
 mod written;
 
+use crate::views_in::{BadViewsIn, ViewsIn};
 use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
@@ -77,8 +78,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Partitions of a new log.
     pub partitions: u16,
-    /// Whether views follow the log.
-    pub views: bool,
+    /// Where the views of the log are kept.
+    pub views: ViewsIn,
     /// Idle time before an entity is put to sleep, milliseconds.
     pub passivate_after_ms: u64,
     /// Entities kept in memory.
@@ -183,7 +184,7 @@ impl Config {
             hosts: written.hosts,
             origins: written.origins,
             partitions: written.log.partitions,
-            views: written.views.enabled,
+            views: views_in(&written, memory, env)?,
             passivate_after_ms: limits.passivate_after_ms,
             active_entities: limits.active_entities,
             queue_commands: limits.queue_commands,
@@ -230,24 +231,42 @@ fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
     }
 }
 
+/// Where views are kept. What is in memory has its views there, too: a database would hold them for ever.
+fn views_in(written: &Written, memory: bool, env: &BTreeMap<String, String>) -> Result<ViewsIn, ConfigError> {
+    const KEY: &str = "views.store";
+    if !written.views.enabled {
+        return Ok(ViewsIn::Off);
+    }
+    let views = resolved(KEY, &written.views.store, env)?;
+    let views = views.parse().map_err(|e: BadViewsIn| wrong(KEY, e.to_string()))?;
+    match views {
+        ViewsIn::Off | ViewsIn::Sqlite => Ok(views),
+        #[cfg(feature = "postgres")]
+        ViewsIn::Postgres(_) if memory => Err(wrong(KEY, "a log in memory has its views in memory: use sqlite or off")),
+        #[cfg(feature = "postgres")]
+        ViewsIn::Postgres(_) => Ok(views),
+    }
+}
+
 /// Resolves `env:NAME` and `file:PATH`; anything else is the value itself.
+fn resolved(key: &str, text: &str, env: &BTreeMap<String, String>) -> Result<String, ConfigError> {
+    if let Some(variable) = text.strip_prefix("env:") {
+        let value = env.get(variable).cloned();
+        value.ok_or_else(|| wrong(key, format!("environment variable {variable} is not set")))
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let value = fs::read_to_string(path).map_err(|e| wrong(key, format!("file {path}: {e}")))?;
+        Ok(value.trim_end().to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, String>) -> Result<Secrets, ConfigError> {
     let resolve = |name: &str, text: &str| {
-        let key = || format!("secrets.{name}");
-        let value = if let Some(variable) = text.strip_prefix("env:") {
-            env.get(variable)
-                .cloned()
-                .ok_or_else(|| wrong(key(), format!("environment variable {variable} is not set")))?
-        } else if let Some(path) = text.strip_prefix("file:") {
-            fs::read_to_string(path)
-                .map_err(|e| wrong(key(), format!("file {path}: {e}")))?
-                .trim_end()
-                .to_owned()
-        } else {
-            text.to_owned()
-        };
+        let key = format!("secrets.{name}");
+        let value = resolved(&key, text, env)?;
         if value.is_empty() {
-            Err(wrong(key(), "a secret is never empty"))
+            Err(wrong(key, "a secret is never empty"))
         } else {
             Ok(value)
         }
@@ -335,6 +354,8 @@ mod tests {
             ("[log]\npartitions = \"many\"", &[], "partitions"),
             ("[log]\npartitions = 0", &[], "log.partitions"),
             ("[log]\nbackend = \"tape\"", &[], "log.backend"),
+            ("[views]\nstore = \"tape\"", &[], "views.store"),
+            ("[views]\nstore = \"env:NOT_SET\"", &[], "views.store"),
             ("listen = \"here\"", &[], "listen"),
             ("origins = [\"example.com\"]", &[], "origins"),
             ("[egress]\nallow = [\"localhost\"]", &[], "egress.allow"),

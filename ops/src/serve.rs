@@ -89,7 +89,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "the log was not found as it was left");
     }
-    let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
+    let views = Views::open(&config.views, config.data.as_ref().map(|data| data.join("views")).as_deref(), &node)?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| ServeError::Listen(config.listen, e))?;

@@ -95,7 +95,7 @@ impl Shelf for Directory {
     }
 
     /// A data directory has one process.
-    fn has_moved(&self, _: &Placed) -> Result<bool, ViewError> {
+    fn has_moved(&self, _: &str, _: Origin) -> Result<bool, ViewError> {
         Ok(false)
     }
 }

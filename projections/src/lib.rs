@@ -32,5 +32,6 @@ pub mod verify;
 pub mod view;
 pub mod views;
 
+mod absent;
 mod row_digest;
 mod sqlite_write;

@@ -14,6 +14,7 @@ mod options;
 mod reading;
 mod schema;
 mod shelf;
+mod tls;
 mod values;
 mod writing;
 

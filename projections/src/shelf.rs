@@ -30,8 +30,8 @@ pub trait Shelf: Send + Sync {
     fn sweep(&self, current: &str);
     /// Deletes a store that did not become current.
     fn discard(&self, placed: Placed);
-    /// Whether another process made another store current since.
-    fn has_moved(&self, from: &Placed) -> Result<bool, ViewError>;
+    /// Whether another store of this origin than the one of this name is current by now, made so by another process.
+    fn has_moved(&self, name: &str, origin: Origin) -> Result<bool, ViewError>;
 }
 
 /// A shelf in memory: stores that live as long as they are held.
@@ -66,7 +66,7 @@ impl Shelf for InMemory {
     }
     fn sweep(&self, _: &str) {}
     fn discard(&self, _: Placed) {}
-    fn has_moved(&self, _: &Placed) -> Result<bool, ViewError> {
+    fn has_moved(&self, _: &str, _: Origin) -> Result<bool, ViewError> {
         Ok(false)
     }
 }

@@ -4,6 +4,7 @@
 //! a new one beside the current one; when it has caught up, it becomes current at once and readers move over.
 
 use crate::{
+    absent::Absent,
     directory::Directory,
     error::ViewError,
     follower::{Follower, Round},
@@ -44,12 +45,36 @@ impl Views {
     /// Opens the current views on a shelf.
     pub fn on(shelf: Box<dyn Shelf>, origin: Origin) -> Result<Self, ViewError> {
         let current = shelf.open(origin)?;
-        let progress = Arc::new(Progress::new(current.store.cursor()?));
-        Ok(Self {
+        let progress = Progress::new(current.store.cursor()?);
+        Ok(Self::begun(shelf, current, progress))
+    }
+
+    /// As [`Views::on`], for a shelf on a server: while that does not answer, reads fail with what it says, and
+    /// [`Views::follower`] looks again.
+    pub fn on_when_there(shelf: Box<dyn Shelf>, origin: Origin) -> Self {
+        let opened = shelf.open(origin).and_then(|placed| {
+            let cursor = placed.store.cursor()?;
+            Ok((placed, cursor))
+        });
+        let (current, cursor) = opened.unwrap_or_else(|why| {
+            let absent = Absent { origin, why };
+            let cursor = absent.begin();
+            let absent = Placed {
+                name: String::new(),
+                store: Arc::new(absent),
+                guard: None,
+            };
+            (absent, cursor)
+        });
+        Self::begun(shelf, current, Progress::new(cursor))
+    }
+
+    fn begun(shelf: Box<dyn Shelf>, current: Placed, progress: Progress) -> Self {
+        Self {
             shelf,
             current: RwLock::new(current),
-            progress,
-        })
+            progress: Arc::new(progress),
+        }
     }
 
     /// The store that answers now.
@@ -78,15 +103,25 @@ impl Views {
 
     /// Moves over to the store that another process made current, if one did; whether another store than `used` answers.
     fn moved_over(&self, used: &Arc<dyn ViewStore>) -> Result<bool, ViewError> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(used, &current.store) {
-            return Ok(true);
-        }
-        if !self.shelf.has_moved(&current)? {
+        let name = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(used, &current.store) {
+                return Ok(true);
+            }
+            current.name.clone()
+        };
+        if !self.shelf.has_moved(&name, used.origin())? {
             return Ok(false);
         }
-        *current = self.shelf.open(used.origin())?;
-        self.progress.set(current.store.cursor()?);
+        let newer = self.shelf.open(used.origin())?;
+        let cursor = newer.store.cursor()?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Unless somebody else was faster.
+        if Arc::ptr_eq(used, &current.store) {
+            *current = newer;
+            drop(current);
+            self.progress.set(cursor);
+        }
         Ok(true)
     }
 

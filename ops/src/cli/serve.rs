@@ -41,6 +41,10 @@ pub(super) struct Serve {
     /// Keep everything in memory
     #[arg(long, conflicts_with = "data")]
     memory: bool,
+    /// Where views are kept: `sqlite`, `off`, or postgres://user@host:port/database (better as env:NAME or file:PATH, which
+    /// hide a password)
+    #[arg(long, value_name = "STORE")]
+    views: Option<String>,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
     /// (`keys.allow_lost` in the configuration)
     #[arg(long, conflicts_with = "memory")]
@@ -72,6 +76,7 @@ impl Serve {
             data: self.data,
             listen: self.listen,
             memory: self.memory,
+            views: self.views,
             without_keys: self.without_keys,
             set,
         };

@@ -1,6 +1,7 @@
 //! The configuration as written, before anything is resolved.
 
 use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, wrong};
+use crate::views_in;
 use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
@@ -18,6 +19,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--memory`: nothing on disk.
     pub memory: bool,
+    /// `--views STORE`.
+    pub views: Option<String>,
     /// `--without-keys`: new keys for a log whose keys are lost.
     pub without_keys: bool,
     /// Other keys, dotted, with values as in the environment.
@@ -60,7 +63,10 @@ impl Default for Written {
             hosts: Vec::new(),
             origins: Vec::new(),
             log: Log::default(),
-            views: Views { enabled: true },
+            views: Views {
+                enabled: true,
+                store: "sqlite".into(),
+            },
             limits: Limits::default(),
             egress: Egress::default(),
             providers: BTreeMap::new(),
@@ -93,6 +99,7 @@ impl Default for Log {
 #[serde(deny_unknown_fields)]
 pub(super) struct Views {
     pub(super) enabled: bool,
+    pub(super) store: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -185,6 +192,7 @@ impl Written {
     /// For people: where secrets come from is shown, what they are is not.
     pub(super) fn redacted(&self) -> serde_json::Value {
         let mut shown = self.clone();
+        shown.views.store = views_in::shown(&shown.views.store);
         for secret in shown.secrets.values_mut() {
             let redact = |text: &String| {
                 if text.starts_with("env:") || text.starts_with("file:") {
@@ -238,6 +246,9 @@ impl Layer {
         }
         if flags.without_keys {
             layer.set(&["keys", "allow_lost"], Value::from(true));
+        }
+        if let Some(store) = &flags.views {
+            layer.set(&["views", "store"], Value::from(store.as_str()));
         }
         if flags.memory {
             layer.set(&["log", "backend"], Value::from("memory"));

@@ -79,7 +79,11 @@ pub(super) async fn apply(
     }
     // The commit goes with the statements: after a statement that failed it rolls back.
     let mut requests = Vec::with_capacity(statements.len() + 1);
-    requests.extend(statements.iter().map(|written| executed(client, prepared.get(written.sql.as_str()), written)));
+    requests.extend(
+        statements
+            .iter()
+            .map(|written| executed(client, prepared.get(written.sql.as_str()), written)),
+    );
     requests.push(said(client, "COMMIT"));
     pipelined(requests).await?;
     Ok(())
@@ -90,7 +94,11 @@ fn executed<'c>(client: &'c Lease, prepared: Option<&'c tokio_postgres::Statemen
         match prepared {
             Some(statement) => client.execute_raw(statement, written.params.iter().map(|(value, _)| value)).await,
             None => {
-                let params: Vec<_> = written.params.iter().map(|(value, ty)| (value as &(dyn ToSql + Sync), ty.clone())).collect();
+                let params: Vec<_> = written
+                    .params
+                    .iter()
+                    .map(|(value, ty)| (value as &(dyn ToSql + Sync), ty.clone()))
+                    .collect();
                 client.execute_typed(&written.sql, &params).await
             }
         }

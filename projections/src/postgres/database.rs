@@ -1,8 +1,10 @@
 //! The connections of a process to its database, and the threads that drive them.
 
-use super::{options::PostgresOptions, storage};
+use super::{options::PostgresOptions, storage, tls::Tls};
 use crate::error::ViewError;
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime as Driver, Timeouts};
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime as Driver, Timeouts,
+};
 use quipu_schemas::limits::VIEW_CONNECT_MS;
 use std::{
     future::{Future, poll_fn},
@@ -44,7 +46,10 @@ impl Database {
             runtime: Some(runtime),
         };
         let (writers, options) = (database.writers.clone(), options.clone());
-        database.wait(None, async move { super::schema::begin(&Lease::of(&writers).await?, &options).await })?;
+        database.wait(
+            None,
+            async move { super::schema::begin(&Lease::of(&writers).await?, &options).await },
+        )?;
         Ok(Arc::new(database))
     }
 
@@ -86,7 +91,11 @@ fn pool(options: &PostgresOptions, size: usize) -> Result<Pool, ViewError> {
     let fast = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
-    let manager = Manager::from_config(options.config.clone(), NoTls, fast);
+    let manager = if options.is_encrypted() {
+        Manager::from_config(options.config.clone(), Tls::new(options.roots.as_deref())?, fast)
+    } else {
+        Manager::from_config(options.config.clone(), NoTls, fast)
+    };
     let limit = Some(Duration::from_millis(VIEW_CONNECT_MS));
     let config = PoolConfig {
         max_size: size,

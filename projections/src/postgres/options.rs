@@ -1,12 +1,14 @@
 //! Which database views are kept in, and how.
 
 use quipu_schemas::limits::{VIEW_CONNECT_MS, VIEW_READERS, VIEW_READERS_MAX};
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use tokio_postgres::{Config, config::Host, config::SslMode};
 
 /// How views on PostgreSQL are kept. The text form is
 /// `postgres://[user[:password]@]host[:port]/database[?key=value&…]` with the keys `schema`, `schema_per_org` (`true` or
-/// `false`), `pool` (connections that read), `reader` (the role that reads; `none` to go without row-level security), and
+/// `false`), `pool` (connections that read), `reader` (the role that reads; `none` to go without row-level security), `sslmode`
+/// (`disable`, or `require`, which checks the certificate), `ca` (a PEM file of roots to trust for that; this machine's without
+/// it), and
 /// those of libpq, such as `connect_timeout` and `application_name`. Shown without the password.
 #[derive(Clone)]
 pub struct PostgresOptions {
@@ -16,6 +18,8 @@ pub struct PostgresOptions {
     pub schema: String,
     /// Whether a new store keeps each org's rows in a schema of its own.
     pub schema_per_org: bool,
+    /// A PEM file of roots to trust; `None`: those of this machine.
+    pub roots: Option<PathBuf>,
     /// Connections that read.
     pub pool: usize,
     /// The role as which queries run, under row-level security; made if absent. `None`: queries run as the connecting user,
@@ -60,6 +64,7 @@ impl FromStr for PostgresOptions {
             config: Config::new(),
             schema: "quipu_views".into(),
             schema_per_org: false,
+            roots: None,
             pool: VIEW_READERS,
             reader: Some("quipu_reader".into()),
         };
@@ -74,7 +79,11 @@ impl FromStr for PostgresOptions {
                 others.push(pair);
             }
         }
-        let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+        let rest = if others.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", others.join("&"))
+        };
         // The error names the part that does not parse, never its value.
         options.config = format!("{address}{rest}")
             .parse()
@@ -102,9 +111,16 @@ impl PostgresOptions {
             "reader" if value == "none" => self.reader = None,
             "reader" if is_name(value, NAME_MAX) => self.reader = Some(value.to_owned()),
             "reader" => return Err(bad("reader", "none, or 1 to 63 of a-z 0-9 _, not beginning with a digit or pg_")),
+            "ca" => self.roots = Some(value.into()),
+            "password" => return Err(BadOptions::Address("a password stands before the @".into())),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Whether connections are under TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.config.get_ssl_mode() != SslMode::Disable
     }
 
     fn complete(mut self) -> Result<Self, BadOptions> {
@@ -118,14 +134,10 @@ impl PostgresOptions {
         if config.get_user().is_none_or(str::is_empty) {
             return Err(BadOptions::Address("it names no user".into()));
         }
-        if !matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
-            return Err(BadOptions::Value {
-                key: "sslmode",
-                value: "require".into(),
-                takes: "disable: there is no TLS to PostgreSQL; use a Unix socket, a private network or a tunnel",
-            });
+        // To take what there is would be to take what somebody in between offers.
+        if config.get_ssl_mode() == SslMode::Prefer {
+            config.ssl_mode(SslMode::Disable);
         }
-        config.ssl_mode(SslMode::Disable);
         let connect = Duration::from_millis(VIEW_CONNECT_MS);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(connect);
@@ -188,7 +200,8 @@ mod tests {
         assert_eq!(options.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
         let plain: PostgresOptions = "postgresql://ada@db/quipu?reader=none".parse().unwrap();
         assert_eq!((plain.pool, plain.schema_per_org, plain.reader), (VIEW_READERS, false, None));
-        assert_eq!(plain.schema, "quipu_views");
+        assert_eq!((plain.schema.as_str(), plain.is_encrypted()), ("quipu_views", false));
+        assert!("postgres://ada@db/quipu?sslmode=require".parse::<PostgresOptions>().unwrap().is_encrypted());
     }
 
     #[test]
@@ -199,12 +212,13 @@ mod tests {
             ("postgres://db/quipu", "no user"),
             ("postgres://ada:s3cret@db:port/quipu", "port"),
             ("postgres://ada:s3cret@db/quipu?colour=red", "colour"),
+            ("postgres://ada@db/quipu?password=s3cret", "before the @"),
             ("postgres://ada:s3cret@db/quipu?schema=Bad", "schema"),
             ("postgres://ada:s3cret@db/quipu?schema=a.b", "schema"),
             ("postgres://ada:s3cret@db/quipu?schema_per_org=perhaps", "schema_per_org"),
             ("postgres://ada:s3cret@db/quipu?pool=0", "pool"),
             ("postgres://ada:s3cret@db/quipu?reader=\"x\"", "reader"),
-            ("postgres://ada:s3cret@db/quipu?sslmode=require", "TLS"),
+            ("postgres://ada:s3cret@db/quipu?sslmode=sometimes", "sslmode"),
         ] {
             let error = text.parse::<PostgresOptions>().unwrap_err().to_string();
             assert!(error.contains(named) && !error.contains("s3cret"), "{text}: {error}");

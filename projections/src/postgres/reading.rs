@@ -54,7 +54,10 @@ fn number(row: &Row, n: usize) -> Result<u64, ViewError> {
 }
 
 fn checkpoints_sql(layout: &Layout) -> String {
-    format!("SELECT epoch, next_offset FROM {}.checkpoints ORDER BY partition", quoted(&layout.name))
+    format!(
+        "SELECT epoch, next_offset FROM {}.checkpoints ORDER BY partition",
+        quoted(&layout.name)
+    )
 }
 
 fn checkpoints_of(rows: &[Row]) -> Result<Vec<Checkpoint>, ViewError> {

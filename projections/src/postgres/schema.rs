@@ -33,7 +33,9 @@ pub(super) async fn lock(client: &Lease, name: &str, what: Locked) -> Result<(),
 pub(super) async fn begin(client: &Lease, options: &PostgresOptions) -> Result<(), ViewError> {
     let encoding: String = client.query_one("SHOW server_encoding", &[]).await.map_err(storage)?.get(0);
     if encoding != "UTF8" {
-        return Err(ViewError::Storage(format!("the database's encoding is {encoding}: make one with UTF8")));
+        return Err(ViewError::Storage(format!(
+            "the database's encoding is {encoding}: make one with UTF8"
+        )));
     }
     if let Some(reader) = &options.reader {
         ensure_reader(client, reader).await?;
@@ -67,7 +69,11 @@ async fn ensure_reader(client: &Lease, reader: &str) -> Result<(), ViewError> {
         }
         return grant(client, reader).await;
     };
-    if row.get::<_, bool>(0) { Ok(()) } else { grant(client, reader).await }
+    if row.get::<_, bool>(0) {
+        Ok(())
+    } else {
+        grant(client, reader).await
+    }
 }
 
 async fn grant(client: &Lease, reader: &str) -> Result<(), ViewError> {
@@ -169,17 +175,14 @@ fn protect(schema: &str, tables: &[&str], reader: Option<&str>, sql: &mut String
              CREATE POLICY projects ON {table} TO CURRENT_USER USING (true) WITH CHECK (true);\n"
         );
     }
-    let _ = writeln!(sql, "GRANT USAGE ON SCHEMA {schema} TO {reader};\nGRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader};");
+    let _ = writeln!(
+        sql,
+        "GRANT USAGE ON SCHEMA {schema} TO {reader};\nGRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader};"
+    );
 }
 
 /// Opens a store, making it where there is none; refuses one of another origin. Whether it keeps orgs apart by schema.
-pub(super) async fn open(
-    client: &Lease,
-    name: &str,
-    origin: &Origin,
-    per_org: bool,
-    reader: Option<&str>,
-) -> Result<bool, ViewError> {
+pub(super) async fn open(client: &Lease, name: &str, origin: &Origin, per_org: bool, reader: Option<&str>) -> Result<bool, ViewError> {
     client.batch_execute("BEGIN").await.map_err(storage)?;
     lock(client, name, Locked::Making).await?;
     let origin_table = format!("{}.origin", quoted(name));

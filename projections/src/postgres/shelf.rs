@@ -7,6 +7,7 @@
 use super::{
     PostgresStore,
     database::{Database, Lease},
+    options::PostgresOptions,
     schema::{Locked, lock},
     storage,
 };
@@ -16,15 +17,21 @@ use crate::{
     shelf::{Placed, Shelf},
     store::Origin,
 };
-use quipu_schemas::{digest::Digest, limits::VIEW_CONNECT_MS};
 use deadpool_postgres::ClientWrapper;
-use std::{any::Any, sync::Arc};
+use quipu_schemas::{digest::Digest, limits::VIEW_CONNECT_MS};
+use std::{
+    any::Any,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio_postgres::types::ToSql;
 
 const OF_ORIGIN: &str = "log_id = $1 AND generation = $2 AND partitions = $3 AND projector = $4 AND per_org = $5";
 
-/// A shelf in a database.
-pub struct PostgresShelf(Arc<Database>);
+/// A shelf in a database, which is connected to when it is first needed.
+pub struct PostgresShelf {
+    options: PostgresOptions,
+    database: Mutex<Option<Arc<Database>>>,
+}
 
 /// The lock of a store that is being built. It ends with its connection, also where the process crashes.
 struct Building {
@@ -59,9 +66,21 @@ impl Key {
 }
 
 impl PostgresShelf {
-    /// The shelf of this database.
-    pub fn new(database: Arc<Database>) -> Self {
-        Self(database)
+    /// The shelf in the database of these options.
+    pub fn new(options: PostgresOptions) -> Self {
+        Self {
+            options,
+            database: Mutex::default(),
+        }
+    }
+
+    fn database(&self) -> Result<Arc<Database>, ViewError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connected) = &*database {
+            return Ok(connected.clone());
+        }
+        let connected = Database::connect(&self.options)?;
+        Ok(database.insert(connected).clone())
     }
 
     fn key(&self, origin: &Origin) -> Key {
@@ -69,12 +88,12 @@ impl PostgresShelf {
             log: origin.log_id.0.to_vec(),
             numbers: [origin.generation.into(), origin.partitions.into()],
             projector: origin.projector.0.to_vec(),
-            per_org: self.0.options.schema_per_org,
+            per_org: self.options.schema_per_org,
         }
     }
 
     fn stores(&self) -> String {
-        format!("{}.stores", quoted(&self.0.options.schema))
+        format!("{}.stores", quoted(&self.options.schema))
     }
 
     /// Runs `work` in one transaction that holds the shelf's lock.
@@ -82,8 +101,9 @@ impl PostgresShelf {
         &self,
         work: impl FnOnce(Lease) -> F + Send + 'static,
     ) -> Result<(T, Lease), ViewError> {
-        let (pool, schema) = (self.0.writers.clone(), self.0.options.schema.clone());
-        self.0.wait(None, async move {
+        let database = self.database()?;
+        let (pool, schema) = (database.writers.clone(), self.options.schema.clone());
+        database.wait(None, async move {
             let client = Lease::of(&pool).await?;
             client.batch_execute("BEGIN").await.map_err(storage)?;
             lock(&client, &schema, Locked::Making).await?;
@@ -96,7 +116,7 @@ impl PostgresShelf {
     /// Enters a store of this origin under a name that is free. If it is to be current, and there is a current one, gives
     /// that one's name; if not, the connection holds its lock.
     fn enter(&self, origin: &Origin, current: bool) -> Result<(String, Lease), ViewError> {
-        let (stores, schema, key) = (self.stores(), self.0.options.schema.clone(), self.key(origin));
+        let (stores, schema, key) = (self.stores(), self.options.schema.clone(), self.key(origin));
         let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.projector.0]).to_string();
         self.alone(move |client| async move {
             if current {
@@ -123,14 +143,15 @@ impl PostgresShelf {
     }
 
     fn placed(&self, name: String, origin: Origin, guard: Option<Box<dyn Any + Send + Sync>>) -> Result<Placed, ViewError> {
-        let store = Arc::new(PostgresStore::open(&self.0, &name, origin)?);
+        let store = Arc::new(PostgresStore::open(&self.database()?, &name, origin)?);
         Ok(Placed { name, store, guard })
     }
 
     /// Drops the stores that are neither current nor being built.
     fn clear(&self) -> Result<(), ViewError> {
-        let (pool, stores) = (self.0.writers.clone(), self.stores());
-        self.0.wait(None, async move {
+        let database = self.database()?;
+        let (pool, stores) = (database.writers.clone(), self.stores());
+        database.wait(None, async move {
             let client = Lease::of(&pool).await?;
             let left = format!("SELECT name FROM {stores} WHERE NOT current");
             for row in client.query(&left, &[]).await.map_err(storage)? {
@@ -146,7 +167,12 @@ impl PostgresShelf {
 async fn drop_store(client: &Lease, stores: &str, name: String) -> Result<(), ViewError> {
     let try_lock = "SELECT pg_try_advisory_lock(hashtextextended($1, $2))";
     let building = Locked::Building as i64;
-    if !client.query_one(try_lock, &[&name, &building]).await.map_err(storage)?.get::<_, bool>(0) {
+    if !client
+        .query_one(try_lock, &[&name, &building])
+        .await
+        .map_err(storage)?
+        .get::<_, bool>(0)
+    {
         return Ok(());
     }
     let there = "SELECT to_regclass($1) IS NOT NULL";
@@ -183,7 +209,7 @@ impl Shelf for PostgresShelf {
     fn beside(&self, origin: Origin) -> Result<Placed, ViewError> {
         let (name, client) = self.enter(&origin, false)?;
         let building = Building {
-            database: self.0.clone(),
+            database: self.database()?,
             client: Some(client.own()),
         };
         self.placed(name, origin, Some(Box::new(building)))
@@ -214,10 +240,11 @@ impl Shelf for PostgresShelf {
         let _ = self.clear();
     }
 
-    fn has_moved(&self, from: &Placed) -> Result<bool, ViewError> {
-        let (pool, key, name) = (self.0.readers.clone(), self.key(&from.store.origin()), from.name.clone());
+    fn has_moved(&self, name: &str, origin: Origin) -> Result<bool, ViewError> {
+        let database = self.database()?;
+        let (pool, key, name) = (database.readers.clone(), self.key(&origin), name.to_owned());
         let sql = format!("SELECT count(*) FROM {} WHERE current AND {OF_ORIGIN} AND name = $6", self.stores());
-        self.0.wait(None, async move {
+        database.wait(None, async move {
             let client = Lease::of(&pool).await?;
             let params = [&key.params()[..], &[&name]].concat();
             let still: i64 = client.query_one(&sql, &params).await.map_err(storage)?.get(0);

@@ -58,7 +58,11 @@ struct Text<'s> {
 impl Text<'_> {
     fn put(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
         let key_names: Vec<_> = std::iter::once("org").chain(table.key.iter().map(|c| c.name)).collect();
-        let names = key_names.iter().copied().chain(set.iter().map(|(c, _)| *c)).chain(add.iter().map(|(c, _)| *c));
+        let names = key_names
+            .iter()
+            .copied()
+            .chain(set.iter().map(|(c, _)| *c))
+            .chain(add.iter().map(|(c, _)| *c));
         let _ = write!(
             self.sql,
             "INSERT INTO {}.{} AS t ({}) VALUES (",
@@ -67,7 +71,11 @@ impl Text<'_> {
             names.map(quoted).collect::<Vec<_>>().join(",")
         );
         let mut comma = "";
-        let values = key_names.iter().copied().zip(key).chain(set.iter().map(|(name, value)| (*name, value)));
+        let values = key_names
+            .iter()
+            .copied()
+            .zip(key)
+            .chain(set.iter().map(|(name, value)| (*name, value)));
         for (name, value) in values {
             self.sql.push_str(comma);
             self.value(table, name, value)?;
@@ -133,8 +141,18 @@ impl Text<'_> {
 
     /// The other row is read where the statement runs, so no answer is waited for in between.
     fn read(&mut self, table: &Table, name: &str, read: &Read) -> Result<(), ViewError> {
-        let _ = write!(self.sql, "COALESCE((SELECT r.{} FROM {}.{} AS r", quoted(read.column), self.schema, read.table.name);
-        for (n, (part, value)) in std::iter::once("org").chain(read.table.key.iter().map(|c| c.name)).zip(&read.key).enumerate() {
+        let _ = write!(
+            self.sql,
+            "COALESCE((SELECT r.{} FROM {}.{} AS r",
+            quoted(read.column),
+            self.schema,
+            read.table.name
+        );
+        for (n, (part, value)) in std::iter::once("org")
+            .chain(read.table.key.iter().map(|c| c.name))
+            .zip(&read.key)
+            .enumerate()
+        {
             let word = if n == 0 { "WHERE" } else { "AND" };
             let _ = write!(self.sql, " {word} r.\"{part}\"=");
             self.value(read.table, part, value)?;

@@ -6,6 +6,7 @@ use crate::{
     scene::{caught_up, world},
     server::start_or_skip,
 };
+use quipu_events::port::Log;
 use quipu_projections::{
     error::ViewError,
     follower::{Follower, catch_up},
@@ -16,7 +17,6 @@ use quipu_projections::{
     store::{DigestOf, Digests, Origin, ViewStore},
     view::View,
 };
-use quipu_events::port::Log;
 use quipu_schemas::ids::OrgId;
 use std::sync::Arc;
 
@@ -52,16 +52,28 @@ fn a_schema_an_org_keeps_the_contract_and_leaves_the_digests_of_sqlite() {
 
 #[test]
 fn one_connection_and_no_role_keep_the_contract() {
-    let Some(database) = database("pool=1&reader=none&schema=plain") else { return };
+    let Some(database) = database("pool=1&reader=none&schema=plain") else {
+        return;
+    };
     assert_eq!(kept(&database), on_sqlite());
 }
 
 #[test]
 fn digests_and_parked_streams_are_those_of_sqlite_in_both_layouts() {
-    let (Some(shared), Some(apart)) = (shared(), database("schema_per_org=true")) else { return };
+    let (Some(shared), Some(apart)) = (shared(), database("schema_per_org=true")) else {
+        return;
+    };
     let mut scene = world();
-    scene.events("lab/org/lab", "ada", serde_json::json!([["renamed", {"title": "of another shape"}]]));
-    scene.events("acme/org/acme", "ada", serde_json::json!([["renamed", {"title": "of another shape"}]]));
+    scene.events(
+        "lab/org/lab",
+        "ada",
+        serde_json::json!([["renamed", {"title": "of another shape"}]]),
+    );
+    scene.events(
+        "acme/org/acme",
+        "ada",
+        serde_json::json!([["renamed", {"title": "of another shape"}]]),
+    );
     let log = scene.log(3);
     let origin = Origin::of(&log.meta());
     let all: [Arc<dyn ViewStore>; 3] = [
@@ -73,7 +85,12 @@ fn digests_and_parked_streams_are_those_of_sqlite_in_both_layouts() {
         catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
         let parked = store.parked().unwrap();
         assert_eq!(parked.len(), 2);
-        let streams: Vec<_> = scene.records.iter().map(|r| r.stream.clone()).chain(["none/run/r".parse().unwrap()]).collect();
+        let streams: Vec<_> = scene
+            .records
+            .iter()
+            .map(|r| r.stream.clone())
+            .chain(["none/run/r".parse().unwrap()])
+            .collect();
         let digests = [DigestOf::Content, DigestOf::Everything].map(|of| store.digests(of).unwrap());
         (parked, store.tips(&streams).unwrap(), digests)
     });
@@ -97,7 +114,9 @@ fn calls_may_be_made_from_within_another_runtime() {
 
 #[test]
 fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
-    let Some(mut server) = start_or_skip("crashes of PostgreSQL under the views") else { return };
+    let Some(mut server) = start_or_skip("crashes of PostgreSQL under the views") else {
+        return;
+    };
     let log = world().log(4);
     let wanted = caught_up(&log).digests(DigestOf::Everything).unwrap();
     let database = Database::connect(&server.url().parse().unwrap()).unwrap();
@@ -108,7 +127,10 @@ fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
         follower.round(&log, &[partition], &progress).unwrap();
         server.kill();
         assert!(matches!(follower.round(&log, &[0, 1, 2, 3], &progress), Err(ViewError::Storage(_))));
-        assert!(matches!(store.list(View::Messages, &ACME, &Query::default()), Err(ViewError::Storage(_))));
+        assert!(matches!(
+            store.list(View::Messages, &ACME, &Query::default()),
+            Err(ViewError::Storage(_))
+        ));
         server.restart();
         // Connections that ended while nobody used them are replaced without an error.
         follower.reload().unwrap();
@@ -120,9 +142,40 @@ fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
 }
 
 #[test]
+fn under_tls_the_server_must_prove_who_it_is() {
+    let Some(mut server) = start_or_skip("views on PostgreSQL under TLS") else { return };
+    let root = match server.take_tls() {
+        Ok(root) => root,
+        Err(why) => return println!("SKIPPED views on PostgreSQL under TLS: {why}"),
+    };
+    let connect = |server: &crate::server::Postgres, options: &str| {
+        let options: PostgresOptions = format!("{}?{options}", server.url()).parse().unwrap();
+        Database::connect(&options)
+    };
+    let trusting = format!("sslmode=require&ca={}", root.display());
+    assert!(connect(&server, &trusting).is_err(), "no TLS is no reason to go without");
+    server.kill();
+    server.restart();
+    let database = connect(&server, &trusting).unwrap();
+    let log = world().log(2);
+    let store: Arc<dyn ViewStore> = Arc::new(PostgresStore::open(&database, "encrypted", Origin::of(&log.meta())).unwrap());
+    catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
+    let encrypted = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'quipu views'";
+    assert_eq!(crate::tenants::sql(&server, "postgres", encrypted).unwrap(), ["t"]);
+    let Err(error) = connect(&server, "sslmode=require") else { panic!("trusted a stranger") };
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let elsewhere = server.url().replace("127.0.0.1", "localhost");
+    let options: PostgresOptions = format!("{elsewhere}?{trusting}").parse().unwrap();
+    let Err(error) = Database::connect(&options) else { panic!("trusted another name") };
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[test]
 fn nobody_there_is_an_error_that_says_so() {
     let options: PostgresOptions = "postgres://ada:s3cret@127.0.0.1:1/quipu".parse().unwrap();
-    let Err(error) = Database::connect(&options) else { panic!("something answered") };
+    let Err(error) = Database::connect(&options) else {
+        panic!("something answered")
+    };
     let error = error.to_string();
     assert!(error.contains("connect") && !error.contains("s3cret"), "{error}");
 }

@@ -29,7 +29,11 @@ fn talk() -> RecordLog {
             json!([["created", {"stream": id, "conversation_type": "group", "title": sealed("t"), "claim_window_ms": 1, "auto_turns": false}]]),
         );
         for principal in ["ada", "bob", "cyd"] {
-            scene.events(&id, "ada", json!([["participant_added", {"principal": principal, "kind": "person", "role": "member"}]]));
+            scene.events(
+                &id,
+                "ada",
+                json!([["participant_added", {"principal": principal, "kind": "person", "role": "member"}]]),
+            );
         }
     }
     scene.log(4)

@@ -3,13 +3,14 @@
 use crate::{
     fresh::{name, shared},
     scene::{caught_up, world},
-    server::Postgres,
+    server::{Postgres, start_or_skip},
     tenants::sql,
 };
 use quipu_events::port::Log;
 use quipu_projections::{
+    error::ViewError,
     orgs::ORGS,
-    postgres::{Database, PostgresShelf},
+    postgres::PostgresShelf,
     query::Query,
     shelf::Shelf,
     statement::Statement,
@@ -24,7 +25,7 @@ const ACME: OrgId = OrgId::from_static("acme");
 /// A shelf of its own, as a process of its own would open it.
 fn shelf(server: &Postgres, schema: &str, per_org: bool) -> PostgresShelf {
     let options = format!("{}?schema={schema}&schema_per_org={per_org}", server.url());
-    PostgresShelf::new(Database::connect(&options.parse().unwrap()).unwrap())
+    PostgresShelf::new(options.parse().unwrap())
 }
 
 /// All schemas of a shelf but the one that holds its table.
@@ -86,6 +87,24 @@ fn a_rebuild_happens_beside_and_every_process_moves_over() {
 }
 
 #[test]
+fn views_whose_server_is_away_begin_when_it_is_there() {
+    let Some(mut server) = start_or_skip("views that begin without their server") else {
+        return;
+    };
+    let log = world().log(2);
+    let origin = Origin::of(&log.meta());
+    server.kill();
+    let views = Views::on_when_there(Box::new(shelf(&server, "late", false)), origin);
+    assert!(matches!(views.get(View::Orgs, &ACME, &["acme"]), Err(ViewError::Storage(_))));
+    assert!(matches!(views.follower(&log).map(|_| ()), Err(ViewError::Storage(_))));
+    assert_eq!(views.progress().now().next, [0, 0]);
+    server.restart();
+    views.follower(&log).unwrap().catch_up(&log, views.progress()).unwrap();
+    assert!(views.get(View::Orgs, &ACME, &["acme"]).unwrap().row.is_some());
+    assert!(views.verify(&log).unwrap().is_equal());
+}
+
+#[test]
 fn verify_names_the_table_that_differs() {
     let Some(shared) = shared() else { return };
     let log = world().log(4);
@@ -130,7 +149,10 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
     assert_eq!(of_old.store().cursor().unwrap().next, [0, 0], "each writes its own");
     of_new.rebuild(&log, &mut |_| true).unwrap();
     assert_eq!(schemas(&shared.server, &schema).len(), 1);
-    assert!(of_old.list(View::Orgs, &ACME, &Query::default()).unwrap().rows.is_empty(), "begun anew");
+    assert!(
+        of_old.list(View::Orgs, &ACME, &Query::default()).unwrap().rows.is_empty(),
+        "begun anew"
+    );
 }
 
 #[test]
@@ -143,7 +165,7 @@ fn what_a_crash_left_half_built_is_cleared_away_and_what_is_being_built_is_not()
     let other = shelf(&shared.server, &schema, true);
     let current = other.open(origin).unwrap();
     assert_eq!(schemas(&shared.server, &schema), [built.name.clone(), current.name.clone()]);
-    assert!(!other.has_moved(&current).unwrap());
+    assert!(!other.has_moved(&current.name, origin).unwrap());
     // The lock goes with the connection, as it would with the process.
     let terminated = sql(
         &shared.server,
@@ -159,8 +181,14 @@ fn what_a_crash_left_half_built_is_cleared_away_and_what_is_being_built_is_not()
         drop(other.open(origin).unwrap());
         schemas(&shared.server, &schema) == [current.name.clone()]
     };
-    assert!((0..200).any(|_| gone()), "the server lets go of the lock a moment after the connection");
+    assert!(
+        (0..200).any(|_| gone()),
+        "the server lets go of the lock a moment after the connection"
+    );
     let refused = builder.switch(&built).unwrap_err().to_string();
     assert!(refused.contains("cleared away"), "{refused}");
-    assert!(!other.has_moved(&current).unwrap(), "a switch that failed changed nothing");
+    assert!(
+        !other.has_moved(&current.name, origin).unwrap(),
+        "a switch that failed changed nothing"
+    );
 }

@@ -48,14 +48,22 @@ fn a_query_without_its_condition_sees_one_org_or_none() {
         let database = Database::connect(&options.parse().unwrap()).unwrap();
         let name = name();
         let mut scene = world();
-        scene.events("acme/org/acme", "ada", serde_json::json!([["renamed", {"title": "of another shape"}]]));
+        scene.events(
+            "acme/org/acme",
+            "ada",
+            serde_json::json!([["renamed", {"title": "of another shape"}]]),
+        );
         let log = scene.log(2);
         let store: Arc<dyn ViewStore> = Arc::new(PostgresStore::open(&database, &name, Origin::of(&log.meta())).unwrap());
         catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
 
         let as_reader = |org: Option<&str>, select: &str| {
             let named = org.map_or_else(String::new, |org| format!("SET LOCAL quipu.org = '{org}';"));
-            let rows = sql(&shared.server, "postgres", &format!("BEGIN; SET LOCAL ROLE quipu_reader; {named} {select}; COMMIT"));
+            let rows = sql(
+                &shared.server,
+                "postgres",
+                &format!("BEGIN; SET LOCAL ROLE quipu_reader; {named} {select}; COMMIT"),
+            );
             rows.unwrap_or_else(|e| panic!("{select}: {e}"))
         };
         let (of_acme, of_lab) = if per_org {
@@ -93,11 +101,18 @@ fn an_ordinary_user_needs_the_role_or_says_that_it_goes_without() {
     admin("CREATE ROLE plain_user LOGIN");
     admin("GRANT CREATE ON DATABASE postgres TO plain_user");
     let connect = |options: &str| Database::connect(&format!("{}?{options}", shared.server.url_of("plain_user")).parse().unwrap());
-    let Err(error) = connect("reader=eyes&schema=plain_user") else { panic!("made a role without the right to") };
+    let Err(error) = connect("reader=eyes&schema=plain_user") else {
+        panic!("made a role without the right to")
+    };
     let error = error.to_string();
-    assert!(error.contains("CREATE ROLE eyes NOLOGIN; GRANT eyes") && error.contains("reader=none"), "{error}");
+    assert!(
+        error.contains("CREATE ROLE eyes NOLOGIN; GRANT eyes") && error.contains("reader=none"),
+        "{error}"
+    );
     admin("CREATE ROLE eyes NOLOGIN");
-    let Err(error) = connect("reader=eyes&schema=plain_user") else { panic!("took a role that it was not granted") };
+    let Err(error) = connect("reader=eyes&schema=plain_user") else {
+        panic!("took a role that it was not granted")
+    };
     assert!(error.to_string().contains("was not granted"), "{error}");
     admin("GRANT eyes TO plain_user");
 

@@ -5,9 +5,12 @@
 
 use std::{
     env, fs,
-    io::ErrorKind,
+    io::{ErrorKind, Write},
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
@@ -15,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Of a certificate that is its own root.
+const REQUEST: &str = "[req]\ndistinguished_name = name\nx509_extensions = server\nprompt = no\n[name]\nCN = tests\n\
+                       [server]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running server. Its superuser is `postgres`, without a password.
@@ -49,7 +55,10 @@ impl Postgres {
         if let Some((uid, gid)) = account {
             chown(dir.path(), Some(uid), Some(gid)).map_err(|e| e.to_string())?;
         }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .map_err(|e| e.to_string())?
+            .port();
         let mut postgres = Self {
             programs,
             account,
@@ -60,7 +69,9 @@ impl Postgres {
         };
         let data = postgres.data();
         let mut initdb = postgres.command("initdb");
-        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]).arg(data);
+        initdb
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+            .arg(data);
         succeeded(initdb.output(), "initdb")?;
         postgres.spawn()?;
         postgres.wait_ready()?;
@@ -84,7 +95,12 @@ impl Postgres {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log"));
         let log = log.map_err(|e| e.to_string())?;
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data()).arg("-k").arg(self.dir.path()).args(["-p", &self.port.to_string()]);
+        command
+            .arg("-D")
+            .arg(self.data())
+            .arg("-k")
+            .arg(self.dir.path())
+            .args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]);
         if !self.synced {
             command.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"]);
@@ -97,7 +113,10 @@ impl Postgres {
     fn wait_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let ready = self.command("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]).status();
+            let ready = self
+                .command("pg_isready")
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .status();
             if ready.is_ok_and(|status| status.success()) {
                 return Ok(());
             }
@@ -108,6 +127,27 @@ impl Postgres {
             }
             thread::sleep(Duration::from_millis(10)); // poll
         }
+    }
+
+    /// Has the server take TLS from its next start on, for `127.0.0.1`; the file of the root to trust.
+    pub fn take_tls(&mut self) -> Result<PathBuf, String> {
+        let (certificate, key) = (self.data().join("server.crt"), self.data().join("server.key"));
+        let asked = self.dir.path().join("request.cnf");
+        fs::write(&asked, REQUEST).map_err(|e| e.to_string())?;
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config"]).arg(&asked);
+        openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+        succeeded(openssl.output(), "openssl")?;
+        let rights = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&key, rights).map_err(|e| e.to_string())?;
+        for file in [&certificate, &key] {
+            if let Some((uid, gid)) = self.account {
+                chown(file, Some(uid), Some(gid)).map_err(|e| e.to_string())?;
+            }
+        }
+        let settings = fs::File::options().append(true).open(self.data().join("postgresql.conf"));
+        settings.and_then(|mut file| file.write_all(b"ssl = on\n")).map_err(|e| e.to_string())?;
+        Ok(certificate)
     }
 
     /// The server with its superuser and its first database.
@@ -131,7 +171,9 @@ impl Postgres {
 
     /// Starts a killed server again, on its port and with its data.
     pub fn restart(&mut self) {
-        self.spawn().and_then(|()| self.wait_ready()).expect("a server that started once starts again");
+        self.spawn()
+            .and_then(|()| self.wait_ready())
+            .expect("a server that started once starts again");
     }
 }
 
@@ -166,7 +208,9 @@ fn account() -> Result<Option<(u32, u32)>, String> {
 fn programs() -> Result<PathBuf, String> {
     static FOUND: Mutex<Option<Result<PathBuf, String>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    found.get_or_insert_with(|| find().or_else(|| install().ok().and_then(|()| find())).ok_or_else(missing)).clone()
+    found
+        .get_or_insert_with(|| find().or_else(|| install().ok().and_then(|()| find())).ok_or_else(missing))
+        .clone()
 }
 
 fn missing() -> String {
@@ -174,7 +218,11 @@ fn missing() -> String {
 }
 
 fn find() -> Option<PathBuf> {
-    let whole = |dir: &Path| ["initdb", "postgres", "pg_isready"].iter().all(|program| dir.join(program).is_file());
+    let whole = |dir: &Path| {
+        ["initdb", "postgres", "pg_isready"]
+            .iter()
+            .all(|program| dir.join(program).is_file())
+    };
     if let Some(named) = env::var_os("QUIPU_POSTGRES_BIN") {
         return Some(PathBuf::from(named)).filter(|dir| whole(dir));
     }
@@ -190,6 +238,7 @@ fn find() -> Option<PathBuf> {
 
 fn install() -> Result<(), String> {
     let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "-q", "postgresql"]);
+    apt.env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-y", "-q", "postgresql"]);
     succeeded(apt.output(), "apt-get").map(|_| ())
 }

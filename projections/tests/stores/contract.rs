@@ -48,7 +48,20 @@ fn org(store: &dyn ViewStore) -> serde_json::Value {
 }
 
 /// Texts that a store must neither lose nor sort by anything but their bytes.
-const TEXTS: [&str; 12] = ["", "\0", "\0\u{1}", "\u{1}", "\u{1}\0", "\u{1}\u{2}", "B", "_", "a", "a\0b", "z", "ä"];
+const TEXTS: [&str; 12] = [
+    "",
+    "\0",
+    "\0\u{1}",
+    "\u{1}",
+    "\u{1}\0",
+    "\u{1}\u{2}",
+    "B",
+    "_",
+    "a",
+    "a\0b",
+    "z",
+    "ä",
+];
 
 fn text_is_bytes(store: &dyn ViewStore) {
     let lab = OrgId::from_static("lab");
@@ -71,7 +84,13 @@ fn text_is_bytes(store: &dyn ViewStore) {
     for text in TEXTS {
         assert_eq!(store.get(View::Members, &lab, &[text]).unwrap().row.unwrap()["role"], text);
     }
-    assert!(store.list(View::Members, &OrgId::from_static("none"), &Query::default()).unwrap().rows.is_empty());
+    assert!(
+        store
+            .list(View::Members, &OrgId::from_static("none"), &Query::default())
+            .unwrap()
+            .rows
+            .is_empty()
+    );
 }
 
 /// Everything that a store promises. `open` opens the store that it opened before, if it opened one. The digests of what

@@ -103,7 +103,7 @@ impl Scene {
     }
 }
 
-fn message(id: &str, extra: Value) -> Value {
+pub(crate) fn message(id: &str, extra: Value) -> Value {
     let mut data = json!({"message_id": id, "sender": "ada", "sender_kind": "person", "body": sealed(id), "content_digest": DIGEST,
         "content_type": "text", "priority": "normal"});
     data.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
