@@ -21,7 +21,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use written::{Layer, Logging, SecretWritten, Written};
+use written::{Layer, Logging, SecretWritten, Views, Written};
 
 pub use written::{Flags, LogFormat};
 
@@ -184,7 +184,7 @@ impl Config {
             hosts: written.hosts,
             origins: written.origins,
             partitions: written.log.partitions,
-            views: views_in(&written, memory, env)?,
+            views: views_in(&written.views, memory, env)?,
             passivate_after_ms: limits.passivate_after_ms,
             active_entities: limits.active_entities,
             queue_commands: limits.queue_commands,
@@ -232,12 +232,12 @@ fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
 }
 
 /// Where views are kept. What is in memory has its views there, too: a database would hold them for ever.
-fn views_in(written: &Written, memory: bool, env: &BTreeMap<String, String>) -> Result<ViewsIn, ConfigError> {
+fn views_in(written: &Views, memory: bool, env: &BTreeMap<String, String>) -> Result<ViewsIn, ConfigError> {
     const KEY: &str = "views.store";
-    if !written.views.enabled {
+    if !written.enabled {
         return Ok(ViewsIn::Off);
     }
-    let views = resolved(KEY, &written.views.store, env)?;
+    let views = resolved(KEY, &written.store, env)?;
     let views = views.parse().map_err(|e: BadViewsIn| wrong(KEY, e.to_string()))?;
     match views {
         ViewsIn::Off | ViewsIn::Sqlite => Ok(views),

@@ -46,10 +46,12 @@ impl Database {
             runtime: Some(runtime),
         };
         let (writers, options) = (database.writers.clone(), options.clone());
-        database.wait(
-            None,
-            async move { super::schema::begin(&Lease::of(&writers).await?, &options).await },
-        )?;
+        database.wait(None, async move {
+            let client = Lease::of(&writers).await?;
+            super::schema::begin(&client, &options).await?;
+            client.keep();
+            Ok(())
+        })?;
         Ok(Arc::new(database))
     }
 

@@ -201,7 +201,12 @@ mod tests {
         let plain: PostgresOptions = "postgresql://ada@db/quipu?reader=none".parse().unwrap();
         assert_eq!((plain.pool, plain.schema_per_org, plain.reader), (VIEW_READERS, false, None));
         assert_eq!((plain.schema.as_str(), plain.is_encrypted()), ("quipu_views", false));
-        assert!("postgres://ada@db/quipu?sslmode=require".parse::<PostgresOptions>().unwrap().is_encrypted());
+        assert!(
+            "postgres://ada@db/quipu?sslmode=require"
+                .parse::<PostgresOptions>()
+                .unwrap()
+                .is_encrypted()
+        );
     }
 
     #[test]

@@ -18,7 +18,10 @@ use crate::{
     store::Origin,
 };
 use deadpool_postgres::ClientWrapper;
-use quipu_schemas::{digest::Digest, limits::VIEW_CONNECT_MS};
+use quipu_schemas::{
+    digest::Digest,
+    limits::{VIEW_CONNECT_MS, VIEW_READ_MS},
+};
 use std::{
     any::Any,
     sync::{Arc, Mutex, PoisonError},
@@ -175,16 +178,29 @@ async fn drop_store(client: &Lease, stores: &str, name: String) -> Result<(), Vi
     {
         return Ok(());
     }
+    // It may have become current before its lock was let go.
+    let left = format!("SELECT 1 FROM {stores} WHERE name = $1 AND NOT current");
+    let is_left = client.query_opt(&left, &[&name]).await.map_err(storage)?.is_some();
+    if is_left {
+        drop_schemas(client, stores, &name).await?;
+    }
+    let unlock = "SELECT pg_advisory_unlock(hashtextextended($1, $2))";
+    client.query_one(unlock, &[&name, &building]).await.map_err(storage)?;
+    Ok(())
+}
+
+async fn drop_schemas(client: &Lease, stores: &str, name: &str) -> Result<(), ViewError> {
     let there = "SELECT to_regclass($1) IS NOT NULL";
-    let list = format!("{}.org_schemas", quoted(&name));
-    let mut schemas = Vec::new();
+    let list = format!("{}.org_schemas", quoted(name));
+    let mut schemas: Vec<String> = Vec::new();
     if client.query_one(there, &[&list]).await.map_err(storage)?.get(0) {
         let rows = client.query(&format!("SELECT schema FROM {list}"), &[]).await.map_err(storage)?;
         schemas.extend(rows.iter().map(|row| row.get::<_, String>(0)));
     }
+    schemas.push(name.to_owned());
     // A reader that is slow must not be waited for with all others behind the lock.
     client.batch_execute("SET lock_timeout = '5s'").await.map_err(storage)?;
-    for schema in schemas.iter().chain([&name]) {
+    for schema in &schemas {
         let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", quoted(schema));
         client.batch_execute(&sql).await.map_err(storage)?;
     }
@@ -192,8 +208,6 @@ async fn drop_store(client: &Lease, stores: &str, name: String) -> Result<(), Vi
         .execute(&format!("DELETE FROM {stores} WHERE name = $1 AND NOT current"), &[&name])
         .await
         .map_err(storage)?;
-    let unlock = "SELECT pg_advisory_unlock(hashtextextended($1, $2))";
-    client.query_one(unlock, &[&name, &building]).await.map_err(storage)?;
     client.batch_execute("RESET lock_timeout").await.map_err(storage)
 }
 
@@ -244,7 +258,7 @@ impl Shelf for PostgresShelf {
         let database = self.database()?;
         let (pool, key, name) = (database.readers.clone(), self.key(&origin), name.to_owned());
         let sql = format!("SELECT count(*) FROM {} WHERE current AND {OF_ORIGIN} AND name = $6", self.stores());
-        database.wait(None, async move {
+        database.wait(Some(VIEW_READ_MS), async move {
             let client = Lease::of(&pool).await?;
             let params = [&key.params()[..], &[&name]].concat();
             let still: i64 = client.query_one(&sql, &params).await.map_err(storage)?.get(0);

@@ -45,7 +45,10 @@ impl Tls {
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|e| bad(e.to_string()))?.with_root_certificates(store).with_no_client_auth();
+        let config = config
+            .map_err(|e| bad(e.to_string()))?
+            .with_root_certificates(store)
+            .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
 }

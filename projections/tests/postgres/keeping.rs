@@ -143,7 +143,9 @@ fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
 
 #[test]
 fn under_tls_the_server_must_prove_who_it_is() {
-    let Some(mut server) = start_or_skip("views on PostgreSQL under TLS") else { return };
+    let Some(mut server) = start_or_skip("views on PostgreSQL under TLS") else {
+        return;
+    };
     let root = match server.take_tls() {
         Ok(root) => root,
         Err(why) => return println!("SKIPPED views on PostgreSQL under TLS: {why}"),
@@ -162,11 +164,15 @@ fn under_tls_the_server_must_prove_who_it_is() {
     catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     let encrypted = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'quipu views'";
     assert_eq!(crate::tenants::sql(&server, "postgres", encrypted).unwrap(), ["t"]);
-    let Err(error) = connect(&server, "sslmode=require") else { panic!("trusted a stranger") };
+    let Err(error) = connect(&server, "sslmode=require") else {
+        panic!("trusted a stranger")
+    };
     assert!(error.to_string().contains("certificate"), "{error}");
     let elsewhere = server.url().replace("127.0.0.1", "localhost");
     let options: PostgresOptions = format!("{elsewhere}?{trusting}").parse().unwrap();
-    let Err(error) = Database::connect(&options) else { panic!("trusted another name") };
+    let Err(error) = Database::connect(&options) else {
+        panic!("trusted another name")
+    };
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 

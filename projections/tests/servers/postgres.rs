@@ -135,7 +135,9 @@ impl Postgres {
         let asked = self.dir.path().join("request.cnf");
         fs::write(&asked, REQUEST).map_err(|e| e.to_string())?;
         let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config"]).arg(&asked);
+        openssl
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config"])
+            .arg(&asked);
         openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
         succeeded(openssl.output(), "openssl")?;
         let rights = fs::Permissions::from_mode(0o600);
@@ -146,7 +148,9 @@ impl Postgres {
             }
         }
         let settings = fs::File::options().append(true).open(self.data().join("postgresql.conf"));
-        settings.and_then(|mut file| file.write_all(b"ssl = on\n")).map_err(|e| e.to_string())?;
+        settings
+            .and_then(|mut file| file.write_all(b"ssl = on\n"))
+            .map_err(|e| e.to_string())?;
         Ok(certificate)
     }
 
