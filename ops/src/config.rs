@@ -238,14 +238,11 @@ fn views_in(written: &Views, memory: bool, env: &BTreeMap<String, String>) -> Re
         return Ok(ViewsIn::Off);
     }
     let views = resolved(KEY, &written.store, env)?;
-    let views = views.parse().map_err(|e: BadViewsIn| wrong(KEY, e.to_string()))?;
-    match views {
-        ViewsIn::Off | ViewsIn::Sqlite => Ok(views),
-        #[cfg(feature = "postgres")]
-        ViewsIn::Postgres(_) if memory => Err(wrong(KEY, "a log in memory has its views in memory: use sqlite or off")),
-        #[cfg(feature = "postgres")]
-        ViewsIn::Postgres(_) => Ok(views),
+    let views: ViewsIn = views.parse().map_err(|e: BadViewsIn| wrong(KEY, e.to_string()))?;
+    if memory && views.is_elsewhere() {
+        return Err(wrong(KEY, "a log in memory has its views in memory: use sqlite or off"));
     }
+    Ok(views)
 }
 
 /// Resolves `env:NAME` and `file:PATH`; anything else is the value itself.

@@ -59,6 +59,15 @@ fn postgres(_: &str) -> Result<ViewsIn, BadViewsIn> {
 }
 
 impl ViewsIn {
+    /// Whether they are kept on a server.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        match self {
+            Self::Off | Self::Sqlite => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
+        }
+    }
+
     /// Opens the views; `directory` is the data directory's, `None` for a node that keeps nothing on disk. A server that is
     /// away is no error: queries fail until it is there.
     pub(crate) fn open(&self, directory: Option<&Path>, origin: Origin) -> Result<Views, ViewError> {

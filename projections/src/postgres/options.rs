@@ -199,7 +199,10 @@ mod tests {
         );
         assert_eq!(options.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
         let plain: PostgresOptions = "postgresql://ada@db/quipu?reader=none".parse().unwrap();
-        assert_eq!((plain.pool, plain.schema_per_org, plain.reader.as_deref()), (VIEW_READERS, false, None));
+        assert_eq!(
+            (plain.pool, plain.schema_per_org, plain.reader.as_deref()),
+            (VIEW_READERS, false, None)
+        );
         assert_eq!((plain.schema.as_str(), plain.is_encrypted()), ("quipu_views", false));
         assert!(
             "postgres://ada@db/quipu?sslmode=require"
