@@ -5,6 +5,7 @@
 
 mod written;
 
+use crate::views_in::{BadViewsIn, ViewsIn};
 use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
@@ -22,7 +23,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use written::{Layer, Logging, SecretWritten, Written};
+use written::{Layer, Logging, SecretWritten, Views, Written};
 
 pub use written::{Flags, LogFormat};
 
@@ -83,8 +84,8 @@ pub struct Config {
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
     pub cluster: ClusterConfig,
-    /// Whether views follow the log.
-    pub views: bool,
+    /// Where the views of the log are kept.
+    pub views: ViewsIn,
     /// Idle time before an entity is put to sleep, milliseconds.
     pub passivate_after_ms: u64,
     /// Entities kept in memory.
@@ -149,7 +150,8 @@ impl Config {
 
     fn meant(written: Written, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         // Never with the address as written: it may hold a password.
-        let log = written.log.backend.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
+        let log = resolved("log.backend", &written.log.backend, env)?;
+        let log = log.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
         let effective = written.redacted(&log);
         let listen = written
             .listen
@@ -189,7 +191,7 @@ impl Config {
             hosts: written.hosts,
             origins: written.origins,
             partitions: written.log.partitions,
-            views: written.views.enabled,
+            views: views_in(&written.views, memory, env)?,
             passivate_after_ms: limits.passivate_after_ms,
             active_entities: limits.active_entities,
             queue_commands: limits.queue_commands,
@@ -256,24 +258,39 @@ fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
     }
 }
 
+/// Where views are kept. What is in memory has its views there, too: a database would hold them for ever.
+fn views_in(written: &Views, memory: bool, env: &BTreeMap<String, String>) -> Result<ViewsIn, ConfigError> {
+    const KEY: &str = "views.store";
+    if !written.enabled {
+        return Ok(ViewsIn::Off);
+    }
+    let views = resolved(KEY, &written.store, env)?;
+    let views: ViewsIn = views.parse().map_err(|e: BadViewsIn| wrong(KEY, e.to_string()))?;
+    if memory && views.is_elsewhere() {
+        return Err(wrong(KEY, "a log in memory has its views in memory: use sqlite or off"));
+    }
+    Ok(views)
+}
+
 /// Resolves `env:NAME` and `file:PATH`; anything else is the value itself.
+fn resolved(key: &str, text: &str, env: &BTreeMap<String, String>) -> Result<String, ConfigError> {
+    if let Some(variable) = text.strip_prefix("env:") {
+        let value = env.get(variable).cloned();
+        value.ok_or_else(|| wrong(key, format!("environment variable {variable} is not set")))
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let value = fs::read_to_string(path).map_err(|e| wrong(key, format!("file {path}: {e}")))?;
+        Ok(value.trim_end().to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, String>) -> Result<Secrets, ConfigError> {
     let resolve = |name: &str, text: &str| {
-        let key = || format!("secrets.{name}");
-        let value = if let Some(variable) = text.strip_prefix("env:") {
-            env.get(variable)
-                .cloned()
-                .ok_or_else(|| wrong(key(), format!("environment variable {variable} is not set")))?
-        } else if let Some(path) = text.strip_prefix("file:") {
-            fs::read_to_string(path)
-                .map_err(|e| wrong(key(), format!("file {path}: {e}")))?
-                .trim_end()
-                .to_owned()
-        } else {
-            text.to_owned()
-        };
+        let key = format!("secrets.{name}");
+        let value = resolved(&key, text, env)?;
         if value.is_empty() {
-            Err(wrong(key(), "a secret is never empty"))
+            Err(wrong(key, "a secret is never empty"))
         } else {
             Ok(value)
         }
@@ -361,6 +378,8 @@ mod tests {
             ("[log]\npartitions = \"many\"", &[], "partitions"),
             ("[log]\npartitions = 0", &[], "log.partitions"),
             ("[log]\nbackend = \"tape\"", &[], "log.backend"),
+            ("[views]\nstore = \"tape\"", &[], "views.store"),
+            ("[views]\nstore = \"env:NOT_SET\"", &[], "views.store"),
             ("listen = \"here\"", &[], "listen"),
             ("origins = [\"example.com\"]", &[], "origins"),
             ("[egress]\nallow = [\"localhost\"]", &[], "egress.allow"),

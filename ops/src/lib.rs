@@ -15,3 +15,4 @@ pub mod openapi;
 pub mod serve;
 pub mod token;
 pub mod views;
+pub mod views_in;

@@ -98,7 +98,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "the log was not found as it was left");
     }
-    let views = Views::open(config.data.as_ref().map(|data| data.join("views")).as_deref(), &node, config.views)?;
+    let views = Views::open(&config.views, config.data.as_ref().map(|data| data.join("views")).as_deref(), &node)?;
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
         fs::write(path, format!("http://{address}\n")).map_err(|e| ServeError::Data(path.clone(), e))?;

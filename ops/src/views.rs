@@ -3,13 +3,13 @@
 use crate::{
     http::problem::{bad_parameter, clip},
     metrics::{VIEW_ERRORS, VIEW_LAG_RECORDS, VIEW_RECORDS},
+    views_in::ViewsIn,
 };
 use quipu_projections::{
     error::ViewError,
     follower::Follower,
     progress::{WaitError, Wanted},
     query::{Found, Page, Query},
-    sqlite::SqliteStore,
     store::Origin,
     verify::Verdict,
     view::View,
@@ -175,16 +175,12 @@ const RETRY: Duration = Duration::from_millis(500);
 const READERS: usize = 8;
 
 impl Views {
-    /// Opens the views in `directory` (in memory without one) and starts to follow the node's log.
+    /// Opens the views, those in SQLite in `directory` (in memory without one), and starts to follow the node's log.
     ///
-    /// With `follow` false nothing is projected and queries answer `503 views_off`.
-    pub fn open(directory: Option<&Path>, node: &Node, follow: bool) -> Result<Self, ViewError> {
-        let log = node.log();
-        let origin = Origin::of(&log.meta());
-        let views = match directory {
-            Some(directory) => views::Views::open(directory, origin)?,
-            None => views::Views::of_store(Arc::new(SqliteStore::in_memory(origin)?))?,
-        };
+    /// With [`ViewsIn::Off`] nothing is projected and queries answer `503 views_off`.
+    pub fn open(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
+        let views = views_in.open(directory, Origin::of(&node.log().meta()))?;
+        let follow = !matches!(views_in, ViewsIn::Off);
         let moved = watch::channel(()).0;
         let tell = moved.clone();
         views.progress().on_move(move |_| {
@@ -322,7 +318,7 @@ impl Views {
     fn on(&self) -> Result<(), Problem> {
         if self.0.off {
             return Err(
-                Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled = true, or read history and state")
+                Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled and views.store, or read history and state")
             );
         }
         Ok(())
@@ -465,6 +461,8 @@ impl Inner {
             match self.once(&mut follower) {
                 Ok(true) => {}
                 Ok(false) => runtime.block_on(self.rest(&mut durable)),
+                // Another node projects into the same store: this one goes on from where that one got.
+                Err(ViewError::Conflict { .. }) => {}
                 Err(error) => {
                     metrics::counter!(VIEW_ERRORS).increment(1);
                     tracing::error!(%error, "views do not follow the log");

@@ -83,6 +83,7 @@ impl Follower {
         let result = self.try_round(log, partitions, progress);
         if result.is_err() {
             self.reload()?;
+            self.report(progress);
         }
         result
     }
@@ -112,12 +113,16 @@ impl Follower {
             self.projectors[usize::from(batch.partition)].step(Input::Committed);
             round.records += batch.next.next_offset - batch.expected.next_offset;
         }
+        self.report(progress);
+        Ok(round)
+    }
+
+    fn report(&self, progress: &Progress) {
         let mut cursor = progress.now();
         let origin = self.store.origin();
         (cursor.log, cursor.generation) = (origin.log_id, origin.generation);
         cursor.next = self.projectors.iter().map(|p| p.checkpoint().next_offset).collect();
         progress.set(cursor);
-        Ok(round)
     }
 
     /// Rounds over all partitions until there is nothing more to read. A stopped partition does not hold up the others.

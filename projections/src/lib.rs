@@ -8,16 +8,20 @@ pub mod activity;
 pub mod agents;
 pub mod conversations;
 pub mod deliveries;
+pub mod directory;
 pub mod error;
 pub mod follower;
 pub mod messages;
 pub mod orgs;
 pub mod parked;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod progress;
 pub mod projector;
 pub mod query;
 pub mod reduce;
 pub mod runs;
+pub mod shelf;
 pub mod sqlite;
 pub mod statement;
 pub mod store;
@@ -28,4 +32,6 @@ pub mod verify;
 pub mod view;
 pub mod views;
 
+mod absent;
+mod row_digest;
 mod sqlite_write;

@@ -5,10 +5,11 @@
 use crate::{
     error::ViewError,
     query::{self, Found, Page, Query, Select},
+    row_digest::{self, RowDigest},
     sqlite_write::{PREPARED_MAX, Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
-    table::{TABLES, Type},
+    table::TABLES,
     view::View,
 };
 use quipu_schemas::{
@@ -18,7 +19,6 @@ use quipu_schemas::{
     position::{Cursor, LogId},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
-use sha2::Digest as _;
 use std::{
     path::Path,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -319,40 +319,19 @@ impl ViewStore for SqliteStore {
     fn digests(&self, of: DigestOf) -> Result<Digests, ViewError> {
         self.reading(|connection| {
             let digest = |table: &&'static crate::table::Table| {
-                let columns: Vec<_> = table
-                    .all_columns()
-                    .filter(|c| of == DigestOf::Everything || c.ty != Type::Place)
-                    .map(|c| query::quoted(c.name))
-                    .collect();
-                let key: Vec<_> = std::iter::once("org")
-                    .chain(table.key.iter().map(|c| c.name))
-                    .map(query::quoted)
-                    .collect();
+                let (columns, key) = row_digest::columns(table, of);
                 let sql = format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), table.name, key.join(", "));
-                let mut hasher = sha2::Sha256::new();
+                let mut digest = RowDigest::default();
                 let mut select = connection.prepare(&sql).map_err(storage)?;
                 let mut rows = select.query([]).map_err(storage)?;
                 while let Some(row) = rows.next().map_err(storage)? {
                     for n in 0..columns.len() {
-                        digest_value(&mut hasher, &value_of(row.get_ref(n).map_err(storage)?)?);
+                        digest.add(&value_of(row.get_ref(n).map_err(storage)?)?);
                     }
                 }
-                Ok((table.name, Digest(hasher.finalize().into())))
+                Ok((table.name, digest.finish()))
             };
             TABLES.iter().map(digest).collect()
         })
     }
-}
-
-/// One value, with its type and length, so that no two rows read alike.
-fn digest_value(hasher: &mut sha2::Sha256, value: &Value) {
-    let (tag, bytes): (u8, &[u8]) = match value {
-        Value::Null | Value::Read(_) => (0, &[]),
-        Value::Int(n) => return hasher.update([&[1u8][..], &n.to_be_bytes()].concat()),
-        Value::Text(text) => (2, text.as_bytes()),
-        Value::Bytes(bytes) => (3, bytes),
-    };
-    hasher.update([tag]);
-    hasher.update((bytes.len() as u64).to_be_bytes());
-    hasher.update(bytes);
 }

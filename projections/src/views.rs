@@ -1,88 +1,85 @@
-//! The views of a node: a directory of SQLite databases, of which one is current.
+//! The views of a node: a shelf of stores, of which one is current.
 //!
-//! A database is named by the hash of the projector that makes it. A changed projector, a restored log or a rebuild makes
-//! a new one beside the current one; when it has caught up, the file `current` is replaced atomically and readers move
-//! over. Losing the directory loses nothing.
+//! A store is named by the hash of the projector that makes it. A changed projector, a restored log or a rebuild makes
+//! a new one beside the current one; when it has caught up, it becomes current at once and readers move over.
 
 use crate::{
+    absent::Absent,
+    directory::Directory,
     error::ViewError,
     follower::{Follower, Round},
     progress::Progress,
     query::{Found, Page, Query},
+    shelf::{InMemory, Placed, Shelf},
     sqlite::SqliteStore,
     store::{Origin, ViewStore},
     verify::{self, Verdict},
     view::View,
 };
 use quipu_events::port::Log;
-use quipu_schemas::{digest::Digest, ids::OrgId};
+use quipu_schemas::ids::OrgId;
 use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
 
-const CURRENT: &str = "current";
-
 /// The views of a node.
 pub struct Views {
-    directory: Option<PathBuf>,
-    store: RwLock<Arc<dyn ViewStore>>,
+    shelf: Box<dyn Shelf>,
+    current: RwLock<Placed>,
     progress: Arc<Progress>,
 }
 
-fn io_error(path: &Path) -> impl Fn(io::Error) -> ViewError + '_ {
-    move |e| ViewError::Storage(format!("{}: {e}", path.display()))
-}
-
 impl Views {
-    /// Opens the current views in `directory`. Where there are none of this origin (none at all, another projector,
-    /// log or generation, a database that does not open), new ones begin empty and become current at once.
+    /// Opens the current views in `directory` ([`Shelf::open`] says when they begin anew).
     pub fn open(directory: &Path, origin: Origin) -> Result<Self, ViewError> {
-        fs::create_dir_all(directory).map_err(io_error(directory))?;
-        let current = fs::read_to_string(directory.join(CURRENT))
-            .ok()
-            .map(|name| directory.join(name.trim()));
-        let current = current
-            .filter(|path| path.is_file())
-            .and_then(|path| Some((SqliteStore::open(&path, origin).ok()?, path)));
-        let (store, path) = match current {
-            Some(current) => current,
-            None => Self::beside(directory, origin)?,
-        };
-        point(directory, &path)?;
-        sweep(directory, &path);
-        Self::over(Arc::new(store), Some(directory.to_owned()))
+        Self::on(Box::new(Directory::new(directory)?), origin)
     }
 
     /// Views over a store of the caller's, such as one in memory.
     pub fn of_store(store: Arc<dyn ViewStore>) -> Result<Self, ViewError> {
-        Self::over(store, None)
+        let origin = store.origin();
+        Self::on(Box::new(InMemory::new(store)), origin)
     }
 
-    fn over(store: Arc<dyn ViewStore>, directory: Option<PathBuf>) -> Result<Self, ViewError> {
-        let progress = Arc::new(Progress::new(store.cursor()?));
-        Ok(Self {
-            directory,
-            store: RwLock::new(store),
-            progress,
-        })
+    /// Opens the current views on a shelf.
+    pub fn on(shelf: Box<dyn Shelf>, origin: Origin) -> Result<Self, ViewError> {
+        let current = shelf.open(origin)?;
+        let progress = Progress::new(current.store.cursor()?);
+        Ok(Self::begun(shelf, current, progress))
     }
 
-    /// An empty database under a name that is free.
-    fn beside(directory: &Path, origin: Origin) -> Result<(SqliteStore, PathBuf), ViewError> {
-        let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.projector.0]).to_string();
-        let free = (0u32..)
-            .map(|n| directory.join(format!("views-{}-{n}.db", &version[..12])))
-            .find(|path| !path.exists());
-        let path = free.ok_or_else(|| ViewError::Storage("no file name is free".into()))?;
-        Ok((SqliteStore::open(&path, origin)?, path))
+    /// As [`Views::on`], for a shelf on a server: while that does not answer, reads fail with what it says, and
+    /// [`Views::follower`] looks again.
+    pub fn on_when_there(shelf: Box<dyn Shelf>, origin: Origin) -> Self {
+        let opened = shelf.open(origin).and_then(|placed| {
+            let cursor = placed.store.cursor()?;
+            Ok((placed, cursor))
+        });
+        let (current, cursor) = opened.unwrap_or_else(|why| {
+            let absent = Absent { origin, why };
+            let cursor = absent.begin();
+            let absent = Placed {
+                name: String::new(),
+                store: Arc::new(absent),
+                guard: None,
+            };
+            (absent, cursor)
+        });
+        Self::begun(shelf, current, Progress::new(cursor))
+    }
+
+    fn begun(shelf: Box<dyn Shelf>, current: Placed, progress: Progress) -> Self {
+        Self {
+            shelf,
+            current: RwLock::new(current),
+            progress: Arc::new(progress),
+        }
     }
 
     /// The store that answers now.
     pub fn store(&self) -> Arc<dyn ViewStore> {
-        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).store.clone()
     }
 
     /// How far the views are; shared with whoever waits.
@@ -90,10 +87,13 @@ impl Views {
         &self.progress
     }
 
-    /// A follower of the store that answers now. After [`Views::rebuild`] another one is needed:
-    /// see [`Views::is_current`].
+    /// A follower of the store that answers now, after a look whether another process made another one current. After
+    /// [`Views::rebuild`] another follower is needed: see [`Views::is_current`].
     pub fn follower(&self, log: &dyn Log) -> Result<Follower, ViewError> {
-        Follower::new(log, self.store())
+        self.moved_over(&self.store())?;
+        let store = self.store();
+        self.progress.set(store.cursor()?);
+        Follower::new(log, store)
     }
 
     /// Whether `follower` writes the store that answers now.
@@ -101,62 +101,53 @@ impl Views {
         Arc::ptr_eq(follower.store(), &self.store())
     }
 
+    /// Moves over to the store that another process made current, if one did; whether another store than `used` answers.
+    fn moved_over(&self, used: &Arc<dyn ViewStore>) -> Result<bool, ViewError> {
+        let name = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(used, &current.store) {
+                return Ok(true);
+            }
+            current.name.clone()
+        };
+        if !self.shelf.has_moved(&name, used.origin())? {
+            return Ok(false);
+        }
+        let newer = self.shelf.open(used.origin())?;
+        let cursor = newer.store.cursor()?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Unless somebody else was faster.
+        if Arc::ptr_eq(used, &current.store) {
+            *current = newer;
+            drop(current);
+            self.progress.set(cursor);
+        }
+        Ok(true)
+    }
+
     /// Makes new views from zero beside the current ones, which go on answering (and being written); `tick` is called
     /// after each round with the records so far, and stops the rebuild by returning false. When the new ones have
-    /// caught up they become current and the old database is deleted. A stopped partition is an error: half of the
-    /// views would be worse than old ones.
+    /// caught up they become current and the old ones are deleted. A stopped partition is an error: half of the views
+    /// would be worse than old ones.
     pub fn rebuild(&self, log: &dyn Log, tick: &mut dyn FnMut(u64) -> bool) -> Result<Round, ViewError> {
-        let origin = Origin::of(&log.meta());
-        let (store, path): (Arc<dyn ViewStore>, _) = match &self.directory {
-            Some(directory) => {
-                let (store, path) = Self::beside(directory, origin)?;
-                (Arc::new(store), Some(path))
-            }
-            None => (Arc::new(SqliteStore::in_memory(origin)?), None),
-        };
-        let partitions: Vec<u16> = (0..origin.partitions).collect();
-        let mut follower = Follower::new(log, store.clone())?;
-        let apart = Progress::new(store.cursor()?);
-        let mut records = 0;
-        let result = loop {
-            let round = match follower.round(log, &partitions, &apart) {
-                Ok(round) => round,
-                Err(error) => break Err(error),
-            };
-            records += round.records;
-            if let Some(stop) = round.stopped.first() {
-                break Err(ViewError::Stopped {
-                    partition: stop.partition,
-                    offset: stop.offset,
-                    why: stop.why.to_string(),
-                });
-            }
-            if round.caught_up {
-                break Ok(Round { records, ..round });
-            }
-            if !tick(records) {
-                break Err(ViewError::Storage("the rebuild was called off".into()));
+        let mut placed = self.shelf.beside(Origin::of(&log.meta()))?;
+        let made = make(log, &placed.store, tick).and_then(|round| {
+            self.shelf.switch(&placed)?;
+            Ok((round, placed.store.cursor()?))
+        });
+        let (round, cursor) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.shelf.discard(placed);
+                return Err(error);
             }
         };
-        match (&result, &self.directory, &path) {
-            (Ok(_), Some(directory), Some(path)) => point(directory, path)?,
-            (Err(_), _, Some(path)) => {
-                drop(store);
-                drop(follower);
-                remove(path);
-                return result;
-            }
-            _ => {}
-        }
-        if result.is_ok() {
-            let cursor = store.cursor()?;
-            *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
-            self.progress.set(cursor);
-            if let (Some(directory), Some(path)) = (&self.directory, &path) {
-                sweep(directory, path);
-            }
-        }
-        result
+        placed.guard = None;
+        let name = placed.name.clone();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = placed;
+        self.progress.set(cursor);
+        self.shelf.sweep(&name);
+        Ok(round)
     }
 
     /// Compares the views with a rebuild from zero in memory.
@@ -168,48 +159,45 @@ impl Views {
 
     /// A page of a view's rows within an org.
     pub fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        self.store().list(view, org, query)
+        self.read(|store| store.list(view, org, query))
     }
 
     /// One row of a view, by [`View::named_by`].
     pub fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
-        self.store().get(view, org, key)
+        self.read(|store| store.get(view, org, key))
     }
-}
 
-/// Makes `path` the current database, atomically and durably.
-fn point(directory: &Path, path: &Path) -> Result<(), ViewError> {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let (new, current) = (directory.join("current.new"), directory.join(CURRENT));
-    if fs::read_to_string(&current).is_ok_and(|there| there == name) {
-        return Ok(());
-    }
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(name.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &current)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(io_error(&current))
-}
-
-/// Deletes databases that are not current; readers that still hold one keep their open files.
-fn sweep(directory: &Path, current: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let is_views = path.extension().is_some_and(|e| e == "db") && entry.file_name().to_string_lossy().starts_with("views-");
-        if is_views && path != current {
-            remove(&path);
+    /// Reads once more where the store that was read has been replaced meanwhile.
+    fn read<T>(&self, read: impl Fn(&dyn ViewStore) -> Result<T, ViewError>) -> Result<T, ViewError> {
+        let store = self.store();
+        match read(&*store) {
+            Err(ViewError::Storage(_)) if self.moved_over(&store)? => read(&*self.store()),
+            result => result,
         }
     }
 }
 
-/// Deletes a database with its side files; what cannot be deleted now is swept at the next start.
-fn remove(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = fs::remove_file(PathBuf::from(name));
+/// Rounds from zero until a store has caught up with the log.
+fn make(log: &dyn Log, store: &Arc<dyn ViewStore>, tick: &mut dyn FnMut(u64) -> bool) -> Result<Round, ViewError> {
+    let partitions: Vec<u16> = (0..log.meta().partitions).collect();
+    let mut follower = Follower::new(log, store.clone())?;
+    let apart = Progress::new(store.cursor()?);
+    let mut records = 0;
+    loop {
+        let round = follower.round(log, &partitions, &apart)?;
+        records += round.records;
+        if let Some(stop) = round.stopped.first() {
+            return Err(ViewError::Stopped {
+                partition: stop.partition,
+                offset: stop.offset,
+                why: stop.why.to_string(),
+            });
+        }
+        if round.caught_up {
+            return Ok(Round { records, ..round });
+        }
+        if !tick(records) {
+            return Err(ViewError::Storage("the rebuild was called off".into()));
+        }
     }
 }

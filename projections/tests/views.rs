@@ -1,5 +1,7 @@
 //! Views from logs: rows, interleavings, the projector's stops, pages, rebuilds.
 
+#[path = "views/fresh.rs"]
+mod fresh;
 #[path = "views/golden.rs"]
 mod golden;
 #[path = "views/interleavings.rs"]

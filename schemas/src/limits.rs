@@ -238,6 +238,14 @@ pub const VIEW_BATCH_MAX_BYTES: usize = 512 * 1024;
 pub const VIEW_TIPS_MAX: usize = 1_024;
 /// Reader connections of a view store.
 pub const VIEW_READERS: usize = 4;
+/// Most reader connections of a view store on a server.
+pub const VIEW_READERS_MAX: usize = 64;
+/// Time to connect to a view store's server, or to wait for a free connection.
+pub const VIEW_CONNECT_MS: u64 = 5_000;
+/// One query of a view store's server.
+pub const VIEW_READ_MS: u64 = 20_000;
+/// One transaction that writes to a view store's server.
+pub const VIEW_WRITE_MS: u64 = 60_000;
 /// Attempts of a client at one command that is answered 429 or 503.
 pub const CLIENT_ATTEMPTS: u32 = 6;
 /// First pause of a client between attempts; it doubles.

@@ -1,4 +1,4 @@
-//! Servers that tests start and stop: the log's own tests use the same files.
+//! Servers that tests start and stop: the log's and the views' own tests use the same files.
 
 #[path = "../../events/tests/servers/kafka.rs"]
 pub mod kafka;
@@ -6,6 +6,8 @@ pub mod kafka;
 pub mod kafka_proxy;
 #[path = "../../events/tests/servers/nats.rs"]
 pub mod nats;
+#[path = "../../projections/tests/servers/postgres.rs"]
+pub mod postgres;
 #[path = "../../events/tests/servers/proxy.rs"]
 pub mod proxy;
 #[path = "../../events/tests/servers/tansu.rs"]

@@ -46,6 +46,10 @@ pub(super) struct Serve {
     /// Keep everything in memory
     #[arg(long, conflicts_with_all = ["data", "log"])]
     memory: bool,
+    /// Where views are kept: `sqlite`, `off`, or postgres://user@host:port/database (better as env:NAME or file:PATH, which
+    /// hide a password)
+    #[arg(long, value_name = "STORE")]
+    views: Option<String>,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
     /// (`keys.allow_lost` in the configuration)
     #[arg(long, conflicts_with = "memory")]
@@ -78,6 +82,7 @@ impl Serve {
             listen: self.listen,
             log: self.log,
             memory: self.memory,
+            views: self.views,
             without_keys: self.without_keys,
             set,
         };

@@ -1,6 +1,7 @@
 //! The configuration as written, before anything is resolved.
 
 use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, wrong};
+use crate::views_in;
 use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
@@ -21,6 +22,8 @@ pub struct Flags {
     pub log: Option<String>,
     /// `--memory`: nothing on disk.
     pub memory: bool,
+    /// `--views STORE`.
+    pub views: Option<String>,
     /// `--without-keys`: new keys for a log whose keys are lost.
     pub without_keys: bool,
     /// Other keys, dotted, with values as in the environment.
@@ -65,7 +68,10 @@ impl Default for Written {
             origins: Vec::new(),
             log: Log::default(),
             cluster: Cluster::default(),
-            views: Views { enabled: true },
+            views: Views {
+                enabled: true,
+                store: "sqlite".into(),
+            },
             limits: Limits::default(),
             egress: Egress::default(),
             providers: BTreeMap::new(),
@@ -115,6 +121,7 @@ impl Default for Cluster {
 #[serde(deny_unknown_fields)]
 pub(super) struct Views {
     pub(super) enabled: bool,
+    pub(super) store: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -208,6 +215,7 @@ impl Written {
     pub(super) fn redacted(&self, log: &Backend) -> serde_json::Value {
         let mut shown = self.clone();
         shown.log.backend = log.to_string();
+        shown.views.store = views_in::shown(&shown.views.store);
         for secret in shown.secrets.values_mut() {
             let redact = |text: &String| {
                 if text.starts_with("env:") || text.starts_with("file:") {
@@ -264,6 +272,9 @@ impl Layer {
         }
         if let Some(log) = &flags.log {
             layer.set(&["log", "backend"], Value::from(log.as_str()));
+        }
+        if let Some(store) = &flags.views {
+            layer.set(&["views", "store"], Value::from(store.as_str()));
         }
         if flags.memory {
             layer.set(&["log", "backend"], Value::from("memory"));

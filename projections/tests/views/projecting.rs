@@ -1,6 +1,6 @@
 //! What a projector does with crashes, duplicates, holes, damage and records that do not fit.
 
-use crate::scene::{Random, Scene, caught_up, memory, world};
+use crate::scene::{Random, Scene, caught_up, empty, world};
 use quipu_events::port::Log;
 use quipu_projections::{
     error::ViewError,
@@ -24,9 +24,9 @@ const ACME: OrgId = OrgId::from_static("acme");
 fn a_projector_that_is_dropped_between_any_two_rounds_loses_and_doubles_nothing() {
     let log = world().log(3);
     let wanted = caught_up(&log).digests(DigestOf::Everything).unwrap();
-    for seed in 0..50 {
+    for seed in 0..crate::fresh::SEEDS / 4 {
         let mut random = Random(seed);
-        let store = memory(&log);
+        let store = empty(&log);
         let progress = Progress::new(store.cursor().unwrap());
         loop {
             // Each round is another life: all that is kept is in the store.
@@ -44,7 +44,7 @@ fn a_projector_that_is_dropped_between_any_two_rounds_loses_and_doubles_nothing(
 #[test]
 fn two_followers_of_one_store_conflict_and_the_loser_goes_on_from_the_store() {
     let log = world().log(1);
-    let store = memory(&log);
+    let store = empty(&log);
     let progress = Progress::new(store.cursor().unwrap());
     let mut first = Follower::new(&log, store.clone()).unwrap();
     let mut second = Follower::new(&log, store.clone()).unwrap();
@@ -96,7 +96,7 @@ fn a_hole_stops_the_partition_after_what_comes_before_it() {
     log.bend(0, |frames| {
         frames.remove(2);
     });
-    let store = memory(&log);
+    let store = empty(&log);
     let round = catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     assert_eq!(round.records, 6);
     assert_eq!(round.stopped[0].offset, 6);
@@ -109,7 +109,7 @@ fn damage_stops_its_partition_and_no_other() {
     let log = world().log(2);
     let busy = (0..2).find(|p| log.head(*p).unwrap().next_offset > 3).unwrap();
     *log.damage.lock().unwrap() = Some((busy, 3));
-    let store = memory(&log);
+    let store = empty(&log);
     let round = catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     assert_eq!(round.stopped.len(), 1);
     assert!(matches!(&round.stopped[0].why, StopReason::Unreadable(_)));
@@ -120,7 +120,7 @@ fn damage_stops_its_partition_and_no_other() {
     // Damage that no stream owns: not even the header is readable.
     let log = world().log(1);
     log.bend(0, |frames| frames[1].records[1].1[20] ^= 1);
-    let store = memory(&log);
+    let store = empty(&log);
     let round = catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     assert_eq!(round.stopped[0].offset, 4);
     assert!(matches!(&round.stopped[0].why, StopReason::NoStream(_)), "{round:?}");
@@ -147,7 +147,7 @@ fn a_stream_whose_record_does_not_fit_parks_alone_and_is_taken_up_again() {
         let at = bytes.len() - 70;
         bytes[at] ^= 1;
     });
-    let store = memory(&log);
+    let store = empty(&log);
     let progress = Progress::new(store.cursor().unwrap());
     let mut follower = Follower::new(&log, store.clone()).unwrap();
     let round = follower.catch_up(&log, &progress).unwrap();
@@ -193,7 +193,7 @@ fn a_broken_chain_and_an_unknown_event_park_their_stream() {
 #[test]
 fn waiting_ends_when_the_views_get_there_or_time_is_up() {
     let log = world().log(1);
-    let store = memory(&log);
+    let store = empty(&log);
     let progress = Arc::new(Progress::new(store.cursor().unwrap()));
     let wanted = Wanted::Position(Position {
         partition: 0,

@@ -1,6 +1,6 @@
 //! Verify, rebuild beside, switch, and what happens to views of another log or release.
 
-use crate::scene::{caught_up, memory, world};
+use crate::scene::{caught_up, empty, world};
 use quipu_events::port::Log;
 use quipu_projections::{
     error::ViewError,
@@ -18,7 +18,7 @@ const ACME: OrgId = OrgId::from_static("acme");
 #[test]
 fn verify_names_the_table_that_differs() {
     let log = world().log(4);
-    let views = Views::of_store(memory(&log)).unwrap();
+    let views = Views::of_store(empty(&log)).unwrap();
     views.follower(&log).unwrap().catch_up(&log, views.progress()).unwrap();
     let verdict = views.verify(&log).unwrap();
     assert!(verdict.is_equal(), "{verdict:?}");

@@ -5,7 +5,6 @@ use quipu_events::port::Log;
 use quipu_projections::{
     follower::Follower,
     progress::Progress,
-    sqlite::SqliteStore,
     store::{Origin, ViewStore},
 };
 use quipu_schemas::{
@@ -104,7 +103,7 @@ impl Scene {
     }
 }
 
-fn message(id: &str, extra: Value) -> Value {
+pub(crate) fn message(id: &str, extra: Value) -> Value {
     let mut data = json!({"message_id": id, "sender": "ada", "sender_kind": "person", "body": sealed(id), "content_digest": DIGEST,
         "content_type": "text", "priority": "normal"});
     data.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -253,13 +252,14 @@ pub(crate) fn world() -> Scene {
     s
 }
 
-pub(crate) fn memory(log: &dyn Log) -> Arc<dyn ViewStore> {
-    Arc::new(SqliteStore::in_memory(Origin::of(&log.meta())).unwrap())
+/// An empty store for a log.
+pub(crate) fn empty(log: &dyn Log) -> Arc<dyn ViewStore> {
+    crate::fresh::store(Origin::of(&log.meta()))
 }
 
 /// A store caught up with a log.
 pub(crate) fn caught_up(log: &dyn Log) -> Arc<dyn ViewStore> {
-    let store = memory(log);
+    let store = empty(log);
     let mut follower = Follower::new(log, store.clone()).unwrap();
     let round = follower.catch_up(log, &Progress::new(store.cursor().unwrap())).unwrap();
     assert!(round.stopped.is_empty(), "{round:?}");
