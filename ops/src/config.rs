@@ -226,7 +226,6 @@ impl Config {
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
             allow_lost_keys: self.allow_lost_keys,
-            ..NodeConfig::default()
         })
     }
 }
