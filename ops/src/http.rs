@@ -220,7 +220,11 @@ pub fn router(app: App) -> Router {
         .route(&format!("{entity}/{{part}}/{{key}}"), get(query::part_row))
         .route("/v1/ops/tree", get(admin::tree))
         .route("/v1/ops/cluster", get(cluster::cluster))
-        .route(quipu_runtime::cluster::FORWARD_PATH, post(cluster::forwarded))
+        .route(
+            quipu_runtime::cluster::FORWARD_PATH,
+            // Sealed, a body takes more room than it came in.
+            post(cluster::forwarded).layer(DefaultBodyLimit::max(limits::FORWARD_MAX_BYTES)),
+        )
         .route("/v1/ops/outbox", get(admin::outbox))
         .route("/v1/ops/outbox/{key}/retry", post(admin::retry))
         .route("/v1/ops/outbox/{key}/drop", post(admin::drop_effect))

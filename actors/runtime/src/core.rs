@@ -457,7 +457,12 @@ impl Core {
             let detail = format!("what this node knows of org {} is too old to decide by", envelope.stream.org);
             return Err(Problem::new(503, "authority_stale", detail).fix("send the command again with the same id").retry_after(1));
         }
-        let org = self.authority.org(self, &envelope.stream.org)?;
+        let mut org = self.authority.org(self, &envelope.stream.org)?;
+        if org.version == 0 && self.is_elsewhere(placed) {
+            // It may have been made a moment ago, at another node.
+            crate::shadow::follow(self, placed);
+            org = self.authority.org(self, &envelope.stream.org)?;
+        }
         let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
         let dispatched_by = match &envelope.body {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
@@ -576,6 +581,11 @@ impl Core {
     /// Notes that a partition of another node was read to the end that was asked for then.
     pub(crate) fn followed(&self, partition: u16, asked: u64) {
         self.partition(partition).followed.fetch_max(asked, Ordering::AcqRel);
+    }
+
+    /// Whether another node may have written to a partition since this one looked.
+    pub(crate) fn is_elsewhere(&self, partition: u16) -> bool {
+        self.is_shared && !self.is_owner(partition)
     }
 
     /// Whether what this node knows of a partition is fresh enough to decide by.

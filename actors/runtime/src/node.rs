@@ -286,7 +286,17 @@ impl Node {
     /// Whether the log holds anything of a stream. The index knows, so damage and length are no matter.
     pub async fn exists(&self, stream: &StreamId) -> Result<bool, Problem> {
         let (core, stream) = (self.0.core.clone(), stream.clone());
-        blocking(move || Ok(core.index.stream_head(&stream).map_err(|e| index_problem(&e))?.is_some())).await
+        blocking(move || {
+            let known = || Ok(core.index.stream_head(&stream).map_err(|e| index_problem(&e))?.is_some());
+            let partition = stream.partition(core.meta.partitions);
+            if known()? || !core.is_elsewhere(partition) {
+                return known();
+            }
+            // It may have been made a moment ago, at another node.
+            shadow::follow(&core, partition);
+            known()
+        })
+        .await
     }
 
     /// Records of a stream, from the one that holds `from_version` on.

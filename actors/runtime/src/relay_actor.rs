@@ -89,6 +89,14 @@ impl Actor for RelayActor {
         state.plan(&myself, now);
         Ok(())
     }
+
+    /// Nobody hears how the attempts under way end; whoever owns the partition next makes them again, or calls them lost.
+    async fn post_stop(&self, _: ActorRef<RelayMsg>, state: &mut RelayState) -> Result<(), ActorProcessingErr> {
+        for attempt in state.cancels.values() {
+            attempt.cancel();
+        }
+        Ok(())
+    }
 }
 
 impl RelayState {

@@ -46,7 +46,8 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn follow(core: &Core, partition: u16) {
+/// Reads a partition to its end, as the log has it now. Blocks.
+pub(crate) fn follow(core: &Core, partition: u16) {
     let mut caught = CaughtUp::default();
     let asked = core.monotonic();
     let read = core.index.catch_up_partition(&*core.log, partition, &mut |_| {}, &mut caught);
