@@ -13,6 +13,7 @@ mod proxy;
 
 mod damage;
 mod faults;
+mod leases;
 mod opening;
 mod owners;
 
