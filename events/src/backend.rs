@@ -209,6 +209,31 @@ impl Backend {
         }
     }
 
+    /// The same servers with a log of this name and so many partitions; itself where logs have no names.
+    pub fn named(&self, name: &str, partitions: u16) -> Self {
+        match self.clone() {
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(options) => Self::JetStream(Box::new(JetStreamOptions { prefix: name.to_owned(), partitions, ..*options })),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => Self::Kafka(Box::new(KafkaOptions { prefix: name.to_owned(), partitions, ..*options })),
+            same => {
+                let _ = (name, partitions);
+                same
+            }
+        }
+    }
+
+    /// Deletes a broker's log with everything in it. What is not there, and a log that is on no broker, is no error.
+    pub fn remove(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Memory | Self::Embedded => Ok(()),
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(options) => Ok(JetStreamLog::remove(options)?),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => Ok(KafkaLog::remove(options)?),
+        }
+    }
+
     /// Whether several nodes may serve the log, so that another may own what this one does not.
     pub fn is_shared(&self) -> bool {
         match self {

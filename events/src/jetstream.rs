@@ -122,6 +122,14 @@ impl JetStreamLog {
         opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys was cut short").into()))
     }
 
+    /// Deletes a log with everything in it, leases and keys included. What is not there is no error.
+    pub fn remove(options: &JetStreamOptions) -> Result<(), OpenError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let asked = options.clone();
+        let worker = std::thread::spawn(move || runtime.block_on(open::remove(&asked)));
+        worker.join().unwrap_or_else(|_| Err(std::io::Error::other("deleting crashed").into()))
+    }
+
     fn submit(&self, partition: u16, job: Job) {
         let Some(writer) = self.writers.get(usize::from(partition)) else {
             return job.refuse(AppendError::Invalid(format!("there is no partition {partition}")));

@@ -76,6 +76,11 @@ impl KafkaLog {
         Ok(log)
     }
 
+    /// Deletes a log with everything in it. What is not there is no error.
+    pub fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
+        open::remove(options)
+    }
+
     fn submit(&self, partition: u16, job: Job) {
         let Some(writer) = self.writers.get(usize::from(partition)) else {
             return job.refuse(AppendError::Invalid(format!("there is no partition {partition}")));

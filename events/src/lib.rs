@@ -7,6 +7,7 @@ pub mod backup;
 pub mod blobs;
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod broker;
+pub mod certify;
 pub mod contract;
 pub mod disk;
 pub mod embedded;

@@ -19,6 +19,7 @@ mod serve;
 mod tail;
 pub mod terminal;
 mod verify;
+mod verify_backend;
 mod views;
 
 use crate::client::Client;
@@ -70,6 +71,8 @@ enum Verb {
     Replay(replay::Replay),
     /// Verify a log offline: every checksum, hash and chain
     Verify(verify::Verify),
+    /// Certify a broker for the log: the contract suite against live servers
+    VerifyBackend(verify_backend::VerifyBackend),
     /// Rebuild, verify or watch the views
     #[command(subcommand)]
     Views(views::Views),
@@ -143,6 +146,7 @@ impl Verb {
             Verb::Views(verb) => verb.run(terminal).await,
             Verb::Outbox(verb) => verb.run(terminal).await,
             Verb::Cluster(verb) => verb.run(terminal).await,
+            Verb::VerifyBackend(verb) => verb.run(terminal).await,
             Verb::MigrateLog(verb) => verb.run(terminal).await,
             Verb::Ops(verb) => verb.run(terminal).await,
             Verb::Backup(verb) => verb.run(terminal).await,

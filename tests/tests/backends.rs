@@ -44,3 +44,40 @@ fn end_to_end_on_kafka() {
     };
     end_to_end(&format!("kafka://{}/{{log}}?partitions=4&accept=unsynced", tansu.address()));
 }
+
+#[tokio::test]
+async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_behind() {
+    let shape = Shape {
+        servers: 1,
+        sync_always: true,
+    };
+    let Some(nats) = nats::start_or_skip(shape, "verify-backend on JetStream") else {
+        return;
+    };
+    let launch = quipu_tests::process::Launch::new();
+    let address = format!("{}?system={SYSTEM}", nats.url());
+    let verified = launch.run(&["verify-backend", "--json", &address]).await;
+    let told: serde_json::Value =
+        serde_json::from_slice(&verified.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&verified.stderr)));
+    assert!(verified.status.success() && told["holds"] == true, "{told}");
+    assert_eq!(
+        (&told["durability"], told["checks"].as_array().map(Vec::len)),
+        (&"fsync".into(), Some(18)),
+        "{told}"
+    );
+    assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
+    let left: Vec<_> = walk(&nats.store(0)).into_iter().filter(|path| path.contains("verify_")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let refused = launch.run(&["verify-backend", "nats://127.0.0.1:1"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+/// Every path below a directory.
+fn walk(dir: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        found.push(entry.path().display().to_string());
+        found.extend(walk(&entry.path()));
+    }
+    found
+}

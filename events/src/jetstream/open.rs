@@ -189,6 +189,27 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
     })
 }
 
+/// Deletes every stream of a log.
+pub(crate) async fn remove(options: &JetStreamOptions) -> Result<(), OpenError> {
+    const NO_STREAM: u32 = 10059;
+    options.check()?;
+    let unreachable = |detail: String| OpenError::Unreachable {
+        servers: options.servers.join(", "),
+        detail,
+    };
+    let wire = Wire::connect(options, None).await.map_err(|no| unreachable(no.detail))?;
+    let beside = ["LEASES", "KEYS"].map(|what| format!("QUIPU_{}_{what}", options.prefix));
+    for stream in (0..options.partitions).map(|partition| options.stream(partition)).chain(beside) {
+        match wire.ask::<Value>(&format!("STREAM.DELETE.{stream}"), &json!({})).await {
+            Ok(Answer::Said(_)) => {}
+            Ok(Answer::Refused(refusal)) if refusal.err_code == NO_STREAM => {}
+            Ok(Answer::Refused(refusal)) => return Err(OpenError::Stream { stream, detail: refusal.to_string() }),
+            Err(silence) => return Err(OpenError::Stream { stream, detail: silence.to_string() }),
+        }
+    }
+    Ok(())
+}
+
 impl Opening<'_> {
     /// Makes or checks every stream; what the log is, and who holds it.
     async fn streams(&self) -> Result<(Identity, Vec<String>), OpenError> {

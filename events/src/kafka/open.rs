@@ -89,6 +89,16 @@ pub(crate) struct Opened {
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
+
+/// Deletes the topics of a log.
+pub(crate) fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
+    options.check()?;
+    let readers = Arc::new(Readers::new(options, options.log_topic()));
+    let topics = Topics::connect(options, &readers)?;
+    topics.remove(&options.log_topic())?;
+    topics.remove(&options.meta_topic())
+}
+
 /// Opens or makes a log.
 pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
     options.check()?;

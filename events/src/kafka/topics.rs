@@ -157,6 +157,16 @@ impl<'a> Topics<'a> {
         }
     }
 
+    /// Deletes a topic; one that is not there is no error.
+    pub(crate) fn remove(&self, topic: &str) -> Result<(), OpenError> {
+        let patience = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
+        let results = block_on(self.admin.delete_topics(&[topic], &patience)).map_err(|e| Self::refused(topic, e.to_string()))?;
+        match results.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Ok(()),
+            Some(Err((_, code))) => Err(Self::refused(topic, code.to_string())),
+        }
+    }
+
     /// What the brokers tell about a topic's configuration.
     pub(crate) fn told(&self, topic: &str) -> Told {
         self.describe(ResourceSpecifier::Topic(topic))
