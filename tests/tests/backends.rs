@@ -3,17 +3,20 @@
 use quipu_tests::servers::{
     kafka,
     nats::{self, SYSTEM, Shape},
-    tansu,
+    postgres, tansu,
 };
 use std::process::{Command, Stdio};
 
-/// Runs the end-to-end tests of this crate with every node on this log.
+/// Runs the end-to-end tests of this crate with every node on this log, and its views in PostgreSQL.
 fn end_to_end(log: &str) {
+    let postgres = postgres::start_or_skip("end-to-end tests with views in PostgreSQL");
+    let views = postgres.as_ref().map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
     let status = Command::new(env!("CARGO"))
         // As `cargo test --workspace` resolves features: nothing is built again.
         .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e_*"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("QUIPU_TEST_LOG", log)
+        .envs(views)
         .stdin(Stdio::null())
         .status()
         .expect("cargo runs");
