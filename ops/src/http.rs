@@ -210,6 +210,7 @@ pub fn router(app: App) -> Router {
     let entity = "/v1/orgs/{org}/{kinds}/{id}";
     Router::new()
         .route("/v1/orgs/{org}/events", get(feed::events))
+        .route("/v1/orgs/{org}/stats", get(query::stats))
         .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))
         .route(entity, get(query::row).post(command::create_named))
         .route(&format!("{entity}/history"), get(stream::history).post(command::command))

@@ -9,7 +9,7 @@ use quipu_projections::{
     error::ViewError,
     follower::Follower,
     progress::{WaitError, Wanted},
-    query::{Found, Page, Query},
+    query::{Counted, Found, Page, Query},
     store::Origin,
     verify::Verdict,
     view::View,
@@ -300,6 +300,12 @@ impl Views {
             page.rows.extend(parked.map(|parked| parked_by_the_node(&parked)));
         }
         Ok(page)
+    }
+
+    /// How many rows of a view an org has, by what these columns hold.
+    pub async fn count(&self, view: View, org: &OrgId, by: &'static [&'static str]) -> Result<Counted, Problem> {
+        let (inner, org) = (self.0.clone(), org.clone());
+        self.read(move || inner.views.count(view, &org, by)).await
     }
 
     /// Whether the views have left a stream alone.

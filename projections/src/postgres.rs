@@ -24,7 +24,7 @@ pub use shelf::PostgresShelf;
 
 use crate::{
     error::ViewError,
-    query::{self, Found, Page, Query, Select},
+    query::{self, Counted, Found, Page, Query, Select},
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
     view::View,
@@ -236,6 +236,11 @@ impl ViewStore for PostgresStore {
         let (mut rows, cursor) = self.rows(org, select)?;
         let row = rows.pop().map(|row| query::show(view, row)).transpose()?;
         Ok(Found { row, cursor })
+    }
+
+    fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
+        let (rows, cursor) = self.rows(org, query::count(view, org, by))?;
+        query::counted(rows, cursor)
     }
 
     fn cursor(&self) -> Result<Cursor, ViewError> {

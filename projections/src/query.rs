@@ -64,6 +64,32 @@ pub struct Found {
     pub cursor: Cursor,
 }
 
+/// How many rows of a view there are, by what some of its columns hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// What the columns hold, in the order asked for, and how many rows hold it; in no order of their own.
+    pub groups: Vec<(Vec<Json>, u64)>,
+    /// What the views had seen at the moment of reading.
+    pub cursor: Cursor,
+}
+
+impl Counted {
+    /// All rows.
+    pub fn total(&self) -> u64 {
+        self.groups.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// Rows by what the column at this place holds, as text.
+    pub fn by(&self, place: usize) -> BTreeMap<String, u64> {
+        let mut by = BTreeMap::new();
+        for (held, rows) in &self.groups {
+            let text = held.get(place).map_or_else(String::new, |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            *by.entry(text).or_default() += rows;
+        }
+        by
+    }
+}
+
 /// SQL with parameters `?1`, `?2`…; selects [`crate::table::Table::all_columns`] in order.
 #[derive(Debug, PartialEq)]
 pub struct Select {
@@ -90,6 +116,37 @@ impl Select {
         self.params.push(value);
         let _ = write!(self.sql, " AND {} {op} ?{}", quoted(column), self.params.len());
     }
+}
+
+/// Counts an org's rows of a view by these columns, which must be of text, numbers or flags.
+pub fn count(view: View, org: &OrgId, by: &[&'static str]) -> Select {
+    let reading = view.reading();
+    let columns: Vec<_> = by.iter().map(|name| quoted(column(reading, name).name)).collect();
+    let mut select = Select::begin(reading, org);
+    let from = select.sql.find(" FROM ").unwrap_or_default();
+    let listed: Vec<&str> = columns.iter().map(String::as_str).chain(["count(*)"]).collect();
+    select.sql.replace_range(..from, &format!("SELECT {}", listed.join(", ")));
+    if !columns.is_empty() {
+        let _ = write!(select.sql, " GROUP BY {}", columns.join(", "));
+    }
+    select
+}
+
+/// What [`count`] found.
+pub fn counted(rows: Vec<Vec<Value>>, cursor: Cursor) -> Result<Counted, ViewError> {
+    let odd = || ViewError::Storage("a count is none".into());
+    let group = |mut row: Vec<Value>| {
+        let Some(Value::Int(rows)) = row.pop() else { return Err(odd()) };
+        let held = row.into_iter().map(|value| match value {
+            Value::Null => Ok(Json::Null),
+            Value::Int(n) => Ok(Json::from(n)),
+            Value::Text(text) => Ok(Json::from(text)),
+            Value::Bytes(_) | Value::Read(_) => Err(odd()),
+        });
+        Ok((held.collect::<Result<_, _>>()?, rows.cast_unsigned()))
+    };
+    let groups: Vec<(Vec<Json>, u64)> = rows.into_iter().map(group).collect::<Result<_, _>>()?;
+    Ok(Counted { groups, cursor })
 }
 
 /// A column name as SQL.

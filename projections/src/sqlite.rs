@@ -4,7 +4,7 @@
 
 use crate::{
     error::ViewError,
-    query::{self, Found, Page, Query, Select},
+    query::{self, Counted, Found, Page, Query, Select},
     row_digest::{self, RowDigest},
     sqlite_write::{PREPARED_MAX, Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
@@ -310,6 +310,11 @@ impl ViewStore for SqliteStore {
                 cursor: self.cursor_of(connection)?,
             })
         })
+    }
+
+    fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
+        let select = query::count(view, org, by);
+        self.reading(|connection| query::counted(Self::rows(connection, &select)?, self.cursor_of(connection)?))
     }
 
     fn cursor(&self) -> Result<Cursor, ViewError> {

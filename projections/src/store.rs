@@ -11,7 +11,7 @@
 
 use crate::{
     error::ViewError,
-    query::{Found, Page, Query},
+    query::{Counted, Found, Page, Query},
     statement::Statement,
     view::View,
 };
@@ -137,6 +137,8 @@ pub trait ViewStore: Send + Sync {
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError>;
     /// One row of a view, by [`View::named_by`].
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError>;
+    /// How many rows of a view an org has, by what these columns of text, numbers or flags hold.
+    fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError>;
     /// How far the store is.
     fn cursor(&self) -> Result<Cursor, ViewError>;
     /// A digest of each table.

@@ -9,7 +9,7 @@ use crate::{
     error::ViewError,
     follower::{Follower, Round},
     progress::Progress,
-    query::{Found, Page, Query},
+    query::{Counted, Found, Page, Query},
     shelf::{InMemory, Placed, Shelf},
     sqlite::SqliteStore,
     store::{Origin, ViewStore},
@@ -165,6 +165,11 @@ impl Views {
     /// One row of a view, by [`View::named_by`].
     pub fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
         self.read(|store| store.get(view, org, key))
+    }
+
+    /// How many rows of a view an org has, by what these columns hold.
+    pub fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
+        self.read(|store| store.count(view, org, by))
     }
 
     /// Reads once more where the store that was read has been replaced meanwhile.

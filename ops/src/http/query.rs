@@ -183,6 +183,43 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     page_answer(&app, page)
 }
 
+/// What is counted in an org: a view, and the columns by which.
+pub const STATS: &[(View, &[&str])] = &[
+    (View::Members, &["role"]),
+    (View::Agents, &["status"]),
+    (View::Conversations, &["type", "phase", "paused"]),
+    (View::Participants, &["kind", "active"]),
+    (View::Messages, &[]),
+    (View::Turns, &["state"]),
+    (View::Runs, &["state"]),
+    (View::DeadLetters, &[]),
+];
+
+/// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
+pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -> Answer {
+    let org = org(org_text)?;
+    let params = Params::parse(&uri, &["min_position"])?;
+    wait(&app, &params).await?;
+    app.check_org(&org).await?;
+    let mut out = serde_json::Map::new();
+    let mut seen = None;
+    for (view, by) in STATS {
+        let counted = app.views.count(*view, &org, by).await?;
+        let mut told = serde_json::Map::from_iter([("total".to_owned(), counted.total().into())]);
+        for (place, column) in by.iter().enumerate() {
+            told.insert(format!("by_{column}"), serde_json::json!(counted.by(place)));
+        }
+        out.insert(view.name().to_owned(), told.into());
+        // Each is of its own moment: what the first has seen, all have.
+        seen.get_or_insert(counted.cursor);
+    }
+    let mut response = json(&out)?;
+    if let Some(cursor) = &seen {
+        position(&mut response, cursor);
+    }
+    Ok(response)
+}
+
 /// `GET /v1/orgs/{org}/{kind}s/{id}`.
 pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let org = org(org_text)?;

@@ -15,6 +15,8 @@ pub(super) enum Reply {
     Page,
     /// One row.
     Row,
+    /// Counts of an org.
+    Stats,
     /// A state.
     State,
     /// A page of records.
@@ -71,7 +73,7 @@ const COMMAND: &[u16] = &[401, 404, 409, 412, 413, 415, 422, 429, 507];
 fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {
         Reply::Created | Reply::Decided => COMMAND,
-        Reply::Page | Reply::Row => &[401, 404, 410],
+        Reply::Page | Reply::Row | Reply::Stats => &[401, 404, 410],
         Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
         Reply::Told => &[401, 404, 413, 415, 422],
         Reply::Feed => &[401, 404, 410],
@@ -139,6 +141,7 @@ pub(super) fn responses(reply: Reply) -> Value {
             200,
             success("The row.", json_media, json!({ "type": "object" }), &["Quipu-Position", "ETag"]),
         ),
+        Reply::Stats => (200, success("Counts by view.", json_media, reference("Stats"), &["Quipu-Position"])),
         Reply::State => (
             200,
             success("The state.", json_media, reference("StateAt"), &["Quipu-Position", "ETag"]),

@@ -107,6 +107,19 @@ fn answers() -> [(&'static str, Value); 7] {
         ("Receipt", schemars::schema_for!(Receipt).to_value()),
         ("CloudEvent", cloudevents::schema()),
         (
+            "Stats",
+            json!({
+                "type": "object",
+                "description": "By view, how many rows it has of the org, and by what its columns hold.",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["total"],
+                    "properties": { "total": { "type": "integer" } },
+                    "additionalProperties": { "type": "object", "additionalProperties": { "type": "integer" } },
+                },
+            }),
+        ),
+        (
             "Page",
             json!({
                 "type": "object", "required": ["items", "next"],
