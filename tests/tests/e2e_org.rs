@@ -103,3 +103,27 @@ async fn a_suspended_org_refuses_all_else_and_parks_its_effects_until_it_resumes
         .await
         .taken();
 }
+
+#[tokio::test]
+async fn its_statistics_count_what_there_is_by_what_matters() {
+    let office = Office::open().await;
+    office.member("bob", "viewer").await;
+    office.agent("scout", "hello", json!([])).await;
+    office.room("desk", &[], 0).await;
+    office.room("lounge", &[], 0).await;
+    office.send("conversation", "lounge", "pause", json!({ "reason": "night" })).await.taken();
+    for n in 0..3 {
+        office.say("desk", &format!("m{n}"), "hello").await.taken();
+    }
+    let stats = office.ada.fresh("/v1/orgs/acme/stats").await.taken().body;
+    assert_eq!(
+        stats["members"],
+        json!({ "total": 2, "by_role": { "owner": 1, "viewer": 1 } }),
+        "{stats}"
+    );
+    assert_eq!((&stats["agents"]["total"], &stats["messages"]["total"]), (&json!(1), &json!(3)), "{stats}");
+    let conversations = &stats["conversations"];
+    assert_eq!((&conversations["total"], &conversations["by_type"]), (&json!(2), &json!({ "group": 2 })), "{stats}");
+    assert_eq!(conversations["by_paused"], json!({ "0": 1, "1": 1 }), "{stats}");
+    office.ada.get("/v1/orgs/nobody/stats").await.refused(404, "unknown_org");
+}

@@ -97,7 +97,7 @@ fn rewrite(value: &mut Value, names: &BTreeMap<String, String>) {
 }
 
 /// Schemas of answers, by name.
-fn answers() -> [(&'static str, Value); 7] {
+fn answers() -> [(&'static str, Value); 8] {
     let part = json!({
         "type": "object", "required": ["name", "ok", "critical", "detail"],
         "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" }, "detail": { "type": "string" } }
