@@ -447,8 +447,8 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
     paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);
     let summary = "How many there are of what: members, agents, conversations, messages and so on, by what matters about them.";
-    let parameters = references(&["org", "min_position"]);
-    paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, parameters, Reply::Stats);
+    let asked = references(&["org", "min_position"]);
+    paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
     for view in View::ALL
         .iter()
         .copied()

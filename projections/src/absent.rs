@@ -2,7 +2,7 @@
 
 use crate::{
     error::ViewError,
-    query::{Found, Page, Query},
+    query::{Counted, Found, Page, Query},
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
     view::View,
 };
@@ -52,6 +52,10 @@ impl ViewStore for Absent {
         self.fails()
     }
     fn get(&self, _: View, _: &OrgId, _: &[&str]) -> Result<Found, ViewError> {
+        self.fails()
+    }
+
+    fn count(&self, _: View, _: &OrgId, _: &[&'static str]) -> Result<Counted, ViewError> {
         self.fails()
     }
     fn cursor(&self) -> Result<Cursor, ViewError> {
