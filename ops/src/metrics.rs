@@ -1,7 +1,14 @@
 //! Names of the metrics that this crate records, and the page that shows all of them. No tenant labels, ever.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::sync::OnceLock;
+use quipu_runtime::node::{Counters, Node};
+use std::{
+    fmt::Write,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Requests answered; labels `method`, `route` (a template, never a path) and `status`.
 pub const HTTP_REQUESTS: &str = "quipu_http_requests_total";
@@ -21,6 +28,64 @@ pub const VIEW_RECORDS: &str = "quipu_view_records_total";
 pub const VIEW_ERRORS: &str = "quipu_view_errors_total";
 /// Failed writes of the heads file.
 pub const HEADS_ERRORS: &str = "quipu_heads_errors_total";
+
+/// What a node counts since it started: the name, its help text, and where it stands.
+type Count = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
+const COUNTS: &[Count] = &[
+    ("quipu_commands_accepted_total", "Commands answered with a receipt", |c| &c.accepted),
+    ("quipu_commands_refused_total", "Commands answered with a problem", |c| &c.refused),
+    ("quipu_commands_overloaded_total", "Commands refused for a full queue", |c| {
+        &c.overloaded
+    }),
+    ("quipu_entities_recovered_total", "Entities recovered from the log", |c| {
+        &c.recovered
+    }),
+    ("quipu_entities_passivated_total", "Entities put to sleep", |c| &c.passivated),
+    ("quipu_entities_crashed_total", "Entities that crashed and were dropped", |c| {
+        &c.crashed
+    }),
+    ("quipu_frames_appended_total", "Frames appended to the log", |c| &c.frames),
+    ("quipu_records_appended_total", "Records appended to the log", |c| &c.records),
+    ("quipu_snapshots_stored_total", "Snapshots stored", |c| &c.snapshots),
+    ("quipu_snapshots_wrong_total", "Snapshots whose audit gave another state", |c| {
+        &c.snapshots_wrong
+    }),
+];
+
+/// What a node counts and where it stands, in Prometheus' text format. Not of the process's recorder, which several nodes of a
+/// process share. No tenant is named.
+pub fn page_of(node: &Node) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, kind: &str, help: &str, value: u64| {
+        let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    };
+    for (name, help, of) in COUNTS {
+        line(name, "counter", help, of(node.counters()).load(Ordering::Relaxed));
+    }
+    let partitions = node.partitions();
+    let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
+    gauge("quipu_entities_active", "Entities in memory", node.active_entities());
+    gauge("quipu_commands_waiting", "Commands that wait for their answers", node.waiting());
+    let owned = partitions.iter().filter(|p| p.here).count();
+    gauge("quipu_partitions_owned", "Partitions whose commands this node takes", owned);
+    let unowned = partitions.iter().filter(|p| p.owner.is_none()).count();
+    gauge(
+        "quipu_partitions_without_owner",
+        "Partitions that no node owns, as this one sees it",
+        unowned,
+    );
+    let trouble = usize::from(node.log().trouble().is_some());
+    gauge("quipu_log_trouble", "1 while the log takes no appends", trouble);
+    // Where the index does not answer there is no number; health says why.
+    if let Ok(parked) = node.parked() {
+        gauge(
+            "quipu_streams_parked",
+            "Streams that the node has taken out of service",
+            parked.len(),
+        );
+    }
+    page
+}
 
 /// The recorder of this process, installed on first use.
 pub fn recorder() -> Option<&'static PrometheusHandle> {

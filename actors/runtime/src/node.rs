@@ -3,7 +3,7 @@
 use crate::{
     api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, ParkedStream, StateAt, Stopped, TreeNode},
     cluster::{self, Cluster, ClusterConfig, PartitionStatus},
-    core::{Core, Counters, Opened, index_problem, lock, partition_stopped, refold, stopping},
+    core::{Core, Opened, index_problem, lock, partition_stopped, refold, stopping},
     feed, ingress,
     kernel::{
         entity::state_digest,
@@ -47,6 +47,8 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub use crate::core::Counters;
 
 /// How a node is started.
 #[derive(Debug, Clone)]

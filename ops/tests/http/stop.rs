@@ -15,6 +15,26 @@ async fn health_tells_every_part_and_metrics_name_no_tenant() {
     node.get("/health/ready").await.expect(200);
     let page = node.get("/metrics").await.expect(200).text;
     assert!(page.contains("quipu_http_requests_total"), "{page}");
+    let value = |name: &str| {
+        let line = page.lines().find(|line| line.split(' ').next() == Some(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no {name} in {page}"))
+    };
+    // The org and the conversation; every partition is this node's.
+    assert_eq!(
+        (value("quipu_commands_accepted_total"), value("quipu_records_appended_total")),
+        (2.0, 2.0),
+        "{page}"
+    );
+    assert_eq!(
+        (value("quipu_partitions_without_owner"), value("quipu_log_trouble")),
+        (0.0, 0.0),
+        "{page}"
+    );
+    assert!(
+        value("quipu_partitions_owned") > 0.0 && value("quipu_streams_parked") == 0.0,
+        "{page}"
+    );
     assert!(!page.contains("acme") && !page.contains("very-private-name"), "{page}");
 }
 
