@@ -218,7 +218,8 @@ impl PartitionState {
                 leases::LeaseAnswer::Refused { free_in_ms } => LeaseAnswer::Refused { until: core.monotonic() + free_in_ms },
                 leases::LeaseAnswer::Unknown => LeaseAnswer::Unknown,
             };
-            if matches!(answer, LeaseAnswer::Refused { .. }) {
+            // Nobody who starts the node waits for another's lease to end, or for a store to come back.
+            if !matches!(answer, LeaseAnswer::Granted { .. }) {
                 core.opened(partition);
             }
             let _ = myself.send_message(PartitionMsg::Input(Input::Lease { asked_at, answer }));
