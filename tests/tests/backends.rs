@@ -1,16 +1,22 @@
 //! The end-to-end tests, unchanged, on logs outside the node: real servers, started and stopped here.
 
-use quipu_tests::servers::{
-    kafka,
-    nats::{self, SYSTEM, Shape},
-    postgres, tansu,
+use quipu_tests::{
+    caller::wait,
+    process::Launch,
+    servers::{
+        kafka,
+        nats::{self, SYSTEM, Shape},
+        postgres, tansu,
+    },
 };
 use std::process::{Command, Stdio};
 
 /// Runs the end-to-end tests of this crate with every node on this log, and its views in PostgreSQL.
 fn end_to_end(log: &str) {
     let postgres = postgres::start_or_skip("end-to-end tests with views in PostgreSQL");
-    let views = postgres.as_ref().map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
+    let views = postgres
+        .as_ref()
+        .map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
     let status = Command::new(env!("CARGO"))
         // As `cargo test --workspace` resolves features: nothing is built again.
         .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e_*"])
@@ -57,7 +63,7 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
     let Some(nats) = nats::start_or_skip(shape, "verify-backend on JetStream") else {
         return;
     };
-    let launch = quipu_tests::process::Launch::new();
+    let launch = Launch::new();
     let address = format!("{}?system={SYSTEM}", nats.url());
     let verified = launch.run(&["verify-backend", "--json", &address]).await;
     let told: serde_json::Value =
@@ -69,8 +75,12 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
         "{told}"
     );
     assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
-    let left: Vec<_> = walk(&nats.store(0)).into_iter().filter(|path| path.contains("verify_")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    // The server removes files behind its answer.
+    wait("the logs of the checks to be gone", || async {
+        let left = walk(&nats.store(0)).into_iter().any(|path| path.contains("verify_"));
+        (!left).then_some(())
+    })
+    .await;
     let refused = launch.run(&["verify-backend", "nats://127.0.0.1:1"]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
 }
