@@ -47,7 +47,8 @@ fn end_to_end_on_kafka() {
     if let Some(kafka) = kafka::start_or_skip(true, what) {
         return end_to_end(&format!("kafka://{}/{{log}}?partitions=4", kafka.address()));
     }
-    println!("checked on Tansu only: {what}");
+    // Not captured with the output of a test that passes.
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("checked on Tansu only: {what}\n"));
     let Some(tansu) = tansu::start_or_skip("end-to-end tests on Tansu") else {
         return;
     };
