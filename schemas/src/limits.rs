@@ -224,6 +224,8 @@ pub const CURSOR_EVERY_EVENTS: u32 = 256;
 pub const LEASE_MS: u64 = 5_000;
 /// A command in stored form on its way between nodes.
 pub const FORWARD_MAX_BYTES: usize = 4 * BODY_MAX_BYTES;
+/// How long the node that a command is forwarded to may take to be connected, milliseconds.
+pub const FORWARD_CONNECT_MS: u64 = 2_000;
 /// How long a command that was forwarded to its owner is waited for, milliseconds.
 pub const FORWARD_MS: u64 = 15_000;
 /// A node looks this often for records of partitions that it does not own, also where nothing told it of them, milliseconds.

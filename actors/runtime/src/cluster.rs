@@ -1,6 +1,9 @@
 //! The other nodes: who owns what, and commands on their way to their owner.
 
-use crate::core::Core;
+use crate::{
+    core::Core,
+    kernel::{entity::outcome_unknown, ownership::Input},
+};
 use quipu_events::leases::{Change, Leases, Member};
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
@@ -12,8 +15,6 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-
-use crate::kernel::ownership::Input;
 
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
@@ -64,7 +65,7 @@ impl Cluster {
     pub(crate) fn new(me: Member, leases: Arc<dyn Leases>, token: Option<String>) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_millis(limits::FORWARD_MS))
-            .connect_timeout(Duration::from_secs(2))
+            .connect_timeout(Duration::from_millis(limits::FORWARD_CONNECT_MS))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
@@ -89,14 +90,16 @@ impl Cluster {
             Ok(answer) => answer,
             // It never left.
             Err(error) if error.is_connect() => return Err(unreachable(error.without_url().to_string())),
-            Err(_) => return Err(crate::kernel::entity::outcome_unknown()),
+            Err(_) => return Err(outcome_unknown()),
         };
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|_| crate::kernel::entity::outcome_unknown())?;
+        let body = answer.bytes().await.map_err(|_| outcome_unknown())?;
+        // Whoever answers in other words may have passed the command on.
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| unreachable(format!("its receipt does not read: {error}")));
+            serde_json::from_slice(&body).map_err(|_| outcome_unknown())
+        } else {
+            Err(serde_json::from_slice(&body).unwrap_or_else(|_| outcome_unknown()))
         }
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| unreachable(format!("it answered {status}"))))
     }
 }
 

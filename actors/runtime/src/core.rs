@@ -651,7 +651,7 @@ impl Core {
 
     /// Forgets everything about a partition that only its owner may know.
     pub(crate) fn abandon(&self, partition: u16) {
-        let dropped = self.registry.remove_partition(partition, self.meta.partitions);
+        // The writer first: from then on nothing starts an entity.
         {
             let mut writer = lock(&self.partition(partition).writer);
             // A reason that was given before says more.
@@ -659,7 +659,7 @@ impl Core {
             writer.abandon(problem);
         }
         *lock(&self.partition(partition).relay) = None;
-        for actor in dropped {
+        for actor in self.registry.remove_partition(partition, self.meta.partitions) {
             actor.stop(None);
         }
         self.durable.send_modify(|n| *n += 1);

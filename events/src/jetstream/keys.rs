@@ -2,15 +2,15 @@
 
 use super::{
     OpenError,
+    open::make_beside,
     options::JetStreamOptions,
-    partition::Pause,
     wait,
     wire::{Answer, Place, Silence, Wire},
 };
 use crate::keyring::KeyStore;
 use quipu_schemas::digest::Digest;
 use serde_json::json;
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// The keys of a log's subjects, wrapped under a master key that the servers never see.
@@ -23,7 +23,6 @@ pub struct JetStreamKeys {
 
 impl JetStreamKeys {
     pub(super) async fn open(wire: Arc<Wire>, options: &JetStreamOptions, handle: Handle) -> Result<Self, OpenError> {
-        const NAME_IN_USE: u32 = 10058;
         let stream = format!("QUIPU_{}_KEYS", options.prefix);
         let prefix = format!("quipu.key.{}", options.prefix);
         let config = json!({
@@ -33,20 +32,7 @@ impl JetStreamKeys {
             "num_replicas": options.replicas,
             "retention": "limits",
         });
-        let deadline = Instant::now() + options.open;
-        let mut pause = Pause::new();
-        loop {
-            let detail = match wire.ask::<serde_json::Value>(&format!("STREAM.CREATE.{stream}"), &config).await {
-                Ok(Answer::Said(_)) => break,
-                Ok(Answer::Refused(refusal)) if refusal.err_code == NAME_IN_USE => break,
-                Ok(Answer::Refused(refusal)) => refusal.to_string(),
-                Err(silence) => silence.to_string(),
-            };
-            if Instant::now() >= deadline {
-                return Err(OpenError::Stream { stream, detail });
-            }
-            pause.wait().await;
-        }
+        make_beside(&wire, options, &stream, &config).await?;
         Ok(Self { wire, stream, prefix, handle })
     }
 

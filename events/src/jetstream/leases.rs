@@ -7,7 +7,7 @@
 
 use super::{
     OpenError,
-    partition::Pause,
+    open::make_beside,
     options::JetStreamOptions,
     wire::{Answer, Place, Silence, Wire},
 };
@@ -164,7 +164,6 @@ impl Shared {
     }
 
     async fn make(&self, options: &JetStreamOptions) -> Result<(), OpenError> {
-        const NAME_IN_USE: u32 = 10058;
         let stream = self.stream();
         let config = json!({
             "name": stream,
@@ -174,20 +173,7 @@ impl Shared {
             "retention": "limits",
             "max_msgs_per_subject": 1,
         });
-        let deadline = Instant::now() + options.open;
-        let mut pause = Pause::new();
-        loop {
-            let detail = match self.wire.ask::<serde_json::Value>(&format!("STREAM.CREATE.{stream}"), &config).await {
-                Ok(Answer::Said(_)) => return Ok(()),
-                Ok(Answer::Refused(refusal)) if refusal.err_code == NAME_IN_USE => return Ok(()),
-                Ok(Answer::Refused(refusal)) => refusal.to_string(),
-                Err(silence) => silence.to_string(),
-            };
-            if Instant::now() >= deadline {
-                return Err(OpenError::Stream { stream, detail });
-            }
-            pause.wait().await;
-        }
+        make_beside(&self.wire, options, &stream, &config).await
     }
 
     async fn say(&self, leaving: bool, asks: bool) {

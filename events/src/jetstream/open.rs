@@ -98,6 +98,10 @@ pub(crate) struct Opened {
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
+/// The servers' error numbers.
+const NAME_IN_USE: u32 = 10058;
+const NO_STREAM: u32 = 10059;
+
 #[derive(Deserialize)]
 struct Info {
     config: Value,
@@ -189,9 +193,27 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
     })
 }
 
+/// Makes a stream that nodes share beside the log, where it is not there.
+pub(crate) async fn make_beside(wire: &Wire, options: &JetStreamOptions, stream: &str, config: &Value) -> Result<(), OpenError> {
+    let deadline = Instant::now() + options.open;
+    let mut pause = Pause::new();
+    loop {
+        let detail = match wire.ask::<Value>(&format!("STREAM.CREATE.{stream}"), config).await {
+            Ok(Answer::Said(_)) => return Ok(()),
+            Ok(Answer::Refused(refusal)) if refusal.err_code == NAME_IN_USE => return Ok(()),
+            Ok(Answer::Refused(refusal)) => refusal.to_string(),
+            Err(silence) => silence.to_string(),
+        };
+        if Instant::now() >= deadline {
+            let stream = stream.to_owned();
+            return Err(OpenError::Stream { stream, detail });
+        }
+        pause.wait().await;
+    }
+}
+
 /// Deletes every stream of a log.
 pub(crate) async fn remove(options: &JetStreamOptions) -> Result<(), OpenError> {
-    const NO_STREAM: u32 = 10059;
     options.check()?;
     let unreachable = |detail: String| OpenError::Unreachable {
         servers: options.servers.join(", "),
@@ -267,8 +289,7 @@ impl Opening<'_> {
     }
 
     async fn info(&self, partition: u16) -> Result<Option<Info>, OpenError> {
-        const NO_STREAM: u32 = 10059;
-        let what = format!("STREAM.INFO.{}", self.options.stream(partition));
+            let what = format!("STREAM.INFO.{}", self.options.stream(partition));
         match self.asked::<Info>(&what, &json!({}), partition).await? {
             Answer::Said(info) => Ok(Some(info)),
             Answer::Refused(refusal) if refusal.err_code == NO_STREAM => Ok(None),
@@ -277,7 +298,6 @@ impl Opening<'_> {
     }
 
     async fn make(&self, partition: u16, identity: &Identity) -> Result<Info, OpenError> {
-        const NAME_IN_USE: u32 = 10058;
         let stream = self.options.stream(partition);
         let config = json!({
             "name": stream,
