@@ -38,7 +38,7 @@ pub enum Backend {
     /// A NATS cluster.
     #[cfg(feature = "jetstream")]
     JetStream(Box<JetStreamOptions>),
-    /// A Kafka cluster, for one node.
+    /// A Kafka cluster.
     #[cfg(feature = "kafka")]
     Kafka(Box<KafkaOptions>),
 }
@@ -116,6 +116,23 @@ struct OnJetStream {
 impl SharedLog for OnJetStream {
     fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError> {
         Ok(Arc::new(self.log.keys(&self.options)?))
+    }
+
+    fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError> {
+        Ok(Arc::new(self.log.join(&self.options, me, life)?))
+    }
+}
+
+#[cfg(feature = "kafka")]
+struct OnKafka {
+    log: Arc<KafkaLog>,
+    options: Box<KafkaOptions>,
+}
+
+#[cfg(feature = "kafka")]
+impl SharedLog for OnKafka {
+    fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError> {
+        Ok(Arc::new(KafkaLog::keys(&self.options)?))
     }
 
     fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError> {
@@ -204,7 +221,9 @@ impl Backend {
             #[cfg(feature = "kafka")]
             Self::Kafka(options) => {
                 let lock = lock(data_dir)?;
-                opened(data_dir, lock, Arc::new(KafkaLog::open(options)?), None)
+                let log = Arc::new(KafkaLog::open(options)?);
+                let shared = Arc::new(OnKafka { log: log.clone(), options: options.clone() });
+                opened(data_dir, lock, log, Some(shared))
             }
         }
     }
@@ -241,7 +260,7 @@ impl Backend {
             #[cfg(feature = "jetstream")]
             Self::JetStream(_) => true,
             #[cfg(feature = "kafka")]
-            Self::Kafka(_) => false,
+            Self::Kafka(_) => true,
         }
     }
 

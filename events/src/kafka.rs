@@ -1,7 +1,7 @@
 //! The log on Kafka: one topic, one message a frame, every append a transaction by the partition's only producer.
 //!
 //! A log `quipu` is the topics `quipu.log` (a Kafka partition a partition, without limits) and `quipu.meta` (what the log
-//! is). Frames are the same bytes as on every backend, so nothing is kept beside them: the last message of a partition
+//! is); beside them `quipu.keys`, `quipu.owners` and `quipu.nodes` for the nodes that share it. Frames are the same bytes as on every backend, so nothing is kept beside them: the last message of a partition
 //! tells its epoch, next offset and frame hash, and a record's offset is found by halving Kafka's. Kafka's own offsets are
 //! places, never positions: markers of transactions take some of them.
 //!
@@ -14,18 +14,24 @@
 
 use crate::{
     broker::job::{Job, Standing},
-    port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
+    leases::Member,
+    port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError},
 };
 use quipu_schemas::limits::BROKER_QUEUE_MAX;
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
+mod follow;
 mod identity;
+mod keys;
+mod leases;
 mod open;
 mod options;
 mod partition;
@@ -36,6 +42,8 @@ mod wire;
 mod writer;
 
 pub use crate::broker::durability::SyncMode;
+pub use keys::KafkaKeys;
+pub use leases::KafkaLeases;
 pub use open::OpenError;
 pub use options::{BadOptions, KafkaOptions};
 use partition::{NoTail, Partition};
@@ -47,6 +55,9 @@ pub struct KafkaLog {
     partitions: Vec<Arc<Partition>>,
     writers: Vec<SyncSender<Job>>,
     running: Vec<JoinHandle<()>>,
+    options: Arc<KafkaOptions>,
+    followers: Mutex<Vec<JoinHandle<()>>>,
+    ends: Arc<AtomicBool>,
 }
 
 impl KafkaLog {
@@ -59,6 +70,9 @@ impl KafkaLog {
             partitions: opened.partitions,
             writers: Vec::new(),
             running: Vec::new(),
+            options: options.clone(),
+            followers: Mutex::default(),
+            ends: Arc::default(),
         };
         for partition in &log.partitions {
             let (send, jobs) = sync_channel(BROKER_QUEUE_MAX);
@@ -76,7 +90,18 @@ impl KafkaLog {
         Ok(log)
     }
 
-    /// Deletes a log with everything in it. What is not there is no error.
+    /// Joins the nodes that share this log, as `me`. A lease, and the group's session, lives for `life`
+    /// from its last renewal. Blocks until the group of owners has answered.
+    pub fn join(&self, options: &KafkaOptions, me: Member, life: Duration) -> Result<Arc<KafkaLeases>, OpenError> {
+        Ok(Arc::new(KafkaLeases::join(options, self.meta.partitions, me, life)?))
+    }
+
+    /// The store of the log's wrapped data keys, made where there is none. Blocks.
+    pub fn keys(options: &KafkaOptions) -> Result<KafkaKeys, OpenError> {
+        KafkaKeys::open(options)
+    }
+
+    /// Deletes a log with everything in it, leases and keys included. What is not there is no error.
     pub fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
         open::remove(options)
     }
@@ -137,12 +162,21 @@ impl Log for KafkaLog {
         let end = self.partition(partition)?.tail();
         end.map(|end| end.head).map_err(NoTail::read_error)
     }
+
+    fn follow(&self, moved: Moved) {
+        // A machine that has no thread left: whoever follows also looks now and then.
+        if let Ok(follower) = follow::follow(&self.options, self.meta.partitions, moved, self.ends.clone()) {
+            self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
+        }
+    }
 }
 
 impl Drop for KafkaLog {
     fn drop(&mut self) {
         self.writers.clear();
-        for writer in self.running.drain(..) {
+        self.ends.store(true, Ordering::Release);
+        let followers = std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in self.running.drain(..).chain(followers) {
             // From a callback of its own there is nobody left to wait for; each append has its deadline.
             if writer.thread().id() != thread::current().id() {
                 // Its panic, if any, was already told to whoever waited.

@@ -6,6 +6,7 @@ mod cluster;
 mod connect;
 mod data;
 mod demo;
+mod dev_cluster;
 mod diff;
 pub mod failure;
 mod get;
@@ -81,6 +82,8 @@ enum Verb {
     Outbox(outbox::Outbox),
     /// See the nodes of a cluster, and who owns which partition
     Cluster(cluster::Cluster),
+    /// Try failover: three nodes on one log, killed, stopped and paused while commands go on
+    DevCluster(dev_cluster::DevCluster),
     /// See the supervision tree and health; take parked streams up again
     #[command(subcommand)]
     Ops(ops::Ops),
@@ -146,6 +149,7 @@ impl Verb {
             Verb::Views(verb) => verb.run(terminal).await,
             Verb::Outbox(verb) => verb.run(terminal).await,
             Verb::Cluster(verb) => verb.run(terminal).await,
+            Verb::DevCluster(verb) => verb.run(terminal).await,
             Verb::VerifyBackend(verb) => verb.run(terminal).await,
             Verb::MigrateLog(verb) => verb.run(terminal).await,
             Verb::Ops(verb) => verb.run(terminal).await,

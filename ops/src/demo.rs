@@ -3,17 +3,19 @@
 //! The node is a real child process of this binary; it is killed in the middle and started again, and at the end its log
 //! is replayed from zero and verified.
 
-mod child;
+pub(crate) mod child;
 mod proof;
 mod receiver;
 mod scene;
-mod story;
+pub(crate) mod story;
 mod witness;
 
 use crate::{
     cli::{failure::Failure, terminal::Terminal},
     client::ClientError,
+    views_in::ViewsIn,
 };
+use quipu_events::backend::Backend;
 use std::{fs, io, path::PathBuf};
 use story::Story;
 
@@ -37,6 +39,10 @@ pub struct Play {
     pub model: String,
     /// Where the node keeps its data (empty or new); a temporary directory unless given.
     pub data: Option<PathBuf>,
+    /// Where its log is, by name or address.
+    pub log: String,
+    /// Where its views are kept, by name or address.
+    pub views: String,
 }
 
 /// Why the scene ended early.
@@ -113,7 +119,13 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
             "set OPENAI_API_KEY or QUIPU_OPENAI_BASE_URL for --provider openai, or use --provider scripted".into(),
         ));
     }
+    let log: Backend = play.log.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
+    let _: ViewsIn = play.views.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
+    if matches!(log, Backend::Memory) {
+        return Err(Failure::Usage("the scene kills its node: a log in memory would be gone".into()));
+    }
     let home = Home::make(play.data.clone())?;
+    must_be_new(&log).await?;
     let mut story = Story::new(terminal);
     let mut stage = tokio::select! {
         played = perform(&home, &play, &mut story) => played?,
@@ -127,7 +139,23 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
         explore(&mut stage, &story, &home).await?;
     }
     stage.close().await?;
+    if home.temporary && log.is_on_broker() {
+        proof::off_thread(move || log.remove().map_err(|e| DemoError::Scene(format!("the log was not deleted: {e}")))).await?;
+    }
     if story.all_good() { Ok(()) } else { Err(Failure::Shown) }
+}
+
+/// A broker's log must have nothing in it yet.
+async fn must_be_new(log: &Backend) -> Result<(), Failure> {
+    if !log.is_on_broker() {
+        return Ok(());
+    }
+    let (log, shown) = (log.clone(), log.to_string());
+    let records = proof::off_thread(move || proof::records(&log)).await?;
+    if records > 0 {
+        return Err(Failure::Usage(format!("{shown} has {records} records: the scene begins with a new log; name another one in the address")));
+    }
+    Ok(())
 }
 
 async fn perform(home: &Home, play: &Play, story: &mut Story) -> Result<scene::Stage, DemoError> {

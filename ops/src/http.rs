@@ -49,6 +49,8 @@ use tokio::sync::{Semaphore, watch};
 pub enum Stage {
     /// Takes everything.
     Serving,
+    /// Not ready any more, takes everything all the same: its partitions go to other nodes, and commands with them.
+    Leaving,
     /// Finishes what is at work and takes nothing new.
     Stopping,
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod cloudevents;
 pub mod config;
 pub mod demo;
+pub mod dev_cluster;
 pub mod export;
 pub mod http;
 pub mod import;

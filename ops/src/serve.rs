@@ -192,6 +192,9 @@ impl Running {
             ..
         } = self;
         let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
+        stage.send_replace(Stage::Leaving);
+        // While it still listens: what reaches this node meanwhile goes to whoever owns the partitions next.
+        node.hand_over().await;
         stage.send_replace(Stage::Stopping);
         closing.send_replace(true);
         if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut server)

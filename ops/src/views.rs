@@ -157,6 +157,16 @@ struct Inner {
     /// Held by each round, and by a verification, during which views must stand still.
     turn: Mutex<()>,
     off: bool,
+    /// Other nodes project into the same store: each the partitions that it owns.
+    shared: bool,
+}
+
+/// What a round came to.
+enum Did {
+    Something,
+    /// There is nothing to project here, and other nodes have some left.
+    Waiting,
+    Nothing,
 }
 
 /// A node's views, followed by a thread of their own. Cheap to clone.
@@ -169,6 +179,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A pause after which several small frames make one transaction; a reader that waits ends it.
 const GATHER: Duration = Duration::from_millis(4);
+/// How often a node looks how far another one has brought its partitions, where no reader waits.
+const LOOK: Duration = Duration::from_millis(100);
 /// Before the next try after an error.
 const RETRY: Duration = Duration::from_millis(500);
 /// Concurrent reads of the store.
@@ -201,6 +213,7 @@ impl Views {
             thread: Mutex::new(None),
             turn: Mutex::new(()),
             off: !follow,
+            shared: views_in.is_elsewhere(),
         }));
         if !follow {
             return Ok(this);
@@ -465,8 +478,9 @@ impl Inner {
         while !self.stopping.load(Ordering::Relaxed) {
             durable.borrow_and_update();
             match self.once(&mut follower) {
-                Ok(true) => {}
-                Ok(false) => runtime.block_on(self.rest(&mut durable)),
+                Ok(Did::Something) => {}
+                Ok(Did::Nothing) => runtime.block_on(self.rest(&mut durable, None)),
+                Ok(Did::Waiting) => runtime.block_on(self.rest(&mut durable, Some(if self.waiting.load(Ordering::Relaxed) > 0 { GATHER } else { LOOK }))),
                 // Another node projects into the same store: this one goes on from where that one got.
                 Err(ViewError::Conflict { .. }) => {}
                 Err(error) => {
@@ -482,8 +496,8 @@ impl Inner {
         }
     }
 
-    /// One round; says whether it did anything.
-    fn once(&self, follower: &mut Option<Follower>) -> Result<bool, ViewError> {
+    /// One round over the partitions that are this node's to project.
+    fn once(&self, follower: &mut Option<Follower>) -> Result<Did, ViewError> {
         let _turn = lock(&self.turn);
         let log = &*self.node.log();
         let follower = match follower {
@@ -500,6 +514,12 @@ impl Inner {
             .filter(|(_, (end, seen))| **end > seen.next_offset)
             .map(|(p, _)| p)
             .collect();
+        let elsewhere = if self.shared { self.node.owned_elsewhere() } else { Vec::new() };
+        let is_elsewhere = |p: &u16| elsewhere.get(usize::from(*p)).copied().unwrap_or(false);
+        let (others, partitions): (Vec<u16>, Vec<u16>) = partitions.into_iter().partition(is_elsewhere);
+        if !others.is_empty() {
+            follower.look(&others, self.views.progress())?;
+        }
         let round = match partitions.as_slice() {
             [] => None,
             some => Some(follower.round(log, some, self.views.progress())?),
@@ -512,11 +532,20 @@ impl Inner {
         }
         let records = round.map_or(0, |round| round.records);
         metrics::counter!(VIEW_RECORDS).increment(records);
-        Ok(records > 0)
+        let seen = follower.checkpoints();
+        let behind = |p: &u16| end.next[usize::from(*p)] > seen[usize::from(*p)].next_offset;
+        Ok(match records {
+            0 if others.iter().any(behind) => Did::Waiting,
+            0 => Did::Nothing,
+            _ => Did::Something,
+        })
     }
 
-    async fn rest(&self, durable: &mut watch::Receiver<u64>) {
+    /// Waits for something to do, at most so long.
+    async fn rest(&self, durable: &mut watch::Receiver<u64>, most: Option<Duration>) {
         tokio::select! {
+            () = tokio::time::sleep(most.unwrap_or_default()), if most.is_some() => return,
+            () = self.hurry.notified(), if most.is_some() => return,
             changed = durable.changed() => if changed.is_err() {
                 // The node is gone; only `close` ends this thread.
                 self.wake.notified().await;

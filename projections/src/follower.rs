@@ -117,6 +117,24 @@ impl Follower {
         Ok(round)
     }
 
+    /// Takes note of how far others have brought these partitions in the same store.
+    pub fn look(&mut self, partitions: &[u16], progress: &Progress) -> Result<(), ViewError> {
+        let checkpoints = self.store.checkpoints()?;
+        let moved = |p: &u16| checkpoints.get(usize::from(*p)).is_some_and(|c| *c != self.projectors[usize::from(*p)].checkpoint());
+        let moved: Vec<u16> = partitions.iter().copied().filter(moved).collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let parked = self.store.parked()?;
+        for partition in moved {
+            let streams = parked.iter().filter(|p| p.partition == partition).map(|p| p.stream.clone());
+            let at = usize::from(partition);
+            self.projectors[at] = Projector::new(partition, checkpoints[at], streams);
+        }
+        self.report(progress);
+        Ok(())
+    }
+
     fn report(&self, progress: &Progress) {
         let mut cursor = progress.now();
         let origin = self.store.origin();

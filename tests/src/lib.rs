@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod decoding;
+pub mod link;
 pub mod load;
 pub mod office;
 pub mod process;

@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
 
@@ -44,6 +45,8 @@ pub struct Ledger {
     pub sent: Vec<Sent>,
     /// What should not be.
     pub wrong: Vec<String>,
+    /// Refusals that ask to send the command again, by their code.
+    pub refusals: BTreeMap<String, u64>,
 }
 
 /// Clients' commands, and what became of them.
@@ -52,6 +55,10 @@ pub struct Load {
     ledger: Mutex<Ledger>,
     /// Commands with a receipt.
     pub acknowledged: AtomicU64,
+    /// Longest time from a command's first refusal to its receipt since this was last taken, microseconds.
+    pub refused_us: AtomicU64,
+    /// Longest time from a command's first try to its receipt since this was last taken, microseconds.
+    pub waited_us: AtomicU64,
     /// Requests without an answer.
     pub unknown: AtomicU64,
     /// Ends the clients.
@@ -69,6 +76,8 @@ impl Load {
 
     /// Sends a command until it is answered, across crashes; the receipt must be the first one's for ever.
     pub async fn send(&self, callers: &[Caller], at: usize) {
+        let begun = Instant::now();
+        let mut refused: Option<Instant> = None;
         // Each try at another node, where there are several.
         for caller in callers.iter().cycle().skip(at % callers.len().max(1)) {
             let Sent {
@@ -80,6 +89,9 @@ impl Load {
             } = self.ledger().sent[at].clone();
             match caller.try_command(&path, &id, &body).await {
                 Ok(answer) if matches!(answer.status, 200..=202) => {
+                    self.waited_us.fetch_max(begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    let refused = refused.map_or(Duration::ZERO, |since| since.elapsed());
+                    self.refused_us.fetch_max(refused.as_micros() as u64, Ordering::Relaxed);
                     let mut ledger = self.ledger();
                     match &first {
                         None => {
@@ -95,7 +107,11 @@ impl Load {
                     }
                     return;
                 }
-                Ok(answer) if matches!(answer.status, 429 | 503) => {}
+                Ok(answer) if matches!(answer.status, 429 | 503) => {
+                    refused.get_or_insert_with(Instant::now);
+                    let code = answer.body["code"].as_str().unwrap_or_default().to_owned();
+                    *self.ledger().refusals.entry(code).or_default() += 1;
+                }
                 Ok(answer) => {
                     let text = format!("{id} at {path} was answered {}: {}", answer.status, answer.text);
                     self.ledger().wrong.push(text);

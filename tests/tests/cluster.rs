@@ -1,4 +1,5 @@
-//! Three nodes on one log, and what befalls them: killed, stopped in order, paused so that they wake as stale owners.
+//! Three nodes on one log, and what befalls them: killed, stopped in order, paused so that they wake as stale owners, cut
+//! off from the broker.
 //!
 //! Six faults unless told otherwise; the long one is
 //! `QUIPU_FAILOVERS=100 cargo test --release -p quipu-tests --test cluster -- --nocapture`.
@@ -8,11 +9,15 @@ use quipu_events::backend::Backend;
 use quipu_schemas::position::LogId;
 use quipu_tests::{
     caller::{Caller, LOOK_EVERY, PATIENCE, wait},
+    link::Link,
     load::{Load, acknowledged_is_stored, ask_again, client, effects_settle, runs, said_once, set_up},
     process::{Launch, Process},
     receiver::{Receiver, SECRET},
     seeded::Seeded,
-    servers::nats::{self, SYSTEM, Shape},
+    servers::{
+        kafka,
+        nats::{self, SYSTEM, Shape},
+    },
     stored,
 };
 use serde_json::Value;
@@ -26,6 +31,8 @@ use tokio::task::JoinHandle;
 const NODES: usize = 3;
 const CLIENTS: u64 = 4;
 const LEASE: Duration = Duration::from_millis(1_500);
+/// How long commands may be refused when a node stops in order.
+const REFUSED_AT_MOST: Duration = Duration::from_secs(1);
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -71,10 +78,10 @@ struct Trio {
 }
 
 impl Trio {
-    async fn start(log: &str, receiver: &Receiver) -> Self {
-        let launch = || {
+    async fn start(logs: &[String], receiver: &Receiver) -> Self {
+        let launch = |n: usize| {
             Launch::new()
-                .log(log)
+                .log(&logs[n])
                 .reaching(&[receiver.address])
                 .secret("acme/hook", SECRET)
                 .secret("cluster", "only nodes know this")
@@ -82,11 +89,11 @@ impl Trio {
                 .set("cluster.lease_ms", LEASE.as_millis().to_string())
                 .set("limits.passivate_after_ms", "200")
         };
-        let mut first = launch();
+        let mut first = launch(0);
         let mut nodes = vec![Some(first.start().await)];
         let mut launches = vec![first];
-        for _ in 1..NODES {
-            let mut next = launch().beside(&launches[0]);
+        for n in 1..NODES {
+            let mut next = launch(n).beside(&launches[0]);
             nodes.push(Some(next.start().await));
             launches.push(next);
         }
@@ -108,22 +115,37 @@ impl Trio {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over() {
+async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_jetstream() {
     let shape = Shape {
         servers: 1,
         sync_always: true,
     };
     let Some(nats) = nats::start_or_skip(shape, "failover of nodes on JetStream") else { return };
-    let log = format!("{}/trio?system={SYSTEM}", nats.url());
+    let links: Vec<Link> = (0..NODES).map(|_| Link::to(nats.port(0))).collect();
+    let near = |link: &Link| format!("nats://{}@127.0.0.1:{}/trio?system={SYSTEM}", nats::USER, link.port());
+    let logs: Vec<String> = links.iter().map(near).collect();
+    fail_over(&format!("{}/trio?system={SYSTEM}", nats.url()), &logs, &links).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_kafka() {
+    let Some(kafka) = kafka::start_or_skip(true, "failover of nodes") else { return };
+    let log = format!("kafka://{}/trio?partitions=8", kafka.address());
+    fail_over(&log, &vec![log.clone(); NODES], &[]).await;
+}
+
+/// `log` as the test reads it, `logs` as each node reaches it, over the link of the same place where there are links.
+async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
     let rounds = from_env("QUIPU_FAILOVERS").unwrap_or(6);
     let seed = from_env("QUIPU_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(1, |d| d.as_nanos() as u64)
     });
-    println!("cluster: {rounds} faults, QUIPU_SEED={seed}");
+    let engine = log.split(':').next().unwrap_or_default();
+    println!("cluster on {engine}: {rounds} faults, QUIPU_SEED={seed}");
     let mut random = Seeded(seed);
     let receiver = Receiver::start().await;
-    let mut trio = Trio::start(&log, &receiver).await;
+    let mut trio = Trio::start(logs, &receiver).await;
     spread(&trio.callers[0], NODES).await;
     set_up(&trio.callers[0]).await;
     let load = Arc::new(Load::default());
@@ -135,6 +157,8 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over() {
         .collect();
 
     let (mut unplanned, mut planned) = (Duration::ZERO, Duration::ZERO);
+    // Of the commands that met a fault: the longest time of refusals, and the longest wait from first try to receipt.
+    let (mut refused, mut waited) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
     for round in 0..rounds {
         let from = load.ledger().sent.len();
         let goal = load.acknowledged.load(Ordering::Relaxed) + 1 + random.below(60);
@@ -146,7 +170,11 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over() {
         let at = random.below(NODES as u64) as usize;
         let id = node_id(&trio.node(at).caller).await;
         let watcher = trio.callers[(at + 1) % NODES].clone();
-        match random.below(3) {
+        for longest in [&load.refused_us, &load.waited_us] {
+            longest.store(0, Ordering::Relaxed);
+        }
+        let fault = random.below(if links.is_empty() { 3 } else { 4 });
+        match fault {
             0 => {
                 trio.nodes[at].take().expect("it runs").kill().await;
                 unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
@@ -159,14 +187,23 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over() {
                 planned = planned.max(took);
                 trio.restart(at).await;
             }
-            _ => {
+            2 => {
                 trio.node(at).signal("STOP").await;
                 unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
                 // It wakes with whatever it had in flight, and has been replaced.
                 trio.node(at).signal("CONT").await;
             }
+            _ => {
+                links[at].silence();
+                unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
+                // What it had on its way arrives now, late and of an old epoch.
+                links[at].heal();
+            }
         }
         spread(&watcher, NODES).await;
+        let in_order = usize::from(fault == 1);
+        refused[in_order] = refused[in_order].max(Duration::from_micros(load.refused_us.load(Ordering::Relaxed)));
+        waited[in_order] = waited[in_order].max(Duration::from_micros(load.waited_us.load(Ordering::Relaxed)));
         ask_again(&load, &trio.callers, from.saturating_sub(CLIENTS as usize), &mut random, false).await;
         let wrong = load.ledger().wrong.clone();
         assert!(wrong.is_empty(), "round {round} of seed {seed}:\n{}\n{}", wrong.join("\n"), trio.log_tails());
@@ -204,14 +241,21 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over() {
         let job = caller.views_job("verify").await;
         assert_eq!(job["equal"], Value::Bool(true), "views against a rebuild: {job}");
     }
+    println!("cluster on {engine}: refused {:?}", load.ledger().refusals);
     println!(
-        "cluster: {rounds} faults, {} commands acknowledged, {} answers lost and asked for again, {} webhooks, {} records under {epochs} epochs, \
-         slowest takeover {unplanned:?} after a kill or a pause (lease {LEASE:?}), {planned:?} in order",
+        "cluster on {engine}: {rounds} faults, {} commands acknowledged, {} answers lost and asked for again, {} webhooks, {} records under {epochs} epochs\n\
+         cluster: after a kill, a pause or a cut (lease {LEASE:?}): all partitions owned within {unplanned:?}, a command waited {:?}, refusals for {:?}\n\
+         cluster: stopped in order: all partitions owned within {planned:?}, a command waited {:?}, refusals for {:?}",
         sent.len(),
         load.unknown.load(Ordering::Relaxed),
         runs(&sent).len(),
         records.len(),
+        waited[0],
+        refused[0],
+        waited[1],
+        refused[1],
     );
+    assert!(refused[1] <= REFUSED_AT_MOST, "a node that stops in order has commands refused for {:?}", refused[1]);
     for node in trio.nodes.into_iter().flatten() {
         node.stop().await;
     }

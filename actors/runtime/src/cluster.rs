@@ -3,6 +3,7 @@
 use crate::{
     core::Core,
     kernel::{entity::outcome_unknown, ownership::Input},
+    partition::NOT_OPEN,
 };
 use quipu_events::leases::{Change, Leases, Member};
 use quipu_schemas::{
@@ -12,9 +13,10 @@ use quipu_schemas::{
 };
 use std::{
     fmt,
-    sync::{Arc, Weak},
-    time::Duration,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
 };
+use tokio::time::timeout;
 
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
@@ -78,6 +80,11 @@ impl Cluster {
         self.leases.holder(partition).filter(|holder| holder.node != self.me.node)
     }
 
+    /// Whether another node holds a partition's lease.
+    pub(crate) fn is_anothers(&self, partition: u16) -> bool {
+        self.leases.holder(partition).is_some_and(|holder| holder.node != self.me.node)
+    }
+
     /// Sends a command to the node that owns its partition. The owner answers once its record is durable there.
     pub(crate) async fn forward(&self, owner: &Member, envelope: &CommandEnvelope) -> Result<Receipt, Problem> {
         let unreachable = |what: String| {
@@ -103,6 +110,56 @@ impl Cluster {
     }
 }
 
+impl Core {
+    /// Sends a command in stored form to its entity, on whichever node that is, and waits for the answer. While the entity's
+    /// partition changes hands the command waits, at most [`limits::HANDOFF_WAIT_MS`]: it goes to the next owner under the
+    /// same id, so that one that the last owner had decided gets its first receipt.
+    pub(crate) async fn submit(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        let partition = envelope.stream.partition(self.meta.partitions);
+        let envelope = Arc::new(envelope);
+        let deadline = Instant::now() + Duration::from_millis(limits::HANDOFF_WAIT_MS);
+        let mut owners = self.owners.subscribe();
+        loop {
+            owners.mark_unchanged();
+            let elsewhere = self.cluster.get().filter(|_| !self.is_owner(partition)).and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
+            let (answer, again) = match elsewhere {
+                None => {
+                    let answer = self.submit_here(envelope.clone()).await;
+                    let again = answer.as_ref().is_err_and(|problem| problem.code == NOT_OPEN);
+                    (answer, again)
+                }
+                Some((cluster, owner)) => {
+                    let answer = tokio::select! {
+                        answer = cluster.forward(&owner, &envelope) => answer,
+                        () = self.held_by_another(partition, &owner) => Err(outcome_unknown()),
+                    };
+                    let again = answer.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+                    (answer, again)
+                }
+            };
+            if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
+                return answer;
+            }
+            // What the owner itself sees of its lease reaches nobody else: looked at now and then.
+            let _ = timeout(OWNER_LOOK_EVERY, owners.changed()).await;
+        }
+    }
+
+    /// Waits until a partition's lease is another node's.
+    async fn held_by_another(&self, partition: u16, owner: &Member) {
+        let mut owners = self.owners.subscribe();
+        while self.cluster.get().and_then(|cluster| cluster.leases.holder(partition)).is_none_or(|holder| holder.node == owner.node) {
+            if owners.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
+const OWNER_GOES: [&str; 5] = [NOT_OPEN, "owner_unreachable", "outcome_unknown", "stopping", "lease_ended"];
+const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Passes on what the lease store says to the actors of the partitions.
 pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {
     let core: Weak<Core> = Arc::downgrade(core);
@@ -114,6 +171,7 @@ pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {
             Change::Lease { partition, seen } => {
                 let now = core.monotonic();
                 core.tell(partition, Input::LeaseSeen(seen.map(|(grant, left)| (grant, now + left))));
+                core.owners.send_modify(|n| *n += 1);
             }
         }
     }));

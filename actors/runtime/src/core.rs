@@ -13,17 +13,17 @@ use crate::{
         writer::{self, Durable, Writer},
     },
     kinds::{KindHandler, Kinds},
-    partition_actor::{PartitionMsg, outcome_of},
+    partition::{Partition, not_open},
+    partition_actor::outcome_of,
     registry::{Registry, Slot, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
     volatile::Volatile,
 };
 use quipu_events::{
-    heads::HeadEntry,
     index::{FirstReceipt, Index, IndexEntry, IndexError, Parked},
     keyring::Keyring,
-    port::{AppendError, Appended, Batch, Head, Log, LogMeta, ReadError},
+    port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
 };
 use quipu_schemas::{
     context::{Authority, Millis},
@@ -35,7 +35,6 @@ use quipu_schemas::{
     reaction::ReactionKey,
     record::{self, Record},
 };
-use ractor::ActorRef;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +43,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,20 +72,6 @@ pub struct Counters {
     pub snapshots_wrong: AtomicU64,
 }
 
-pub(crate) struct Partition {
-    pub(crate) writer: Mutex<Writer>,
-    pub(crate) relay: Mutex<Option<ActorRef<RelayMsg>>>,
-    /// The actor that holds its ownership, and under which its entities live.
-    pub(crate) supervisor: Mutex<Option<ActorRef<PartitionMsg>>>,
-    pub(crate) restarts: AtomicU64,
-    /// Until when an answer that appends nothing may be given, by [`Core::monotonic`]; 0: not at all.
-    refuses_until: AtomicU64,
-    /// An append of unknown outcome and its first offset, to be looked up behind the next claim.
-    unknown: Mutex<Option<([u8; 16], u64)>>,
-    /// When this node last asked for the end and then had it, by [`Core::monotonic`]; of a partition that it does not own.
-    followed: AtomicU64,
-}
-
 pub(crate) struct Core {
     pub(crate) kinds: Kinds,
     pub(crate) log: Arc<dyn Log>,
@@ -94,7 +79,7 @@ pub(crate) struct Core {
     pub(crate) index: Arc<Index>,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) partitions: Vec<Partition>,
-    unreadable: BTreeMap<u16, Stopped>,
+    pub(crate) unreadable: BTreeMap<u16, Stopped>,
     pub(crate) registry: Registry,
     pub(crate) authority: AuthorityView,
     pub(crate) volatile: Volatile,
@@ -106,10 +91,12 @@ pub(crate) struct Core {
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
     /// Partitions whose first attempt to own them has come to an end, well or not.
-    opened: watch::Sender<BTreeSet<u16>>,
+    pub(crate) opened: watch::Sender<BTreeSet<u16>>,
+    /// Rises when a partition changes hands, as far as this node hears of it.
+    pub(crate) owners: watch::Sender<u64>,
     /// Set once, before the first command.
-    cluster: OnceLock<Cluster>,
-    is_shared: bool,
+    pub(crate) cluster: OnceLock<Cluster>,
+    pub(crate) is_shared: bool,
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
@@ -173,15 +160,7 @@ impl Core {
                 Err(ReadError::Damaged { offset, .. }) => offset,
                 Err(_) => opened.unreadable.get(&partition).map_or(0, |stopped| stopped.offset),
             };
-            partitions.push(Partition {
-                writer: Mutex::new(writer),
-                relay: Mutex::new(None),
-                supervisor: Mutex::new(None),
-                restarts: AtomicU64::new(0),
-                refuses_until: AtomicU64::new(0),
-                unknown: Mutex::new(None),
-                followed: AtomicU64::new(0),
-            });
+            partitions.push(Partition::new(writer));
         }
         Self {
             kinds: opened.kinds,
@@ -201,6 +180,7 @@ impl Core {
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
             opened: watch::channel(BTreeSet::new()).0,
+            owners: watch::channel(0).0,
             cluster: OnceLock::new(),
             is_shared: opened.is_shared,
             stopping: AtomicBool::new(false),
@@ -293,15 +273,8 @@ impl Core {
             self.registry.notify(&stream, EntityMsg::Failed(problem));
         }
         if let Some(outcome) = failed {
-            *lock(&self.partition(partition).unknown) = Some((sent.batch_id, sent.first_offset));
+            self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(partition, Input::Appended { epoch: sent.epoch, outcome });
-        }
-    }
-
-    /// Tells the partition's actor.
-    pub(crate) fn tell(&self, partition: u16, input: Input) {
-        if let Some(actor) = lock(&self.partition(partition).supervisor).as_ref() {
-            let _ = actor.send_message(PartitionMsg::Input(input));
         }
     }
 
@@ -482,22 +455,10 @@ impl Core {
         self.authority.org(self, org).is_ok_and(|org| org.suspended)
     }
 
-    /// Sends a command in stored form to its entity, on whichever node that is, and waits for the answer.
-    pub(crate) async fn submit(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
-        let partition = envelope.stream.partition(self.meta.partitions);
-        if let Some(cluster) = self.cluster.get()
-            && !self.is_owner(partition)
-            && let Some(owner) = cluster.elsewhere(partition)
-        {
-            return cluster.forward(&owner, &envelope).await;
-        }
-        self.submit_here(envelope).await
-    }
-
-    /// The same for an entity of this node.
-    pub(crate) async fn submit_here(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+    /// Sends a command in stored form to an entity of this node, and waits for the answer.
+    pub(crate) async fn submit_here(self: &Arc<Self>, envelope: Arc<CommandEnvelope>) -> Result<Receipt, Problem> {
         let (sender, receiver) = oneshot::channel();
-        self.send(Arc::new(envelope), Reply::new(sender));
+        self.send(envelope, Reply::new(sender));
         receiver.await.unwrap_or_else(|_| Err(crate::kernel::entity::outcome_unknown()))
     }
 
@@ -554,166 +515,6 @@ struct Sent {
     epoch: u64,
     batch_id: [u8; 16],
     first_offset: u64,
-}
-
-/// Ownership of partitions, as their actors change it.
-impl Core {
-    /// Whether a partition could not be indexed to its end when the node started.
-    pub(crate) fn is_unreadable(&self, partition: u16) -> bool {
-        self.unreadable.contains_key(&partition)
-    }
-
-    /// Notes that the first attempt to own a partition came to an end.
-    pub(crate) fn opened(&self, partition: u16) {
-        self.opened.send_if_modified(|opened| opened.insert(partition));
-    }
-
-    /// Says who the others are.
-    pub(crate) fn among(&self, cluster: Cluster) {
-        // Set once, when the node starts.
-        let _ = self.cluster.set(cluster);
-    }
-
-    pub(crate) fn cluster(&self) -> Option<&Cluster> {
-        self.cluster.get()
-    }
-
-    /// Notes that a partition of another node was read to the end that was asked for then.
-    pub(crate) fn followed(&self, partition: u16, asked: u64) {
-        self.partition(partition).followed.fetch_max(asked, Ordering::AcqRel);
-    }
-
-    /// Whether another node may have written to a partition since this one looked.
-    pub(crate) fn is_elsewhere(&self, partition: u16) -> bool {
-        self.is_shared && !self.is_owner(partition)
-    }
-
-    /// Whether what this node knows of a partition is fresh enough to decide by.
-    fn is_fresh(&self, partition: u16) -> bool {
-        !self.is_shared || self.is_owner(partition) || self.monotonic() <= self.partition(partition).followed.load(Ordering::Acquire) + limits::AUTHORITY_STALE_MS
-    }
-
-    /// Waits until each partition is owned or could not be for now.
-    pub(crate) async fn all_opened(&self) {
-        let mut opened = self.opened.subscribe();
-        // The sender lives in `self`.
-        let _ = opened.wait_for(|opened| opened.len() >= usize::from(self.meta.partitions)).await;
-    }
-
-    /// Opens admission at the end that the claim made.
-    pub(crate) fn admit(&self, partition: u16, head: Head) {
-        lock(&self.partition(partition).writer).resume(head);
-        lock(&self.partition(partition).unknown).take();
-        self.durable.send_modify(|n| *n += 1);
-        self.timers.send_modify(|n| *n += 1);
-    }
-
-    /// Until when refusals may be given.
-    pub(crate) fn leased(&self, partition: u16, until: Option<u64>) {
-        self.partition(partition).refuses_until.store(until.unwrap_or(0), Ordering::Release);
-    }
-
-    /// Whether an answer that appends nothing may be given now.
-    pub(crate) fn may_refuse(&self, partition: u16) -> bool {
-        self.monotonic() < self.partition(partition).refuses_until.load(Ordering::Acquire)
-    }
-
-    /// Whether this node takes commands for a partition.
-    pub(crate) fn is_owner(&self, partition: u16) -> bool {
-        lock(&self.partition(partition).writer).refuses().is_none()
-    }
-
-    /// Takes no new commands; those that were taken go on.
-    pub(crate) fn close_admission(&self, partition: u16) {
-        lock(&self.partition(partition).writer).close(not_open(partition));
-    }
-
-    /// Says why a partition is not owned.
-    pub(crate) fn refuse(&self, partition: u16, error: &AppendError) {
-        let problem = writer::stopped(partition, error);
-        let mut writer = lock(&self.partition(partition).writer);
-        // It is tried again and again; the same reason is told once.
-        if writer.stopped().is_none_or(|known| known.detail != problem.detail) {
-            tracing::error!(partition, %error, "partition cannot be owned");
-        }
-        writer.refuse(problem);
-    }
-
-    /// Waits until nothing that was admitted is undecided or on its way to the log.
-    pub(crate) async fn drained(&self, partition: u16) {
-        let mut durable = self.durable.subscribe();
-        let busy = || self.registry.waiting(partition, self.meta.partitions) > 0 || lock(&self.partition(partition).writer).depth() > 0;
-        while busy() {
-            // A refusal is no durable frame: looked at now and then.
-            let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
-        }
-    }
-
-    /// Forgets everything about a partition that only its owner may know.
-    pub(crate) fn abandon(&self, partition: u16) {
-        // The writer first: from then on nothing starts an entity.
-        {
-            let mut writer = lock(&self.partition(partition).writer);
-            // A reason that was given before says more.
-            let problem = writer.stopped().cloned().unwrap_or_else(|| not_open(partition));
-            writer.abandon(problem);
-        }
-        *lock(&self.partition(partition).relay) = None;
-        for actor in self.registry.remove_partition(partition, self.meta.partitions) {
-            actor.stop(None);
-        }
-        self.durable.send_modify(|n| *n += 1);
-    }
-
-    /// The index has read a partition to its end: what was read is known from now on.
-    pub(crate) fn caught_up(&self, partition: u16, records: u64) {
-        let next = self.index.next_offset(partition);
-        {
-            let mut cursor = lock(&self.cursor);
-            let known = &mut cursor.next[usize::from(partition)];
-            *known = next.max(*known);
-        }
-        if records > 0 {
-            self.authority.forget_partition(partition, self.meta.partitions);
-            self.durable.send_modify(|n| *n += 1);
-            self.timers.send_modify(|n| *n += 1);
-        }
-    }
-
-    /// Whether a batch of unknown outcome is in the log; to be asked behind a claim. `None` if the log does not say.
-    pub(crate) fn is_stored(&self, partition: u16, batch: [u8; 16]) -> Option<bool> {
-        let Some((_, first)) = lock(&self.partition(partition).unknown).filter(|(id, _)| *id == batch) else {
-            return Some(false);
-        };
-        let mut from = first;
-        loop {
-            let frames = self.log.read(partition, from, limits::FRAME_MAX_BYTES).ok()?;
-            if frames.iter().any(|frame| frame.batch_id == batch) {
-                return Some(true);
-            }
-            let next = frames.last().map(|frame| frame.first_offset + frame.records.len() as u64);
-            match next {
-                Some(next) if next > from => from = next,
-                _ => return Some(false),
-            }
-        }
-    }
-
-    /// Ends of the partitions that this node owns, for the heads file.
-    pub(crate) fn owned_heads(&self) -> Vec<HeadEntry> {
-        (0..self.meta.partitions)
-            .filter_map(|partition| {
-                let writer = lock(&self.partition(partition).writer);
-                let head = writer.head();
-                let entry = HeadEntry { generation: self.meta.generation, partition, offset: head.next_offset, frame_hash: head.frame_hash };
-                writer.refuses().is_none().then_some(entry)
-            })
-            .collect()
-    }
-}
-
-fn not_open(partition: u16) -> Problem {
-    Problem::new(503, "partition_not_open", format!("partition {partition} is being opened or handed over")).retry_after(1)
 }
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.

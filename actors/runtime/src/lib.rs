@@ -11,6 +11,7 @@ pub mod ingress;
 pub mod kernel;
 pub mod kinds;
 pub mod node;
+mod partition;
 mod partition_actor;
 pub mod performers;
 mod prompts;

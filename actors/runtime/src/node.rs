@@ -237,7 +237,7 @@ impl Node {
             core.counters.overloaded.fetch_add(1, Ordering::Relaxed);
             return Err(Problem::new(429, "node_busy", format!("{depth} commands wait in this node")).retry_after(1));
         }
-        let answer = core.submit_here(envelope).await;
+        let answer = core.submit_here(Arc::new(envelope)).await;
         drop(admission);
         answer
     }
@@ -269,6 +269,13 @@ impl Node {
                 }
             })
             .collect()
+    }
+
+    /// The partitions that another node owns, as far as this one knows, in order.
+    pub fn owned_elsewhere(&self) -> Vec<bool> {
+        let core = &self.0.core;
+        let is_elsewhere = |partition| core.is_elsewhere(partition) && core.cluster().is_some_and(|cluster| cluster.is_anothers(partition));
+        (0..core.meta.partitions).map(is_elsewhere).collect()
     }
 
     /// The receipt of a command that was decided before.
@@ -645,7 +652,7 @@ impl Node {
         if tokio::time::timeout(drain, idle).await.is_err() {
             tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
         }
-        self.give_up_leases().await;
+        self.hand_over().await;
         let root = lock(&self.0.root).take();
         if let Some(root) = root {
             let _ = root.stop_and_wait(None, Some(Duration::from_secs(5))).await;
@@ -663,23 +670,30 @@ impl Node {
 }
 
 impl Node {
-    /// Lets the others know and take over at once, instead of waiting for leases to end.
-    async fn give_up_leases(&self) {
+    /// Gives its partitions to the other nodes, as far as there are any: others need not wait for leases to end. Commands
+    /// go on being taken, and wait for whoever comes next.
+    pub async fn hand_over(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let core = &self.0.core;
         let Some(cluster) = core.cluster().filter(|_| self.0.config.log.is_shared()) else { return };
+        // First of all: the others must know that they are wanted.
+        cluster.leases.leave().await;
         for partition in 0..core.meta.partitions {
             core.tell(partition, Input::Shutdown);
         }
-        let held = || (0..core.meta.partitions).any(|p| cluster.leases.holder(p).is_some_and(|holder| holder.node == cluster.me.node));
+        let mut owners = core.owners.subscribe();
+        let mine = |holder: Option<Member>| holder.is_some_and(|holder| holder.node == cluster.me.node);
         let gone = async {
-            while held() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            while (0..core.meta.partitions).any(|p| mine(cluster.leases.holder(p))) {
+                let _ = owners.changed().await;
+            }
+            // Somebody else comes, if there is anybody.
+            while cluster.leases.members().len() > 1 && (0..core.meta.partitions).any(|p| cluster.leases.holder(p).is_none()) {
+                let _ = owners.changed().await;
             }
         };
         // What is not given up ends by itself.
         let _ = tokio::time::timeout(PATIENCE, gone).await;
-        cluster.leases.leave().await;
     }
 }
 

@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
@@ -64,6 +67,8 @@ struct Shared {
     prefix: String,
     me: Member,
     life: Duration,
+    /// Good-bye was said; nothing else is from then on.
+    has_left: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -100,6 +105,7 @@ impl JetStreamLeases {
             wire,
             prefix: options.prefix.clone(),
             life,
+            has_left: AtomicBool::new(false),
             known: Mutex::new(Known {
                 leases: vec![None; usize::from(partitions)],
                 members: BTreeMap::from([(me.node.clone(), (me.clone(), Instant::now()))]),
@@ -134,12 +140,12 @@ impl JetStreamLeases {
                 let mut beat = tokio::time::interval(beating.life / BEATS);
                 loop {
                     beat.tick().await;
-                    beating.say(false, false).await;
+                    beating.say(false).await;
                     beating.place();
                 }
             }),
         ];
-        shared.say(false, true).await;
+        shared.say(true).await;
         tokio::time::sleep(GREETING).await;
         shared.place();
         Ok(Self { shared, tasks })
@@ -176,8 +182,8 @@ impl Shared {
         make_beside(&self.wire, options, &stream, &config).await
     }
 
-    async fn say(&self, leaving: bool, asks: bool) {
-        let heartbeat = Heartbeat { member: self.me.clone(), leaving, asks };
+    async fn say(&self, asks: bool) {
+        let heartbeat = Heartbeat { member: self.me.clone(), leaving: self.has_left.load(Ordering::Acquire), asks };
         let Ok(payload) = serde_json::to_vec(&heartbeat) else { return };
         // Lost ones are followed by others.
         let _ = self.wire.client.publish(self.nodes(), payload.into()).await;
@@ -197,7 +203,7 @@ impl Shared {
             }
         }
         if heartbeat.asks {
-            self.say(false, false).await;
+            self.say(false).await;
         }
         self.place();
     }
@@ -364,7 +370,8 @@ impl Leases for JetStreamLeases {
 
     fn leave(&self) -> Answering<'_, ()> {
         Box::pin(async move {
-            self.shared.say(true, false).await;
+            self.shared.has_left.store(true, Ordering::Release);
+            self.shared.say(false).await;
             let _ = timeout(self.shared.life, self.shared.wire.client.flush()).await;
         })
     }

@@ -10,16 +10,8 @@ use super::{
     wire::{self, NoMessages, Pause, Readers},
 };
 use quipu_schemas::position::LogId;
-use rdkafka::{
-    Message as _,
-    client::ClientContext,
-    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
-};
 use serde::{Deserialize, Serialize};
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 const FORMAT: u32 = 1;
 
@@ -52,20 +44,6 @@ pub(crate) struct Meta<'a> {
     pub(crate) options: &'a KafkaOptions,
     pub(crate) readers: Readers,
     pub(crate) deadline: Instant,
-}
-
-/// Notes whether the one message of a producer is stored.
-#[derive(Default)]
-struct Stored(AtomicBool);
-
-impl ClientContext for Stored {}
-
-impl ProducerContext for Stored {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        self.0.store(result.as_ref().is_ok_and(|m| m.offset() >= 0), Ordering::SeqCst);
-    }
 }
 
 impl<'a> Meta<'a> {
@@ -166,23 +144,8 @@ impl<'a> Meta<'a> {
     }
 
     fn note(&self, note: &Note) -> Result<(), OpenError> {
-        let mut config = wire::config(self.options);
         let patience = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-        config.set("enable.idempotence", "true").set("linger.ms", "0");
-        config.set("message.timeout.ms", patience.as_millis().to_string());
-        let producer: BaseProducer<Stored> = config.create_with_context(Stored::default()).map_err(|e| self.refused(e))?;
         let payload = serde_json::to_vec(note).map_err(|e| self.refused(e))?;
-        let record = BaseRecord::<(), [u8]>::to(&self.readers.topic)
-            .partition(0)
-            .payload(payload.as_slice());
-        producer.send(record).map_err(|(e, _)| self.refused(e))?;
-        let deadline = Instant::now() + patience;
-        while producer.in_flight_count() > 0 && Instant::now() < deadline {
-            producer.poll(Duration::from_millis(1));
-        }
-        if producer.context().0.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        Err(self.refused("the brokers do not take a message: are enough of its replicas in sync?"))
+        wire::store(self.options, &self.readers.topic, &payload, patience).map_err(|e| self.refused(e))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     identity::{Identity, Meta},
     options::{BadOptions, KafkaOptions},
     partition::Partition,
-    topics::{Shape, Told, Topics},
+    topics::{Kept, Shape, Told, Topics},
     wire::{NoMessages, Pause, Readers, Silence},
 };
 use crate::{
@@ -95,6 +95,9 @@ pub(crate) fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
     options.check()?;
     let readers = Arc::new(Readers::new(options, options.log_topic()));
     let topics = Topics::connect(options, &readers)?;
+    for part in ["owners", "nodes", "keys"] {
+        topics.remove(&format!("{}.{part}", options.prefix))?;
+    }
     topics.remove(&options.log_topic())?;
     topics.remove(&options.meta_topic())
 }
@@ -118,7 +121,7 @@ pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
     let meta = Meta::new(options, topics.deadline);
     let meta_shape = match topics.find(&options.meta_topic())? {
         Some(shape) => shape,
-        None => topics.make(&options.meta_topic(), 1)?,
+        None => topics.make(&options.meta_topic(), 1, Kept::ForEver)?,
     };
     let meta_told = topics.check(&options.meta_topic(), &meta_shape)?;
     let identity = meta.identity()?;
@@ -139,7 +142,7 @@ pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
                 detail: "it is gone, and with it the log".into(),
             });
         }
-        None => topics.make(&options.log_topic(), identity.partitions)?,
+        None => topics.make(&options.log_topic(), identity.partitions, Kept::ForEver)?,
     };
     let log_told = topics.check(&options.log_topic(), &log_shape)?;
     if log_shape.partitions != usize::from(identity.partitions) {

@@ -36,6 +36,15 @@ pub(crate) struct Shape {
     pub(crate) replicas: usize,
 }
 
+/// How long a new topic keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// What the log cannot do without.
+    ForEver,
+    /// What is said and soon of no more use.
+    AnHour,
+}
+
 pub(crate) struct Topics<'a> {
     pub(crate) options: &'a KafkaOptions,
     pub(crate) readers: &'a Readers,
@@ -113,7 +122,11 @@ impl<'a> Topics<'a> {
     }
 
     /// Makes a topic unless another was faster, and waits until it can be used.
-    pub(crate) fn make(&self, topic: &str, partitions: u16) -> Result<Shape, OpenError> {
+    pub(crate) fn make(&self, topic: &str, partitions: u16, kept: Kept) -> Result<Shape, OpenError> {
+        let retention = match kept {
+            Kept::ForEver => "-1",
+            Kept::AnHour => "3600000",
+        };
         let (largest, insync) = (BATCH_MAX.to_string(), self.options.least_insync().to_string());
         let mut new = NewTopic::new(
             topic,
@@ -121,12 +134,12 @@ impl<'a> Topics<'a> {
             TopicReplication::Fixed(i32::from(self.options.replicas)),
         )
         .set("cleanup.policy", "delete")
-        .set("retention.ms", "-1")
+        .set("retention.ms", retention)
         .set("retention.bytes", "-1")
         .set("max.message.bytes", &largest)
         .set("min.insync.replicas", &insync)
         .set("unclean.leader.election.enable", "false");
-        if self.options.sync == Some(SyncMode::Always) {
+        if self.options.sync == Some(SyncMode::Always) && kept == Kept::ForEver {
             new = new.set("flush.messages", "1");
         }
         let patience = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));

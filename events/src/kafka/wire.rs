@@ -7,9 +7,13 @@ use rdkafka::{
     client::{Client, ClientContext},
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -148,6 +152,15 @@ impl Readers {
         }
     }
 
+    /// A consumer of its own, with other settings.
+    pub(crate) fn consumer(&self, settings: &[(&str, &str)]) -> Result<BaseConsumer, KafkaError> {
+        let mut config = self.config.clone();
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
+        config.create()
+    }
+
     /// Works with a consumer that nobody else uses meanwhile.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&BaseConsumer) -> Result<T, NoMessages>) -> Result<T, NoMessages> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,4 +245,36 @@ impl Readers {
             }
         })
     }
+}
+
+/// Notes whether the one message of a producer is stored.
+#[derive(Default)]
+struct Stored(AtomicBool);
+
+impl ClientContext for Stored {}
+
+impl ProducerContext for Stored {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.store(result.as_ref().is_ok_and(|m| m.offset() >= 0), Ordering::SeqCst);
+    }
+}
+
+/// Stores one message in a topic of one partition, durably.
+pub(crate) fn store(options: &KafkaOptions, topic: &str, payload: &[u8], patience: Duration) -> Result<(), Silence> {
+    let mut config = config(options);
+    config.set("enable.idempotence", "true").set("linger.ms", "0");
+    config.set("message.timeout.ms", patience.as_millis().to_string());
+    let producer: BaseProducer<Stored> = config.create_with_context(Stored::default())?;
+    let record = BaseRecord::<(), [u8]>::to(topic).partition(0).payload(payload);
+    producer.send(record).map_err(|(e, _)| Silence::from(e))?;
+    let deadline = Instant::now() + patience;
+    while producer.in_flight_count() > 0 && Instant::now() < deadline {
+        producer.poll(Duration::from_millis(1));
+    }
+    if producer.context().0.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    Err(Silence("the brokers do not take a message: are enough of its replicas in sync?".into()))
 }

@@ -16,6 +16,7 @@ mod tansu;
 
 mod damage;
 mod faults;
+mod leases;
 mod opening;
 mod owners;
 
@@ -28,6 +29,7 @@ use quipu_events::{
 };
 use quipu_schemas::{envelope::Durability, position::LogId};
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     sync::{

@@ -180,6 +180,7 @@ fn properties(controller: u16, data: &Path) -> String {
          inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\nauto.create.topics.enable=false\n\
+         group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=500\n\
          num.network.threads=2\nnum.io.threads=4\nlog.cleaner.dedupe.buffer.size=2000000\n",
         data.display()
     )

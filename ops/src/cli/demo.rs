@@ -10,6 +10,7 @@ Examples:
   quipu demo                           plays the scene, then stays up for you to explore
   quipu demo --once                    ends after the scene; exit code 1 where anything did not hold
   quipu demo --data scene              keeps the data afterwards
+  quipu demo --log nats://127.0.0.1:4222/scene --views postgres://quipu@127.0.0.1/quipu
   OPENAI_API_KEY=… quipu demo --provider openai --model gpt-4o-mini
 
 The scene needs no network and no key: agents answer by the provider `scripted`, and every answer says so.";
@@ -30,6 +31,12 @@ pub(super) struct Demo {
     /// Where to keep the data: an empty or new directory; a temporary one unless given
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Where the log is, as for `quipu serve`; a broker's must be new, and is deleted afterwards unless --data is given
+    #[arg(long, default_value = "embedded")]
+    log: String,
+    /// Where views are kept, as for `quipu serve`
+    #[arg(long, default_value = "sqlite")]
+    views: String,
 }
 
 impl Demo {
@@ -39,6 +46,8 @@ impl Demo {
             answers: self.provider,
             model: self.model,
             data: self.data,
+            log: self.log,
+            views: self.views,
         };
         demo::run(play, *terminal).await
     }

@@ -15,32 +15,32 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPS_WITHIN: Duration = Duration::from_secs(40);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The child's log lines go here, inside the data directory.
-pub(super) const LOG_FILE: &str = "demo-node.log";
+pub(crate) const LOG_FILE: &str = "demo-node.log";
 
 /// How the node is started, each time alike.
-pub(super) struct Launch {
-    pub(super) data: PathBuf,
+pub(crate) struct Launch {
+    pub(crate) data: PathBuf,
     /// Set from the second start on: the same port as before.
-    pub(super) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
     /// Keys of the configuration.
-    pub(super) set: Vec<(String, String)>,
+    pub(crate) set: Vec<(String, String)>,
     /// Environment of the node, for secrets.
-    pub(super) env: Vec<(&'static str, String)>,
+    pub(crate) env: Vec<(&'static str, String)>,
 }
 
 /// A node that runs.
-pub(super) struct Node {
+pub(crate) struct Node {
     child: Child,
-    pub(super) client: Client,
-    pub(super) address: SocketAddr,
-    pub(super) pid: u32,
+    pub(crate) client: Client,
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
     /// From the start of the process to its first answer.
-    pub(super) started_in: Duration,
+    pub(crate) started_in: Duration,
 }
 
 impl Launch {
     /// Starts the node and waits until it takes commands.
-    pub(super) async fn start(&self) -> Result<Node, DemoError> {
+    pub(crate) async fn start(&self) -> Result<Node, DemoError> {
         let begun = Instant::now();
         // What an earlier life left behind would be taken for this one's answer.
         let address_file = self.data.join(ADDRESS_FILE);
@@ -125,14 +125,14 @@ impl Launch {
 
 impl Node {
     /// `SIGKILL`: nothing of the process runs after this.
-    pub(super) async fn kill(mut self) -> Result<(), DemoError> {
+    pub(crate) async fn kill(mut self) -> Result<(), DemoError> {
         self.child.start_kill()?;
         self.child.wait().await?;
         Ok(())
     }
 
     /// `SIGTERM`: the node stops in order.
-    pub(super) async fn stop(mut self) -> Result<(), DemoError> {
+    pub(crate) async fn stop(mut self) -> Result<(), DemoError> {
         // The standard library sends only SIGKILL; the system's own `kill` sends the other.
         let sent = Command::new("kill").arg("-TERM").arg(self.pid.to_string()).status().await;
         if !sent.is_ok_and(|status| status.success()) {
@@ -148,7 +148,7 @@ impl Node {
     }
 
     /// Waits for the process to end by itself.
-    pub(super) async fn ended(&mut self) -> Result<ExitStatus, DemoError> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, DemoError> {
         Ok(self.child.wait().await?)
     }
 }

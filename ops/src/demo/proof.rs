@@ -6,21 +6,18 @@ use super::{
     story::Story,
 };
 use crate::cli::finish_views_job;
-use quipu_events::{
-    disk::RealDisk,
-    embedded::{EmbeddedLog, EmbeddedOptions, LOG_DIR},
-    verify,
-};
+use quipu_events::{backend::Backend, disk::RealDisk, embedded::LOG_DIR, port::Log, verify};
 use quipu_runtime::{
     kinds::Kinds,
     replay::{self, Replayed},
 };
-use quipu_schemas::ids::StreamId;
+use quipu_schemas::{ids::StreamId, limits, position::LogId};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 
@@ -83,11 +80,20 @@ async fn states(stage: &mut Stage) -> Result<States, DemoError> {
     Ok(out)
 }
 
-fn open(data: &Path) -> Result<EmbeddedLog, DemoError> {
-    EmbeddedLog::open(data, &EmbeddedOptions::default()).map_err(|e| DemoError::Scene(e.to_string()))
+/// The stopped node's log.
+fn open(backend: &Backend, data: Option<&Path>) -> Result<Arc<dyn Log>, DemoError> {
+    let opened = backend.open(data, limits::PARTITIONS_DEFAULT, LogId([0; 16])).map_err(|e| DemoError::Scene(e.to_string()))?;
+    Ok(opened.log)
 }
 
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoError> + Send + 'static) -> Result<T, DemoError> {
+/// How many records a broker's log has.
+pub(super) fn records(backend: &Backend) -> Result<u64, DemoError> {
+    let log = open(backend, None)?;
+    let ends = (0..log.meta().partitions).map(|partition| log.head(partition).map(|head| head.next_offset));
+    ends.sum::<Result<u64, _>>().map_err(|e| DemoError::Scene(e.to_string()))
+}
+
+pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoError> + Send + 'static) -> Result<T, DemoError> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| DemoError::Scene(format!("a check crashed: {e}")))?
@@ -95,10 +101,10 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoErro
 
 async fn replay_and_compare(stage: &Stage, story: &mut Story, before: &States) -> Result<(), DemoError> {
     let begun = Instant::now();
-    let data = stage.data.clone();
+    let (backend, data) = (stage.log.clone(), stage.data.clone());
     let replayed: Vec<Replayed> = off_thread(move || {
-        let log = open(&data)?;
-        replay::replay(&log, &Kinds::builtin(), |_| {}).map_err(|e| DemoError::Scene(e.to_string()))
+        let log = open(&backend, Some(&data))?;
+        replay::replay(&*log, &Kinds::builtin(), |_| {}).map_err(|e| DemoError::Scene(e.to_string()))
     })
     .await?;
     let records: u64 = replayed.iter().map(|entity| entity.records).sum();
@@ -133,8 +139,14 @@ fn same(a: &States, b: &States) -> usize {
 
 async fn chain(stage: &Stage, story: &mut Story) -> Result<(), DemoError> {
     let begun = Instant::now();
-    let data = stage.data.clone();
-    let report = off_thread(move || verify::verify(&RealDisk, &data, |_, _| {}).map_err(|e| DemoError::Scene(e.to_string()))).await?;
+    let (backend, data) = (stage.log.clone(), stage.data.clone());
+    let report = off_thread(move || {
+        if backend.is_on_broker() {
+            return Ok(verify::verify_log(&*open(&backend, Some(&data))?, |_, _| {}));
+        }
+        verify::verify(&RealDisk, &data, |_, _| {}).map_err(|e| DemoError::Scene(e.to_string()))
+    })
+    .await?;
     let good = report.is_intact();
     say(
         story,
@@ -155,8 +167,12 @@ async fn chain(stage: &Stage, story: &mut Story) -> Result<(), DemoError> {
     );
     story.note("the chain verifies", result, Some(begun.elapsed()), good);
 
-    let data = stage.data.clone();
-    let found = off_thread(move || Ok(holds(&data.join(LOG_DIR), QUESTION.as_bytes())?)).await?;
+    let (backend, data) = (stage.log.clone(), stage.data.clone());
+    let found = off_thread(move || match backend.is_on_broker() {
+        true => frames_hold(&*open(&backend, Some(&data))?, QUESTION.as_bytes()),
+        false => Ok(holds(&data.join(LOG_DIR), QUESTION.as_bytes())?),
+    })
+    .await?;
     say(story, !found, "the words of the conversation are nowhere in the log in the clear")?;
     story.note(
         "personal data is sealed",
@@ -179,6 +195,22 @@ fn holds(directory: &Path, words: &[u8]) -> std::io::Result<bool> {
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         if bytes[..written].windows(words.len()).any(|window| window == words) {
             return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a record of a broker's log holds these bytes.
+fn frames_hold(log: &dyn Log, words: &[u8]) -> Result<bool, DemoError> {
+    for partition in 0..log.meta().partitions {
+        let mut from = 0;
+        loop {
+            let frames = log.read(partition, from, limits::FRAME_MAX_BYTES).map_err(|e| DemoError::Scene(e.to_string()))?;
+            let Some(last) = frames.last() else { break };
+            from = last.first_offset + last.records.len() as u64;
+            if frames.iter().flat_map(|frame| &frame.records).any(|(_, bytes)| bytes.windows(words.len()).any(|window| window == words)) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

@@ -8,6 +8,7 @@ use super::{
     witness::Witness,
 };
 use crate::client::{ClientError, Command, FeedLine};
+use quipu_events::backend::Backend;
 use quipu_schemas::{
     envelope::Receipt,
     ids::{CommandId, OrgId, PrincipalId, StreamId},
@@ -26,6 +27,8 @@ const CLERK: PrincipalId = PrincipalId::from_static("clerk");
 pub(super) const QUESTION: &str = "Can we still take order 4711 (3 brass lamps, 240 EUR) before the weekend?";
 const ORDER: &str = include_str!("order.yaml");
 const SECRET_ENV: &str = "DEMO_HOOK_SECRET";
+const LOG_ENV: &str = "DEMO_LOG";
+const VIEWS_ENV: &str = "DEMO_VIEWS";
 /// Long enough that the crash falls into it.
 const COOL_DOWN_MS: u64 = 4_000;
 
@@ -38,6 +41,8 @@ pub(super) struct Stage {
     witness: Option<Witness>,
     answers: Answers,
     model: String,
+    /// Where the node's log is.
+    pub(super) log: Backend,
 }
 
 fn stream(kind: &str, id: &str) -> Result<StreamId, DemoError> {
@@ -57,6 +62,7 @@ impl Stage {
         if play.answers == Answers::Scripted {
             story.tell("agents answer by the provider `scripted`: no model, no network, no key")?;
         }
+        let log: Backend = play.log.parse().map_err(|e| DemoError::Scene(format!("{e}")))?;
         let receiver = Receiver::start().await?;
         story.tell(&format!("a webhook receiver of another system listens on {}", receiver.address))?;
         let mut launch = Launch {
@@ -66,13 +72,16 @@ impl Stage {
             set: vec![
                 ("egress.allow".into(), format!("[\"{}\"]", receiver.address)),
                 ("secrets.acme/demo-hook".into(), format!("env:{SECRET_ENV}")),
+                // By the environment: addresses may hold passwords.
+                ("log.backend".into(), format!("env:{LOG_ENV}")),
+                ("views.store".into(), format!("env:{VIEWS_ENV}")),
             ],
-            env: vec![(SECRET_ENV, receiver.secret.clone())],
+            env: vec![(SECRET_ENV, receiver.secret.clone()), (LOG_ENV, play.log.clone()), (VIEWS_ENV, play.views.clone())],
         };
         let node = launch.start().await?;
         launch.listen = Some(node.address);
         story.tell(&format!(
-            "node {} is up at {} (a process of its own, data in {})",
+            "node {} is up at {} (a process of its own, data in {}, log: {log})",
             node.pid,
             node.client.url(),
             data.display()
@@ -86,6 +95,7 @@ impl Stage {
             witness: None,
             answers: play.answers,
             model: play.model.clone(),
+            log,
         })
     }
 

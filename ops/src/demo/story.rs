@@ -16,7 +16,7 @@ struct Shown {
 }
 
 /// The voice.
-pub(super) struct Story {
+pub(crate) struct Story {
     terminal: Terminal,
     begun: Instant,
     shown: Vec<Shown>,
@@ -34,7 +34,7 @@ fn seconds(duration: Duration) -> String {
 
 impl Story {
     /// Begins now.
-    pub(super) fn new(terminal: Terminal) -> Self {
+    pub(crate) fn new(terminal: Terminal) -> Self {
         Self {
             terminal,
             begun: Instant::now(),
@@ -56,7 +56,7 @@ impl Story {
     }
 
     /// A chapter begins.
-    pub(super) fn act(&self, title: &str) -> Result<(), Failure> {
+    pub(crate) fn act(&self, title: &str) -> Result<(), Failure> {
         if self.terminal.json {
             return self.say(Tone::Strong, "act", title);
         }
@@ -65,22 +65,22 @@ impl Story {
     }
 
     /// Something happened.
-    pub(super) fn tell(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn tell(&self, text: &str) -> Result<(), Failure> {
         self.say(Tone::Notice, "·", text)
     }
 
     /// Something was shown to hold.
-    pub(super) fn proven(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn proven(&self, text: &str) -> Result<(), Failure> {
         self.say(Tone::Good, "✓", text)
     }
 
     /// Something went wrong, or is about to on purpose.
-    pub(super) fn warn(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn warn(&self, text: &str) -> Result<(), Failure> {
         self.say(Tone::Bad, "✗", text)
     }
 
     /// A token of an answer, as it comes; `speaker` opens the line.
-    pub(super) fn token(&mut self, speaker: &str, text: &str) -> Result<(), Failure> {
+    pub(crate) fn token(&mut self, speaker: &str, text: &str) -> Result<(), Failure> {
         if self.terminal.json {
             return self.say(Tone::Faint, "token", text);
         }
@@ -92,7 +92,7 @@ impl Story {
     }
 
     /// Ends the line of tokens.
-    pub(super) fn end_tokens(&mut self) -> Result<(), Failure> {
+    pub(crate) fn end_tokens(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.open) {
             self.terminal.line("")
         } else {
@@ -107,7 +107,7 @@ impl Story {
     }
 
     /// Notes a row for the table; `good` is false where what was promised did not hold.
-    pub(super) fn note(&mut self, what: &'static str, result: impl Into<String>, took: Option<Duration>, good: bool) {
+    pub(crate) fn note(&mut self, what: &'static str, result: impl Into<String>, took: Option<Duration>, good: bool) {
         self.shown.push(Shown {
             what,
             result: result.into(),
@@ -117,12 +117,12 @@ impl Story {
     }
 
     /// Whether everything held.
-    pub(super) fn all_good(&self) -> bool {
+    pub(crate) fn all_good(&self) -> bool {
         self.shown.iter().all(|row| row.good)
     }
 
     /// The table.
-    pub(super) fn sum_up(&self) -> Result<(), Failure> {
+    pub(crate) fn sum_up(&self) -> Result<(), Failure> {
         if self.terminal.json {
             let rows: Vec<_> = self
                 .shown
@@ -162,7 +162,7 @@ impl Story {
     }
 
     /// Free text, for people only.
-    pub(super) fn aside(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn aside(&self, text: &str) -> Result<(), Failure> {
         if self.terminal.json { Ok(()) } else { self.terminal.line(text) }
     }
 }

@@ -20,12 +20,13 @@ struct Health {
 async fn examine(app: &App) -> Health {
     let mut parts = app.node.health();
     parts.push(app.views.health(&app.node.cursor()));
-    if *app.stage.borrow() == Stage::Stopping {
+    let stage = *app.stage.borrow();
+    if stage != Stage::Serving {
         parts.push(HealthPart {
             name: "node".into(),
             ok: false,
             critical: true,
-            detail: "stopping".into(),
+            detail: if stage == Stage::Leaving { "leaving" } else { "stopping" }.into(),
         });
     }
     let failing = parts.iter().any(|part| !part.ok && part.critical);

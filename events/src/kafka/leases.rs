@@ -1,0 +1,453 @@
+//! Ownership on Kafka: a consumer group assigns the partitions, and a commit under the group's generation proves that an
+//! assignment still stands. The group's session is the lease: whoever commits has its whole length before another is assigned.
+//!
+//! The group is that of a topic which stays empty (`quipu.owners`), so that membership costs no reading. Nodes say who they
+//! are, where they are and what they hold on `quipu.nodes`; what is said there may be late or lost, and only helps to find
+//! them.
+
+use super::{
+    options::KafkaOptions,
+    open::OpenError,
+    topics::{Kept, Topics},
+    wire::{self, Readers},
+};
+use crate::leases::{Answering, Change, LeaseAnswer, Leases, Member, Tell};
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    client::ClientContext,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseRecord, DefaultProducerContext, ThreadedProducer},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Heartbeat {
+    #[serde(flatten)]
+    member: Member,
+    /// Partitions whose lease it holds.
+    holds: Vec<u16>,
+    /// The node ends in order.
+    leaving: bool,
+    /// Everybody is asked to say that they are here.
+    asks: bool,
+}
+
+/// This node's part in a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own {
+    /// The group assigned it.
+    assigned: bool,
+    /// Rises with each assignment of this process.
+    tenure: u64,
+    /// Its lease was granted and not let go.
+    held: bool,
+}
+
+struct Other {
+    member: Member,
+    holds: Vec<u16>,
+    heard: Instant,
+}
+
+struct Known {
+    own: Vec<Own>,
+    others: BTreeMap<String, Other>,
+    /// Whether the group has answered once.
+    has_assigned: bool,
+    /// What the brokers last said against this member.
+    trouble: Option<String>,
+    tell: Option<Tell>,
+}
+
+struct Shared {
+    me: Member,
+    life: Duration,
+    owners: String,
+    nodes: String,
+    known: Mutex<Known>,
+    changed: Condvar,
+    has_left: AtomicBool,
+    ends: AtomicBool,
+    voice: ThreadedProducer<DefaultProducerContext>,
+}
+
+/// Hears what the group assigns.
+struct Group(Arc<Shared>);
+
+impl ClientContext for Group {}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            self.0.revoked(&numbers(list), consumer.assignment_lost());
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            self.0.assigned(&numbers(list));
+        }
+    }
+}
+
+fn numbers(list: &TopicPartitionList) -> Vec<u16> {
+    list.elements().iter().filter_map(|e| e.partition().try_into().ok()).collect()
+}
+
+/// Heartbeats in the life of a lease.
+const BEATS: u32 = 5;
+/// How often threads look whether they are to end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Leases and membership by a consumer group of the brokers that hold the log.
+pub struct KafkaLeases {
+    shared: Arc<Shared>,
+    group: Arc<BaseConsumer<Group>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for KafkaLeases {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A crash of it was told where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl KafkaLeases {
+    /// Joins the nodes of a log; returns when the group has answered for the first time.
+    pub(super) fn join(options: &KafkaOptions, partitions: u16, me: Member, life: Duration) -> Result<Self, OpenError> {
+        let (owners, nodes) = (format!("{}.owners", options.prefix), format!("{}.nodes", options.prefix));
+        {
+            let readers = Readers::new(options, nodes.clone());
+            let topics = Topics::connect(options, &readers)?;
+            for (topic, partitions) in [(&owners, partitions), (&nodes, 1)] {
+                match topics.find(topic)? {
+                    None => topics.make(topic, partitions, Kept::AnHour)?,
+                    Some(shape) => shape,
+                };
+            }
+        }
+        let lost = |error: KafkaError| OpenError::Topic { topic: owners.clone(), detail: error.to_string() };
+        let mut speaking = wire::config(options);
+        speaking.set("acks", "1").set("linger.ms", "0").set("message.timeout.ms", life.as_millis().max(1_000).to_string());
+        let shared = Arc::new(Shared {
+            voice: speaking.create().map_err(lost)?,
+            life,
+            owners: owners.clone(),
+            nodes: nodes.clone(),
+            known: Mutex::new(Known {
+                own: vec![Own::default(); usize::from(partitions)],
+                others: BTreeMap::new(),
+                has_assigned: false,
+                trouble: None,
+                tell: None,
+            }),
+            changed: Condvar::new(),
+            has_left: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
+            me,
+        });
+        let (session, beat) = (life.as_millis().to_string(), (life / BEATS).as_millis().to_string());
+        // While a partition is handed over nobody polls.
+        let poll = (life * 3).as_millis().to_string();
+        let mut joining = wire::config(options);
+        for (key, value) in [
+            ("group.id", owners.as_str()),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", &session),
+            ("heartbeat.interval.ms", &beat),
+            ("max.poll.interval.ms", &poll),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("allow.auto.create.topics", "false"),
+            ("auto.offset.reset", "latest"),
+        ] {
+            joining.set(key, value);
+        }
+        let group: Arc<BaseConsumer<Group>> = Arc::new(joining.create_with_context(Group(shared.clone())).map_err(lost)?);
+        group.subscribe(&[&owners]).map_err(lost)?;
+        let mut hearing = wire::config(options);
+        hearing.set("group.id", "quipu").set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        hearing.set("auto.offset.reset", "latest").set("fetch.wait.max.ms", "100");
+        let ear: BaseConsumer = hearing.create().map_err(lost)?;
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(&nodes, 0, Offset::End).map_err(lost)?;
+        ear.assign(&from).map_err(lost)?;
+
+        let mut leases = Self { shared: shared.clone(), group: group.clone(), threads: Vec::new() };
+        let (member, listener, speaker) = (shared.clone(), shared.clone(), shared.clone());
+        let named = |name: &str| thread::Builder::new().name(format!("quipu-{name}"));
+        leases.threads.push(named("kafka-group").spawn(move || member.be_a_member(&group))?);
+        leases.threads.push(named("kafka-nodes").spawn(move || listener.listen(&ear))?);
+        leases.threads.push(named("kafka-beats").spawn(move || speaker.beat())?);
+        shared.say(true);
+        let deadline = Instant::now() + options.open.max(life * 2);
+        let mut known = shared.known();
+        while !known.has_assigned {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = known.trouble.take().unwrap_or_else(|| "is the coordinator of consumer groups up?".into());
+                let detail = format!("the group of owners assigned nothing: {why}");
+                return Err(OpenError::Topic { topic: owners, detail });
+            }
+            known = shared.changed.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(known);
+        Ok(leases)
+    }
+
+    /// Proves that the group still counts this node in: a commit under an older generation is refused.
+    fn prove(&self, partition: u16, tenure: Option<u64>) -> LeaseAnswer {
+        let own = self.shared.known().own.get(usize::from(partition)).copied().unwrap_or_default();
+        let refused = LeaseAnswer::Refused { free_in_ms: self.shared.life.as_millis() as u64 };
+        if !own.assigned || tenure.is_some_and(|tenure| tenure != own.tenure || !own.held) {
+            return refused;
+        }
+        let mut place = TopicPartitionList::new();
+        if place.add_partition_offset(&self.shared.owners, i32::from(partition), Offset::Offset(0)).is_err() {
+            return LeaseAnswer::Unknown;
+        }
+        match self.group.commit(&place, CommitMode::Sync) {
+            Ok(()) => {
+                let mut known = self.shared.known();
+                let own = &mut known.own[usize::from(partition)];
+                if !own.assigned || tenure.is_some_and(|tenure| tenure != own.tenure) {
+                    return refused;
+                }
+                let (is_new, grant) = (!std::mem::replace(&mut own.held, true), own.tenure);
+                drop(known);
+                if is_new {
+                    self.shared.say(false);
+                }
+                LeaseAnswer::Granted { grant }
+            }
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) => refused,
+                _ => LeaseAnswer::Unknown,
+            },
+        }
+    }
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls the group, which calls back from there, until the leases end; then leaves it.
+    fn be_a_member(&self, group: &BaseConsumer<Group>) {
+        let mut subscribed = true;
+        while !self.ends.load(Ordering::Acquire) {
+            if self.has_left.load(Ordering::Acquire) && std::mem::replace(&mut subscribed, false) {
+                group.unsubscribe();
+            }
+            // Nothing is ever written there; errors pass, or end in a lost assignment.
+            let Some(Err(error)) = group.poll(LOOK) else { continue };
+            let why = match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::InvalidSessionTimeout) => {
+                    format!("{error}: raise cluster.lease_ms ({} now), or lower the brokers' group.min.session.timeout.ms", self.life.as_millis())
+                }
+                _ => error.to_string(),
+            };
+            self.known().trouble = Some(why);
+        }
+    }
+
+    fn listen(&self, ear: &BaseConsumer) {
+        while !self.ends.load(Ordering::Acquire) {
+            if let Some(Ok(message)) = ear.poll(LOOK)
+                && let Some(heard) = message.payload().and_then(|payload| serde_json::from_slice::<Heartbeat>(payload).ok())
+            {
+                self.heard(heard);
+            }
+        }
+    }
+
+    fn beat(&self) {
+        let mut known = self.known();
+        while !self.ends.load(Ordering::Acquire) {
+            drop(known);
+            self.say(false);
+            self.forget_the_silent();
+            known = self.known();
+            known = self.changed.wait_timeout(known, self.life / BEATS).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn say(&self, asks: bool) {
+        let holds = {
+            let known = self.known();
+            (0u16..).zip(&known.own).filter(|(_, own)| own.held).map(|(partition, _)| partition).collect()
+        };
+        let heartbeat = Heartbeat { member: self.me.clone(), holds, leaving: self.has_left.load(Ordering::Acquire), asks };
+        let Ok(payload) = serde_json::to_vec(&heartbeat) else { return };
+        // Lost ones are followed by others.
+        let _ = self.voice.send(BaseRecord::<(), [u8]>::to(&self.nodes).partition(0).payload(&payload));
+    }
+
+    fn heard(&self, heartbeat: Heartbeat) {
+        let Heartbeat { member, holds, leaving, asks } = heartbeat;
+        if member.node == self.me.node {
+            return;
+        }
+        if asks {
+            self.say(false);
+        }
+        let mut known = self.known();
+        let gone = leaving && holds.is_empty();
+        let before = if gone { known.others.remove(&member.node) } else { known.others.insert(member.node.clone(), Other { member, holds: holds.clone(), heard: Instant::now() }) };
+        let before = before.map(|other| other.holds).unwrap_or_default();
+        let left = self.life.as_millis() as u64;
+        if let Some(tell) = &known.tell {
+            for partition in (0..known.own.len() as u16).filter(|p| before.contains(p) != holds.contains(p)) {
+                // Tenures of different nodes have no order: 0 is above nobody's.
+                tell(Change::Lease { partition, seen: holds.contains(&partition).then_some((0, left)) });
+            }
+        }
+    }
+
+    fn forget_the_silent(&self) {
+        let mut known = self.known();
+        let silent: Vec<String> = known.others.iter().filter(|(_, other)| other.heard.elapsed() >= self.life).map(|(node, _)| node.clone()).collect();
+        for node in silent {
+            let holds = known.others.remove(&node).map(|other| other.holds).unwrap_or_default();
+            if let Some(tell) = &known.tell {
+                for partition in holds {
+                    tell(Change::Lease { partition, seen: None });
+                }
+            }
+        }
+    }
+
+    fn assigned(&self, partitions: &[u16]) {
+        let mut known = self.known();
+        known.has_assigned = true;
+        for partition in partitions {
+            let Some(own) = known.own.get_mut(usize::from(*partition)) else { continue };
+            *own = Own { assigned: true, tenure: own.tenure + 1, held: false };
+            if let Some(tell) = &known.tell {
+                tell(Change::Lease { partition: *partition, seen: None });
+                tell(Change::Wanted { partition: *partition, wanted: true });
+            }
+        }
+        drop(known);
+        self.changed.notify_all();
+    }
+
+    /// The group takes partitions back, and waits until they were let go, unless it has given them away already.
+    fn revoked(&self, partitions: &[u16], is_lost: bool) {
+        let mut known = self.known();
+        for partition in partitions {
+            if let Some(tell) = &known.tell {
+                tell(Change::Wanted { partition: *partition, wanted: false });
+            }
+        }
+        let deadline = Instant::now() + self.life * 2;
+        let held = |known: &Known| partitions.iter().any(|p| known.own.get(usize::from(*p)).is_some_and(|own| own.held));
+        while !is_lost && held(&known) && Instant::now() < deadline && !self.ends.load(Ordering::Acquire) {
+            known = self.changed.wait_timeout(known, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        for partition in partitions {
+            if let Some(own) = known.own.get_mut(usize::from(*partition)) {
+                *own = Own { assigned: false, held: false, ..*own };
+            }
+        }
+        drop(known);
+        self.say(false);
+    }
+
+    fn let_go(&self, partition: u16, grant: u64) {
+        let mut known = self.known();
+        if let Some(own) = known.own.get_mut(usize::from(partition)).filter(|own| own.tenure == grant) {
+            own.held = false;
+        }
+        let is_assigned = known.own.get(usize::from(partition)).is_some_and(|own| own.assigned);
+        if is_assigned && let Some(tell) = &known.tell {
+            // Still its own to ask for.
+            tell(Change::Lease { partition, seen: None });
+        }
+        drop(known);
+        self.changed.notify_all();
+        self.say(false);
+    }
+}
+
+impl Leases for Arc<KafkaLeases> {
+    fn lease_ms(&self) -> u64 {
+        self.shared.life.as_millis() as u64
+    }
+
+    fn ask(&self, partition: u16) -> Answering<'_> {
+        answer(self.clone(), partition, None)
+    }
+
+    fn renew(&self, partition: u16, grant: u64) -> Answering<'_> {
+        answer(self.clone(), partition, Some(grant))
+    }
+
+    fn release(&self, partition: u16, grant: u64) -> Answering<'_, ()> {
+        self.shared.let_go(partition, grant);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn is_wanted(&self, partition: u16) -> bool {
+        self.shared.known().own.get(usize::from(partition)).is_some_and(|own| own.assigned)
+    }
+
+    fn holder(&self, partition: u16) -> Option<Member> {
+        let known = self.shared.known();
+        if known.own.get(usize::from(partition))?.held {
+            return Some(self.shared.me.clone());
+        }
+        known.others.values().filter(|other| other.holds.contains(&partition)).max_by_key(|other| other.heard).map(|other| other.member.clone())
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let known = self.shared.known();
+        let mut members: Vec<Member> = known.others.values().map(|other| other.member.clone()).collect();
+        members.push(self.shared.me.clone());
+        members.sort();
+        members
+    }
+
+    fn on_change(&self, tell: Tell) {
+        let mut known = self.shared.known();
+        for (partition, own) in (0u16..).zip(&known.own) {
+            tell(Change::Wanted { partition, wanted: own.assigned });
+        }
+        known.tell = Some(tell);
+    }
+
+    fn leave(&self) -> Answering<'_, ()> {
+        self.shared.has_left.store(true, Ordering::Release);
+        self.shared.say(false);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Asks the brokers from a thread that may block; no answer within half the lease is none.
+fn answer(leases: Arc<KafkaLeases>, partition: u16, tenure: Option<u64>) -> Answering<'static> {
+    let patience = leases.shared.life / 2;
+    Box::pin(async move {
+        let asked = tokio::task::spawn_blocking(move || leases.prove(partition, tenure));
+        match tokio::time::timeout(patience, asked).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => LeaseAnswer::Unknown,
+        }
+    })
+}
