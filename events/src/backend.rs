@@ -10,6 +10,7 @@ use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
 #[cfg(feature = "kafka")]
 use crate::kafka::{self, KafkaLog, KafkaOptions};
 use crate::{
+    channel::Channel,
     disk::DiskLock,
     embedded::{self, EmbeddedLog, EmbeddedOptions},
     heads::EndsError,
@@ -104,6 +105,10 @@ pub trait SharedLog: Send + Sync {
     fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError>;
     /// Joins them. A lease lives for `life`. Blocks.
     fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError>;
+    /// Plain messages between them, where the servers carry such.
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        None
+    }
 }
 
 #[cfg(feature = "jetstream")]
@@ -120,6 +125,10 @@ impl SharedLog for OnJetStream {
 
     fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError> {
         Ok(Arc::new(self.log.join(&self.options, me, life)?))
+    }
+
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        Some(Arc::new(self.log.channel(&self.options)?))
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+mod channel;
 mod durability;
 mod keys;
 mod leases;
@@ -39,6 +40,7 @@ mod writer;
 
 pub use crate::broker::durability::SyncMode;
 pub use keys::JetStreamKeys;
+pub use channel::JetStreamChannel;
 pub use leases::JetStreamLeases;
 pub use open::OpenError;
 pub use options::{BadOptions, JetStreamOptions, Login};
@@ -120,6 +122,12 @@ impl JetStreamLog {
         let (asked, handle) = (options.clone(), self.handle.clone());
         let opened = wait(&self.handle, async move { JetStreamKeys::open(wire, &asked, handle).await });
         opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys was cut short").into()))
+    }
+
+    /// Plain messages between the nodes of this log. They end with the log's runtime: keep both.
+    pub fn channel(&self, options: &JetStreamOptions) -> Option<JetStreamChannel> {
+        let wire = self.partitions.first()?.wire.clone();
+        Some(JetStreamChannel::new(wire, &options.prefix, self.handle.clone()))
     }
 
     /// Deletes a log with everything in it, leases and keys included. What is not there is no error.

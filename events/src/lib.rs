@@ -8,6 +8,7 @@ pub mod blobs;
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod broker;
 pub mod certify;
+pub mod channel;
 pub mod contract;
 pub mod disk;
 pub mod embedded;

@@ -228,6 +228,7 @@ pub fn router(app: App) -> Router {
             // Sealed, a body takes more room than it came in.
             post(cluster::forwarded).layer(DefaultBodyLimit::max(limits::FORWARD_MAX_BYTES)),
         )
+        .route(quipu_runtime::cluster::VOLATILE_PATH, post(cluster::volatile))
         .route("/v1/ops/outbox", get(admin::outbox))
         .route("/v1/ops/outbox/{key}/retry", post(admin::retry))
         .route("/v1/ops/outbox/{key}/drop", post(admin::drop_effect))

@@ -6,6 +6,9 @@
 
 pub mod activity;
 pub mod agents;
+#[cfg(feature = "postgres")]
+pub mod certify;
+pub mod contract;
 pub mod conversations;
 pub mod deliveries;
 pub mod directory;

@@ -116,6 +116,17 @@ impl PostgresStore {
         })
     }
 
+    /// Deletes a store with everything in it. What is not there is no error.
+    pub fn remove(database: &Arc<Database>, name: &str) -> Result<(), ViewError> {
+        let (pool, name) = (database.writers.clone(), name.to_owned());
+        database.wait(None, async move {
+            let client = Lease::of(&pool).await?;
+            shelf::drop_whole(&client, &name).await?;
+            client.keep();
+            Ok(())
+        })
+    }
+
     /// Runs `read` on a reading connection, within the time of a query.
     fn reading<T: Send + 'static, F: Future<Output = Result<(T, Lease), ViewError>> + Send + 'static>(
         &self,

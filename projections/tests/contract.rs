@@ -1,9 +1,6 @@
 //! The contract of a view store on SQLite.
 
-#[path = "stores/contract.rs"]
-mod suite;
-
-use quipu_projections::sqlite::SqliteStore;
+use quipu_projections::{contract as suite, sqlite::SqliteStore};
 use std::sync::Arc;
 
 #[test]

@@ -232,6 +232,10 @@ pub const FORWARD_MS: u64 = 15_000;
 /// How long a command waits for its partition to change hands before it is refused, milliseconds: longer than a takeover
 /// after [`LEASE_MS`].
 pub const HANDOFF_WAIT_MS: u64 = 10_000;
+/// Volatile events in one message between nodes.
+pub const VOLATILE_BATCH_MAX: usize = 256;
+/// Volatile events of a node on their way to other nodes; more are lost.
+pub const VOLATILE_ABROAD_MAX: usize = 4_096;
 /// A node looks this often for records of partitions that it does not own, also where nothing told it of them, milliseconds.
 pub const SHADOW_LOOK_MS: u64 = 1_000;
 /// Pause after a partition could not be owned, milliseconds.

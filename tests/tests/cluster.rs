@@ -114,6 +114,25 @@ impl Trio {
     }
 }
 
+/// What is said on the volatile channel at one node is heard at every other one.
+async fn whoever_listens_hears_other_nodes(callers: &[Caller]) {
+    let path = "/v1/orgs/acme/conversations/c0/live";
+    for (n, listener) in callers.iter().enumerate() {
+        let mut heard = listener.request(reqwest::Method::GET, path).send().await.expect("a stream");
+        let speaker = &callers[(n + 1) % callers.len()];
+        let mut text = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        while !text.contains("event: typing") {
+            assert!(Instant::now() < deadline, "node {n} hears nothing of the others: {text}");
+            // What is said before the others know of the listener is lost.
+            speaker.post(path, serde_json::json!({ "typing": true })).await.taken();
+            if let Ok(chunk) = tokio::time::timeout(LOOK_EVERY, heard.chunk()).await {
+                text += &String::from_utf8_lossy(&chunk.expect("an open stream").unwrap_or_default());
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_jetstream() {
     let shape = Shape {
@@ -148,6 +167,7 @@ async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
     let mut trio = Trio::start(logs, &receiver).await;
     spread(&trio.callers[0], NODES).await;
     set_up(&trio.callers[0]).await;
+    whoever_listens_hears_other_nodes(&trio.callers).await;
     let load = Arc::new(Load::default());
     let clients: Vec<JoinHandle<()>> = (0..CLIENTS)
         .map(|n| {

@@ -21,6 +21,9 @@ use tokio::time::timeout;
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
 
+/// Where a node takes what others say on the volatile channel, below its address.
+pub const VOLATILE_PATH: &str = "/internal/v1/volatile";
+
 /// How this node appears to others.
 #[derive(Clone, Default)]
 pub struct ClusterConfig {
@@ -59,8 +62,8 @@ pub struct PartitionStatus {
 pub(crate) struct Cluster {
     pub(crate) me: Member,
     pub(crate) leases: Arc<dyn Leases>,
-    token: Option<String>,
-    client: reqwest::Client,
+    pub(crate) token: Option<String>,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Cluster {

@@ -1,6 +1,7 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
 use crate::{
+    abroad::{OverChannel, OverHttp},
     api::{CommandRequest, FeedItem, HealthPart, HistoryEntry, KindInfo, OutboxRow, ParkedStream, StateAt, Stopped, TreeNode},
     cluster::{self, Cluster, ClusterConfig, PartitionStatus},
     core::{Core, Opened, index_problem, lock, partition_stopped, refold, stopping},
@@ -21,6 +22,7 @@ use crate::{
 };
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
+    channel::Channel,
     disk::{DiskLock, RealDisk},
     embedded::EmbeddedLog,
     heads,
@@ -155,7 +157,7 @@ impl Node {
     pub async fn start(config: NodeConfig, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Self, StartError> {
         let opened = config.clone();
         let open = move || open(&opened, progress);
-        let Parts { log, embedded, lock, me, leases, index, keys, unreadable } = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
+        let Parts { log, embedded, lock, me, leases, channel, index, keys, unreadable } = tokio::task::spawn_blocking(open).await.map_err(|e| StartError::Actors(e.to_string()))??;
         let volatile = Volatile::new();
         let (snapshots, snapshot_queue) = mpsc::channel(1024);
         let prompts = Arc::new(LogPrompts::default());
@@ -173,9 +175,15 @@ impl Node {
         let core = tokio::task::spawn_blocking(move || Core::new(opened)).await.map_err(|e| StartError::Actors(e.to_string()))?;
         let core = Arc::new(core);
         prompts.set(&core);
+        let node = me.node.clone();
         let owner = if config.cluster.address.is_empty() { me.node.as_str() } else { me.address.as_str() }.into();
         let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
         core.among(cluster);
+        match channel {
+            Some(channel) => core.volatile.reach(Box::new(OverChannel { me: node, channel })),
+            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(OverHttp::begin(&core, node))),
+            None => {}
+        }
         let args = RootArgs { core: core.clone(), performers: Arc::new(performers), leases: leases.clone(), owner };
         let (root, _) = Actor::spawn(None, RootActor, args).await.map_err(|e| StartError::Actors(e.to_string()))?;
         cluster::listen(&core, &*leases);
@@ -250,6 +258,11 @@ impl Node {
     /// This node as others see it.
     pub fn me(&self) -> Option<Member> {
         self.0.core.cluster().map(|cluster| cluster.me.clone())
+    }
+
+    /// Takes what another node said on the volatile channel.
+    pub fn heard(&self, said: Vec<crate::abroad::Said>) {
+        self.0.core.volatile.heard(said);
     }
 
     /// Every partition as this node sees it.
@@ -720,6 +733,7 @@ struct Parts {
     lock: Option<Box<dyn DiskLock>>,
     me: Member,
     leases: Arc<dyn Leases>,
+    channel: Option<Arc<dyn Channel>>,
     index: Arc<Index>,
     keys: Arc<Keyring>,
     unreadable: BTreeMap<u16, Stopped>,
@@ -742,6 +756,7 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
     };
     let life = if config.cluster.lease_ms == 0 { limits::LEASE_MS } else { config.cluster.lease_ms };
     let leases = opened.join(me.clone(), Duration::from_millis(life))?;
+    let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
     let OpenedLog { log, embedded, lock, .. } = opened;
     let (index, keys) = (Arc::new(index), Arc::new(keys));
     let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
@@ -753,7 +768,7 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
         };
         (partition, Stopped { partition, offset, detail: why.to_string() })
     });
-    Ok(Parts { unreadable: unreadable.collect(), log, embedded, lock, me, leases, index, keys })
+    Ok(Parts { unreadable: unreadable.collect(), log, embedded, lock, me, leases, channel, index, keys })
 }
 
 /// Moves the index's tail into its file behind the log: when it is large, or after a while. Large flushes are cheaper a record.

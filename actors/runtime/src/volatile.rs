@@ -1,9 +1,11 @@
 //! The volatile channel: deltas, typing and presence, from whoever has them to whoever listens now.
 //!
-//! Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
+//! Listeners on every node that shares the log hear it (`abroad.rs`). Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
 //! [`VOLATILE_QUEUE_MAX`] events behind loses the oldest, and is told how many.
 
+use crate::abroad::{Abroad, Said};
 use futures::Stream;
+use quipu_events::channel::Listening;
 use quipu_schemas::{
     ids::{PrincipalId, StreamId},
     limits::VOLATILE_QUEUE_MAX,
@@ -12,7 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -57,12 +60,37 @@ pub enum Heard {
     Dropped(u64),
 }
 
-type Channels = BTreeMap<StreamId, broadcast::Sender<VolatileEvent>>;
+struct Heeded {
+    here: broadcast::Sender<VolatileEvent>,
+    /// Hears what other nodes say, as long as somebody listens here.
+    _abroad: Option<Box<dyn Listening>>,
+}
 
-/// In-process publish and subscribe by stream. Cheap to clone; memory grows with listeners alone.
-#[derive(Debug, Clone, Default)]
+type Channels = BTreeMap<StreamId, Heeded>;
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    channels: Mutex<Channels>,
+    abroad: OnceLock<Box<dyn Abroad>>,
+}
+
+impl Inner {
+    /// Tells every present listener of this node; returns how many there are.
+    pub(crate) fn tell(&self, stream: &StreamId, event: VolatileEvent) -> usize {
+        lock(&self.channels).get(stream).map_or(0, |channel| channel.here.send(event).unwrap_or(0))
+    }
+}
+
+/// Publish and subscribe by stream. Cheap to clone; memory grows with listeners alone.
+#[derive(Clone, Default)]
 pub struct Volatile {
-    channels: Arc<Mutex<Channels>>,
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Volatile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volatile").field("listened", &self.listened()).finish_non_exhaustive()
+    }
 }
 
 impl Volatile {
@@ -71,33 +99,48 @@ impl Volatile {
         Self::default()
     }
 
-    /// Tells every present listener of `stream`; returns how many there are. Never waits.
+    /// Tells every present listener of `stream`, on other nodes too; returns how many there are on this one. Never waits.
     pub fn publish(&self, stream: &StreamId, event: VolatileEvent) -> usize {
-        lock(&self.channels)
-            .get(stream)
-            .map_or(0, |channel| channel.send(event).unwrap_or(0))
+        if let Some(abroad) = self.inner.abroad.get() {
+            abroad.say(stream, &event);
+        }
+        self.inner.tell(stream, event)
+    }
+
+    /// What another node said.
+    pub(crate) fn heard(&self, said: Vec<Said>) {
+        for said in said {
+            self.inner.tell(&said.stream, said.event);
+        }
+    }
+
+    /// Says how other nodes are reached; once.
+    pub(crate) fn reach(&self, abroad: Box<dyn Abroad>) {
+        // Set when the node starts, before anybody listens.
+        let _ = self.inner.abroad.set(abroad);
     }
 
     /// Listens to `stream` from now on.
     pub fn subscribe(&self, stream: &StreamId) -> Subscription {
-        let receiver = match lock(&self.channels).entry(stream.clone()) {
-            std::collections::btree_map::Entry::Occupied(channel) => channel.get().subscribe(),
+        let receiver = match lock(&self.inner.channels).entry(stream.clone()) {
+            std::collections::btree_map::Entry::Occupied(channel) => channel.get().here.subscribe(),
             std::collections::btree_map::Entry::Vacant(place) => {
-                let (channel, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
-                place.insert(channel);
+                let (here, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
+                let abroad = self.inner.abroad.get().and_then(|abroad| abroad.listen(stream, Arc::downgrade(&self.inner)));
+                place.insert(Heeded { here, _abroad: abroad });
                 receiver
             }
         };
         Subscription {
             receiver: Some(receiver),
             stream: stream.clone(),
-            channels: self.channels.clone(),
+            inner: self.inner.clone(),
         }
     }
 
     /// Streams that have listeners.
     pub fn listened(&self) -> usize {
-        lock(&self.channels).len()
+        lock(&self.inner.channels).len()
     }
 }
 
@@ -107,11 +150,10 @@ fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
 }
 
 /// One listener; dropping it ends the subscription.
-#[derive(Debug)]
 pub struct Subscription {
     receiver: Option<broadcast::Receiver<VolatileEvent>>,
     stream: StreamId,
-    channels: Arc<Mutex<Channels>>,
+    inner: Arc<Inner>,
 }
 
 impl Subscription {
@@ -135,9 +177,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut channels = lock(&self.channels);
+        let mut channels = lock(&self.inner.channels);
         self.receiver = None;
-        if channels.get(&self.stream).is_some_and(|channel| channel.receiver_count() == 0) {
+        if channels.get(&self.stream).is_some_and(|channel| channel.here.receiver_count() == 0) {
             channels.remove(&self.stream);
         }
     }

@@ -33,6 +33,13 @@ pub async fn forwarded(State(app): State<App>, body: Bytes) -> Answer {
     json(&app.node.forwarded(envelope).await?)
 }
 
+/// `POST /internal/v1/volatile`: what another node says on the volatile channel.
+pub async fn volatile(State(app): State<App>, body: Bytes) -> Answer {
+    let said = serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
+    app.node.heard(said);
+    json(&value!({}))
+}
+
 /// `GET /v1/ops/cluster`: nodes, and who owns which partition, as this node sees them.
 pub async fn cluster(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;

@@ -189,7 +189,8 @@ async fn drop_store(client: &Lease, stores: &str, name: String) -> Result<(), Vi
     Ok(())
 }
 
-async fn drop_schemas(client: &Lease, stores: &str, name: &str) -> Result<(), ViewError> {
+/// Deletes a store's schemas.
+pub(super) async fn drop_whole(client: &Lease, name: &str) -> Result<(), ViewError> {
     let there = "SELECT to_regclass($1) IS NOT NULL";
     let list = format!("{}.org_schemas", quoted(name));
     let mut schemas: Vec<String> = Vec::new();
@@ -204,11 +205,17 @@ async fn drop_schemas(client: &Lease, stores: &str, name: &str) -> Result<(), Vi
         let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", quoted(schema));
         client.batch_execute(&sql).await.map_err(storage)?;
     }
+    client.batch_execute("RESET lock_timeout").await.map_err(storage)
+}
+
+/// Deletes a store that is not current, and its row.
+async fn drop_schemas(client: &Lease, stores: &str, name: &str) -> Result<(), ViewError> {
+    drop_whole(client, name).await?;
     client
         .execute(&format!("DELETE FROM {stores} WHERE name = $1 AND NOT current"), &[&name])
         .await
         .map_err(storage)?;
-    client.batch_execute("RESET lock_timeout").await.map_err(storage)
+    Ok(())
 }
 
 impl Shelf for PostgresShelf {

@@ -1,13 +1,13 @@
 //! The contract in every layout, digests beside SQLite's, and servers that crash.
 
 use crate::{
-    contract::contract,
     fresh::{name, shared},
     scene::{caught_up, world},
     server::start_or_skip,
 };
 use quipu_events::port::Log;
 use quipu_projections::{
+    contract::contract,
     error::ViewError,
     follower::{Follower, catch_up},
     postgres::{Database, PostgresOptions, PostgresStore},

@@ -1,8 +1,6 @@
 //! Views on a real PostgreSQL server: the contract, the rows, and what only a server can do: be shared, be killed, keep
 //! orgs apart by itself.
 
-#[path = "../stores/contract.rs"]
-mod contract;
 mod fresh;
 #[path = "../views/golden.rs"]
 mod golden;

@@ -1,6 +1,7 @@
-//! The contract of a view store, sentence by sentence.
+//! The contract of a view store, sentence by sentence: the suite that every store must pass. It panics where a promise does
+//! not hold.
 
-use quipu_projections::{
+use crate::{
     error::ViewError,
     messages::MESSAGES,
     orgs::{MEMBERS, ORGS},
@@ -95,7 +96,10 @@ fn text_is_bytes(store: &dyn ViewStore) {
 
 /// Everything that a store promises. `open` opens the store that it opened before, if it opened one. The digests of what
 /// is left are the same for every store.
-pub(crate) fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, durable: bool) -> Digests {
+///
+/// # Panics
+/// Where the store breaks its contract.
+pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, durable: bool) -> Digests {
     let store = open(origin()).unwrap();
     assert_eq!(store.checkpoints().unwrap(), vec![Checkpoint::default(); 2]);
 
@@ -199,7 +203,7 @@ pub(crate) fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewE
 
     // 6. Digests depend on the rows alone; those of everything see what those of the content do not.
     let digests = store.digests(DigestOf::Everything).unwrap();
-    assert_eq!(digests.len(), quipu_projections::table::TABLES.len());
+    assert_eq!(digests.len(), crate::table::TABLES.len());
     let mut away = Statements::default();
     away.put(&MEMBERS, &ACME, ["dan".into()], [("role", "viewer".into())]);
     store.apply(&[batch(0, 200, 201, away.into_inner())]).unwrap();

@@ -1,0 +1,116 @@
+//! The volatile channel between nodes: over plain messages of the broker where it carries such, else from node to node.
+
+use crate::{
+    cluster::{Cluster, VOLATILE_PATH},
+    core::Core,
+    volatile::{Inner, VolatileEvent},
+};
+use quipu_events::channel::{Channel, Listening};
+use quipu_schemas::{
+    ids::StreamId,
+    limits::{VOLATILE_ABROAD_MAX, VOLATILE_BATCH_MAX},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Weak};
+use tokio::sync::mpsc;
+
+/// What a node says to the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Said {
+    /// Who says it.
+    from: String,
+    /// Whose channel.
+    pub(crate) stream: StreamId,
+    /// What.
+    pub(crate) event: VolatileEvent,
+}
+
+/// The way to the other nodes.
+pub(crate) trait Abroad: Send + Sync {
+    /// Tells whoever listens there. Never waits.
+    fn say(&self, stream: &StreamId, event: &VolatileEvent);
+    /// Passes on to this node's listeners what others say of a stream, while it lives.
+    fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>>;
+}
+
+/// Over plain messages of the servers that hold the log: they carry a message only to where somebody listens.
+pub(crate) struct OverChannel {
+    pub(crate) me: String,
+    pub(crate) channel: Arc<dyn Channel>,
+}
+
+fn topic(stream: &StreamId) -> String {
+    format!("{}.{}.{}", stream.org, stream.kind, stream.id)
+}
+
+impl Abroad for OverChannel {
+    fn say(&self, stream: &StreamId, event: &VolatileEvent) {
+        let said = Said { from: self.me.clone(), stream: stream.clone(), event: event.clone() };
+        if let Ok(payload) = serde_json::to_vec(&said) {
+            self.channel.say(&topic(stream), payload);
+        }
+    }
+
+    fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>> {
+        let me = self.me.clone();
+        Some(self.channel.listen(
+            &topic(stream),
+            Box::new(move |payload| {
+                if let Some(here) = here.upgrade()
+                    && let Ok(said) = serde_json::from_slice::<Said>(payload)
+                    && said.from != me
+                {
+                    here.tell(&said.stream, said.event);
+                }
+            }),
+        ))
+    }
+}
+
+/// From node to node: what is said goes to every other one, in batches, whether somebody listens there or not.
+pub(crate) struct OverHttp {
+    me: String,
+    said: mpsc::Sender<Said>,
+}
+
+impl OverHttp {
+    /// Begins to pass on; ends with the node.
+    pub(crate) fn begin(core: &Arc<Core>, me: String) -> Self {
+        let (said, mut saying) = mpsc::channel(VOLATILE_ABROAD_MAX);
+        let core = Arc::downgrade(core);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while saying.recv_many(&mut batch, VOLATILE_BATCH_MAX).await > 0 {
+                let Some(core) = core.upgrade() else { return };
+                if let Some(cluster) = core.cluster() {
+                    cluster.pass_on(&batch).await;
+                }
+                batch.clear();
+            }
+        });
+        Self { me, said }
+    }
+}
+
+impl Abroad for OverHttp {
+    fn say(&self, stream: &StreamId, event: &VolatileEvent) {
+        // Too much is on its way: of use now or never.
+        let _ = self.said.try_send(Said { from: self.me.clone(), stream: stream.clone(), event: event.clone() });
+    }
+
+    fn listen(&self, _: &StreamId, _: Weak<Inner>) -> Option<Box<dyn Listening>> {
+        None
+    }
+}
+
+impl Cluster {
+    /// Tells every other node at once; one that does not answer hears nothing.
+    async fn pass_on(&self, batch: &[Said]) {
+        let others = self.leases.members().into_iter().filter(|member| member.node != self.me.node);
+        let telling = others.map(|member| {
+            let request = self.client.post(format!("{}{VOLATILE_PATH}", member.address)).bearer_auth(self.token.as_deref().unwrap_or_default());
+            request.json(batch).send()
+        });
+        drop(futures::future::join_all(telling).await);
+    }
+}
