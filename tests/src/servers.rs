@@ -4,6 +4,8 @@
 pub mod kafka;
 #[path = "../../events/tests/servers/kafka_proxy.rs"]
 pub mod kafka_proxy;
+#[path = "../../events/tests/servers/kafkas.rs"]
+pub mod kafkas;
 #[path = "../../events/tests/servers/nats.rs"]
 pub mod nats;
 #[path = "../../projections/tests/servers/postgres.rs"]

@@ -2,7 +2,7 @@
 
 use quipu_tests::{
     caller::wait,
-    process::Launch,
+    process::{Launch, binary},
     servers::{
         kafka,
         nats::{self, SYSTEM, Shape},
@@ -27,6 +27,21 @@ fn end_to_end(log: &str) {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the end-to-end tests fail on {log}");
+    the_scene(&log.replace("{log}", "scene"), postgres.as_ref().map(|postgres| postgres.url()));
+}
+
+/// Plays the demo there, to its last proof.
+fn the_scene(log: &str, views: Option<String>) {
+    let views = views.map_or_else(|| "sqlite".to_owned(), |url| format!("{url}?schema=scene"));
+    let played = Command::new(binary())
+        .args(["demo", "--once", "--json", "--log", log, "--views", &views])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let told = String::from_utf8_lossy(&played.stdout);
+    let summary: serde_json::Value = told.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let why = String::from_utf8_lossy(&played.stderr);
+    assert!(played.status.success() && summary["ok"] == true, "the scene on {log}: {told}\n{why}");
 }
 
 #[test]
@@ -84,6 +99,19 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
     .await;
     let refused = launch.run(&["verify-backend", "nats://127.0.0.1:1"]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[tokio::test]
+async fn a_person_certifies_their_postgresql_too() {
+    let Some(postgres) = postgres::start_or_skip("verify-backend on PostgreSQL") else {
+        return;
+    };
+    let launch = Launch::new();
+    let verified = launch.run(&["verify-backend", "--json", &postgres.url()]).await;
+    let told: serde_json::Value =
+        serde_json::from_slice(&verified.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&verified.stderr)));
+    assert!(verified.status.success() && told["holds"] == true, "{told}");
+    assert_eq!(told["checks"].as_array().map(Vec::len), Some(3), "{told}");
 }
 
 /// Every path below a directory.

@@ -280,3 +280,24 @@ async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
         node.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_person_can_try_failover_with_one_command() {
+    let program = match nats::program() {
+        Ok(program) => program,
+        Err(why) => {
+            assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "dev-cluster: {why}");
+            // Not captured with the output of a test that passes.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED dev-cluster: {why}\n"));
+            return;
+        }
+    };
+    let launch = Launch::new();
+    let mut command = launch.quipu();
+    command.args(["dev-cluster", "--once", "--json", "--lease-ms", "1500"]).env("QUIPU_NATS_SERVER", program);
+    let played = command.output().await.expect("the binary runs");
+    let told = String::from_utf8_lossy(&played.stdout);
+    let summary: Value = told.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let shown = summary["shown"].as_array().map_or(0, Vec::len);
+    assert!(played.status.success() && summary["ok"] == true && shown == 5, "{told}\n{}", String::from_utf8_lossy(&played.stderr));
+}

@@ -10,6 +10,9 @@ mod kafka;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/kafka_proxy.rs"]
 mod kafka_proxy;
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../servers/kafkas.rs"]
+mod kafkas;
 #[allow(unreachable_pub, reason = "shared by several test programs")]
 #[path = "../servers/tansu.rs"]
 mod tansu;
@@ -19,6 +22,7 @@ mod faults;
 mod leases;
 mod opening;
 mod owners;
+mod three;
 
 use kafka::Kafka;
 use kafka_proxy::{END_TXN, Fate, PRODUCE, Proxy};

@@ -118,7 +118,7 @@ fn a_paused_owner_that_wakes_up_stores_nothing() {
 }
 
 /// Writes to every partition until told to stop, claiming again whenever an append fails; what was acknowledged.
-fn write_through(log: &Arc<KafkaLog>, during: impl FnOnce(&AtomicU32)) -> Vec<(u16, u64, Vec<u8>)> {
+pub(crate) fn write_through(log: &Arc<KafkaLog>, during: impl FnOnce(&AtomicU32)) -> Vec<(u16, u64, Vec<u8>)> {
     let (stop, count) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let writers: Vec<_> = (0..log.meta().partitions)
@@ -157,7 +157,7 @@ fn write_through(log: &Arc<KafkaLog>, during: impl FnOnce(&AtomicU32)) -> Vec<(u
     })
 }
 
-fn wait_for(count: &AtomicU32, at_least: u32) {
+pub(crate) fn wait_for(count: &AtomicU32, at_least: u32) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while count.load(Ordering::Relaxed) < at_least {
         assert!(
@@ -170,7 +170,7 @@ fn wait_for(count: &AtomicU32, at_least: u32) {
 }
 
 /// Every acknowledged record is at its offset, and the chain has no hole.
-fn all_there(log: &dyn Log, acknowledged: &[(u16, u64, Vec<u8>)]) {
+pub(crate) fn all_there(log: &dyn Log, acknowledged: &[(u16, u64, Vec<u8>)]) {
     for partition in 0..log.meta().partitions {
         let frames = read_all(log, partition, 1 << 20).unwrap();
         assert!(frames.windows(2).all(|w| w[1].previous == w[0].hash));

@@ -62,7 +62,7 @@ pub fn start_or_skip(flush: bool, what: &str) -> Option<Kafka> {
     }
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     // Held until all are known, so that they differ.
     let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     held.iter().map(|l| l.local_addr().expect("a bound port").port()).collect()
@@ -114,16 +114,7 @@ impl Kafka {
     }
 
     fn wait_ready(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + READY_WITHIN;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let ended = self.child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
-            if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-                return Err(format!("Kafka did not start: {log}"));
-            }
-            thread::sleep(Duration::from_millis(20)); // poll
-        }
-        Ok(())
+        wait_for_port(self.port, &mut self.child, &self.dir.path().join("log"))
     }
 
     /// `host:port`.
@@ -173,6 +164,20 @@ impl Drop for Kafka {
     }
 }
 
+/// Waits until a broker takes connections; what it said otherwise.
+pub(crate) fn wait_for_port(port: u16, child: &mut Option<Child>, log: &Path) -> Result<(), String> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let ended = child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
+        if ended || Instant::now() > deadline {
+            let log = fs::read_to_string(log).unwrap_or_default();
+            return Err(format!("Kafka did not start: {log}"));
+        }
+        thread::sleep(Duration::from_millis(20)); // poll
+    }
+    Ok(())
+}
+
 fn properties(controller: u16, data: &Path) -> String {
     format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
@@ -186,7 +191,7 @@ fn properties(controller: u16, data: &Path) -> String {
     )
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -195,14 +200,14 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn java(jars: &Path) -> Command {
+pub(crate) fn java(jars: &Path) -> Command {
     let mut command = Command::new("java");
     command.args(JVM).arg("-cp").arg(jars.join("*"));
     command
 }
 
 /// The jars and a formatted data directory, made if need be.
-fn program() -> Result<(PathBuf, PathBuf), String> {
+pub(crate) fn program() -> Result<(PathBuf, PathBuf), String> {
     static FOUND: Mutex<Option<Result<(PathBuf, PathBuf), String>>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     found.get_or_insert_with(install).clone()

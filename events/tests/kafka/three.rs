@@ -1,0 +1,41 @@
+//! Three brokers: the contract on a replicated log, and brokers that are killed one after the other.
+
+use super::{
+    kafkas::{self, BROKERS},
+    owners::{all_there, wait_for, write_through},
+    *,
+};
+
+/// A replicated log that needs no broker in particular.
+fn replicated(address: &str, prefix: &str, partitions: u16) -> KafkaOptions {
+    let text = format!("kafka://{address}/{prefix}?partitions={partitions}&replicas=3&min_insync=2");
+    text.parse().expect("options of a test")
+}
+
+#[test]
+fn the_contract_holds_on_three_brokers_and_losing_each_in_turn_loses_nothing() {
+    let Some(mut kafkas) = kafkas::start_or_skip("the log contract and lost brokers") else {
+        return;
+    };
+    for (name, promise) in PROMISES {
+        let mut subject = Topic::new(replicated(&kafkas.addresses(), name, 1), None);
+        assert_eq!(subject.log().meta().durability, Durability::QuorumFsync);
+        promise(&mut subject);
+    }
+    let options = replicated(&kafkas.addresses(), "lose", 4);
+    let log = open(&options);
+    let acknowledged = write_through(&log, |count| {
+        for n in 0..BROKERS {
+            wait_for(count, count.load(Ordering::Relaxed) + 40);
+            kafkas.kill(n);
+            // Two of three take everything: one of them leads what the lost one led.
+            wait_for(count, count.load(Ordering::Relaxed) + 40);
+            kafkas.restart(n);
+        }
+        wait_for(count, count.load(Ordering::Relaxed) + 40);
+    });
+    assert!(acknowledged.len() > 400, "{}", acknowledged.len());
+    all_there(&*log, &acknowledged);
+    drop(log);
+    all_there(&*open(&options), &acknowledged);
+}
