@@ -12,3 +12,4 @@ pub mod servers;
 pub mod sim;
 pub mod stop_at;
 pub mod stored;
+pub mod venv;

@@ -107,6 +107,8 @@ pub(crate) struct Core {
     pub(crate) cursor: Mutex<Cursor>,
     /// Partitions whose first attempt to own them has come to an end, well or not.
     opened: watch::Sender<BTreeSet<u16>>,
+    /// Partitions that this node serves: those that it owns, and all of them where nobody else could.
+    pub(crate) serving: watch::Sender<BTreeSet<u16>>,
     /// Set once, before the first command.
     cluster: OnceLock<Cluster>,
     is_shared: bool,
@@ -183,6 +185,7 @@ impl Core {
                 followed: AtomicU64::new(0),
             });
         }
+        let serving = if opened.is_shared { BTreeSet::new() } else { (0..meta.partitions).collect() };
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -201,6 +204,7 @@ impl Core {
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
             opened: watch::channel(BTreeSet::new()).0,
+            serving: watch::channel(serving).0,
             cluster: OnceLock::new(),
             is_shared: opened.is_shared,
             stopping: AtomicBool::new(false),
@@ -604,6 +608,7 @@ impl Core {
     pub(crate) fn admit(&self, partition: u16, head: Head) {
         lock(&self.partition(partition).writer).resume(head);
         lock(&self.partition(partition).unknown).take();
+        self.serving.send_if_modified(|serving| serving.insert(partition));
         self.durable.send_modify(|n| *n += 1);
         self.timers.send_modify(|n| *n += 1);
     }
@@ -626,6 +631,14 @@ impl Core {
     /// Takes no new commands; those that were taken go on.
     pub(crate) fn close_admission(&self, partition: u16) {
         lock(&self.partition(partition).writer).close(not_open(partition));
+        self.serves_no_more(partition);
+    }
+
+    /// Where another node may take over, what is done on behalf of the owner ends here.
+    fn serves_no_more(&self, partition: u16) {
+        if self.is_shared {
+            self.serving.send_if_modified(|serving| serving.remove(&partition));
+        }
     }
 
     /// Says why a partition is not owned.
@@ -659,6 +672,7 @@ impl Core {
             writer.abandon(problem);
         }
         *lock(&self.partition(partition).relay) = None;
+        self.serves_no_more(partition);
         for actor in self.registry.remove_partition(partition, self.meta.partitions) {
             actor.stop(None);
         }
