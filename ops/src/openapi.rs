@@ -381,6 +381,14 @@ impl Paths {
             Reply::Open("application/json"),
         );
         self.get(
+            "/docs/asyncapi.json",
+            ops,
+            "asyncapi",
+            "The channels of the bus, AsyncAPI 3.0.",
+            vec![],
+            Reply::Open("application/json"),
+        );
+        self.get(
             "/docs/llms.txt",
             ops,
             "llms",
