@@ -52,6 +52,7 @@ pub(super) async fn open(options: JetStreamOptions, feed_days: u32) -> Result<Op
             tell.send_modify(|n| *n += 1);
         }
         Event::Disconnected => told.trouble(Part::Connection, "no connection to the NATS servers"),
+        Event::Closed | Event::Draining => {}
         other => tracing::warn!(event = %other, "the bus"),
     });
     // The callback is cloned for each attempt, and the sender with it.
