@@ -60,7 +60,10 @@ impl BusClient {
     /// # Panics
     /// If there is none.
     pub async fn call(&self, target: &str, headers: HeaderMap, body: &str) -> (u16, String, Value) {
-        let request = async_nats::Request::new().headers(headers).payload(body.to_owned().into()).timeout(Some(PATIENCE));
+        let request = async_nats::Request::new()
+            .headers(headers)
+            .payload(body.to_owned().into())
+            .timeout(Some(PATIENCE));
         let answer = self.client.send_request(format!("quipu.v1.call.{target}"), request).await;
         told(&answer.expect("an answer"))
     }
@@ -70,7 +73,9 @@ impl BusClient {
     /// # Panics
     /// If the bus does not take it.
     pub async fn queue(&self, target: &str, headers: HeaderMap, body: &str) {
-        let sent = self.js.publish_with_headers(format!("quipu.v1.cmd.{target}"), headers, body.to_owned().into());
+        let sent = self
+            .js
+            .publish_with_headers(format!("quipu.v1.cmd.{target}"), headers, body.to_owned().into());
         sent.await.expect("sent").await.expect("kept");
     }
 
@@ -78,9 +83,20 @@ impl BusClient {
     pub async fn receipt(&self, org: &str, id: &str) -> Option<(u16, String, Value)> {
         let (org, id) = (OrgId::parse(org).expect("an org"), CommandId::parse(id).expect("an id"));
         let stream = self.js.get_stream("QUIPU_V1_RECEIPT").await.ok()?;
-        let found = stream.direct_get_last_for_subject(quipu::bus::subject::receipt(&org, &id)).await.ok()?;
-        let status = found.headers.get("Nats-Service-Error-Code").and_then(|v| v.as_str().parse().ok()).unwrap_or(200);
-        let code = found.headers.get("Nats-Service-Error").map(|v| v.as_str().to_owned()).unwrap_or_default();
+        let found = stream
+            .direct_get_last_for_subject(quipu::bus::subject::receipt(&org, &id))
+            .await
+            .ok()?;
+        let status = found
+            .headers
+            .get("Nats-Service-Error-Code")
+            .and_then(|v| v.as_str().parse().ok())
+            .unwrap_or(200);
+        let code = found
+            .headers
+            .get("Nats-Service-Error")
+            .map(|v| v.as_str().to_owned())
+            .unwrap_or_default();
         Some((status, code, serde_json::from_slice(&found.payload).ok()?))
     }
 

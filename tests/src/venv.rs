@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{Mutex, PoisonError},
 };
 
 /// Runs a command; what it said last where it fails.
@@ -25,6 +26,9 @@ pub fn run(command: &mut Command) -> Result<Output, String> {
 /// # Errors
 /// Where there is no Python with venv, or no package index.
 pub fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    // Tests of one program ask at the same time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root");
     let home = root.join(".tools").join(name);
     let (list, wanted) = (home.join("installed.txt"), packages.join("\n"));

@@ -3,6 +3,7 @@
 
 use super::{
     message::{self, Incoming},
+    nats::until,
     pace::Pace,
     status::{Part, Status},
     subject::CALL,
@@ -23,18 +24,36 @@ use tokio::{sync::watch, task::JoinSet};
 /// The group of whose members one takes each call.
 pub(super) const GROUP: &str = "quipu";
 
-/// Answers calls until told to stop; then finishes those that it has, up to the deadline.
+/// Answers calls until the node begins to stop; then finishes those that it has, up to the deadline that `stop` tells.
 pub(super) async fn serve(app: App, client: Client, status: Arc<Status>, mut stop: watch::Receiver<Option<Instant>>) {
     let mut running = JoinSet::new();
+    listen(&app, &client, &status, &mut running).await;
+    if !until(&mut stop, Option::is_some).await {
+        return;
+    }
+    let deadline = stop.borrow().unwrap_or_else(Instant::now);
+    let finished = async { while running.join_next().await.is_some() {} };
+    if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), finished)
+        .await
+        .is_err()
+    {
+        tracing::warn!("calls over the bus were still at work at the end of the drain");
+    }
+    // Whoever does not get the last answers asks again.
+    let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
+}
+
+async fn listen(app: &App, client: &Client, status: &Status, running: &mut JoinSet<()>) {
+    let mut stage = app.stage.clone();
     let mut pace = Pace::new();
-    while stop.borrow().is_none() {
+    loop {
         let mut calls = match client.queue_subscribe(format!("{CALL}.>"), GROUP.to_owned()).await {
             Ok(calls) => calls,
             Err(error) => {
                 status.trouble(Part::Calls, error.to_string());
                 tokio::select! {
                     () = pace.wait(None) => continue,
-                    changed = stop.changed() => if changed.is_err() { return } else { break },
+                    _ = until(&mut stage, |stage| *stage == Stage::Stopping) => return,
                 }
             }
         };
@@ -42,30 +61,21 @@ pub(super) async fn serve(app: App, client: Client, status: Arc<Status>, mut sto
         loop {
             tokio::select! {
                 call = calls.next() => match call {
-                    Some(call) => take(&app, &client, &mut running, call).await,
+                    Some(call) => take(app, client, running, call).await,
                     None => break,
                 },
                 Some(_) = running.join_next() => {}
-                changed = stop.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    // The servers send no more from here on; if they do not hear it, the connection ends soon.
+                _ = until(&mut stage, |stage| *stage == Stage::Stopping) => {
+                    // Another node of the group gets what comes next; what came already is told to go there.
                     let _ = calls.unsubscribe().await;
-                    break;
+                    while let Some(call) = calls.next().await {
+                        take(app, client, running, call).await;
+                    }
+                    return;
                 }
             }
         }
     }
-    let until = stop.borrow().unwrap_or_else(Instant::now);
-    let finished = async { while running.join_next().await.is_some() {} };
-    if tokio::time::timeout(until.saturating_duration_since(Instant::now()), finished)
-        .await
-        .is_err()
-    {
-        tracing::warn!("calls over the bus were still at work at the end of the drain");
-    }
-    let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;
 }
 
 async fn take(app: &App, client: &Client, running: &mut JoinSet<()>, call: Message) {
