@@ -14,23 +14,29 @@ use super::{
     streams::{QUEUE, RECEIPTS},
     subject::{self, CMD},
 };
-use crate::{http::App, metrics::BUS_COMMANDS};
-use async_nats::jetstream::{
-    Context, Message,
-    consumer::{AckPolicy, DeliverPolicy, pull},
-    stream::{LastRawMessageErrorKind, Stream},
+use crate::{
+    http::{App, request::Correlation},
+    metrics::BUS_COMMANDS,
 };
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        Context, Message,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::{LastRawMessageErrorKind, Stream},
+    },
+};
+use bytes::Bytes;
 use futures::StreamExt;
 use quipu_schemas::{
     envelope::Receipt,
-    ids::{CommandId, OrgId},
     limits::{BUS_LANES_MAX, BUS_QUEUE_AGE_S, BUS_QUEUE_AHEAD},
     problem::Problem,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
-/// Name of the consumer.
+/// The beginning of the consumer's name.
 const CONSUMER: &str = "quipu";
 /// Messages asked for at a time.
 const BATCH: usize = 128;
@@ -43,8 +49,6 @@ struct Carrier {
     app: App,
     js: Context,
     receipts: Stream,
-    /// Messages up to here may have been answered by whoever consumed before.
-    seen: u64,
 }
 
 /// Consumes whenever this node serves partition 0, until told to stop.
@@ -90,11 +94,15 @@ async fn session(
     connects.mark_unchanged();
     let queue = js.get_stream(QUEUE).await.map_err(|e| told(&e))?;
     let receipts = js.get_stream(RECEIPTS).await.map_err(|e| told(&e))?;
-    // Refused where there is none; anything else is told by making it.
-    let _ = queue.delete_consumer(CONSUMER).await;
-    let seen = queue.get_info().await.map_err(|e| told(&e))?.state.last_sequence;
+    // Whoever consumed before: there is one at most. A name is never used again, so that a node which has not heard of it
+    // asks for more of a consumer that is gone, instead of taking messages of this one.
+    let mut before = queue.consumer_names();
+    while let Some(name) = before.next().await {
+        // Gone by itself, or it stands in the way of the new one, and that says so.
+        let _ = queue.delete_consumer(&name.map_err(|e| told(&e))?).await;
+    }
     let config = pull::Config {
-        durable_name: Some(CONSUMER.into()),
+        durable_name: Some(format!("{CONSUMER}_{}", Correlation::mint())),
         description: Some("the node that decides queued commands".into()),
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
@@ -119,7 +127,6 @@ async fn session(
         app: app.clone(),
         js: js.clone(),
         receipts,
-        seen,
     };
     let mut lanes: Lanes<String, Message> = Lanes::new();
     let mut running: JoinSet<String> = JoinSet::new();
@@ -159,26 +166,43 @@ fn is_passing(problem: &Problem) -> bool {
     matches!(problem.status, 429 | 503 | 507) && !matches!(problem.code.as_str(), "stream_parked" | "partition_stopped")
 }
 
+/// What the receipt stream has of a command.
+enum Told {
+    /// The answer to this very message.
+    Answered,
+    /// Nothing, or the answer to another message of the same id; the sequence of the last on its subject.
+    Open {
+        /// 0: there is none.
+        last: u64,
+    },
+}
+
 impl Carrier {
     /// Has a command decided, tells its answer, and takes it from the queue.
     async fn carry(&self, message: Message) {
         let sequence = message.info().map(|info| info.stream_sequence).unwrap_or_default();
         let outcome = match message::read(&self.app, CMD, &message.subject, message.headers.as_ref(), &message.payload) {
             Ok(incoming) => {
-                let (org, id) = (incoming.request.org.clone(), incoming.command_id.clone());
-                if sequence <= self.seen && self.is_answered(&org, &id, sequence).await {
-                    "answered"
-                } else {
-                    let correlation = incoming.correlation.clone();
-                    let result = self.decide(incoming).await;
-                    self.tell(&org, &id, sequence, &result, &correlation).await;
-                    if result.is_ok() { "accepted" } else { "refused" }
+                let subject = subject::receipt(&incoming.request.org, &incoming.command_id);
+                match self.told(&subject, sequence).await {
+                    Told::Answered => "answered",
+                    Told::Open { last } => {
+                        let (id, correlation) = (incoming.command_id.clone(), incoming.correlation.clone());
+                        let result = self.decide(incoming).await;
+                        self.tell(&subject, last, sequence, message::answer(&result, Some(&id), &correlation))
+                            .await;
+                        if result.is_ok() { "accepted" } else { "refused" }
+                    }
                 }
             }
             Err(refused) => {
                 tracing::warn!(subject = %message.subject, problem = %refused.problem, "a queued message is no command");
                 if let (Some(org), Some(id)) = (&refused.org, &refused.command_id) {
-                    self.tell(org, id, sequence, &Err(refused.problem), "").await;
+                    let subject = subject::receipt(org, id);
+                    if let Told::Open { last } = self.told(&subject, sequence).await {
+                        self.tell(&subject, last, sequence, message::answer(&Err(refused.problem), Some(id), ""))
+                            .await;
+                    }
                 }
                 "malformed"
             }
@@ -201,35 +225,42 @@ impl Carrier {
         }
     }
 
-    /// Whether the receipt stream has the answer to this very message.
-    async fn is_answered(&self, org: &OrgId, id: &CommandId, sequence: u64) -> bool {
-        let subject = subject::receipt(org, id);
+    /// Where the receipt stream is as to a command.
+    async fn told(&self, subject: &str, sequence: u64) -> Told {
         let mut pace = Pace::new();
         loop {
-            match self.receipts.get_last_raw_message_by_subject(&subject).await {
-                Ok(told) => return told.headers.get(SEQUENCE).is_some_and(|of| of.as_str() == sequence.to_string()),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return false,
+            match self.receipts.get_last_raw_message_by_subject(subject).await {
+                Ok(told) if told.headers.get(SEQUENCE).is_some_and(|of| of.as_str() == sequence.to_string()) => return Told::Answered,
+                Ok(told) => return Told::Open { last: told.sequence },
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Told::Open { last: 0 },
                 Err(_) => pace.wait(None).await,
             }
         }
     }
 
-    async fn tell(&self, org: &OrgId, id: &CommandId, sequence: u64, result: &Result<Receipt, Problem>, correlation: &str) {
-        let subject = subject::receipt(org, id);
-        let (mut headers, body) = message::answer(result, Some(id), correlation);
+    /// Publishes an answer behind what the receipt stream had, unless this very message was answered by now: the first answer
+    /// stands, also where another node works on the same message for a moment.
+    async fn tell(&self, subject: &str, mut last: u64, sequence: u64, (mut headers, body): (HeaderMap, Bytes)) {
         headers.insert(SEQUENCE, sequence.to_string());
         let mut pace = Pace::new();
         loop {
-            let sent = self.js.publish_with_headers(subject.clone(), headers.clone(), body.clone()).await;
+            headers.insert("Nats-Expected-Last-Subject-Sequence", last.to_string());
+            let sent = self
+                .js
+                .publish_with_headers(subject.to_owned(), headers.clone(), body.clone())
+                .await;
             let kept = match sent {
                 Ok(sent) => sent.await.map(drop),
                 Err(error) => Err(error),
             };
-            match kept {
-                Ok(()) => return,
-                Err(error) => tracing::debug!(%error, command = %id, "a receipt is published again"),
-            }
+            let Err(error) = kept else { return };
+            tracing::debug!(%error, subject, "a receipt is published again");
             pace.wait(None).await;
+            // It may be there all the same.
+            match self.told(subject, sequence).await {
+                Told::Answered => return,
+                Told::Open { last: now } => last = now,
+            }
         }
     }
 }
