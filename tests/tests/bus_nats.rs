@@ -253,8 +253,11 @@ async fn queued_commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
     let node = launch.start().await;
     let bus = BusClient::connect(&nats).await;
     rooms(&bus, 10).await;
+    // All of them wait before the node sees the first, and it is killed in their midst.
+    node.signal("STOP").await;
     let sent = post(&bus, 10, 200).await;
-    // In the midst of them.
+    assert_eq!(bus.waiting().await, 200);
+    node.signal("CONT").await;
     bus.await_receipt("acme", "q25").await;
     node.kill().await;
     let left = bus.waiting().await;
@@ -293,7 +296,7 @@ async fn another_node_takes_the_queue_and_the_feed_over() {
             .filter_map(|p| p["owner"].as_str())
             .collect();
         let me = cluster["node"]["node"].as_str()?;
-        let spread = owners.len() == 4 && owners.iter().any(|o| *o == me) && owners.iter().any(|o| *o != me);
+        let spread = owners.len() == 4 && owners.contains(&me) && owners.iter().any(|o| *o != me);
         spread.then(|| owners[0] == me)
     })
     .await;
@@ -307,6 +310,9 @@ async fn another_node_takes_the_queue_and_the_feed_over() {
     other.stop().await;
 }
 
+/// Target, headers and body of a message; status and code of its answer.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 #[tokio::test]
 async fn what_is_no_command_is_refused_and_leaves_the_queue() {
     let Some(nats) = start("malformed messages on the bus") else {
@@ -316,7 +322,7 @@ async fn what_is_no_command_is_refused_and_leaves_the_queue() {
     let bus = BusClient::connect(&nats).await;
     rooms(&bus, 1).await;
     let ada = ("Quipu-On-Behalf-Of", "ada");
-    let cases: &[(&str, &[(&str, &str)], &str, u16, &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("acme.conversation.c0", &[("Idempotency-Key", "m1"), ada], "{}", 400, "bad_subject"),
         (
             "acme.conversation.c0.post.now",
