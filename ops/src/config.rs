@@ -5,7 +5,10 @@
 
 mod written;
 
-use crate::views_in::{BadViewsIn, ViewsIn};
+use crate::{
+    bus::{BusConfig, at::BadBusAt},
+    views_in::{BadViewsIn, ViewsIn},
+};
 use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
@@ -17,6 +20,7 @@ use quipu_runtime::{
     performers::{Egress, Provider},
     secrets::{SecretValues, Secrets},
 };
+use quipu_schemas::limits;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -84,6 +88,8 @@ pub struct Config {
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
     pub cluster: ClusterConfig,
+    /// The bus, if one is used.
+    pub bus: Option<BusConfig>,
     /// Where the views of the log are kept.
     pub views: ViewsIn,
     /// Idle time before an entity is put to sleep, milliseconds.
@@ -152,7 +158,8 @@ impl Config {
         // Never with the address as written: it may hold a password.
         let log = resolved("log.backend", &written.log.backend, env)?;
         let log = log.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
-        let effective = written.redacted(&log);
+        let bus = bus(&written.bus, env)?;
+        let effective = written.redacted(&log, bus.as_ref().map(|bus| &bus.at));
         let listen = written
             .listen
             .parse()
@@ -164,12 +171,12 @@ impl Config {
         if written.data.is_empty() {
             return Err(wrong("data", "name a directory, or set log.backend to memory"));
         }
-        let limits = &written.limits;
+        let own = &written.limits;
         for (key, zero) in [
-            ("limits.active_entities", limits.active_entities == 0),
-            ("limits.queue_commands", limits.queue_commands == 0),
-            ("limits.queue_bytes", limits.queue_bytes == 0),
-            ("limits.passivate_after_ms", limits.passivate_after_ms == 0),
+            ("limits.active_entities", own.active_entities == 0),
+            ("limits.queue_commands", own.queue_commands == 0),
+            ("limits.queue_bytes", own.queue_bytes == 0),
+            ("limits.passivate_after_ms", own.passivate_after_ms == 0),
         ] {
             if zero {
                 return Err(wrong(key, "must be at least 1"));
@@ -191,11 +198,12 @@ impl Config {
             hosts: written.hosts,
             origins: written.origins,
             partitions: written.log.partitions,
+            bus,
             views: views_in(&written.views, memory, env)?,
-            passivate_after_ms: limits.passivate_after_ms,
-            active_entities: limits.active_entities,
-            queue_commands: limits.queue_commands,
-            queue_bytes: limits.queue_bytes,
+            passivate_after_ms: own.passivate_after_ms,
+            active_entities: own.active_entities,
+            queue_commands: own.queue_commands,
+            queue_bytes: own.queue_bytes,
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,
@@ -246,6 +254,19 @@ fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfi
         }
     };
     Ok(ClusterConfig { address: address.to_owned(), token, lease_ms: written.lease_ms })
+}
+
+fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<BusConfig>, ConfigError> {
+    if !(1..=limits::BUS_FEED_DAYS_MAX).contains(&written.feed_days) {
+        return Err(wrong("bus.feed_days", format!("use 1 to {}", limits::BUS_FEED_DAYS_MAX)));
+    }
+    if written.url.is_empty() {
+        return Ok(None);
+    }
+    // Never with the address as written: it may hold a password.
+    let url = resolved("bus.url", &written.url, env)?;
+    let at = url.parse().map_err(|e: BadBusAt| wrong("bus.url", e.to_string()))?;
+    Ok(Some(BusConfig { at, feed_days: written.feed_days }))
 }
 
 fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
@@ -378,6 +399,9 @@ mod tests {
             ("[log]\npartitions = 0", &[], "log.partitions"),
             ("[log]\nbackend = \"tape\"", &[], "log.backend"),
             ("[views]\nstore = \"tape\"", &[], "views.store"),
+            ("[bus]\nurl = \"tape\"", &[], "bus.url"),
+            ("[bus]\nurl = \"env:NOT_SET\"", &[], "bus.url"),
+            ("[bus]\nfeed_days = 0", &[], "bus.feed_days"),
             ("[views]\nstore = \"env:NOT_SET\"", &[], "views.store"),
             ("listen = \"here\"", &[], "listen"),
             ("origins = [\"example.com\"]", &[], "origins"),

@@ -18,7 +18,7 @@ pub mod query;
 pub mod request;
 pub mod stream;
 
-use crate::{openapi, token::Token, views::Views};
+use crate::{asyncapi, bus::status::Status, openapi, token::Token, views::Views};
 use axum::{
     Router,
     body::Bytes,
@@ -96,6 +96,8 @@ pub struct Shared {
     pub metrics: Option<&'static PrometheusHandle>,
     /// Stage.
     pub stage: watch::Receiver<Stage>,
+    /// How the bus is, where there is one.
+    pub bus: Option<Arc<Status>>,
     /// The backup under way.
     pub backups: backup::Backups,
     kinds: BTreeMap<String, KnownKind>,
@@ -103,6 +105,7 @@ pub struct Shared {
     streams: Arc<Semaphore>,
     /// Made when it is first asked for: a node that nobody documents does not pay for it in memory.
     openapi: OnceLock<Bytes>,
+    asyncapi: OnceLock<Bytes>,
     event_names: OnceLock<BTreeSet<String>>,
 }
 
@@ -119,7 +122,7 @@ impl Deref for App {
 
 impl App {
     /// Puts the parts together.
-    pub fn new(node: Node, views: Views, token: Token, access: Access, stage: watch::Receiver<Stage>) -> Self {
+    pub fn new(node: Node, views: Views, token: Token, access: Access, bus: Option<Arc<Status>>, stage: watch::Receiver<Stage>) -> Self {
         let kinds = node
             .commands()
             .into_iter()
@@ -135,11 +138,13 @@ impl App {
             access,
             metrics: crate::metrics::recorder(),
             stage,
+            bus,
             backups: backup::Backups::default(),
             kinds,
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
             openapi: OnceLock::new(),
+            asyncapi: OnceLock::new(),
             event_names: OnceLock::new(),
         }))
     }
@@ -158,6 +163,16 @@ impl App {
                 .into()
         };
         self.openapi.get_or_init(make).clone()
+    }
+
+    /// The AsyncAPI document of this node.
+    pub(crate) fn asyncapi(&self) -> Bytes {
+        let make = || {
+            serde_json::to_vec_pretty(&asyncapi::document(&self.node.kinds()))
+                .unwrap_or_default()
+                .into()
+        };
+        self.asyncapi.get_or_init(make).clone()
     }
 
     /// A kind by the plural in paths.
@@ -242,6 +257,7 @@ pub fn router(app: App) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/docs/openapi.json", get(docs::openapi))
+        .route("/docs/asyncapi.json", get(docs::asyncapi))
         .route("/docs/llms.txt", get(docs::llms))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

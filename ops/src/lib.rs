@@ -1,6 +1,8 @@
 //! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
 
+pub mod asyncapi;
 pub mod bench;
+pub mod bus;
 pub mod cli;
 pub mod client;
 pub mod cloudevents;

@@ -26,6 +26,16 @@ pub const VIEW_LAG_RECORDS: &str = "quipu_view_lag_records";
 pub const VIEW_RECORDS: &str = "quipu_view_records_total";
 /// Failed projection batches.
 pub const VIEW_ERRORS: &str = "quipu_view_errors_total";
+/// Calls over the bus; label `outcome`.
+pub const BUS_CALLS: &str = "quipu_bus_calls_total";
+/// Commands of the durable queue that were taken from it; label `outcome`.
+pub const BUS_COMMANDS: &str = "quipu_bus_commands_total";
+/// Events that the bus took.
+pub const BUS_EVENTS: &str = "quipu_bus_events_total";
+/// Records of this node's partitions that the feed of the bus is behind the log.
+pub const BUS_FEED_LAG: &str = "quipu_bus_feed_lag_records";
+/// 1 while the bus is connected.
+pub const BUS_CONNECTED: &str = "quipu_bus_connected";
 /// Failed writes of the heads file.
 pub const HEADS_ERRORS: &str = "quipu_heads_errors_total";
 
@@ -111,5 +121,10 @@ fn describe() {
     metrics::describe_gauge!(VIEW_LAG_RECORDS, "Records that views are behind the log");
     metrics::describe_counter!(VIEW_RECORDS, "Records projected");
     metrics::describe_counter!(VIEW_ERRORS, "Failed projection batches");
+    metrics::describe_counter!(BUS_CALLS, "Calls over the bus");
+    metrics::describe_counter!(BUS_COMMANDS, "Commands taken from the bus's durable queue");
+    metrics::describe_counter!(BUS_EVENTS, "Events that the bus took");
+    metrics::describe_gauge!(BUS_FEED_LAG, "Records that the feed of the bus is behind the log");
+    metrics::describe_gauge!(BUS_CONNECTED, "1 while the bus is connected");
     metrics::describe_counter!(HEADS_ERRORS, "Failed writes of the heads file");
 }

@@ -2,7 +2,7 @@
 //! routes and statuses from the tables here. Checked in as `schemas/openapi.json`; a test holds the two together.
 
 mod responses;
-mod schemas;
+pub(crate) mod schemas;
 
 use crate::http::query::{part_filters, parts, view_named};
 use quipu_projections::view::View;
@@ -108,7 +108,7 @@ fn filter_parameters(filters: impl IntoIterator<Item = &'static str>) -> impl It
 }
 
 /// Names of types in `$ref`s and ids: `dead-letters` → `DeadLetters`.
-fn pascal(text: &str) -> String {
+pub(crate) fn pascal(text: &str) -> String {
     text.split(['-', '_', '.'])
         .map(|part| part.get(..1).map_or_else(String::new, |first| first.to_uppercase() + &part[1..]))
         .collect()
@@ -377,6 +377,14 @@ impl Paths {
             ops,
             "openapi",
             "This document.",
+            vec![],
+            Reply::Open("application/json"),
+        );
+        self.get(
+            "/docs/asyncapi.json",
+            ops,
+            "asyncapi",
+            "The channels of the bus, AsyncAPI 3.0.",
             vec![],
             Reply::Open("application/json"),
         );

@@ -3,6 +3,7 @@
 mod connections;
 
 use crate::{
+    bus::{self, Bus, BusError},
     config::{Config, ConfigError},
     http::{self, Access, App, Stage},
     metrics::HEADS_ERRORS,
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// Views.
     #[error("views: {0}")]
     Views(#[from] ViewError),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The address is taken or not ours.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -66,6 +70,7 @@ pub struct Running {
     closing: watch::Sender<bool>,
     server: JoinHandle<()>,
     heads: JoinHandle<()>,
+    bus: Option<Bus>,
     address_file: Option<PathBuf>,
 }
 
@@ -94,6 +99,11 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     if node_config.cluster.address.is_empty() {
         node_config.cluster.address = format!("http://{address}");
     }
+    // Before the log: where it is needed and not there, the node has not owned anything yet.
+    let bus = match config.bus.clone() {
+        Some(wanted) => Some(bus::open(wanted).await?),
+        None => None,
+    };
     let node = Node::start(node_config, kinds, progress).await?;
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "the log was not found as it was left");
@@ -116,7 +126,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     if !address.ip().is_unspecified() {
         access.hosts.push(address.to_string());
     }
-    let app = App::new(node.clone(), views.clone(), token.clone(), access, watch_stage);
+    let status = bus.as_ref().map(bus::Opened::status);
+    let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
+    let bus = bus.map(|bus| bus.serve(&app));
     let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
     let heads = tokio::spawn(write_heads(node.clone()));
     tracing::info!(%address, "listening");
@@ -133,6 +145,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         closing,
         server,
         heads,
+        bus,
         address_file,
     })
 }
@@ -188,6 +201,7 @@ impl Running {
             closing,
             mut server,
             heads,
+            bus,
             address_file,
             ..
         } = self;
@@ -203,6 +217,9 @@ impl Running {
         {
             tracing::warn!("connections were still open at the end of the drain");
             server.abort();
+        }
+        if let Some(bus) = bus {
+            bus.stop(deadline.saturating_duration_since(Instant::now())).await;
         }
         heads.abort();
         // Aborted, or ended by itself: either way it has let go of the node.

@@ -1,5 +1,6 @@
 //! **How do we know?** Laws, contracts, end to end, simulation, sweeps: see the files under `tests/tests`.
 
+pub mod bus;
 pub mod caller;
 pub mod decoding;
 pub mod link;
@@ -13,3 +14,4 @@ pub mod servers;
 pub mod sim;
 pub mod stop_at;
 pub mod stored;
+pub mod venv;

@@ -3,46 +3,16 @@
 //! The tool is Python. It is installed once into `.tools/py` by `python3 -m venv` and pip; where Python or the package
 //! index is missing, the test says what it skipped and passes. `QUIPU_SCHEMATHESIS_SECONDS` bounds the whole run.
 
-use quipu_tests::office::Office;
+use quipu_tests::{office::Office, venv::venv};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 const VERSION: &str = "4.32.5";
 
-fn tools() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the root")
-        .join(".tools/py")
-}
-
-fn run(command: &mut Command) -> Result<Output, String> {
-    let shown = format!("{command:?}");
-    let output = command.output().map_err(|e| format!("{shown}: {e}"))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let words = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{shown}: {}", words.lines().rev().take(3).collect::<Vec<_>>().join(" | ")))
-}
-
 /// The tool, installed if need be; or why there is none.
 fn tool() -> Result<PathBuf, String> {
-    let (venv, tool) = (tools(), tools().join("bin/schemathesis"));
-    let wanted = format!("schemathesis=={VERSION}");
-    if let Ok(found) = run(Command::new(&tool).arg("--version"))
-        && String::from_utf8_lossy(&found.stdout).contains(VERSION)
-    {
-        return Ok(tool);
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).map_err(|e| format!("no Python with venv: {e}"))?;
-    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &wanted]))
-        .map_err(|e| format!("{wanted} cannot be installed: {e}"))?;
-    Ok(tool)
+    let home = venv("py", &[&format!("schemathesis=={VERSION}")])?;
+    Ok(home.join("bin/schemathesis"))
 }
 
 /// What the tool may run into that is no answer to wait for: channels that stay open until the client goes.

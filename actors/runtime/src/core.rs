@@ -94,6 +94,8 @@ pub(crate) struct Core {
     pub(crate) opened: watch::Sender<BTreeSet<u16>>,
     /// Rises when a partition changes hands, as far as this node hears of it.
     pub(crate) owners: watch::Sender<u64>,
+    /// Partitions that this node serves: those that it owns, and all of them where nobody else could.
+    pub(crate) serving: watch::Sender<BTreeSet<u16>>,
     /// Set once, before the first command.
     pub(crate) cluster: OnceLock<Cluster>,
     pub(crate) is_shared: bool,
@@ -162,6 +164,7 @@ impl Core {
             };
             partitions.push(Partition::new(writer));
         }
+        let serving = if opened.is_shared { BTreeSet::new() } else { (0..meta.partitions).collect() };
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -181,6 +184,7 @@ impl Core {
             cursor: Mutex::new(cursor),
             opened: watch::channel(BTreeSet::new()).0,
             owners: watch::channel(0).0,
+            serving: watch::channel(serving).0,
             cluster: OnceLock::new(),
             is_shared: opened.is_shared,
             stopping: AtomicBool::new(false),

@@ -43,7 +43,7 @@ use quipu_schemas::{
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -378,6 +378,12 @@ impl Node {
     /// Ticks with every durable frame.
     pub fn durable(&self) -> watch::Receiver<u64> {
         self.0.core.durable.subscribe()
+    }
+
+    /// Partitions that this node serves, as that changes: those that it owns, and all of them where no other node could own
+    /// one. What is done once for a partition is done by the node that serves it; for a moment two may think so.
+    pub fn serving(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.0.core.serving.subscribe()
     }
 
     /// Every record behind `from`: catches up, says so, and goes on live. Bounded: a slow reader slows its own feed.

@@ -115,6 +115,7 @@ impl Core {
     pub(crate) fn admit(&self, partition: u16, head: Head) {
         lock(&self.partition(partition).writer).resume(head);
         lock(&self.partition(partition).unknown).take();
+        self.serving.send_if_modified(|serving| serving.insert(partition));
         self.durable.send_modify(|n| *n += 1);
         self.timers.send_modify(|n| *n += 1);
         self.owners.send_modify(|n| *n += 1);
@@ -138,6 +139,14 @@ impl Core {
     /// Takes no new commands; those that were taken go on.
     pub(crate) fn close_admission(&self, partition: u16) {
         lock(&self.partition(partition).writer).close(not_open(partition));
+        self.serves_no_more(partition);
+    }
+
+    /// Where another node may take over, what is done on behalf of the owner ends here.
+    fn serves_no_more(&self, partition: u16) {
+        if self.is_shared {
+            self.serving.send_if_modified(|serving| serving.remove(&partition));
+        }
     }
 
     /// Says why a partition is not owned.
@@ -171,6 +180,7 @@ impl Core {
             writer.abandon(problem);
         }
         *lock(&self.partition(partition).relay) = None;
+        self.serves_no_more(partition);
         for actor in self.registry.remove_partition(partition, self.meta.partitions) {
             actor.stop(None);
         }

@@ -4,7 +4,7 @@ use super::{
     durability,
     options::{BadOptions, JetStreamOptions},
     partition::{Partition, Pause},
-    wire::{Answer, Refusal, Silence, Wire},
+    wire::{self, Answer, Refusal, Silence, Wire},
 };
 use crate::{
     broker::{
@@ -13,6 +13,7 @@ use crate::{
     },
     port::LogMeta,
 };
+use async_nats::{Client, Event};
 use quipu_schemas::{envelope::Durability, limits::FRAME_MAX_BYTES, position::LogId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -191,6 +192,29 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
             backend: "jetstream",
         },
     })
+}
+
+impl JetStreamOptions {
+    /// Connects what is no log, under this name: servers, login, roots and domain are those of the options, and the deadline of
+    /// opening holds. It connects again by itself from then on; `tell` hears what befalls it.
+    pub async fn client(&self, name: &str, tell: impl Fn(Event) + Clone + Send + Sync + 'static) -> Result<Client, OpenError> {
+        let deadline = Instant::now() + self.open;
+        let mut pause = Pause::new();
+        let client = loop {
+            match wire::client(self, None, name, tell.clone()).await {
+                Ok(client) => break client,
+                Err(no) if !no.again || Instant::now() >= deadline => {
+                    return Err(OpenError::Unreachable { servers: self.servers.join(", "), detail: no.detail });
+                }
+                Err(_) => pause.wait().await,
+            }
+        };
+        if !client.is_server_compatible(SERVER_MIN.0, SERVER_MIN.1, SERVER_MIN.2) {
+            let detail = format!("{}.{} is the oldest that can", SERVER_MIN.0, SERVER_MIN.1);
+            return Err(OpenError::Server { version: client.server_info().version, detail });
+        }
+        Ok(client)
+    }
 }
 
 /// Makes a stream that nodes share beside the log, where it is not there.

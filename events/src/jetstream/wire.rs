@@ -93,42 +93,12 @@ impl Wire {
     /// Connects, once; async-nats connects again by itself from then on.
     pub(crate) async fn connect(options: &JetStreamOptions, system: Option<&Login>) -> Result<Self, NoConnection> {
         let (tell, breaks) = watch::channel(0);
-        let mut connect = ConnectOptions::new()
-            .name("quipu-log")
-            .connection_timeout(options.request)
-            .request_timeout(Some(options.request))
-            .reconnect_delay_callback(|attempts| RECONNECT_MAX.min(Duration::from_millis(1 << attempts.min(9))))
-            .event_callback(move |event| {
-                if matches!(event, Event::Disconnected) {
-                    tell.send_modify(|n| *n += 1);
-                }
-                async {}
-            });
-        let mut addresses = Vec::new();
-        for server in &options.servers {
-            addresses.push(server.parse::<ServerAddr>().map_err(NoConnection::last)?);
-        }
-        if let Some(roots) = &options.roots {
-            connect = connect.add_root_certificates(roots.clone());
-        }
-        // async-nats does not take a login from an address.
-        match (system.or(options.login.as_ref()), &options.credentials) {
-            (Some(Login(login)), file) if system.is_some() || file.is_none() => {
-                connect = match login.split_once(':') {
-                    Some((user, password)) => connect.user_and_password(user.to_owned(), password.to_owned()),
-                    None => connect.token(login.clone()),
-                };
+        let client = client(options, system, "quipu-log", move |event| {
+            if matches!(event, Event::Disconnected) {
+                tell.send_modify(|n| *n += 1);
             }
-            (_, Some(file)) => {
-                let refused = |e| NoConnection::last(format!("{}: {e}", file.display()));
-                connect = connect.credentials_file(file).await.map_err(refused)?;
-            }
-            (_, None) => {}
-        }
-        let client = connect.connect(addresses).await.map_err(|e| NoConnection {
-            again: matches!(e.kind(), ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io),
-            detail: e.to_string(),
-        })?;
+        });
+        let client = client.await?;
         let api = options.domain.as_ref().map_or_else(|| "$JS.API".into(), |d| format!("$JS.{d}.API"));
         Ok(Self {
             client,
@@ -289,6 +259,50 @@ impl Wire {
         }
         Ok(found)
     }
+}
+
+/// Connects, once; async-nats connects again by itself from then on. `other` connects instead of whom the options name; `tell` hears
+/// what befalls the connection.
+pub(crate) async fn client(
+    options: &JetStreamOptions,
+    other: Option<&Login>,
+    name: &str,
+    tell: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<Client, NoConnection> {
+    let mut connect = ConnectOptions::new()
+        .name(name)
+        .connection_timeout(options.request)
+        .request_timeout(Some(options.request))
+        .reconnect_delay_callback(|attempts| RECONNECT_MAX.min(Duration::from_millis(1 << attempts.min(9))))
+        .event_callback(move |event| {
+            tell(event);
+            async {}
+        });
+    let mut addresses = Vec::new();
+    for server in &options.servers {
+        addresses.push(server.parse::<ServerAddr>().map_err(NoConnection::last)?);
+    }
+    if let Some(roots) = &options.roots {
+        connect = connect.add_root_certificates(roots.clone());
+    }
+    // async-nats does not take a login from an address.
+    match (other.or(options.login.as_ref()), &options.credentials) {
+        (Some(Login(login)), file) if other.is_some() || file.is_none() => {
+            connect = match login.split_once(':') {
+                Some((user, password)) => connect.user_and_password(user.to_owned(), password.to_owned()),
+                None => connect.token(login.clone()),
+            };
+        }
+        (_, Some(file)) => {
+            let refused = |e| NoConnection::last(format!("{}: {e}", file.display()));
+            connect = connect.credentials_file(file).await.map_err(refused)?;
+        }
+        (_, None) => {}
+    }
+    connect.connect(addresses).await.map_err(|e| NoConnection {
+        again: matches!(e.kind(), ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io),
+        detail: e.to_string(),
+    })
 }
 
 #[derive(Deserialize)]

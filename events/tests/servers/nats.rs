@@ -96,6 +96,23 @@ impl Nats {
         Ok(nats)
     }
 
+    /// Starts one server with this configuration beside its address and its JetStream.
+    pub fn start_with(config: &str) -> Result<Self, String> {
+        let program = program()?;
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let port = free_ports(1)[0];
+        let own = format!("host: 127.0.0.1\nport: {port}\nserver_name: n0\njetstream {{ store_dir: \"{}\" }}\n", dir.path().join("n0").display());
+        fs::write(dir.path().join("n0.conf"), own + config).map_err(|e| e.to_string())?;
+        let mut nats = Self {
+            program,
+            dir,
+            nodes: vec![Node { port, child: None }],
+        };
+        nats.spawn(0)?;
+        nats.wait_ready(0)?;
+        Ok(nats)
+    }
+
     fn spawn(&mut self, n: usize) -> Result<(), String> {
         let log = fs::File::create(self.dir.path().join(format!("n{n}.log"))).map_err(|e| e.to_string())?;
         let child = Command::new(&self.program)

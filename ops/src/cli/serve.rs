@@ -20,6 +20,7 @@ Examples:
   quipu serve --data /var/lib/quipu --listen 127.0.0.1:8080
   quipu serve --memory --listen 127.0.0.1:0       nothing on disk, any free port
   quipu serve --log nats://127.0.0.1:4222/main    the log on NATS JetStream, the rest in ./quipu-data
+  quipu serve --bus nats://127.0.0.1:4222         commands and events over NATS, too
   quipu serve --config quipu.toml --set egress.allow='[\"hooks.internal:443\"]'
   quipu serve --config quipu.toml --check         show what would be in force, and exit
 
@@ -50,6 +51,10 @@ pub(super) struct Serve {
     /// hide a password)
     #[arg(long, value_name = "STORE")]
     views: Option<String>,
+    /// Take commands from a bus and relay events to it: nats://HOST:PORT, wherever the log is (better as env:NAME or
+    /// file:PATH, which hide a password)
+    #[arg(long, value_name = "BUS")]
+    bus: Option<String>,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
     /// (`keys.allow_lost` in the configuration)
     #[arg(long, conflicts_with = "memory")]
@@ -83,6 +88,7 @@ impl Serve {
             log: self.log,
             memory: self.memory,
             views: self.views,
+            bus: self.bus,
             without_keys: self.without_keys,
             set,
         };

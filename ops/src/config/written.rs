@@ -1,7 +1,7 @@
 //! The configuration as written, before anything is resolved.
 
 use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, wrong};
-use crate::views_in;
+use crate::{bus::at::BusAt, views_in};
 use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
@@ -24,6 +24,8 @@ pub struct Flags {
     pub memory: bool,
     /// `--views STORE`.
     pub views: Option<String>,
+    /// `--bus BUS`.
+    pub bus: Option<String>,
     /// `--without-keys`: new keys for a log whose keys are lost.
     pub without_keys: bool,
     /// Other keys, dotted, with values as in the environment.
@@ -50,6 +52,7 @@ pub(super) struct Written {
     pub(super) origins: Vec<String>,
     pub(super) log: Log,
     pub(super) cluster: Cluster,
+    pub(super) bus: Bus,
     pub(super) views: Views,
     pub(super) limits: Limits,
     pub(super) egress: Egress,
@@ -68,6 +71,7 @@ impl Default for Written {
             origins: Vec::new(),
             log: Log::default(),
             cluster: Cluster::default(),
+            bus: Bus::default(),
             views: Views {
                 enabled: true,
                 store: "sqlite".into(),
@@ -113,6 +117,21 @@ impl Default for Cluster {
             address: String::new(),
             secret: String::new(),
             lease_ms: limits::LEASE_MS,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bus {
+    pub(super) url: String,
+    pub(super) feed_days: u32,
+}
+impl Default for Bus {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            feed_days: limits::BUS_FEED_DAYS,
         }
     }
 }
@@ -212,9 +231,10 @@ impl Written {
     }
 
     /// For people: where secrets come from is shown, what they are is not.
-    pub(super) fn redacted(&self, log: &Backend) -> serde_json::Value {
+    pub(super) fn redacted(&self, log: &Backend, bus: Option<&BusAt>) -> serde_json::Value {
         let mut shown = self.clone();
         shown.log.backend = log.to_string();
+        shown.bus.url = bus.map(BusAt::to_string).unwrap_or_default();
         shown.views.store = views_in::shown(&shown.views.store);
         for secret in shown.secrets.values_mut() {
             let redact = |text: &String| {
@@ -272,6 +292,9 @@ impl Layer {
         }
         if let Some(log) = &flags.log {
             layer.set(&["log", "backend"], Value::from(log.as_str()));
+        }
+        if let Some(bus) = &flags.bus {
+            layer.set(&["bus", "url"], Value::from(bus.as_str()));
         }
         if let Some(store) = &flags.views {
             layer.set(&["views", "store"], Value::from(store.as_str()));

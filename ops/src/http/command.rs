@@ -104,25 +104,58 @@ pub async fn command(
     send(&app, org, kind, Some(id), command, call).await
 }
 
-async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
-    if !kind.has_command(command) {
-        return Err(problem::unknown_command(kind.kind.as_str(), command, &kind.commands.join(", ")).into());
+/// A command as a face was asked for it, over HTTP or the bus.
+pub(crate) struct Asked<'a> {
+    pub(crate) org: OrgId,
+    pub(crate) kind: &'a KnownKind,
+    pub(crate) id: Option<EntityId>,
+    pub(crate) command: &'a str,
+    pub(crate) labels: Labels,
+    pub(crate) correlation: Correlation,
+    pub(crate) fields: Value,
+}
+
+impl Asked<'_> {
+    /// What the node is asked for, if the kind has such a command.
+    pub(crate) fn into_request(self) -> Result<CommandRequest, Problem> {
+        let kind = self.kind;
+        if !kind.has_command(self.command) {
+            return Err(problem::unknown_command(kind.kind.as_str(), self.command, &kind.commands.join(", ")));
+        }
+        Ok(CommandRequest {
+            org: self.org,
+            kind: kind.kind.clone(),
+            id: self.id,
+            command: self.command.to_owned(),
+            body: self.fields,
+            command_id: self.labels.command_id,
+            principal: PrincipalId::BOOTSTRAP,
+            on_behalf_of: self.labels.on_behalf_of,
+            expected_version: self.labels.expected_version,
+            environment: self.labels.environment,
+            data_class: self.labels.data_class,
+            correlation: Some(self.correlation.0),
+            traceparent: self.labels.traceparent,
+        })
     }
-    let request = CommandRequest {
+}
+
+async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
+    let Call {
+        labels,
+        correlation,
+        fields,
+    } = call;
+    let asked = Asked {
         org,
-        kind: kind.kind.clone(),
+        kind,
         id,
-        command: command.to_owned(),
-        body: call.fields,
-        command_id: call.labels.command_id,
-        principal: PrincipalId::BOOTSTRAP,
-        on_behalf_of: call.labels.on_behalf_of,
-        expected_version: call.labels.expected_version,
-        environment: call.labels.environment,
-        data_class: call.labels.data_class,
-        correlation: Some(call.correlation.0),
-        traceparent: call.labels.traceparent,
+        command,
+        labels,
+        correlation,
+        fields,
     };
+    let request = asked.into_request()?;
     let receipt = app.node.command(request).await.map_err(Failure)?;
     let status = if command == "create" {
         StatusCode::CREATED

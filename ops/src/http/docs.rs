@@ -1,4 +1,4 @@
-//! Documents for programs: OpenAPI, and a page for language models.
+//! Documents for programs: OpenAPI, AsyncAPI, and a page for language models.
 
 use super::{Answer, App, json_bytes, params::Params};
 use axum::{
@@ -11,6 +11,12 @@ use axum::{
 pub async fn openapi(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     Ok(json_bytes(app.openapi()))
+}
+
+/// `GET /docs/asyncapi.json`.
+pub async fn asyncapi(State(app): State<App>, uri: Uri) -> Answer {
+    Params::parse(&uri, &[])?;
+    Ok(json_bytes(app.asyncapi()))
 }
 
 /// `GET /docs/llms.txt`.

@@ -75,7 +75,8 @@ async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Problem> {
+/// The fields of a command, from a body of this media type.
+pub(crate) fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(Map::new()));
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// `#/components/schemas` under construction.
 #[derive(Default)]
-pub(super) struct Components {
+pub(crate) struct Components {
     schemas: BTreeMap<String, Value>,
     /// Definitions as they came, by the name that they got.
     originals: BTreeMap<String, Value>,
@@ -19,7 +19,7 @@ impl Components {
     /// Takes a command's schema over, its definitions beside it, and returns a reference to it.
     ///
     /// Equal definitions of several commands become one; unequal ones of the same name get the kind before theirs.
-    pub(super) fn hoist(&mut self, kind: &str, command: &str, schema: &Value) -> Value {
+    pub(crate) fn hoist(&mut self, kind: &str, command: &str, schema: &Value) -> Value {
         let mut schema = schema.clone();
         let definitions = take_definitions(&mut schema);
         let mut names: BTreeMap<String, String> = BTreeMap::new();
@@ -54,7 +54,7 @@ impl Components {
     }
 
     /// All of them, with those of answers.
-    pub(super) fn into_schemas(mut self) -> Value {
+    pub(crate) fn into_schemas(mut self) -> Value {
         for (name, schema) in answers() {
             let mut schema = schema;
             let definitions = take_definitions(&mut schema);

@@ -1,7 +1,7 @@
 //! Checked-in documents are what the code says. `QUIPU_BLESS=1` writes them.
 
 use super::*;
-use quipu::openapi;
+use quipu::{asyncapi, openapi};
 use quipu_runtime::kinds::Kinds;
 use std::{fs, path::PathBuf};
 
@@ -21,10 +21,11 @@ fn check(path: &PathBuf, value: &Value, stale: &mut Vec<String>) {
 }
 
 #[test]
-fn openapi_and_json_schemas_are_what_the_code_says() {
+fn openapi_asyncapi_and_json_schemas_are_what_the_code_says() {
     let kinds = Kinds::builtin().info();
     let mut stale = Vec::new();
     check(&schemas().join("openapi.json"), &openapi::document(&kinds), &mut stale);
+    check(&schemas().join("asyncapi.json"), &asyncapi::document(&kinds), &mut stale);
     let all = openapi::json_schemas(&kinds);
     for (name, schema) in &all {
         check(&schemas().join("json").join(name), schema, &mut stale);
@@ -86,11 +87,45 @@ fn every_reference_resolves_and_every_operation_has_a_name_of_its_own() {
     }
 }
 
+#[test]
+fn asyncapi_resolves_and_names_every_command_and_event_once() {
+    let kinds = Kinds::builtin().info();
+    let document = asyncapi::document(&kinds);
+    let mut all = Vec::new();
+    references(&document, &mut all);
+    for reference in all {
+        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference}"));
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    let channels = document["channels"].as_object().unwrap();
+    let count = |family: &str| {
+        let addresses = channels.values().filter_map(|channel| channel["address"].as_str());
+        addresses.filter(|address| address.starts_with(family)).count()
+    };
+    let commands = kinds.iter().map(|kind| kind.commands.len()).sum();
+    let events: usize = kinds.iter().map(|kind| kind.events.len()).sum();
+    assert_eq!((count("quipu.v1.call."), count("quipu.v1.cmd.")), (commands, commands));
+    assert!(count("quipu.v1.feed.") > 0 && count("quipu.v1.feed.") <= events);
+    let messages = document["components"]["messages"].as_object().unwrap();
+    assert_eq!(messages.len(), commands + events + 2);
+    for (name, channel) in channels {
+        // Parameters of the address are described, and no others.
+        let address = channel["address"].as_str().unwrap_or_default();
+        let mut wanted: Vec<&str> = address.split(['{', '}']).skip(1).step_by(2).collect();
+        wanted.sort_unstable();
+        let mut described: Vec<&String> = channel["parameters"].as_object().unwrap().keys().collect();
+        described.sort_unstable();
+        assert_eq!(described, wanted, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_serves_its_documents() {
     let node = TestNode::start().await;
     let served = node.get("/docs/openapi.json").await.expect(200).json();
     assert_eq!(served, openapi::document(&Kinds::builtin().info()));
+    let served = node.get("/docs/asyncapi.json").await.expect(200).json();
+    assert_eq!(served, asyncapi::document(&Kinds::builtin().info()));
     let page = node.get("/docs/llms.txt").await.expect(200).text;
     assert!(page.contains("### conversations") && page.contains("- `post`"), "{page}");
 }

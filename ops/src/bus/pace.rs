@@ -1,0 +1,29 @@
+//! Pauses before another attempt: doubling, up to a bound.
+
+use quipu_schemas::limits::BUS_PAUSE_MS;
+use std::time::Duration;
+
+/// How long the next pause is.
+#[derive(Debug)]
+pub(super) struct Pace {
+    next_ms: u64,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { next_ms: BUS_PAUSE_MS.0 }
+    }
+
+    /// Waits before the next attempt, at least `hint`.
+    pub(super) async fn wait(&mut self, hint: Option<u32>) {
+        let hint = hint.map_or(0, |seconds| u64::from(seconds) * 1_000).min(BUS_PAUSE_MS.1);
+        // A hint is for many clients; whoever waits in a queue of its own may ask sooner the first times.
+        let pause = if self.next_ms < 1_000 {
+            self.next_ms
+        } else {
+            self.next_ms.max(hint)
+        };
+        self.next_ms = (self.next_ms * 2).min(BUS_PAUSE_MS.1);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}

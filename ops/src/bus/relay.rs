@@ -1,0 +1,275 @@
+//! The feed out: each event of the partitions that this node serves, as a CloudEvent, in the order of its stream.
+//!
+//! Of one entity one event is on its way at a time, so that nothing overtakes what has to be sent again; of different
+//! entities many are. Personal data stays sealed. Where the bus is away or full, this waits, and nothing else does.
+
+use super::{
+    lanes::Lanes,
+    marks::Marks,
+    nats::until,
+    pace::Pace,
+    progress::Progress,
+    status::{Part, Status},
+    subject::{self, FEED},
+};
+use crate::{cloudevents, http::App, metrics::BUS_EVENTS};
+use async_nats::{Client, HeaderMap, connection::State, jetstream::Context};
+use bytes::Bytes;
+use quipu_runtime::api::{FeedEntry, FeedItem, Stopped};
+use quipu_schemas::{
+    ids::StreamId,
+    limits::{BUS_FEED_IN_FLIGHT, BUS_MARK_MS},
+    position::{Cursor, Position},
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+
+/// The media type of an event in the structured form.
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+
+/// One message on its way out.
+struct Outgoing {
+    subject: String,
+    id: String,
+    body: Bytes,
+    position: Position,
+}
+
+/// What the relay speaks by.
+#[derive(Clone)]
+pub(super) struct Relay {
+    pub(super) app: App,
+    pub(super) client: Client,
+    pub(super) js: Context,
+    pub(super) marks: Marks,
+    pub(super) status: Arc<Status>,
+}
+
+/// How far each partition is, for as long as this node serves it.
+type Known = BTreeMap<u16, Progress>;
+
+impl Relay {
+    /// Relays what this node serves until told to stop, and then notes how far it is.
+    pub(super) async fn serve(self, mut stop: watch::Receiver<bool>) {
+        let mut serving = self.app.node.serving();
+        let mut known = Known::new();
+        let mut pace = Pace::new();
+        loop {
+            let served = serving.borrow_and_update().clone();
+            known.retain(|partition, _| served.contains(partition));
+            // Events that were on their way are sent again; the bus drops those that it has.
+            known.values_mut().for_each(|progress| *progress = Progress::from(progress.next()));
+            tokio::select! {
+                _ = until(&mut stop, |stop| *stop) => break,
+                changed = serving.changed() => if changed.is_err() { break },
+                why = self.session(&served, &mut known, &mut pace) => {
+                    self.status.trouble(Part::Feed, why);
+                    tokio::select! {
+                        () = pace.wait(None) => {}
+                        _ = until(&mut stop, |stop| *stop) => break,
+                    }
+                }
+            }
+        }
+        // Without them the next relay repeats a little.
+        let _ = self.note(&mut known).await;
+    }
+
+    /// Relays until something is in the way; what.
+    async fn session(&self, served: &BTreeSet<u16>, known: &mut Known, pace: &mut Pace) -> String {
+        match self.relay(served, known, pace).await {
+            Ok(()) => "the node's feed ended".into(),
+            Err(why) => why,
+        }
+    }
+
+    /// Where to begin, by partition; and what is wrong with those that are left out.
+    async fn begin(&self, served: &BTreeSet<u16>, known: &mut Known) -> Result<(Cursor, Option<String>), String> {
+        let end = self.app.node.cursor();
+        // The feed passes over what lies behind the end.
+        let mut cursor = Cursor {
+            next: vec![u64::MAX; end.next.len()],
+            ..end.clone()
+        };
+        let mut wrong = None;
+        for partition in served {
+            let next = match known.get(partition) {
+                Some(progress) => progress.next(),
+                None => self.marks.load(*partition).await?,
+            };
+            let (at, last) = (usize::from(*partition), end.next[usize::from(*partition)]);
+            if next > last {
+                // As with any reader: to go on would pass over what comes in the place of what was lost.
+                wrong = Some(format!(
+                    "partition {partition} ends at {last} and was relayed up to {next}: the log lost its end"
+                ));
+                known.remove(partition);
+                continue;
+            }
+            cursor.next[at] = next;
+            known.entry(*partition).or_insert_with(|| Progress::from(next));
+        }
+        Ok((cursor, wrong))
+    }
+
+    async fn relay(&self, served: &BTreeSet<u16>, known: &mut Known, pace: &mut Pace) -> Result<(), String> {
+        let (cursor, wrong) = self.begin(served, known).await?;
+        match &wrong {
+            Some(wrong) => self.status.trouble(Part::Feed, wrong.clone()),
+            None => self.status.works(Part::Feed),
+        }
+        *pace = Pace::new();
+        let mut feed = self.app.node.feed(cursor);
+        let mut lanes: Lanes<StreamId, Outgoing> = Lanes::new();
+        let mut running: JoinSet<(StreamId, Position)> = JoinSet::new();
+        let mut tick = tokio::time::interval(Duration::from_millis(BUS_MARK_MS));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            while running.len() < BUS_FEED_IN_FLIGHT
+                && let Some((stream, outgoing)) = lanes.start()
+            {
+                let relay = self.clone();
+                running.spawn(async move {
+                    relay.send(&outgoing).await;
+                    (stream, outgoing.position)
+                });
+            }
+            tokio::select! {
+                Some(sent) = running.join_next() => {
+                    let (stream, position) = sent.map_err(|e| e.to_string())?;
+                    lanes.done(&stream);
+                    if let Some(progress) = known.get_mut(&position.partition) {
+                        progress.sent(position.offset);
+                    }
+                }
+                item = feed.recv(), if lanes.held() < BUS_FEED_IN_FLIGHT => match item {
+                    Some(item) => self.item(item, &mut lanes, known)?,
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => {
+                    self.lag(known);
+                    self.note(known).await?;
+                }
+            }
+        }
+    }
+
+    fn item(&self, item: FeedItem, lanes: &mut Lanes<StreamId, Outgoing>, known: &mut Known) -> Result<(), String> {
+        let mut read = |position: Position, events: usize| {
+            if let Some(progress) = known.get_mut(&position.partition) {
+                progress.read(position.offset, events);
+            }
+        };
+        match item {
+            FeedItem::Record(entry) => {
+                let FeedEntry { position, record } = *entry;
+                read(position, record.events.len());
+                let stream = &record.header.stream;
+                for (index, event) in record.events.iter().enumerate() {
+                    let cloud = cloudevents::encode(&record, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
+                    let outgoing = Outgoing {
+                        subject: subject::feed(stream, &event.name),
+                        id: format!("{stream}@{}", record.header.first_version + index as u64),
+                        body: cloud.get().to_owned().into(),
+                        position,
+                    };
+                    lanes.push(stream.clone(), outgoing);
+                }
+            }
+            FeedItem::Parked { stream, position, detail } => {
+                read(position, 1);
+                let outgoing = word(&stream, position, "parked", format!("{stream}@parked.{position}"), &detail);
+                lanes.push(stream, outgoing);
+            }
+            FeedItem::Stopped(stopped) => {
+                if known.contains_key(&stopped.partition) {
+                    let Stopped { partition, offset, detail } = stopped;
+                    self.status
+                        .trouble(Part::Feed, format!("partition {partition} stops at offset {offset}: {detail}"));
+                }
+            }
+            FeedItem::CaughtUp(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Sends a message until the bus has it.
+    async fn send(&self, outgoing: &Outgoing) {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", outgoing.id.as_str());
+        headers.insert("Content-Type", CLOUD_EVENT);
+        let mut pace = Pace::new();
+        let mut failed = false;
+        loop {
+            // What is published without a connection would wait in memory and be sent as often as it was tried.
+            let kept = if self.client.connection_state() == State::Connected {
+                let sent = self
+                    .js
+                    .publish_with_headers(outgoing.subject.clone(), headers.clone(), outgoing.body.clone())
+                    .await;
+                match sent {
+                    Ok(sent) => sent.await.map(drop).map_err(|e| e.to_string()),
+                    Err(error) => Err(error.to_string()),
+                }
+            } else {
+                Err("no connection".into())
+            };
+            match kept {
+                Ok(()) => {
+                    if failed {
+                        self.status.works(Part::Feed);
+                    }
+                    metrics::counter!(BUS_EVENTS).increment(1);
+                    return;
+                }
+                Err(error) => {
+                    failed = true;
+                    self.status.trouble(Part::Feed, error);
+                }
+            }
+            pace.wait(None).await;
+        }
+    }
+
+    fn lag(&self, known: &Known) {
+        let end = self.app.node.cursor();
+        let behind = |(partition, progress): (&u16, &Progress)| end.next[usize::from(*partition)].saturating_sub(progress.next());
+        self.status.lag(known.iter().map(behind).sum());
+    }
+
+    async fn note(&self, known: &mut Known) -> Result<(), String> {
+        for (partition, progress) in known {
+            if let Some(next) = progress.unnoted() {
+                self.marks.note(*partition, next).await?;
+                progress.noted(next);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A word of the feed itself about a stream; no event of any, so its last token begins with `_`.
+fn word(stream: &StreamId, position: Position, name: &str, id: String, detail: &str) -> Outgoing {
+    let body = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": format!("/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id),
+        "type": format!("quipu.feed.{name}.v1"),
+        "subject": stream.id,
+        "datacontenttype": "application/json",
+        "position": position.to_string(),
+        "partitionkey": stream.to_string(),
+        "data": { "detail": detail },
+    });
+    Outgoing {
+        subject: format!("{FEED}.{}.{}._{name}", stream.org, stream.kind),
+        id,
+        body: body.to_string().into(),
+        position,
+    }
+}

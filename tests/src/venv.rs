@@ -1,0 +1,44 @@
+//! Python tools for tests, installed once under `.tools` by `python3 -m venv` and pip.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, PoisonError},
+};
+
+/// Runs a command; what it said last where it fails.
+///
+/// # Errors
+/// If it cannot be started or fails.
+pub fn run(command: &mut Command) -> Result<Output, String> {
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(|e| format!("{shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{shown}: {}", words.lines().rev().take(3).collect::<Vec<_>>().join(" | ")))
+}
+
+/// The virtual environment of this name with these packages (`name==version`), installed if need be; or why there is none.
+///
+/// # Errors
+/// Where there is no Python with venv, or no package index.
+pub fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    // Tests of one program ask at the same time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root");
+    let home = root.join(".tools").join(name);
+    let (list, wanted) = (home.join("installed.txt"), packages.join("\n"));
+    if fs::read_to_string(&list).is_ok_and(|found| found == wanted) {
+        return Ok(home);
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home)).map_err(|e| format!("no Python with venv: {e}"))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(home.join("bin/python")).args(pip).args(packages))
+        .map_err(|e| format!("{} cannot be installed: {e}", packages.join(", ")))?;
+    fs::write(&list, wanted).map_err(|e| format!("{}: {e}", list.display()))?;
+    Ok(home)
+}
