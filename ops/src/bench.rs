@@ -4,6 +4,7 @@
 //! measured in turns with us. Clients and servers are processes of their own. `ops/docs/benchmarks.md` keeps a run.
 
 pub mod child;
+pub mod cluster;
 mod histogram;
 mod http;
 mod in_process;

@@ -117,7 +117,8 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     let begun = Instant::now();
     let node = cluster.nodes[2].take().ok_or_else(gone)?;
     let (stopped, settled) = tokio::join!(node.stop(), cluster.settled(Some(2)));
-    (stopped?, settled?);
+    stopped?;
+    settled?;
     cluster.report(story, &load, "stopped in order: handed over", begun).await?;
     cluster.start(2, story).await?;
 
@@ -305,7 +306,7 @@ impl Cluster {
 }
 
 /// The nodes of one log have one token and one master key.
-fn share_secrets(from: &Path, to: &Path) -> Result<(), DemoError> {
+pub(crate) fn share_secrets(from: &Path, to: &Path) -> Result<(), DemoError> {
     fs::create_dir(to.join("keys"))?;
     for private in ["keys", "."] {
         #[cfg(unix)]

@@ -125,21 +125,20 @@ impl Core {
         loop {
             owners.mark_unchanged();
             let elsewhere = self.cluster.get().filter(|_| !self.is_owner(partition)).and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
-            let (answer, again) = match elsewhere {
-                None => {
-                    let answer = self.submit_here(envelope.clone()).await;
-                    let again = answer.as_ref().is_err_and(|problem| problem.code == NOT_OPEN);
-                    (answer, again)
-                }
-                Some((cluster, owner)) => {
-                    let answer = tokio::select! {
-                        answer = cluster.forward(&owner, &envelope) => answer,
-                        () = self.held_by_another(partition, &owner) => Err(outcome_unknown()),
-                    };
-                    let again = answer.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
-                    (answer, again)
-                }
+            let is_here = elsewhere.is_none();
+            let answer = match elsewhere {
+                None => self.submit_here(envelope.clone()).await,
+                Some((cluster, owner)) => tokio::select! {
+                    answer = cluster.forward(&owner, &envelope) => answer,
+                    () = self.held_by_another(partition, &owner) => Err(outcome_unknown()),
+                },
             };
+            let again = answer.as_ref().is_err_and(|problem| match problem.code.as_str() {
+                NOT_OPEN => true,
+                // This node could not own it the last time; damage, which stays, was met when it started.
+                "partition_stopped" => is_here && self.is_shared && !self.is_unreadable(partition),
+                code => self.is_shared && OWNER_GOES.contains(&code),
+            });
             if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
                 return answer;
             }
@@ -160,7 +159,7 @@ impl Core {
 }
 
 /// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
-const OWNER_GOES: [&str; 5] = [NOT_OPEN, "owner_unreachable", "outcome_unknown", "stopping", "lease_ended"];
+const OWNER_GOES: [&str; 5] = ["owner_unreachable", "outcome_unknown", "stopping", "lease_ended", "authority_stale"];
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Passes on what the lease store says to the actors of the partitions.

@@ -7,6 +7,7 @@ use super::{
 use crate::bench::{
     self, BenchError, Group, Options,
     child::Role,
+    cluster::{self, OnBroker},
     report::Report,
     soak::{self, Soak},
 };
@@ -21,6 +22,7 @@ Examples:
   quipu bench --markdown                  tables for ops/docs/benchmarks.md
   quipu bench soak                        30 minutes under a steady load, with a report and plots
   quipu bench soak --minutes 2            the same in short
+  quipu bench cluster --log nats://…      on a broker's log, over one node and over three
 
 Measured are release builds (cargo build --release). Exit code 1 where a target is missed.";
 
@@ -58,8 +60,28 @@ pub(super) struct Bench {
     role: Option<Role>,
 }
 
+const CLUSTER: &str = "\
+Examples:
+  quipu bench cluster --log nats://127.0.0.1:4222/bench
+  quipu bench cluster --log 'kafka://127.0.0.1:9092/bench?accept=unsynced' --seconds 5 --runs 3
+
+The log must not exist yet, and stays. Nothing here has a target: what a node does depends on the broker.";
+
 #[derive(Debug, Subcommand)]
 enum Long {
+    /// The whole path of a command on a broker's log, over one node and over three
+    #[command(after_help = CLUSTER)]
+    Cluster {
+        /// Where the log is, as for `quipu serve`
+        #[arg(long)]
+        log: String,
+        /// Length of one run
+        #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// Runs of each kind
+        #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=50))]
+        runs: u16,
+    },
     /// A steady load for half an hour: memory, files, lag and latency over time, as a report with plots
     #[command(after_help = SOAK)]
     Soak {
@@ -93,6 +115,14 @@ impl Bench {
             return Ok(bench::child::be(role).await?);
         }
         let command = std::env::args().skip(1).fold("quipu".to_owned(), |text, word| text + " " + &word);
+        if let Some(Long::Cluster { log, seconds, runs }) = self.long {
+            // Its address may hold a password.
+            let shown = log.parse::<quipu_events::backend::Backend>().map_err(|e| Failure::Usage(format!("{e}")))?.to_string();
+            let command = format!("quipu bench cluster --log {shown} --seconds {seconds} --runs {runs}");
+            let asked = OnBroker { log, seconds, runs: runs.into(), command };
+            let report = cluster::run(&asked, |what| terminal.note(&format!("measuring: {what}"))).await?;
+            return show(terminal, &report, self.markdown);
+        }
         if let Some(Long::Soak { minutes, rate, out, dir }) = self.long {
             if !(0.1..=10_080.0).contains(&minutes) || !(1.0..=100_000.0).contains(&rate) {
                 return Err(Failure::Failed("--minutes takes 0.1 to 10080 (a week), --rate 1 to 100000 commands a second".into()));
