@@ -34,7 +34,12 @@ fn alerts_and_dashboard_ask_for_metrics_that_nodes_tell() {
 #[test]
 fn containers_are_configured_by_keys_that_exist() {
     let reference = text("ops/docs/configuration.md");
-    for file in ["ops/deploy/Dockerfile", "ops/deploy/compose.yaml", "ops/deploy/kubernetes.yaml"] {
+    for file in [
+        "ops/deploy/Dockerfile",
+        "ops/deploy/compose.yaml",
+        "ops/deploy/compose.kafka.yaml",
+        "ops/deploy/kubernetes.yaml",
+    ] {
         let set = words(&text(file), "QUIPU_", |c| c.is_ascii_uppercase() || c == '_');
         // The password of the account of that name, and secrets, whose names are free.
         for name in set
