@@ -104,7 +104,7 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
 
     story.act("A node is killed")?;
     let owned = cluster.owned_by(0, 1).await?;
-    story.warn(&format!("kill -9 of {}, which owns {owned} partitions", cluster.ids[1]))?;
+    story.warn(&format!("kill -9 of node 2, which owns {owned} partitions"))?;
     let begun = Instant::now();
     cluster.nodes[1].take().ok_or_else(gone)?.kill().await?;
     cluster.settled(Some(1)).await?;
@@ -113,7 +113,7 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
 
     story.act("A node is stopped in order, as in a rolling restart")?;
     let owned = cluster.owned_by(0, 2).await?;
-    story.tell(&format!("SIGTERM to {}, which owns {owned} partitions", cluster.ids[2]))?;
+    story.tell(&format!("SIGTERM to node 3, which owns {owned} partitions"))?;
     let begun = Instant::now();
     let node = cluster.nodes[2].take().ok_or_else(gone)?;
     let (stopped, settled) = tokio::join!(node.stop(), cluster.settled(Some(2)));
@@ -123,7 +123,7 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     cluster.start(2, story).await?;
 
     story.act("A node is paused, and wakes as a stale owner")?;
-    story.warn(&format!("SIGSTOP to {}", cluster.ids[1]))?;
+    story.warn("SIGSTOP to node 2")?;
     let begun = Instant::now();
     cluster.signal(1, "STOP").await?;
     cluster.settled(Some(1)).await?;
@@ -279,7 +279,8 @@ impl Cluster {
     async fn show_owners(&self, story: &Story) -> Result<(), DemoError> {
         let mut owned: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (partition, owner) in self.owners(0).await?.into_iter().enumerate() {
-            owned.entry(owner).or_default().push(partition.to_string());
+            let number = self.ids.iter().position(|id| *id == owner).map_or(owner, |n| format!("node {}", n + 1));
+            owned.entry(number).or_default().push(partition.to_string());
         }
         for (owner, partitions) in owned {
             story.tell(&format!("{owner} owns {}", partitions.join(" ")))?;
