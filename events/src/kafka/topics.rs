@@ -16,6 +16,7 @@ use rdkafka::{
     metadata::MetadataTopic,
 };
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -50,6 +51,8 @@ pub(crate) struct Topics<'a> {
     pub(crate) readers: &'a Readers,
     admin: AdminClient<DefaultClientContext>,
     pub(crate) deadline: Instant,
+    /// Whether these brokers tell their configuration.
+    tell: Cell<bool>,
 }
 
 fn shape(topic: &MetadataTopic) -> Option<Shape> {
@@ -78,6 +81,7 @@ impl<'a> Topics<'a> {
             readers,
             admin,
             deadline,
+            tell: Cell::new(false),
         };
         let mut pause = Pause::new();
         loop {
@@ -195,16 +199,26 @@ impl<'a> Topics<'a> {
                 Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
             })
             .unwrap_or_default();
-        ids.into_iter().map(|id| self.describe(ResourceSpecifier::Broker(id))).collect()
+        let told: Vec<Told> = ids.into_iter().map(|id| self.describe(ResourceSpecifier::Broker(id))).collect();
+        self.tell.set(told.iter().any(|told| !told.is_empty()));
+        told
     }
 
     fn describe(&self, resource: ResourceSpecifier<'_>) -> Told {
         let patience = AdminOptions::new().request_timeout(Some(ANSWER));
-        let Ok(found) = block_on(self.admin.describe_configs([&resource], &patience)) else {
-            return Told::new();
-        };
-        let entries = found.into_iter().flatten().flat_map(|resource| resource.entries);
-        entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+        let mut pause = Pause::new();
+        loop {
+            let Ok(found) = block_on(self.admin.describe_configs([&resource], &patience)) else {
+                return Told::new();
+            };
+            let entries = found.into_iter().flatten().flat_map(|resource| resource.entries);
+            let told: Told = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            // Only topics that are there are asked for: a broker that tells of itself has not heard of this one yet.
+            if !told.is_empty() || !self.tell.get() || Instant::now() >= self.deadline {
+                return told;
+            }
+            pause.wait();
+        }
     }
 
     /// Refuses a topic that would lose or change what is in it.
