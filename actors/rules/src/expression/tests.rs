@@ -177,6 +177,84 @@ fn hostile_sources_stay_within_the_limits() {
     );
 }
 
+/// The guard alone, before the parser: what it lets pass and what it refuses, on both sides of each bound.
+#[test]
+fn the_guard_counts_bytes_tokens_brackets_and_comprehensions() {
+    const DEPTH: usize = limits::EXPRESSION_MAX_DEPTH;
+    const TOKENS: usize = limits::EXPRESSION_MAX_TOKENS;
+    const FOLDS: usize = limits::EXPRESSION_MAX_COMPREHENSIONS;
+    let beyond = "(".repeat(DEPTH + 1);
+    let cases = [
+        (" ".repeat(limits::EXPRESSION_MAX_BYTES), None),
+        (" ".repeat(limits::EXPRESSION_MAX_BYTES + 1), Some("too_large")),
+        (",".repeat(TOKENS), None),
+        (",".repeat(TOKENS + 1), Some("too_large")),
+        // A name, a text or a remark is one token, however long.
+        ("a_1".repeat(TOKENS), None),
+        ("_".repeat(TOKENS + 1), None),
+        (format!("'{}'", ",".repeat(TOKENS + 1)), None),
+        (format!("//{}", ",".repeat(TOKENS + 1)), None),
+        ("(".repeat(DEPTH), None),
+        (beyond.clone(), Some("too_deep")),
+        ("[".repeat(DEPTH), None),
+        ("[".repeat(DEPTH + 1), Some("too_deep")),
+        ("()".repeat(DEPTH + 1), None),
+        ("?".repeat(DEPTH), None),
+        ("?".repeat(DEPTH + 1), Some("too_deep")),
+        ("a.map(".repeat(FOLDS), None),
+        ("a.map(".repeat(FOLDS + 1), Some("too_deep")),
+        ("exists_one(".repeat(FOLDS + 1), Some("too_deep")),
+        // A list behind a macro's name, or a call of another name, is no comprehension.
+        ("map[".repeat(FOLDS + 1), None),
+        ("size(".repeat(FOLDS + 1), None),
+        ("a.map()".repeat(FOLDS + 1), None),
+        // Brackets count outside texts and remarks only; a single slash divides.
+        (format!("1 + '{beyond}'"), None),
+        (format!("1 + \"{beyond}\""), None),
+        (format!("1 + '''{beyond}'''"), None),
+        (format!("1 + '''a\n''{beyond}'''"), None),
+        (format!("'' + {beyond}"), Some("too_deep")),
+        (format!("'a' + {beyond}"), Some("too_deep")),
+        (format!("'''a''' + {beyond}"), Some("too_deep")),
+        (format!("1 / {beyond}"), Some("too_deep")),
+        (format!("// {beyond}"), None),
+        (format!("// {beyond}\n{beyond}"), Some("too_deep")),
+        // A backslash takes the next character along, except in a raw text.
+        (format!(r"1 + '\'{beyond}'"), None),
+        (format!(r"1 + '\\' + {beyond}"), Some("too_deep")),
+        (format!(r"r'\' + {beyond}"), Some("too_deep")),
+        (format!(r"bR'\' + '{beyond}'"), None),
+        (format!(r"x'\'{beyond}'"), None),
+        ("'a\nb'".into(), Some("syntax")),
+        ("'''a\nb'''".into(), None),
+        ("'a".into(), Some("syntax")),
+        ("'''a''".into(), Some("syntax")),
+        ("(]".into(), None),
+        ("(]}".into(), Some("syntax")),
+    ];
+    for (source, expected) in cases {
+        let found = guard::check(&source).err().map(|error| error.code.as_str());
+        assert_eq!(found, expected, "{source}");
+    }
+}
+
+#[test]
+fn a_condition_that_is_none_says_what_it_came_to() {
+    let test = |source: &str| Expression::parse(source).unwrap().test_within(&variables(), &mut Budget::default());
+    for (source, kind) in [
+        ("null", "null"),
+        ("1", "a number"),
+        ("'a'", "a string"),
+        ("[true]", "a list"),
+        ("{'a': true}", "an object"),
+    ] {
+        let said = format!("type_error: a condition must be true or false, not {kind}");
+        assert_eq!(test(source).unwrap_err().to_string(), said);
+    }
+    assert_eq!((test("1 == 1"), test("1 == 2")), (Ok(true), Ok(false)));
+}
+
+
 #[test]
 fn exhaustion_is_never_absorbed() {
     let mut tight = Budget { steps: 20, bytes: 1024 };
