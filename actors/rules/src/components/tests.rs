@@ -143,7 +143,12 @@ fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
     let url = |length: usize| http("url", json!(format!("https://x.example/{}", "a".repeat(length - 18))));
     let header = |name: String| http("headers", json!({name: "x"}));
     let keyed = |name: String| http("idempotency_header", json!(name));
-    let hook = |event_type: String, secret: String| ("webhook.call", json!({"url": "https://x.example/", "type": event_type, "secret": secret}));
+    let hook = |event_type: String, secret: String| {
+        (
+            "webhook.call",
+            json!({"url": "https://x.example/", "type": event_type, "secret": secret}),
+        )
+    };
     let llm = |provider: usize, model: usize, temperature: f64, messages: usize| {
         let message = json!({"role": "user", "content": "hi"});
         let model = json!({"provider": "p".repeat(provider), "model": "m".repeat(model), "temperature": temperature});
@@ -159,7 +164,10 @@ fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
     let signal = |name: usize, timeout_ms: u64| ("wait_signal", json!({"signal": "s".repeat(name), "timeout_ms": timeout_ms}));
     let asked = |approvers: usize, prompt: usize| {
         // Two bytes a character: what counts is characters.
-        ("wait_approval", json!({"approvers": vec!["zoe"; approvers], "prompt": "é".repeat(prompt)}))
+        (
+            "wait_approval",
+            json!({"approvers": vec!["zoe"; approvers], "prompt": "é".repeat(prompt)}),
+        )
     };
     let cases = [
         (url(2_048), None),
@@ -211,7 +219,10 @@ fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
         let found = flawed(component, config.clone());
         match wrong {
             None => assert!(found.is_empty(), "{component}: {found:?} in {config}"),
-            Some(field) => assert!(found.len() == 1 && found[0].starts_with(field), "{component}: {found:?}, not {field}, in {config}"),
+            Some(field) => assert!(
+                found.len() == 1 && found[0].starts_with(field),
+                "{component}: {found:?}, not {field}, in {config}"
+            ),
         }
     }
 }

@@ -254,7 +254,6 @@ fn a_condition_that_is_none_says_what_it_came_to() {
     assert_eq!((test("1 == 1"), test("1 == 2")), (Ok(true), Ok(false)));
 }
 
-
 #[test]
 fn numbers_compare_and_calculate_by_value_whatever_their_type() {
     for (source, expected) in [
@@ -280,15 +279,39 @@ fn numbers_compare_and_calculate_by_value_whatever_their_type() {
         ("[1 <= 2, 2 <= 2, 3 <= 2]", json!([true, true, false])),
         ("[1 > 2, 2 > 2, 3 > 2]", json!([false, false, true])),
         ("[1 >= 2, 2 >= 2, 3 >= 2]", json!([false, true, true])),
-        ("['a' < 'b', 'b' < 'a', false < true, true < false]", json!([true, false, true, false])),
-        ("[1u < 2, 1 < 2u, 1.5 < 2, 1 < 1.5, 2 < 1.5]", json!([true, true, true, true, false])),
+        (
+            "['a' < 'b', 'b' < 'a', false < true, true < false]",
+            json!([true, false, true, false]),
+        ),
+        (
+            "[1u < 2, 1 < 2u, 1.5 < 2, 1 < 1.5, 2 < 1.5]",
+            json!([true, true, true, true, false]),
+        ),
         // A double beside a whole number is not rounded, and no number is in order with NaN.
-        ("[2 == 2.5, 2 < 2.5, 3 < 2.5, -2 > -2.5, -3 > -2.5]", json!([false, true, false, true, false])),
-        ("[9223372036854775807 < 9223372036854775808.0, 9223372036854775807 == 9223372036854775808.0]", json!([true, false])),
-        ("[18446744073709551615u < 1e30, -1 > -1e30, 18446744073709551615u == 18446744073709551616.0]", json!([true, true, false])),
-        ("[-9223372036854775808 == -9223372036854775808.0, -9223372036854775808 > -9223372036854775808.0]", json!([true, false])),
-        ("[-9223372036854775808 > -9223372036854777856.0, -9223372036854775808 < -9223372036854777856.0]", json!([true, false])),
-        ("[double('NaN') < 1, double('NaN') >= 1, double('NaN') == double('NaN'), 1 > double('NaN')]", json!([false, false, false, false])),
+        (
+            "[2 == 2.5, 2 < 2.5, 3 < 2.5, -2 > -2.5, -3 > -2.5]",
+            json!([false, true, false, true, false]),
+        ),
+        (
+            "[9223372036854775807 < 9223372036854775808.0, 9223372036854775807 == 9223372036854775808.0]",
+            json!([true, false]),
+        ),
+        (
+            "[18446744073709551615u < 1e30, -1 > -1e30, 18446744073709551615u == 18446744073709551616.0]",
+            json!([true, true, false]),
+        ),
+        (
+            "[-9223372036854775808 == -9223372036854775808.0, -9223372036854775808 > -9223372036854775808.0]",
+            json!([true, false]),
+        ),
+        (
+            "[-9223372036854775808 > -9223372036854777856.0, -9223372036854775808 < -9223372036854777856.0]",
+            json!([true, false]),
+        ),
+        (
+            "[double('NaN') < 1, double('NaN') >= 1, double('NaN') == double('NaN'), 1 > double('NaN')]",
+            json!([false, false, false, false]),
+        ),
     ] {
         assert_eq!(run(source).unwrap_or_else(|e| panic!("{source}: {e}")), expected, "{source}");
     }
@@ -419,7 +442,10 @@ fn results_are_bounded_by_their_texts() {
     let within = |bytes: usize| {
         let variables: Variables = [("v".to_owned(), json!("x".repeat(100)))].into();
         let mut budget = Budget { steps: 1_000, bytes };
-        Expression::parse("v").unwrap().evaluate_within(&variables, &mut budget).map(|_| budget.bytes)
+        Expression::parse("v")
+            .unwrap()
+            .evaluate_within(&variables, &mut budget)
+            .map(|_| budget.bytes)
     };
     assert_eq!(within(116), Ok(0));
     assert_eq!(within(115).unwrap_err().code, ExpressionCode::OutOfMemory);
@@ -436,7 +462,6 @@ fn an_error_names_what_it_is_about() {
     assert_eq!(detail("nothing(1)"), "the function `nothing` with 1 argument(s) is not supported");
     assert!(detail("'abc'.matches('a.*')").contains("regular expressions have no step budget"));
 }
-
 
 #[test]
 fn exhaustion_is_never_absorbed() {

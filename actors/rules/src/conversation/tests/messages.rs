@@ -141,7 +141,11 @@ fn what_is_erased_is_bounded_by_its_ciphertext() {
     assert!(body(&mut scene, most).is_ok());
     assert_eq!(body(&mut scene, most + 4), Err("body_too_large".to_owned()));
     let most = quipu_schemas::limits::NAME_MAX_CHARS * 16;
-    let title = |sealed_len: usize| ConversationCommand::Rename(RenameConversation { title: sealed(&plain_for(sealed_len)) });
+    let title = |sealed_len: usize| {
+        ConversationCommand::Rename(RenameConversation {
+            title: sealed(&plain_for(sealed_len)),
+        })
+    };
     assert_eq!(scene.ok(&ada(), title(most)).len(), 1);
     scene.refused(&ada(), title(most + 4), 422, "bad_title");
 }
@@ -150,7 +154,12 @@ fn what_is_erased_is_bounded_by_its_ciphertext() {
 fn imported_content_is_bounded_as_it_is_stored() {
     let mut scene = group(0);
     let stored = |content: &str| {
-        let content = ImportedContent { content: Some(content.to_owned()), tool_calls: None, tool_call_id: None, name: None };
+        let content = ImportedContent {
+            content: Some(content.to_owned()),
+            tool_calls: None,
+            tool_call_id: None,
+            name: None,
+        };
         serde_json::to_vec(&content).unwrap().len()
     };
     let most = "x".repeat(MESSAGE_MAX_BYTES - stored(""));
@@ -158,7 +167,6 @@ fn imported_content_is_bounded_as_it_is_stored() {
     scene.ok(&ada(), import("i1", Some(&most)));
     scene.refused(&ada(), import("i2", Some(&format!("{most}x"))), 422, "body_too_large");
 }
-
 
 #[test]
 fn a_conversation_is_full_at_its_limit() {

@@ -70,7 +70,13 @@ fn resolve_and_archive_reach_their_phase_from_everywhere() {
 fn events_of_another_turn_or_of_a_silent_agent_are_corrupt() {
     use ConversationEvent as E;
     let mut open = group(2);
-    open.ok(&ada(), ConversationCommand::Post(PostMessage { mentions: vec![id("a1")], ..post_as("m1", "hi") }));
+    open.ok(
+        &ada(),
+        ConversationCommand::Post(PostMessage {
+            mentions: vec![id("a1")],
+            ..post_as("m1", "hi")
+        }),
+    );
     open.ok(&ada(), ConversationCommand::Cancel(control()));
     open.ok(&ada(), post("you all"));
     let turn = self::turn(&open);
@@ -78,9 +84,19 @@ fn events_of_another_turn_or_of_a_silent_agent_are_corrupt() {
     let mut running = group(1);
     running.ok(&ada(), post("hi"));
     let runs = self::turn(&running);
-    let closed = |turn: &str| E::TurnClosed { turn: turn.into(), why: String::new() };
-    let deferred = |turn: &str, agent: &str| E::TurnDeferred { turn: turn.into(), agent: id(agent), reason: String::new() };
-    let finished = |turn: &str| E::TurnFinished { turn: turn.into(), outcome: failed() };
+    let closed = |turn: &str| E::TurnClosed {
+        turn: turn.into(),
+        why: String::new(),
+    };
+    let deferred = |turn: &str, agent: &str| E::TurnDeferred {
+        turn: turn.into(),
+        agent: id(agent),
+        reason: String::new(),
+    };
+    let finished = |turn: &str| E::TurnFinished {
+        turn: turn.into(),
+        outcome: failed(),
+    };
     let decided = |turn: &str| E::TurnDecided {
         turn: turn.into(),
         message_id: message("m"),
@@ -122,7 +138,6 @@ fn refusals_name_phases_and_roles_as_the_interface_does() {
     assert_eq!(detail(&mut scene, &agent("a1"), post("hi")), "agents keep silent in agent_active");
     assert_eq!(detail(&mut scene, &bob(), archive()), "bob needs the role admin here");
 }
-
 
 #[test]
 fn events_that_contradict_the_state_are_corrupt() {

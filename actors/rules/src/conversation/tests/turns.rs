@@ -168,7 +168,12 @@ fn a_claim_names_its_rule_and_conditions_within_bounds() {
     scene.ok(&ada(), post("hi"));
     let turn = turn(&scene);
     let long = "x".repeat(201);
-    for wrong in [grounds(&turn, "", &[], None), grounds(&turn, &long, &[], None), grounds(&turn, "r", &[""], None), grounds(&turn, "r", &["c"; 21], None)] {
+    for wrong in [
+        grounds(&turn, "", &[], None),
+        grounds(&turn, &long, &[], None),
+        grounds(&turn, "r", &[""], None),
+        grounds(&turn, "r", &["c"; 21], None),
+    ] {
         scene.refused(&agent("a1"), wrong, 422, "bad_grounds");
     }
     for wrong in [0, 60_001] {
@@ -177,10 +182,27 @@ fn a_claim_names_its_rule_and_conditions_within_bounds() {
     for most in [grounds(&turn, &long[1..], &[], None), grounds(&turn, "r", &["c"; 20], Some(1))] {
         assert!(scene.decide(&agent("a1"), &most).is_ok());
     }
-    let events = scene.ok(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(60_000)));
-    let ConversationEvent::TurnClaimed { rule, conditions, expires_at, .. } = &events[0] else { panic!("{events:?}") };
-    assert_eq!((rule.as_deref(), conditions.len(), *expires_at), (Some("billing"), 2, Some(scene.now + 60_000)));
-    scene.unchanged(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(50_000)));
+    let events = scene.ok(
+        &agent("a1"),
+        grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(60_000)),
+    );
+    let ConversationEvent::TurnClaimed {
+        rule,
+        conditions,
+        expires_at,
+        ..
+    } = &events[0]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (rule.as_deref(), conditions.len(), *expires_at),
+        (Some("billing"), 2, Some(scene.now + 60_000))
+    );
+    scene.unchanged(
+        &agent("a1"),
+        grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(50_000)),
+    );
 }
 
 #[test]
@@ -324,7 +346,6 @@ fn whoever_is_removed_takes_their_word_along() {
     assert_eq!(*running(&scene), runs);
     assert_eq!(phases(&scene.ok(&ada(), remove("a1"))), [(Phase::AiActive, Phase::Idle)]);
 }
-
 
 #[test]
 fn a_late_claim_is_told_the_winner() {
