@@ -345,8 +345,11 @@ fn definitions_are_taken_up_to_their_bounds() {
         let (field, code, _) = flaw(|v| v[key] = value);
         assert_eq!((field, code.as_str()), (format!("definition.{key}"), "bad_definition"));
     }
-    let (field, ..) = flaw(|v| drop(v.as_object_mut().unwrap().remove("name")));
-    assert_eq!(field, "definition.name");
+    let (field, _, detail) = flaw(|v| drop(v.as_object_mut().unwrap().remove("name")));
+    assert_eq!(
+        (field.as_str(), detail.as_str()),
+        ("definition.name", "`name` is a text of at most 200 characters")
+    );
     // The text has the bound of the object: comments and blanks count.
     let text = |bytes: usize| {
         let yaml = "{name: x, nodes: [{id: n, component: collect, config: {}}], edges: [{from: input.a, to: n.items}], inputs: {a: {}}} #";

@@ -178,9 +178,9 @@ fn adding_twice_is_a_repetition_only_if_nothing_differs() {
 #[test]
 fn an_org_takes_a_new_name_and_not_its_own_again() {
     let mut org = acme();
-    org.ok(&who("bob"), rename("New"));
+    assert_eq!(org.ok(&who("bob"), rename("New")), [OrgEvent::Renamed { name: "New".into() }]);
     org.unchanged(&who("bob"), rename("New"));
-    org.ok(&who("bob"), rename("Newer"));
+    assert_eq!(org.ok(&who("bob"), rename("Newer")).len(), 1);
 }
 
 #[test]

@@ -492,6 +492,12 @@ fn inputs_that_come_again_and_again_are_given_with_create_up_to_the_count() {
         creating(single("passthrough", json!({}), "in", "out"), json!({"in": [1, 2]})),
     );
     assert_eq!(output(&events)["out"], json!([1, 2]));
+    let mut typed = single("passthrough", json!({}), "in", "out");
+    typed["inputs"]["in"]["type"] = json!("array");
+    assert_eq!(
+        output(&scene().ok(&ada(), creating(typed, json!({"in": [1, 2]}))))["out"],
+        json!([1, 2])
+    );
     // Given and queued values count together.
     let mut paused = scene();
     paused.ok(&ada(), creating(gathering(3), json!({"item": [0]})));
@@ -686,6 +692,8 @@ fn a_large_run_goes_on_in_decisions_of_its_own() {
     let definition = json!({"name": "chain", "inputs": {"in": {}}, "outputs": {"out": {}}, "nodes": nodes, "edges": edges});
     let mut events = scene.ok(&ada(), creating(definition, json!({"in": 0})));
     let mut decisions = 1;
+    let steps = said(&events).iter().filter(|said| said.starts_with("node_completed")).count();
+    assert_eq!(steps, limits::RUN_DECISION_MAX_STEPS);
     while scene.state.status() == Some(RunStatus::Running) {
         assert!(
             matches!(events.last(), Some(RunEvent::AdvanceDeferred { .. })),
