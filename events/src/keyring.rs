@@ -492,6 +492,60 @@ mod tests {
         assert_ne!(Keyring::ephemeral(7).digest_key(), Keyring::ephemeral(8).digest_key());
     }
 
+    /// A nonce that came twice under one key would give both texts away.
+    #[test]
+    fn no_nonce_comes_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        for keys in [Keyring::open(dir.path()).unwrap(), Keyring::ephemeral(7)] {
+            let nonces: std::collections::BTreeSet<_> = (0..100).map(|_| keys.nonce().unwrap()).collect();
+            assert_eq!(nonces.len(), 100);
+        }
+    }
+
+    #[test]
+    fn an_empty_log_needs_no_readable_fingerprint() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let data = tempfile::tempdir().unwrap();
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 2);
+        fs::write(data.path().join(FINGERPRINT_FILE), "torn").unwrap();
+        let own = Keyring::of_log(data.path(), &log, false).unwrap().digest_key();
+        Owner::claim(&log, 1).write(&log, 1);
+        assert_eq!(Keyring::of_log(data.path(), &log, false).unwrap().digest_key(), own);
+        fs::write(data.path().join(FINGERPRINT_FILE), "torn").unwrap();
+        assert!(matches!(Keyring::of_log(data.path(), &log, false), Err(KeyringError::Fingerprint(_))));
+        assert_eq!(Keyring::of_log(data.path(), &log, true).unwrap().digest_key(), own);
+    }
+
+    #[test]
+    fn shared_keys_are_made_for_an_empty_log_or_on_purpose_only() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        use std::{collections::BTreeMap, sync::Mutex};
+        #[derive(Default)]
+        struct Kept(Mutex<BTreeMap<String, String>>);
+        impl KeyStore for Kept {
+            fn get(&self, name: &str) -> Result<Option<String>, String> {
+                Ok(self.0.lock().unwrap().get(name).cloned())
+            }
+            fn add(&self, name: &str, wrapped: &str) -> Result<bool, String> {
+                Ok(self.0.lock().unwrap().insert(name.into(), wrapped.into()).is_none())
+            }
+            fn place(&self) -> String {
+                "the shared keys".into()
+            }
+        }
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 2);
+        let open = |dir: &tempfile::TempDir, store: &Arc<Kept>, allow| Keyring::of_shared_log(dir.path(), &log, store.clone(), allow);
+        let store = Arc::new(Kept::default());
+        let own = open(&first, &store, false).unwrap().digest_key();
+        Owner::claim(&log, 1).write(&log, 1);
+        assert_eq!(open(&first, &store, false).unwrap().digest_key(), own);
+        // A log with records whose keys are gone.
+        let empty = Arc::new(Kept::default());
+        assert_eq!(open(&second, &empty, false).unwrap_err(), KeyringError::Missing("the shared keys".into()));
+        assert_ne!(open(&second, &empty, true).unwrap().digest_key(), own);
+    }
+
     #[test]
     fn debug_shows_no_key() {
         let keys = Keyring::ephemeral(7);
