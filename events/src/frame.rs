@@ -437,6 +437,48 @@ mod tests {
     }
 
     #[test]
+    fn a_header_vouches_for_itself() {
+        for (bytes, header_len) in [
+            (encode(&header(None), &[vec![1; 40]]).0, HEADER_BYTES),
+            (encode(&header(Some("node")), &[]).0, HEADER_BYTES + 4),
+        ] {
+            for bit in 0..header_len * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(peek(&flipped).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_are_taken_up_to_their_limits() {
+        let takes = |header: &FrameHeader, records: &[Vec<u8>]| {
+            let encoded = encode_onto(&mut Vec::new(), header, records.iter().map(Vec::as_slice));
+            assert!(!matches!(encoded, Err(ref error) if !matches!(error, FrameError::Limit(_))), "{encoded:?}");
+            encoded.is_ok()
+        };
+        let plain = header(None);
+        let claim = |length: usize| header(Some(&"n".repeat(length)));
+        assert!(takes(&plain, &vec![vec![0; RECORD_HASH]; FRAME_MAX_RECORDS]));
+        assert!(!takes(&plain, &vec![vec![0; RECORD_HASH]; FRAME_MAX_RECORDS + 1]));
+        assert!(takes(&plain, &[vec![0; RECORD_MAX_BYTES]]) && !takes(&plain, &[vec![0; RECORD_MAX_BYTES + 1]]));
+        assert!(takes(&plain, &[vec![0; RECORD_HASH]]) && !takes(&plain, &[vec![0; RECORD_HASH - 1]]));
+        assert!(takes(&claim(OWNER_MAX_BYTES), &[]) && !takes(&claim(OWNER_MAX_BYTES + 1), &[]));
+        // A whole frame of five records, and one of a byte more.
+        let rest = |bytes: usize| {
+            let mut records = vec![vec![0; RECORD_MAX_BYTES - 4]; 3];
+            let so_far = encoded_len(None, records.iter().map(Vec::len).chain([0, 0]));
+            let left = bytes - so_far;
+            records.extend([vec![0; left / 2], vec![0; left - left / 2]]);
+            assert_eq!(encoded_len(None, records.iter().map(Vec::len)), bytes);
+            records
+        };
+        assert!(takes(&plain, &rest(FRAME_MAX_BYTES)) && !takes(&plain, &rest(FRAME_MAX_BYTES + 1)));
+        let (bytes, _) = encode(&plain, &rest(FRAME_MAX_BYTES));
+        assert_eq!(decode(&bytes).unwrap().len, FRAME_MAX_BYTES);
+    }
+
+    #[test]
     fn limits_are_refused_and_leave_the_buffer_alone() {
         let mut out = vec![1, 2, 3];
         let big = vec![0u8; RECORD_MAX_BYTES + 1];

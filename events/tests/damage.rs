@@ -222,6 +222,7 @@ fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
     disk.inject(|f| f.capacity_bytes = Some(12 * 1024));
     let log = open(&disk, 1);
     let mut owner = Owner::claim(&*log, 0);
+    assert_eq!(log.trouble(), None);
     let mut written = 0;
     let refused = loop {
         let batch = owner.batch(1);
@@ -234,10 +235,12 @@ fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
         }
     };
     assert_eq!(refused.0, AppendError::Full);
+    assert_eq!(log.trouble().as_deref(), Some("the disk is full"));
     assert_eq!(append(&*log, refused.1.clone()), Err(AppendError::Full));
     assert_eq!(log.head(0).unwrap(), owner.head);
     disk.inject(|f| f.capacity_bytes = None);
     append(&*log, refused.1).unwrap();
+    assert_eq!(log.trouble(), None, "there is room again");
     drop(log);
     assert!(check(&disk).is_intact());
     assert_eq!(check(&disk).records, written + 1);
@@ -252,6 +255,7 @@ fn a_failed_sync_poisons_the_writer_until_the_log_is_opened_again() {
         owners[0].write(&*log, 1);
         disk.inject(|f| f.fail_next_sync = true);
         assert!(matches!(append(&*log, owners[0].batch(3)), Err(AppendError::Unknown(_))));
+        assert_eq!(log.trouble().as_deref(), Some("an append failed; restart the node"));
         assert!(matches!(append(&*log, owners[1].batch(1)), Err(AppendError::Poisoned(_))));
         assert!(matches!(log.claim(1, "x"), Err(AppendError::Poisoned(_))));
         drop(log);
