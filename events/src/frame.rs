@@ -434,6 +434,19 @@ mod tests {
         for (first, count) in [(40, 1), (40, 3), (84, 2), (85, 1), (83, 1), (82, 2), (80, 2), (31, 2), (u32::MAX, 1)] {
             assert_eq!(with(first, count), Err(FrameError::Records), "{first} {count}");
         }
+        // A record too short to hold its hash, although all lengths add up.
+        let mut first = vec![1; 40];
+        first[8..12].copy_from_slice(&72u32.to_le_bytes());
+        let bytes = encode(&header(None), &[first, vec![2; 40]]).0;
+        let short = |length: u32| {
+            let mut bytes = bytes.clone();
+            bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&length.to_le_bytes());
+            let end = bytes.len() - CRC;
+            let crc = crc32fast::hash(&bytes[..end]);
+            bytes[end..].copy_from_slice(&crc.to_le_bytes());
+            decode(&bytes).map(|decoded| decoded.records.len())
+        };
+        assert_eq!((short(40), short(8)), (Ok(2), Err(FrameError::Records)));
     }
 
     #[test]
