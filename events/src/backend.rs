@@ -365,4 +365,41 @@ mod tests {
         #[cfg(not(feature = "jetstream"))]
         assert!(nats.unwrap_err().to_string().contains("--features jetstream"));
     }
+
+    #[test]
+    fn a_log_of_this_process_is_neither_shared_nor_on_a_broker() {
+        for (backend, name) in [(Backend::Memory, "memory"), (Backend::Embedded, "embedded")] {
+            assert!(!backend.is_shared() && !backend.is_on_broker());
+            assert_eq!((backend.to_string().as_str(), backend.named("other", 3).to_string().as_str()), (name, name));
+        }
+    }
+
+    #[test]
+    fn a_log_is_opened_with_its_partitions_and_needs_a_directory_where_it_is_embedded() {
+        let dir = tempfile::tempdir().unwrap();
+        for (backend, data_dir) in [(Backend::Memory, None), (Backend::Embedded, Some(dir.path()))] {
+            let opened = backend.open(data_dir, 3, LogId([5; 16])).unwrap();
+            assert_eq!(opened.log.meta().partitions, 3);
+            assert_eq!(opened.embedded.is_some(), data_dir.is_some());
+        }
+        assert!(matches!(Backend::Embedded.open(None, 3, LogId([5; 16])), Err(OpenError::NoDirectory)));
+    }
+
+    #[test]
+    fn a_node_keeps_the_id_of_its_first_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = node_id(Some(dir.path())).unwrap();
+        assert!(first.strip_prefix("node_").is_some_and(|rest| rest.len() == 12), "{first}");
+        assert_eq!(node_id(Some(dir.path())).unwrap(), first);
+        assert_ne!(node_id(None).unwrap(), first, "nothing remembers it");
+        // A crash may leave an empty file: another id, from then on.
+        fs::write(dir.path().join(NODE_FILE), " \n").unwrap();
+        let second = node_id(Some(dir.path())).unwrap();
+        assert!(second.starts_with("node_") && second != first);
+        assert_eq!(node_id(Some(dir.path())).unwrap(), second);
+        // What cannot be read is told, never replaced.
+        fs::remove_file(dir.path().join(NODE_FILE)).unwrap();
+        fs::create_dir(dir.path().join(NODE_FILE)).unwrap();
+        assert!(node_id(Some(dir.path())).is_err());
+    }
 }

@@ -240,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_is_told_and_is_not_taken_for_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(dir.path(), u64::MAX).unwrap();
+        let name = Digest::of(&[b"payload"]);
+        assert_eq!(blobs.get(&name), Ok(None));
+        fs::write(path_of(dir.path(), &name).parent().unwrap(), "a file where a directory belongs").unwrap();
+        assert!(matches!(blobs.get(&name), Err(BlobError::Io { .. })), "{:?}", blobs.get(&name));
+    }
+
+    #[test]
     fn a_blob_over_the_limit_is_refused_with_the_limit() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = BlobStore::open(dir.path(), 4).unwrap();

@@ -214,4 +214,35 @@ mod tests {
             disk.flip(&path, bit);
         }
     }
+
+    /// The ends of a log outside the data directory: each log has its own, kept by partition.
+    #[test]
+    fn noted_ends_are_kept_by_log_and_partition_and_a_log_that_ends_before_them_is_refused() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let (disk, dir) = (SimDisk::new(1), Path::new("/d"));
+        let log = MemoryLog::new(LogId([1; 16]), 2);
+        let mut owners = [Owner::claim(&log, 0), Owner::claim(&log, 1)];
+        owners.iter_mut().for_each(|owner| drop(owner.write(&log, 3)));
+        let noted = |generation: u32, partition: u16, offset: u64| HeadEntry {
+            generation,
+            partition,
+            offset,
+            frame_hash: Digest([3; 32]),
+        };
+        let note = |id: u8, entries: Vec<HeadEntry>| note_ends(&disk, dir, LogId([id; 16]), entries).unwrap();
+        let check = || check_ends(&disk, dir, &log);
+        assert!(check().is_ok(), "nothing noted");
+        note(1, vec![noted(1, 0, 3)]);
+        note(1, vec![noted(1, 1, 2)]);
+        note(2, vec![noted(1, 0, 99)]);
+        disk.crash();
+        let stored = read_file(&disk, &dir.join(shared_file(LogId([1; 16])))).unwrap().unwrap();
+        assert_eq!(stored.entries, [noted(1, 0, 3), noted(1, 1, 2)], "another partition's end stays");
+        assert!(check().is_ok(), "at its end, behind it, and another log's: {:?}", check());
+        note(1, vec![noted(1, 0, 4)]);
+        let Err(EndsError::Lost { partition, found, noted: end, .. }) = check() else { panic!("{:?}", check()) };
+        assert_eq!((partition, found, end), (0, 3, 4));
+        note(1, vec![noted(2, 0, 4)]);
+        assert!(check().is_ok(), "ends of another generation say nothing of this one");
+    }
 }

@@ -492,6 +492,95 @@ mod tests {
         assert_ne!(Keyring::ephemeral(7).digest_key(), Keyring::ephemeral(8).digest_key());
     }
 
+    /// A nonce that came twice under one key would give both texts away.
+    #[test]
+    fn no_nonce_comes_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        for keys in [Keyring::open(dir.path()).unwrap(), Keyring::ephemeral(7)] {
+            let nonces: std::collections::BTreeSet<_> = (0..100).map(|_| keys.nonce().unwrap()).collect();
+            assert_eq!(nonces.len(), 100);
+        }
+    }
+
+    #[test]
+    fn an_empty_log_needs_no_readable_fingerprint() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let data = tempfile::tempdir().unwrap();
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 2);
+        fs::write(data.path().join(FINGERPRINT_FILE), "torn").unwrap();
+        let own = Keyring::of_log(data.path(), &log, false).unwrap().digest_key();
+        Owner::claim(&log, 1).write(&log, 1);
+        assert_eq!(Keyring::of_log(data.path(), &log, false).unwrap().digest_key(), own);
+        fs::write(data.path().join(FINGERPRINT_FILE), "torn").unwrap();
+        assert!(matches!(Keyring::of_log(data.path(), &log, false), Err(KeyringError::Fingerprint(_))));
+        assert_eq!(Keyring::of_log(data.path(), &log, true).unwrap().digest_key(), own);
+    }
+
+    /// A store of shared keys in memory.
+    #[derive(Default)]
+    struct Kept(std::sync::Mutex<std::collections::BTreeMap<String, String>>);
+
+    impl KeyStore for Kept {
+        fn get(&self, name: &str) -> Result<Option<String>, String> {
+            Ok(self.0.lock().unwrap().get(name).cloned())
+        }
+        fn add(&self, name: &str, wrapped: &str) -> Result<bool, String> {
+            let mut kept = self.0.lock().unwrap();
+            let is_new = !kept.contains_key(name);
+            kept.entry(name.into()).or_insert(wrapped.into());
+            Ok(is_new)
+        }
+        fn place(&self) -> String {
+            "the shared keys".into()
+        }
+    }
+
+    #[test]
+    fn keys_of_a_directory_are_shared_under_their_own_names_and_never_over_others() {
+        use crate::memory::MemoryLog;
+        let data = tempfile::tempdir().unwrap();
+        let keys = Keyring::open(&data.path().join(KEYS_DIR)).unwrap();
+        let (ada, digest_key) = (keys.sealing_key("acme/ada").unwrap(), keys.digest_key());
+        let store = Arc::new(Kept::default());
+        let names = 2; // Hers, and the one of command digests.
+        assert_eq!(share(&data.path().join(KEYS_DIR), store.clone()), Ok(names));
+        assert_eq!(store.0.lock().unwrap().len() as u64, names);
+        assert_eq!(share(&data.path().join(KEYS_DIR), store.clone()), Ok(names), "again changes nothing");
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 1);
+        let open = |dir: &Path| Keyring::of_shared_log(dir, &log, store.clone(), false);
+        let shared = open(data.path()).unwrap();
+        assert_eq!(shared.digest_key(), digest_key);
+        assert_eq!(shared.opening_key("acme/ada").unwrap().unwrap().0, ada.0);
+        assert!(shared.opening_key("acme/nobody").unwrap().is_none());
+        // A node with another master key opens nothing, and shares nothing over what is there.
+        let other = tempfile::tempdir().unwrap();
+        Keyring::open(&other.path().join(KEYS_DIR)).unwrap();
+        let place = "the shared keys".to_owned();
+        assert_eq!(open(other.path()).unwrap_err(), KeyringError::OtherMaster(place.clone()));
+        assert_eq!(share(&other.path().join(KEYS_DIR), store.clone()), Err(KeyringError::OtherMaster(place.clone())));
+        // A key under another's name is damage.
+        let wrapped = store.get("acme/ada").unwrap().unwrap();
+        store.add("acme/eve", &wrapped).unwrap();
+        let told = shared.opening_key("acme/eve").unwrap_err().to_string();
+        assert!(told.contains(&place), "{told}");
+    }
+
+    #[test]
+    fn shared_keys_are_made_for_an_empty_log_or_on_purpose_only() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 2);
+        let open = |dir: &tempfile::TempDir, store: &Arc<Kept>, allow| Keyring::of_shared_log(dir.path(), &log, store.clone(), allow);
+        let store = Arc::new(Kept::default());
+        let own = open(&first, &store, false).unwrap().digest_key();
+        Owner::claim(&log, 1).write(&log, 1);
+        assert_eq!(open(&first, &store, false).unwrap().digest_key(), own);
+        // A log with records whose keys are gone.
+        let empty = Arc::new(Kept::default());
+        assert_eq!(open(&second, &empty, false).unwrap_err(), KeyringError::Missing("the shared keys".into()));
+        assert_ne!(open(&second, &empty, true).unwrap().digest_key(), own);
+    }
+
     #[test]
     fn debug_shows_no_key() {
         let keys = Keyring::ephemeral(7);

@@ -157,6 +157,13 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_alone_wants_everything_and_keeps_it() {
+        let century = 100 * 365 * 24 * 60 * 60 * 1_000;
+        assert_eq!(Alone.lease_ms(), century);
+        assert!(Alone.is_wanted(0) && Alone.holder(0).is_none() && Alone.members().is_empty());
+    }
+
+    #[test]
     fn a_node_that_goes_moves_mostly_its_own() {
         let before = placement(&members(&["a", "b", "c"]), 64);
         let after = placement(&members(&["a", "b"]), 64);

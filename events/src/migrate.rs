@@ -192,6 +192,75 @@ mod tests {
         assert_eq!(copy(&source, &target, |_, _| {}).unwrap(), Copied { records: 30, before: 30 });
     }
 
+    /// What a log holds, frame by frame: records and bytes.
+    fn frames(log: &MemoryLog, partition: u16) -> Vec<(usize, usize)> {
+        let frames = contract::read_all(log, partition, 1 << 20).unwrap().into_iter();
+        let frames = frames.filter(|frame| frame.owner.is_none());
+        frames.map(|frame| (frame.records.len(), frame.records.iter().map(|(_, bytes)| bytes.len()).sum())).collect()
+    }
+
+    #[test]
+    fn frames_of_the_copy_are_as_full_as_they_may_be() {
+        // Small records: as many as a frame takes.
+        let source = MemoryLog::new(LogId([1; 16]), 1);
+        let mut owner = contract::Owner::claim(&source, 0);
+        for _ in 0..3 {
+            owner.write(&source, FRAME_MAX_RECORDS / 2);
+        }
+        owner.write(&source, 1);
+        let target = MemoryLog::new(LogId([2; 16]), 1);
+        let mut heard = Vec::new();
+        copy(&source, &target, |done, all| heard.push((done, all))).unwrap();
+        let records = 3 * (FRAME_MAX_RECORDS / 2) + 1;
+        let counts: Vec<usize> = frames(&target, 0).iter().map(|(count, _)| *count).collect();
+        assert_eq!(counts, [FRAME_MAX_RECORDS, records - FRAME_MAX_RECORDS]);
+        assert_eq!(heard.last(), Some(&(records as u64, records as u64)));
+        assert!(heard.is_sorted(), "{heard:?}");
+
+        // Large ones: as many bytes.
+        let source = MemoryLog::new(LogId([1; 16]), 1);
+        let mut previous = Digest::ZERO;
+        let mut head = source.claim(0, "n").unwrap();
+        for version in 1..=9 {
+            let record = contract::record("acme/test/large", version, previous, 100_000);
+            previous = record.hash;
+            let (first_offset, batch_id) = (head.next_offset, [version as u8; 16]);
+            let batch = Batch { partition: 0, epoch: head.epoch, batch_id, first_offset, previous: head.frame_hash, records: vec![record] };
+            head.frame_hash = contract::append(&source, batch).unwrap().frame_hash;
+            head.next_offset += 1;
+        }
+        let target = MemoryLog::new(LogId([2; 16]), 1);
+        assert_eq!(copy(&source, &target, |_, _| {}).unwrap().records, 9);
+        let counts: Vec<usize> = frames(&target, 0).iter().map(|(count, _)| *count).collect();
+        assert_eq!(counts, [5, 4], "five of 100 kB fit into 512 KiB");
+    }
+
+    #[test]
+    fn a_copy_that_is_taken_up_again_goes_on_behind_what_is_there() {
+        let source = filled(1, 2, 2);
+        let target = MemoryLog::new(LogId([2; 16]), 2);
+        copy(&source, &target, |_, _| {}).unwrap();
+        for partition in 0..2 {
+            let known = source.head(partition).unwrap();
+            let last = contract::read_all(&source, partition, 1 << 20).unwrap().pop().unwrap();
+            let previous = claimed_hash(&last.records.last().unwrap().1).unwrap();
+            let records = vec![contract::record(&format!("acme/test/tst_{partition}"), known.next_offset + 1, previous, 40)];
+            let head = source.claim(partition, "n").unwrap();
+            let (first_offset, previous) = (head.next_offset, head.frame_hash);
+            let batch = Batch { partition, epoch: head.epoch, batch_id: [9; 16], first_offset, previous, records };
+            contract::append(&source, batch).unwrap();
+        }
+        let mut heard = Vec::new();
+        assert_eq!(copy(&source, &target, |done, all| heard.push((done, all))).unwrap(), Copied { records: 8, before: 6 });
+        assert_eq!(heard, [(4, 8), (8, 8)]);
+        assert_eq!(verify_log(&source, |_, _| {}).digest, verify_log(&target, |_, _| {}).digest);
+        // Each frame of the copy can be told from every other.
+        let ids = |partition| contract::read_all(&target, partition, 1 << 20).unwrap().into_iter().map(|frame| frame.batch_id);
+        let frames: Vec<_> = ids(0).collect();
+        let distinct: std::collections::BTreeSet<_> = frames.iter().copied().collect();
+        assert_eq!(distinct.len(), frames.len());
+    }
+
     #[test]
     fn another_log_is_not_written_over() {
         let source = filled(1, 2, 2);

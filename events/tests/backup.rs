@@ -142,6 +142,28 @@ fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
     assert_eq!(Keyring::open(&new.join("keys")).unwrap().digest_key(), digest_key);
 }
 
+/// A manifest comes from wherever the backup lay: a name in it must not lead out of the directory that is restored into.
+#[test]
+fn a_manifest_whose_files_leave_the_directory_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy) = (root.path().join("data"), root.path().join("copy"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    backup(&log, &copy, &BackupOptions::default(), |_| {}).unwrap();
+    let manifest = fs::read_to_string(copy.join(MANIFEST_FILE)).unwrap();
+    let first = "log/0000000000000001.seg";
+    assert!(manifest.contains(first));
+    for name in ["../outside", "log/../../outside", "/tmp/outside", "./log"] {
+        fs::write(copy.join(MANIFEST_FILE), manifest.replace(first, name)).unwrap();
+        fs::write(root.path().join("outside"), "mine").unwrap();
+        let new = root.path().join(format!("new-{}", name.len()));
+        let Err(BackupError::NotABackup { detail, .. }) = restore(&copy, &new, |_| {}) else {
+            panic!("{name} was taken")
+        };
+        assert_eq!(detail, format!("file name {name} leaves the directory"));
+        assert_eq!(fs::read_to_string(root.path().join("outside")).unwrap(), "mine");
+    }
+}
+
 #[test]
 fn a_restore_that_did_not_finish_is_never_opened() {
     let root = tempfile::tempdir().unwrap();

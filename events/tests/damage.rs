@@ -5,7 +5,7 @@ use quipu_events::{
     disk::SimDisk,
     embedded::{EmbeddedLog, EmbeddedOptions, LOG_DIR, OpenError, SegmentEngine},
     frame,
-    heads::HEADS_FILE,
+    heads::{self, HEADS_FILE},
     port::{AppendError, FrameRead, Log, ReadError},
     verify::{VerifyReport, verify},
 };
@@ -57,6 +57,19 @@ fn segment(number: u64) -> PathBuf {
 
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "seg")
+}
+
+#[test]
+fn a_new_log_has_an_id_of_its_own() {
+    let id = || {
+        let options = EmbeddedOptions {
+            log_id: None,
+            ..options(1)
+        };
+        let log = EmbeddedLog::open_on(Arc::new(SimDisk::new(1)), Path::new(DIR), &options).unwrap();
+        log.meta().log_id
+    };
+    assert_ne!(id(), id());
 }
 
 #[test]
@@ -217,11 +230,35 @@ fn a_second_process_is_told_who_holds_the_directory() {
 }
 
 #[test]
+fn heads_of_another_log_are_refused_at_open() {
+    let disk = sample(2);
+    let mut noted = heads::read(&disk, Path::new(DIR)).unwrap().unwrap();
+    noted.log_id = LogId([4; 16]);
+    heads::write(&disk, Path::new(DIR), &noted).unwrap();
+    let refused = EmbeddedLog::open_on(Arc::new(disk), Path::new(DIR), &options(2)).err();
+    assert!(
+        matches!(&refused, Some(OpenError::Damaged { detail, .. }) if detail == "heads of another log"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_missing_segment_stops_what_it_may_have_held_and_is_named() {
+    let mut files = sample(6).files();
+    files.remove(&segment(2)).expect("a second segment");
+    let log = EmbeddedLog::open_on(Arc::new(on(&files)), Path::new(DIR), &options(2)).unwrap();
+    assert_eq!(log.report().notes[0], "segments 2 to 2 are missing");
+    assert!((0..2).all(|partition| matches!(log.head(partition), Err(ReadError::Damaged { .. }))));
+    assert_eq!(log.report().stopped.len(), 2);
+}
+
+#[test]
 fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
     let disk = SimDisk::new(1);
     disk.inject(|f| f.capacity_bytes = Some(12 * 1024));
     let log = open(&disk, 1);
     let mut owner = Owner::claim(&*log, 0);
+    assert_eq!(log.trouble(), None);
     let mut written = 0;
     let refused = loop {
         let batch = owner.batch(1);
@@ -234,10 +271,12 @@ fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
         }
     };
     assert_eq!(refused.0, AppendError::Full);
+    assert_eq!(log.trouble().as_deref(), Some("the disk is full"));
     assert_eq!(append(&*log, refused.1.clone()), Err(AppendError::Full));
     assert_eq!(log.head(0).unwrap(), owner.head);
     disk.inject(|f| f.capacity_bytes = None);
     append(&*log, refused.1).unwrap();
+    assert_eq!(log.trouble(), None, "there is room again");
     drop(log);
     assert!(check(&disk).is_intact());
     assert_eq!(check(&disk).records, written + 1);
@@ -252,6 +291,7 @@ fn a_failed_sync_poisons_the_writer_until_the_log_is_opened_again() {
         owners[0].write(&*log, 1);
         disk.inject(|f| f.fail_next_sync = true);
         assert!(matches!(append(&*log, owners[0].batch(3)), Err(AppendError::Unknown(_))));
+        assert_eq!(log.trouble().as_deref(), Some("an append failed; restart the node"));
         assert!(matches!(append(&*log, owners[1].batch(1)), Err(AppendError::Poisoned(_))));
         assert!(matches!(log.claim(1, "x"), Err(AppendError::Poisoned(_))));
         drop(log);

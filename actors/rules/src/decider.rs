@@ -93,3 +93,57 @@ pub trait Refusal: std::fmt::Debug + Send + 'static {
     /// `422` (bad value, field named) or `429` (full, depth named), with a stable code and a fix.
     fn problem(&self) -> Problem;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    /// A kind that says only what it must.
+    struct Plain;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    struct Said {}
+
+    impl Refusal for Said {
+        fn problem(&self) -> Problem {
+            Problem::new(409, "refused", "no")
+        }
+    }
+
+    impl Decider for Plain {
+        const KIND: &'static str = "plain";
+        const RULES_VERSION: u32 = 1;
+        type State = Said;
+        type Command = Said;
+        type Event = Said;
+        type Rejection = Said;
+
+        fn initial() -> Said {
+            Said {}
+        }
+
+        fn decide(_: &Said, _: &Said, _: &Context<'_>) -> Result<Decision<Said>, Said> {
+            Err(Said {})
+        }
+
+        fn evolve(state: Said, _: &Said) -> Result<Said, Corrupt> {
+            Ok(state)
+        }
+    }
+
+    #[test]
+    fn a_kind_that_says_no_more_takes_commands_of_clients_and_obeys_suspension() {
+        assert!(Plain::is_public("anything"));
+        assert!(!Plain::ignores_suspension(&Said {}));
+        assert_eq!(Plain::data_subject("anything", &json!({"principal": "ada"})), None);
+        assert_eq!(Plain::react(&Said {}, &Said {}), []);
+    }
+
+    #[test]
+    fn no_events_are_no_change() {
+        assert_eq!(Decision::<u8>::all(vec![]), Decision::Unchanged);
+        assert_eq!(Decision::all(vec![1]), Decision::one(1));
+    }
+}

@@ -247,5 +247,62 @@ mod tests {
         let mut verdict = fold(&[dead(), Settled::Retried]);
         verdict.fold(&note(0, dead()));
         assert_eq!(outcome(&verdict), None);
+        let mut verdict = fold(&[dead()]);
+        verdict.fold(&note(0, Settled::Dropped));
+        assert_eq!(outcome(&verdict), Some(dead()), "the last one too");
+    }
+
+    fn failed(attempt: u32) -> Settled {
+        Settled::AttemptFailed {
+            attempt,
+            code: "timeout".into(),
+            detail: "slow".into(),
+            retry_at: 9,
+        }
+    }
+
+    #[test]
+    fn attempts_are_noted_until_it_is_settled() {
+        let last = |notes: &[Settled]| {
+            fold(notes)
+                .attempts
+                .failed
+                .map(|failed| (failed.attempt, failed.retry_at, failed.time))
+        };
+        assert_eq!(last(&[failed(1), failed(2)]), Some((2, 9, 5)));
+        assert_eq!(last(&[failed(1), dead(), failed(2)]), Some((1, 9, 5)));
+        assert_eq!(last(&[Settled::Accepted, failed(1)]), None);
+        assert_eq!(last(&[failed(1), dead(), Settled::Retried]), None, "a retry counts anew");
+        assert_eq!(
+            fold(&[Settled::Started { attempt: 2 }, Settled::Started { attempt: 1 }])
+                .attempts
+                .started,
+            2
+        );
+    }
+
+    #[test]
+    fn partitions_are_joined_whatever_their_order() {
+        let join = |verdicts: [Verdict; 2]| -> Verdicts { (0u16..).zip(verdicts).collect() };
+        let at = |verdicts: &[Verdict; 2]| {
+            let [a, b] = verdicts.clone();
+            [join([a.clone(), b.clone()]), join([b, a])]
+        };
+        for (one, other, stands, counts) in [
+            (fold(&[]), fold(&[]), Standing::Open, None),
+            (fold(&[]), fold(&[dead()]), Standing::Dead, Some(dead())),
+            (fold(&[Settled::Accepted]), fold(&[dead()]), Standing::Done, Some(Settled::Accepted)),
+            (fold(&[]), fold(&[Settled::Dropped]), Standing::Done, Some(Settled::Dropped)),
+        ] {
+            for verdicts in at(&[one, other]) {
+                assert_eq!(standing(&verdicts), stands);
+                assert_eq!(final_state(verdicts).map(|settled| settled.outcome), counts);
+            }
+        }
+        let known = fold(&[Settled::Started { attempt: 3 }]);
+        for verdicts in at(&[fold(&[]), known.clone()]) {
+            assert_eq!(attempts(verdicts), known.attempts);
+        }
+        assert_eq!(attempts(Verdicts::new()), Attempts::default());
     }
 }

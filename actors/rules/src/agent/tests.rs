@@ -251,6 +251,11 @@ fn tools_are_checked_granted_replaced_and_revoked() {
         ..creation()
     };
     Scene::<Agent>::new("acme/agent/b").refused(&admin(), AgentCommand::Create(twice), 422, "duplicate_tool");
+    let most = CreateAgent {
+        tools: (0..TOOLS_MAX).map(|n| tool(&format!("t{n}"), "https://a.test")).collect(),
+        ..creation()
+    };
+    Scene::<Agent>::new("acme/agent/b").ok(&admin(), AgentCommand::Create(most));
     let many = CreateAgent {
         tools: (0..=TOOLS_MAX).map(|n| tool(&format!("t{n}"), "https://a.test")).collect(),
         ..creation()
@@ -375,7 +380,17 @@ fn the_window_forgets_and_its_limits_are_bounded() {
     let others: Vec<u8> = (10..10 + RUNAWAY_WINDOW_CALLS as u8).collect();
     agent.ok(&run(), calls(&others));
     assert_eq!(agent.ok(&run(), calls(&[9])).len(), 1);
+    assert_eq!(configuration(&agent).guard.recent.len(), RUNAWAY_WINDOW_CALLS);
+    // The oldest of a full window still counts, until one more call comes.
+    let mut agent = helper();
+    agent.ok(&admin(), guard(5, 2));
+    agent.ok(&run(), calls(&[9]));
+    let others: Vec<u8> = (10..9 + RUNAWAY_WINDOW_CALLS as u8 - 1).collect();
+    agent.ok(&run(), calls(&others));
+    assert_eq!(agent.ok(&run(), calls(&[9])).len(), 3, "the window holds both");
+    agent.ok(&admin(), resume());
     agent.ok(&admin(), guard(1, 2));
+    agent.ok(&run(), calls(&[9]));
     assert_eq!(agent.ok(&run(), calls(&[9])).len(), 3);
     for (iterations, repeats) in [(0, 5), (101, 5), (5, 1), (5, 21)] {
         agent.refused(&admin(), guard(iterations, repeats), 422, "bad_guard");

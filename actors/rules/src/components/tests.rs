@@ -1,5 +1,6 @@
 use super::*;
 use crate::definition::Definition;
+use quipu_schemas::limits::{EFFECT_TIMEOUT_MAX_MS, REASON_MAX_CHARS, TIMER_MAX_MS};
 
 struct Shout;
 impl Component for Shout {
@@ -61,7 +62,9 @@ fn the_registry_is_open_and_lists_what_it_holds() {
         "webhook.call",
     ];
     assert_eq!(Registry::builtin().names(), names);
-    for entry in Registry::builtin().catalogue() {
+    let catalogue = Registry::builtin().catalogue();
+    assert_eq!(catalogue.iter().map(|c| c["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
+    for entry in catalogue {
         assert!(
             entry["config"].is_object() && entry["about"].as_str().unwrap().ends_with('.'),
             "{entry}"
@@ -74,6 +77,12 @@ fn the_registry_is_open_and_lists_what_it_holds() {
     );
 }
 
+/// The fields that a component finds flawed in a config.
+fn flawed(name: &str, config: Value) -> Vec<String> {
+    let component = Registry::builtin().get(name).unwrap();
+    component.check(&config).into_iter().map(|f| f.field).collect()
+}
+
 #[test]
 fn every_component_refuses_a_config_that_it_does_not_understand() {
     for name in Registry::builtin().names() {
@@ -81,15 +90,6 @@ fn every_component_refuses_a_config_that_it_does_not_understand() {
         assert!(!component.check(&json!({"surprise": 1})).is_empty(), "{name}");
         assert!(!component.check(&json!("text")).is_empty(), "{name}");
     }
-    let flawed = |name: &str, config: Value| {
-        Registry::builtin()
-            .get(name)
-            .unwrap()
-            .check(&config)
-            .into_iter()
-            .map(|f| f.field)
-            .collect::<Vec<_>>()
-    };
     assert_eq!(
         flawed("switch", json!({"cases": [{"when": "true", "port": "error"}]})),
         ["cases[0].port"]
@@ -127,4 +127,102 @@ fn every_component_refuses_a_config_that_it_does_not_understand() {
         flawed("http.request", json!({"url": "https://x.example/", "body": {"a": ["=("]}})),
         ["body.a[0]"]
     );
+    assert_eq!(flawed("filter", json!({"condition": "((" })), ["condition"]);
+    assert_eq!(flawed("log", json!({"message": "nope"})), ["message"]);
+    assert_eq!(flawed("http.request", json!({"url": {"a": 1}})), ["url"]);
+}
+
+/// A config, and the only field that is wrong with it; none where it is the last good value before a bound.
+#[test]
+fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
+    let http = |key: &str, value: Value| {
+        let mut config = json!({"url": "https://x.example/"});
+        config[key] = value;
+        ("http.request", config)
+    };
+    let url = |length: usize| http("url", json!(format!("https://x.example/{}", "a".repeat(length - 18))));
+    let header = |name: String| http("headers", json!({name: "x"}));
+    let keyed = |name: String| http("idempotency_header", json!(name));
+    let hook = |event_type: String, secret: String| {
+        (
+            "webhook.call",
+            json!({"url": "https://x.example/", "type": event_type, "secret": secret}),
+        )
+    };
+    let llm = |provider: usize, model: usize, temperature: f64, messages: usize| {
+        let message = json!({"role": "user", "content": "hi"});
+        let model = json!({"provider": "p".repeat(provider), "model": "m".repeat(model), "temperature": temperature});
+        ("llm.invoke", json!({"model": model, "messages": vec![message; messages]}))
+    };
+    let parallel = |branches: usize| {
+        let names: Vec<_> = (0..branches).map(|n| format!("b{n}")).collect();
+        ("parallel", json!({"branches": names}))
+    };
+    let port = |name: &str| ("parallel", json!({"branches": [name]}));
+    let collect = |count: u32| ("collect", json!({"count": count}));
+    let delay = |ms: u64| ("delay", json!({"ms": ms}));
+    let signal = |name: usize, timeout_ms: u64| ("wait_signal", json!({"signal": "s".repeat(name), "timeout_ms": timeout_ms}));
+    let asked = |approvers: usize, prompt: usize| {
+        // Two bytes a character: what counts is characters.
+        (
+            "wait_approval",
+            json!({"approvers": vec!["zoe"; approvers], "prompt": "é".repeat(prompt)}),
+        )
+    };
+    let cases = [
+        (url(2_048), None),
+        (url(2_049), Some("url")),
+        (http("url", json!("https://x.example/a b")), Some("url")),
+        (http("url", json!("https://x.example/a\u{7}b")), Some("url")),
+        (header("x".repeat(128)), None),
+        (header("x".repeat(129)), Some("headers.")),
+        (header(String::new()), Some("headers.")),
+        (header("X-Order_1.a".into()), None),
+        (header("X:Order".into()), Some("headers.")),
+        (keyed("Idempotency-Key".into()), None),
+        (keyed("Idempotency Key".into()), Some("idempotency_header")),
+        (http("timeout_ms", json!(0)), Some("timeout_ms")),
+        (http("timeout_ms", json!(1)), None),
+        (http("timeout_ms", json!(EFFECT_TIMEOUT_MAX_MS)), None),
+        (http("timeout_ms", json!(EFFECT_TIMEOUT_MAX_MS + 1)), Some("timeout_ms")),
+        (hook("t".repeat(128), "s".repeat(64)), None),
+        (hook("t".repeat(129), "s".into()), Some("type")),
+        (hook("t".into(), "s".repeat(65)), Some("secret")),
+        (hook("t".into(), String::new()), Some("secret")),
+        (hook("t".into(), "orders signing key".into()), Some("secret")),
+        (llm(128, 128, 2.0, 64), None),
+        (llm(129, 1, 0.0, 1), Some("model")),
+        (llm(1, 129, 0.0, 1), Some("model")),
+        (llm(0, 1, 0.0, 1), Some("model")),
+        (llm(1, 0, 0.0, 1), Some("model")),
+        (llm(1, 1, 2.1, 1), Some("model.temperature")),
+        (llm(1, 1, 0.0, 65), Some("messages")),
+        (parallel(64), None),
+        (parallel(65), Some("branches")),
+        (port("A-z_9"), None),
+        (port(&"p".repeat(64)), None),
+        (port(&"p".repeat(65)), Some("branches[0]")),
+        (port(""), Some("branches[0]")),
+        (port("a.b"), Some("branches[0]")),
+        (collect(10_000), None),
+        (collect(10_001), Some("count")),
+        (delay(TIMER_MAX_MS), None),
+        (delay(TIMER_MAX_MS + 1), Some("ms")),
+        (signal(64, TIMER_MAX_MS), None),
+        (signal(65, 1), Some("signal")),
+        (signal(1, TIMER_MAX_MS + 1), Some("timeout_ms")),
+        (asked(100, REASON_MAX_CHARS), None),
+        (asked(101, 1), Some("approvers")),
+        (asked(1, REASON_MAX_CHARS + 1), Some("prompt")),
+    ];
+    for ((component, config), wrong) in cases {
+        let found = flawed(component, config.clone());
+        match wrong {
+            None => assert!(found.is_empty(), "{component}: {found:?} in {config}"),
+            Some(field) => assert!(
+                found.len() == 1 && found[0].starts_with(field),
+                "{component}: {found:?}, not {field}, in {config}"
+            ),
+        }
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use quipu_schemas::limits::{EDGES_MAX, NODES_MAX};
 use serde_json::json;
 
 fn load(value: Value) -> Result<Definition, DefinitionError> {
@@ -275,6 +276,120 @@ fn cycles_are_refused_with_their_nodes_and_no_others() {
         detail.contains("large") && detail.contains("small") && detail.contains("join") && !detail.contains("check"),
         "{detail}"
     );
+}
+
+#[test]
+fn definitions_are_taken_up_to_their_bounds() {
+    let passthrough = |id: String| json!({"id": id, "component": "passthrough"});
+    let nodes = |count: usize| {
+        let edges: Vec<_> = (0..count).map(|n| json!({"from": "input.a", "to": format!("n{n}.in")})).collect();
+        let nodes: Vec<_> = (0..count).map(|n| passthrough(format!("n{n}"))).collect();
+        json!({"name": "x", "inputs": {"a": {}}, "nodes": nodes, "edges": edges})
+    };
+    // `collect` takes any number of edges: more edges than nodes.
+    let edges = |count: usize| {
+        let inputs: serde_json::Map<_, _> = (0..count).map(|n| (format!("a{n}"), json!({}))).collect();
+        let edges: Vec<_> = (0..count)
+            .map(|n| json!({"from": format!("input.a{n}"), "to": "n.items"}))
+            .collect();
+        json!({"name": "x", "inputs": inputs, "nodes": [{"id": "n", "component": "collect"}], "edges": edges})
+    };
+    let named = |name: usize, version: usize| {
+        let mut it = good();
+        it["name"] = json!("n".repeat(name));
+        it["version"] = json!("v".repeat(version));
+        it
+    };
+    let expressions = |count: usize| {
+        let body = vec!["=1"; count];
+        json!({"name": "x", "nodes": [{"id": "n", "component": "http.request", "config": {"url": "https://x.example/", "body": {"a": body}}}]})
+    };
+    let retry = |attempts: u32, initial_ms: u64, max_ms: u64| {
+        let mut it = good();
+        it["nodes"][1]["retry"] = json!({"attempts": attempts, "initial_ms": initial_ms, "max_ms": max_ms});
+        it
+    };
+    let sized = |bytes: usize| {
+        let mut it = good();
+        it["nodes"][2] = json!({"id": "small", "component": "llm.invoke", "config": {"model": {"provider": "p", "model": "m"}, "messages": [{"role": "user", "content": ""}]}});
+        it["edges"][4]["from"] = json!("small.finish_reason");
+        let rest = bytes - it.to_string().len();
+        it["nodes"][2]["config"]["messages"][0]["content"] = json!("x".repeat(rest));
+        assert_eq!(it.to_string().len(), bytes);
+        it
+    };
+    let hour = 60 * RETRY_BACKOFF_MAX_MS;
+    for (definition, refused) in [
+        (nodes(NODES_MAX), None),
+        (nodes(NODES_MAX + 1), Some("definition.nodes")),
+        (edges(EDGES_MAX), None),
+        (edges(EDGES_MAX + 1), Some("definition.edges")),
+        (named(NAME_MAX_CHARS, NAME_MAX_CHARS), None),
+        (named(NAME_MAX_CHARS + 1, 1), Some("definition.name")),
+        (named(1, NAME_MAX_CHARS + 1), Some("definition.version")),
+        (expressions(64), None),
+        (expressions(65), Some("definition.nodes[0].config")),
+        (retry(100, 0, 0), None),
+        (retry(101, 0, 0), Some("definition.nodes[1].retry")),
+        (retry(1, 5, 5), None),
+        (retry(1, 6, 5), Some("definition.nodes[1].retry")),
+        (retry(1, 0, hour), None),
+        (retry(1, 0, hour + 1), Some("definition.nodes[1].retry")),
+        (sized(DEFINITION_MAX_BYTES), None),
+        (sized(DEFINITION_MAX_BYTES + 1), Some("definition")),
+    ] {
+        let found = load(definition).err().map(|error| error.flaws[0].field.clone());
+        assert_eq!(found.as_deref(), refused);
+    }
+    for (key, value) in [("name", json!(3)), ("version", json!(true)), ("name", Value::Null)] {
+        let (field, code, _) = flaw(|v| v[key] = value);
+        assert_eq!((field, code.as_str()), (format!("definition.{key}"), "bad_definition"));
+    }
+    let (field, _, detail) = flaw(|v| drop(v.as_object_mut().unwrap().remove("name")));
+    assert_eq!(
+        (field.as_str(), detail.as_str()),
+        ("definition.name", "`name` is a text of at most 200 characters")
+    );
+    // The text has the bound of the object: comments and blanks count.
+    let text = |bytes: usize| {
+        let yaml = "{name: x, nodes: [{id: n, component: collect, config: {}}], edges: [{from: input.a, to: n.items}], inputs: {a: {}}} #";
+        Definition::from_text(&format!("{yaml}{}", "x".repeat(bytes - yaml.len())), Registry::builtin())
+    };
+    text(DEFINITION_MAX_BYTES).unwrap();
+    assert_eq!(text(DEFINITION_MAX_BYTES + 1).unwrap_err().flaws[0].code, "too_large");
+}
+
+#[test]
+fn a_text_is_as_deep_as_json_may_be() {
+    let deep = |levels: usize| {
+        let body = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let config = format!("{{url: 'https://x.example/', body: {body}}}");
+        Definition::from_text(
+            &format!("{{name: x, nodes: [{{id: n, component: http.request, config: {config}}}]}}"),
+            Registry::builtin(),
+        )
+    };
+    // Inside the definition, its nodes, the node and the config; a value itself is level 0.
+    deep(JSON_MAX_DEPTH - 3).unwrap();
+    let error = deep(JSON_MAX_DEPTH - 2).unwrap_err();
+    assert_eq!(
+        error.flaws[0].code, "bad_definition",
+        "refused as JSON, not by the reader of YAML: {error}"
+    );
+}
+
+#[test]
+fn an_answer_lists_twenty_flaws_and_counts_the_rest() {
+    let flawed = |count: usize| {
+        let nodes: Vec<_> = (0..count).map(|n| json!({"id": format!("n{n}"), "component": "magic"})).collect();
+        let problem = load(json!({"name": "x", "nodes": nodes})).unwrap_err().problem();
+        let listed = (0..count).filter(|n| problem.detail.contains(&format!("node `n{n}`"))).count();
+        (listed, problem.detail.split("; and ").nth(1).map(str::to_owned))
+    };
+    assert_eq!(flawed(19), (19, None));
+    assert_eq!(flawed(20), (20, None));
+    assert_eq!(flawed(21), (20, Some("1 more".to_owned())));
+    assert_eq!(flawed(25), (20, Some("5 more".to_owned())));
 }
 
 #[test]

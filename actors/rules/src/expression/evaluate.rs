@@ -491,7 +491,6 @@ fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Evaluated {
 fn as_double(value: &Value) -> f64 {
     match value {
         Value::Int(i) => *i as f64,
-        Value::Uint(u) => *u as f64,
         Value::Double(d) => *d,
         _ => f64::NAN,
     }

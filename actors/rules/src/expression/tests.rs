@@ -1,3 +1,5 @@
+mod bounds;
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -178,12 +180,44 @@ fn hostile_sources_stay_within_the_limits() {
 }
 
 #[test]
+fn height_is_counted_along_one_branch() {
+    let fields = |count: usize| Expression::parse(&format!("input{}", ".a".repeat(count))).map(drop);
+    assert_eq!(fields(limits::EXPRESSION_MAX_HEIGHT - 1), Ok(()));
+    assert_eq!(fields(limits::EXPRESSION_MAX_HEIGHT).unwrap_err().code, ExpressionCode::TooDeep);
+    let wide = vec!["1"; 2 * limits::EXPRESSION_MAX_HEIGHT - 1].join(",");
+    assert!(Expression::parse(&format!("[{wide}]")).is_ok(), "neighbours are no height");
+}
+
+#[test]
 fn exhaustion_is_never_absorbed() {
     let mut tight = Budget { steps: 20, bytes: 1024 };
     let source = Expression::parse("true && items.all(x, x + x + x + x > 0) || true").unwrap();
     assert_eq!(
         source.evaluate_within(&variables(), &mut tight).unwrap_err().code,
         ExpressionCode::OutOfSteps
+    );
+    let text = "size(input.name + input.name) > 0";
+    let long: Variables = [("input".to_owned(), json!({"name": "x".repeat(1_000)}))].into();
+    for source in [
+        format!("{text} || true"),
+        format!("!({text}) && false"),
+        format!("1 / 0 == 1 || {text}"),
+        format!("false || {text}"),
+        format!("[1, 2].exists(x, x == 2 || {text})"),
+        format!("![1, 2].all(x, x == 1 && {text})"),
+    ] {
+        // Room for the lists and their items, and not for the text.
+        let mut budget = Budget {
+            steps: 1_000,
+            bytes: 1_500,
+        };
+        let error = Expression::parse(&source).unwrap().evaluate_within(&long, &mut budget).unwrap_err();
+        assert_eq!(error.code, ExpressionCode::OutOfMemory, "{source}");
+    }
+    assert_eq!(
+        code("1 / 0 == 1 || input.missing"),
+        "division_by_zero",
+        "the first error is the one that is told"
     );
 }
 

@@ -176,6 +176,14 @@ fn adding_twice_is_a_repetition_only_if_nothing_differs() {
 }
 
 #[test]
+fn an_org_takes_a_new_name_and_not_its_own_again() {
+    let mut org = acme();
+    assert_eq!(org.ok(&who("bob"), rename("New")), [OrgEvent::Renamed { name: "New".into() }]);
+    org.unchanged(&who("bob"), rename("New"));
+    assert_eq!(org.ok(&who("bob"), rename("Newer")).len(), 1);
+}
+
+#[test]
 fn an_org_is_full_at_its_limit() {
     let mut org = acme();
     if let OrgState::Active(tenant) = &mut org.state {
@@ -204,6 +212,19 @@ fn settings_are_set_unset_and_bounded() {
     );
     let many: serde_json::Map<_, _> = (0..SETTINGS_MAX).map(|n| (format!("s{n}"), json!(n))).collect();
     org.refused(&who("bob"), settings(json!(many)), 422, "too_many_settings");
+
+    // Each bound is taken; a full org unsets one setting to have another, in one command.
+    let mut org = acme();
+    org.ok(
+        &who("bob"),
+        settings(json!({"a": "x".repeat(SETTING_MAX_BYTES - 2), "x".repeat(64): 1})),
+    );
+    let mut rest: serde_json::Map<_, _> = (2..SETTINGS_MAX).map(|n| (format!("s{n}"), json!(n))).collect();
+    org.ok(&who("bob"), settings(json!(rest)));
+    org.refused(&who("bob"), settings(json!({"one.more": 1})), 422, "too_many_settings");
+    org.ok(&who("bob"), settings(json!({"one.more": 1, "s2": null})));
+    rest.insert("s2".into(), json!(2));
+    org.refused(&who("bob"), settings(json!(rest)), 422, "too_many_settings");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Scenes of workflow runs; turns have their own.
 
+mod bounds;
 mod failures;
 mod nodes;
 mod turns;
@@ -500,6 +501,8 @@ fn a_large_run_goes_on_in_decisions_of_its_own() {
     let definition = json!({"name": "chain", "inputs": {"in": {}}, "outputs": {"out": {}}, "nodes": nodes, "edges": edges});
     let mut events = scene.ok(&ada(), creating(definition, json!({"in": 0})));
     let mut decisions = 1;
+    let steps = said(&events).iter().filter(|said| said.starts_with("node_completed")).count();
+    assert_eq!(steps, limits::RUN_DECISION_MAX_STEPS);
     while scene.state.status() == Some(RunStatus::Running) {
         assert!(
             matches!(events.last(), Some(RunEvent::AdvanceDeferred { .. })),

@@ -124,6 +124,50 @@ fn sealed_bodies_that_do_not_open_are_refused_and_erased_ones_are_bounded() {
     scene.ok(&ada(), post("hi"));
 }
 
+/// A text whose sealed form has this length: base64 of the text in quotes, a nonce and a tag.
+fn plain_for(sealed_len: usize) -> String {
+    let overhead = "\"\"".len() + 24 + 16;
+    let text = "x".repeat(sealed_len / 4 * 3 - overhead);
+    assert_eq!(sealed(&text).sealed_len(), sealed_len);
+    text
+}
+
+#[test]
+fn what_is_erased_is_bounded_by_its_ciphertext() {
+    let mut scene = group(0);
+    scene.opener = Box::new(quipu_schemas::context::NoKeys);
+    let most = MESSAGE_MAX_BYTES * 2;
+    let body = |scene: &mut Cast, sealed_len: usize| scene.decide(&ada(), &post(&plain_for(sealed_len))).map_err(|p| p.code);
+    assert!(body(&mut scene, most).is_ok());
+    assert_eq!(body(&mut scene, most + 4), Err("body_too_large".to_owned()));
+    let most = quipu_schemas::limits::NAME_MAX_CHARS * 16;
+    let title = |sealed_len: usize| {
+        ConversationCommand::Rename(RenameConversation {
+            title: sealed(&plain_for(sealed_len)),
+        })
+    };
+    assert_eq!(scene.ok(&ada(), title(most)).len(), 1);
+    scene.refused(&ada(), title(most + 4), 422, "bad_title");
+}
+
+#[test]
+fn imported_content_is_bounded_as_it_is_stored() {
+    let mut scene = group(0);
+    let stored = |content: &str| {
+        let content = ImportedContent {
+            content: Some(content.to_owned()),
+            tool_calls: None,
+            tool_call_id: None,
+            name: None,
+        };
+        serde_json::to_vec(&content).unwrap().len()
+    };
+    let most = "x".repeat(MESSAGE_MAX_BYTES - stored(""));
+    assert_eq!(stored(&most), MESSAGE_MAX_BYTES);
+    scene.ok(&ada(), import("i1", Some(&most)));
+    scene.refused(&ada(), import("i2", Some(&format!("{most}x"))), 422, "body_too_large");
+}
+
 #[test]
 fn a_conversation_is_full_at_its_limit() {
     let mut scene = group(0);

@@ -67,6 +67,79 @@ fn resolve_and_archive_reach_their_phase_from_everywhere() {
 }
 
 #[test]
+fn events_of_another_turn_or_of_a_silent_agent_are_corrupt() {
+    use ConversationEvent as E;
+    let mut open = group(2);
+    open.ok(
+        &ada(),
+        ConversationCommand::Post(PostMessage {
+            mentions: vec![id("a1")],
+            ..post_as("m1", "hi")
+        }),
+    );
+    open.ok(&ada(), ConversationCommand::Cancel(control()));
+    open.ok(&ada(), post("you all"));
+    let turn = self::turn(&open);
+    open.ok(&agent("a1"), claim(&turn, 0.5, Priority::Low));
+    let mut running = group(1);
+    running.ok(&ada(), post("hi"));
+    let runs = self::turn(&running);
+    let closed = |turn: &str| E::TurnClosed {
+        turn: turn.into(),
+        why: String::new(),
+    };
+    let deferred = |turn: &str, agent: &str| E::TurnDeferred {
+        turn: turn.into(),
+        agent: id(agent),
+        reason: String::new(),
+    };
+    let finished = |turn: &str| E::TurnFinished {
+        turn: turn.into(),
+        outcome: failed(),
+    };
+    let decided = |turn: &str| E::TurnDecided {
+        turn: turn.into(),
+        message_id: message("m"),
+        at_version: 1,
+        winner: id("a1"),
+        method: TurnMethod::BestClaim,
+        why: String::new(),
+        bids: vec![],
+        run: quipu_schemas::ids::EntityId::from_static("run_x"),
+    };
+    let folds = |scene: &Cast, event: &E| Conversation::evolve(scene.state.clone(), event).is_ok();
+    for (scene, event, fits) in [
+        (&open, closed(&turn), true),
+        (&open, closed("trn_other"), false),
+        (&open, decided(&turn), true),
+        (&open, decided("trn_other"), false),
+        (&open, deferred(&turn, "a2"), true),
+        (&open, deferred("trn_other", "a2"), false),
+        (&open, deferred(&turn, "a1"), false),
+        (&open, deferred(&turn, "ada"), false),
+        (&open, deferred("trn_other", "a1"), false),
+        (&running, finished(&runs), true),
+        (&running, finished("trn_other"), false),
+        (&running, closed(&runs), false),
+    ] {
+        assert_eq!(folds(scene, &event), fits, "{event:?}");
+    }
+    // An interrupted turn reports once.
+    running.ok(&ada(), ConversationCommand::Cancel(control()));
+    assert!(folds(&running, &finished(&runs)));
+    running.state = Conversation::evolve(running.state, &finished(&runs)).unwrap();
+    assert!(!folds(&running, &finished(&runs)));
+}
+
+#[test]
+fn refusals_name_phases_and_roles_as_the_interface_does() {
+    let detail = |scene: &mut Cast, who: &As, command: ConversationCommand| scene.decide(who, &command).unwrap_err().detail;
+    let mut scene = in_phase(Phase::AgentActive);
+    assert_eq!(detail(&mut scene, &agent("a1"), post("hi")), "agents keep silent in agent_active");
+    assert_eq!(detail(&mut scene, &bob(), archive()), "bob needs the role admin here");
+}
+
+#[test]
 fn events_that_contradict_the_state_are_corrupt() {
     use ConversationEvent as E;
     let by = || id("ada");

@@ -168,16 +168,41 @@ fn a_claim_names_its_rule_and_conditions_within_bounds() {
     scene.ok(&ada(), post("hi"));
     let turn = turn(&scene);
     let long = "x".repeat(201);
-    for wrong in [grounds(&turn, "", &[], None), grounds(&turn, &long, &[], None), grounds(&turn, "r", &[""], None), grounds(&turn, "r", &["c"; 21], None)] {
+    for wrong in [
+        grounds(&turn, "", &[], None),
+        grounds(&turn, &long, &[], None),
+        grounds(&turn, "r", &[""], None),
+        grounds(&turn, "r", &["c"; 21], None),
+    ] {
         scene.refused(&agent("a1"), wrong, 422, "bad_grounds");
     }
     for wrong in [0, 60_001] {
         scene.refused(&agent("a1"), grounds(&turn, "r", &[], Some(wrong)), 422, "bad_expiry");
     }
-    let events = scene.ok(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(60_000)));
-    let ConversationEvent::TurnClaimed { rule, conditions, expires_at, .. } = &events[0] else { panic!("{events:?}") };
-    assert_eq!((rule.as_deref(), conditions.len(), *expires_at), (Some("billing"), 2, Some(scene.now + 60_000)));
-    scene.unchanged(&agent("a1"), grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(50_000)));
+    for most in [grounds(&turn, &long[1..], &[], None), grounds(&turn, "r", &["c"; 20], Some(1))] {
+        assert!(scene.decide(&agent("a1"), &most).is_ok());
+    }
+    let events = scene.ok(
+        &agent("a1"),
+        grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(60_000)),
+    );
+    let ConversationEvent::TurnClaimed {
+        rule,
+        conditions,
+        expires_at,
+        ..
+    } = &events[0]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (rule.as_deref(), conditions.len(), *expires_at),
+        (Some("billing"), 2, Some(scene.now + 60_000))
+    );
+    scene.unchanged(
+        &agent("a1"),
+        grounds(&turn, "billing", &["mentions invoice", "is a customer"], Some(50_000)),
+    );
 }
 
 #[test]
@@ -262,6 +287,64 @@ fn claims_are_checked_and_said_once() {
     scene.ok(&agent("a1"), defer(&turn));
     scene.unchanged(&agent("a1"), defer(&turn));
     scene.refused(&agent("a1"), claim(&turn, 0.5, Priority::Low), 409, "already_spoke");
+}
+
+/// A command that names another turn than the one that goes on is answered as for a turn that never was.
+#[test]
+fn words_about_another_turn_never_touch_the_one_that_goes_on() {
+    let mut one = group(1);
+    one.ok(&ada(), post("hi"));
+    let mut several = group(2);
+    several.ok(&ada(), post("hi"));
+    for scene in [&mut one, &mut several] {
+        let (before, goes_on) = (scene.state.clone(), turn(scene));
+        for who in [agent("a1"), sent_by("ada", "acme/run/trn_other")] {
+            scene.refused(&who, answer("trn_other"), 404, "turn_not_found");
+        }
+        scene.refused(&agent("a1"), claim("trn_other", 0.5, Priority::Low), 404, "turn_not_found");
+        scene.refused(&agent("a1"), defer("trn_other"), 404, "turn_not_found");
+        scene.refused(&platform(), finish("trn_other", failed()), 404, "turn_not_found");
+        scene.unchanged(&platform(), close("trn_other"));
+        assert_eq!((turn(scene), scene.state == before), (goes_on, true));
+    }
+    let who = run_of(&one);
+    one.refused(&who, finish("trn_other", failed()), 404, "turn_not_found");
+    let problem = one.decide(&who, &answer(&"t".repeat(81))).unwrap_err();
+    assert_eq!(problem.detail, format!("no turn {}", "t".repeat(80)), "a long id is cut");
+}
+
+#[test]
+fn a_window_that_closes_while_paused_waits_for_resume() {
+    let mut scene = group(2);
+    scene.ok(&ada(), post("hi"));
+    let turn = turn(&scene);
+    scene.ok(&ada(), ConversationCommand::Pause(control()));
+    scene.unchanged(&platform(), close(&turn));
+    assert_eq!(open(&scene).turn, turn);
+}
+
+#[test]
+fn whoever_is_removed_takes_their_word_along() {
+    let remove = |principal: &str| ConversationCommand::RemoveParticipant(RemoveParticipant { principal: id(principal) });
+    let mut scene = group(4);
+    scene.ok(&ada(), post("hi"));
+    let turn = turn(&scene);
+    scene.ok(&agent("a1"), defer(&turn));
+    scene.ok(&agent("a2"), claim(&turn, 0.5, Priority::Low));
+    scene.ok(&agent("a3"), defer(&turn));
+    scene.ok(&ada(), remove("a1"));
+    scene.ok(&ada(), remove("a2"));
+    let left = open(&scene);
+    assert_eq!((left.eligible.as_slice(), left.claims.len()), ([id("a3"), id("a4")].as_slice(), 0));
+    assert_eq!(left.deferrals.iter().map(|d| d.agent.as_str()).collect::<Vec<_>>(), ["a3"]);
+
+    // A turn runs on where somebody else goes.
+    let mut scene = group(1);
+    scene.ok(&ada(), post("hi"));
+    let runs = running(&scene).clone();
+    assert_eq!(scene.ok(&bob(), ConversationCommand::Leave(LeaveConversation {})).len(), 1);
+    assert_eq!(*running(&scene), runs);
+    assert_eq!(phases(&scene.ok(&ada(), remove("a1"))), [(Phase::AiActive, Phase::Idle)]);
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn signals_are_waited_for_kept_when_early_and_time_out() {
     assert_eq!(said(&events), ["signal_received", "node_completed n", "completed"]);
     assert_eq!(output(&events)["out"], json!({"x": 1}));
     assert_eq!(on_time.reactions, [Reaction::CancelWake { name: "n#1".into() }]);
-    assert_eq!(graph(&on_time).signals.len(), 1, "the other signal is kept, the taken one is not");
+    let kept: Vec<&str> = graph(&on_time).signals.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(kept, ["other"], "the other signal is kept, the taken one is not");
 
     let mut early = scene();
     let RunCommand::Create(mut create) = creating(definition.clone(), json!({"in": 1})) else {
@@ -292,4 +293,29 @@ fn a_composed_message_is_sealed_first_and_then_posted() {
         (&command["post"]["body"], &command["post"]["reply_to"]),
         (&serde_json::to_value(text).unwrap(), &json!("m1"))
     );
+}
+
+#[test]
+fn texts_that_come_to_nothing_fail_their_node() {
+    let failed = |component: &str, config: Value, input: Value| {
+        let port = if component == "llm.invoke" { "text" } else { "out" };
+        let mut scene = scene();
+        let events = scene.ok(&ada(), creating(single(component, config, "in", port), json!({"in": input})));
+        events.iter().find_map(|event| match event {
+            RunEvent::NodeFailed { code, .. } => Some(code.clone()),
+            _ => None,
+        })
+    };
+    let message = || json!({"conversation": "cnv_1", "body": "=input"});
+    assert_eq!(failed("message.send", message(), json!("")).as_deref(), Some("empty_body"));
+    assert_eq!(failed("message.send", message(), json!("x")), None);
+    let llm = || json!({"model": {"provider": "scripted", "model": "s"}, "messages": [{"role": "user", "content": "=input"}]});
+    for odd in [json!(1), json!({"a": 1}), json!(["x"])] {
+        assert_eq!(failed("llm.invoke", llm(), odd.clone()).as_deref(), Some("type_error"), "{odd}");
+        assert_eq!(
+            failed("message.send", message(), odd.clone()).as_deref(),
+            Some("type_error"),
+            "{odd}"
+        );
+    }
 }

@@ -201,6 +201,76 @@ fn a_turn_that_never_answers_fails_at_the_iteration_limit() {
     );
 }
 
+/// A change here means that old turns' pinned digests no longer name the rules that they ran by.
+#[test]
+fn the_built_in_definition_is_pinned() {
+    let mut scene = scene();
+    let events = scene.ok(&sent_by("ada", CONVERSATION), RunCommand::CreateTurn(task()));
+    let RunEvent::Created {
+        name, definition, digest, ..
+    } = &events[0]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((name.as_str(), &definition.0["builtin"]), ("agent-turn", &json!(true)));
+    assert_eq!(
+        digest.to_string(),
+        "c6440cc1868041ec47d2b77a2a9a91864a164dbd391bc29a624efa323d0ad02e"
+    );
+}
+
+#[test]
+fn models_answer_and_tools_return_and_never_the_other_way_round() {
+    let mut model = asked();
+    let said_by_model = settled(
+        "model#1",
+        Outcome::ToolResult {
+            result: tool_message("22"),
+            ok: true,
+        },
+    );
+    assert_eq!(said(&model.ok(&platform(), said_by_model)).last().unwrap(), "failed");
+    assert_eq!(finished(&model)["code"], "unexpected_outcome");
+    let mut tool = asked();
+    tool.ok(&platform(), answered("model#1", None, &["weather"]));
+    let events = tool.ok(&platform(), answered("tool#1.0", Some("I am a model"), &[]));
+    assert_eq!(said(&events).last().unwrap(), "failed");
+    assert_eq!(finished(&tool)["code"], "unexpected_outcome");
+}
+
+#[test]
+fn a_tool_is_called_once_for_each_call_of_the_model() {
+    let mut scene = asked();
+    scene.ok(&platform(), answered("model#1", None, &["weather"]));
+    let call = answer(None, &["weather"]).tool_calls.remove(0);
+    let again = RunEvent::ToolCalled {
+        name: "tool#1.1".into(),
+        call,
+    };
+    assert!(Run::evolve(scene.state.clone(), &again).is_err());
+}
+
+#[test]
+fn a_transcript_is_taken_up_to_its_bound() {
+    // The answers of model and tool, as they are sealed, make the transcript of the second question.
+    let asked_again = |text: &str| {
+        let mut scene = asked();
+        scene.ok(&platform(), answered("model#1", None, &["weather"]));
+        let events = scene.ok(&platform(), returned("tool#1.0", text));
+        said(&events).last().unwrap().clone()
+    };
+    let model = answer(None, &["weather"]).message.sealed_len();
+    let room = limits::TURN_TRANSCRIPT_MAX_BYTES - model;
+    let sealed_len = |length: usize| tool_message(&"x".repeat(length)).sealed_len();
+    let longest = (room / 4 * 3 - 400..room / 4 * 3)
+        .rev()
+        .find(|length| sealed_len(*length) <= room)
+        .unwrap();
+    assert_eq!(sealed_len(longest), room);
+    assert_eq!(asked_again(&"x".repeat(longest)), "model_asked");
+    assert_eq!(asked_again(&"x".repeat(longest + 1)), "failed");
+}
+
 #[test]
 fn a_transcript_that_grows_too_large_fails_the_turn() {
     let mut scene = asked();
