@@ -65,7 +65,7 @@ impl Link {
 
 fn wait_while(silent: &AtomicBool) {
     while silent.load(Ordering::SeqCst) {
-        thread::sleep(LOOK);
+        thread::sleep(LOOK); // poll
     }
 }
 
