@@ -218,7 +218,7 @@ impl Stream {
         let reading = self.reader.read(Frame { epoch: header.epoch, first_offset: header.first_offset, count });
         match reading.map_err(|e| e.to_string())? {
             Reading::Taken => {}
-            Reading::PassedOver if takes_stale && count > 0 && header.first_offset == self.reader.next_offset() => {
+            Reading::PassedOver if takes_stale && count > 0 => {
                 self.reader = Reader::after(self.reader.epoch(), self.reader.next_offset() + count);
             }
             Reading::PassedOver => return Ok(()),

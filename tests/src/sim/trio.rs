@@ -144,6 +144,8 @@ pub(crate) struct Trio {
     sent: BTreeMap<(StreamId, CommandId), Sent>,
     operations: BTreeMap<u64, (StreamId, usize)>,
     history: History,
+    /// Streams of the last receipts, the newest last.
+    recent: Vec<StreamId>,
     feed: Feed,
     /// Who admitted under each epoch.
     admitted: BTreeMap<(u16, u64), (usize, u64)>,
@@ -197,7 +199,7 @@ pub fn run_steps(seed: u64, steps: &[u64], plant: Plant) -> Report {
 impl Trio {
     fn new(seed: u64, plant: Plant) -> Self {
         let mut rng = Rng::new(seed ^ 0x0074_7269_6f00);
-        let fence = if rng.chance(35) { Fence::Producers } else { Fence::LastSequence };
+        let fence = if rng.chance(35) || plant == Plant::TakesStaleFrames { Fence::Producers } else { Fence::LastSequence };
         let mut broker = Broker::new(fence, PARTITIONS);
         broker.stores_all = plant == Plant::StoresWhateverArrives;
         broker.takes_stale = plant == Plant::TakesStaleFrames;
@@ -229,6 +231,7 @@ impl Trio {
             sent: BTreeMap::new(),
             operations: BTreeMap::new(),
             history: History::with_refusals_stale_by(if drifting && plant == Plant::Nothing { LEASE_MS } else { 0 }),
+            recent: Vec::new(),
             feed: Feed::new(PARTITIONS),
             admitted: BTreeMap::new(),
             last_owner: BTreeMap::new(),
@@ -289,12 +292,13 @@ impl Trio {
         let ms = 15 + self.rng.below(90);
         self.pass(ms);
         match self.rng.below(1000) {
-            0..=519 => self.client_sends(),
-            520..=649 => self.client_repeats(),
+            0..=459 => self.client_sends(),
+            460..=549 => self.client_probes(),
+            550..=649 => self.client_repeats(),
             650..=699 => self.consume(),
             700..=729 => self.read_own_write(),
-            730..=899 => {}
-            900..=909 => {
+            730..=944 => {}
+            945..=954 => {
                 let ms = self.rng.below(3_000);
                 self.pass(ms);
             }

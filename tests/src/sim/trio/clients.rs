@@ -11,6 +11,9 @@ use quipu_schemas::{
 };
 use std::sync::Arc;
 
+/// Streams that are probed.
+const RECENT: usize = 4;
+
 impl Trio {
     fn any_node(&mut self) -> usize {
         self.draw(NODES as u64) as usize
@@ -40,6 +43,26 @@ impl Trio {
         }
     }
 
+    /// Asks for the version of an entity that was just changed, by a command that it must refuse; at each node, as a client
+    /// does that does not know where to go.
+    pub(super) fn client_probes(&mut self) {
+        if self.recent.is_empty() {
+            return;
+        }
+        let at = self.draw(self.recent.len() as u64) as usize;
+        let stream = self.recent[at].clone();
+        let known = self.sent.range((stream.clone(), CommandId::parse("0".to_owned()).expect("a short id"))..).next();
+        let Some(mut envelope) = known.filter(|((of, _), _)| *of == stream).map(|(_, sent)| (*sent.envelope).clone()) else { return };
+        envelope.command_id = CommandId::parse(format!("p{}", self.step)).expect("a short id");
+        envelope.expected_version = Some(0);
+        let envelope = Arc::new(envelope);
+        self.sent.insert((stream, envelope.command_id.clone()), Sent { envelope: envelope.clone(), receipts: Vec::new() });
+        self.counts.probed += 1;
+        for node in 0..NODES {
+            self.put_at(node, envelope.clone());
+        }
+    }
+
     pub(super) fn client_repeats(&mut self) {
         if self.sent.is_empty() {
             return;
@@ -57,11 +80,16 @@ impl Trio {
     }
 
     fn put(&mut self, envelope: Arc<CommandEnvelope>) {
+        let node = self.any_node();
+        self.put_at(node, envelope);
+    }
+
+    fn put_at(&mut self, node: usize, envelope: Arc<CommandEnvelope>) {
         self.counts.sent += 1;
         let at = self.history.begin(&envelope.stream, &envelope.command_id);
         let operation = self.events;
         self.operations.insert(operation, (envelope.stream.clone(), at));
-        let (node, after) = (self.any_node(), 1 + self.draw(20));
+        let after = 1 + self.draw(20);
         self.later(after, Event::Command { node, operation, envelope });
     }
 
@@ -96,6 +124,11 @@ impl Trio {
                 }
                 self.workload.learn(&sent.envelope);
                 sent.receipts.push(receipt);
+                self.recent.retain(|recent| recent != stream);
+                self.recent.push(stream.clone());
+                if self.recent.len() > RECENT {
+                    self.recent.remove(0);
+                }
             }
             Err(problem) if problem.code == "outcome_unknown" => self.counts.unknown += 1,
             Err(problem) if problem.status >= 500 && problem.status != 503 => self.broken.push(format!("{stream} {id}: {problem}")),

@@ -27,6 +27,8 @@ counters!(
     steps,
     /// Commands sent by clients, repetitions included.
     sent,
+    /// Commands that must be refused, sent to learn a version.
+    probed,
     /// Repetitions of a command, at any node.
     repeated,
     /// Receipts that reached a client.
