@@ -76,6 +76,7 @@ pub(crate) enum Wake {
 }
 
 /// What a node gives to the world.
+#[expect(clippy::large_enum_variant, reason = "few are in memory at a time, and each is moved once")]
 pub(crate) enum Out {
     Later { after_ms: u64, wake: Wake },
     Broker { partition: u16, question: u64, ask: Ask },
@@ -110,6 +111,12 @@ pub(crate) struct Part {
     planned: Option<u64>,
 }
 
+/// An org, and the head of its stream when it was read.
+struct KnownOrg {
+    head: Option<Digest>,
+    read: Arc<(OrgState, u64)>,
+}
+
 pub(crate) struct Member {
     pub(crate) id: usize,
     pub(crate) boot: u64,
@@ -137,8 +144,7 @@ pub(crate) struct Member {
     pub(crate) leaving: bool,
     last_id: u64,
     last_wall: Millis,
-    /// By the hash of the head that it was read at.
-    orgs: BTreeMap<OrgId, (Option<Digest>, Arc<(OrgState, u64)>)>,
+    orgs: BTreeMap<OrgId, KnownOrg>,
     plant: Plant,
 }
 

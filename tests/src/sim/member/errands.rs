@@ -1,7 +1,7 @@
 //! What a node has to bring to an entity, wherever that is: commands of clients, of its relays and of its timers; and the
 //! attempts at effects that it makes.
 
-use super::{FORWARD_MS, HANDOFF_WAIT_MS, Member, Out, Wake};
+use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
 use crate::sim::trio::Plant;
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
@@ -239,11 +239,11 @@ impl Member {
     /// An org as this node knows it, read again only when its stream has grown.
     pub(super) fn org(&mut self, org: &OrgId) -> Result<Arc<(OrgState, u64)>, String> {
         let head = self.index.stream_head(&StreamId::of_org(org)).map_err(|e| e.to_string())?.map(|head| head.hash);
-        if let Some((_, known)) = self.orgs.get(org).filter(|(hash, _)| *hash == head) {
-            return Ok(known.clone());
+        if let Some(known) = self.orgs.get(org).filter(|known| known.head == head) {
+            return Ok(known.read.clone());
         }
         let read = Arc::new(self.library().org(org)?);
-        self.orgs.insert(org.clone(), (head, read.clone()));
+        self.orgs.insert(org.clone(), KnownOrg { head, read: read.clone() });
         Ok(read)
     }
 

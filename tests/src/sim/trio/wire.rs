@@ -18,6 +18,11 @@ impl Trio {
                 self.later(after, Event::Wake { node, boot, wake });
             }
             Out::Broker { partition, question, ask } => {
+                if matches!(ask, Ask::Put { .. }) && self.chance(1) {
+                    // With its answer on the way.
+                    let after = self.draw(8);
+                    self.later(after, Event::Crash { node });
+                }
                 let event = Event::ToBroker { node, boot, partition, question, ask };
                 if self.chance(4) {
                     // Once more, much later: whoever sent it may be dead or replaced by then.
