@@ -65,12 +65,10 @@ pub enum Plant {
     KeepsEntities,
     /// A receipt leaves when the append does.
     AcknowledgesBeforeItIsStored,
-    /// A clock falls behind by more than the lease's margin, and nobody allows for it.
-    ClockFallsBehind,
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 9] = [
+pub const PLANTS: [Plant; 8] = [
     Plant::RefusesPastItsLease,
     Plant::AdmitsBeforeItHasRead,
     Plant::SendsUnknownAgain,
@@ -79,7 +77,6 @@ pub const PLANTS: [Plant; 9] = [
     Plant::ForwardsAgainUnderANewId,
     Plant::KeepsEntities,
     Plant::AcknowledgesBeforeItIsStored,
-    Plant::ClockFallsBehind,
 ];
 
 /// What a run came to.
@@ -204,7 +201,7 @@ impl Trio {
         broker.stores_all = plant == Plant::StoresWhateverArrives;
         broker.takes_stale = plant == Plant::TakesStaleFrames;
         // Within the lease's margin, but for one clock in some runs.
-        let drifting = (rng.chance(20) && plant == Plant::Nothing) || plant == Plant::ClockFallsBehind;
+        let drifting = rng.chance(20) && plant == Plant::Nothing;
         let slowest = rng.below(NODES as u64) as usize;
         let seat = |rng: &mut Rng, node: usize| Seat {
             member: None,
@@ -230,7 +227,7 @@ impl Trio {
             workload: Workload::default(),
             sent: BTreeMap::new(),
             operations: BTreeMap::new(),
-            history: History::with_refusals_stale_by(if drifting && plant == Plant::Nothing { LEASE_MS } else { 0 }),
+            history: History::with_refusals_stale_by(if drifting { LEASE_MS } else { 0 }),
             recent: Vec::new(),
             feed: Feed::new(PARTITIONS),
             admitted: BTreeMap::new(),
