@@ -4,13 +4,20 @@
 //! disk. Each step draws from a generator of its own, so that steps can be left out: a failing run is cut down to the few
 //! steps that it takes.
 
+mod appender;
+mod broker;
 mod checks;
 mod clients;
 mod feed;
 mod history;
+mod lessee;
 mod log;
+mod member;
 mod node;
+mod node_log;
+mod reading;
 mod sink;
+pub mod trio;
 mod workload;
 
 pub use node::{MUTANTS, Mutant};
@@ -252,22 +259,41 @@ pub fn run(seed: u64, steps: u64, mutant: Option<Mutant>) -> Report {
     run_steps(seed, &(0..steps).collect::<Vec<_>>(), mutant)
 }
 
+/// A run that can be made again with fewer steps.
+pub(crate) trait Run: Clone {
+    fn steps(&self) -> &[u64];
+    fn is_broken(&self) -> bool;
+}
+
+impl Run for Report {
+    fn steps(&self) -> &[u64] {
+        &self.steps
+    }
+    fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+}
+
 /// Cuts a failing run down: the fewest of its steps (as far as `runs` attempts go) that still break a promise.
 /// A run that never comes to rest takes long, so there is an end to the time as well.
 pub fn minimise(failed: &Report, mutant: Option<Mutant>, runs: usize) -> Report {
+    cut_down(failed, runs, |steps| run_steps(failed.seed, steps, mutant))
+}
+
+pub(crate) fn cut_down<R: Run>(failed: &R, runs: usize, again: impl Fn(&[u64]) -> R) -> R {
     let (mut best, mut left, begun) = (failed.clone(), runs, Instant::now());
-    let mut chunk = best.steps.len().div_ceil(2);
+    let mut chunk = best.steps().len().div_ceil(2);
     while chunk > 0 && left > 0 && begun.elapsed() < MINIMISE_FOR {
         let mut from = 0;
-        while from < best.steps.len() && left > 0 && begun.elapsed() < MINIMISE_FOR {
+        while from < best.steps().len() && left > 0 && begun.elapsed() < MINIMISE_FOR {
             left -= 1;
-            let to = (from + chunk).min(best.steps.len());
-            let fewer: Vec<u64> = best.steps[..from].iter().chain(&best.steps[to..]).copied().collect();
-            let report = run_steps(best.seed, &fewer, mutant);
-            if report.broken.is_empty() {
-                from = to;
-            } else {
+            let to = (from + chunk).min(best.steps().len());
+            let fewer: Vec<u64> = best.steps()[..from].iter().chain(&best.steps()[to..]).copied().collect();
+            let report = again(&fewer);
+            if report.is_broken() {
                 best = report;
+            } else {
+                from = to;
             }
         }
         chunk /= 2;

@@ -1,9 +1,10 @@
 //! What must hold at the end of every run.
 
-use super::{World, log::SimLog};
+use super::{World, log::SimLog, sink::Sink};
 use quipu_events::{disk::SimDisk, index::Index, port::{Log, Place}, verify};
 use quipu_runtime::kernel::entity::state_digest;
 use quipu_schemas::{
+    context::Millis,
     ids::{CommandId, StreamId},
     position::Position,
     reaction::{Reaction, ReactionKey, Settled},
@@ -40,9 +41,9 @@ impl World {
             }
         }
 
-        self.check_effects(&records, &mut broken);
+        check_effects(&records, &self.sink, &mut broken);
         broken.extend(self.sink.doubled().map(|key| format!("{key}: an idempotent receiver took it twice")));
-        self.check_timers(&records, &mut broken);
+        check_timers(&records, self.now, &mut broken);
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
 
@@ -73,63 +74,63 @@ impl World {
         }
         self.broken.extend(broken);
     }
+}
 
-    /// No timer fires before it is due by record time, and none that is due stays behind.
-    fn check_timers(&self, records: &[(Position, Record)], broken: &mut Vec<String>) {
-        let mut set: BTreeMap<(&StreamId, &str), (ReactionKey, u64)> = BTreeMap::new();
-        for (_, record) in records {
-            let stream = &record.header.stream;
-            if let Some(settlement) = &record.header.settlement
-                && settlement.key.stream == *stream
-                && let Some((name, due)) = set.iter().find(|((of, _), (key, _))| *of == stream && *key == settlement.key).map(|((_, name), (_, due))| (*name, *due))
-            {
-                if record.header.time < due {
-                    broken.push(format!("{}: timer {name} fired {} ms early", settlement.key, due - record.header.time));
-                }
-                set.remove(&(stream, name));
+/// No timer fires before it is due by record time, and none that is due stays behind.
+pub(crate) fn check_timers(records: &[(Position, Record)], now: Millis, broken: &mut Vec<String>) {
+    let mut set: BTreeMap<(&StreamId, &str), (ReactionKey, u64)> = BTreeMap::new();
+    for (_, record) in records {
+        let stream = &record.header.stream;
+        if let Some(settlement) = &record.header.settlement
+            && settlement.key.stream == *stream
+            && let Some((name, due)) = set.iter().find(|((of, _), (key, _))| *of == stream && *key == settlement.key).map(|((_, name), (_, due))| (*name, *due))
+        {
+            if record.header.time < due {
+                broken.push(format!("{}: timer {name} fired {} ms early", settlement.key, due - record.header.time));
             }
-            for (key, reaction) in record.keyed_reactions() {
-                match reaction {
-                    Reaction::WakeAt { name, due } => drop(set.insert((stream, name), (key, *due))),
-                    Reaction::CancelWake { name } => drop(set.remove(&(stream, name.as_str()))),
-                    _ => {}
-                }
-            }
+            set.remove(&(stream, name));
         }
-        for ((stream, name), (_, due)) in set.into_iter().filter(|(_, (_, due))| *due <= self.now) {
-            broken.push(format!("{stream}: timer {name}, due {} ms ago, never fired", self.now - due));
+        for (key, reaction) in record.keyed_reactions() {
+            match reaction {
+                Reaction::WakeAt { name, due } => drop(set.insert((stream, name), (key, *due))),
+                Reaction::CancelWake { name } => drop(set.remove(&(stream, name.as_str()))),
+                _ => {}
+            }
         }
     }
+    for ((stream, name), (_, due)) in set.into_iter().filter(|(_, (_, due))| *due <= now) {
+        broken.push(format!("{stream}: timer {name}, due {} ms ago, never fired", now - due));
+    }
+}
 
-    /// Every effect settled as done reached the sink; nothing is left unsettled but what may wait.
-    fn check_effects(&self, records: &[(Position, Record)], broken: &mut Vec<String>) {
-        let mut finals: BTreeMap<ReactionKey, Vec<Settled>> = BTreeMap::new();
-        for (_, record) in records {
-            if let Some(settlement) = &record.header.settlement
-                && settlement.outcome.is_final()
-            {
-                finals.entry(settlement.key.clone()).or_default().push(settlement.outcome.clone());
-            }
+/// Every effect settled as done reached the sink; nothing is left unsettled but what may wait.
+pub(crate) fn check_effects(records: &[(Position, Record)], sink: &Sink, broken: &mut Vec<String>) {
+    let mut finals: BTreeMap<ReactionKey, Vec<Settled>> = BTreeMap::new();
+    for (_, record) in records {
+        if let Some(settlement) = &record.header.settlement
+            && settlement.outcome.is_final()
+        {
+            finals.entry(settlement.key.clone()).or_default().push(settlement.outcome.clone());
         }
-        for (_, record) in records {
-            for (key, reaction) in record.keyed_reactions() {
-                let settled = finals.get(&key).map_or(&[][..], Vec::as_slice);
-                if settled.len() > 1 {
-                    broken.push(format!("{key}: settled {} times", settled.len()));
+    }
+    for (_, record) in records {
+        for (key, reaction) in record.keyed_reactions() {
+            let settled = finals.get(&key).map_or(&[][..], Vec::as_slice);
+            if settled.len() > 1 {
+                broken.push(format!("{key}: settled {} times", settled.len()));
+            }
+            let cancelled = records.iter().any(|(_, r)| {
+                r.header.stream == key.stream
+                    && r.keyed_reactions().any(|(_, other)| matches!((reaction, other), (Reaction::Perform(p), Reaction::CancelEffect { name }) if p.name == *name))
+            });
+            match (reaction, settled.first()) {
+                (Reaction::Perform(_) | Reaction::Dispatch(_), None) => broken.push(format!("{key}: never settled")),
+                (Reaction::Perform(_), Some(Settled::Accepted | Settled::Unchanged | Settled::Refused { .. }))
+                    if !cancelled && sink.count(&key) == 0 =>
+                {
+                    broken.push(format!("{key}: settled as done, and it never arrived"));
                 }
-                let cancelled = records.iter().any(|(_, r)| {
-                    r.header.stream == key.stream
-                        && r.keyed_reactions().any(|(_, other)| matches!((reaction, other), (Reaction::Perform(p), Reaction::CancelEffect { name }) if p.name == *name))
-                });
-                match (reaction, settled.first()) {
-                    (Reaction::Perform(_) | Reaction::Dispatch(_), None) => broken.push(format!("{key}: never settled")),
-                    (Reaction::Perform(_), Some(Settled::Accepted | Settled::Unchanged | Settled::Refused { .. }))
-                        if !cancelled && self.sink.count(&key) == 0 =>
-                    {
-                        broken.push(format!("{key}: settled as done, and it never arrived"));
-                    }
-                    _ => {}
-                }
+                _ => {}
             }
         }
     }
@@ -187,7 +188,7 @@ fn readable(log: &SimLog, partition: u16) -> Vec<(Place, Vec<u8>)> {
     out
 }
 
-fn read_all(log: &dyn Log) -> Result<Vec<(Position, Record)>, String> {
+pub(crate) fn read_all(log: &dyn Log) -> Result<Vec<(Position, Record)>, String> {
     let mut out = Vec::new();
     for partition in 0..log.meta().partitions {
         let mut next = 0;
@@ -213,13 +214,13 @@ fn read_all(log: &dyn Log) -> Result<Vec<(Position, Record)>, String> {
     Ok(out)
 }
 
-fn rebuilt(log: &dyn Log, live: &Index) -> Result<bool, String> {
+pub(crate) fn rebuilt(log: &dyn Log, live: &Index) -> Result<bool, String> {
     let fresh = Index::in_memory(&log.meta()).map_err(|e| e.to_string())?;
     fresh.catch_up(log, &mut |_| ()).map_err(|e| e.to_string())?;
     Ok(fresh.content_digest().map_err(|e| e.to_string())? == live.content_digest().map_err(|e| e.to_string())?)
 }
 
-fn views_verify(log: &dyn Log, views: &quipu_projections::follower::Follower) -> Result<Option<String>, String> {
+pub(crate) fn views_verify(log: &dyn Log, views: &quipu_projections::follower::Follower) -> Result<Option<String>, String> {
     use quipu_projections::{sqlite::SqliteStore, store::Origin, store::ViewStore, verify::verify};
     let side: std::sync::Arc<dyn ViewStore> = std::sync::Arc::new(SqliteStore::in_memory(Origin::of(&log.meta())).map_err(|e| e.to_string())?);
     let verdict = verify(log, &**views.store(), &side).map_err(|e| e.to_string())?;

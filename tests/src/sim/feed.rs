@@ -4,8 +4,8 @@ use super::World;
 use quipu_schemas::{digest::Digest, position::Position, record::Record};
 
 pub(crate) struct Feed {
-    next: Vec<u64>,
-    seen: Vec<Vec<Digest>>,
+    pub(super) next: Vec<u64>,
+    pub(super) seen: Vec<Vec<Digest>>,
 }
 
 impl Feed {

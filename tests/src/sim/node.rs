@@ -1,9 +1,9 @@
 //! One incarnation of the node: writers, entities, relays, index and views, glued as the shells glue them, with every
 //! hand-over a separate step that the scheduler may delay, reorder or lose in a crash.
 
-use super::{Rng, log::SimLog, sink::Sink};
+use super::{Rng, log::SimLog, reading::Library, sink::Sink};
 use quipu_events::{
-    index::{Index, IndexEntry, PendingKind, command_mark},
+    index::{Index, IndexEntry, command_mark},
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log},
 };
@@ -17,8 +17,8 @@ use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
         decided::{self, Decided},
-        entity::{Admitted, Base, Entity, EntityAction, outcome_unknown, settles},
-        relay::{Cause, Loaded, Purpose, Relay, RelayAction, Work, fire},
+        entity::{Admitted, Entity, EntityAction, outcome_unknown, settles},
+        relay::{Cause, Purpose, Relay, RelayAction, fire},
         writer::{Durable, Writer},
     },
     kinds::Kinds,
@@ -26,15 +26,15 @@ use quipu_runtime::{
 };
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
-    context::{Authority, Millis},
+    context::Millis,
     digest::Digest,
-    envelope::{CommandBody, CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    envelope::{CommandEnvelope, Receipt},
+    ids::{CommandId, OrgId, StreamId},
     json::Json,
     personal::Personal,
     position::{Cursor, Position},
     problem::Problem,
-    reaction::{Effect, LlmAnswer, Outcome, Reaction, ReactionKey},
+    reaction::{Effect, LlmAnswer, Outcome, ReactionKey},
     record::{self, Record},
 };
 use std::{
@@ -298,79 +298,24 @@ impl SimNode {
         stream.partition(self.writers.len() as u16)
     }
 
+    fn library(&self) -> Library<'_> {
+        Library { log: &*self.log, index: &self.index, kinds: &self.kinds }
+    }
+
     fn load(&mut self, partition: u16) -> Result<(), String> {
-        self.relays[usize::from(partition)].loaded_all();
-        for row in self.index.pending(partition, None, 10_000).map_err(|e| e.to_string())? {
-            if !matches!(row.kind, PendingKind::Dispatch | PendingKind::Effect) {
-                continue;
-            }
-            let records = self.records(&row.key.stream, row.key.version)?;
-            let (mut found, mut cancelled) = (None, false);
-            for record in &records {
-                for (key, reaction) in record.keyed_reactions() {
-                    match reaction {
-                        Reaction::Dispatch(d) if key == row.key => found = Some((Work::Dispatch(d.clone()), Cause::from(&record.header))),
-                        Reaction::Perform(p) if key == row.key => found = Some((Work::Perform(p.clone()), Cause::from(&record.header))),
-                        Reaction::CancelEffect { name } => cancelled |= matches!(&found, Some((Work::Perform(p), _)) if p.name == *name),
-                        _ => {}
-                    }
-                }
-            }
-            let (work, cause) = found.ok_or_else(|| format!("{} has no record", row.key))?;
-            let attempts = self.index.attempts(&row.key).map_err(|e| e.to_string())?;
-            let failed = attempts.failed.as_ref().map_or(0, |f| f.attempt);
-            self.relays[usize::from(partition)].load(Loaded {
-                key: row.key,
-                work,
-                cause,
-                attempts: attempts.started.max(failed),
-                retried: attempts.retried,
-                started: attempts.started > failed,
-                retry_at: attempts.failed.map(|f| f.retry_at),
-                cancelled,
-            });
-        }
+        let pending = self.library().pending(partition)?;
+        let relay = &mut self.relays[usize::from(partition)];
+        relay.loaded_all();
+        pending.into_iter().for_each(|loaded| relay.load(loaded));
         Ok(())
     }
 
     fn records(&self, stream: &StreamId, from: u64) -> Result<Vec<Record>, String> {
-        let places: Vec<_> = self.index.places(stream, from).map_err(|e| e.to_string())?.iter().map(|row| row.place).collect();
-        let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
-        bytes.iter().map(|bytes| record::decode(bytes).map_err(|e| e.to_string())).collect()
+        self.library().records(stream, from)
     }
 
     pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, String> {
-        let handler = self.kinds.get(&stream.kind).ok_or("unknown kind")?;
-        let head = self.index.stream_head(stream).map_err(|e| e.to_string())?;
-        let snapshot = self.index.latest_snapshot(stream, &handler.shape(), handler.rules_version()).map_err(|e| e.to_string())?;
-        if let (Some(snapshot), Some(head)) = (snapshot, head) {
-            let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
-            let rows = self.index.places(stream, snapshot.version).map_err(|e| e.to_string())?;
-            let places: Vec<_> = rows.iter().filter(|row| row.offset > snapshot.offset).map(|row| row.place).collect();
-            let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
-            let records: Result<Vec<Record>, _> = bytes.iter().map(|b| record::decode(b).map_err(|e| e.to_string())).collect();
-            return handler.recover(stream, Some(&base), &mut records?.into_iter()).map_err(|e| e.to_string());
-        }
-        let records = self.records(stream, 0)?;
-        handler.recover(stream, None, &mut records.into_iter()).map_err(|e| e.to_string())
-    }
-
-    fn authority(&self, envelope: &CommandEnvelope) -> Result<Authority, String> {
-        let org = self.recover(&StreamId::of_org(&envelope.stream.org))?;
-        let state: OrgState = serde_json::from_value(org.state().0).map_err(|e| e.to_string())?;
-        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
-        let kernel = matches!(envelope.body, CommandBody::Kernel(_));
-        let dispatched_by = match &envelope.body {
-            CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
-            CommandBody::Kernel(_) => None,
-        };
-        Ok(Authority {
-            platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
-            role: state.role(actor),
-            org_version: org.version(),
-            org_suspended: matches!(state, OrgState::Suspended { .. }),
-            dispatched_by,
-        })
+        self.library().recover(stream)
     }
 
     /// Hands one waiting command to its entity. Clients' commands come in any order, the kernel's in theirs.
@@ -440,7 +385,7 @@ impl SimNode {
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let authority = self.authority(&envelope)?;
+        let authority = self.library().authority(&envelope)?;
         let durability = self.log.meta().durability;
         self.waiters.insert((stream.clone(), ticket), waiter);
         let admitted = Admitted { ticket, command: Arc::new(envelope), seen, already_settled, authority, durability };
@@ -619,7 +564,7 @@ impl SimNode {
             if !dropped {
                 sink.arrive(&running.key, id(&running));
             }
-            match outcome(&running, keys) {
+            match outcome(&running.effect, &running.subject, running.attempt, keys) {
                 Ok(outcome) => AttemptEnd::Done(outcome),
                 Err(error) => {
                     self.broken.push(error);
@@ -703,21 +648,22 @@ impl SimNode {
     }
 }
 
-fn outcome(running: &Running, keys: &Keyring) -> Result<Outcome, String> {
+/// What a receiver answers to an attempt that it took.
+pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyring) -> Result<Outcome, String> {
     let failed = |e: quipu_schemas::personal::SealError| e.to_string();
-    match &running.effect {
+    match effect {
         Effect::LlmInvoke(_) => {
             let text = "a simulated answer".to_owned();
             let message = ChatMessage { role: ChatRole::Assistant, content: Some(text.clone()), tool_calls: None, tool_call_id: None, name: None };
             Ok(Outcome::Answered(LlmAnswer {
-                message: Personal::seal(&message, &running.subject, keys).map_err(failed)?,
-                text: Some(Personal::seal(&text, &running.subject, keys).map_err(failed)?),
+                message: Personal::seal(&message, subject, keys).map_err(failed)?,
+                text: Some(Personal::seal(&text, subject, keys).map_err(failed)?),
                 tool_calls: Vec::new(),
                 finish_reason: "stop".into(),
                 model: "simulated".into(),
                 prompt_tokens: 3,
                 completion_tokens: 3,
-                attempt: running.attempt,
+                attempt,
             }))
         }
         Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded { status: 200, body: Json(serde_json::json!({"ok": true})) }),

@@ -1,0 +1,345 @@
+//! What a node has to bring to an entity, wherever that is: commands of clients, of its relays and of its timers; and the
+//! attempts at effects that it makes.
+
+use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
+use crate::sim::trio::Plant;
+use quipu_rules::org::OrgState;
+use quipu_runtime::{
+    kernel::{
+        entity::{Decided, outcome_unknown},
+        relay::{Cause, Purpose, Relay, RelayAction, fire},
+    },
+    performers::AttemptEnd,
+};
+use quipu_schemas::{
+    envelope::{CommandEnvelope, Receipt},
+    ids::{CommandId, OrgId, StreamId},
+    problem::Problem,
+    reaction::{Effect, Outcome, ReactionKey},
+    record::Record,
+};
+use std::sync::Arc;
+
+/// Who waits for a command's answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    Client { operation: u64 },
+    Relay { partition: u16, relay: u64, key: ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope> },
+    Timer(ReactionKey),
+}
+
+/// Where an entity's answer goes.
+#[derive(Debug, Clone)]
+pub(crate) enum ReplyTo {
+    Local { submission: u64 },
+    Remote(Box<ForwardAnswer>),
+}
+
+/// The answer to a command that another node forwarded.
+#[derive(Debug, Clone)]
+pub(crate) struct ForwardAnswer {
+    pub(crate) node: usize,
+    pub(crate) boot: u64,
+    pub(crate) submission: u64,
+    pub(crate) attempt: u32,
+    pub(crate) result: Result<Receipt, Problem>,
+}
+
+pub(super) struct Submission {
+    envelope: Arc<CommandEnvelope>,
+    origin: Origin,
+    deadline: u64,
+    attempt: u32,
+    forwarded_to: Option<usize>,
+}
+
+pub(super) struct Running {
+    partition: u16,
+    relay: u64,
+    key: ReactionKey,
+    attempt: u32,
+    effect: Effect,
+    subject: String,
+    cancelled: bool,
+}
+
+/// How the world ends an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Taken,
+    Refused,
+    Unanswered,
+}
+
+/// What an owner says, or what is said of it, when it may no longer be one.
+const OWNER_GOES: [&str; 5] = ["partition_not_open", "owner_unreachable", "outcome_unknown", "stopping", "lease_ended"];
+const OWNER_LOOK_MS: u64 = 20;
+const RELAY_IDLE_MS: u64 = 300;
+const REFIRE_MS: u64 = 250;
+
+impl Member {
+    /// Sends a command to its entity, on whichever node that is.
+    pub(crate) fn submit(&mut self, envelope: Arc<CommandEnvelope>, origin: Origin) {
+        let id = self.next_id();
+        let deadline = self.monotonic() + HANDOFF_WAIT_MS;
+        self.submissions.insert(id, Submission { envelope, origin, deadline, attempt: 0, forwarded_to: None });
+        self.try_submit(id);
+    }
+
+    pub(super) fn try_submit(&mut self, id: u64) {
+        let Some(submission) = self.submissions.get_mut(&id) else { return };
+        submission.attempt += 1;
+        let (mut envelope, attempt) = (submission.envelope.clone(), submission.attempt);
+        submission.forwarded_to = None;
+        let partition = self.partition(&envelope.stream);
+        let holder = self.leases.holder(partition).filter(|holder| *holder != self.id && !self.is_owner(partition));
+        match holder {
+            None => self.submit_here(envelope, ReplyTo::Local { submission: id }),
+            Some(to) => {
+                if let Some(submission) = self.submissions.get_mut(&id) {
+                    submission.forwarded_to = Some(to);
+                }
+                if self.plant == Plant::ForwardsAgainUnderANewId
+                    && attempt > 1
+                    && matches!(self.submissions[&id].origin, Origin::Client { .. })
+                {
+                    let command_id =
+                        CommandId::parse(format!("{}.{attempt}", envelope.command_id)).unwrap_or_else(|_| envelope.command_id.clone());
+                    envelope = Arc::new(CommandEnvelope { command_id, ..(*envelope).clone() });
+                }
+                self.later(FORWARD_MS, Wake::ForwardTimeout { submission: id, attempt });
+                self.outs.push(Out::Forward { to, submission: id, attempt, envelope });
+            }
+        }
+    }
+
+    /// Another node forwards a command; it goes no further.
+    pub(crate) fn forwarded(&mut self, envelope: Arc<CommandEnvelope>, mut to: ForwardAnswer) {
+        if self.leaving {
+            to.result = Err(Problem::new(503, "stopping", "the node is stopping").retry_after(5));
+            return self.outs.push(Out::Forwarded(to));
+        }
+        self.submit_here(envelope, ReplyTo::Remote(Box::new(to)));
+    }
+
+    pub(crate) fn forward_ended(&mut self, id: u64, attempt: u32, result: Result<Receipt, Problem>) {
+        let Some(submission) = self.submissions.get(&id).filter(|s| s.attempt == attempt && s.forwarded_to.is_some()) else {
+            return;
+        };
+        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+        let late = self.monotonic() >= submission.deadline;
+        self.ended(id, again && !late, result);
+    }
+
+    /// An entity of this node answers.
+    pub(super) fn answered(&mut self, id: u64, result: Result<Receipt, Problem>) {
+        let Some(submission) = self.submissions.get(&id) else { return };
+        let again = result.as_ref().is_err_and(|problem| problem.code == "partition_not_open");
+        let late = self.monotonic() >= submission.deadline;
+        self.ended(id, again && !late, result);
+    }
+
+    fn ended(&mut self, id: u64, again: bool, result: Result<Receipt, Problem>) {
+        if again && !self.leaving {
+            return self.later(OWNER_LOOK_MS, Wake::Submit(id));
+        }
+        let Some(Submission { envelope, origin, .. }) = self.submissions.remove(&id) else {
+            return;
+        };
+        match origin {
+            Origin::Client { operation } => {
+                let (stream, id) = (envelope.stream.clone(), envelope.command_id.clone());
+                self.outs.push(Out::Answer { operation, stream, id, result });
+            }
+            Origin::Relay { partition, relay, key, purpose, envelope } => {
+                let now = self.wall();
+                let actions = match &mut self.part(partition).relay {
+                    Some((ours, machine)) if *ours == relay => machine.submitted(&key, purpose, envelope, result, now),
+                    _ => return,
+                };
+                self.relay_actions(partition, actions);
+                self.relay_step(partition, None);
+            }
+            Origin::Timer(key) => {
+                let until = if result.is_ok() { 0 } else { self.monotonic() + REFIRE_MS };
+                self.firing.insert(key, until);
+            }
+        }
+    }
+
+    /// What waits for an owner that another node replaced may have been decided there or here.
+    pub(super) fn owners_changed(&mut self) {
+        let moved = |s: &Submission| {
+            let holder = self.leases.holder(self.partition(&s.envelope.stream));
+            s.forwarded_to.is_some_and(|to| holder.is_some_and(|holder| holder != to))
+        };
+        let moved: Vec<(u64, u32)> = self.submissions.iter().filter(|(_, s)| moved(s)).map(|(id, s)| (*id, s.attempt)).collect();
+        for (id, attempt) in moved {
+            self.forward_ended(id, attempt, Err(outcome_unknown()));
+        }
+    }
+
+    pub(super) fn start_relay(&mut self, partition: u16) {
+        let id = self.next_id();
+        let mut relay = Relay::new(id);
+        relay.loaded_all();
+        match self.library().pending(partition) {
+            Ok(pending) => pending.into_iter().for_each(|loaded| relay.load(loaded)),
+            // The product logs it, and looks again at the relay's next start.
+            Err(error) if error.contains("simulated") => {}
+            Err(error) => self.broken.push(format!("node {}: pending work of partition {partition}: {error}", self.id)),
+        }
+        self.part(partition).relay = Some((id, relay));
+        let again = self.unsettled.remove(&partition).unwrap_or_default();
+        self.send_again(partition, again);
+        self.relay_step(partition, None);
+        self.later(RELAY_IDLE_MS, Wake::Relay { partition, relay: id });
+    }
+
+    /// A planted defect: what may be stored is appended once more.
+    fn send_again(&mut self, partition: u16, again: Vec<Decided>) {
+        for decided in again {
+            let id = self.batch_id();
+            let incarnation = self.part(partition).writer.incarnation();
+            if let Ok(batch) = self.part(partition).writer.submit(decided, incarnation, id) {
+                self.append(batch);
+            }
+        }
+    }
+
+    pub(super) fn relay_record(&mut self, partition: u16, record: &Record) {
+        let actions = match &mut self.part(partition).relay {
+            Some((_, relay)) => relay.record(record),
+            None => return,
+        };
+        self.relay_actions(partition, actions);
+        self.relay_step(partition, None);
+    }
+
+    /// One step; the planned one plans the next.
+    pub(super) fn relay_step(&mut self, partition: u16, planned: Option<u64>) {
+        let now = self.wall();
+        // The workload has one org.
+        let suspended = self.is_suspended(&OrgId::from_static("acme"));
+        let Some((id, relay)) = &mut self.part(partition).relay else {
+            return;
+        };
+        if planned.is_some_and(|planned| planned != *id) {
+            return;
+        }
+        let id = *id;
+        let actions = relay.step(now, &|_| suspended);
+        if planned.is_some() {
+            let after_ms = relay.next_due().map_or(RELAY_IDLE_MS, |due| due.saturating_sub(now).clamp(1, RELAY_IDLE_MS));
+            self.later(after_ms, Wake::Relay { partition, relay: id });
+        }
+        self.relay_actions(partition, actions);
+    }
+
+    /// An org as this node knows it, read again only when its stream has grown.
+    pub(super) fn org(&mut self, org: &OrgId) -> Result<Arc<(OrgState, u64)>, String> {
+        let head = self.index.stream_head(&StreamId::of_org(org)).map_err(|e| e.to_string())?.map(|head| head.hash);
+        if let Some(known) = self.orgs.get(org).filter(|known| known.head == head) {
+            return Ok(known.read.clone());
+        }
+        let read = Arc::new(self.library().org(org)?);
+        self.orgs.insert(org.clone(), KnownOrg { head, read: read.clone() });
+        Ok(read)
+    }
+
+    pub(crate) fn is_suspended(&mut self, org: &OrgId) -> bool {
+        self.org(org).is_ok_and(|org| matches!(org.0, OrgState::Suspended { .. }))
+    }
+
+    fn relay_actions(&mut self, partition: u16, actions: Vec<RelayAction>) {
+        let Some(relay) = self.part(partition).relay.as_ref().map(|(id, _)| *id) else {
+            return;
+        };
+        for action in actions {
+            match action {
+                RelayAction::Submit { key, purpose, envelope } => {
+                    let command = Arc::new((*envelope).clone());
+                    self.submit(command, Origin::Relay { partition, relay, key, purpose, envelope });
+                }
+                RelayAction::Perform { key, attempt, effect, subject, .. } => {
+                    let number = self.next_id();
+                    self.outs.push(Out::Attempt { number, key: key.clone(), attempt, effect: (*effect).clone() });
+                    self.running.insert(number, Running { partition, relay, key, attempt, effect: *effect, subject, cancelled: false });
+                }
+                RelayAction::Cancel(key) => {
+                    for running in self.running.values_mut().filter(|r| r.relay == relay && r.key == key) {
+                        running.cancelled = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// An attempt of this node came to its end.
+    pub(crate) fn attempt_ended(&mut self, number: u64, fate: Fate) {
+        let Some(running) = self.running.remove(&number) else { return };
+        let end = match fate {
+            _ if running.cancelled => AttemptEnd::Cancelled(Outcome::Cancelled { partial: None }),
+            Fate::Refused => AttemptEnd::Done(Outcome::Failed { code: "refused".into(), detail: "simulated".into() }),
+            Fate::Unanswered => AttemptEnd::Retryable { code: "timeout".into(), detail: "simulated".into(), retry_after_ms: None },
+            Fate::Taken => match crate::sim::node::outcome(&running.effect, &running.subject, running.attempt, &self.keys) {
+                Ok(outcome) => AttemptEnd::Done(outcome),
+                Err(error) => return self.broken.push(error),
+            },
+        };
+        let now = self.wall();
+        let actions = match &mut self.part(running.partition).relay {
+            Some((ours, relay)) if *ours == running.relay => relay.performed(&running.key, end, now),
+            _ => return,
+        };
+        self.relay_actions(running.partition, actions);
+        self.relay_step(running.partition, None);
+    }
+
+    /// Fires what is due in the partitions that this node owns.
+    pub(crate) fn fire_timers(&mut self) -> u64 {
+        let (now, monotonic, mut fired) = (self.wall(), self.monotonic(), 0);
+        self.firing.retain(|_, until| *until > monotonic);
+        for partition in (0..self.partitions()).filter(|partition| self.is_owner(*partition)).collect::<Vec<_>>() {
+            for wake in self.index.wakes_due(partition, now, 16).unwrap_or_default() {
+                if self.firing.contains_key(&wake.key) {
+                    continue;
+                }
+                let cause =
+                    self.library().records(&wake.key.stream, wake.key.version).ok().and_then(|r| r.first().map(|r| Cause::from(&r.header)));
+                if let Some(cause) = cause {
+                    self.firing.insert(wake.key.clone(), u64::MAX);
+                    self.submit(Arc::new(fire(&wake.key, &wake.name, wake.due, &cause)), Origin::Timer(wake.key));
+                    fired += 1;
+                }
+            }
+        }
+        fired
+    }
+
+    /// Nothing on its way, and nothing pending but what waits for its time and dead letters.
+    pub(crate) fn is_waiting_only(&self) -> bool {
+        let mut relays = self.parts.iter().filter_map(|part| part.relay.as_ref());
+        let waits = relays.all(|(_, relay)| relay.rows().iter().all(|row| row.status == "dead") || relay.next_due().is_some());
+        self.inbox.is_empty()
+            && self.submissions.is_empty()
+            && self.running.is_empty()
+            && waits
+            && self.parts.iter().all(|part| part.writer.depth() == 0)
+    }
+
+    /// When something of the relays or timers is due, by the wall clock.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let owned = (0u16..).zip(&self.parts).filter(|(partition, _)| self.is_owner(*partition));
+        owned
+            .filter_map(|(partition, part)| {
+                self.index.next_wake(partition).ok().flatten().into_iter().chain(part.relay.as_ref().and_then(|(_, r)| r.next_due())).min()
+            })
+            .min()
+    }
+
+    /// State of an entity in memory, for clients that look before they send.
+    pub(crate) fn state_of(&self, stream: &StreamId) -> Option<serde_json::Value> {
+        self.entities.get(stream).filter(|_| self.is_owner(self.partition(stream))).map(|slot| slot.entity.state().0)
+    }
+}
