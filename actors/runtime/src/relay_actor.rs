@@ -159,7 +159,12 @@ impl RelayState {
             RelayAction::Submit { key, purpose, envelope } => {
                 let core = self.core.clone();
                 tokio::spawn(async move {
-                    let answer = core.submit((*envelope).clone()).await;
+                    // Whoever has begun an attempt by this node's word must own the partition: forwarded, the word would let the
+                    // next owner's relay and this one begin the same attempt.
+                    let answer = match purpose {
+                        Purpose::Start => core.submit_here(Arc::new((*envelope).clone())).await,
+                        _ => core.submit((*envelope).clone()).await,
+                    };
                     let _ = myself.send_message(RelayMsg::Submitted { key, purpose, envelope, answer });
                 });
             }
