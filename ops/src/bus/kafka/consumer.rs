@@ -5,7 +5,7 @@ use super::super::{
     topic::{self, COMMANDS},
 };
 use quipu_events::kafka::KafkaOptions;
-use quipu_schemas::limits::{BUS_COMMIT_MS, BUS_QUEUE_AHEAD, BUS_SESSION_MS};
+use quipu_schemas::limits::{BUS_COMMIT_MS, BUS_QUEUE_AHEAD, BUS_SESSION_MS, BUS_TOPICS_LOOK_MS};
 use rdkafka::{
     Offset, TopicPartitionList,
     client::ClientContext,
@@ -136,7 +136,7 @@ impl Consumer {
             ("isolation.level", "read_committed"),
             ("allow.auto.create.topics", "false"),
             // Topics of orgs that are made later.
-            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("topic.metadata.refresh.interval.ms", &BUS_TOPICS_LOOK_MS.to_string()),
             ("fetch.error.backoff.ms", "100"),
             ("queued.max.messages.kbytes", "4096"),
         ] {
