@@ -44,7 +44,7 @@ def receipt(found):
         "status": int(headers["quipu-status"]),
         "code": headers.get("quipu-code", b"").decode(),
         "type": headers["content-type"].decode(),
-        "correlation": headers["x-correlation-id"].decode(),
+        "correlation": headers.get("x-correlation-id", b"").decode(),
         "body": body,
     }
 

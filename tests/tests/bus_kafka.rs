@@ -232,6 +232,11 @@ async fn another_node_takes_commands_and_feed_over() {
     two.stop().await;
 }
 
+/// Headers of a create by ada.
+fn with(id: &str) -> [(&str, &str); 3] {
+    [("Quipu-Command", "create"), ("Quipu-On-Behalf-Of", "ada"), ("Idempotency-Key", id)]
+}
+
 #[tokio::test]
 async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apart() {
     let Some(kafka) = shared("malformed messages and topics of orgs on Kafka") else {
@@ -312,8 +317,6 @@ async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apa
     for family in ["receipts", "feed", "commands"] {
         bus.make(&format!("{family}.beta")).await;
     }
-    let create = [("Quipu-Command", "create"), ada];
-    let with = |id| [create[0], create[1], ("Idempotency-Key", id)];
     bus.publish("commands.beta", Some(b"beta/org/beta"), &with("own"), r#"{"name":"Beta"}"#);
     bus.publish(
         "commands.beta",
