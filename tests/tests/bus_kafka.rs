@@ -395,7 +395,12 @@ async fn commands_go_on_while_the_broker_is_away_and_the_feed_catches_up() {
     .await;
     assert!(health.to_string().contains("\"bus\""), "{health}");
     node.caller.get("/health/ready").await.taken();
-    kafka.restart();
+    // Aside: connections to the node are looked after meanwhile.
+    let kafka = tokio::task::spawn_blocking(move || {
+        kafka.restart();
+        kafka
+    });
+    let kafka = kafka.await.expect("the broker is back");
     let bus = KafkaBus::new(&kafka.address(), "away");
     feed_is_whole(&bus, &node, 3).await;
     let sent = post(&bus, 3, 9);
