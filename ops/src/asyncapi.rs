@@ -3,6 +3,8 @@
 //!
 //! A kind of bus is a function here that adds its server, channels and operations; messages and schemas are shared.
 
+mod kafka;
+
 use crate::{
     bus::subject::{self, CALL, CMD, FEED, RECEIPT},
     openapi::{pascal, schemas::Components},
@@ -32,6 +34,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     }
     document.answers();
     document.nats(kinds);
+    document.kafka(kinds);
     let mut schemas = document.components.into_schemas();
     keep_used(&mut schemas, &Value::Object(document.messages.clone()));
     json!({
@@ -48,6 +51,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
                 "protocol": "nats",
                 "description": "NATS with JetStream. The broker's permissions say who may publish and subscribe for an org.",
             },
+            "kafka": kafka::server(),
         },
         "channels": document.channels,
         "operations": document.operations,
@@ -135,6 +139,7 @@ impl Document {
                 "headers": command_headers(),
                 "payload": payload,
             });
+            self.messages.insert(kafka::name(&name), kafka::command(&message, &command.name));
             self.messages.insert(name, message);
         }
         for event in &kind.events {
@@ -144,7 +149,11 @@ impl Document {
                 "title": event.name,
                 "summary": "An event as a CloudEvent; personal values in its data are sealed.",
                 "contentType": "application/cloudevents+json",
-                "headers": { "type": "object", "properties": { "Nats-Msg-Id": { "type": "string", "description": "The event's id, org/kind/id@version." } } },
+                "headers": { "type": "object", "properties": {
+                    "Nats-Msg-Id": { "type": "string", "description": "On NATS: the event's id, org/kind/id@version." },
+                    "content-type": { "type": "string", "const": "application/cloudevents+json", "description": "On Kafka, and as Content-Type on NATS." },
+                } },
+                "bindings": { "kafka": { "key": kafka::entity() } },
                 "payload": {
                     "allOf": [
                         { "$ref": "#/components/schemas/CloudEvent" },
@@ -185,8 +194,10 @@ impl Document {
                 { "type": "object", "properties": { "command_id": { "type": "string", "pattern": COMMAND_ID } } },
             ] },
         });
-        self.messages.insert("receipt".into(), receipt);
-        self.messages.insert("problem".into(), problem);
+        for (name, message) in [("receipt", receipt), ("problem", problem)] {
+            self.messages.insert(kafka::name(name), kafka::answer(&message));
+            self.messages.insert(name.into(), message);
+        }
     }
 
     fn channel(&mut self, name: &str, address: &str, summary: &str, parameters: &[&str], messages: &[&str]) {

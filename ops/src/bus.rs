@@ -7,26 +7,33 @@
 pub mod at;
 #[cfg(feature = "jetstream")]
 mod call;
-#[cfg(feature = "jetstream")]
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod lanes;
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod marks;
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod message;
 #[cfg(feature = "jetstream")]
 mod nats;
 #[cfg(feature = "jetstream")]
-mod pace;
+mod nats_marks;
 #[cfg(feature = "jetstream")]
+mod nats_message;
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
+mod pace;
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod progress;
 #[cfg(feature = "jetstream")]
 mod queue;
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 mod relay;
 pub mod status;
 #[cfg(feature = "jetstream")]
 pub mod streams;
 pub mod subject;
+pub mod topic;
 
 use crate::http::App;
 use at::BusAt;
@@ -75,13 +82,24 @@ pub enum BusError {
         /// What is wrong.
         detail: String,
     },
+    /// A topic cannot be made, or is there and cannot be used.
+    #[error("bus: topic {topic}: {detail}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What is wrong, and what to set.
+        detail: String,
+    },
 }
 
-/// A bus that answers and has its streams; nothing is taken from it yet.
+/// A bus that answers and has its streams or topics; nothing is taken from it yet.
 pub enum Opened {
     /// On NATS.
     #[cfg(feature = "jetstream")]
     Nats(Box<nats::Opened>),
+    /// On Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<kafka::Opened>),
 }
 
 /// A bus at work. Dropping it without [`Bus::stop`] ends its tasks where they are.
@@ -89,13 +107,18 @@ pub enum Bus {
     /// On NATS.
     #[cfg(feature = "jetstream")]
     Nats(nats::Running),
+    /// On Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Running),
 }
 
-/// Connects, and makes the streams that are not there.
+/// Connects, and makes the streams or topics that are not there.
 pub async fn open(config: BusConfig) -> Result<Opened, BusError> {
     match config.at {
         #[cfg(feature = "jetstream")]
         BusAt::Nats(options) => Ok(Opened::Nats(Box::new(nats::open(*options, config.feed_days).await?))),
+        #[cfg(feature = "kafka")]
+        BusAt::Kafka(options) => Ok(Opened::Kafka(Box::new(kafka::open(*options, config.feed_days).await?))),
     }
 }
 
@@ -105,6 +128,8 @@ impl Opened {
         match *self {
             #[cfg(feature = "jetstream")]
             Self::Nats(ref opened) => opened.status.clone(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(ref opened) => opened.status.clone(),
         }
     }
 
@@ -115,6 +140,8 @@ impl Opened {
         match self {
             #[cfg(feature = "jetstream")]
             Self::Nats(opened) => Bus::Nats(opened.serve(app)),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(opened) => Bus::Kafka(opened.serve(app)),
         }
     }
 }
@@ -127,6 +154,8 @@ impl Bus {
         match self {
             #[cfg(feature = "jetstream")]
             Self::Nats(running) => running.stop(drain).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(running) => running.stop(drain).await,
         }
     }
 }

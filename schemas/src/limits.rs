@@ -300,6 +300,17 @@ pub const BUS_FEED_IN_FLIGHT: usize = 256;
 pub const BUS_DUPLICATE_WINDOW_S: u64 = 120;
 /// First and longest pause before something that the bus or the node refused for now is tried again; it doubles.
 pub const BUS_PAUSE_MS: (u64, u64) = (50, 5_000);
+/// Days that a command waits in a topic of the bus.
+pub const BUS_COMMAND_TOPIC_DAYS: u32 = 3;
+/// Bytes of one closed file of the topic of marks: what is newer is not compacted yet, and is read again at a takeover.
+pub const BUS_MARKS_SEGMENT_BYTES: u32 = 4 * 1024 * 1024;
+/// How often topics of an org's own are looked for, in milliseconds.
+pub const BUS_TOPICS_LOOK_MS: u64 = 10_000;
+/// After how long without a word the consumer group gives away what a node consumed, in milliseconds; the least that brokers
+/// take by default.
+pub const BUS_SESSION_MS: u64 = 6_000;
+/// Pause between two commits of what is answered, in milliseconds.
+pub const BUS_COMMIT_MS: u64 = 250;
 /// Pause between two notes of how far the relay is.
 pub const BUS_MARK_MS: u64 = 1_000;
 /// How long the relay may have work before health calls it behind.

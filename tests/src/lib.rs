@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod caller;
 pub mod decoding;
+pub mod kafka_bus;
 pub mod link;
 pub mod load;
 pub mod office;

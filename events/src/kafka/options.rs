@@ -128,6 +128,11 @@ impl KafkaOptions {
         format!("{}.meta", self.prefix)
     }
 
+    /// What every client of these brokers is told: where they are, and how long it waits before it asks again.
+    pub fn client_config(&self) -> rdkafka::ClientConfig {
+        super::wire::config(self)
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), BadOptions> {
         let bad = |key, takes| BadOptions::Value {
             key,

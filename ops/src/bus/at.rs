@@ -2,6 +2,8 @@
 
 #[cfg(feature = "jetstream")]
 use quipu_events::jetstream::JetStreamOptions;
+#[cfg(feature = "kafka")]
+use quipu_events::kafka::KafkaOptions;
 use std::{fmt, str::FromStr};
 
 /// A kind of bus and its address. Shown without passwords.
@@ -10,17 +12,25 @@ pub enum BusAt {
     /// A NATS cluster with JetStream; the options of a log that say something of the log alone are not looked at.
     #[cfg(feature = "jetstream")]
     Nats(Box<JetStreamOptions>),
+    /// A Kafka cluster; the prefix is the first part of the topics' names, the number of partitions that of topics made.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaOptions>),
 }
 
 /// Text that names no bus that this build can speak to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBusAt {
     /// No kind of bus.
-    #[error("`{0}` is no bus: use an address that begins with nats:// or tls://")]
+    #[error("`{0}` is no bus: use an address that begins with nats://, tls:// or kafka://")]
     Unknown(String),
     /// Left out of this build.
-    #[error("this build has no NATS bus: build it with `--features jetstream`")]
-    NotBuilt,
+    #[error("this build has no bus on {system}: build it with `--features {feature}`")]
+    NotBuilt {
+        /// What it cannot speak to.
+        system: &'static str,
+        /// What it was built without.
+        feature: &'static str,
+    },
     /// An address with something wrong in it.
     #[error("{0}")]
     Address(String),
@@ -37,7 +47,20 @@ impl FromStr for BusAt {
                 Ok(Self::Nats(Box::new(options)))
             }
             #[cfg(not(feature = "jetstream"))]
-            Some(("nats" | "tls", _)) => Err(BadBusAt::NotBuilt),
+            Some(("nats" | "tls", _)) => Err(BadBusAt::NotBuilt {
+                system: "NATS",
+                feature: "jetstream",
+            }),
+            #[cfg(feature = "kafka")]
+            Some(("kafka", _)) => {
+                let options = text.parse::<KafkaOptions>().map_err(|e| BadBusAt::Address(e.to_string()))?;
+                Ok(Self::Kafka(Box::new(options)))
+            }
+            #[cfg(not(feature = "kafka"))]
+            Some(("kafka", _)) => Err(BadBusAt::NotBuilt {
+                system: "Kafka",
+                feature: "kafka",
+            }),
             // Without what comes before the host: it may hold a password.
             _ => Err(BadBusAt::Unknown(text.rsplit('@').next().unwrap_or_default().to_owned())),
         }
@@ -59,7 +82,23 @@ impl fmt::Display for BusAt {
                     Ok(())
                 }
             }
+            // Nothing in it is secret.
+            #[cfg(feature = "kafka")]
+            Self::Kafka(ref options) => write!(f, "kafka://{}/{}", options.brokers.join(","), options.prefix),
         }
+    }
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod kafka_tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_kafka_bus_is_that_of_a_log() {
+        let at: BusAt = "kafka://a:9092,b:9092/prod?replicas=3&min_insync=2".parse().unwrap();
+        assert_eq!(at.to_string(), "kafka://a:9092,b:9092/prod");
+        let refused = "kafka://u:secret@a:1".parse::<BusAt>().unwrap_err().to_string();
+        assert!(!refused.contains("secret"), "{refused}");
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::{
     message::{self, Incoming},
-    nats::until,
-    pace::Pace,
+    nats_message,
+    pace::{Pace, until},
     status::{Part, Status},
     subject::CALL,
 };
@@ -92,14 +92,17 @@ async fn take(app: &App, client: &Client, running: &mut JoinSet<()>, call: Messa
     };
     if let Some(problem) = refusal {
         metrics::counter!(BUS_CALLS, "outcome" => "refused").increment(1);
-        let (headers, body) = message::answer(&Err(problem), None, "");
+        let (headers, body) = nats_message::answer(&Err(problem), None, "");
         // Whoever waits for it asks again.
         let _ = client.publish_with_headers(reply, headers, body).await;
         return;
     }
     let (app, client) = (app.clone(), client.clone());
     running.spawn(async move {
-        let (result, id, correlation) = match message::read(&app, CALL, &call.subject, call.headers.as_ref(), &call.payload) {
+        let (result, id, correlation) = match message::read(
+            &app,
+            nats_message::arrived(CALL, &call.subject, call.headers.as_ref(), &call.payload),
+        ) {
             Ok(Incoming {
                 request,
                 command_id,
@@ -108,7 +111,7 @@ async fn take(app: &App, client: &Client, running: &mut JoinSet<()>, call: Messa
             Err(refused) => (Err(refused.problem), refused.command_id, String::new()),
         };
         metrics::counter!(BUS_CALLS, "outcome" => if result.is_ok() { "accepted" } else { "refused" }).increment(1);
-        let (headers, body) = message::answer(&result, id.as_ref(), &correlation);
+        let (headers, body) = nats_message::answer(&result, id.as_ref(), &correlation);
         // Whoever waits for it asks again with the same id.
         let _ = client.publish_with_headers(reply, headers, body).await;
     });

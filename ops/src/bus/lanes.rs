@@ -45,6 +45,22 @@ impl<K: Ord + Clone, T> Lanes<K, T> {
         Some((key, item))
     }
 
+    /// Drops what waits under keys that fit; how many items. Of those at work [`Lanes::done`] may follow or not.
+    #[cfg(feature = "kafka")]
+    pub(super) fn forget(&mut self, fits: impl Fn(&K) -> bool) -> usize {
+        let before = self.held;
+        self.ready.retain(|key| !fits(key));
+        let held = &mut self.held;
+        self.waiting.retain(|key, queue| {
+            let goes = fits(key);
+            if goes {
+                *held -= queue.len();
+            }
+            !goes
+        });
+        before - self.held
+    }
+
     /// The item at work of this key is finished.
     pub(super) fn done(&mut self, key: &K) {
         if self.waiting.get(key).is_some_and(VecDeque::is_empty) {
@@ -80,5 +96,18 @@ mod tests {
         assert!(!lanes.waiting.is_empty());
         lanes.done(&"b");
         assert!(lanes.waiting.is_empty() && lanes.held() == 0);
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn what_is_forgotten_never_begins() {
+        let mut lanes = Lanes::new();
+        for (key, item) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
+            lanes.push(key, item);
+        }
+        assert_eq!(lanes.start(), Some(("a", 1)));
+        assert_eq!(lanes.forget(|key| *key == "a"), 1);
+        lanes.done(&"a");
+        assert_eq!((lanes.start(), lanes.start(), lanes.held()), (Some(("b", 3)), None, 1));
     }
 }

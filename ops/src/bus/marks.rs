@@ -1,6 +1,5 @@
 //! How far each partition is relayed, kept in the bus itself: whoever relays next goes on from there.
 
-use async_nats::jetstream::kv::Store;
 use quipu_schemas::position::Cursor;
 use serde::{Deserialize, Serialize};
 
@@ -15,54 +14,56 @@ pub(super) struct Mark {
     pub(super) next: u64,
 }
 
-/// The marks of one log.
-#[derive(Clone)]
-pub(super) struct Marks {
-    store: Store,
-    log: String,
+/// Whose marks they are.
+#[derive(Debug, Clone)]
+pub(super) struct Marked {
+    /// The log, as in [`Mark`].
+    pub(super) log: String,
     generation: u32,
 }
 
-impl Marks {
-    pub(super) fn new(store: Store, log: &Cursor) -> Self {
+impl Marked {
+    pub(super) fn new(log: &Cursor) -> Self {
         Self {
-            store,
             log: hex::encode(log.log.0),
             generation: log.generation,
         }
     }
 
-    fn key(&self, partition: u16) -> String {
-        format!("{}.{partition}", self.log)
+    /// A mark as bytes.
+    pub(super) fn encode(&self, next: u64) -> Result<Vec<u8>, String> {
+        let mark = Mark {
+            log: self.log.clone(),
+            generation: self.generation,
+            next,
+        };
+        serde_json::to_vec(&mark).map_err(|e| e.to_string())
     }
 
-    /// Where to go on; 0 where nothing is noted of this log and generation.
-    pub(super) async fn load(&self, partition: u16) -> Result<u64, String> {
-        let Some(bytes) = self
-            .store
-            .get(self.key(partition))
-            .await
-            .map_err(|e| format!("mark of partition {partition}: {e}"))?
-        else {
-            return Ok(0);
-        };
-        let mark: Mark = serde_json::from_slice(&bytes)
-            .map_err(|e| format!("mark of partition {partition}: {e}; delete the key {}", self.key(partition)))?;
+    /// Where to go on by a mark; 0 where it speaks of another log or generation.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Result<u64, String> {
+        let mark: Mark = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         Ok(if (&mark.log, mark.generation) == (&self.log, self.generation) {
             mark.next
         } else {
             0
         })
     }
+}
 
-    pub(super) async fn note(&self, partition: u16, next: u64) -> Result<(), String> {
-        let mark = Mark {
-            log: self.log.clone(),
-            generation: self.generation,
-            next,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_speaks_of_one_generation_of_one_log() {
+        let of = |log: &str, generation| Marked {
+            log: log.into(),
+            generation,
         };
-        let bytes = serde_json::to_vec(&mark).map_err(|e| e.to_string())?;
-        let noted = self.store.put(self.key(partition), bytes.into()).await;
-        noted.map(drop).map_err(|e| format!("mark of partition {partition}: {e}"))
+        let mark = of("a", 2).encode(7).unwrap();
+        assert_eq!(of("a", 2).decode(&mark), Ok(7));
+        assert_eq!((of("b", 2).decode(&mark), of("a", 3).decode(&mark)), (Ok(0), Ok(0)));
+        assert!(of("a", 2).decode(b"{").is_err());
     }
 }

@@ -1,13 +1,12 @@
 //! A command as a message, and its answer as one.
 
-use super::subject;
+use super::{pace::Pace, subject::Target};
 use crate::http::{
     App,
     command::Asked,
     problem::{self, bad_header, clip},
     request::{Correlation, Labels, fields},
 };
-use async_nats::HeaderMap;
 use axum::http::{self, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -20,9 +19,8 @@ use quipu_schemas::{
 };
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-/// The id of a command, where there is no `Idempotency-Key`.
-const NATS_ID: HeaderName = HeaderName::from_static("nats-msg-id");
-const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The id of a command.
+pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Who acts.
 const ACTOR: &str = "Quipu-On-Behalf-Of";
 
@@ -40,21 +38,31 @@ pub(super) struct Refused {
     pub(super) command_id: Option<CommandId>,
 }
 
-/// Reads a message of this family of subjects.
-pub(super) fn read(app: &App, family: &str, subject: &str, headers: Option<&HeaderMap>, body: &[u8]) -> Result<Incoming, Box<Refused>> {
-    let headers = http_headers(headers);
-    let labels = Labels::read(&headers);
-    let known = |problem: Problem| {
-        Box::new(Refused {
-            problem,
-            org: subject::org_of(family, subject),
-            command_id: one_id(&headers),
-        })
-    };
-    request(app, family, subject, &headers, labels, body).map_err(known)
+/// A message as its bus tells of it.
+pub(super) struct Arrived<'a> {
+    /// Whose org answers belong to, however the rest of it reads.
+    pub(super) org: Option<OrgId>,
+    /// What it asks for and of whom.
+    pub(super) target: Result<Target, Problem>,
+    /// Its headers as those of HTTP.
+    pub(super) headers: http::HeaderMap,
+    /// The body that HTTP would have.
+    pub(super) body: &'a [u8],
 }
 
-fn one_id(headers: &http::HeaderMap) -> Option<CommandId> {
+/// Reads a message.
+pub(super) fn read(app: &App, arrived: Arrived<'_>) -> Result<Incoming, Box<Refused>> {
+    let Arrived {
+        org,
+        target,
+        headers,
+        body,
+    } = arrived;
+    let command_id = one_id(&headers);
+    request(app, target, &headers, body).map_err(|problem| Box::new(Refused { problem, org, command_id }))
+}
+
+pub(super) fn one_id(headers: &http::HeaderMap) -> Option<CommandId> {
     let mut values = headers.get_all(KEY).iter();
     let id = values.next()?.to_str().ok()?.to_owned();
     if values.next().is_some() {
@@ -63,15 +71,8 @@ fn one_id(headers: &http::HeaderMap) -> Option<CommandId> {
     CommandId::parse(id).ok()
 }
 
-fn request(
-    app: &App,
-    family: &str,
-    subject: &str,
-    headers: &http::HeaderMap,
-    labels: Result<Labels, Problem>,
-    body: &[u8],
-) -> Result<Incoming, Problem> {
-    let target = subject::parse(family, subject)?;
+fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap, body: &[u8]) -> Result<Incoming, Problem> {
+    let target = target?;
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if size > HEADERS_MAX_BYTES {
         let detail = format!("headers take {size} bytes; {HEADERS_MAX_BYTES} is the most (HEADERS_MAX_BYTES)");
@@ -84,12 +85,12 @@ fn request(
         );
         return Err(Problem::new(413, "body_too_large", detail).fix(format!("send at most {BUS_COMMAND_MAX_BYTES} bytes")));
     }
-    let labels = labels?;
+    let labels = Labels::read(headers)?;
     let Some(command_id) = labels.command_id.clone() else {
         return Err(bad_header(
             "Idempotency-Key",
             "a command over the bus has an id",
-            "send Idempotency-Key or Nats-Msg-Id",
+            "send Idempotency-Key: <the command's id>",
         ));
     };
     let Some(actor) = &labels.on_behalf_of else {
@@ -129,25 +130,15 @@ fn request(
     })
 }
 
-/// Headers of NATS as those of HTTP, so that one reader serves both. What cannot be one is left unreadable, not left out.
-fn http_headers(headers: Option<&HeaderMap>) -> http::HeaderMap {
+/// Headers of a bus as those of HTTP, so that one reader serves all. What cannot be one is left unreadable, not left out.
+pub(super) fn http_headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> http::HeaderMap {
     let mut map = http::HeaderMap::new();
-    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
-        let name: &str = name.as_ref();
+    for (name, value) in pairs {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
             continue;
         };
-        for value in values {
-            let value = HeaderValue::from_str(value.as_str()).or_else(|_| HeaderValue::from_bytes(&[0xff]));
-            if let Ok(value) = value {
-                map.append(name.clone(), value);
-            }
-        }
-    }
-    if !map.contains_key(KEY) {
-        let ids: Vec<HeaderValue> = map.get_all(NATS_ID).iter().cloned().collect();
-        for id in ids {
-            map.append(KEY, id);
+        if let Ok(value) = HeaderValue::from_bytes(value).or_else(|_| HeaderValue::from_bytes(&[0xff])) {
+            map.append(name, value);
         }
     }
     map
@@ -166,37 +157,71 @@ pub(super) async fn decide(app: &App, request: CommandRequest) -> Result<Receipt
     }
 }
 
-/// A receipt or a problem as headers and body; a problem by the convention of NATS services, and with the command's id.
-pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, correlation: &str) -> (HeaderMap, Bytes) {
-    let mut headers = HeaderMap::new();
+/// Has a command decided, again and again where it is refused for now.
+pub(super) async fn decide_finally(app: &App, incoming: Incoming) -> Result<Receipt, Problem> {
+    let mut pace = Pace::new();
+    loop {
+        match decide(app, incoming.request.clone()).await {
+            Err(problem) if is_passing(&problem) => {
+                tracing::debug!(command = %incoming.command_id, %problem, "a queued command is tried again");
+                pace.wait(problem.retry_after).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whether the answer may be another one later, without anybody doing something about this entity or partition.
+fn is_passing(problem: &Problem) -> bool {
+    matches!(problem.status, 429 | 503 | 507) && !matches!(problem.code.as_str(), "stream_parked" | "partition_stopped")
+}
+
+/// An answer, of which each bus makes headers and a body.
+pub(super) struct Answer {
+    /// The status that HTTP would have.
+    pub(super) status: u16,
+    /// The code of a problem.
+    pub(super) code: Option<String>,
+    /// Headers that mean the same on every bus.
+    pub(super) headers: Vec<(&'static str, String)>,
+    /// A receipt, or a problem with the command's id.
+    pub(super) body: Bytes,
+}
+
+/// A receipt or a problem as an answer.
+pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, correlation: &str) -> Answer {
+    let mut headers = Vec::new();
     if !correlation.is_empty() {
-        headers.insert("X-Correlation-Id", correlation);
+        headers.push(("X-Correlation-Id", correlation.to_owned()));
     }
     if let Some(id) = id {
-        headers.insert("Quipu-Command-Id", id.as_str());
+        headers.push(("Quipu-Command-Id", id.as_str().to_owned()));
     }
-    let body = match result {
+    let (status, code, body) = match result {
         Ok(receipt) => {
-            headers.insert("Content-Type", "application/json");
-            serde_json::to_vec(receipt)
+            headers.push(("Content-Type", "application/json".into()));
+            (200, None, serde_json::to_vec(receipt))
         }
         Err(problem) => {
-            headers.insert("Content-Type", "application/problem+json");
-            headers.insert("Nats-Service-Error-Code", problem.status.to_string());
-            headers.insert("Nats-Service-Error", problem.code.as_str());
-            headers.insert("x-should-retry", if problem.should_retry() { "true" } else { "false" });
+            headers.push(("Content-Type", "application/problem+json".into()));
+            headers.push(("x-should-retry", problem.should_retry().to_string()));
             if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
-                headers.insert("Retry-After", seconds.to_string());
+                headers.push(("Retry-After", seconds.to_string()));
             }
             let mut shown = serde_json::to_value(problem).unwrap_or_default();
             if let Some(id) = id {
                 shown["command_id"] = id.as_str().into();
             }
-            serde_json::to_vec(&shown)
+            (problem.status, Some(problem.code.to_string()), serde_json::to_vec(&shown))
         }
     };
-    // Both are plain data, which always encodes.
-    (headers, body.unwrap_or_default().into())
+    Answer {
+        status,
+        code,
+        headers,
+        // Both are plain data, which always encodes.
+        body: body.unwrap_or_default().into(),
+    }
 }
 
 #[cfg(test)]
@@ -204,32 +229,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_nats_are_read_as_those_of_http() {
-        let mut nats = HeaderMap::new();
-        nats.insert("nats-msg-id", "c-1");
-        nats.insert("IF-MATCH", "\"7\"");
-        nats.insert("Quipu-On-Behalf-Of", "ada");
-        nats.insert("X-Env", "\u{e9}t\u{e9}");
-        let map = http_headers(Some(&nats));
-        assert_eq!(map[&KEY], "c-1");
-        assert_eq!(one_id(&map).unwrap().as_str(), "c-1");
-        assert_eq!(Labels::read(&map).unwrap_err().field.as_deref(), Some("X-Env"));
-        nats.insert("Idempotency-Key", "c-2");
-        assert_eq!(one_id(&http_headers(Some(&nats))).unwrap().as_str(), "c-2");
-        nats.append("Idempotency-Key", "c-3");
-        assert!(one_id(&http_headers(Some(&nats))).is_none());
-    }
-
-    #[test]
-    fn a_problem_tells_its_status_and_code_in_headers() {
-        let id = CommandId::parse("c-1").unwrap();
-        let (headers, body) = answer(&Err(problem::overloaded("calls", 3)), Some(&id), "co");
-        let header = |name: &str| headers.get(name).map(|v| v.as_str().to_owned()).unwrap_or_default();
-        assert_eq!(
-            ["Nats-Service-Error-Code", "Nats-Service-Error", "Retry-After", "X-Correlation-Id"].map(header),
-            ["503", "overloaded", "1", "co"]
-        );
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((&body["code"], &body["command_id"]), (&"overloaded".into(), &"c-1".into()));
+    fn only_what_passes_by_itself_is_tried_again() {
+        let passing = |status, code| is_passing(&Problem::new(status, code, ""));
+        for (status, code) in [
+            (503, "outcome_unknown"),
+            (503, "owner_unreachable"),
+            (429, "node_busy"),
+            (507, "disk_full"),
+        ] {
+            assert!(passing(status, code), "{code}");
+        }
+        for (status, code) in [
+            (503, "stream_parked"),
+            (503, "partition_stopped"),
+            (500, "command_crashed"),
+            (409, "x"),
+            (412, "x"),
+            (403, "x"),
+        ] {
+            assert!(!passing(status, code), "{code}");
+        }
     }
 }

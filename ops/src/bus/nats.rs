@@ -2,15 +2,16 @@
 
 use super::{
     BusError, call,
-    marks::Marks,
+    nats_marks::Marks,
     queue,
-    relay::Relay,
+    relay::{CLOUD_EVENT, FeedOut, Outgoing, Relay},
     status::{Part, Status},
-    streams,
+    streams, subject,
 };
 use crate::http::App;
 use async_nats::{
-    Client, Event,
+    Client, Event, HeaderMap,
+    connection::State,
     jetstream::{Context, context::ContextBuilder, kv::Store},
 };
 use quipu_events::jetstream::JetStreamOptions;
@@ -34,11 +35,6 @@ pub struct Running {
     stop: watch::Sender<bool>,
     stop_calls: watch::Sender<Option<Instant>>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-/// Waits until a value fits; `false` where it never will again.
-pub(super) async fn until<T>(value: &mut watch::Receiver<T>, fits: impl FnMut(&T) -> bool) -> bool {
-    value.wait_for(fits).await.is_ok()
 }
 
 /// Connects and makes the streams.
@@ -83,9 +79,11 @@ impl Opened {
         let (stop_calls, stopping_calls) = watch::channel(None);
         let relay = Relay {
             app: app.clone(),
-            client: self.client.clone(),
-            js: self.js.clone(),
-            marks: Marks::new(self.marks, &app.node.cursor()),
+            out: FeedOnNats {
+                client: self.client.clone(),
+                js: self.js.clone(),
+                marks: Marks::new(self.marks, &app.node.cursor()),
+            },
             status: self.status.clone(),
         };
         let tasks = vec![
@@ -107,5 +105,36 @@ impl Running {
         if tokio::time::timeout(drain + Duration::from_secs(2), all).await.is_err() {
             tracing::warn!("the bus did not end in time");
         }
+    }
+}
+
+/// The feed's stream, and how far it is.
+#[derive(Clone)]
+struct FeedOnNats {
+    client: Client,
+    js: Context,
+    marks: Marks,
+}
+
+impl FeedOut for FeedOnNats {
+    async fn send(&self, event: &Outgoing) -> Result<(), String> {
+        // What is published without a connection would wait in memory and be sent as often as it was tried.
+        if self.client.connection_state() != State::Connected {
+            return Err("no connection".into());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", event.id.as_str());
+        headers.insert("Content-Type", CLOUD_EVENT);
+        let subject = subject::feed(&event.stream, &event.event);
+        let sent = self.js.publish_with_headers(subject, headers, event.body.clone()).await;
+        sent.map_err(|e| e.to_string())?.await.map(drop).map_err(|e| e.to_string())
+    }
+
+    async fn load(&self, partition: u16) -> Result<u64, String> {
+        self.marks.load(partition).await
+    }
+
+    async fn note(&self, partition: u16, next: u64) -> Result<(), String> {
+        self.marks.note(partition, next).await
     }
 }

@@ -1,7 +1,13 @@
-//! Pauses before another attempt: doubling, up to a bound.
+//! Waiting: for a value that fits, and before another attempt, doubling up to a bound.
 
 use quipu_schemas::limits::BUS_PAUSE_MS;
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// Waits until a value fits; `false` where it never will again.
+pub(super) async fn until<T>(value: &mut watch::Receiver<T>, fits: impl FnMut(&T) -> bool) -> bool {
+    value.wait_for(fits).await.is_ok()
+}
 
 /// How long the next pause is.
 #[derive(Debug)]

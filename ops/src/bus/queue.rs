@@ -7,9 +7,8 @@
 
 use super::{
     lanes::Lanes,
-    message::{self, Incoming},
-    nats::until,
-    pace::Pace,
+    message, nats_message,
+    pace::{Pace, until},
     status::{Part, Status},
     streams::{QUEUE, RECEIPTS},
     subject::{self, CMD},
@@ -28,11 +27,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use quipu_schemas::{
-    envelope::Receipt,
-    limits::{BUS_LANES_MAX, BUS_QUEUE_AGE_S, BUS_QUEUE_AHEAD},
-    problem::Problem,
-};
+use quipu_schemas::limits::{BUS_LANES_MAX, BUS_QUEUE_AGE_S, BUS_QUEUE_AHEAD};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -161,11 +156,6 @@ async fn session(
     }
 }
 
-/// Whether the answer may be another one later, without anybody doing something about this entity or partition.
-fn is_passing(problem: &Problem) -> bool {
-    matches!(problem.status, 429 | 503 | 507) && !matches!(problem.code.as_str(), "stream_parked" | "partition_stopped")
-}
-
 /// What the receipt stream has of a command.
 enum Told {
     /// The answer to this very message.
@@ -181,15 +171,18 @@ impl Carrier {
     /// Has a command decided, tells its answer, and takes it from the queue.
     async fn carry(&self, message: Message) {
         let sequence = message.info().map(|info| info.stream_sequence).unwrap_or_default();
-        let outcome = match message::read(&self.app, CMD, &message.subject, message.headers.as_ref(), &message.payload) {
+        let outcome = match message::read(
+            &self.app,
+            nats_message::arrived(CMD, &message.subject, message.headers.as_ref(), &message.payload),
+        ) {
             Ok(incoming) => {
                 let subject = subject::receipt(&incoming.request.org, &incoming.command_id);
                 match self.told(&subject, sequence).await {
                     Told::Answered => "answered",
                     Told::Open { last } => {
                         let (id, correlation) = (incoming.command_id.clone(), incoming.correlation.clone());
-                        let result = self.decide(incoming).await;
-                        self.tell(&subject, last, sequence, message::answer(&result, Some(&id), &correlation))
+                        let result = message::decide_finally(&self.app, incoming).await;
+                        self.tell(&subject, last, sequence, nats_message::answer(&result, Some(&id), &correlation))
                             .await;
                         if result.is_ok() { "accepted" } else { "refused" }
                     }
@@ -200,7 +193,7 @@ impl Carrier {
                 if let (Some(org), Some(id)) = (&refused.org, &refused.command_id) {
                     let subject = subject::receipt(org, id);
                     if let Told::Open { last } = self.told(&subject, sequence).await {
-                        self.tell(&subject, last, sequence, message::answer(&Err(refused.problem), Some(id), ""))
+                        self.tell(&subject, last, sequence, nats_message::answer(&Err(refused.problem), Some(id), ""))
                             .await;
                     }
                 }
@@ -210,19 +203,6 @@ impl Carrier {
         metrics::counter!(BUS_COMMANDS, "outcome" => outcome).increment(1);
         // Where this is lost, the message comes again and is found to be answered.
         let _ = message.ack().await;
-    }
-
-    async fn decide(&self, incoming: Incoming) -> Result<Receipt, Problem> {
-        let mut pace = Pace::new();
-        loop {
-            match message::decide(&self.app, incoming.request.clone()).await {
-                Err(problem) if is_passing(&problem) => {
-                    tracing::debug!(command = %incoming.command_id, %problem, "a queued command is tried again");
-                    pace.wait(problem.retry_after).await;
-                }
-                answer => return answer,
-            }
-        }
     }
 
     /// Where the receipt stream is as to a command.
@@ -261,34 +241,6 @@ impl Carrier {
                 Told::Answered => return,
                 Told::Open { last: now } => last = now,
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_passes_by_itself_is_tried_again() {
-        let passing = |status, code| is_passing(&Problem::new(status, code, ""));
-        for (status, code) in [
-            (503, "outcome_unknown"),
-            (503, "owner_unreachable"),
-            (429, "node_busy"),
-            (507, "disk_full"),
-        ] {
-            assert!(passing(status, code), "{code}");
-        }
-        for (status, code) in [
-            (503, "stream_parked"),
-            (503, "partition_stopped"),
-            (500, "command_crashed"),
-            (409, "x"),
-            (412, "x"),
-            (403, "x"),
-        ] {
-            assert!(!passing(status, code), "{code}");
         }
     }
 }

@@ -5,15 +5,11 @@
 
 use super::{
     lanes::Lanes,
-    marks::Marks,
-    nats::until,
-    pace::Pace,
+    pace::{Pace, until},
     progress::Progress,
     status::{Part, Status},
-    subject::{self, FEED},
 };
 use crate::{cloudevents, http::App, metrics::BUS_EVENTS};
-use async_nats::{Client, HeaderMap, connection::State, jetstream::Context};
 use bytes::Bytes;
 use quipu_runtime::api::{FeedEntry, FeedItem, Stopped};
 use quipu_schemas::{
@@ -30,30 +26,43 @@ use std::{
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
 /// The media type of an event in the structured form.
-const CLOUD_EVENT: &str = "application/cloudevents+json";
+pub(super) const CLOUD_EVENT: &str = "application/cloudevents+json";
 
 /// One message on its way out.
-struct Outgoing {
-    subject: String,
-    id: String,
-    body: Bytes,
+pub(super) struct Outgoing {
+    /// Whose event it is; its text is the key of the order.
+    pub(super) stream: StreamId,
+    /// Its stored name, or a word of the feed itself.
+    pub(super) event: String,
+    /// The CloudEvent's id.
+    pub(super) id: String,
+    /// The CloudEvent.
+    pub(super) body: Bytes,
     position: Position,
+}
+
+/// A bus that events go to, and that keeps how far they went.
+pub(super) trait FeedOut: Clone + Send + Sync + 'static {
+    /// Sends an event once; it is durable in the bus when this ends well, and otherwise nobody knows.
+    fn send(&self, event: &Outgoing) -> impl Future<Output = Result<(), String>> + Send;
+    /// Where to go on with a partition; 0 where nothing is noted.
+    fn load(&self, partition: u16) -> impl Future<Output = Result<u64, String>> + Send;
+    /// Notes where to go on.
+    fn note(&self, partition: u16, next: u64) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// What the relay speaks by.
 #[derive(Clone)]
-pub(super) struct Relay {
+pub(super) struct Relay<B> {
     pub(super) app: App,
-    pub(super) client: Client,
-    pub(super) js: Context,
-    pub(super) marks: Marks,
+    pub(super) out: B,
     pub(super) status: Arc<Status>,
 }
 
 /// How far each partition is, for as long as this node serves it.
 type Known = BTreeMap<u16, Progress>;
 
-impl Relay {
+impl<B: FeedOut> Relay<B> {
     /// Relays what this node serves until told to stop, and then notes how far it is.
     pub(super) async fn serve(self, mut stop: watch::Receiver<bool>) {
         let mut serving = self.app.node.serving();
@@ -100,7 +109,7 @@ impl Relay {
         for partition in served {
             let next = match known.get(partition) {
                 Some(progress) => progress.next(),
-                None => self.marks.load(*partition).await?,
+                None => self.out.load(*partition).await?,
             };
             let (at, last) = (usize::from(*partition), end.next[usize::from(*partition)]);
             if next > last {
@@ -173,7 +182,8 @@ impl Relay {
                 for (index, event) in record.events.iter().enumerate() {
                     let cloud = cloudevents::encode(&record, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
                     let outgoing = Outgoing {
-                        subject: subject::feed(stream, &event.name),
+                        stream: stream.clone(),
+                        event: event.name.clone(),
                         id: format!("{stream}@{}", record.header.first_version + index as u64),
                         body: cloud.get().to_owned().into(),
                         position,
@@ -200,40 +210,17 @@ impl Relay {
 
     /// Sends a message until the bus has it.
     async fn send(&self, outgoing: &Outgoing) {
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", outgoing.id.as_str());
-        headers.insert("Content-Type", CLOUD_EVENT);
         let mut pace = Pace::new();
         let mut failed = false;
-        loop {
-            // What is published without a connection would wait in memory and be sent as often as it was tried.
-            let kept = if self.client.connection_state() == State::Connected {
-                let sent = self
-                    .js
-                    .publish_with_headers(outgoing.subject.clone(), headers.clone(), outgoing.body.clone())
-                    .await;
-                match sent {
-                    Ok(sent) => sent.await.map(drop).map_err(|e| e.to_string()),
-                    Err(error) => Err(error.to_string()),
-                }
-            } else {
-                Err("no connection".into())
-            };
-            match kept {
-                Ok(()) => {
-                    if failed {
-                        self.status.works(Part::Feed);
-                    }
-                    metrics::counter!(BUS_EVENTS).increment(1);
-                    return;
-                }
-                Err(error) => {
-                    failed = true;
-                    self.status.trouble(Part::Feed, error);
-                }
-            }
+        while let Err(error) = self.out.send(outgoing).await {
+            failed = true;
+            self.status.trouble(Part::Feed, error);
             pace.wait(None).await;
         }
+        if failed {
+            self.status.works(Part::Feed);
+        }
+        metrics::counter!(BUS_EVENTS).increment(1);
     }
 
     fn lag(&self, known: &Known) {
@@ -245,7 +232,7 @@ impl Relay {
     async fn note(&self, known: &mut Known) -> Result<(), String> {
         for (partition, progress) in known {
             if let Some(next) = progress.unnoted() {
-                self.marks.note(*partition, next).await?;
+                self.out.note(*partition, next).await?;
                 progress.noted(next);
             }
         }
@@ -253,7 +240,7 @@ impl Relay {
     }
 }
 
-/// A word of the feed itself about a stream; no event of any, so its last token begins with `_`.
+/// A word of the feed itself about a stream; no event of any, so its name begins with `_`.
 fn word(stream: &StreamId, position: Position, name: &str, id: String, detail: &str) -> Outgoing {
     let body = json!({
         "specversion": "1.0",
@@ -267,7 +254,8 @@ fn word(stream: &StreamId, position: Position, name: &str, id: String, detail: &
         "data": { "detail": detail },
     });
     Outgoing {
-        subject: format!("{FEED}.{}.{}._{name}", stream.org, stream.kind),
+        stream: stream.clone(),
+        event: format!("_{name}"),
         id,
         body: body.to_string().into(),
         position,

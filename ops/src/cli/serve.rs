@@ -51,8 +51,8 @@ pub(super) struct Serve {
     /// hide a password)
     #[arg(long, value_name = "STORE")]
     views: Option<String>,
-    /// Take commands from a bus and relay events to it: nats://HOST:PORT, wherever the log is (better as env:NAME or
-    /// file:PATH, which hide a password)
+    /// Take commands from a bus and relay events to it: nats://HOST:PORT or kafka://HOST:PORT, wherever the log is
+    /// (better as env:NAME or file:PATH, which hide a password)
     #[arg(long, value_name = "BUS")]
     bus: Option<String>,
     /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes

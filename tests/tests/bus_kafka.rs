@@ -1,0 +1,446 @@
+//! The bus on a real Apache Kafka, by clients that know nothing of Quipu, and what befalls both: nodes and brokers killed.
+
+use quipu_tests::{
+    caller::wait,
+    kafka_bus::KafkaBus,
+    process::{Launch, Process},
+    servers::kafka::{self, Kafka},
+    venv::venv,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+const PYTHON: &[&str] = &["confluent-kafka==2.16.1", "cloudevents==2.2.0"];
+
+/// The broker that the cases share, each with topics of its own; it ends with the last case that has it.
+fn shared(what: &str) -> Option<Arc<Kafka>> {
+    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+    let mut broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = broker.upgrade() {
+        return Some(running);
+    }
+    let started = Arc::new(kafka::start_or_skip(true, what)?);
+    *broker = Arc::downgrade(&started);
+    Some(started)
+}
+
+fn url(kafka: &Kafka, prefix: &str) -> String {
+    format!("kafka://{}/{prefix}?partitions=4", kafka.address())
+}
+
+/// The Python of the client, or nothing and a line that says what is not checked.
+fn python_or_skip(what: &str) -> Option<PathBuf> {
+    match venv("bus_kafka", PYTHON) {
+        Ok(home) => Some(home.join("bin/python")),
+        Err(why) => {
+            assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
+            // Not captured with the output of a test that passes.
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {what}: {why}\n"));
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unmodified_client_publishes_commands_and_reads_receipts_and_events() {
+    let what = "the bus by confluent-kafka and the CloudEvents SDK";
+    let (Some(kafka), Some(python)) = (shared(what), python_or_skip(what)) else {
+        return;
+    };
+    let node = Launch::new().set("bus.url", url(&kafka, "python")).start().await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bus/kafka_client.py");
+    let mut command = tokio::process::Command::new(python);
+    command
+        .arg(script)
+        .envs([("KAFKA", kafka.address().as_str()), ("PREFIX", "python"), ("ORG", "acme")])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true);
+    let output = command.output().await.expect("Python runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}\n{}", node.log_tail());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
+    for (name, status, code) in [
+        ("org", 200, ""),
+        ("room", 200, ""),
+        ("post", 200, ""),
+        ("again", 200, ""),
+        ("other_body", 409, "command_id_reused"),
+        ("stale", 412, "wrong_version"),
+        ("unknown", 404, "unknown_command"),
+    ] {
+        let told = &said[name];
+        assert_eq!((&told["status"], &told["code"]), (&status.into(), &code.into()), "{name}: {told}");
+        let media = if code.is_empty() {
+            "application/json"
+        } else {
+            "application/problem+json"
+        };
+        assert_eq!(told["type"], media, "{name}");
+    }
+    assert_eq!(
+        (&said["room"]["correlation"], &said["room"]["key"]),
+        (&"py".into(), &"acme/py-room".into())
+    );
+    assert_eq!(
+        (&said["again"]["body"]["version"], &said["again"]["body"]["duplicate"]),
+        (&said["post"]["body"]["version"], &Value::Bool(true))
+    );
+    assert_eq!(said["other_body"]["body"]["command_id"], "py-post");
+    let versions = said["queued_versions"].as_array().expect("versions");
+    let versions: Vec<u64> = versions.iter().filter_map(Value::as_u64).collect();
+    assert!(versions.len() == 20 && versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    let events = said["events"].as_array().expect("events");
+    let gapless = events.iter().zip(1u64..).all(|(event, version)| event["version"] == version);
+    assert!(gapless, "{events:?}");
+    let last = &events[events.len() - 1];
+    assert_eq!(
+        (&last["source"], &last["type"]),
+        (
+            &"/orgs/acme/conversations/room".into(),
+            &"quipu.conversation.message_posted.v1".into()
+        )
+    );
+    // What people wrote is sealed on the bus.
+    assert!(!said["events"].to_string().contains("queued 3"), "{events:?}");
+    node.stop().await;
+}
+
+/// An org and conversations `c0`…, by commands over the bus.
+async fn rooms(bus: &KafkaBus, count: usize) {
+    bus.command("acme/org/acme", "create", "org", r#"{"name":"Acme"}"#);
+    let (status, made) = bus.receipt("acme", "org").await;
+    assert_eq!(status, 200, "{made}");
+    let ids: Vec<String> = (0..count).map(|n| format!("make{n}")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        bus.command(&format!("acme/conversation/c{n}"), "create", id, r#"{"type":"group"}"#);
+    }
+    let made = bus.receipts("receipts", "acme", &ids).await;
+    assert!(made.values().all(|(status, _)| *status == 200), "{made:?}");
+}
+
+/// Publishes so many posts, in turn to each room; the ids by room, in the order sent.
+fn post(bus: &KafkaBus, rooms: usize, count: usize) -> BTreeMap<String, Vec<String>> {
+    let mut sent = BTreeMap::<String, Vec<String>>::new();
+    for n in 0..count {
+        let (room, id) = (format!("c{}", n % rooms), format!("q{n}"));
+        bus.command(
+            &format!("acme/conversation/{room}"),
+            "post",
+            &id,
+            &json!({ "body": id }).to_string(),
+        );
+        sent.entry(room).or_default().push(id);
+    }
+    bus.flush();
+    sent
+}
+
+/// Every command has its receipt, versions follow the order in which they were sent, and each was decided once.
+async fn decided_in_order(bus: &KafkaBus, node: &Process, sent: &BTreeMap<String, Vec<String>>) {
+    let all: Vec<String> = sent.values().flatten().cloned().collect();
+    let told = bus.receipts("receipts", "acme", &all).await;
+    for (room, ids) in sent {
+        let mut versions = Vec::new();
+        for id in ids {
+            let (status, receipt) = &told[id];
+            assert_eq!(*status, 200, "{id}: {receipt}");
+            versions.push(receipt["version"].as_u64().expect("a version"));
+        }
+        assert!(versions.is_sorted_by(|a, b| a < b), "{room}: {versions:?}");
+        let entity = format!("/v1/orgs/acme/conversations/{room}");
+        let posted = node.caller.count(&entity, "conversation.message_posted", |_| true).await;
+        assert_eq!(posted, ids.len(), "{room}");
+    }
+}
+
+/// The feed of the bus has every event of these streams in order; how many came again.
+async fn feed_is_whole(bus: &KafkaBus, node: &Process, rooms: usize) -> usize {
+    let mut ends = BTreeMap::new();
+    for n in 0..rooms {
+        let path = format!("/v1/orgs/acme/conversations/c{n}/state");
+        let state = node.caller.get(&path).await.taken().body;
+        ends.insert(format!("acme/conversation/c{n}"), state["version"].as_u64().expect("a version"));
+    }
+    let (streams, again) = wait("the feed to have every event", || async {
+        let (streams, again) = bus.versions("feed")?;
+        let all = ends
+            .iter()
+            .all(|(stream, end)| streams.get(stream).is_some_and(|versions| versions.len() as u64 >= *end));
+        all.then_some((streams, again))
+    })
+    .await;
+    for (stream, versions) in &streams {
+        let expected: Vec<u64> = (1..=versions.len() as u64).collect();
+        assert_eq!(versions, &expected, "{stream}");
+    }
+    again
+}
+
+#[tokio::test]
+async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
+    let Some(kafka) = shared("commands on Kafka across kill -9") else {
+        return;
+    };
+    let mut launch = Launch::new().set("bus.url", url(&kafka, "killed"));
+    let node = launch.start().await;
+    let bus = KafkaBus::new(&kafka.address(), "killed");
+    rooms(&bus, 10).await;
+    // All of them wait before the node sees the first, and it is killed in their midst.
+    node.signal("STOP").await;
+    let sent = post(&bus, 10, 100);
+    node.signal("CONT").await;
+    bus.receipt("acme", "q10").await;
+    node.kill().await;
+    let answered = bus.read("receipts").expect("receipts").len() - 11;
+    let node = launch.start().await;
+    decided_in_order(&bus, &node, &sent).await;
+    let again = feed_is_whole(&bus, &node, 10).await;
+    println!("bus: {answered} of 100 commands were answered when the node was killed; {again} events came again");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn another_node_takes_commands_and_feed_over() {
+    let Some(kafka) = shared("takeover of the bus on Kafka by another node") else {
+        return;
+    };
+    let log = format!("kafka://{}/pairlog?partitions=4", kafka.address());
+    let launch = || {
+        Launch::new()
+            .log(&log)
+            .set("bus.url", url(&kafka, "pair"))
+            .secret("cluster", "only nodes know this")
+            .set("cluster.secret", "cluster")
+            .set("cluster.lease_ms", "1500")
+    };
+    let mut first = launch();
+    let one = first.start().await;
+    let mut second = launch().beside(&first);
+    let two = second.start().await;
+    let bus = KafkaBus::new(&kafka.address(), "pair");
+    rooms(&bus, 5).await;
+    let sent = post(&bus, 5, 100);
+    bus.receipt("acme", "q10").await;
+    one.kill().await;
+    decided_in_order(&bus, &two, &sent).await;
+    let again = feed_is_whole(&bus, &two, 5).await;
+    println!("bus: taken over, {again} events came again");
+    two.stop().await;
+}
+
+/// Headers of a create by ada.
+fn with(id: &str) -> [(&str, &str); 3] {
+    [("Quipu-Command", "create"), ("Quipu-On-Behalf-Of", "ada"), ("Idempotency-Key", id)]
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apart() {
+    let Some(kafka) = shared("malformed messages and topics of orgs on Kafka") else {
+        return;
+    };
+    let node = Launch::new().set("bus.url", url(&kafka, "odd")).start().await;
+    let bus = KafkaBus::new(&kafka.address(), "odd");
+    rooms(&bus, 1).await;
+    let (room, named) = (Some(&b"acme/conversation/c0"[..]), ("Quipu-Command", "post"));
+    let ada = ("Quipu-On-Behalf-Of", "ada");
+    // Where nobody knows whom to answer, or what: no key, no org in it, no id.
+    bus.publish("commands", None, &[named, ada, ("Idempotency-Key", "nowhere")], "{}");
+    bus.publish("commands", Some(b"\xff/x"), &[named, ada, ("Idempotency-Key", "nowhere")], "{}");
+    bus.publish("commands", room, &[named, ada], "{}");
+    // Key, headers and body; status and code of the answer to `m0`, `m1`….
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    let cases: &[Case<'_>] = &[
+        ("acme/conversation", &[named, ada], "{}", 400, "bad_key"),
+        ("acme/conversation/c0/x", &[named, ada], "{}", 400, "bad_key"),
+        ("acme/Conversation/c0", &[named, ada], "{}", 400, "bad_id"),
+        ("acme/conversation/c0", &[ada], "{}", 400, "bad_header"),
+        ("acme/conversation/c0", &[named], "{}", 400, "bad_header"),
+        (
+            "acme/conversation/c0",
+            &[named, ("Quipu-On-Behalf-Of", "bootstrap")],
+            "{}",
+            403,
+            "reserved_principal",
+        ),
+        (
+            "_platform/org/_platform",
+            &[("Quipu-Command", "create"), ada],
+            "{}",
+            403,
+            "reserved_org",
+        ),
+        (
+            "acme/conversation/c0",
+            &[("Quipu-Command", "dance"), ada],
+            "{}",
+            404,
+            "unknown_command",
+        ),
+        ("acme/tape/c0", &[named, ada], "{}", 404, "unknown_kind"),
+        ("acme/conversation/c0", &[named, ada], "[1]", 400, "body_not_object"),
+        ("acme/conversation/c0", &[named, ada], "{\"body\":", 400, "malformed_json"),
+        (
+            "acme/conversation/c0",
+            &[named, ada, ("If-Match", "\"9\"")],
+            "{\"body\":\"x\"}",
+            412,
+            "wrong_version",
+        ),
+        ("acme/conversation/c0", &[named, ada], "{\"body\":3}", 422, "invalid_command"),
+    ];
+    for (n, (key, headers, body, ..)) in cases.iter().enumerate() {
+        let id = format!("m{n}");
+        let mut headers = headers.to_vec();
+        headers.push(("Idempotency-Key", &id));
+        bus.publish("commands", Some(key.as_bytes()), &headers, body);
+    }
+    for (n, (key, _, _, status, code)) in cases.iter().enumerate() {
+        let id = format!("m{n}");
+        let (found, problem) = bus.receipt(key.split('/').next().expect("an org"), &id).await;
+        assert_eq!(
+            (found, problem["code"].as_str(), problem["command_id"].as_str()),
+            (*status, Some(*code), Some(id.as_str())),
+            "{key}: {problem}"
+        );
+    }
+    // The node finds a create's id, as over HTTP.
+    bus.command("acme/conversation/_", "create", "nameless", r#"{"type":"group"}"#);
+    let (status, made) = bus.receipt("acme", "nameless").await;
+    let is_derived = made["stream"].as_str().is_some_and(|s| s.starts_with("acme/conversation/cnv_"));
+    assert!(status == 200 && is_derived, "{made}");
+
+    // Topics that an operator makes for an org while the node runs.
+    for family in ["receipts", "feed", "commands"] {
+        bus.make(&format!("{family}.beta")).await;
+    }
+    bus.publish("commands.beta", Some(b"beta/org/beta"), &with("own"), r#"{"name":"Beta"}"#);
+    bus.publish(
+        "commands.beta",
+        Some(b"acme/conversation/forged"),
+        &with("forged"),
+        r#"{"type":"group"}"#,
+    );
+    bus.flush();
+    // The node may have read the first of them before it knew of the others.
+    let both = wait("answers to the org's own topic", || async {
+        let found = [bus.read("receipts")?, bus.read("receipts.beta")?].concat();
+        let of = |id: &str| found.iter().find(|f| f.key == format!("beta/{id}")).cloned();
+        Some([of("own")?, of("forged")?])
+    })
+    .await;
+    assert_eq!(both[0].headers["quipu-status"], "200", "{both:?}");
+    assert_eq!(both[1].value["code"], "wrong_org", "{both:?}");
+    let receipts = bus.read("receipts").expect("receipts");
+    assert!(!receipts.iter().any(|found| found.key == "acme/forged"), "{receipts:?}");
+    let mut turn = 0;
+    let receipt = loop {
+        // Until the node has looked for topics again, the common one still takes it.
+        turn += 1;
+        let id = format!("common{turn}");
+        bus.publish("commands", Some(b"beta/conversation/room"), &with(&id), r#"{"type":"group"}"#);
+        bus.flush();
+        let receipt = wait("an answer about the common topic", || async {
+            let found = [bus.read("receipts")?, bus.read("receipts.beta")?].concat();
+            found.into_iter().find(|f| f.key == format!("beta/{id}"))
+        })
+        .await;
+        if receipt.headers["quipu-status"] == "403" || turn > 200 {
+            break receipt;
+        }
+    };
+    assert_eq!(receipt.value["code"], "own_topic", "{receipt:?}");
+    bus.publish(
+        "commands.beta",
+        Some(b"beta/conversation/apart"),
+        &with("apart"),
+        r#"{"type":"group"}"#,
+    );
+    bus.flush();
+    let told = bus.receipts("receipts.beta", "beta", &["apart".to_owned()]).await;
+    assert_eq!(told["apart"].0, 200, "{told:?}");
+    wait("the event in the org's own feed", || async {
+        let (streams, _) = bus.versions("feed.beta")?;
+        streams.contains_key("beta/conversation/apart").then_some(())
+    })
+    .await;
+    let (common, _) = bus.versions("feed").expect("the feed");
+    assert!(!common.contains_key("beta/conversation/apart"), "{common:?}");
+    assert!(!node.log_text().contains("panicked"), "{}", node.log_tail());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn commands_go_on_while_the_broker_is_away_and_the_feed_catches_up() {
+    let Some(mut kafka) = kafka::start_or_skip(true, "the Kafka broker away and back") else {
+        return;
+    };
+    let node = Launch::new().set("bus.url", url(&kafka, "away")).start().await;
+    let bus = KafkaBus::new(&kafka.address(), "away");
+    rooms(&bus, 3).await;
+    feed_is_whole(&bus, &node, 3).await;
+    kafka.kill();
+    let ada = node.caller.acting_for("ada");
+    for n in 0..30 {
+        let path = format!("/v1/orgs/acme/conversations/c{}/post", n % 3);
+        ada.post(&path, json!({ "body": format!("{n}") })).await.taken();
+    }
+    let health = wait("health to say that the bus is away", || async {
+        let health = node.caller.get("/health").await.body;
+        (health["status"] == "degraded").then_some(health)
+    })
+    .await;
+    assert!(health.to_string().contains("\"bus\""), "{health}");
+    node.caller.get("/health/ready").await.taken();
+    // Aside: connections to the node are looked after meanwhile.
+    let kafka = tokio::task::spawn_blocking(move || {
+        kafka.restart();
+        kafka
+    });
+    let kafka = kafka.await.expect("the broker is back");
+    let bus = KafkaBus::new(&kafka.address(), "away");
+    feed_is_whole(&bus, &node, 3).await;
+    let sent = post(&bus, 3, 9);
+    let ids: Vec<String> = sent.values().flatten().cloned().collect();
+    let told = bus.receipts("receipts", "acme", &ids).await;
+    assert!(ids.iter().all(|id| told[id].0 == 200), "{told:?}");
+    wait("health to be well again", || async {
+        let health = node.caller.get("/health").await.body;
+        (health["status"] == "ok").then_some(())
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_bus_that_cannot_be_used_ends_the_start_and_says_why() {
+    let launch = Launch::new();
+    for (bus, words) in [
+        ("kafka://me:hunter2@127.0.0.1:1", "no user and no password"),
+        ("kafka://127.0.0.1:1?colour=red", "colour"),
+    ] {
+        let refused = launch.run(&["serve", "--check", "--bus", bus]).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            !refused.status.success() && said.contains(words) && !said.contains("hunter2"),
+            "{said}"
+        );
+    }
+    let Some(kafka) = shared("a bus whose topic is another's") else {
+        return;
+    };
+    let bus = KafkaBus::new(&kafka.address(), "taken");
+    // With the broker's default policy, which deletes.
+    bus.make("marks").await;
+    let refused = launch
+        .run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &url(&kafka, "taken")])
+        .await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("taken.marks") && said.contains("cleanup.policy=compact"),
+        "{said}"
+    );
+}
