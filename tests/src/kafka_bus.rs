@@ -11,7 +11,13 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long the next message of a read may take.
+const READ: Duration = Duration::from_secs(5);
 
 /// A message as it was found.
 #[derive(Debug, Clone)]
@@ -94,7 +100,7 @@ impl KafkaBus {
     pub fn read(&self, topic: &str) -> Option<Vec<Found>> {
         let topic = format!("{}.{topic}", self.prefix);
         let consumer: BaseConsumer = self.config.create().ok()?;
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).ok()?;
+        let metadata = consumer.fetch_metadata(Some(&topic), READ).ok()?;
         let count = metadata.topics().first()?.partitions().len();
         let mut from = TopicPartitionList::new();
         for partition in 0..count {
@@ -103,7 +109,8 @@ impl KafkaBus {
         consumer.assign(&from).ok()?;
         let (mut found, mut ended) = (Vec::new(), BTreeSet::new());
         while ended.len() < count {
-            match consumer.poll(PATIENCE)? {
+            // A read that gets stuck is begun anew.
+            match consumer.poll(READ)? {
                 Ok(message) => {
                     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
                     let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
