@@ -117,7 +117,8 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     let begun = Instant::now();
     let node = cluster.nodes[2].take().ok_or_else(gone)?;
     let (stopped, settled) = tokio::join!(node.stop(), cluster.settled(Some(2)));
-    (stopped?, settled?);
+    stopped?;
+    settled?;
     cluster.report(story, &load, "stopped in order: handed over", begun).await?;
     cluster.start(2, story).await?;
 
