@@ -55,7 +55,7 @@ pub fn start_or_skip(flush: bool, what: &str) -> Option<Kafka> {
             // Not captured with the output of a test that passes.
             let _ = std::io::Write::write_fmt(
                 &mut std::io::stderr(),
-                format_args!("SKIPPED {what} on Apache Kafka, only Tansu was checked: {why}\n"),
+                format_args!("SKIPPED {what} on Apache Kafka: {why}\n"),
             );
             None
         }
