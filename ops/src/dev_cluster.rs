@@ -2,7 +2,7 @@
 //! what befalls a cluster: a node is killed, stopped in order, and paused until others have replaced it.
 
 mod load;
-mod servers;
+pub(crate) mod servers;
 
 use crate::{
     cli::{failure::Failure, terminal::Terminal},

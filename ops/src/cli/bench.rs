@@ -44,7 +44,7 @@ pub(super) struct Bench {
     #[arg(long)]
     quick: bool,
     /// Answer as tables of Markdown
-    #[arg(long)]
+    #[arg(long, global = true)]
     markdown: bool,
     /// Entities in the log of the lines about starting
     #[arg(long, value_name = "N")]
@@ -62,19 +62,19 @@ pub(super) struct Bench {
 
 const CLUSTER: &str = "\
 Examples:
-  quipu bench cluster --log nats://127.0.0.1:4222/bench
+  quipu bench cluster
   quipu bench cluster --log 'kafka://127.0.0.1:9092/bench?accept=unsynced' --seconds 5 --runs 3
 
-The log must not exist yet, and stays. Nothing here has a target: what a node does depends on the broker.";
+A log that is named must not exist yet, and stays. Nothing here has a target: what a node does depends on the broker.";
 
 #[derive(Debug, Subcommand)]
 enum Long {
     /// The whole path of a command on a broker's log, over one node and over three
     #[command(after_help = CLUSTER)]
     Cluster {
-        /// Where the log is, as for `quipu serve`
+        /// Where the log is, as for `quipu serve`; without one, a nats-server is started for the measurement and ended
         #[arg(long)]
-        log: String,
+        log: Option<String>,
         /// Length of one run
         #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
         seconds: u64,
@@ -117,17 +117,38 @@ impl Bench {
         let command = std::env::args().skip(1).fold("quipu".to_owned(), |text, word| text + " " + &word);
         if let Some(Long::Cluster { log, seconds, runs }) = self.long {
             // Its address may hold a password.
-            let shown = log.parse::<quipu_events::backend::Backend>().map_err(|e| Failure::Usage(format!("{e}")))?.to_string();
-            let command = format!("quipu bench cluster --log {shown} --seconds {seconds} --runs {runs}");
-            let asked = OnBroker { log, seconds, runs: runs.into(), command };
+            let shown = match &log {
+                None => String::new(),
+                Some(log) => {
+                    let log = log
+                        .parse::<quipu_events::backend::Backend>()
+                        .map_err(|e| Failure::Usage(format!("{e}")))?;
+                    format!(" --log {log}")
+                }
+            };
+            let command = format!("quipu bench cluster{shown} --seconds {seconds} --runs {runs}");
+            let asked = OnBroker {
+                log,
+                seconds,
+                runs: runs.into(),
+                command,
+            };
             let report = cluster::run(&asked, |what| terminal.note(&format!("measuring: {what}"))).await?;
             return show(terminal, &report, self.markdown);
         }
         if let Some(Long::Soak { minutes, rate, out, dir }) = self.long {
             if !(0.1..=10_080.0).contains(&minutes) || !(1.0..=100_000.0).contains(&rate) {
-                return Err(Failure::Failed("--minutes takes 0.1 to 10080 (a week), --rate 1 to 100000 commands a second".into()));
+                return Err(Failure::Failed(
+                    "--minutes takes 0.1 to 10080 (a week), --rate 1 to 100000 commands a second".into(),
+                ));
             }
-            let soak = Soak { seconds: (minutes * 60.0) as u64, rate, out: out.clone(), dir, command };
+            let soak = Soak {
+                seconds: (minutes * 60.0) as u64,
+                rate,
+                out: out.clone(),
+                dir,
+                command,
+            };
             let mut seen = 0;
             let report = soak::run(&soak, |s, slices| {
                 seen += 1;

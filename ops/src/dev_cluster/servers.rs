@@ -18,9 +18,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A server process.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub(super) url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Server {
@@ -60,7 +60,7 @@ fn run(mut command: Command, port: u16, log: &Path, url: String) -> Result<Serve
 }
 
 /// A nats-server with JetStream that syncs before it acknowledges. Blocks.
-pub(super) fn nats(dir: &Path) -> Result<Server, DemoError> {
+pub(crate) fn nats(dir: &Path) -> Result<Server, DemoError> {
     let program = nats_program()?;
     let port = free_port()?;
     let config = dir.join("nats.conf");
