@@ -1,0 +1,278 @@
+//! Starting a node: its settings, the log, the index and the keys, and then the tree.
+
+use super::{
+    Inner, Node,
+    root::{RootActor, RootArgs},
+    upkeep,
+};
+use crate::{
+    abroad::{OverChannel, OverHttp},
+    api::Stopped,
+    cluster::{self, Cluster, ClusterConfig},
+    core::{Core, Opened},
+    ingress,
+    kinds::Kinds,
+    performers::{Egress, Performers, PerformersConfig, Provider},
+    prompts::LogPrompts,
+    secrets::Secrets,
+    shadow, snapshotter, timers,
+    volatile::Volatile,
+};
+use quipu_events::{
+    backend::{Backend, OpenedLog, node_id},
+    channel::Channel,
+    disk::DiskLock,
+    embedded::EmbeddedLog,
+    index::{Index, Unreadable},
+    keyring::Keyring,
+    leases::{Leases, Member},
+    port::{Log, ReadError},
+};
+use quipu_schemas::{context::Millis, limits, position::LogId, problem::Problem};
+use ractor::Actor;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Which log.
+    pub log: Backend,
+    /// Where index, keys and blobs live, and the log if it is embedded; `None` keeps everything in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Partitions of a new log in memory or in the data directory.
+    pub partitions: u16,
+    /// Model providers by name (`scripted` is always there).
+    pub providers: BTreeMap<String, Provider>,
+    /// Secrets by name.
+    pub secrets: Secrets,
+    /// Which addresses effects may reach.
+    pub egress: Egress,
+    /// Idle time after which an entity is put to sleep, milliseconds.
+    pub passivate_after_ms: u64,
+    /// Entities kept in memory; the least recently used are put to sleep above it.
+    pub active_max: usize,
+    /// Commands in the node at a time.
+    pub queue_max: usize,
+    /// Bytes of commands in the node at a time.
+    pub queue_max_bytes: usize,
+    /// Whether a log that has records may be opened without its keys: new ones are made, and what was sealed stays closed.
+    pub allow_lost_keys: bool,
+    /// How this node appears to others that serve the same log.
+    pub cluster: ClusterConfig,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            log: Backend::Memory,
+            data_dir: None,
+            partitions: limits::PARTITIONS_DEFAULT,
+            providers: BTreeMap::new(),
+            secrets: Secrets::default(),
+            egress: Egress::default(),
+            passivate_after_ms: limits::PASSIVATE_AFTER_MS,
+            active_max: limits::ACTIVE_ENTITIES_MAX,
+            queue_max: limits::NODE_QUEUE_MAX,
+            queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
+            allow_lost_keys: false,
+            cluster: ClusterConfig::default(),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] quipu_events::backend::OpenError),
+    /// The index.
+    #[error("index: {0}")]
+    Index(#[from] quipu_events::index::IndexError),
+    /// The keys.
+    #[error("keys: {0}")]
+    Keys(String),
+    /// The HTTP client of the performers.
+    #[error("performers: {0}")]
+    Performers(String),
+    /// The supervision tree.
+    #[error("actors: {0}")]
+    Actors(String),
+    /// The system gives no randomness.
+    #[error("{0}")]
+    Entropy(Problem),
+}
+
+impl Node {
+    /// Opens the log, catches the index up, claims every partition and starts the supervision tree. `progress` hears
+    /// about long catch-ups: records indexed so far.
+    pub async fn start(config: NodeConfig, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Self, StartError> {
+        let opened = config.clone();
+        let open = move || open(&opened, progress);
+        let Parts {
+            log,
+            embedded,
+            lock,
+            me,
+            leases,
+            channel,
+            index,
+            keys,
+            unreadable,
+        } = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|e| StartError::Actors(e.to_string()))??;
+        let volatile = Volatile::new();
+        let (snapshots, snapshot_queue) = mpsc::channel(1024);
+        let prompts = Arc::new(LogPrompts::default());
+        let performers = Performers::new(PerformersConfig {
+            providers: config.providers.clone(),
+            secrets: config.secrets.clone(),
+            egress: config.egress.clone(),
+            keys: keys.clone(),
+            prompts: prompts.clone(),
+            volatile: volatile.clone(),
+            clock: Arc::new(wall_clock),
+        })
+        .map_err(|e| StartError::Performers(e.to_string()))?;
+        let opened = Opened {
+            kinds,
+            log,
+            index,
+            unreadable,
+            keys,
+            volatile,
+            snapshots,
+            is_shared: config.log.is_shared(),
+        };
+        let core = tokio::task::spawn_blocking(move || Core::new(opened))
+            .await
+            .map_err(|e| StartError::Actors(e.to_string()))?;
+        let core = Arc::new(core);
+        prompts.set(&core);
+        let node = me.node.clone();
+        let owner = if config.cluster.address.is_empty() {
+            me.node.as_str()
+        } else {
+            me.address.as_str()
+        }
+        .into();
+        let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
+        core.among(cluster);
+        match channel {
+            Some(channel) => core.volatile.reach(Box::new(OverChannel { me: node, channel })),
+            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(OverHttp::begin(&core, node))),
+            None => {}
+        }
+        let args = RootArgs {
+            core: core.clone(),
+            performers: Arc::new(performers),
+            leases: leases.clone(),
+            owner,
+        };
+        let (root, _) = Actor::spawn(None, RootActor, args)
+            .await
+            .map_err(|e| StartError::Actors(e.to_string()))?;
+        cluster::listen(&core, &*leases);
+        core.all_opened().await;
+        let tasks = Mutex::new(vec![
+            tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
+            tokio::spawn(timers::run(core.clone())),
+            tokio::spawn(upkeep::flush_index(core.clone())),
+            tokio::spawn(upkeep::passivate(core.clone(), config.passivate_after_ms, config.active_max)),
+        ]);
+        if config.log.is_shared() {
+            crate::core::lock(&tasks).push(tokio::spawn(shadow::run(core.clone())));
+        }
+        Ok(Self(Arc::new(Inner {
+            core,
+            config,
+            root: Mutex::new(Some(root)),
+            tasks,
+            embedded,
+            _lock: lock,
+        })))
+    }
+}
+
+fn wall_clock() -> Millis {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}
+
+struct Parts {
+    log: Arc<dyn Log>,
+    embedded: Option<Arc<EmbeddedLog>>,
+    lock: Option<Box<dyn DiskLock>>,
+    me: Member,
+    leases: Arc<dyn Leases>,
+    channel: Option<Arc<dyn Channel>>,
+    index: Arc<Index>,
+    keys: Arc<Keyring>,
+    unreadable: BTreeMap<u16, Stopped>,
+}
+
+fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
+    let id = ingress::entropy().map_err(StartError::Entropy)?;
+    let dir = config.data_dir.as_deref();
+    let opened = config.log.open(dir, config.partitions, LogId(id.to_be_bytes()))?;
+    let (index, keys) = match dir {
+        None => (Index::in_memory(&opened.log.meta())?, Keyring::ephemeral(id as u64)),
+        Some(dir) => {
+            let keys = opened
+                .keys(dir, config.allow_lost_keys)
+                .map_err(|e| StartError::Keys(e.to_string()))?;
+            (
+                Index::open(&dir.join("index"), &opened.log.meta(), quipu_events::index::boot_id())?,
+                keys,
+            )
+        }
+    };
+    let me = Member {
+        node: node_id(dir).map_err(quipu_events::backend::OpenError::Io)?,
+        address: config.cluster.address.clone(),
+    };
+    let life = if config.cluster.lease_ms == 0 {
+        limits::LEASE_MS
+    } else {
+        config.cluster.lease_ms
+    };
+    let leases = opened.join(me.clone(), Duration::from_millis(life))?;
+    let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
+    let OpenedLog { log, embedded, lock, .. } = opened;
+    let (index, keys) = (Arc::new(index), Arc::new(keys));
+    let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
+    let unreadable = caught.stopped.into_iter().map(|(partition, why)| {
+        let offset = match &why {
+            Unreadable::Record { position, .. } => position.offset,
+            Unreadable::Log(ReadError::Damaged { offset, .. }) => *offset,
+            Unreadable::Log(_) => 0,
+        };
+        (
+            partition,
+            Stopped {
+                partition,
+                offset,
+                detail: why.to_string(),
+            },
+        )
+    });
+    Ok(Parts {
+        unreadable: unreadable.collect(),
+        log,
+        embedded,
+        lock,
+        me,
+        leases,
+        channel,
+        index,
+        keys,
+    })
+}
