@@ -306,6 +306,12 @@ impl Index {
         }
     }
 
+    /// The first damage that a lookup or a flush met since the index was opened: what is asked of the damaged rows is refused,
+    /// all else is served, and the next open makes the index anew from the log.
+    pub fn damage(&self) -> Option<&str> {
+        self.store.damage()
+    }
+
     /// What became of the index that was on disk.
     pub fn found(&self) -> &Found {
         &self.found
@@ -362,9 +368,12 @@ impl Index {
         if count == 0 {
             return Ok(0);
         }
-        let tx = writer.transaction()?;
-        write::apply(&tx, &flush)?;
-        tx.commit()?;
+        let mut write = || {
+            let tx = writer.transaction()?;
+            write::apply(&tx, &flush)?;
+            tx.commit()
+        };
+        write().map_err(|e| self.store.met(e))?;
         // Only now: a lookup that misses the tail must find the rows. In steps, since whoever notes a durable record waits.
         for (partition, entries) in &flush {
             for step in entries.chunks(FORGET_AT_ONCE) {
@@ -399,6 +408,10 @@ impl Index {
         self.closed.store(true, Ordering::Release);
         self.store.settle(&writer)?;
         let Some(dir) = &self.dir else { return Ok(()) };
+        // A damaged one lost its mark when that was seen; the next open makes it anew.
+        if self.damage().is_some() {
+            return Ok(());
+        }
         mark::sync_dir(dir)?;
         mark::Mark::of(&self.meta, self.boot.clone(), true).write(dir)
     }

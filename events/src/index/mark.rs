@@ -43,6 +43,12 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), IndexError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }
 
+/// Makes an index one that the next open discards. What fails is left to whoever meets the damage then.
+pub(crate) fn remove(dir: &Path) {
+    let _ = fs::remove_file(path(dir));
+    let _ = sync_dir(dir);
+}
+
 impl Mark {
     pub(crate) fn of(meta: &LogMeta, boot: Option<String>, clean: bool) -> Self {
         Self {

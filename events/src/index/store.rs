@@ -1,11 +1,14 @@
 //! The SQLite file: its schema, one connection that writes, a few that read.
 
-use super::{IndexError, mark::io};
+use super::{
+    IndexError,
+    mark::{self, io},
+};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 const SCHEMA: &str = "
@@ -51,6 +54,18 @@ pub(crate) struct Store {
     file: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    /// The first damage that was met.
+    damage: OnceLock<String>,
+}
+
+/// Whether the file does not hold what was written to it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase),
+        Error::FromSqlConversionFailure(..) | Error::IntegralValueOutOfRange(..) | Error::InvalidColumnType(..) | Error::Utf8Error(..) => true,
+        _ => false,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,7 +129,24 @@ impl Store {
             file,
             writer: Mutex::new(connection),
             readers: Mutex::new(Vec::new()),
+            damage: OnceLock::new(),
         })
+    }
+
+    /// The first damage that was met since the file was opened.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// Remembers an error that means damage. The mark goes with the first, so that the next open starts again from the log.
+    pub(crate) fn met(&self, error: rusqlite::Error) -> IndexError {
+        if is_damage(&error)
+            && self.damage.set(error.to_string()).is_ok()
+            && let Some(dir) = self.file.as_deref().and_then(Path::parent)
+        {
+            mark::remove(dir);
+        }
+        error.into()
     }
 
     /// The connection that writes; held for the length of a transaction.
@@ -125,7 +157,7 @@ impl Store {
     /// Runs one lookup on a connection that does not wait for the writer.
     pub(crate) fn read<R>(&self, lookup: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R, IndexError> {
         let Some(file) = &self.file else {
-            return Ok(lookup(&self.writer())?);
+            return lookup(&self.writer()).map_err(|e| self.met(e));
         };
         let idle = lock(&self.readers).pop();
         let connection = match idle {
@@ -142,7 +174,7 @@ impl Store {
         if readers.len() < READERS_KEPT {
             readers.push(connection);
         }
-        Ok(found?)
+        found.map_err(|e| self.met(e))
     }
 
     /// Moves everything into the one file and syncs it.
