@@ -2,7 +2,7 @@
 //! (`tests/tests/__fuzz__`) and some thousands of mutated ones to each target. To search on, with the compiler's coverage as
 //! guide (needs `cargo install cargo-bolero`):
 //!
-//! `cargo bolero test -p quipu-tests --test fuzz --rustc-bootstrap --sanitizer NONE -T 10m record`
+//! `cargo bolero test -p quipu-tests --rustc-bootstrap --sanitizer NONE -T 10m record`
 //!
 //! What it finds lands beside the kept inputs, and fails `cargo test` until it is mended.
 
