@@ -215,6 +215,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn content_that_is_not_what_is_written_is_told_at_its_byte() {
+        let (disk, dir) = (SimDisk::new(1), Path::new("/d"));
+        for (json, byte) in [(r#"{"log":5}"#, 16), (r#"{"log":"ab","synced":[1,2],"heads":[]}"#, 8)] {
+            let text = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+            disk.put(&dir.join(HEADS_FILE), text.into_bytes());
+            assert!(matches!(read(&disk, dir), Err(HeadsError::Damaged { byte: at, .. }) if at == byte), "{:?}", read(&disk, dir));
+        }
+    }
+
     /// The ends of a log outside the data directory: each log has its own, kept by partition.
     #[test]
     fn noted_ends_are_kept_by_log_and_partition_and_a_log_that_ends_before_them_is_refused() {

@@ -1,0 +1,569 @@
+//! What a scan tells of a segment, place by place: one damage after another to the same few flushes.
+
+use super::*;
+use crate::{
+    contract::record,
+    disk::{Disk, SimDisk},
+    frame::FrameHeader,
+    heads::HeadEntry,
+};
+use quipu_schemas::{digest::Digest, position::LogId};
+use std::path::Path;
+
+const SEGMENT: u64 = 7;
+const HEAD: usize = FLUSH_HEADER;
+
+/// A frame of one record of about `size` bytes; frames are told apart by their partition.
+fn frame_of(partition: u16, size: usize) -> Vec<u8> {
+    let header = FrameHeader {
+        log_id: LogId([1; 16]),
+        generation: 1,
+        partition,
+        epoch: 1,
+        batch_id: [partition as u8; 16],
+        first_offset: 0,
+        previous: Digest::ZERO,
+        owner: None,
+    };
+    let record = record("acme/test/t", 1, Digest::ZERO, size);
+    let mut out = Vec::new();
+    frame::encode_onto(&mut out, &header, [record.bytes.as_slice()].into_iter()).unwrap();
+    out
+}
+
+/// A segment as it is written: its flushes follow each other from number 11 on.
+struct Sheet {
+    bytes: Vec<u8>,
+    next: u64,
+    /// Where each flush begins, and where the next one would.
+    flushes: Vec<usize>,
+    /// Where each frame begins and ends.
+    frames: Vec<(usize, usize)>,
+}
+
+impl Sheet {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0xAA; SEGMENT_HEADER],
+            next: 11,
+            flushes: vec![SEGMENT_HEADER],
+            frames: Vec::new(),
+        }
+    }
+
+    fn header(&self, body_len: usize, frames: usize) -> [u8; HEAD] {
+        let at = self.bytes.len() as u32;
+        let header = FlushHeader {
+            body_len: body_len as u32,
+            frames: frames as u32,
+            at,
+            flush: self.next,
+            segment: SEGMENT,
+        };
+        header.encode()
+    }
+
+    fn flush(mut self, frames: &[Vec<u8>]) -> Self {
+        let head = self.header(frames.iter().map(Vec::len).sum(), frames.len());
+        self.bytes.extend_from_slice(&head);
+        for frame in frames {
+            let from = self.bytes.len();
+            self.bytes.extend_from_slice(frame);
+            self.frames.push((from, self.bytes.len()));
+        }
+        self.flushes.push(self.bytes.len());
+        self.next += 1;
+        self
+    }
+
+    fn mark(mut self) -> Self {
+        let head = self.header(0, 0);
+        self.bytes.extend_from_slice(&head);
+        self
+    }
+
+    /// What was reserved and never written.
+    fn reserved(mut self, zeros: usize) -> Self {
+        self.bytes.resize(self.bytes.len() + zeros, 0);
+        self
+    }
+
+    /// Three flushes: of partitions 0 and 1, of partition 2, and of partitions 3 and 4.
+    fn three() -> Self {
+        let of = |partition: u16| frame_of(partition, 30 + usize::from(partition) * 10);
+        Sheet::new().flush(&[of(0), of(1)]).flush(&[of(2)]).flush(&[of(3), of(4)])
+    }
+
+    fn damage(mut self, at: usize) -> Self {
+        self.bytes[at] ^= 0x10;
+        self
+    }
+
+    fn zero(mut self, from: usize, to: usize) -> Self {
+        self.bytes[from..to].fill(0);
+        self
+    }
+
+    fn cut(mut self, len: usize) -> Self {
+        self.bytes.truncate(len);
+        self
+    }
+
+    fn window(&self) -> Window {
+        let disk = SimDisk::new(1);
+        disk.put(Path::new("/s"), self.bytes.clone());
+        Window::new(disk.open_read(Path::new("/s")).unwrap()).unwrap()
+    }
+
+    /// What a scan tells, as text; then where the log goes on, with which number, and the tail.
+    fn told(&self, first: Option<u64>, synced: Synced) -> (Vec<String>, (usize, u64), Option<(usize, usize, String)>) {
+        let mut told = Vec::new();
+        let scanned = scan(&mut self.window(), SEGMENT, first, synced, &mut |found| {
+            told.push(match found {
+                Found::Frame { at, frame, bytes } => {
+                    let at = at as usize;
+                    assert_eq!(bytes, &self.bytes[at..at + frame.len], "its own bytes");
+                    format!("{at}: frame {}", frame.header.partition)
+                }
+                Found::Gap {
+                    from,
+                    to,
+                    detail,
+                    partition,
+                } => {
+                    let whose = partition.map_or(String::new(), |p| format!(" of {p}"));
+                    format!("{from}-{to}: gap{whose}, {detail}")
+                }
+                Found::Scratch { from, to, detail } => format!("{from}-{to}: scratch, {detail}"),
+            });
+        })
+        .unwrap();
+        let tail = scanned.tail.map(|(from, to, detail)| (from as usize, to as usize, detail));
+        (told, (scanned.end as usize, scanned.next_flush), tail)
+    }
+
+    /// The frames of these partitions, as a scan tells of them.
+    fn whole(&self, partitions: impl IntoIterator<Item = usize>) -> Vec<String> {
+        let tell = |p: usize| format!("{}: frame {p}", self.frames[p].0);
+        partitions.into_iter().map(tell).collect()
+    }
+
+    fn end(&self) -> usize {
+        *self.flushes.last().unwrap()
+    }
+}
+
+const UNPROVEN: Synced = Synced { flush: 0, byte: 0 };
+
+/// All that is told of a damaged sheet, which ends where it ended: nothing more is wrong.
+#[track_caller]
+fn tells(sheet: &Sheet, synced: Synced, told: &[Vec<String>]) {
+    let expected: Vec<String> = told.concat();
+    assert_eq!(sheet.told(Some(11), synced), (expected, (sheet.end(), 14), None));
+}
+
+fn one(text: String) -> Vec<String> {
+    vec![text]
+}
+
+#[test]
+fn an_intact_segment_ends_behind_its_last_flush_with_or_without_a_mark() {
+    for sheet in [
+        Sheet::three(),
+        Sheet::three().reserved(100),
+        Sheet::three().mark(),
+        Sheet::three().mark().reserved(100),
+    ] {
+        tells(&sheet, UNPROVEN, &[sheet.whole(0..5)]);
+        // Where the header cannot be read, the first flush says its number itself.
+        assert_eq!(sheet.told(None, UNPROVEN).1, (sheet.end(), 14));
+    }
+    let empty = Sheet::new().reserved(100);
+    assert_eq!(empty.told(Some(11), UNPROVEN), (vec![], (SEGMENT_HEADER, 11), None));
+    assert_eq!(empty.told(None, UNPROVEN), (vec![], (SEGMENT_HEADER, 0), None));
+}
+
+#[test]
+fn a_frame_whose_body_is_damaged_is_a_gap_of_its_partition_and_the_rest_is_served() {
+    let detail = FrameError::Crc.to_string();
+    for p in 0..3 {
+        let clean = Sheet::three();
+        let (from, to) = clean.frames[p];
+        let damaged = clean.damage(to - 1);
+        let gap = one(format!("{from}-{to}: gap of {p}, {detail}"));
+        tells(&damaged, UNPROVEN, &[damaged.whole(0..p), gap, damaged.whole(p + 1..5)]);
+    }
+}
+
+#[test]
+fn a_frame_whose_header_is_damaged_is_a_gap_of_nobody_up_to_the_next_frame() {
+    for (p, next) in [(0, Some(1)), (1, None), (2, None)] {
+        let clean = Sheet::three();
+        let (from, to) = clean.frames[p];
+        assert_eq!(next.map_or(to, |next: usize| clean.frames[next].0), to);
+        for (at, detail) in [(0, FrameError::Magic), (20, FrameError::HeaderCrc)] {
+            let damaged = Sheet::three().damage(from + at);
+            let gap = one(format!("{from}-{to}: gap, {detail}"));
+            tells(&damaged, UNPROVEN, &[damaged.whole(0..p), gap, damaged.whole(p + 1..5)]);
+        }
+    }
+}
+
+/// A frame is looked for again byte by byte: neither the damaged frame's own beginning nor its likeness passes for the next.
+#[test]
+fn what_only_begins_like_a_frame_does_not_hide_the_one_behind_it() {
+    let clean = Sheet::three();
+    let ((from, to), next) = (clean.frames[0], clean.frames[1].0);
+    let mut damaged = clean.damage(from + 20);
+    damaged.bytes[from + 40..from + 44].copy_from_slice(&frame::MAGIC);
+    damaged.bytes[to - 5..to - 1].copy_from_slice(&frame::MAGIC);
+    let gap = one(format!("{from}-{next}: gap, {}", FrameError::HeaderCrc));
+    tells(&damaged, UNPROVEN, &[gap, damaged.whole(1..5)]);
+}
+
+#[test]
+fn a_damaged_flush_header_costs_no_frame() {
+    let clean = Sheet::three();
+    let starts = clean.flushes.clone();
+    for (n, frames) in [(0, 0..2), (1, 2..3)] {
+        let damaged = Sheet::three().damage(starts[n] + 6);
+        let scratch = one(format!("{}-{}: scratch, flush header is damaged", starts[n], starts[n] + HEAD));
+        tells(
+            &damaged,
+            UNPROVEN,
+            &[damaged.whole(0..frames.start), scratch, damaged.whole(frames.start..5)],
+        );
+    }
+    // The last one only if something proves that it was synced.
+    let damaged = Sheet::three().damage(starts[2] + 6).reserved(50);
+    let scratch = one(format!("{}-{}: scratch, flush header is damaged", starts[2], starts[2] + HEAD));
+    let zeros = (damaged.end(), damaged.bytes.len());
+    let end = damaged.end() as u64;
+    assert_eq!(
+        damaged.told(Some(11), Synced { flush: 0, byte: end }),
+        (
+            [damaged.whole(0..3), scratch.clone(), damaged.whole(3..5)].concat(),
+            (damaged.end(), 14),
+            None
+        )
+    );
+    let (told, at, tail) = damaged.told(Some(11), Synced { flush: 14, byte: 0 });
+    // How long it was, nobody knows: what was reserved behind it is told as lost with it.
+    let header = one(format!("{}-{}: gap, flush header is damaged", starts[2], starts[2] + HEAD));
+    let rest = one(format!("{}-{}: gap, {}", zeros.0, zeros.1, FrameError::Magic));
+    assert_eq!(told, [damaged.whole(0..3), header, damaged.whole(3..5), rest].concat());
+    assert_eq!((at, tail), ((zeros.1, 14), None));
+    let (told, at, tail) = damaged.told(Some(11), UNPROVEN);
+    assert_eq!((told, at), (damaged.whole(0..3), (starts[2], 13)));
+    let bytes = zeros.0 - starts[2];
+    assert_eq!(tail, Some((starts[2], zeros.0, format!("{bytes} bytes that are no intact flush"))));
+}
+
+#[test]
+fn a_flush_header_and_a_frame_behind_it_may_both_be_damaged() {
+    let clean = Sheet::three();
+    let (start, (from, to)) = (clean.flushes[0], clean.frames[1]);
+    let damaged = clean.damage(start + 6).damage(to - 1);
+    let header = one(format!("{start}-{}: gap, flush header is damaged", start + HEAD));
+    let gap = one(format!("{from}-{to}: gap of 1, {}", FrameError::Crc));
+    tells(&damaged, UNPROVEN, &[header, damaged.whole(0..1), gap, damaged.whole(2..5)]);
+}
+
+#[test]
+fn a_flush_that_is_gone_is_a_gap_wherever_it_was() {
+    let clean = Sheet::three();
+    let starts = clean.flushes.clone();
+    for (n, frames) in [(0, 0..2), (1, 2..3)] {
+        let zeroed = Sheet::three().zero(starts[n], starts[n + 1]);
+        // Its frames are looked for where they were.
+        let header = one(format!("{}-{}: gap, flush header is damaged", starts[n], starts[n] + HEAD));
+        let body = one(format!("{}-{}: gap, {}", starts[n] + HEAD, starts[n + 1], FrameError::Magic));
+        tells(
+            &zeroed,
+            UNPROVEN,
+            &[zeroed.whole(0..frames.start), header, body, zeroed.whole(frames.end..5)],
+        );
+    }
+    // The last one leaves nothing, and is missed only by what was noted elsewhere; see the log's end.
+    let zeroed = Sheet::three().zero(starts[2], starts[3]);
+    assert_eq!(
+        zeroed.told(
+            Some(11),
+            Synced {
+                flush: 14,
+                byte: starts[3] as u64
+            }
+        ),
+        (zeroed.whole(0..3), (starts[2], 13), None)
+    );
+    // Before a mark it is known to have been there.
+    let marked = Sheet::three().mark().reserved(30).zero(starts[2], starts[3]);
+    let header = one(format!("{}-{}: gap, flush header is damaged", starts[2], starts[2] + HEAD));
+    let body = one(format!("{}-{}: gap, {}", starts[2] + HEAD, starts[3], FrameError::Magic));
+    tells(&marked, UNPROVEN, &[marked.whole(0..3), header, body]);
+}
+
+/// Behind lost flushes the mark says which number comes next, however many they were.
+#[test]
+fn the_mark_says_which_flush_comes_next() {
+    let starts = Sheet::three().flushes;
+    let marked = Sheet::three().mark().zero(starts[1], starts[3]);
+    assert_eq!(marked.told(Some(11), UNPROVEN).1, (starts[3], 14));
+    assert_eq!(marked.told(None, UNPROVEN).1, (starts[3], 14));
+    // Nothing but a mark: where the header cannot be read either, the number is not known.
+    let only = Sheet::three().mark().zero(starts[0], starts[3]);
+    assert_eq!(only.told(Some(11), UNPROVEN).1, (starts[3], 14));
+    assert_eq!(only.told(None, UNPROVEN).1, (starts[3], 0));
+}
+
+#[test]
+fn a_flush_of_another_number_tells_that_some_are_missing() {
+    let sheet = Sheet::three();
+    let missing = one(format!("{SEGMENT_HEADER}-{SEGMENT_HEADER}: gap, flush 11 where flush 9 should be"));
+    assert_eq!(
+        sheet.told(Some(9), UNPROVEN),
+        ([missing.clone(), sheet.whole(0..5)].concat(), (sheet.end(), 14), None)
+    );
+    // Also where it is damaged itself.
+    let (from, to) = sheet.frames[0];
+    let damaged = Sheet::three().damage(to - 1);
+    let gap = one(format!("{from}-{to}: gap of 0, {}", FrameError::Crc));
+    assert_eq!(
+        damaged.told(Some(9), UNPROVEN),
+        (
+            [gap.clone(), damaged.whole(1..2), missing, damaged.whole(2..5)].concat(),
+            (sheet.end(), 14),
+            None
+        )
+    );
+    assert_eq!(damaged.told(None, UNPROVEN).0, [gap, damaged.whole(1..5)].concat());
+}
+
+#[test]
+fn the_last_flush_cut_short_is_torn_unless_something_proves_it() {
+    let clean = Sheet::three();
+    let (start, end, last) = (clean.flushes[2], clean.flushes[3], clean.frames[4].0);
+    for len in [start + HEAD, start + HEAD + 7, last, last + 9, end - 1] {
+        let cut = Sheet::three().cut(len);
+        let (told, at, tail) = cut.told(Some(11), UNPROVEN);
+        assert_eq!((told, at), (cut.whole(0..3), (start, 13)), "cut at {len}");
+        // Up to the last byte that is not zero: zeros at its end are not told from what was only reserved.
+        let used = cut.bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
+        let torn = Some((start, used, "flush 13 is not whole".into()));
+        assert_eq!(tail, torn, "cut at {len}");
+        let zeroed = Sheet::three().zero(len, end).reserved(20);
+        let (told, at, tail) = zeroed.told(Some(11), UNPROVEN);
+        assert_eq!((told, at), (zeroed.whole(0..3), (start, 13)), "zeros from {len}");
+        assert_eq!(tail, torn, "zeros from {len}");
+        // Proven, it is damage: what is whole in it is served, and what is not even there is nobody's.
+        for synced in [
+            Synced { flush: 14, byte: 0 },
+            Synced {
+                flush: 0,
+                byte: start as u64 + 1,
+            },
+        ] {
+            let kept = if len >= last { 4 } else { 3 };
+            let (told, at, tail) = cut.told(Some(11), synced);
+            let (frames, gaps): (Vec<String>, Vec<String>) = told.into_iter().partition(|t| t.contains(": frame"));
+            assert_eq!((frames, at, tail), (cut.whole(0..kept), (len, 14), None), "cut at {len}");
+            assert_eq!(gaps.len(), 1, "cut at {len}: {gaps:?}");
+            let frame = if len > last { last } else { start + HEAD };
+            let expected = match len == start + HEAD || len == last {
+                true => format!("{start}-{len}: gap, flush 13 does not hold what its header says"),
+                false => format!("{frame}-{len}: gap, {}", FrameError::Truncated),
+            };
+            assert_eq!(gaps[0], expected, "cut at {len}");
+        }
+    }
+    // Flushes of the numbers before are proven by the next segment's first, this one is not.
+    let cut = Sheet::three().cut(end - 1);
+    assert!(
+        cut.told(
+            Some(11),
+            Synced {
+                flush: 13,
+                byte: start as u64
+            }
+        )
+        .2
+        .is_some()
+    );
+}
+
+/// A flush that was cut out of the middle: the next one begins before this one's end.
+#[test]
+fn a_flush_that_is_cut_short_by_the_next_one_is_damage() {
+    let short = frame_of(2, 50);
+    let clean = Sheet::new().flush(&[frame_of(0, 30), frame_of(1, 40)]).flush(&[short.clone()]);
+    let (start, last) = (clean.flushes[0], clean.frames[1].0);
+    for kept in [0, 50] {
+        // What came behind lies where the rest of the first was, and knows that it is there.
+        let mut bytes = clean.bytes[..last + kept].to_vec();
+        let at = bytes.len();
+        let header = FlushHeader {
+            body_len: short.len() as u32,
+            frames: 1,
+            at: at as u32,
+            flush: 12,
+            segment: SEGMENT,
+        };
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&short);
+        let sheet = Sheet {
+            bytes,
+            next: 13,
+            flushes: vec![],
+            frames: clean.frames.clone(),
+        };
+        let (told, end, tail) = sheet.told(Some(11), UNPROVEN);
+        let gap = match kept {
+            0 => format!("{start}-{at}: gap, flush 11 does not hold what its header says"),
+            _ => format!("{last}-{at}: gap, {}", FrameError::Truncated),
+        };
+        assert_eq!(told, [clean.whole(0..1), one(gap), one(format!("{}: frame 2", at + HEAD))].concat());
+        assert_eq!((end, tail), ((sheet.bytes.len(), 13), None));
+    }
+}
+
+/// A header that says more or fewer frames than there are, although its own checksum fits.
+#[test]
+fn a_flush_with_another_number_of_frames_than_its_header_says_is_told() {
+    for says in [1, 3] {
+        let mut sheet = Sheet::three();
+        let len = sheet.flushes[1] - sheet.flushes[0] - HEAD;
+        let at = sheet.flushes[0];
+        let header = FlushHeader {
+            body_len: len as u32,
+            frames: says,
+            at: at as u32,
+            flush: 11,
+            segment: SEGMENT,
+        };
+        sheet.bytes[at..at + HEAD].copy_from_slice(&header.encode());
+        let gap = one(format!(
+            "{at}-{}: gap, flush 11 does not hold what its header says",
+            sheet.flushes[1]
+        ));
+        tells(&sheet, UNPROVEN, &[sheet.whole(0..2), gap, sheet.whole(2..5)]);
+    }
+}
+
+#[test]
+fn bytes_are_covered_before_the_noted_place_and_flushes_before_the_next_segments_first() {
+    let synced = Synced { flush: 5, byte: 100 };
+    for (flush, at, covered) in [
+        (None, 99, true),
+        (None, 100, false),
+        (Some(4), 100, true),
+        (Some(5), 100, false),
+        (Some(5), 99, true),
+    ] {
+        assert_eq!(synced.covers(flush, at), covered, "{flush:?} at {at}");
+    }
+    let next = |segment| SegmentHeader {
+        log_id: LogId([1; 16]),
+        generation: 1,
+        partitions: 1,
+        segment,
+        first_flush: 5,
+    };
+    let noted = |segment| Heads {
+        log_id: LogId([1; 16]),
+        synced: (segment, 100),
+        entries: Vec::<HeadEntry>::new(),
+    };
+    let of = |following: u64, heads: u64| {
+        let synced = Synced::of(SEGMENT, Some(&next(following)), Some(&noted(heads)));
+        (synced.flush, synced.byte)
+    };
+    assert_eq!(of(SEGMENT + 1, SEGMENT), (5, 100));
+    // Neither a header further on nor what was noted in another segment says anything of this one.
+    assert_eq!(of(SEGMENT + 2, SEGMENT + 1), (0, 0));
+}
+
+/// Files are read in pieces: nothing may depend on where they end.
+#[test]
+fn what_lies_across_the_end_of_a_piece_is_found_whole() {
+    let header = |at: usize| {
+        FlushHeader {
+            body_len: 0,
+            frames: 0,
+            at: at as u32,
+            flush: 1,
+            segment: SEGMENT,
+        }
+        .encode()
+    };
+    // A magic that is no header: it is passed over, also where its header would end behind the piece.
+    let decoy = |bytes: &mut [u8], at: usize| bytes[at..at + 4].copy_from_slice(&FLUSH_MAGIC);
+    let sheet = |len: usize| Sheet {
+        bytes: vec![0; len],
+        next: 0,
+        flushes: vec![],
+        frames: vec![],
+    };
+    for at in [
+        0,
+        CHUNK - HEAD - 1,
+        CHUNK - HEAD,
+        CHUNK - HEAD + 1,
+        CHUNK - 1,
+        CHUNK,
+        CHUNK + 1,
+        2 * CHUNK - HEAD + 1,
+    ] {
+        let mut sheet = sheet(at + HEAD + 100);
+        if at > 0 {
+            decoy(&mut sheet.bytes, 0);
+            decoy(&mut sheet.bytes, at - 2);
+        }
+        sheet.bytes[at..at + HEAD].copy_from_slice(&header(at));
+        assert_eq!(sheet.window().resync(SEGMENT, 0).unwrap(), Some(at as u64), "{at}");
+        let from = at.saturating_sub(9) as u64;
+        assert_eq!(sheet.window().resync(SEGMENT + 1, from).unwrap(), None, "of another segment");
+        assert_eq!(sheet.window().resync(SEGMENT, at as u64 + 1).unwrap(), None, "behind it");
+    }
+    let mut short = sheet(HEAD);
+    short.bytes.copy_from_slice(&header(0));
+    assert_eq!(short.window().resync(SEGMENT, 0).unwrap(), Some(0), "a header and no more");
+    assert_eq!(short.window().resync(SEGMENT, 5).unwrap(), None);
+
+    let nonzero = |set: &[usize], at: u64| {
+        let mut sheet = sheet(CHUNK + 200);
+        set.iter().for_each(|at| sheet.bytes[*at] = 1);
+        sheet.window().nonzero(at).unwrap()
+    };
+    assert_eq!(nonzero(&[], 0), None);
+    assert_eq!(nonzero(&[5], 6), None);
+    let last = CHUNK + 199;
+    for set in [vec![0], vec![5, 9], vec![CHUNK - 1, CHUNK], vec![9, CHUNK + 1, last]] {
+        let expected = Some((set[0] as u64, set[set.len() - 1] as u64));
+        assert_eq!(nonzero(&set, 0), expected, "{set:?}");
+    }
+    assert_eq!(nonzero(&[3, 8, CHUNK + 7], 4), Some((8, CHUNK as u64 + 7)));
+
+    // A piece that is kept serves what lies in it, and no more.
+    let bytes: Vec<u8> = (0..CHUNK + 100).map(|n| (n % 251) as u8).collect();
+    let sheet = Sheet {
+        bytes: bytes.clone(),
+        next: 0,
+        flushes: vec![],
+        frames: vec![],
+    };
+    let mut window = sheet.window();
+    for (at, want) in [
+        (50, 10),
+        (50, CHUNK),
+        (60, 5),
+        (CHUNK + 40, 20),
+        (10, 5),
+        (CHUNK - 5, 50),
+        (CHUNK + 90, 50),
+        (CHUNK + 100, 9),
+        (0, 3),
+    ] {
+        let to = (at + want).min(bytes.len());
+        assert_eq!(window.bytes(at as u64, want).unwrap(), &bytes[at..to], "{want} from {at}");
+    }
+}
