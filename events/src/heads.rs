@@ -225,6 +225,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(&crate::disk::RealDisk, dir.path()).unwrap().is_none());
+        std::fs::create_dir(dir.path().join(HEADS_FILE)).unwrap();
+        assert!(matches!(read(&crate::disk::RealDisk, dir.path()), Err(HeadsError::Io(_))));
+    }
+
     /// The ends of a log outside the data directory: each log has its own, kept by partition.
     #[test]
     fn noted_ends_are_kept_by_log_and_partition_and_a_log_that_ends_before_them_is_refused() {

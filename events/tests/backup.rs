@@ -143,6 +143,18 @@ fn a_restored_log_is_noted_as_of_its_new_generation_and_progress_is_told_in_byte
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_not_left_out_of_a_backup_unsaid() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy) = (root.path().join("data"), root.path().join("copy"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    fs::write(data.join("notes"), b"a file").unwrap();
+    let include = |path: &str| BackupOptions { include: vec![path.into()], keys: vec![] };
+    assert!(matches!(backup(&log, &copy, &include("notes/within"), |_| {}), Err(BackupError::Io(_))));
+    // What is not there is left out.
+    backup(&log, &root.path().join("again"), &include("blobs"), |_| {}).unwrap();
+}
+
+#[test]
 fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
     let root = tempfile::tempdir().unwrap();
     let (data, copy, new) = (root.path().join("data"), root.path().join("copy"), root.path().join("new"));
