@@ -262,6 +262,7 @@ mod tests {
         for (fault, stored) in [(Fault::UnknownStored, 1), (Fault::UnknownLost, 0)] {
             let log = MemoryLog::new(LogId([1; 16]), 1);
             let mut owner = Owner::claim(&log, 0);
+            assert_eq!(log.trouble(), None);
             log.fail_next(0, fault);
             assert!(matches!(append(&log, owner.batch(1)), Err(AppendError::Unknown(_))));
             assert_eq!(log.claim(0, "again").unwrap().next_offset, stored, "{fault:?}");

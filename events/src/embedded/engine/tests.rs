@@ -4,11 +4,7 @@ use super::*;
 use crate::{
     contract::Owner,
     disk::SimDisk,
-    embedded::{
-        LOG_DIR,
-        recover::segment_numbers,
-        segment::segment_path,
-    },
+    embedded::{LOG_DIR, recover::segment_numbers, segment::segment_path},
 };
 
 const DIR: &str = "/data";

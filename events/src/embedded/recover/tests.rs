@@ -155,7 +155,8 @@ fn the_log_goes_on_in_its_last_segment_unless_that_cannot_be_written_behind() {
     log.note(|heads| heads.synced.1 += 1);
     let (before, end) = (log.bytes(2), log.end().1);
     let mut log = log.again();
-    let note = format!("segment 0000000000000002.seg byte {end}: the log ends before the place that was synced, byte {} of segment 2", end + 1);
+    let note =
+        format!("segment 0000000000000002.seg byte {end}: the log ends before the place that was synced, byte {} of segment 2", end + 1);
     assert_eq!(log.engine.report().notes, [note]);
     assert_eq!(log.bytes(2), before, "not even a mark");
     log.write(0);
@@ -197,12 +198,9 @@ fn damage_of_nobody_stops_whoever_is_not_proven_to_have_lost_nothing() {
         Exactly,
         Behind,
     }
-    for (noted, stopped) in [
-        (Noted::Never, vec![1, 2]),
-        (Noted::Before, vec![1, 2]),
-        (Noted::Exactly, vec![1, 2]),
-        (Noted::Behind, vec![1]),
-    ] {
+    for (noted, stopped) in
+        [(Noted::Never, vec![1, 2]), (Noted::Before, vec![1, 2]), (Noted::Exactly, vec![1, 2]), (Noted::Behind, vec![1])]
+    {
         let mut log = Written::new(3, LARGE);
         (0..3).for_each(|p| _ = log.write(p));
         if noted == Noted::Before {
@@ -350,13 +348,7 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
 fn frames_in_a_segment_known_by_its_sidecar_prove_that_nothing_was_lost_before() {
     let mut log = Written::new(2, SMALL);
     log.write(0);
-    let header = SegmentHeader {
-        log_id: log.engine.meta().log_id,
-        generation: 2,
-        partitions: 2,
-        segment: 2,
-        first_flush: 4,
-    };
+    let header = SegmentHeader { log_id: log.engine.meta().log_id, generation: 2, partitions: 2, segment: 2, first_flush: 4 };
     create_segment(&log.disk, &log_dir(), &header, SMALL).unwrap();
     // Nothing is written to it: a later generation begins another one.
     log.note(|heads| heads.entries.iter_mut().for_each(|e| e.generation = 3));

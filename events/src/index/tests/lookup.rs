@@ -76,7 +76,8 @@ fn attempts_of_an_effect_are_known_by_its_key() {
 fn streams_are_given_by_kind_and_org_in_pages() {
     let mut scene = Scene::new(2);
     let index = index(&scene);
-    let all: Vec<StreamId> = ["acme/run/r1", "acme/run/r2", "beta/run/r1", "beta/task/t1", "gamma/run/r0"].map(|s| s.parse().unwrap()).into();
+    let all: Vec<StreamId> =
+        ["acme/run/r1", "acme/run/r2", "beta/run/r1", "beta/task/t1", "gamma/run/r0"].map(|s| s.parse().unwrap()).into();
     for stream in all.iter().rev() {
         scene.note(&index, stream, 1, vec![], None);
     }
