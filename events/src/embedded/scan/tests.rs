@@ -108,6 +108,12 @@ fn a_damaged_flush_header_costs_no_frame() {
     let rest = one(format!("{}-{}: gap, {}", zeros.0, zeros.1, FrameError::Magic));
     assert_eq!(told, [damaged.whole(0..3), header, damaged.whole(3..5), rest].concat());
     assert_eq!((at, tail), ((zeros.1, 14), None));
+    // Noted exactly up to it, the heads say nothing of it.
+    let exactly = Synced {
+        flush: 14,
+        byte: starts[2] as u64,
+    };
+    assert_eq!(damaged.told(Some(11), exactly).0, told);
     let (told, at, tail) = damaged.told(Some(11), UNPROVEN);
     assert_eq!((told, at), (damaged.whole(0..3), (starts[2], 13)));
     let bytes = zeros.0 - starts[2];
@@ -302,6 +308,52 @@ fn a_flush_with_another_number_of_frames_than_its_header_says_is_told() {
         ));
         tells(&sheet, UNPROVEN, &[sheet.whole(0..2), gap, sheet.whole(2..5)]);
     }
+}
+
+/// Its frames are whole, and the rest of what its header says is not there, or is no frame.
+#[test]
+fn a_flush_that_should_be_longer_than_its_frames_is_not_whole() {
+    for junk in [0, 10] {
+        let mut sheet = Sheet::three();
+        let (at, end) = (sheet.flushes[2], sheet.end());
+        let header = FlushHeader {
+            body_len: (end - at - HEAD + 10) as u32,
+            frames: 2,
+            at: at as u32,
+            flush: 13,
+            segment: SEGMENT,
+        };
+        sheet.bytes[at..at + HEAD].copy_from_slice(&header.encode());
+        sheet.bytes.resize(end + junk, 0xEE);
+        let tail = Some((at, end + junk, "flush 13 is not whole".to_owned()));
+        assert_eq!(sheet.told(Some(11), UNPROVEN), (sheet.whole(0..3), (at, 13), tail), "{junk} bytes");
+    }
+}
+
+/// Whose the damaged frame was is known, of those that are not even there nothing is.
+#[test]
+fn frames_cut_off_behind_a_damaged_one_are_a_gap_of_their_own() {
+    let sheet = Sheet::new().flush(&[frame_of(0, 30), frame_of(1, 40), frame_of(2, 50)]);
+    let ((start, to), cut) = (sheet.frames[0], sheet.frames[2].0);
+    let sheet = sheet.damage(to - 1).cut(cut);
+    let gaps = [
+        one(format!("{start}-{to}: gap of 0, {}", FrameError::Crc)),
+        sheet.whole(1..2),
+        one(format!("{SEGMENT_HEADER}-{cut}: gap, flush 11 does not hold what its header says")),
+    ];
+    let synced = Synced { flush: 12, byte: 0 };
+    assert_eq!(sheet.told(Some(11), synced), (gaps.concat(), (cut, 12), None));
+}
+
+/// Of a torn flush the later bytes may be there and the first not: the mark stands before them.
+#[test]
+fn what_is_torn_behind_a_mark_is_told() {
+    let sheet = Sheet::three().mark();
+    let from = sheet.bytes.len() + 7;
+    let mut sheet = sheet.reserved(7);
+    sheet.bytes.resize(from + 50, 0xEE);
+    let tail = Some((from, from + 50, "50 bytes that are no intact flush".to_owned()));
+    assert_eq!(sheet.told(Some(11), UNPROVEN), (sheet.whole(0..5), (sheet.end(), 14), tail));
 }
 
 #[test]
