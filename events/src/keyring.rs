@@ -381,7 +381,9 @@ mod tests {
     fn damage_is_told_with_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keyring::open(dir.path()).unwrap();
-        ["acme/ada", "acme/eve"].iter().for_each(|subject| drop(keys.sealing_key(subject).unwrap()));
+        for subject in ["acme/ada", "acme/eve"] {
+            keys.sealing_key(subject).unwrap();
+        }
         let whole = fs::read(subjects(dir.path())).unwrap();
         let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
         let path = subjects(dir.path()).display().to_string();

@@ -222,6 +222,7 @@ mod tests {
         assert_eq!((o.prefix.as_str(), o.partitions, o.least_insync()), ("quipu", 16, 1));
         assert!(!o.accept_unsynced);
         assert_eq!(o.to_string(), "kafka://a:9092/quipu?partitions=16&replicas=1");
+        assert_eq!(o.client_config().get("bootstrap.servers"), Some("a:9092"));
     }
 
     /// What is refused, with the words for it, next to what is just taken.

@@ -270,7 +270,8 @@ fn a_sidecar_spares_the_reading_of_its_segment_and_only_of_that_one() {
     assert!(log.engine.report().notes.is_empty() && log.stopped().is_empty());
     assert!(matches!(log.engine.read(0, 0, usize::MAX), Ok(frames) if !frames.is_empty()));
     // Not believed: of a segment that is shorter, of another segment, of another log.
-    let cases: [(&str, &dyn Fn(&Written)); 3] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&Written));
+    let cases: [Case<'_>; 3] = [
         ("shorter", &|log| {
             let mut bytes = log.bytes(1);
             bytes.truncate(bytes.len() - 1);

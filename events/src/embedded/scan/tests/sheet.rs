@@ -30,6 +30,9 @@ pub(super) fn frame_of(partition: u16, size: usize) -> Vec<u8> {
     out
 }
 
+/// What a scan tells, as text; then where the log goes on, with which number, and the tail.
+pub(super) type Told = (Vec<String>, (usize, u64), Option<(usize, usize, String)>);
+
 /// A segment as it is written: its flushes follow each other from number 11 on.
 pub(super) struct Sheet {
     pub(super) bytes: Vec<u8>,
@@ -114,8 +117,7 @@ impl Sheet {
         Window::new(disk.open_read(Path::new("/s")).unwrap()).unwrap()
     }
 
-    /// What a scan tells, as text; then where the log goes on, with which number, and the tail.
-    pub(super) fn told(&self, first: Option<u64>, synced: Synced) -> (Vec<String>, (usize, u64), Option<(usize, usize, String)>) {
+    pub(super) fn told(&self, first: Option<u64>, synced: Synced) -> Told {
         let mut told = Vec::new();
         let scanned = scan(&mut self.window(), SEGMENT, first, synced, &mut |found| {
             told.push(match found {
