@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::{
-    contract::Owner,
+    contract::{Owner, record},
     disk::SimDisk,
     embedded::{LOG_DIR, recover::segment_numbers, segment::segment_path},
 };
+use quipu_schemas::digest::Digest;
 
 const DIR: &str = "/data";
 
@@ -73,6 +74,20 @@ fn a_flush_larger_than_a_segment_takes_one_of_its_own_and_leaves_none_empty() {
     write(&mut engine, &mut owner).unwrap();
     assert_eq!(numbers(&disk), [1, 2]);
     assert_eq!(bytes(&disk, 2).len() as u64, engine.heads().synced.1, "as large as it must be");
+}
+
+/// The bound of a segment's places, four bytes, is one of their sum.
+#[test]
+fn large_flushes_follow_each_other_in_one_segment() {
+    let disk = SimDisk::new(1);
+    let (mut engine, mut owner) = begun(&disk, 1024 * 1024);
+    for version in 1..=3 {
+        let mut batch = owner.batch(1);
+        batch.records = vec![record(&format!("acme/test/large_{version}"), 1, Digest::ZERO, 120_000)];
+        let appended = engine.append_all(vec![batch.clone()]).pop().unwrap().unwrap();
+        owner.appended(&batch, &appended);
+    }
+    assert_eq!(numbers(&disk), [1]);
 }
 
 #[test]
