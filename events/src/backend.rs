@@ -402,4 +402,44 @@ mod tests {
         fs::create_dir(dir.path().join(NODE_FILE)).unwrap();
         assert!(node_id(Some(dir.path())).is_err());
     }
+
+    #[cfg(all(feature = "jetstream", feature = "kafka"))]
+    #[test]
+    fn a_log_on_a_broker_is_shared_and_named_on_the_same_servers() {
+        for (text, named) in [("nats://h:4222/prod", "nats://h:4222/copy"), ("kafka://h:9092/prod", "kafka://h:9092/copy")] {
+            let backend: Backend = text.parse().unwrap();
+            assert!(backend.is_shared() && backend.is_on_broker());
+            let other = backend.named("copy", 3);
+            assert_eq!((backend.to_string().as_str(), other.to_string().as_str()), (text, named));
+            let partitions = match other {
+                Backend::JetStream(options) => options.partitions,
+                Backend::Kafka(options) => options.partitions,
+                Backend::Memory | Backend::Embedded => 0,
+            };
+            assert_eq!(partitions, 3);
+        }
+    }
+
+    #[cfg(any(feature = "jetstream", feature = "kafka"))]
+    #[test]
+    fn the_directory_of_a_node_whose_log_is_elsewhere_is_locked_and_knows_how_far_the_log_went() {
+        use crate::heads::{HeadEntry, note_ends};
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("made");
+        assert!(lock(None).unwrap().is_none());
+        let held = lock(Some(&dir)).unwrap();
+        assert!(held.is_some());
+        let holder = format!("process {}", std::process::id());
+        assert!(matches!(lock(Some(&dir)), Err(OpenError::Locked { dir: d, holder: h }) if (&d, &h) == (&dir, &holder)));
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(LogId([5; 16]), 1));
+        let again = || opened(Some(&dir), None, log.clone(), None);
+        let first = opened(Some(&dir), held, log.clone(), None).unwrap();
+        assert!(first.lock.is_some() && first.embedded.is_none() && first.log.meta().log_id == LogId([5; 16]));
+        let noted = HeadEntry { generation: 1, partition: 0, offset: 9, frame_hash: quipu_schemas::digest::Digest::ZERO };
+        note_ends(&RealDisk, &dir, LogId([5; 16]), vec![noted]).unwrap();
+        assert!(matches!(again(), Err(OpenError::Ends(EndsError::Lost { found: 0, noted: 9, .. }))));
+        assert!(opened(None, None, log.clone(), None).is_ok(), "without a directory nothing is known");
+        drop(first);
+        assert!(lock(Some(&dir)).unwrap().is_some(), "given back");
+    }
 }

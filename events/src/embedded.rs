@@ -363,3 +363,6 @@ impl Log for EmbeddedLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

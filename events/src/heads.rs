@@ -215,6 +215,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn content_that_is_not_what_is_written_is_told_at_its_byte() {
+        let (disk, dir) = (SimDisk::new(1), Path::new("/d"));
+        for (json, byte) in [(r#"{"log":5}"#, 16), (r#"{"log":"ab","synced":[1,2],"heads":[]}"#, 8)] {
+            let text = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+            disk.put(&dir.join(HEADS_FILE), text.into_bytes());
+            assert!(matches!(read(&disk, dir), Err(HeadsError::Damaged { byte: at, .. }) if at == byte), "{:?}", read(&disk, dir));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(&crate::disk::RealDisk, dir.path()).unwrap().is_none());
+        std::fs::create_dir(dir.path().join(HEADS_FILE)).unwrap();
+        assert!(matches!(read(&crate::disk::RealDisk, dir.path()), Err(HeadsError::Io(_))));
+    }
+
     /// The ends of a log outside the data directory: each log has its own, kept by partition.
     #[test]
     fn noted_ends_are_kept_by_log_and_partition_and_a_log_that_ends_before_them_is_refused() {

@@ -378,6 +378,29 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_told_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keyring::open(dir.path()).unwrap();
+        for subject in ["acme/ada", "acme/eve"] {
+            keys.sealing_key(subject).unwrap();
+        }
+        let whole = fs::read(subjects(dir.path())).unwrap();
+        let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
+        let path = subjects(dir.path()).display().to_string();
+        for (line, end) in (1..).zip(&ends) {
+            // Another letter, and a byte that is no text.
+            for change in [1, 0x80] {
+                let mut changed = whole.clone();
+                changed[end - 2] ^= change;
+                fs::write(subjects(dir.path()), &changed).unwrap();
+                let damaged = KeyringError::Damaged { path: path.clone(), line };
+                assert_eq!(Keyring::open(dir.path()).unwrap_err(), damaged);
+            }
+        }
+        assert_eq!(ends.len(), 3);
+    }
+
+    #[test]
     fn another_or_a_missing_master_key_is_refused_and_never_replaced() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         Keyring::open(one.path()).unwrap().sealing_key("acme/ada").unwrap();
@@ -390,9 +413,24 @@ mod tests {
         let error = Keyring::open(one.path()).unwrap_err().to_string();
         assert!(error.contains("restore it from the backup"), "{error}");
         assert!(!master.exists());
-        fs::write(&master, "quipu-master-key-1 AAAA 00000000\n").unwrap();
-        fs::set_permissions(&master, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(Keyring::open(one.path()), Err(KeyringError::Damaged { .. })));
+        let (format, key) = ("quipu-master-key-1", "A".repeat(43));
+        let line = |format: &str, key: &str| format!("{format} {key} {}", file::crc(format, key));
+        for damaged in [
+            format!("{format} {key} 00000000\n"),
+            format!("{}\n", line("quipu-master-key-2", &key)),
+            format!("{}\n", line(format, &key[..42])),
+            format!("{} more\n", line(format, &key)),
+            line(format, &key),
+            format!("{format} {key}\n"),
+        ] {
+            fs::write(&master, &damaged).unwrap();
+            fs::set_permissions(&master, fs::Permissions::from_mode(0o600)).unwrap();
+            let refused = Keyring::open(one.path()).unwrap_err();
+            let path = master.display().to_string();
+            assert_eq!(refused, KeyringError::Damaged { path, line: 1 }, "{damaged}");
+        }
+        fs::write(&master, format!("{}\n", line(format, &key))).unwrap();
+        assert!(matches!(Keyring::open(one.path()), Err(KeyringError::WrongMaster(_))), "whole, and another");
     }
 
     #[test]
@@ -579,6 +617,17 @@ mod tests {
         let empty = Arc::new(Kept::default());
         assert_eq!(open(&second, &empty, false).unwrap_err(), KeyringError::Missing("the shared keys".into()));
         assert_ne!(open(&second, &empty, true).unwrap().digest_key(), own);
+    }
+
+    #[test]
+    fn a_fingerprint_that_cannot_be_read_is_not_taken_for_none() {
+        use crate::{contract::Owner, memory::MemoryLog};
+        let data = tempfile::tempdir().unwrap();
+        let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 1);
+        Keyring::open(&data.path().join(KEYS_DIR)).unwrap();
+        Owner::claim(&log, 0).write(&log, 1);
+        fs::create_dir(data.path().join(FINGERPRINT_FILE)).unwrap();
+        assert!(matches!(Keyring::of_log(data.path(), &log, false), Err(KeyringError::Io { .. })));
     }
 
     #[test]

@@ -251,3 +251,23 @@ pub(crate) fn claim_header(log_id: LogId, generation: u32, partition: u16, head:
         owner: Some(owner.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Owner, append, read_all};
+
+    #[test]
+    fn an_append_of_unknown_outcome_is_stored_or_lost_as_was_asked() {
+        for (fault, stored) in [(Fault::UnknownStored, 1), (Fault::UnknownLost, 0)] {
+            let log = MemoryLog::new(LogId([1; 16]), 1);
+            let mut owner = Owner::claim(&log, 0);
+            assert_eq!(log.trouble(), None);
+            log.fail_next(0, fault);
+            assert!(matches!(append(&log, owner.batch(1)), Err(AppendError::Unknown(_))));
+            assert_eq!(log.claim(0, "again").unwrap().next_offset, stored, "{fault:?}");
+            let frames = read_all(&log, 0, 1 << 20).unwrap();
+            assert_eq!(frames.iter().flat_map(|f| &f.records).count() as u64, stored, "{fault:?}");
+        }
+    }
+}

@@ -236,6 +236,30 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_the_copy_takes_what_fits_by_its_count_of_bytes_and_not_one_more() {
+        for (over, expected) in [(0, vec![6]), (1, vec![5, 1])] {
+            let source = MemoryLog::new(LogId([1; 16]), 1);
+            let (mut previous, mut head, mut size) = (Digest::ZERO, source.claim(0, "n").unwrap(), FRAME_OVERHEAD);
+            for version in 1..=6 {
+                let empty = contract::record("acme/test/large", version, previous, 0).bytes.len();
+                let text = if version < 6 { 80_000 } else { FRAME_MAX_BYTES - size - RECORD_OVERHEAD - empty + over };
+                let record = contract::record("acme/test/large", version, previous, text);
+                size += record.bytes.len() + RECORD_OVERHEAD;
+                previous = record.hash;
+                let (first_offset, batch_id) = (head.next_offset, [version as u8; 16]);
+                let batch = Batch { partition: 0, epoch: head.epoch, batch_id, first_offset, previous: head.frame_hash, records: vec![record] };
+                head.frame_hash = contract::append(&source, batch).unwrap().frame_hash;
+                head.next_offset += 1;
+            }
+            assert_eq!(size, FRAME_MAX_BYTES + over);
+            let target = MemoryLog::new(LogId([2; 16]), 1);
+            assert_eq!(copy(&source, &target, |_, _| {}).unwrap().records, 6);
+            let counts: Vec<usize> = frames(&target, 0).iter().map(|(count, _)| *count).collect();
+            assert_eq!(counts, expected, "{over} over");
+        }
+    }
+
+    #[test]
     fn a_copy_that_is_taken_up_again_goes_on_behind_what_is_there() {
         let source = filled(1, 2, 2);
         let target = MemoryLog::new(LogId([2; 16]), 2);

@@ -532,3 +532,6 @@ impl Records {
         report.digest = Digest::of(&[&all]).to_string();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use quipu_events::{
     contract::{Owner, read_all},
     disk::RealDisk,
     embedded::{EmbeddedLog, EmbeddedOptions, OpenError},
+    heads,
     keyring::Keyring,
     port::Log,
     verify::verify,
@@ -115,6 +116,42 @@ fn keys_are_copied_only_when_asked_for_and_damage_is_refused() {
         restore(&copy, &root.path().join("b"), |_| {}),
         Err(BackupError::NotABackup { .. })
     ));
+}
+
+#[test]
+fn a_restored_log_is_noted_as_of_its_new_generation_and_progress_is_told_in_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy, new) = (root.path().join("data"), root.path().join("copy"), root.path().join("new"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    let mut owner = Owner::claim(&log, 0);
+    (0..40).for_each(|_| drop(owner.write(&log, 3)));
+    let (mut copied, mut restored) = (Vec::new(), Vec::new());
+    let manifest = backup(&log, &copy, &BackupOptions::default(), |done| copied.push(done)).unwrap();
+    restore(&copy, &new, |done| restored.push(done)).unwrap();
+    let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    assert!(manifest.files.len() > 2);
+    // The heads are written, not copied, by a backup.
+    let noted = manifest.files.iter().find(|file| file.path == "heads").unwrap().bytes;
+    assert_eq!((copied.last(), restored.last()), (Some(&(bytes - noted)), Some(&bytes)));
+    assert!(copied.is_sorted() && restored.is_sorted());
+    let heads = heads::read(&RealDisk, &new).unwrap().unwrap();
+    assert!(heads.entries.iter().all(|entry| entry.generation == 2), "{heads:?}");
+    assert_eq!(heads.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [120, 0]);
+    // Nothing is written yet behind the header of the segment that it begins with.
+    let last = fs::read_dir(new.join("log")).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg")).count();
+    assert_eq!(heads.synced, (last as u64, 64));
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_left_out_of_a_backup_unsaid() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, copy) = (root.path().join("data"), root.path().join("copy"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    fs::write(data.join("notes"), b"a file").unwrap();
+    let include = |path: &str| BackupOptions { include: vec![path.into()], keys: vec![] };
+    assert!(matches!(backup(&log, &copy, &include("notes/within"), |_| {}), Err(BackupError::Io(_))));
+    // What is not there is left out.
+    backup(&log, &root.path().join("again"), &include("blobs"), |_| {}).unwrap();
 }
 
 #[test]

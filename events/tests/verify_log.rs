@@ -133,6 +133,30 @@ fn a_frame_that_is_given_twice_counts_once() {
     assert_eq!((report.claims, report.frames, report.records), (2, 6, 12));
 }
 
+/// A larger one as well, of which an offset times its records says nothing.
+#[test]
+fn a_frame_that_is_given_again_and_again_counts_once() {
+    let log = || {
+        let log = log();
+        Owner::claim(&log, 1);
+        let head = log.head(1).unwrap();
+        let mut owner = Owner::at(1, head);
+        // Streams of their own: the owner before wrote the other.
+        let mut batch = owner.batch(1);
+        batch.records = vec![contract::record("acme/test/behind", 1, Digest::ZERO, 40)];
+        contract::append(&log, batch).unwrap();
+        log
+    };
+    let all = log().read(1, 0, 1 << 20).unwrap();
+    let trick = Box::new(move |from, _| {
+        let end = all.iter().position(|frame| frame.first_offset + frame.records.len() as u64 > from).unwrap();
+        Ok(all[..=end].to_vec())
+    });
+    let report = verify_log(&Given { log: log(), trick, end: None }, |_, _| {});
+    assert!(report.is_intact(), "{report:?}");
+    assert_eq!((report.frames, report.records), (7, 13));
+}
+
 #[test]
 fn what_is_missing_is_told_with_its_partition_and_offset() {
     let report = given(|_, mut frames| {

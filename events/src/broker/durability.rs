@@ -56,6 +56,7 @@ mod tests {
         use SyncMode::{Always, Interval};
         let name = |replicas, known| name(class(replicas, known));
         assert_eq!(name(1, Told(Always)), "fsync");
+        assert_eq!(name(2, Told(Always)), "quorum-fsync");
         assert_eq!(name(3, Told(Always)), "quorum-fsync");
         assert_eq!(name(1, Declared(Always)), "declared:fsync");
         assert_eq!(name(3, Declared(Always)), "declared:quorum-fsync");

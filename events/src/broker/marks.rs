@@ -116,6 +116,32 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_told_by_its_sequence_and_the_last_word_on_it_counts() {
+        let mut marks = Marks::default();
+        assert_eq!((marks.last(), marks.before_sequence(9)), (START, START));
+        for m in [mark(2, 5, false), mark(6, 9, false), mark(4, 8, false), mark(2, 4, true)] {
+            marks.note(m);
+        }
+        assert_eq!(marks.known, [mark(2, 4, true), mark(4, 8, false), mark(6, 9, false)]);
+        assert_eq!(marks.last(), mark(6, 9, false));
+        let before = [1, 2, 3, 4, 5, 7].map(|sequence| marks.before_sequence(sequence).sequence);
+        assert_eq!(before, [0, 0, 2, 2, 4, 6]);
+    }
+
+    /// Every second one of the older half goes, and nothing before there are too many.
+    #[test]
+    fn the_older_half_of_too_many_marks_is_thinned_out() {
+        let most = BROKER_MARKS_MAX as u64;
+        let mut marks = Marks::default();
+        (1..=most).for_each(|n| marks.note(mark(n, n, false)));
+        assert_eq!(marks.known.len() as u64, most);
+        marks.note(mark(most + 1, most + 1, false));
+        let kept: Vec<u64> = marks.known.iter().map(|m| m.sequence).collect();
+        let expected: Vec<u64> = (1..=most + 1).filter(|n| *n > most / 2 || n % 2 == 0).collect();
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
     fn marks_are_bounded_and_keep_the_newest() {
         let mut marks = Marks::default();
         for n in 1..=20_000 {

@@ -110,3 +110,37 @@ impl Disk for RealDisk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_cut_extended_and_reserved_to_a_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("a")).unwrap();
+        assert!(file.is_empty().unwrap());
+        file.write_all_at(3, b"abc").unwrap();
+        assert!(!file.is_empty().unwrap());
+        file.reserve(10_000).unwrap();
+        assert_eq!(file.len().unwrap(), 10_000);
+        file.set_len(5).unwrap();
+        file.set_len(8).unwrap();
+        let mut bytes = [9; 20];
+        assert_eq!(file.read_at(0, &mut bytes).unwrap(), 8);
+        assert_eq!(&bytes[..9], b"\0\0\0ab\0\0\0\x09", "what was cut off is zero");
+        assert_eq!(file.read_at(4, &mut bytes[..1]).unwrap(), 1);
+        assert_eq!(file.read_at(9, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_holds_nothing_and_what_is_none_cannot_be_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, inner) = (dir.path().join("a"), dir.path().join("b"));
+        RealDisk.create(&file).unwrap();
+        RealDisk.create_dir_all(&inner).unwrap();
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), [dir.path().join("a")], "files only");
+        assert_eq!(RealDisk.list(&dir.path().join("c")).unwrap(), Vec::<PathBuf>::new());
+        assert!(RealDisk.list(&file).is_err());
+    }
+}

@@ -564,3 +564,6 @@ pub(crate) fn write_sidecar(disk: &dyn Disk, log_dir: &std::path::Path, summary:
         let _ = disk.remove(&draft);
     }
 }
+
+#[cfg(test)]
+mod tests;

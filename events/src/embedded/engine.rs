@@ -438,3 +438,6 @@ impl SegmentEngine {
         self.catalog.head(partition)
     }
 }
+
+#[cfg(test)]
+mod tests;

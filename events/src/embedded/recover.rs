@@ -381,3 +381,6 @@ impl Recovery<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -368,3 +368,6 @@ fn lost_flush(window: &mut Window, pos: u64, next: u64, visit: &mut dyn FnMut(Fo
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,3 +135,24 @@ pub(crate) fn summary_bytes(file: &std::sync::Arc<dyn crate::disk::DiskFile>, le
     bytes.truncate(got);
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_header_knows_its_segment_and_its_place() {
+        let header = FlushHeader { body_len: 900, frames: 2, at: 104, flush: 9, segment: 7 };
+        let bytes = header.encode();
+        assert_eq!(FlushHeader::decode(&bytes, 7, 104), Some(header));
+        for (segment, at) in [(8, 104), (7, 105), (8, 105)] {
+            assert_eq!(FlushHeader::decode(&bytes, segment, at), None, "{segment} {at}");
+        }
+        assert_eq!(FlushHeader::decode(&bytes[..FLUSH_HEADER - 1], 7, 104), None);
+        for bit in 0..FLUSH_HEADER * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(FlushHeader::decode(&flipped, 7, 104), None, "bit {bit}");
+        }
+    }
+}

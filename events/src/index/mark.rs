@@ -115,6 +115,12 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_is_known_by_the_systems_own_words() {
+        let told = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        assert_eq!(boot_id(), told.map(|text| text.trim().to_owned()));
+    }
+
+    #[test]
     fn only_an_unclean_boot_or_another_log_distrusts() {
         let now = mark(Some("b2"), false);
         assert_eq!(mark(Some("b2"), false).distrust(&now), None, "a killed process");

@@ -234,6 +234,57 @@ mod tests {
         assert!(!o.accept_unsynced);
     }
 
+    /// What is refused, with the words for it, next to what is just taken.
+    #[test]
+    fn the_bounds_of_each_option_are_told() {
+        let long = "p".repeat(PREFIX_MAX);
+        for text in [
+            format!("nats://a:1/{long}"),
+            "nats://a:1/A-z_0".into(),
+            "nats://a:1?partitions=1".into(),
+            "nats://a:1?partitions=1024".into(),
+            "nats://a:1?replicas=1".into(),
+            "nats://a:1?replicas=5".into(),
+            "nats://a:1?domain=leaf-1_A&sync=interval".into(),
+        ] {
+            assert!(text.parse::<JetStreamOptions>().is_ok(), "{text}");
+        }
+        for (text, key, takes) in [
+            (format!("nats://a:1/{long}p"), "prefix", "1 to 32 of A-Z a-z 0-9 _ -"),
+            ("nats://a:1/x.y".into(), "prefix", "1 to 32 of A-Z a-z 0-9 _ -"),
+            ("nats://a:1?partitions=0".into(), "partitions", "1 to 1024"),
+            ("nats://a:1?partitions=1025".into(), "partitions", "1 to 1024"),
+            ("nats://a:1?partitions=many".into(), "partitions", "1 to 1024"),
+            ("nats://a:1?replicas=2".into(), "replicas", "1, 3 or 5"),
+            ("nats://a:1?replicas=x".into(), "replicas", "1, 3 or 5"),
+            ("nats://a:1?domain=".into(), "domain", "A-Z a-z 0-9 _ -"),
+            ("nats://a:1?domain=a.b".into(), "domain", "A-Z a-z 0-9 _ -"),
+            ("nats://a:1?sync=maybe".into(), "sync", "always or interval"),
+            ("nats://a:1?accept=".into(), "accept", "unsynced"),
+        ] {
+            let refused = text.parse::<JetStreamOptions>().unwrap_err();
+            assert!(matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)), "{text}: {refused}");
+        }
+        assert_eq!("nats://a:1?x=1".parse::<JetStreamOptions>().unwrap_err(), BadOptions::Key("x".into()));
+        for nowhere in [
+            JetStreamOptions { servers: vec![], ..JetStreamOptions::default() },
+            JetStreamOptions { prefix: String::new(), ..JetStreamOptions::default() },
+        ] {
+            assert!(nowhere.check().is_err(), "{nowhere:?}");
+        }
+        // What is refused may hold a password before its host.
+        let refused = "http://user:secret@a:1".parse::<JetStreamOptions>().unwrap_err();
+        assert_eq!(refused, BadOptions::Address("a:1".into()));
+    }
+
+    #[test]
+    fn files_and_domains_are_named_by_their_keys() {
+        let o: JetStreamOptions = "nats://a:1?credentials=/c.creds&ca=/ca.pem&domain=leaf&sync=interval&replicas=5".parse().unwrap();
+        assert_eq!((o.credentials, o.roots), (Some("/c.creds".into()), Some("/ca.pem".into())));
+        assert_eq!((o.domain.as_deref(), o.declared_sync, o.replicas), (Some("leaf"), Some(SyncMode::Interval), 5));
+        assert_eq!(format!("{:?}", Login("u:p".into())), "Login(…)");
+    }
+
     #[test]
     fn what_names_no_log_is_refused() {
         for text in [

@@ -340,3 +340,46 @@ fn stored(message: Message) -> Result<Stored, Silence> {
         payload: message.payload,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_said_refused_or_not_to_be_read() {
+        let said = parse::<Ack>(br#"{"stream":"S","seq":7}"#);
+        assert!(matches!(said, Ok(Answer::Said(Ack { seq: 7 }))), "whatever else it says");
+        let refused = parse::<Ack>(br#"{"seq":0,"error":{"code":503,"err_code":10077,"description":"no"}}"#);
+        let Ok(Answer::Refused(refusal)) = refused else { panic!("beside an empty answer") };
+        assert_eq!(refusal, Refusal { code: 503, err_code: 10077, description: "no".into() });
+        assert_eq!(refusal.to_string(), "no (error 10077)");
+        assert!(matches!(parse::<Ack>(b"not JSON"), Err(Silence::Lost(_))));
+    }
+
+    fn message(sequence: Option<&str>) -> Message {
+        let mut headers = HeaderMap::new();
+        if let Some(sequence) = sequence {
+            headers.insert("Nats-Sequence", sequence);
+        }
+        Message {
+            subject: "s".into(),
+            reply: None,
+            payload: Bytes::from_static(b"frame"),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 5,
+        }
+    }
+
+    #[test]
+    fn a_stored_message_is_known_by_its_sequence() {
+        let known = stored(message(Some("77"))).unwrap();
+        assert_eq!((known.sequence, &known.payload[..]), (77, &b"frame"[..]));
+        for unknown in [None, Some("x")] {
+            assert_eq!(stored(message(unknown)).unwrap_err(), Silence::Lost("a message without its sequence".into()));
+        }
+        let last = NoConnection::last("refused");
+        assert_eq!((last.again, last.detail.as_str()), (false, "refused"));
+    }
+}

@@ -222,6 +222,56 @@ mod tests {
         assert_eq!((o.prefix.as_str(), o.partitions, o.least_insync()), ("quipu", 16, 1));
         assert!(!o.accept_unsynced);
         assert_eq!(o.to_string(), "kafka://a:9092/quipu?partitions=16&replicas=1");
+        assert_eq!(o.client_config().get("bootstrap.servers"), Some("a:9092"));
+    }
+
+    /// What is refused, with the words for it, next to what is just taken.
+    #[test]
+    fn the_bounds_of_each_option_are_told() {
+        let long = "p".repeat(PREFIX_MAX);
+        for (text, least) in [
+            (format!("kafka://a:1/{long}"), 1),
+            ("kafka://a:1/A-z_0".into(), 1),
+            ("kafka://a:1?partitions=1".into(), 1),
+            ("kafka://a:1?partitions=1024&sync=interval".into(), 1),
+            ("kafka://a:1?replicas=3".into(), 2),
+            ("kafka://a:1?replicas=5".into(), 3),
+            ("kafka://a:1?replicas=3&min_insync=1".into(), 1),
+            ("kafka://a:1?replicas=3&min_insync=3".into(), 3),
+        ] {
+            let taken = text.parse::<KafkaOptions>().expect(&text);
+            assert_eq!(taken.least_insync(), least, "{text}: a majority, or what was said");
+        }
+        for (text, key, takes) in [
+            (format!("kafka://a:1/{long}p"), "prefix", "1 to 32 of A-Z a-z 0-9 _ -"),
+            ("kafka://a:1/x.y".into(), "prefix", "1 to 32 of A-Z a-z 0-9 _ -"),
+            ("kafka://a:1?partitions=0".into(), "partitions", "1 to 1024"),
+            ("kafka://a:1?partitions=1025".into(), "partitions", "1 to 1024"),
+            ("kafka://a:1?partitions=many".into(), "partitions", "1 to 1024"),
+            ("kafka://a:1?replicas=2".into(), "replicas", "1, 3 or 5"),
+            ("kafka://a:1?replicas=x".into(), "replicas", "1, 3 or 5"),
+            ("kafka://a:1?min_insync=0".into(), "min_insync", "1 to the number of replicas"),
+            ("kafka://a:1?replicas=3&min_insync=4".into(), "min_insync", "1 to the number of replicas"),
+            ("kafka://a:1?min_insync=x".into(), "min_insync", "1 to the number of replicas"),
+            ("kafka://a:1?sync=maybe".into(), "sync", "always or interval"),
+            ("kafka://a:1?accept=".into(), "accept", "unsynced"),
+        ] {
+            let refused = text.parse::<KafkaOptions>().unwrap_err();
+            assert!(matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)), "{text}: {refused}");
+        }
+        assert_eq!("kafka://a:1?x=1".parse::<KafkaOptions>().unwrap_err(), BadOptions::Key("x".into()));
+        for nowhere in [
+            KafkaOptions { brokers: vec![], ..KafkaOptions::default() },
+            KafkaOptions { prefix: String::new(), ..KafkaOptions::default() },
+        ] {
+            assert!(nowhere.check().is_err(), "{nowhere:?}");
+        }
+        assert_eq!("kafka://user:secret@a:1".parse::<KafkaOptions>(), Err(BadOptions::Login));
+        assert_eq!("http://user:secret@a:1".parse::<KafkaOptions>(), Err(BadOptions::Address("a:1".into())));
+        for text in ["kafka://:1", "kafka://a:x", "kafka://a:70000"] {
+            assert!(matches!(text.parse::<KafkaOptions>(), Err(BadOptions::Address(_))), "{text}");
+        }
+        assert_eq!("kafka://a:1?sync=interval".parse::<KafkaOptions>().unwrap().sync, Some(SyncMode::Interval));
     }
 
     #[test]

@@ -278,3 +278,53 @@ pub(crate) fn store(options: &KafkaOptions, topic: &str, payload: &[u8], patienc
     }
     Err(Silence("the brokers do not take a message: are enough of its replicas in sync?".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut pause = Pause::new();
+        let mut lengths = Vec::new();
+        while lengths.len() < 12 && lengths.last() != Some(&BROKER_PAUSE_MS.1) {
+            lengths.push(pause.0);
+            let before = Instant::now();
+            pause.wait();
+            assert!(before.elapsed() >= Duration::from_millis(lengths[lengths.len() - 1]));
+        }
+        assert_eq!(lengths[0], BROKER_PAUSE_MS.0);
+        assert!(lengths.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(BROKER_PAUSE_MS.1)), "{lengths:?}");
+        assert_eq!(pause.0, BROKER_PAUSE_MS.1);
+    }
+
+    #[test]
+    fn clients_are_told_where_the_brokers_are_and_when_to_ask_again() {
+        let options = KafkaOptions { brokers: vec!["a:1".into(), "b:2".into()], ..KafkaOptions::default() };
+        let config = config(&options);
+        assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
+        for (key, value) in RETRY_MS {
+            // Of a consumer's own words a producer knows nothing.
+            assert_eq!(config.get(key), (!key.starts_with("fetch")).then_some(value), "{key}");
+        }
+        let readers = Readers::new(&options, "t".into());
+        assert_eq!(readers.config.get("fetch.error.backoff.ms"), Some("20"));
+        assert_eq!((readers.topic.as_str(), readers.request), ("t", options.request));
+    }
+
+    #[test]
+    fn a_reader_that_failed_is_not_used_again_and_one_that_did_not_is() {
+        let readers = Readers::new(&KafkaOptions::default(), "t".into());
+        let made = |readers: &Readers| {
+            let pool = readers.pool.lock().unwrap();
+            (pool.idle.len(), pool.made)
+        };
+        assert!(readers.with(|_| Ok(())).is_ok());
+        assert_eq!(made(&readers), (1, 1));
+        assert!(readers.with(|_| Ok(())).is_ok());
+        assert_eq!(made(&readers), (1, 1), "the same one");
+        assert!(readers.with(|_| Err::<(), _>(NoMessages::Damaged("x".into()))).is_err());
+        assert_eq!(made(&readers), (0, 0));
+        assert_eq!(Silence::from(KafkaError::Canceled).to_string(), KafkaError::Canceled.to_string());
+    }
+}

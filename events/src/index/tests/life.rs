@@ -224,6 +224,35 @@ fn another_log_or_generation_and_damage_are_discarded() {
 }
 
 #[test]
+fn a_closed_index_is_one_file_and_its_mark() {
+    let mut scene = Scene::new(1);
+    let (dir, moved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let index = open(dir.path(), &scene, "b1");
+    busy(&mut scene, &index);
+    index.close().unwrap();
+    for file in ["index.db", "index.mark"] {
+        std::fs::copy(dir.path().join(file), moved.path().join(file)).unwrap();
+    }
+    drop(index);
+    let again = open(moved.path(), &scene, "b2");
+    assert_eq!((again.found(), again.next_offset(0)), (&Found::Kept, 4));
+    assert_eq!(again.content_digest().unwrap(), scene.rebuilt().content_digest().unwrap());
+    drop(again);
+    // A mark alone is no index.
+    std::fs::remove_file(moved.path().join("index.db")).unwrap();
+    assert_eq!(*open(moved.path(), &scene, "b2").found(), Found::None);
+}
+
+#[test]
+fn what_cannot_be_thrown_away_is_told() {
+    let scene = Scene::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("index.db")).unwrap();
+    let refused = Index::open(dir.path(), &scene.log.meta(), boot("b1")).err();
+    assert!(matches!(&refused, Some(IndexError::Io { path, .. }) if path.ends_with("index.db")), "{refused:?}");
+}
+
+#[test]
 fn an_index_that_the_log_does_not_confirm_is_built_anew() {
     let mut scene = Scene::new(1);
     let index = Index::in_memory(&scene.log.meta()).unwrap();
@@ -243,9 +272,10 @@ fn an_index_that_the_log_does_not_confirm_is_built_anew() {
     assert!(caught.rebuilt, "the same offsets with other records");
     assert_eq!(index.content_digest().unwrap(), other.rebuilt().content_digest().unwrap());
     let progress = std::cell::RefCell::new(Vec::new());
-    index
+    let built = index
         .rebuild(&scene.log, &mut |at| progress.borrow_mut().push((at.records, at.next, at.end)))
         .unwrap();
+    assert!(built.rebuilt && built.records == 4);
     assert_eq!(progress.into_inner(), vec![(0, 0, 4), (4, 4, 4)]);
 }
 

@@ -1,0 +1,137 @@
+//! What lookups give while entries are in the tail, on their way into the file, and in the file.
+
+use super::scene::{Scene, command, dead, dispatch, effect, key, stream, wake};
+use crate::index::{FIRE_MAX, Index, command_mark, write};
+use quipu_schemas::{
+    ids::{Kind, OrgId, StreamId},
+    reaction::Settled,
+};
+use std::collections::BTreeSet;
+
+fn index(scene: &Scene) -> Index {
+    use crate::port::Log;
+    Index::in_memory(&scene.log.meta()).unwrap()
+}
+
+/// Looks while everything is in the tail, then with all of it in the file.
+fn before_and_after_the_flush(index: &Index, look: impl Fn(&str)) {
+    look("in the tail");
+    index.flush_all().unwrap();
+    look("in the file");
+}
+
+#[test]
+fn a_streams_records_are_counted_once_however_many_of_them_a_flush_has_written() {
+    for flushed in 0..=4 {
+        let mut scene = Scene::new(1);
+        let index = index(&scene);
+        let (a, b) = (stream(1), stream(2));
+        for stream in [&a, &b, &a, &a] {
+            scene.note(&index, stream, 1, vec![], None);
+        }
+        // Written and not yet forgotten: what a lookup meets while a flush runs.
+        let flush = index.tail().oldest(flushed);
+        let mut writer = index.writer().unwrap();
+        let transaction = writer.transaction().unwrap();
+        write::apply(&transaction, &flush).unwrap();
+        transaction.commit().unwrap();
+        drop(writer);
+        let head = index.stream_head(&a).unwrap().unwrap();
+        assert_eq!((head.records, head.version, head.position.offset), (3, 3, 3), "{flushed} written");
+        assert_eq!(index.places(&a, 0).unwrap().len(), 3, "{flushed} written");
+    }
+}
+
+#[test]
+fn a_streams_commands_are_known_by_their_marks_as_long_as_they_are_few() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    let (a, b) = (stream(1), stream(2));
+    for stream in [&a, &b, &a, &a] {
+        scene.note(&index, stream, 1, vec![], None);
+    }
+    let marks: BTreeSet<u64> = [0, 2, 3].map(|n| command_mark(&command(n))).into();
+    assert_eq!(marks.len(), 3, "ids are told apart");
+    before_and_after_the_flush(&index, |name| {
+        assert_eq!(index.command_marks(&a, 3).unwrap(), Some(marks.clone()), "{name}");
+        assert_eq!(index.command_marks(&a, 2).unwrap(), None, "{name}: more than asked for");
+        assert_eq!(index.command_marks(&stream(9), 0).unwrap(), Some(BTreeSet::new()), "{name}: none");
+    });
+}
+
+#[test]
+fn attempts_of_an_effect_are_known_by_its_key() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    let a = stream(1);
+    scene.note(&index, &a, 1, vec![effect()], None);
+    scene.note(&index, &a, 0, vec![], Some((key(&a, 1, 0), Settled::Started { attempt: 2 })));
+    before_and_after_the_flush(&index, |name| {
+        assert_eq!(index.attempts(&key(&a, 1, 0)).unwrap().started, 2, "{name}");
+        assert_eq!(index.attempts(&key(&a, 1, 1)).unwrap(), Default::default(), "{name}: of another");
+    });
+}
+
+#[test]
+fn streams_are_given_by_kind_and_org_in_pages() {
+    let mut scene = Scene::new(2);
+    let index = index(&scene);
+    let all: Vec<StreamId> =
+        ["acme/run/r1", "acme/run/r2", "beta/run/r1", "beta/task/t1", "gamma/run/r0"].map(|s| s.parse().unwrap()).into();
+    for stream in all.iter().rev() {
+        scene.note(&index, stream, 1, vec![], None);
+    }
+    let runs: Vec<&StreamId> = [0, 1, 2, 4].map(|n| &all[n]).into();
+    let (run, task) = (Kind::parse("run").unwrap(), Kind::parse("task").unwrap());
+    let (acme, beta) = (OrgId::parse("acme").unwrap(), OrgId::parse("beta").unwrap());
+    before_and_after_the_flush(&index, |name| {
+        let streams = |kind, org, after, limit| index.streams(kind, org, after, limit).unwrap();
+        let names = |found: &[StreamId]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let expected = |found: &[&StreamId]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&streams(&run, None, None, 10)), expected(&runs), "{name}");
+        assert_eq!(names(&streams(&run, Some(&acme), None, 10)), expected(&runs[..2]), "{name}: of an org");
+        assert_eq!(names(&streams(&task, Some(&beta), None, 10)), expected(&[&all[3]]), "{name}: of a kind");
+        assert_eq!(names(&streams(&task, Some(&acme), None, 10)), expected(&[]), "{name}: of neither");
+        for (n, after) in runs.iter().enumerate() {
+            let rest = &runs[n + 1..];
+            assert_eq!(names(&streams(&run, None, Some(after), 10)), expected(rest), "{name}: after {after}");
+            assert_eq!(names(&streams(&run, None, Some(after), 1)), expected(&rest[..rest.len().min(1)]), "{name}: one after {after}");
+            let of_beta: Vec<&StreamId> = rest.iter().copied().filter(|s| s.org == beta).collect();
+            assert_eq!(names(&streams(&run, Some(&beta), Some(after), 10)), expected(&of_beta), "{name}: of beta after {after}");
+        }
+    });
+}
+
+/// SQLite has no numbers above: what is due later than any clock says is due then.
+#[test]
+fn a_timer_that_is_due_after_all_time_is_given_alike_from_tail_and_file() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    let a = stream(1);
+    scene.note(&index, &a, 1, vec![wake("never", u64::MAX), wake("soon", 5)], None);
+    before_and_after_the_flush(&index, |name| {
+        let due: Vec<u64> = index.wakes_due(0, u64::MAX, 10).unwrap().iter().map(|wake| wake.due).collect();
+        assert_eq!(due, [5, FIRE_MAX], "{name}");
+        assert_eq!(index.next_wake(0).unwrap(), Some(5), "{name}");
+    });
+}
+
+#[test]
+fn pages_of_pending_reactions_go_on_behind_their_cursor() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    let (a, b) = (stream(1), stream(2));
+    scene.note(&index, &a, 1, vec![effect(), dispatch(&b), effect()], None);
+    scene.note(&index, &b, 1, vec![effect()], None);
+    scene.note(&index, &b, 0, vec![], Some((key(&a, 1, 1), dead())));
+    before_and_after_the_flush(&index, |name| {
+        let (mut after, mut found) = (None, Vec::new());
+        while let [pending] = &index.pending(0, after, 1).unwrap()[..] {
+            found.push(pending.key.clone());
+            after = Some(pending.cursor());
+        }
+        assert_eq!(found, [key(&a, 1, 0), key(&a, 1, 2), key(&b, 1, 0)], "{name}");
+        assert!(index.pending(0, None, 0).unwrap().is_empty(), "{name}");
+        assert_eq!(index.dead_letters(0, None, 9).unwrap().len(), 1, "{name}");
+    });
+}
