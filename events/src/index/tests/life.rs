@@ -224,6 +224,28 @@ fn another_log_or_generation_and_damage_are_discarded() {
 }
 
 #[test]
+fn a_damaged_row_is_refused_and_told_and_the_next_open_begins_anew() {
+    let mut scene = Scene::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path(), &scene, "b1");
+    busy(&mut scene, &index);
+    index.flush_all().unwrap();
+    let spoil = |sql: &str| assert_eq!(rusqlite::Connection::open(dir.path().join("index.db")).unwrap().execute(sql, []).unwrap(), 1);
+    spoil("UPDATE streams SET hash = x'00' WHERE id = (SELECT min(id) FROM streams)");
+    let asked = [stream(1), stream(2)].map(|s| index.stream_head(&s).is_ok());
+    assert_eq!(asked.iter().filter(|ok| **ok).count(), 1, "the other row is served");
+    assert!(index.damage().is_some_and(|said| !said.is_empty()));
+    // A stop in order does not vouch for what is damaged.
+    index.close().unwrap();
+    drop(index);
+    let anew = open(dir.path(), &scene, "b1");
+    assert!(matches!(anew.found(), Found::Discarded(_)));
+    assert_eq!(anew.damage(), None);
+    anew.catch_up(&scene.log, &mut |_| {}).unwrap();
+    assert!([stream(1), stream(2)].iter().all(|s| anew.stream_head(s).unwrap().is_some()));
+}
+
+#[test]
 fn a_closed_index_is_one_file_and_its_mark() {
     let mut scene = Scene::new(1);
     let (dir, moved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
