@@ -5,12 +5,11 @@ use quipu_tests::{
     kafka_bus::KafkaBus,
     process::{Launch, Process},
     servers::kafka::{self, Kafka},
-    venv::venv,
+    venv,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -32,37 +31,17 @@ fn url(kafka: &Kafka, prefix: &str) -> String {
     format!("kafka://{}/{prefix}?partitions=4", kafka.address())
 }
 
-/// The Python of the client, or nothing and a line that says what is not checked.
-fn python_or_skip(what: &str) -> Option<PathBuf> {
-    match venv("bus_kafka", PYTHON) {
-        Ok(home) => Some(home.join("bin/python")),
-        Err(why) => {
-            assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
-            // Not captured with the output of a test that passes.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {what}: {why}\n"));
-            None
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_unmodified_client_publishes_commands_and_reads_receipts_and_events() {
     let what = "the bus by confluent-kafka and the CloudEvents SDK";
-    let (Some(kafka), Some(python)) = (shared(what), python_or_skip(what)) else {
+    let (Some(kafka), Some(python)) = (shared(what), venv::python_or_skip("bus_kafka", PYTHON, what)) else {
         return;
     };
     let node = Launch::new().set("bus.url", url(&kafka, "python")).start().await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bus/kafka_client.py");
-    let mut command = tokio::process::Command::new(python);
-    command
-        .arg(script)
-        .envs([("KAFKA", kafka.address().as_str()), ("PREFIX", "python"), ("ORG", "acme")])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true);
-    let output = command.output().await.expect("Python runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}\n{}", node.log_tail());
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
+    let env = [("KAFKA", kafka.address()), ("PREFIX", "python".into()), ("ORG", "acme".into())];
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let said = venv::client(&python, "kafka_client.py", &env).await;
+    let said = said.unwrap_or_else(|words| panic!("{words}\n{}", node.log_tail()));
     for (name, status, code) in [
         ("org", 200, ""),
         ("room", 200, ""),
