@@ -66,11 +66,6 @@ pub fn python_or_skip(name: &str, packages: &[&str], what: &str) -> Option<PathB
     }
 }
 
-/// Where a client of the bus is.
-pub fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bus").join(name)
-}
-
 /// Runs a client of the bus to its end; the JSON that it printed.
 ///
 /// # Errors
@@ -81,7 +76,7 @@ pub fn script(name: &str) -> PathBuf {
 pub async fn client(python: &Path, name: &str, env: &[(&str, &str)]) -> Result<Value, String> {
     let mut command = tokio::process::Command::new(python);
     command
-        .arg(script(name))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bus").join(name))
         .envs(env.iter().copied())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .kill_on_drop(true);

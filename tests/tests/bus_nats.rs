@@ -5,7 +5,7 @@ use quipu_tests::{
     caller::wait,
     process::{Launch, Process},
     servers::nats::{self, Nats, SYSTEM, Shape},
-    venv::{self, run, script, skipped},
+    venv::{self, run, skipped},
 };
 use serde_json::{Value, json};
 use std::{

@@ -195,7 +195,10 @@ async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
         let goal = load.acknowledged.load(Ordering::Relaxed) + 1 + random.below(60);
         let deadline = Instant::now() + PATIENCE;
         while load.acknowledged.load(Ordering::Relaxed) < goal && load.ledger().wrong.is_empty() {
-            assert!(Instant::now() < deadline, "no progress:\n{}", trio.log_tails());
+            if Instant::now() > deadline {
+                let owners = owners(&trio.callers[0]).await;
+                panic!("no progress; refused {:?}, owners {owners:?}:\n{}", load.ledger().refusals, trio.log_tails());
+            }
             tokio::time::sleep(LOOK_EVERY).await; // poll
         }
         let at = random.below(NODES as u64) as usize;
