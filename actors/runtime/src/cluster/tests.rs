@@ -277,6 +277,10 @@ async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
     let posted = a.core.submit(a.envelope("conversation", "c", "create", json!({ "type": "group" }))).await;
     assert_eq!(posted.map(|receipt| receipt.duplicate).map_err(|p| p.code), Ok(false));
     assert!(!a.core.is_owner(0) && b.core.is_owner(0));
+    // What each saw durable is noted, also by the one that owns nothing any more.
+    let noted = |node: &Node| node.core.owned_heads().iter().map(|entry| entry.offset).collect::<Vec<_>>();
+    assert_eq!((noted(&a), noted(&b)), (vec![1], vec![2]));
+    assert_eq!(noted(&Node::new(&log, &of_a, Kinds::builtin(), &[])), Vec::<u64>::new(), "it has owned nothing");
 }
 
 /// Says no, but takes its time.
