@@ -19,10 +19,12 @@ pub enum Broker {
 /// # Panics
 /// Where that is set and there is no Kafka.
 pub fn start_or_skip(what: &str) -> Option<Broker> {
-    or_tansu(kafka::start_or_skip(true, what), what)
+    let broker = or_tansu(kafka::start_or_skip(true, what), what)?;
+    broker.say(what);
+    Some(broker)
 }
 
-/// As [`start_or_skip`], of an Apache Kafka that was started otherwise, if it was.
+/// As [`start_or_skip`], of an Apache Kafka that was started otherwise, if it was. Of a Tansu the caller says what it checks.
 ///
 /// # Panics
 /// As [`start_or_skip`].
@@ -30,9 +32,7 @@ pub fn or_tansu(kafka: Option<Kafka>, what: &str) -> Option<Broker> {
     if let Some(kafka) = kafka {
         return Some(Broker::Kafka(Box::new(kafka)));
     }
-    let tansu = Broker::Tansu(tansu::start_or_skip(what)?);
-    tansu.say(what);
-    Some(tansu)
+    Some(Broker::Tansu(tansu::start_or_skip(what)?))
 }
 
 impl Broker {

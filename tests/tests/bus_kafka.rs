@@ -21,12 +21,18 @@ fn shared(what: &str) -> Option<Arc<Broker>> {
     static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
     let mut broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(running) = broker.upgrade() {
-        running.say(what);
         return Some(running);
     }
-    let started = Arc::new(broker::start_or_skip(what)?);
+    let started = Arc::new(broker::or_tansu(kafka::start_or_skip(true, what), what)?);
     *broker = Arc::downgrade(&started);
     Some(started)
+}
+
+/// The same, for what can be checked on Tansu too.
+fn any(what: &str) -> Option<Arc<Broker>> {
+    let broker = shared(what)?;
+    broker.say(what);
+    Some(broker)
 }
 
 fn url(address: &str, prefix: &str) -> String {
@@ -36,7 +42,7 @@ fn url(address: &str, prefix: &str) -> String {
 #[tokio::test]
 async fn an_unmodified_client_publishes_commands_and_reads_receipts_and_events() {
     let what = "the bus by confluent-kafka and the CloudEvents SDK";
-    let (Some(kafka), Some(python)) = (shared(what), venv::python_or_skip("bus_kafka", PYTHON, what)) else {
+    let (Some(kafka), Some(python)) = (any(what), venv::python_or_skip("bus_kafka", PYTHON, what)) else {
         return;
     };
     let node = Launch::new().set("bus.url", url(&kafka.address(), "python")).start().await;
@@ -163,7 +169,7 @@ async fn feed_is_whole(bus: &KafkaBus, node: &Process, rooms: usize) -> usize {
 
 #[tokio::test]
 async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
-    let Some(kafka) = shared("commands on Kafka across kill -9") else {
+    let Some(kafka) = any("commands on Kafka across kill -9") else {
         return;
     };
     let mut launch = Launch::new().set("bus.url", url(&kafka.address(), "killed"));
@@ -186,7 +192,7 @@ async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
 
 #[tokio::test]
 async fn another_node_takes_commands_and_feed_over() {
-    let Some(kafka) = shared("takeover of the bus on Kafka by another node") else {
+    let Some(kafka) = any("takeover of the bus on Kafka by another node") else {
         return;
     };
     let log = kafka.log("pairlog", 4);
@@ -220,7 +226,7 @@ fn with(id: &str) -> [(&str, &str); 3] {
 
 #[tokio::test]
 async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apart() {
-    let Some(kafka) = shared("malformed messages and topics of orgs on Kafka") else {
+    let Some(kafka) = any("malformed messages and topics of orgs on Kafka") else {
         return;
     };
     let node = Launch::new().set("bus.url", url(&kafka.address(), "odd")).start().await;

@@ -166,6 +166,7 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_kafka() {
             fail_over(&format!("kafka://{}/trio?partitions=8", kafka.address()), &logs, &links).await;
         }
         Some(tansu) => {
+            tansu.say(what);
             // It tells one address to everybody.
             venv::skipped("nodes that are cut off from the broker", "Tansu has one listener");
             let log = tansu.log("trio", 8);
