@@ -5,7 +5,7 @@
 
 mod lines;
 #[cfg(test)]
-mod tests;
+mod retries;
 
 pub use lines::{Feed, FeedLine, Live, LiveMessage};
 
