@@ -4,6 +4,8 @@
 //! whatever became of the first attempt.
 
 mod lines;
+#[cfg(test)]
+mod retries;
 
 pub use lines::{Feed, FeedLine, Live, LiveMessage};
 
@@ -68,9 +70,15 @@ impl ClientError {
     }
 }
 
-/// Whether trying again soon may help: what is damaged or parked waits for a person.
+/// Whether trying again soon may help: what is damaged or parked waits for a person. A partition that stopped may only be without
+/// an owner for a moment; of a damaged one nodes say that it takes longer than anybody waits here.
 fn passes(problem: &Problem) -> bool {
-    matches!(problem.status, 429 | 503) && !matches!(problem.code.as_str(), "partition_stopped" | "stream_parked")
+    let is_damaged = || u64::from(problem.retry_after.unwrap_or(0)) * 1_000 > limits::CLIENT_PAUSE_MAX_MS;
+    match problem.code.as_str() {
+        "stream_parked" => false,
+        "partition_stopped" if is_damaged() => false,
+        _ => matches!(problem.status, 429 | 503),
+    }
 }
 
 /// The token to present: `QUIPU_TOKEN`, or the file `token` of the data directory.

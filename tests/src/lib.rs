@@ -1,5 +1,6 @@
 //! **How do we know?** Laws, contracts, end to end, simulation, sweeps: see the files under `tests/tests`.
 
+pub mod broker;
 pub mod bus;
 pub mod caller;
 pub mod debian;

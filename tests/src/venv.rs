@@ -1,7 +1,9 @@
 //! Python tools for tests, installed once under `.tools` by `python3 -m venv` and pip.
 
+use serde_json::Value;
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
@@ -41,4 +43,47 @@ pub fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
         .map_err(|e| format!("{} cannot be installed: {e}", packages.join(", ")))?;
     fs::write(&list, wanted).map_err(|e| format!("{}: {e}", list.display()))?;
     Ok(home)
+}
+
+/// Says what is not checked, and why. `QUIPU_REQUIRE_SERVERS` makes that an error.
+///
+/// # Panics
+/// Where that is set.
+pub fn skipped(what: &str, why: &str) {
+    assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
+    // Not captured with the output of a test that passes.
+    let _ = std::io::stderr().write_fmt(format_args!("SKIPPED {what}: {why}\n"));
+}
+
+/// The Python of such an environment, or nothing and a line that says what is not checked.
+pub fn python_or_skip(name: &str, packages: &[&str], what: &str) -> Option<PathBuf> {
+    match venv(name, packages) {
+        Ok(home) => Some(home.join("bin/python")),
+        Err(why) => {
+            skipped(what, &why);
+            None
+        }
+    }
+}
+
+/// Runs a client of the bus to its end; the JSON that it printed.
+///
+/// # Errors
+/// What it complained of where it fails.
+///
+/// # Panics
+/// If it cannot be started, or says something else.
+pub async fn client(python: &Path, name: &str, env: &[(&str, &str)]) -> Result<Value, String> {
+    let mut command = tokio::process::Command::new(python);
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bus").join(name))
+        .envs(env.iter().copied())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true);
+    let output = command.output().await.expect("Python runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(words.into_owned());
+    }
+    Ok(serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}")))
 }

@@ -1,12 +1,12 @@
 //! The end-to-end tests, unchanged, on logs outside the node: real servers, started and stopped here.
 
 use quipu_tests::{
+    broker,
     caller::wait,
     process::{Launch, binary},
     servers::{
-        kafka,
         nats::{self, SYSTEM, Shape},
-        postgres, tansu,
+        postgres,
     },
 };
 use std::process::{Command, Stdio};
@@ -58,16 +58,9 @@ fn end_to_end_on_one_nats_server() {
 
 #[test]
 fn end_to_end_on_kafka() {
-    let what = "end-to-end tests on Apache Kafka";
-    if let Some(kafka) = kafka::start_or_skip(true, what) {
-        return end_to_end(&format!("kafka://{}/{{log}}?partitions=4", kafka.address()));
+    if let Some(broker) = broker::start_or_skip("end-to-end tests") {
+        end_to_end(&broker.log("{log}", 4));
     }
-    // Not captured with the output of a test that passes.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("checked on Tansu only: {what}\n"));
-    let Some(tansu) = tansu::start_or_skip("end-to-end tests on Tansu") else {
-        return;
-    };
-    end_to_end(&format!("kafka://{}/{{log}}?partitions=4&accept=unsynced", tansu.address()));
 }
 
 #[tokio::test]

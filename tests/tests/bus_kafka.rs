@@ -1,68 +1,55 @@
 //! The bus on a real Apache Kafka, by clients that know nothing of Quipu, and what befalls both: nodes and brokers killed.
 
 use quipu_tests::{
+    broker::{self, Broker},
     caller::wait,
     kafka_bus::KafkaBus,
     process::{Launch, Process},
-    servers::kafka::{self, Kafka},
-    venv::venv,
+    servers::kafka,
+    venv,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 const PYTHON: &[&str] = &["confluent-kafka==2.16.1", "cloudevents==2.2.0"];
 
 /// The broker that the cases share, each with topics of its own; it ends with the last case that has it.
-fn shared(what: &str) -> Option<Arc<Kafka>> {
-    static BROKER: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+fn shared(what: &str) -> Option<Arc<Broker>> {
+    static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
     let mut broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(running) = broker.upgrade() {
         return Some(running);
     }
-    let started = Arc::new(kafka::start_or_skip(true, what)?);
+    let started = Arc::new(broker::or_tansu(kafka::start_or_skip(true, what), what)?);
     *broker = Arc::downgrade(&started);
     Some(started)
 }
 
-fn url(kafka: &Kafka, prefix: &str) -> String {
-    format!("kafka://{}/{prefix}?partitions=4", kafka.address())
+/// The same, for what can be checked on Tansu too.
+fn any(what: &str) -> Option<Arc<Broker>> {
+    let broker = shared(what)?;
+    broker.say(what);
+    Some(broker)
 }
 
-/// The Python of the client, or nothing and a line that says what is not checked.
-fn python_or_skip(what: &str) -> Option<PathBuf> {
-    match venv("bus_kafka", PYTHON) {
-        Ok(home) => Some(home.join("bin/python")),
-        Err(why) => {
-            assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
-            // Not captured with the output of a test that passes.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {what}: {why}\n"));
-            None
-        }
-    }
+fn url(address: &str, prefix: &str) -> String {
+    format!("kafka://{address}/{prefix}?partitions=4")
 }
 
 #[tokio::test]
 async fn an_unmodified_client_publishes_commands_and_reads_receipts_and_events() {
     let what = "the bus by confluent-kafka and the CloudEvents SDK";
-    let (Some(kafka), Some(python)) = (shared(what), python_or_skip(what)) else {
+    let (Some(kafka), Some(python)) = (any(what), venv::python_or_skip("bus_kafka", PYTHON, what)) else {
         return;
     };
-    let node = Launch::new().set("bus.url", url(&kafka, "python")).start().await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("bus/kafka_client.py");
-    let mut command = tokio::process::Command::new(python);
-    command
-        .arg(script)
-        .envs([("KAFKA", kafka.address().as_str()), ("PREFIX", "python"), ("ORG", "acme")])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true);
-    let output = command.output().await.expect("Python runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}\n{}", node.log_tail());
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}"));
+    let node = Launch::new().set("bus.url", url(&kafka.address(), "python")).start().await;
+    let env = [("KAFKA", kafka.address()), ("PREFIX", "python".into()), ("ORG", "acme".into())];
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let said = venv::client(&python, "kafka_client.py", &env).await;
+    let said = said.unwrap_or_else(|words| panic!("{words}\n{}", node.log_tail()));
     for (name, status, code) in [
         ("org", 200, ""),
         ("room", 200, ""),
@@ -182,10 +169,10 @@ async fn feed_is_whole(bus: &KafkaBus, node: &Process, rooms: usize) -> usize {
 
 #[tokio::test]
 async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
-    let Some(kafka) = shared("commands on Kafka across kill -9") else {
+    let Some(kafka) = any("commands on Kafka across kill -9") else {
         return;
     };
-    let mut launch = Launch::new().set("bus.url", url(&kafka, "killed"));
+    let mut launch = Launch::new().set("bus.url", url(&kafka.address(), "killed"));
     let node = launch.start().await;
     let bus = KafkaBus::new(&kafka.address(), "killed");
     rooms(&bus, 10).await;
@@ -205,14 +192,14 @@ async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
 
 #[tokio::test]
 async fn another_node_takes_commands_and_feed_over() {
-    let Some(kafka) = shared("takeover of the bus on Kafka by another node") else {
+    let Some(kafka) = any("takeover of the bus on Kafka by another node") else {
         return;
     };
-    let log = format!("kafka://{}/pairlog?partitions=4", kafka.address());
+    let log = kafka.log("pairlog", 4);
     let launch = || {
         Launch::new()
             .log(&log)
-            .set("bus.url", url(&kafka, "pair"))
+            .set("bus.url", url(&kafka.address(), "pair"))
             .secret("cluster", "only nodes know this")
             .set("cluster.secret", "cluster")
             .set("cluster.lease_ms", "1500")
@@ -239,10 +226,10 @@ fn with(id: &str) -> [(&str, &str); 3] {
 
 #[tokio::test]
 async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apart() {
-    let Some(kafka) = shared("malformed messages and topics of orgs on Kafka") else {
+    let Some(kafka) = any("malformed messages and topics of orgs on Kafka") else {
         return;
     };
-    let node = Launch::new().set("bus.url", url(&kafka, "odd")).start().await;
+    let node = Launch::new().set("bus.url", url(&kafka.address(), "odd")).start().await;
     let bus = KafkaBus::new(&kafka.address(), "odd");
     rooms(&bus, 1).await;
     let (room, named) = (Some(&b"acme/conversation/c0"[..]), ("Quipu-Command", "post"));
@@ -378,7 +365,7 @@ async fn commands_go_on_while_the_broker_is_away_and_the_feed_catches_up() {
     let Some(mut kafka) = kafka::start_or_skip(true, "the Kafka broker away and back") else {
         return;
     };
-    let node = Launch::new().set("bus.url", url(&kafka, "away")).start().await;
+    let node = Launch::new().set("bus.url", url(&kafka.address(), "away")).start().await;
     let bus = KafkaBus::new(&kafka.address(), "away");
     rooms(&bus, 3).await;
     feed_is_whole(&bus, &node, 3).await;
@@ -429,14 +416,16 @@ async fn a_bus_that_cannot_be_used_ends_the_start_and_says_why() {
             "{said}"
         );
     }
-    let Some(kafka) = shared("a bus whose topic is another's") else {
-        return;
-    };
+    let what = "a bus whose topic is another's";
+    let Some(kafka) = shared(what) else { return };
+    if matches!(*kafka, Broker::Tansu(_)) {
+        return venv::skipped(what, "Tansu tells no settings");
+    }
     let bus = KafkaBus::new(&kafka.address(), "taken");
     // With the broker's default policy, which deletes.
     bus.make("marks").await;
     let refused = launch
-        .run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &url(&kafka, "taken")])
+        .run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &url(&kafka.address(), "taken")])
         .await;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(

@@ -5,7 +5,7 @@ use quipu_tests::{
     caller::wait,
     process::{Launch, Process},
     servers::nats::{self, Nats, SYSTEM, Shape},
-    venv::{run, venv},
+    venv::{self, run, skipped},
 };
 use serde_json::{Value, json};
 use std::{
@@ -23,39 +23,15 @@ fn start(what: &str) -> Option<Nats> {
     nats::start_or_skip(shape, what)
 }
 
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bus").join(name)
-}
-
 /// The Python of the clients, or nothing and a line that says what is not checked.
 fn python_or_skip(what: &str) -> Option<PathBuf> {
-    match venv("bus", PYTHON) {
-        Ok(home) => Some(home.join("bin/python")),
-        Err(why) => {
-            skipped(what, &why);
-            None
-        }
-    }
-}
-
-fn skipped(what: &str, why: &str) {
-    assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
-    // Not captured with the output of a test that passes.
-    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED {what}: {why}\n"));
+    venv::python_or_skip("bus", PYTHON, what)
 }
 
 /// Runs a client to its end; what it said.
 async fn client(python: &Path, name: &str, env: &[(&str, &str)], node: &Process) -> Value {
-    let mut command = tokio::process::Command::new(python);
-    command
-        .arg(script(name))
-        .envs(env.iter().copied())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true);
-    let output = command.output().await.expect("Python runs");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}\n{}", node.log_tail());
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}"))
+    let said = venv::client(python, name, env).await;
+    said.unwrap_or_else(|words| panic!("{words}\n{}", node.log_tail()))
 }
 
 #[tokio::test]

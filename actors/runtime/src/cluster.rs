@@ -125,7 +125,6 @@ impl Core {
         loop {
             owners.mark_unchanged();
             let elsewhere = self.cluster.get().filter(|_| !self.is_owner(partition)).and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
-            let is_here = elsewhere.is_none();
             let answer = match elsewhere {
                 None => self.submit_here(envelope.clone()).await,
                 Some((cluster, owner)) => tokio::select! {
@@ -135,8 +134,8 @@ impl Core {
             };
             let again = answer.as_ref().is_err_and(|problem| match problem.code.as_str() {
                 NOT_OPEN => true,
-                // This node could not own it the last time; damage, which stays, was met when it started.
-                "partition_stopped" => is_here && self.is_shared && !self.is_unreadable(partition),
+                // Its owner, here or elsewhere, could not go on; damage, which stays, was met when this node started.
+                "partition_stopped" => self.is_shared && !self.is_unreadable(partition),
                 code => self.is_shared && OWNER_GOES.contains(&code),
             });
             if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
@@ -159,7 +158,7 @@ impl Core {
 }
 
 /// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
-const OWNER_GOES: [&str; 5] = ["owner_unreachable", "outcome_unknown", "stopping", "lease_ended", "authority_stale"];
+const OWNER_GOES: [&str; 6] = ["owner_unreachable", "outcome_unknown", "not_stored", "stopping", "lease_ended", "authority_stale"];
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Passes on what the lease store says to the actors of the partitions.
@@ -178,3 +177,6 @@ pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests;

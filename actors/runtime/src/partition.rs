@@ -221,14 +221,15 @@ impl Core {
         }
     }
 
-    /// Ends of the partitions that this node owns, for the heads file.
+    /// Ends of the partitions that this node owns or has owned since it started, as far as it saw them durable: for the heads file.
+    /// A partition that was handed over keeps what it had, as a node that stops has handed over all of them.
     pub(crate) fn owned_heads(&self) -> Vec<HeadEntry> {
         (0..self.meta.partitions)
             .filter_map(|partition| {
                 let writer = lock(&self.partition(partition).writer);
                 let head = writer.head();
                 let entry = HeadEntry { generation: self.meta.generation, partition, offset: head.next_offset, frame_hash: head.frame_hash };
-                writer.refuses().is_none().then_some(entry)
+                (writer.epoch() > 0).then_some(entry)
             })
             .collect()
     }

@@ -85,10 +85,25 @@ fn lets_go(node: &Node) {
     }));
 }
 
+/// Plays a scene on Apache Kafka, or on Tansu where there is no Java for it, which is then said.
+fn on_a_broker(what: &str, scene: impl FnOnce(&str)) {
+    if let Some(kafka) = kafka::start_or_skip(true, what) {
+        return scene(&kafka.address());
+    }
+    if let Some(tansu) = tansu::start_or_skip(what) {
+        // Not captured with the output of a test that passes.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("checked on Tansu only: {what}\n"));
+        scene(&tansu.address());
+    }
+}
+
 #[test]
 fn the_group_gives_each_partition_to_one_node_and_a_commit_proves_it() {
-    let Some(kafka) = kafka::start_or_skip(true, "leases") else { return };
-    let options = options(&kafka.address(), "lease", PARTITIONS);
+    on_a_broker("leases", each_partition_is_given_to_one_node);
+}
+
+fn each_partition_is_given_to_one_node(address: &str) {
+    let options = options(address, "lease", PARTITIONS);
     let a = Node::join(&options, "a");
     lets_go(&a);
     until("a to be assigned everything", || a.wanted().len() == usize::from(PARTITIONS));
@@ -128,8 +143,11 @@ fn the_group_gives_each_partition_to_one_node_and_a_commit_proves_it() {
 
 #[test]
 fn the_first_key_of_a_name_counts_for_every_node() {
-    let Some(kafka) = kafka::start_or_skip(true, "shared keys") else { return };
-    let options = options(&kafka.address(), "keys", 1);
+    on_a_broker("shared keys", the_first_key_counts);
+}
+
+fn the_first_key_counts(address: &str) {
+    let options = options(address, "keys", 1);
     let stores: Vec<_> = (0..2).map(|_| KafkaLog::keys(&options).expect("keys")).collect();
     assert_eq!(stores[0].get("ada"), Ok(None));
     let added: Vec<bool> = thread::scope(|scope| {

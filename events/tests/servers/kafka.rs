@@ -33,6 +33,8 @@ const JVM: [&str; 5] = [
 ];
 /// Of the throw-away cluster.
 const CLUSTER: &str = "cXVpcHUtdGVzdC1rYWZrYQ";
+/// Of the listeners that every broker has.
+const PROTOCOLS: &str = "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT";
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// A running broker.
@@ -48,7 +50,12 @@ pub struct Kafka {
 /// The broker, or nothing and a line that says what is not checked. `QUIPU_REQUIRE_SERVERS` makes that an error.
 /// `flush`: it syncs every message before it acknowledges.
 pub fn start_or_skip(flush: bool, what: &str) -> Option<Kafka> {
-    match Kafka::start(flush) {
+    or_skip(Kafka::start(flush), what)
+}
+
+/// As [`start_or_skip`], of a broker that was started otherwise.
+pub fn or_skip(started: Result<Kafka, String>, what: &str) -> Option<Kafka> {
+    match started {
         Ok(kafka) => Some(kafka),
         Err(why) => {
             assert!(env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
@@ -71,18 +78,29 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
 impl Kafka {
     /// Starts a broker and waits until it takes connections.
     pub fn start(flush: bool) -> Result<Self, String> {
+        Self::start_with(flush, &[], "", |port| port)
+    }
+
+    /// As [`Kafka::start`], with more listeners (name and protocol) and more lines of configuration, which count before others.
+    /// `before` is given the port of each such listener in turn, and says the port that clients who come there are told: that
+    /// one, or that of what stands before it.
+    pub fn start_with(flush: bool, more: &[(&str, &str)], lines: &str, mut before: impl FnMut(u16) -> u16) -> Result<Self, String> {
         let (jars, formatted) = program()?;
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let ports = free_ports(3);
+        let ports = free_ports(3 + more.len());
         let (port, behind, controller) = (ports[0], ports[1], ports[2]);
         let proxy = Proxy::before(behind);
         copy(&formatted, &dir.path().join("data")).map_err(|e| e.to_string())?;
         let mut config = properties(controller, &dir.path().join("data"));
-        config += &format!(
-            "listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{}\n",
-            proxy.port()
-        );
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}");
+        let mut advertised = format!("PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{}", proxy.port());
+        let mut protocols = PROTOCOLS.to_owned();
+        for ((name, protocol), port) in more.iter().zip(&ports[3..]) {
+            listeners += &format!(",{name}://127.0.0.1:{port}");
+            advertised += &format!(",{name}://127.0.0.1:{}", before(*port));
+            protocols += &format!(",{name}:{protocol}");
+        }
+        config += &format!("listeners={listeners}\nadvertised.listeners={advertised}\nlistener.security.protocol.map={protocols}\n{lines}");
         if flush {
             config += "log.flush.interval.messages=1\n";
         }
@@ -181,7 +199,7 @@ pub(crate) fn wait_for_port(port: u16, child: &mut Option<Child>, log: &Path) ->
 fn properties(controller: u16, data: &Path) -> String {
     format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map={PROTOCOLS}\n\
          inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={}\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\ntransaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\nauto.create.topics.enable=false\n\

@@ -72,7 +72,16 @@ pub(crate) enum Fate {
 }
 
 /// What an owner says, or what is said of it, when it may no longer be one.
-const OWNER_GOES: [&str; 5] = ["partition_not_open", "owner_unreachable", "outcome_unknown", "stopping", "lease_ended"];
+const OWNER_GOES: [&str; 8] = [
+    "partition_not_open",
+    "partition_stopped",
+    "owner_unreachable",
+    "outcome_unknown",
+    "not_stored",
+    "stopping",
+    "lease_ended",
+    "authority_stale",
+];
 const OWNER_LOOK_MS: u64 = 20;
 const RELAY_IDLE_MS: u64 = 300;
 const REFIRE_MS: u64 = 250;
@@ -134,7 +143,7 @@ impl Member {
     /// An entity of this node answers.
     pub(super) fn answered(&mut self, id: u64, result: Result<Receipt, Problem>) {
         let Some(submission) = self.submissions.get(&id) else { return };
-        let again = result.as_ref().is_err_and(|problem| problem.code == "partition_not_open");
+        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
         let late = self.monotonic() >= submission.deadline;
         self.ended(id, again && !late, result);
     }

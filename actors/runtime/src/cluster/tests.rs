@@ -1,0 +1,462 @@
+//! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
+
+use super::*;
+use crate::{
+    api::CommandRequest,
+    core::{Opened, lock},
+    ingress,
+    kinds::Kinds,
+    partition_actor::{PartitionActor, PartitionArgs},
+    performers::{Egress, Performers, PerformersConfig},
+    prompts::LogPrompts,
+    relay_actor::{RelayActor, RelayMsg},
+    secrets::Secrets,
+    shadow,
+    volatile::Volatile,
+};
+use futures::future::BoxFuture;
+use quipu_events::{
+    index::Index,
+    keyring::Keyring,
+    leases::{Answering, LeaseAnswer, Tell},
+    memory::MemoryLog,
+    port::Log,
+};
+use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_schemas::{
+    context::Context,
+    envelope::DataClass,
+    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    position::LogId,
+};
+use ractor::{Actor, ActorRef};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(LOOK_EVERY).await; // poll
+    }
+}
+
+/// A lease store that a test commands.
+struct Store {
+    life: Duration,
+    /// Whether this node gets what it asks for; otherwise nobody answers it.
+    grants: AtomicBool,
+    /// Another node that holds a partition, as this one is told.
+    others: Mutex<BTreeMap<u16, Member>>,
+}
+
+impl Store {
+    fn new(life: Duration) -> Arc<Self> {
+        Arc::new(Self { life, grants: AtomicBool::new(true), others: Mutex::default() })
+    }
+
+    fn answer(&self) -> Answering<'_> {
+        let granted = self.grants.load(Ordering::Acquire);
+        Box::pin(std::future::ready(if granted { LeaseAnswer::Granted { grant: 1 } } else { LeaseAnswer::Unknown }))
+    }
+}
+
+impl Leases for Store {
+    fn lease_ms(&self) -> u64 {
+        self.life.as_millis() as u64
+    }
+    fn ask(&self, _: u16) -> Answering<'_> {
+        self.answer()
+    }
+    fn renew(&self, _: u16, _: u64) -> Answering<'_> {
+        self.answer()
+    }
+    fn release(&self, _: u16, _: u64) -> Answering<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    fn holder(&self, partition: u16) -> Option<Member> {
+        lock(&self.others).get(&partition).cloned()
+    }
+    fn on_change(&self, _: Tell) {}
+}
+
+/// A node without its faces.
+struct Node {
+    core: Arc<Core>,
+    leases: Arc<Store>,
+    performers: Arc<Performers>,
+}
+
+impl Node {
+    /// A node that has read the log to its end and owns nothing. All nodes have the same keys.
+    fn new(log: &Arc<MemoryLog>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
+        let keys = Arc::new(Keyring::ephemeral(7));
+        let volatile = Volatile::new();
+        let prompts = Arc::new(LogPrompts::default());
+        let allowed: Vec<String> = reaches.iter().map(SocketAddr::to_string).collect();
+        let performers = Performers::new(PerformersConfig {
+            providers: BTreeMap::new(),
+            secrets: Secrets::default(),
+            egress: Egress::new(&allowed).expect("addresses"),
+            keys: keys.clone(),
+            prompts: prompts.clone(),
+            volatile: volatile.clone(),
+            clock: Arc::new(|| 1_700_000_000_000),
+        })
+        .expect("performers");
+        let index = Arc::new(Index::in_memory(&log.meta()).expect("an index"));
+        index.catch_up(&**log, &mut |_| {}).expect("the log");
+        let (unreadable, snapshots) = (BTreeMap::new(), mpsc::channel(1).0);
+        let opened = Opened { kinds, log: log.clone(), index, unreadable, keys, volatile, snapshots, is_shared: true };
+        let core = Arc::new(Core::new(opened));
+        prompts.set(&core);
+        let me = Member { node: "me".into(), address: String::new() };
+        core.among(Cluster::new(me, leases.clone(), Some("token".into())).expect("a client"));
+        Self { core, leases: leases.clone(), performers: Arc::new(performers) }
+    }
+
+    /// Asks for a partition, and serves it once it has it.
+    async fn own(&self, partition: u16) {
+        let args = PartitionArgs { core: self.core.clone(), partition, performers: self.performers.clone(), leases: self.leases.clone(), owner: "a test".into() };
+        Actor::spawn(None, PartitionActor, args).await.expect("an actor");
+        until("the partition to be owned", || self.core.is_owner(partition)).await;
+    }
+
+    fn envelope(&self, kind: &'static str, id: &str, command: &str, body: Value) -> CommandEnvelope {
+        let request = CommandRequest {
+            org: OrgId::from_static("acme"),
+            kind: Kind::from_static(kind),
+            id: Some(EntityId::parse(id).expect("an id")),
+            command: command.into(),
+            body,
+            command_id: Some(CommandId::parse(format!("{kind}-{id}-{command}")).expect("an id")),
+            principal: PrincipalId::BOOTSTRAP,
+            on_behalf_of: None,
+            expected_version: None,
+            environment: None,
+            data_class: DataClass::None,
+            correlation: None,
+            traceparent: None,
+        };
+        ingress::admit(request, &self.core.kinds, &self.core.keys, 1, self.core.now()).expect("a command")
+    }
+
+    async fn here(&self, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        self.core.submit_here(Arc::new(envelope)).await
+    }
+
+    async fn org(&self) {
+        self.here(self.envelope("org", "acme", "create", json!({ "name": "Acme" }))).await.expect("an org");
+    }
+}
+
+fn log(partitions: u16) -> Arc<MemoryLog> {
+    Arc::new(MemoryLog::new(LogId([1; 16]), partitions))
+}
+
+/// A server: `answer` gets each request's body and gives status and body.
+async fn listen(answer: impl Fn(Vec<u8>) -> BoxFuture<'static, (u16, String)> + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound port");
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                let (head, length) = loop {
+                    if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+                        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+                        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                        break (end + 4, length.unwrap_or(0));
+                    }
+                    if !socket.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {
+                        return;
+                    }
+                };
+                while bytes.len() < head + length {
+                    if !socket.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {
+                        return;
+                    }
+                }
+                let (status, body) = answer(bytes.split_off(head)).await;
+                let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+                // Whoever asked may be gone.
+                let _ = socket.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+fn said(answer: Result<Receipt, Problem>) -> (u16, String) {
+    match answer {
+        Ok(receipt) => (200, serde_json::to_string(&receipt).expect("JSON")),
+        Err(problem) => (problem.status, serde_json::to_string(&problem).expect("JSON")),
+    }
+}
+
+fn member(at: SocketAddr) -> Member {
+    Member { node: "another".into(), address: format!("http://{at}") }
+}
+
+#[tokio::test]
+async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out() {
+    let store = Store::new(PATIENCE);
+    let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
+    let envelope = node.envelope("org", "acme", "create", json!({ "name": "Acme" }));
+    let receipt = Receipt {
+        command_id: envelope.command_id.clone(),
+        stream: envelope.stream.clone(),
+        version: 1,
+        position: "p0.0.0".parse().expect("a position"),
+        durability: node.core.meta.durability,
+        unchanged: false,
+        duplicate: false,
+    };
+    for code in ["partition_stopped", "not_stored", "stopping", "lease_ended", "authority_stale", "outcome_unknown", NOT_OPEN] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (count, receipt) = (asked.clone(), receipt.clone());
+        let owner = listen(move |_| {
+            let answer = match count.fetch_add(1, Ordering::AcqRel) {
+                0 | 1 => Err(Problem::new(503, code, "in a test")),
+                _ => Ok(receipt.clone()),
+            };
+            Box::pin(std::future::ready(said(answer)))
+        })
+        .await;
+        lock(&store.others).insert(0, member(owner));
+        let answer = node.core.submit(envelope.clone()).await;
+        assert_eq!(answer.as_ref().map(|receipt| receipt.version).map_err(|p| p.code.clone()), Ok(1), "after {code}");
+        assert_eq!(asked.load(Ordering::Acquire), 3, "after {code}");
+    }
+    // What is refused for good is not.
+    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "org_exists", "in a test")))))).await;
+    lock(&store.others).insert(0, member(owner));
+    assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("org_exists".into()));
+}
+
+#[tokio::test]
+async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
+    let log = log(1);
+    let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
+    let a = Node::new(&log, &of_a, Kinds::builtin(), &[]);
+    a.own(0).await;
+    a.org().await;
+    let b = Node::new(&log, &of_b, Kinds::builtin(), &[]);
+    b.own(0).await;
+    let next = b.core.clone();
+    let at = listen(move |body| {
+        let next = next.clone();
+        Box::pin(async move {
+            let envelope: CommandEnvelope = serde_json::from_slice(&body).expect("a command");
+            said(next.submit_here(Arc::new(envelope)).await)
+        })
+    })
+    .await;
+    of_a.grants.store(false, Ordering::Release);
+    lock(&of_a.others).insert(0, member(at));
+    assert!(a.core.is_owner(0), "it has not heard of it");
+    let posted = a.core.submit(a.envelope("conversation", "c", "create", json!({ "type": "group" }))).await;
+    assert_eq!(posted.map(|receipt| receipt.duplicate).map_err(|p| p.code), Ok(false));
+    assert!(!a.core.is_owner(0) && b.core.is_owner(0));
+    // What each saw durable is noted, also by the one that owns nothing any more.
+    let noted = |node: &Node| node.core.owned_heads().iter().map(|entry| entry.offset).collect::<Vec<_>>();
+    assert_eq!((noted(&a), noted(&b)), (vec![1], vec![2]));
+    assert_eq!(noted(&Node::new(&log, &of_a, Kinds::builtin(), &[])), Vec::<u64>::new(), "it has owned nothing");
+}
+
+/// Says no, but takes its time.
+struct Gate;
+
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+static HELD: AtomicBool = AtomicBool::new(false);
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum GateCommand {
+    Create {},
+}
+
+#[derive(Debug)]
+struct Closed;
+
+impl Refusal for Closed {
+    fn problem(&self) -> Problem {
+        Problem::new(409, "gate_closed", "in a test")
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+struct Nothing {}
+
+impl Decider for Gate {
+    const KIND: &'static str = "gate";
+    const RULES_VERSION: u32 = 1;
+    type State = Nothing;
+    type Command = GateCommand;
+    type Event = GateEvent;
+    type Rejection = Closed;
+
+    fn initial() -> Nothing {
+        Nothing {}
+    }
+
+    fn decide(_: &Nothing, _: &GateCommand, _: &Context<'_>) -> Result<Decision<GateEvent>, Closed> {
+        ASKED.fetch_add(1, Ordering::AcqRel);
+        while HELD.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK_EVERY); // poll
+        }
+        Err(Closed)
+    }
+
+    fn evolve(_: Nothing, event: &GateEvent) -> Result<Nothing, Corrupt> {
+        Err(Corrupt(format!("{event:?}")))
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+enum GateEvent {
+    #[serde(rename = "test.gate.opened.v1")]
+    Opened {},
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_refusal_that_comes_after_its_lease_is_none() {
+    let store = Store::new(Duration::from_millis(500));
+    let node = Arc::new(Node::new(&log(1), &store, Kinds::builtin().with::<Gate>(), &[]));
+    node.own(0).await;
+    node.org().await;
+    let ask = |id: &'static str| {
+        let node = node.clone();
+        async move { node.here(node.envelope("gate", id, "create", json!({}))).await }
+    };
+    assert_eq!(ask("early").await.map_err(|p| p.code), Err("gate_closed".into()), "within the lease");
+    // The store falls silent while the rules think.
+    HELD.store(true, Ordering::Release);
+    let asking = tokio::spawn(ask("late"));
+    until("the rules to think", || ASKED.load(Ordering::Acquire) == 2).await;
+    store.grants.store(false, Ordering::Release);
+    until("the lease to end", || !node.core.may_refuse(0)).await;
+    HELD.store(false, Ordering::Release);
+    let problem = asking.await.expect("no panic").expect_err("a refusal");
+    assert_eq!((problem.status, problem.code.as_str()), (503, "lease_ended"), "{problem}");
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_org_elsewhere_decides_for_a_while_only() {
+    let log = log(8);
+    let of_org = StreamId::of_org(&OrgId::from_static("acme")).partition(8);
+    let rooms = || (0..).map(|n| format!("c{n}")).filter(|id| format!("acme/conversation/{id}").parse::<StreamId>().is_ok_and(|s| s.partition(8) == (of_org + 1) % 8));
+    let home = Node::new(&log, &Store::new(PATIENCE), Kinds::builtin(), &[]);
+    home.own(of_org).await;
+    home.org().await;
+    let node = Node::new(&log, &Store::new(PATIENCE), Kinds::builtin(), &[]);
+    node.own((of_org + 1) % 8).await;
+    let ask = |nth: usize| {
+        let id = rooms().nth(nth).expect("there are many");
+        node.here(node.envelope("conversation", &id, "create", json!({ "type": "group" })))
+    };
+    shadow::follow(&node.core, of_org);
+    assert!(ask(0).await.is_ok(), "it has just looked");
+    let begun = Instant::now();
+    until("the org to be looked at too long ago", || !node.core.is_fresh(of_org)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(limits::AUTHORITY_STALE_MS - 1_000), "{:?}", begun.elapsed());
+    let problem = ask(1).await.expect_err("a refusal");
+    assert_eq!((problem.status, problem.code.as_str(), problem.retry_after), (503, "authority_stale", Some(1)), "{problem}");
+    shadow::follow(&node.core, of_org);
+    assert!(ask(1).await.is_ok(), "it has looked again");
+    // Who owns the org's partition knows it.
+    assert!(home.core.is_fresh(of_org));
+}
+
+/// A relay beside whatever runs the partition.
+async fn relay(node: &Node) -> ActorRef<RelayMsg> {
+    let (relay, _) = Actor::spawn(None, RelayActor, (node.core.clone(), 0, node.performers.clone())).await.expect("an actor");
+    relay
+}
+
+/// When a relay tries the one thing again that it has to do.
+async fn again_at(relay: &ActorRef<RelayMsg>) -> Option<u64> {
+    let (sender, rows) = oneshot::channel();
+    relay.send_message(RelayMsg::Rows(sender)).expect("it runs");
+    rows.await.ok()?.first()?.next_attempt_at
+}
+
+#[tokio::test]
+async fn of_two_relays_that_would_begin_an_attempt_only_the_owners_does() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (go, gone) = watch::channel(false);
+    let count = requests.clone();
+    let receiver = listen(move |_| {
+        count.fetch_add(1, Ordering::AcqRel);
+        let mut gone = gone.clone();
+        Box::pin(async move {
+            // Held until the other relay has tried as well.
+            let _ = gone.wait_for(|go| *go).await;
+            (200, "{}".into())
+        })
+    })
+    .await;
+    let log = log(1);
+    let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
+    let a = Node::new(&log, &of_a, Kinds::builtin(), &[receiver]);
+    a.own(0).await;
+    let own = lock(&a.core.partition(0).relay).take().expect("the owner's relay");
+    own.stop_and_wait(None, None).await.expect("it stops");
+    a.org().await;
+    let definition = json!({
+        "name": "call", "outputs": { "done": {} },
+        "nodes": [{ "id": "call", "component": "http.request", "config": { "url": format!("http://{receiver}/"), "method": "POST" } }],
+        "edges": [{ "from": "call.out", "to": "output.done" }],
+    });
+    a.here(a.envelope("run", "r", "create", json!({ "definition": definition, "input": {} }))).await.expect("a run");
+    let pending = a.core.index.pending(0, None, 10).expect("the index");
+    assert_eq!(pending.len(), 1, "{pending:?}");
+
+    // Another node replaces it, and both would do what is to be done.
+    let b = Node::new(&log, &of_b, Kinds::builtin(), &[receiver]);
+    let next = b.core.clone();
+    let at = listen(move |body| {
+        let next = next.clone();
+        Box::pin(async move {
+            let envelope: CommandEnvelope = serde_json::from_slice(&body).expect("a command");
+            said(next.submit_here(Arc::new(envelope)).await)
+        })
+    })
+    .await;
+    of_a.grants.store(false, Ordering::Release);
+    lock(&of_a.others).insert(0, member(at));
+    log.claim(0, "another").expect("a claim");
+    let stale = relay(&a).await;
+    b.own(0).await;
+    until("the owner's request", || requests.load(Ordering::Acquire) > 0).await;
+    // A try that was refused is followed by a later one.
+    let first = again_at(&stale).await;
+    let deadline = Instant::now() + PATIENCE;
+    while requests.load(Ordering::Acquire) == 1 && again_at(&stale).await.is_none_or(|at| Some(at) <= first) {
+        assert!(Instant::now() < deadline, "the other relay does not try");
+        tokio::time::sleep(LOOK_EVERY).await; // poll
+    }
+    go.send(true).expect("the receiver listens");
+    until("the effect to be settled", || b.core.is_settled(&pending[0].key) == Ok(true)).await;
+    assert_eq!(requests.load(Ordering::Acquire), 1);
+}
