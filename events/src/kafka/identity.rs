@@ -7,7 +7,7 @@
 use super::{
     open::OpenError,
     options::KafkaOptions,
-    wire::{self, NoMessages, Pause, Readers},
+    wire::{self, Fetch, NoMessages, Pause, Readers},
 };
 use quipu_schemas::position::LogId;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ impl<'a> Meta<'a> {
                     return Err(NoMessages::Damaged("its first message was deleted".into()));
                 }
                 if end > 0 {
-                    self.readers.messages(0, 0, |message| {
+                    self.readers.messages(Fetch::Few, 0, 0, |message| {
                         notes.push(message.payload.to_vec());
                         true
                     })?;

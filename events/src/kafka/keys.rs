@@ -4,7 +4,7 @@ use super::{
     open::OpenError,
     options::KafkaOptions,
     topics::{Kept, Topics},
-    wire::{self, Ended, NoMessages, Readers},
+    wire::{self, Ended, Fetch, NoMessages, Readers},
 };
 use crate::keyring::KeyStore;
 use quipu_schemas::digest::Digest;
@@ -64,7 +64,7 @@ impl KafkaKeys {
         if end > read.sequence {
             let from = read.sequence;
             let mut wrong = None;
-            let ended = self.readers.messages(0, from, |message| {
+            let ended = self.readers.messages(Fetch::Many, 0, from, |message| {
                 match serde_json::from_slice::<Note>(message.payload) {
                     Ok(note) => {
                         read.keys.entry(note.name).or_insert(note.wrapped);

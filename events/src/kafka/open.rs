@@ -5,7 +5,7 @@ use super::{
     options::{BadOptions, KafkaOptions},
     partition::Partition,
     topics::{Kept, Shape, Told, Topics},
-    wire::{NoMessages, Pause, Readers, Silence},
+    wire::{Fetch, NoMessages, Pause, Readers, Silence},
 };
 use crate::{
     broker::{
@@ -218,7 +218,7 @@ fn first_frames(readers: &Readers, identity: &Identity, deadline: Instant) -> Re
         }
         let mut found = None;
         let read = patiently(deadline, || {
-            let read = readers.messages(partition, 0, |message| {
+            let read = readers.messages(Fetch::Few, partition, 0, |message| {
                 // Damage is named by whoever reads the partition.
                 found = frame::peek(message.payload).ok().map(|peeked| peeked.header.log_id);
                 false

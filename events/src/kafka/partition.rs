@@ -1,6 +1,6 @@
 //! One partition of the log's topic: its frames, checked, and its end.
 
-use super::wire::{Ended, NoMessages, Pause, Readers, Silence};
+use super::wire::{Ended, Fetch, NoMessages, Pause, Readers, Silence};
 use crate::{
     broker::{
         frames::{Frames, mark},
@@ -121,7 +121,7 @@ impl Partition {
         loop {
             let after = end.saturating_sub(window).max(floor);
             let (mut found, mut first) = (None, None);
-            let ended = self.readers.messages(self.number, after, |message| {
+            let ended = self.readers.messages(Fetch::Many, self.number, after, |message| {
                 let frame = || self.frames.decode(message.payload).ok();
                 first.get_or_insert_with(|| frame().map(|frame| mark(message.sequence, &frame)));
                 found = Some((message.sequence, message.payload.to_vec()));
@@ -196,7 +196,7 @@ impl Partition {
             // All before the end is decided; behind it a transaction may still be open.
             if self.readers.ends(self.number).is_ok_and(|(_, end)| end >= sequence) {
                 let mut found = false;
-                let ended = self.readers.messages(self.number, sequence - 1, |message| {
+                let ended = self.readers.messages(Fetch::Few, self.number, sequence - 1, |message| {
                     found = message.sequence == sequence && message.payload == bytes;
                     false
                 });

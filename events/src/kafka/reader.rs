@@ -2,7 +2,7 @@
 
 use super::{
     partition::{NoTail, Partition},
-    wire::Ended,
+    wire::{Ended, Fetch},
 };
 use crate::{
     broker::{
@@ -45,7 +45,7 @@ impl Partition {
         while high.saturating_sub(low.sequence) > READ_THROUGH {
             let middle = low.sequence + (high - low.sequence) / 2;
             let mut probe = None;
-            let first = self.readers.messages(self.number, middle, |message| {
+            let first = self.readers.messages(Fetch::Few, self.number, middle, |message| {
                 probe = Some(self.frames.decode(message.payload).map(|frame| mark(message.sequence, &frame)));
                 false
             });
@@ -103,7 +103,7 @@ impl Partition {
             return Ok(());
         }
         let after = found.end.sequence;
-        let ended = self.readers.messages(self.number, after, |message| {
+        let ended = self.readers.messages(Fetch::Many, self.number, after, |message| {
             let frame = match self.frames.decode_after(&found.end.head, message.payload) {
                 Ok(frame) => frame,
                 Err(detail) => {
@@ -165,7 +165,7 @@ impl Partition {
         while let Some((first, _)) = todo.peek() {
             let first = **first;
             let mut failed = None;
-            let ended = self.readers.messages(self.number, first - 1, |message| {
+            let ended = self.readers.messages(Fetch::Few, self.number, first - 1, |message| {
                 let Some((sequence, places)) = todo.peek() else { return false };
                 if message.sequence < **sequence {
                     // Messages between two that are wanted: passed over if they are few.

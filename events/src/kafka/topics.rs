@@ -3,7 +3,7 @@
 use super::{
     open::OpenError,
     options::KafkaOptions,
-    wire::{self, NoMessages, Pause, Readers},
+    wire::{self, Fetch, NoMessages, Pause, Readers},
 };
 use crate::broker::durability::{Known, SyncMode};
 use futures::executor::block_on;
@@ -102,7 +102,7 @@ impl<'a> Topics<'a> {
 
     /// The topic, if it is there.
     fn shape(&self, topic: &str) -> Result<Option<Shape>, String> {
-        let asked = self.readers.with(|consumer| {
+        let asked = self.readers.with(Fetch::Few, |consumer| {
             let metadata = consumer.fetch_metadata(Some(topic), self.options.request);
             let metadata = metadata.map_err(|e| NoMessages::Silent(e.into()))?;
             Ok(metadata.topics().iter().find(|t| t.name() == topic).and_then(shape))
@@ -193,7 +193,7 @@ impl<'a> Topics<'a> {
     pub(crate) fn told_by_brokers(&self) -> Vec<Told> {
         let ids: Vec<i32> = self
             .readers
-            .with(|consumer| {
+            .with(Fetch::Few, |consumer| {
                 let metadata = consumer.fetch_metadata(Some(&self.options.meta_topic()), self.options.request);
                 let metadata = metadata.map_err(|e| NoMessages::Silent(e.into()))?;
                 Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())

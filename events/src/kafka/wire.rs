@@ -111,15 +111,34 @@ pub(crate) struct Readers {
     config: ClientConfig,
     pub(crate) topic: String,
     pub(crate) request: Duration,
-    pool: Mutex<Pool>,
+    many: Pool,
+    few: Pool,
+}
+
+/// Consumers that are used in turn.
+#[derive(Default)]
+struct Pool {
+    consumers: Mutex<Consumers>,
     freed: Condvar,
 }
 
 #[derive(Default)]
-struct Pool {
+struct Consumers {
     idle: Vec<BaseConsumer>,
     made: usize,
 }
+
+/// What a read is after: a client fetches ahead of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fetch {
+    /// All that follows.
+    Many,
+    /// A message or some near it. What a fetch brings beyond those is thrown away.
+    Few,
+}
+
+/// What a fetch for few messages brings; a broker gives a larger message whole.
+const FEW_BYTES: &str = "32768";
 
 impl Readers {
     pub(crate) fn new(options: &KafkaOptions, topic: String) -> Self {
@@ -147,8 +166,8 @@ impl Readers {
             config,
             topic,
             request: options.request,
-            pool: Mutex::default(),
-            freed: Condvar::new(),
+            many: Pool::default(),
+            few: Pool::default(),
         }
     }
 
@@ -162,39 +181,43 @@ impl Readers {
     }
 
     /// Works with a consumer that nobody else uses meanwhile.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&BaseConsumer) -> Result<T, NoMessages>) -> Result<T, NoMessages> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn with<T>(&self, fetch: Fetch, work: impl FnOnce(&BaseConsumer) -> Result<T, NoMessages>) -> Result<T, NoMessages> {
+        let (pool, settings) = match fetch {
+            Fetch::Many => (&self.many, &[][..]),
+            Fetch::Few => (&self.few, &[("fetch.message.max.bytes", FEW_BYTES)][..]),
+        };
+        let mut consumers = pool.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = loop {
-            if let Some(consumer) = pool.idle.pop() {
+            if let Some(consumer) = consumers.idle.pop() {
                 break consumer;
             }
-            if pool.made < BROKER_READERS_MAX {
-                let made = self.config.create::<BaseConsumer>().map_err(|e| NoMessages::Silent(e.into()))?;
-                pool.made += 1;
+            if consumers.made < BROKER_READERS_MAX {
+                let made = self.consumer(settings).map_err(|e| NoMessages::Silent(e.into()))?;
+                consumers.made += 1;
                 break made;
             }
-            pool = self.freed.wait(pool).unwrap_or_else(PoisonError::into_inner);
+            consumers = pool.freed.wait(consumers).unwrap_or_else(PoisonError::into_inner);
         };
-        drop(pool);
+        drop(consumers);
         let done = work(&consumer);
         let kept = match &done {
             // Whatever went wrong does not follow to the next read.
             Err(_) => None,
             Ok(_) => consumer.unassign().is_ok().then_some(consumer),
         };
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = pool.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         match kept {
-            Some(consumer) => pool.idle.push(consumer),
-            None => pool.made -= 1,
+            Some(consumer) => consumers.idle.push(consumer),
+            None => consumers.made -= 1,
         }
-        drop(pool);
-        self.freed.notify_one();
+        drop(consumers);
+        pool.freed.notify_one();
         done
     }
 
     /// As [`ends`].
     pub(crate) fn ends(&self, partition: u16) -> Result<(u64, u64), Silence> {
-        let asked = self.with(|consumer| ends(consumer.client(), &self.topic, partition, self.request).map_err(NoMessages::Silent));
+        let asked = self.with(Fetch::Few, |consumer| ends(consumer.client(), &self.topic, partition, self.request).map_err(NoMessages::Silent));
         asked.map_err(|e| match e {
             NoMessages::Silent(silence) => silence,
             NoMessages::Damaged(detail) => Silence(detail),
@@ -203,8 +226,14 @@ impl Readers {
 
     /// Gives the committed messages behind the sequence `after` to `take`, in order, until it says `false` or there are
     /// no more.
-    pub(crate) fn messages(&self, partition: u16, after: u64, mut take: impl FnMut(Message<'_>) -> bool) -> Result<Ended, NoMessages> {
-        self.with(|consumer| {
+    pub(crate) fn messages(
+        &self,
+        fetch: Fetch,
+        partition: u16,
+        after: u64,
+        mut take: impl FnMut(Message<'_>) -> bool,
+    ) -> Result<Ended, NoMessages> {
+        self.with(fetch, |consumer| {
             let mut from = TopicPartitionList::new();
             from.add_partition_offset(&self.topic, i32::from(partition), Offset::Offset(after as i64))
                 .map_err(|e| NoMessages::Silent(e.into()))?;
@@ -316,14 +345,14 @@ mod tests {
     fn a_reader_that_failed_is_not_used_again_and_one_that_did_not_is() {
         let readers = Readers::new(&KafkaOptions::default(), "t".into());
         let made = |readers: &Readers| {
-            let pool = readers.pool.lock().unwrap();
+            let pool = readers.many.consumers.lock().unwrap();
             (pool.idle.len(), pool.made)
         };
-        assert!(readers.with(|_| Ok(())).is_ok());
+        assert!(readers.with(Fetch::Many, |_| Ok(())).is_ok());
         assert_eq!(made(&readers), (1, 1));
-        assert!(readers.with(|_| Ok(())).is_ok());
+        assert!(readers.with(Fetch::Many, |_| Ok(())).is_ok());
         assert_eq!(made(&readers), (1, 1), "the same one");
-        assert!(readers.with(|_| Err::<(), _>(NoMessages::Damaged("x".into()))).is_err());
+        assert!(readers.with(Fetch::Many, |_| Err::<(), _>(NoMessages::Damaged("x".into()))).is_err());
         assert_eq!(made(&readers), (0, 0));
         assert_eq!(Silence::from(KafkaError::Canceled).to_string(), KafkaError::Canceled.to_string());
     }
