@@ -233,7 +233,10 @@ impl PartitionState {
                 ClaimOutcome::Durable { epoch: head.epoch, next_offset: head.next_offset }
             }
             Err(AppendError::Fenced { .. } | AppendError::Conflict { .. }) => ClaimOutcome::Stale,
-            Err(AppendError::Unknown(_)) => ClaimOutcome::Unknown,
+            Err(AppendError::Unknown(why)) => {
+                tracing::warn!(partition = self.partition, %why, "a claim got no answer; the partition stays closed until one does");
+                ClaimOutcome::Unknown
+            }
             Err(error @ (AppendError::Full | AppendError::Invalid(_) | AppendError::Poisoned(_))) => {
                 self.core.refuse(self.partition, &error);
                 ClaimOutcome::Failed
