@@ -18,7 +18,7 @@ use std::{
 
 /// How long the next message of a read may take.
 const READ: Duration = Duration::from_secs(5);
-/// The first commands to a broker that has just started are sometimes answered only after half a minute.
+/// In two runs of six the first commands to a broker that had just started had no answer within half a minute; why is not known.
 const LONG: Duration = Duration::from_secs(120);
 
 /// A message as it was found.
