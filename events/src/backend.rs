@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 use crate::{
+    broker::recent::Recent,
     disk::{Disk, LockError, RealDisk},
     heads,
 };
@@ -302,6 +303,7 @@ fn opened(
     if let Some(dir) = data_dir {
         heads::check_ends(&RealDisk, dir, &*log)?;
     }
+    let log = Arc::new(Recent::new(log));
     Ok(OpenedLog { log, embedded: None, lock, shared })
 }
 

@@ -34,6 +34,8 @@ pub const BROKER_READS_AT_ONCE: usize = 32;
 pub const BROKER_READERS_MAX: usize = 4;
 /// First and longest pause between two questions to a log on Kafka about the same thing, in milliseconds.
 pub const BROKER_PAUSE_MS: (u64, u64) = (2, 200);
+/// Memory for the newest records of a log on a broker, all partitions together.
+pub const BROKER_RECENT_BYTES: usize = 64 * 1024 * 1024;
 /// Frames whose place in the stream is remembered, a partition.
 pub const BROKER_MARKS_MAX: usize = 2_048;
 /// Durable records that wait to be indexed before a flush is due: small flushes touch the same pages again and

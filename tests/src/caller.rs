@@ -290,20 +290,12 @@ pub fn is(stored: &str, short: &str) -> bool {
 /// # Panics
 /// If it is not there in time.
 pub async fn wait<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    wait_for(PATIENCE, what, look).await
-}
-
-/// As [`wait`], with a patience of its own.
-///
-/// # Panics
-/// If it is not there in time.
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(patience: Duration, what: &str, look: impl Fn() -> F) -> T {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "in vain after {patience:?}: {what}");
+        assert!(Instant::now() < deadline, "in vain after {PATIENCE:?}: {what}");
         tokio::time::sleep(LOOK_EVERY).await; // poll
     }
 }

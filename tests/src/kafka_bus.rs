@@ -1,6 +1,6 @@
 //! A client of the bus on Kafka that reads everything that a topic has.
 
-use crate::caller::{PATIENCE, wait_for};
+use crate::caller::{PATIENCE, wait};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -18,8 +18,6 @@ use std::{
 
 /// How long the next message of a read may take.
 const READ: Duration = Duration::from_secs(5);
-/// In two runs of six the first commands to a broker that had just started had no answer within half a minute; why is not known.
-const LONG: Duration = Duration::from_secs(120);
 
 /// A message as it was found.
 #[derive(Debug, Clone)]
@@ -133,7 +131,7 @@ impl KafkaBus {
 
     /// The receipts of these commands of an org, when all are there: status, and what was told first.
     pub async fn receipts(&self, topic: &str, org: &str, ids: &[String]) -> BTreeMap<String, (u16, Value)> {
-        wait_for(LONG, &format!("{} receipts in {topic}", ids.len()), || async {
+        wait(&format!("{} receipts in {topic}", ids.len()), || async {
             let mut told = BTreeMap::new();
             for found in self.read(topic)? {
                 let Some(id) = found.key.strip_prefix(&format!("{org}/")) else {

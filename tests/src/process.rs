@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -77,7 +77,7 @@ pub fn binary() -> &'static Path {
 
 /// How a node is started, each time alike.
 pub struct Launch {
-    home: TempDir,
+    home: Arc<TempDir>,
     listen: Option<SocketAddr>,
     flags: Vec<String>,
     set: Vec<(String, String)>,
@@ -88,6 +88,8 @@ pub struct Launch {
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// The node's directory, which is to live as long as the node, also where the launch does not.
+    _home: Arc<TempDir>,
     /// A client, as the platform.
     pub caller: Caller,
     /// Where it listens.
@@ -110,7 +112,7 @@ impl Launch {
     /// If there is no room for temporary files.
     pub fn new() -> Self {
         static LOGS: AtomicU32 = AtomicU32::new(0);
-        let home = TempDir::new().expect("a temporary directory");
+        let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let name = format!("t{}_{}", std::process::id(), LOGS.fetch_add(1, Ordering::Relaxed));
         let mut flags = Vec::new();
         for (flag, variable) in [("--log", "QUIPU_TEST_LOG"), ("--views", "QUIPU_TEST_VIEWS")] {
@@ -244,6 +246,7 @@ impl Launch {
                 return Ok(Process {
                     child,
                     log,
+                    _home: self.home.clone(),
                     caller,
                     address,
                     started_in: begun.elapsed(),
@@ -268,6 +271,15 @@ fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+impl Drop for Process {
+    /// What a case that fails leaves of its node.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the node's log ended with:\n{}", self.log_tail());
+        }
+    }
 }
 
 impl Process {

@@ -3,7 +3,7 @@
 use crate::{
     core::Core,
     kernel::{entity::outcome_unknown, ownership::Input},
-    partition::NOT_OPEN,
+    partition::{NOT_OPEN, not_open},
 };
 use quipu_events::leases::{Change, Leases, Member};
 use quipu_schemas::{
@@ -139,7 +139,7 @@ impl Core {
                 code => self.is_shared && OWNER_GOES.contains(&code),
             });
             if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
-                return answer;
+                return answer.map_err(|problem| if again { for_now(partition, problem) } else { problem });
             }
             // What the owner itself sees of its lease reaches nobody else: looked at now and then.
             let _ = timeout(OWNER_LOOK_EVERY, owners.changed()).await;
@@ -160,6 +160,16 @@ impl Core {
 /// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
 const OWNER_GOES: [&str; 6] = ["owner_unreachable", "outcome_unknown", "not_stored", "stopping", "lease_ended", "authority_stale"];
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What was waited out in vain may still pass: whoever has a queue of commands keeps this one.
+fn for_now(partition: u16, problem: Problem) -> Problem {
+    if problem.code != "partition_stopped" {
+        return problem;
+    }
+    let mut passing = not_open(partition);
+    passing.detail = format!("{}: {}", passing.detail, problem.detail);
+    passing
+}
 
 /// Passes on what the lease store says to the actors of the partitions.
 pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {

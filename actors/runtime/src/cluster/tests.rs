@@ -254,6 +254,18 @@ async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out()
 }
 
 #[tokio::test]
+async fn a_stopped_owner_that_nobody_follows_is_an_answer_for_now() {
+    let store = Store::new(PATIENCE);
+    let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
+    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(503, "partition_stopped", "no room")))))).await;
+    lock(&store.others).insert(0, member(owner));
+    let refused = node.core.submit(node.envelope("org", "acme", "create", json!({ "name": "Acme" }))).await;
+    let problem = refused.expect_err("nobody takes it");
+    assert_eq!((problem.code.as_str(), problem.retry_after), (NOT_OPEN, Some(1)));
+    assert!(problem.detail.ends_with(": no room"), "{}", problem.detail);
+}
+
+#[tokio::test]
 async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
     let log = log(1);
     let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
