@@ -92,6 +92,14 @@ pub enum OpenError {
         /// Who holds it.
         holder: String,
     },
+    /// The embedded log was copied to a broker: it is the past, and to go on from it would make two futures.
+    #[error("the log in this directory was moved to {to}: start with --log and that address, or delete {} to go on from the old copy", file.display())]
+    Moved {
+        /// The broker's log.
+        to: String,
+        /// What says so.
+        file: PathBuf,
+    },
     /// The keys.
     #[error("keys: {0}")]
     Keys(#[from] KeyringError),
@@ -218,7 +226,9 @@ impl Backend {
             }
             Self::Embedded => {
                 let options = EmbeddedOptions { partitions, ..EmbeddedOptions::default() };
-                let log = Arc::new(EmbeddedLog::open(data_dir.ok_or(OpenError::NoDirectory)?, &options)?);
+                let dir = data_dir.ok_or(OpenError::NoDirectory)?;
+                check_moved(dir)?;
+                let log = Arc::new(EmbeddedLog::open(dir, &options)?);
                 Ok(OpenedLog { log: log.clone(), embedded: Some(log), lock: None, shared: None })
             }
             #[cfg(feature = "jetstream")]
@@ -277,6 +287,24 @@ impl Backend {
     /// Whether the log is on a broker.
     pub fn is_on_broker(&self) -> bool {
         !matches!(self, Self::Memory | Self::Embedded)
+    }
+}
+
+/// Beside an embedded log that was moved to a broker: where to.
+const MOVED_FILE: &str = "log.moved";
+
+/// Notes that the embedded log of a directory was moved to a broker.
+pub fn note_moved(dir: &Path, to: &Backend) -> io::Result<()> {
+    fs::write(dir.join(MOVED_FILE), format!("{to}\n"))
+}
+
+/// Refuses a directory whose embedded log was moved to a broker.
+pub fn check_moved(dir: &Path) -> Result<(), OpenError> {
+    let file = dir.join(MOVED_FILE);
+    match fs::read_to_string(&file) {
+        Ok(to) => Err(OpenError::Moved { to: to.trim().to_owned(), file }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -385,6 +413,18 @@ mod tests {
             assert_eq!(opened.embedded.is_some(), data_dir.is_some());
         }
         assert!(matches!(Backend::Embedded.open(None, 3, LogId([5; 16])), Err(OpenError::NoDirectory)));
+    }
+
+    #[test]
+    fn a_log_that_was_moved_is_not_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Backend::Embedded.open(Some(dir.path()), 3, LogId([5; 16])).map(drop);
+        open().unwrap();
+        note_moved(dir.path(), &Backend::Memory).unwrap();
+        let said = open().unwrap_err().to_string();
+        assert!(said.contains("moved to memory") && said.contains(MOVED_FILE), "{said}");
+        fs::remove_file(dir.path().join(MOVED_FILE)).unwrap();
+        open().unwrap();
     }
 
     #[test]

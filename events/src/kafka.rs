@@ -21,7 +21,7 @@ use quipu_schemas::limits::BROKER_QUEUE_MAX;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::Ordering,
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -57,7 +57,7 @@ pub struct KafkaLog {
     running: Vec<JoinHandle<()>>,
     options: Arc<KafkaOptions>,
     followers: Mutex<Vec<JoinHandle<()>>>,
-    ends: Arc<AtomicBool>,
+    following: Arc<follow::Following>,
 }
 
 impl KafkaLog {
@@ -72,7 +72,7 @@ impl KafkaLog {
             running: Vec::new(),
             options: options.clone(),
             followers: Mutex::default(),
-            ends: Arc::default(),
+            following: Arc::default(),
         };
         for partition in &log.partitions {
             let (send, jobs) = sync_channel(BROKER_QUEUE_MAX);
@@ -165,16 +165,21 @@ impl Log for KafkaLog {
 
     fn follow(&self, moved: Moved) {
         // A machine that has no thread left: whoever follows also looks now and then.
-        if let Ok(follower) = follow::follow(&self.options, self.meta.partitions, moved, self.ends.clone()) {
+        if let Ok(follower) = follow::follow(&self.options, self.meta.partitions, moved, self.following.clone()) {
             self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let is_silent = self.following.is_silent.load(Ordering::Acquire);
+        is_silent.then(|| "no Kafka broker answers; commands wait for their outcome or are refused".into())
     }
 }
 
 impl Drop for KafkaLog {
     fn drop(&mut self) {
         self.writers.clear();
-        self.ends.store(true, Ordering::Release);
+        self.following.ends.store(true, Ordering::Release);
         let followers = std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
         for writer in self.running.drain(..).chain(followers) {
             // From a callback of its own there is nobody left to wait for; each append has its deadline.

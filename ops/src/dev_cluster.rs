@@ -331,7 +331,7 @@ async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
     for node in cluster.nodes.iter().flatten().skip(1) {
         story.aside(&format!("  kill -9 {}                          end the node at {}", node.pid, node.client.url()))?;
     }
-    story.aside(&format!("  quipu send {ORG}/conversation/c1 post '{{\"body\":\"hello\"}}' --data {data}"))?;
+    story.aside(&format!("  quipu send {ORG} conversation c1 post '{{\"body\":\"hello\"}}' --as ada --data {data}"))?;
     story.aside("")?;
     story.aside("Ctrl-C ends everything; its data is then deleted.")?;
     Ok(tokio::signal::ctrl_c().await?)

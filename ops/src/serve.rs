@@ -18,7 +18,7 @@ use quipu_runtime::{
 use quipu_schemas::limits;
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -111,7 +111,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let views = Views::open(&config.views, config.data.as_ref().map(|data| data.join("views")).as_deref(), &node)?;
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
-        fs::write(path, format!("http://{address}\n")).map_err(|e| ServeError::Data(path.clone(), e))?;
+        fs::write(path, format!("http://{}\n", from_here(address))).map_err(|e| ServeError::Data(path.clone(), e))?;
     }
     let (stage, watch_stage) = watch::channel(Stage::Serving);
     let (closing, watch_closing) = watch::channel(false);
@@ -148,6 +148,17 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         bus,
         address_file,
     })
+}
+
+/// The address by which a client on this machine reaches the node: one that listens everywhere answers to no other `Host`.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// What whoever opens the node to other machines should know; `None` on loopback.

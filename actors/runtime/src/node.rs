@@ -20,7 +20,7 @@ use quipu_events::{
     embedded::EmbeddedLog,
     heads,
     leases::Member,
-    port::Log,
+    port::{Head, Log, ReadError},
 };
 use quipu_schemas::{
     context::Keys,
@@ -150,6 +150,19 @@ impl Node {
                 }
             })
             .collect()
+    }
+
+    /// The durable end of each partition, in order, as the log tells it; a log that does not answer is not asked about the next
+    /// one. Blocks.
+    pub fn ends(&self) -> Vec<Option<Head>> {
+        let core = &self.0.core;
+        let mut is_silent = false;
+        let end = |partition| {
+            let end = (!is_silent).then(|| core.log.head(partition))?;
+            is_silent = matches!(end, Err(ReadError::Io(_)));
+            end.ok()
+        };
+        (0..core.meta.partitions).map(end).collect()
     }
 
     /// The partitions that another node owns, as far as this one knows, in order.

@@ -4,7 +4,7 @@
 use crate::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError};
 use quipu_schemas::{limits::BROKER_RECENT_BYTES, record::check_hash};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,11 +13,11 @@ const RECORD_BYTES: usize = 128;
 
 #[derive(Default)]
 struct Kept {
-    records: HashMap<Place, Box<[u8]>>,
+    records: BTreeMap<Place, Box<[u8]>>,
     /// Places in the order in which they came.
     order: VecDeque<Place>,
     /// Of each partition, the offset behind its newest record.
-    next: HashMap<u16, u64>,
+    next: BTreeMap<u16, u64>,
     bytes: usize,
 }
 

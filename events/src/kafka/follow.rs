@@ -5,7 +5,7 @@ use crate::port::Moved;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use std::{
     sync::{
@@ -18,9 +18,20 @@ use std::{
 
 /// How often it looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it waits for an answer of brokers that had none.
+const ANSWER: Duration = Duration::from_secs(1);
 
-/// Tells of partitions that grow, until `ends`.
-pub(super) fn follow(options: &KafkaOptions, partitions: u16, moved: Moved, ends: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+/// What the thread and the log tell each other.
+#[derive(Default)]
+pub(super) struct Following {
+    /// The log ends.
+    pub(super) ends: AtomicBool,
+    /// No broker answers.
+    pub(super) is_silent: AtomicBool,
+}
+
+/// Tells of partitions that grow, and whether the brokers answer, until the log ends.
+pub(super) fn follow(options: &KafkaOptions, partitions: u16, moved: Moved, told: Arc<Following>) -> std::io::Result<JoinHandle<()>> {
     let readers = Readers::new(options, options.log_topic());
     thread::Builder::new().name("quipu-kafka-follow".into()).spawn(move || {
         let started: Result<BaseConsumer, KafkaError> = readers.consumer(&[("auto.offset.reset", "latest"), ("fetch.wait.max.ms", "100")]).and_then(|consumer| {
@@ -33,11 +44,23 @@ pub(super) fn follow(options: &KafkaOptions, partitions: u16, moved: Moved, ends
         });
         // Whoever follows also looks now and then.
         let Ok(consumer) = started else { return };
-        while !ends.load(Ordering::Acquire) {
-            if let Some(Ok(message)) = consumer.poll(LOOK)
-                && let Ok(partition) = message.partition().try_into()
-            {
-                moved(partition);
+        while !told.ends.load(Ordering::Acquire) {
+            match consumer.poll(LOOK) {
+                Some(Ok(message)) => {
+                    told.is_silent.store(false, Ordering::Release);
+                    if let Ok(partition) = message.partition().try_into() {
+                        moved(partition);
+                    }
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {
+                    told.is_silent.store(true, Ordering::Release);
+                }
+                // That they answer again is told by nothing but an answer.
+                _ if told.is_silent.load(Ordering::Acquire) => {
+                    let answers = consumer.fetch_metadata(Some(&readers.topic), ANSWER).is_ok();
+                    told.is_silent.store(!answers, Ordering::Release);
+                }
+                _ => {}
             }
         }
     })

@@ -9,6 +9,7 @@ use super::{
 use crate::{client::Client, http::backup::options};
 use clap::Args;
 use quipu_events::{
+    backend::check_moved,
     backup::{self, BackupOptions, Manifest},
     embedded::OpenError,
     keyring::KEYS_DIR,
@@ -105,6 +106,7 @@ enum Copied {
 }
 
 fn copy(terminal: &Terminal, data: &Path, out: &Path, options: &BackupOptions) -> Result<Manifest, Copied> {
+    check_moved(data).map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))?;
     let log = open_log(data).map_err(|e| match e {
         OpenError::Locked { .. } => Copied::InUse,
         other => Copied::Failed(Failure::Failed(other.to_string())),

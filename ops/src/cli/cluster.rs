@@ -13,7 +13,10 @@ const AFTER: &str = "\
 Examples:
   quipu cluster                                  as the node of ./quipu-data sees it
   quipu cluster --url http://10.0.0.2:7077       as that node sees it
-  quipu cluster --json | jq '.partitions[] | select(.owner == null)'";
+  quipu cluster --json | jq '.partitions[] | select(.owner == null)'
+
+`records` are what this node has of a partition, `behind` what the log has beyond them: what it would read first if it took the
+partition over. Exit codes: 0 every partition has an owner; 1 some have none.";
 
 /// Nodes, and who owns which partition
 #[derive(Debug, Args)]
@@ -27,8 +30,10 @@ impl Cluster {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let client = self.connect.client()?;
         let answer = client.get("/v1/ops/cluster", &[]).await?.body;
+        let orphans = answer["partitions"].as_array().into_iter().flatten().filter(|p| p["owner"].is_null()).count();
         if terminal.json {
-            return terminal.value(&answer);
+            terminal.value(&answer)?;
+            return if orphans == 0 { Ok(()) } else { Err(Failure::Shown) };
         }
         let list = |name: &str| answer[name].as_array().map_or(&[][..], Vec::as_slice);
         let me = answer["node"]["node"].as_str().unwrap_or_default();
@@ -55,11 +60,10 @@ impl Cluster {
             .map(|p| {
                 let text = |name: &str| p[name].as_str().map(clean).unwrap_or_default();
                 let number = |name: &str| p[name].as_u64().map(|n| n.to_string()).unwrap_or_default();
-                vec![number("partition"), text("owner"), number("epoch"), number("records"), text("trouble")]
+                vec![number("partition"), text("owner"), number("epoch"), number("records"), number("behind"), text("trouble")]
             })
             .collect();
-        terminal.table(&["partition", "owner", "epoch (if here)", "records known", "trouble"], &rows, "no partitions")?;
-        let orphans = owned.get("").map_or(0, Vec::len);
+        terminal.table(&["partition", "owner", "epoch", "records", "behind", "trouble"], &rows, "no partitions")?;
         if orphans == 0 {
             return terminal.line(&terminal.paint(Tone::Good, "every partition has an owner"));
         }

@@ -10,7 +10,7 @@ Examples:
   quipu demo                           plays the scene, then stays up for you to explore
   quipu demo --once                    ends after the scene; exit code 1 where anything did not hold
   quipu demo --data scene              keeps the data afterwards
-  quipu demo --log nats://127.0.0.1:4222/scene --views postgres://quipu@127.0.0.1/quipu
+  quipu demo --log 'nats://127.0.0.1:4222/scene?sync=always' --views postgres://quipu@127.0.0.1/quipu
   OPENAI_API_KEY=… quipu demo --provider openai --model gpt-4o-mini
 
 The scene needs no network and no key: agents answer by the provider `scripted`, and every answer says so.";

@@ -7,7 +7,7 @@ use super::{
 };
 use clap::Args;
 use quipu_events::{
-    backend::Backend,
+    backend::{self, Backend},
     keyring::{self, KEYS_DIR},
     migrate,
     verify::verify_log,
@@ -18,12 +18,12 @@ use std::path::PathBuf;
 
 const AFTER: &str = "\
 Examples:
-  quipu migrate-log quipu-data --to nats://127.0.0.1:4222/main?replicas=3
-  quipu serve --data quipu-data --log nats://127.0.0.1:4222/main?replicas=3
+  quipu migrate-log quipu-data --to 'nats://127.0.0.1:4222/main?replicas=3&system=sys:PASSWORD'
+  quipu serve --data quipu-data --log 'nats://127.0.0.1:4222/main?replicas=3&system=sys:PASSWORD'
 
 Stop the node first. Records keep their offsets, hashes and ids; the data keys are copied too, wrapped as they are, and the master
 key stays where it is. Afterwards both logs are verified and their digests compared. Run again after an interruption, it goes on where it
-was. The embedded log is left as it is: cursors of its feed answer 410 on the new one, views and index are made anew.";
+was. The embedded log is left as it is, with a note beside it so that no node goes on from it: cursors of its feed answer 410 on the new one, views and index are made anew.";
 
 /// Copy an embedded log to a broker, and verify that nothing changed
 #[derive(Debug, Args)]
@@ -76,6 +76,9 @@ fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<
     let (old, new) = (verify_log(&source, |n, _| bar.set_position(n)), verify_log(&*opened.log, |n, _| bar.set_position(n)));
     bar.finish_and_clear();
     let equal = old.is_intact() && new.is_intact() && old.digest == new.digest;
+    if equal {
+        backend::note_moved(dir, target)?;
+    }
     if terminal.json {
         terminal.value(&json!({
             "to": target.to_string(), "records": copied.records, "copied_before": copied.before, "keys": keys, "equal": equal,

@@ -12,6 +12,7 @@ const AFTER: &str = "\
 Examples:
   quipu ops tree
   quipu ops health
+  quipu ops health --ready                           for a probe: a part that is late or parked is no reason to restart
   quipu ops unpark acme/run/r-1";
 
 /// See and operate a node
@@ -23,7 +24,7 @@ pub(super) enum Ops {
     Tree(Connect1),
     /// Health of every part; exit code 1 where something fails, if only in part
     #[command(after_help = AFTER)]
-    Health(Connect1),
+    Health(Health),
     /// Take a parked stream up again
     #[command(after_help = AFTER)]
     Unpark(Unpark),
@@ -31,6 +32,15 @@ pub(super) enum Ops {
 
 #[derive(Debug, Args)]
 pub(super) struct Connect1 {
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    /// Fail only where commands cannot be taken: for probes that restart what they find failing
+    #[arg(long)]
+    ready: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -53,9 +63,9 @@ impl Ops {
                 }
                 branch(terminal, &tree, "", "")
             }
-            Ops::Health(Connect1 { connect }) => {
+            Ops::Health(Health { ready, connect }) => {
                 let (_, health) = connect.client()?.probe("/health").await?;
-                show_health(terminal, &health)
+                show_health(terminal, &health, ready)
             }
             Ops::Unpark(Unpark { stream, connect }) => {
                 let answer = connect.client()?.post("/v1/ops/unpark", &json!({ "stream": stream })).await?;
@@ -105,7 +115,7 @@ fn branch(terminal: &Terminal, node: &Value, lead: &str, stem: &str) -> Result<(
     Ok(())
 }
 
-fn show_health(terminal: &Terminal, health: &Value) -> Result<(), Failure> {
+fn show_health(terminal: &Terminal, health: &Value, ready: bool) -> Result<(), Failure> {
     let status = health["status"].as_str().unwrap_or("failing");
     if terminal.json {
         terminal.value(health)?;
@@ -127,8 +137,9 @@ fn show_health(terminal: &Terminal, health: &Value) -> Result<(), Failure> {
         terminal.table(&["part", "state", "detail"], &rows, "no parts")?;
         terminal.line(&terminal.paint(if status == "ok" { Tone::Good } else { Tone::Bad }, status))?;
     }
-    // What is degraded fails too, only not what commands need: a probe must not take it for well.
-    if status == "ok" { Ok(()) } else { Err(Failure::Shown) }
+    // What is degraded fails too, only not what commands need: whoever asks for health must not take it for well.
+    let is_well = status == "ok" || ready && status == "degraded";
+    if is_well { Ok(()) } else { Err(Failure::Shown) }
 }
 
 #[cfg(test)]
@@ -142,11 +153,11 @@ mod tests {
             colour: false,
             watched: false,
         };
-        let code = |health| show_health(&terminal, &health).map_or_else(|failure| failure.code(), |()| 0);
-        assert_eq!(code(json!({ "status": "ok", "parts": [] })), 0);
-        for status in ["degraded", "failing"] {
-            assert_eq!(code(json!({ "status": status, "parts": [] })), 1, "{status}");
+        let code = |health, ready| show_health(&terminal, &health, ready).map_or_else(|failure| failure.code(), |()| 0);
+        for (status, well, ready) in [("ok", 0, 0), ("degraded", 1, 0), ("failing", 1, 1)] {
+            let health = || json!({ "status": status, "parts": [] });
+            assert_eq!((code(health(), false), code(health(), true)), (well, ready), "{status}");
         }
-        assert_eq!(code(json!({})), 1);
+        assert_eq!((code(json!({}), false), code(json!({}), true)), (1, 1));
     }
 }

@@ -19,7 +19,8 @@ Examples:
   quipu serve                                     on 127.0.0.1:7077, data in ./quipu-data
   quipu serve --data /var/lib/quipu --listen 127.0.0.1:8080
   quipu serve --memory --listen 127.0.0.1:0       nothing on disk, any free port
-  quipu serve --log nats://127.0.0.1:4222/main    the log on NATS JetStream, the rest in ./quipu-data
+  quipu serve --log 'nats://127.0.0.1:4222/main?sync=always'    the log on NATS JetStream (whose servers sync always), the rest
+                                                                in ./quipu-data
   quipu serve --bus nats://127.0.0.1:4222         commands and events over NATS, too
   quipu serve --config quipu.toml --set egress.allow='[\"hooks.internal:443\"]'
   quipu serve --config quipu.toml --check         show what would be in force, and exit

@@ -13,9 +13,9 @@ use serde_json::json;
 
 const AFTER: &str = "\
 Examples:
-  quipu verify-backend nats://127.0.0.1:4222
+  quipu verify-backend 'nats://127.0.0.1:4222?sync=always'
   quipu verify-backend 'nats://user:password@a:4222,b:4222?replicas=3&system=sys:password' --json
-  quipu verify-backend kafka://127.0.0.1:9092?replicas=3
+  quipu verify-backend 'kafka://127.0.0.1:9092?replicas=3&sync=always'
   quipu verify-backend postgres://quipu@127.0.0.1/quipu
 
 Runs the contract of every log against your servers, with 16 partitions and with 1, each promise on a log of its own

@@ -85,9 +85,15 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
     Params::parse(&uri, &[])?;
     let (to, with_keys) = wanted(&fields)?;
     let Some(log) = app.node.embedded() else {
-        return Err(Problem::new(409, "nothing_on_disk", "this node keeps its log in memory")
-            .fix("run it with a data directory")
-            .into());
+        let (detail, fix) = if app.node.log().meta().backend == "memory" {
+            ("this node keeps its log in memory", "run it with a data directory")
+        } else {
+            (
+                "the log of this node is on a broker, and so are its backups",
+                "back the broker's log up as ops/docs/runbook.md says, and keep keys/master.key",
+            )
+        };
+        return Err(Problem::new(409, "nothing_on_disk", detail).fix(fix).into());
     };
     let started = Job {
         status: "running",

@@ -43,18 +43,21 @@ pub async fn volatile(State(app): State<App>, body: Bytes) -> Answer {
 /// `GET /v1/ops/cluster`: nodes, and who owns which partition, as this node sees them.
 pub async fn cluster(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let me = app.node.me();
+    let (me, node) = (app.node.me(), app.node.clone());
+    let ends = tokio::task::spawn_blocking(move || node.ends()).await.unwrap_or_default();
     let partitions: Vec<_> = app
         .node
         .partitions()
         .into_iter()
         .map(|p| {
+            let end = ends.get(usize::from(p.partition)).copied().flatten();
             value!({
                 "partition": p.partition,
                 "owner": p.owner.as_ref().map(|member| &member.node),
                 "here": p.here,
-                "epoch": p.epoch,
+                "epoch": end.map(|end| end.epoch).or(p.epoch),
                 "records": p.records,
+                "behind": end.map(|end| end.next_offset.saturating_sub(p.records)),
                 "trouble": p.trouble.filter(|_| p.owner.is_none()),
             })
         })

@@ -242,8 +242,11 @@ fn find() -> Option<PathBuf> {
 }
 
 fn install() -> Result<(), String> {
-    let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["install", "-y", "-q", "postgresql"]);
-    succeeded(apt.output(), "apt-get").map(|_| ())
+    let apt = |args: &[&str]| {
+        let output = Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(args).output();
+        succeeded(output, "apt-get").map(|_| ())
+    };
+    // A fresh machine has no lists of packages.
+    apt(&["update", "-q"])?;
+    apt(&["install", "-y", "-q", "postgresql"])
 }
