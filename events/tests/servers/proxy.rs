@@ -1,7 +1,7 @@
 //! A TCP proxy that speaks enough of NATS to lose, refuse or cut one publish to a log.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,6 +21,8 @@ pub enum Fate {
     Refuse(u32),
     /// It arrives; the answer is a refusal with this error code.
     StoreAndRefuse(u32),
+    /// It arrives twice, one right behind the other, as when it is sent again while the first one is still under way.
+    Twice,
     /// It arrives; then nothing passes and nobody connects until [`Proxy::mend`].
     CutAfter,
     /// It does not arrive; nothing passes and nobody connects until [`Proxy::mend`].
@@ -34,6 +36,10 @@ struct State {
     connections: Vec<TcpStream>,
     /// Inbox of an answer that must not pass, and what is sent instead.
     doomed: BTreeMap<String, Option<u32>>,
+    /// Inboxes of publishes that arrive twice.
+    twice: BTreeSet<String>,
+    /// The first answers to those.
+    first_answers: Vec<String>,
     /// Publishes to a log that were seen.
     publishes: usize,
 }
@@ -100,6 +106,11 @@ impl Proxy {
     /// Publishes to a log that were seen.
     pub fn publishes(&self) -> usize {
         lock(&self.state).publishes
+    }
+
+    /// What was answered first to each publish that arrived twice.
+    pub fn first_answers(&self) -> Vec<String> {
+        lock(&self.state).first_answers.clone()
     }
 
     /// Lets connections through again.
@@ -178,6 +189,11 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
             Some(())
         }
         Some(Fate::LosePublish) => None,
+        Some(Fate::Twice) => {
+            bytes.extend_from_within(..);
+            state.twice.insert((*inbox).to_owned());
+            Some(())
+        }
         Some(Fate::CutAfter) => {
             state.doomed.insert((*inbox).to_owned(), None);
             state.cut = true;
@@ -197,6 +213,9 @@ fn down(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()>
         return Some(());
     };
     let mut state = lock(state);
+    if state.twice.remove(*inbox) {
+        state.first_answers.push(String::from_utf8_lossy(bytes).into_owned());
+    }
     match state.doomed.remove(*inbox) {
         None => Some(()),
         Some(None) => None,
