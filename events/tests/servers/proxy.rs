@@ -1,4 +1,4 @@
-//! A TCP proxy that speaks enough of NATS to lose, refuse or cut one publish to a log.
+//! A TCP proxy that speaks enough of NATS to lose, refuse, double or cut one publish to a log or of a lease.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -31,6 +31,8 @@ pub enum Fate {
 
 #[derive(Default)]
 struct State {
+    /// Fates are those of leases, not of a log's messages.
+    of_leases: bool,
     fates: VecDeque<Fate>,
     cut: bool,
     connections: Vec<TcpStream>,
@@ -108,6 +110,11 @@ impl Proxy {
         lock(&self.state).publishes
     }
 
+    /// From now on it decides about publishes of leases, and counts them.
+    pub fn turn_to_leases(&self) {
+        lock(&self.state).of_leases = true;
+    }
+
     /// What was answered first to each publish that arrived twice.
     pub fn first_answers(&self) -> Vec<String> {
         lock(&self.state).first_answers.clone()
@@ -161,10 +168,11 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
     let (Some(&"HPUB"), Some(subject), Some(inbox)) = (words.first(), words.get(1), words.get(2)) else {
         return Some(());
     };
-    if !subject.starts_with("quipu.log.") {
+    let mut state = lock(state);
+    let decided = if state.of_leases { "quipu.lease." } else { "quipu.log." };
+    if !subject.starts_with(decided) {
         return Some(());
     }
-    let mut state = lock(state);
     state.publishes += 1;
     match state.fates.pop_front() {
         None => Some(()),
@@ -184,7 +192,7 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
             // Sent to a subject that nobody takes, it is answered with "no responders", which becomes the refusal.
             state.doomed.insert((*inbox).to_owned(), Some(code));
             let line = bytes.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-            let changed = String::from_utf8_lossy(&bytes[..line]).replace("quipu.log.", "quipu.gone.");
+            let changed = String::from_utf8_lossy(&bytes[..line]).replace(decided, "quipu.gone.");
             bytes.splice(..line, changed.into_bytes());
             Some(())
         }
