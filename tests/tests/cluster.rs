@@ -415,17 +415,23 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
 
     trial.progress().await;
     trial.measure_anew();
-    let before = trial.load.ledger().refusals.clone();
+    let mut refused_by_who_stopped = 0;
     for at in 0..NODES {
         let from = trial.load.ledger().sent.len();
+        let before = trial.load.ledger().refused_by.clone();
         trial.progress().await;
         let watcher = trial.trio.callers[(at + 1) % NODES].clone();
         trial.trio.hand_over(at, &watcher).await;
         trial.progress().await;
         trial.trio.restart(at).await;
         trial.settled(from, &watcher, &format!("restart of node {at}")).await;
+        let mut refused = trial.load.ledger().refused_by.clone();
+        refused.retain(|by, times| before.get(by) != Some(times));
+        // Clients here go on to ask a node that is no longer ready: what reaches it last is told to go elsewhere.
+        let itself = (trial.trio.callers[at].base().to_owned(), "stopping".to_owned());
+        refused_by_who_stopped += refused.remove(&itself).unwrap_or_default();
+        assert!(refused.is_empty(), "seed {seed}: commands were refused while node {at} ({}) restarted: {refused:?}", itself.0);
     }
-    let refusals = trial.load.ledger().refusals.clone();
     let rolling = trial.longest();
 
     let from = trial.load.ledger().sent.len();
@@ -440,7 +446,8 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
     let all = trial.longest();
     let ended = trial.finish(&log).await;
     println!(
-        "cluster: {NODES} nodes restarted one after another: refused {refusals:?} (before: {before:?}), a command waited {:?}, refusals for {:?}\n\
+        "cluster: {NODES} nodes restarted one after another: {refused_by_who_stopped} commands refused by a node that was stopping and none by others, a \
+         command waited {:?}, refusals for {:?}\n\
          cluster: {NODES} nodes restarted all at once: stopped in {stopping:?}, ready in {starting:?}, every partition owned {down:?} after they \
          were asked to stop, a command waited {:?}\n\
          cluster: {} commands acknowledged, {} webhooks, {} records under {} epochs",
@@ -452,7 +459,7 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
         ended.records,
         ended.epochs,
     );
-    assert_eq!(refusals, before, "seed {seed}: commands were refused while nodes restarted one after another");
+    assert!(rolling.0 <= REFUSED_AT_MOST, "a node that stops in order has commands refused for {:?}", rolling.0);
 }
 
 #[tokio::test]
