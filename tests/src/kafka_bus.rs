@@ -1,4 +1,4 @@
-//! A client of the bus on Kafka that reads everything that a topic has.
+//! A client of the bus on Kafka that reads everything that a topic has, and the names of a broker's topics.
 
 use crate::caller::{PATIENCE, wait};
 use rdkafka::{
@@ -28,6 +28,13 @@ pub struct Found {
     pub headers: BTreeMap<String, String>,
     /// Its value; JSON.
     pub value: Value,
+}
+
+/// Names of all topics of the brokers at `host:port`; nothing where they do not answer.
+pub fn topics(address: &str) -> Option<Vec<String>> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", address).create().ok()?;
+    let metadata = consumer.fetch_metadata(None, READ).ok()?;
+    Some(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
 /// A client of the topics with one prefix.

@@ -47,6 +47,8 @@ pub struct Ledger {
     pub wrong: Vec<String>,
     /// Refusals that ask to send the command again, by their code.
     pub refusals: BTreeMap<String, u64>,
+    /// The same, by the base of the node that refused and the code.
+    pub refused_by: BTreeMap<(String, String), u64>,
 }
 
 /// Clients' commands, and what became of them.
@@ -110,7 +112,9 @@ impl Load {
                 Ok(answer) if matches!(answer.status, 429 | 503) => {
                     refused.get_or_insert_with(Instant::now);
                     let code = answer.body["code"].as_str().unwrap_or_default().to_owned();
-                    *self.ledger().refusals.entry(code).or_default() += 1;
+                    let mut ledger = self.ledger();
+                    *ledger.refusals.entry(code.clone()).or_default() += 1;
+                    *ledger.refused_by.entry((caller.base().to_owned(), code)).or_default() += 1;
                 }
                 Ok(answer) => {
                     let text = format!("{id} at {path} was answered {}: {}", answer.status, answer.text);

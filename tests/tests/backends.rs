@@ -1,8 +1,9 @@
 //! The end-to-end tests, unchanged, on logs outside the node: real servers, started and stopped here.
 
 use quipu_tests::{
-    broker,
+    broker::{self, Broker},
     caller::wait,
+    kafka_bus::topics,
     process::{Launch, binary},
     servers::{
         nats::{self, SYSTEM, Shape},
@@ -63,6 +64,26 @@ fn end_to_end_on_kafka() {
     }
 }
 
+/// Certifies a broker by the command; what it told.
+async fn certified(launch: &Launch, address: &str, durability: &str) -> serde_json::Value {
+    let verified = launch.run(&["verify-backend", "--json", address]).await;
+    let told: serde_json::Value =
+        serde_json::from_slice(&verified.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&verified.stderr)));
+    assert!(verified.status.success() && told["holds"] == true, "{told}");
+    assert_eq!(
+        (&told["durability"], told["checks"].as_array().map(Vec::len)),
+        (&durability.into(), Some(18)),
+        "{told}"
+    );
+    told
+}
+
+/// A broker that is not there is no success.
+async fn nobody_is_certified(launch: &Launch, address: &str) {
+    let refused = launch.run(&["verify-backend", address]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
 #[tokio::test]
 async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_behind() {
     let shape = Shape {
@@ -73,16 +94,7 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
         return;
     };
     let launch = Launch::new();
-    let address = format!("{}?system={SYSTEM}", nats.url());
-    let verified = launch.run(&["verify-backend", "--json", &address]).await;
-    let told: serde_json::Value =
-        serde_json::from_slice(&verified.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&verified.stderr)));
-    assert!(verified.status.success() && told["holds"] == true, "{told}");
-    assert_eq!(
-        (&told["durability"], told["checks"].as_array().map(Vec::len)),
-        (&"fsync".into(), Some(18)),
-        "{told}"
-    );
+    let told = certified(&launch, &format!("{}?system={SYSTEM}", nats.url()), "fsync").await;
     assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
     // The server removes files behind its answer.
     wait("the logs of the checks to be gone", || async {
@@ -90,8 +102,23 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
         (!left).then_some(())
     })
     .await;
-    let refused = launch.run(&["verify-backend", "nats://127.0.0.1:1"]).await;
-    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    nobody_is_certified(&launch, "nats://127.0.0.1:1").await;
+}
+
+#[tokio::test]
+async fn a_person_certifies_their_kafka_in_one_command_which_leaves_nothing_behind() {
+    let Some(broker) = broker::start_or_skip("verify-backend") else { return };
+    // Tansu tells no settings, so that it is taken for what keeps nothing.
+    let durability = if matches!(broker, Broker::Kafka(_)) { "fsync" } else { "memory" };
+    let launch = Launch::new();
+    certified(&launch, &broker.log("unused", 4), durability).await;
+    // The broker's files go a minute behind its topics.
+    wait("the topics of the checks to be gone", || async {
+        let left = topics(&broker.address())?.into_iter().any(|topic| topic.contains("verify_"));
+        (!left).then_some(())
+    })
+    .await;
+    nobody_is_certified(&launch, "kafka://127.0.0.1:1").await;
 }
 
 #[tokio::test]

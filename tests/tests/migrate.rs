@@ -1,6 +1,8 @@
 //! From the embedded log to a broker: `quipu migrate-log`, and the same entities on the other side.
 
+use quipu_schemas::limits::PARTITIONS_DEFAULT;
 use quipu_tests::{
+    broker,
     caller::wait,
     process::Launch,
     servers::nats::{self, SYSTEM, Shape},
@@ -14,7 +16,20 @@ async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name()
         servers: 1,
         sync_always: true,
     };
-    let Some(nats) = nats::start_or_skip(shape, "migrate-log to JetStream") else { return };
+    if let Some(nats) = nats::start_or_skip(shape, "migrate-log to JetStream") {
+        moves(&format!("{}/moved?system={SYSTEM}", nats.url())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_log_moves_to_kafka_with_every_digest_receipt_and_name() {
+    if let Some(broker) = broker::start_or_skip("migrate-log") {
+        moves(&broker.log("moved", PARTITIONS_DEFAULT)).await;
+    }
+}
+
+/// From an embedded log to the one at this address.
+async fn moves(to: &str) {
     let mut launch = Launch::new().log("embedded");
     let node = launch.start().await;
     let ada = node.caller.acting_for("ada");
@@ -34,10 +49,9 @@ async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name()
     }
     node.stop().await;
 
-    let to = format!("{}/moved?system={SYSTEM}", nats.url());
     let data = launch.data().display().to_string();
     for before in [0, 22] {
-        let moved = launch.run(&["migrate-log", "--json", &data, "--to", &to]).await;
+        let moved = launch.run(&["migrate-log", "--json", &data, "--to", to]).await;
         let told: Value =
             serde_json::from_slice(&moved.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&moved.stderr)));
         assert!(moved.status.success() && told["equal"] == json!(true), "{told}");
@@ -45,7 +59,7 @@ async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name()
         assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
     }
 
-    let mut launch = launch.log(&to);
+    let mut launch = launch.log(to);
     let node = launch.start().await;
     let ada = node.caller.acting_for("ada");
     for (entity, digest) in &digests {

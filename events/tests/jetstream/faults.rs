@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Publishes that arrive twice at three servers.
+const TWICE: usize = 20;
+
 /// A log behind a proxy, with short deadlines.
 fn behind_proxy(nats: &Nats, prefix: &str, partitions: u16) -> (Proxy, JetStreamOptions) {
     let proxy = Proxy::before(nats.port(0));
@@ -60,6 +63,44 @@ fn lost_answers_and_passing_refusals_are_read_back_and_never_called_a_conflict()
         );
         assert_eq!(log.head(0).unwrap(), owner.head);
     }
+}
+
+#[test]
+fn refusals_of_three_servers_are_read_back_and_never_called_a_conflict() {
+    let Some(nats) = start_or_skip(CLUSTER, "refusals by sequence of three servers") else {
+        return;
+    };
+    let proxy = Proxy::before(nats.port(0));
+    let mut options = options(&format!("nats://{USER}@127.0.0.1:{}", proxy.port()), "refused", 1, 3);
+    options.request = Duration::from_millis(1_000);
+    let log = open(&options);
+    let mut owner = Owner::claim(&*log, 0);
+    let cases: [&[Fate]; 3] = [
+        &[Fate::Refuse(10164), Fate::Refuse(10164), Fate::Refuse(10164)],
+        &[Fate::StoreAndRefuse(10164)],
+        &[Fate::StoreAndRefuse(10164), Fate::LoseAck],
+    ];
+    for fates in cases {
+        proxy.next(fates);
+        owner.write(&*log, 2);
+    }
+    // The leader refuses the second one of these while the first one is still on its way to the others: its refusal is the first
+    // answer to what becomes stored.
+    for _ in 0..TWICE {
+        proxy.next(&[Fate::Twice]);
+        owner.write(&*log, 1);
+    }
+    let answers = proxy.first_answers();
+    assert_eq!(answers.len(), TWICE, "{answers:?}");
+    let [by_sequence, in_process] = [10071, 10164].map(|code| answers.iter().filter(|answer| answer.contains(&code.to_string())).count());
+    println!("three servers: of {TWICE} publishes that arrived twice, {by_sequence} were answered 10071 first and {in_process} 10164");
+    assert!(by_sequence + in_process > 0, "the servers never refused by themselves: {answers:?}");
+    let frames = read_all(&*log, 0, 1 << 20).unwrap();
+    let mut records = vec![0];
+    records.extend(vec![2; cases.len()]);
+    records.extend(vec![1; TWICE]);
+    assert_eq!(frames.iter().map(|f| f.records.len()).collect::<Vec<_>>(), records, "once each");
+    assert_eq!(log.head(0).unwrap(), owner.head);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use quipu_events::{
     leases::{LeaseAnswer, Leases, Member, placement},
 };
 
+/// Renewals that arrive twice at three servers.
+const RENEWALS: usize = 20;
 const LIFE: Duration = Duration::from_millis(800);
 
 /// A node: its log, without which the leases end, and its leases.
@@ -18,12 +20,16 @@ struct Node {
 
 impl Node {
     fn join(options: &JetStreamOptions, name: &str) -> Self {
+        Self::join_for(options, name, LIFE)
+    }
+
+    fn join_for(options: &JetStreamOptions, name: &str, life: Duration) -> Self {
         let log = open(options);
         let me = Member {
             node: name.into(),
             address: format!("http://{name}"),
         };
-        let leases = log.join(options, me, LIFE).expect("joining");
+        let leases = log.join(options, me, life).expect("joining");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -54,6 +60,36 @@ fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
         thread::sleep(Duration::from_millis(5)); // poll
     }
+}
+
+#[test]
+fn a_lease_of_three_servers_survives_refusals_of_what_arrives_twice() {
+    let Some(nats) = start_or_skip(CLUSTER, "leases of three servers") else {
+        return;
+    };
+    let proxy = Proxy::before(nats.port(0));
+    proxy.turn_to_leases();
+    let near = options(&format!("nats://{USER}@127.0.0.1:{}", proxy.port()), "twice", 1, 3);
+    // Long enough that only refusals can end it.
+    let life = Duration::from_secs(20);
+    let a = Node::join_for(&near, "a", life);
+    let b = Node::join_for(&options(&nats.url(), "twice", 1, 3), "b", life);
+    assert_eq!(a.ask(0), LeaseAnswer::Granted { grant: 1 });
+    for n in 0..RENEWALS {
+        // The leader refuses the second one while the first one is still on its way to the others.
+        proxy.next(&[Fate::Twice]);
+        assert_eq!(
+            a.renew(1),
+            LeaseAnswer::Granted { grant: 1 },
+            "renewal {n} after {:?}",
+            proxy.first_answers()
+        );
+        assert!(matches!(b.ask(0), LeaseAnswer::Refused { .. }));
+    }
+    let answers = proxy.first_answers();
+    let [by_sequence, in_process] = [10071, 10164].map(|code| answers.iter().filter(|answer| answer.contains(&code.to_string())).count());
+    println!("three servers: of {RENEWALS} renewals that arrived twice, {by_sequence} were answered 10071 first and {in_process} 10164");
+    assert!(in_process > 0, "the servers never refused by themselves: {answers:?}");
 }
 
 #[test]

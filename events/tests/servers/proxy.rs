@@ -1,7 +1,7 @@
-//! A TCP proxy that speaks enough of NATS to lose, refuse or cut one publish to a log.
+//! A TCP proxy that speaks enough of NATS to lose, refuse, double or cut one publish to a log or of a lease.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,6 +21,8 @@ pub enum Fate {
     Refuse(u32),
     /// It arrives; the answer is a refusal with this error code.
     StoreAndRefuse(u32),
+    /// It arrives twice, one right behind the other, as when it is sent again while the first one is still under way.
+    Twice,
     /// It arrives; then nothing passes and nobody connects until [`Proxy::mend`].
     CutAfter,
     /// It does not arrive; nothing passes and nobody connects until [`Proxy::mend`].
@@ -29,11 +31,17 @@ pub enum Fate {
 
 #[derive(Default)]
 struct State {
+    /// Fates are those of leases, not of a log's messages.
+    of_leases: bool,
     fates: VecDeque<Fate>,
     cut: bool,
     connections: Vec<TcpStream>,
     /// Inbox of an answer that must not pass, and what is sent instead.
     doomed: BTreeMap<String, Option<u32>>,
+    /// Inboxes of publishes that arrive twice.
+    twice: BTreeSet<String>,
+    /// The first answers to those.
+    first_answers: Vec<String>,
     /// Publishes to a log that were seen.
     publishes: usize,
 }
@@ -102,6 +110,16 @@ impl Proxy {
         lock(&self.state).publishes
     }
 
+    /// From now on it decides about publishes of leases, and counts them.
+    pub fn turn_to_leases(&self) {
+        lock(&self.state).of_leases = true;
+    }
+
+    /// What was answered first to each publish that arrived twice.
+    pub fn first_answers(&self) -> Vec<String> {
+        lock(&self.state).first_answers.clone()
+    }
+
     /// Lets connections through again.
     pub fn mend(&self) {
         lock(&self.state).cut = false;
@@ -150,10 +168,11 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
     let (Some(&"HPUB"), Some(subject), Some(inbox)) = (words.first(), words.get(1), words.get(2)) else {
         return Some(());
     };
-    if !subject.starts_with("quipu.log.") {
+    let mut state = lock(state);
+    let decided = if state.of_leases { "quipu.lease." } else { "quipu.log." };
+    if !subject.starts_with(decided) {
         return Some(());
     }
-    let mut state = lock(state);
     state.publishes += 1;
     match state.fates.pop_front() {
         None => Some(()),
@@ -173,11 +192,16 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
             // Sent to a subject that nobody takes, it is answered with "no responders", which becomes the refusal.
             state.doomed.insert((*inbox).to_owned(), Some(code));
             let line = bytes.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-            let changed = String::from_utf8_lossy(&bytes[..line]).replace("quipu.log.", "quipu.gone.");
+            let changed = String::from_utf8_lossy(&bytes[..line]).replace(decided, "quipu.gone.");
             bytes.splice(..line, changed.into_bytes());
             Some(())
         }
         Some(Fate::LosePublish) => None,
+        Some(Fate::Twice) => {
+            bytes.extend_from_within(..);
+            state.twice.insert((*inbox).to_owned());
+            Some(())
+        }
         Some(Fate::CutAfter) => {
             state.doomed.insert((*inbox).to_owned(), None);
             state.cut = true;
@@ -197,6 +221,9 @@ fn down(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()>
         return Some(());
     };
     let mut state = lock(state);
+    if state.twice.remove(*inbox) {
+        state.first_answers.push(String::from_utf8_lossy(bytes).into_owned());
+    }
     match state.doomed.remove(*inbox) {
         None => Some(()),
         Some(None) => None,
