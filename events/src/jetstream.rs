@@ -201,6 +201,12 @@ impl Log for JetStreamLog {
         })
     }
 
+    fn damage(&self, partition: u16) -> Option<ReadError> {
+        let partition = self.partition(partition).ok()?;
+        let stop = partition.marks().stop.clone()?;
+        Some(partition.damaged(&stop))
+    }
+
     fn follow(&self, moved: Moved) {
         let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else { return };
         let partitions = self.partitions.clone();

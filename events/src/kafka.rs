@@ -163,6 +163,12 @@ impl Log for KafkaLog {
         end.map(|end| end.head).map_err(NoTail::read_error)
     }
 
+    fn damage(&self, partition: u16) -> Option<ReadError> {
+        let partition = self.partition(partition).ok()?;
+        let stop = partition.known().marks.stop.clone()?;
+        Some(partition.damaged(&stop))
+    }
+
     fn follow(&self, moved: Moved) {
         // A machine that has no thread left: whoever follows also looks now and then.
         if let Ok(follower) = follow::follow(&self.options, self.meta.partitions, moved, self.following.clone()) {

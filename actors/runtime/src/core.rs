@@ -213,10 +213,10 @@ impl Core {
 
     /// Where a partition stops before its end, if it does: met when the node started, or by a read since.
     pub(crate) fn stopped(&self, partition: u16) -> Option<Stopped> {
-        match self.log.head(partition) {
-            Err(error @ ReadError::Damaged { offset, .. }) => Some(Stopped { partition, offset, detail: error.to_string() }),
+        match self.log.damage(partition) {
+            Some(error @ ReadError::Damaged { offset, .. }) => Some(Stopped { partition, offset, detail: error.to_string() }),
             // A log that does not answer is no damage; whoever reads it is told.
-            Ok(_) | Err(_) => self.unreadable.get(&partition).cloned(),
+            Some(_) | None => self.unreadable.get(&partition).cloned(),
         }
     }
 

@@ -55,6 +55,6 @@ pub(crate) fn follow(core: &Core, partition: u16) {
     core.caught_up(partition, caught.records);
     match trouble {
         None => core.followed(partition, asked),
-        Some(why) => tracing::warn!(partition, why, "a partition of another node cannot be followed to its end"),
+        Some(why) => tracing::warn!(partition, why, "a partition that this node does not own cannot be followed to its end"),
     }
 }

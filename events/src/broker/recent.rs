@@ -118,6 +118,10 @@ impl Log for Recent {
         self.log.head(partition)
     }
 
+    fn damage(&self, partition: u16) -> Option<ReadError> {
+        self.log.damage(partition)
+    }
+
     fn follow(&self, moved: Moved) {
         self.log.follow(moved);
     }
