@@ -9,6 +9,7 @@ use quipu_projections::{
     error::ViewError,
     follower::Follower,
     progress::{WaitError, Wanted},
+    projector::Stop,
     query::{Counted, Found, Page, Query},
     store::Origin,
     verify::Verdict,
@@ -530,12 +531,14 @@ impl Inner {
         for (partition, (end, seen)) in end.next.iter().zip(follower.checkpoints()).enumerate() {
             metrics::gauge!(VIEW_LAG_RECORDS, "partition" => partition.to_string()).set(end.saturating_sub(seen.next_offset) as f64);
         }
+        // Damage stays until somebody acts, a broker that did not answer is asked again.
+        let is_unanswered = round.as_ref().is_some_and(|round| round.stopped.iter().any(Stop::is_passing));
         let records = round.map_or(0, |round| round.records);
         metrics::counter!(VIEW_RECORDS).increment(records);
         let seen = follower.checkpoints();
         let behind = |p: &u16| end.next[usize::from(*p)] > seen[usize::from(*p)].next_offset;
         Ok(match records {
-            0 if others.iter().any(behind) => Did::Waiting,
+            0 if is_unanswered || others.iter().any(behind) => Did::Waiting,
             0 => Did::Nothing,
             _ => Did::Something,
         })

@@ -64,6 +64,13 @@ pub struct Stop {
     pub why: StopReason,
 }
 
+impl Stop {
+    /// Whether reading again may go on by itself: the log did not answer, and nothing says that it is damaged.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.why, StopReason::Unreadable(ReadError::Io(_)))
+    }
+}
+
 /// Why a partition's projector stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {

@@ -82,13 +82,13 @@ async fn goes_away_and_comes_back<C: FnMut(bool) + Send + 'static>(log: &str, ch
 async fn a_node_outlives_its_nats_server() {
     let shape = Shape { servers: 1, sync_always: true };
     let Some(mut nats) = nats::start_or_skip(shape, "a node whose nats-server ends") else { return };
-    let log = format!("{}/away?partitions=32&system={SYSTEM}", nats.url());
+    let log = format!("{}/away?partitions=16&system={SYSTEM}", nats.url());
     goes_away_and_comes_back(&log, move |back| if back { nats.restart(0) } else { nats.kill(0) }).await;
 }
 
 #[tokio::test]
 async fn a_node_outlives_its_kafka_broker() {
     let Some(mut kafka) = kafka::start_or_skip(true, "a node whose Kafka broker ends") else { return };
-    let log = format!("kafka://{}/away?partitions=32", kafka.address());
+    let log = format!("kafka://{}/away?partitions=16", kafka.address());
     goes_away_and_comes_back(&log, move |back| if back { kafka.restart() } else { kafka.kill() }).await;
 }
