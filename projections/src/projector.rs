@@ -190,7 +190,8 @@ impl Projector {
             offset,
             why,
         };
-        self.stop = Some(stop.clone());
+        // Where the log did not answer, the next poll asks again.
+        self.stop = Some(stop.clone()).filter(|stop| !stop.is_passing());
         Action::Stop(stop)
     }
 

@@ -1,7 +1,7 @@
 //! What a projector does with crashes, duplicates, holes, damage and records that do not fit.
 
 use crate::scene::{Random, Scene, caught_up, empty, world};
-use quipu_events::port::Log;
+use quipu_events::port::{Log, ReadError};
 use quipu_projections::{
     error::ViewError,
     follower::{Follower, catch_up},
@@ -124,6 +124,19 @@ fn damage_stops_its_partition_and_no_other() {
     let round = catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     assert_eq!(round.stopped[0].offset, 4);
     assert!(matches!(&round.stopped[0].why, StopReason::NoStream(_)), "{round:?}");
+}
+
+#[test]
+fn a_log_that_does_not_answer_is_asked_again_and_a_damaged_one_is_not() {
+    let mut projector = Projector::new(0, Checkpoint { epoch: 1, next_offset: 2 }, []);
+    let asked = projector.step(Input::Poll);
+    let silent = projector.step(Input::Unreadable(ReadError::Io("no answer".into())));
+    assert!(matches!(&silent, Action::Stop(stop) if stop.is_passing()), "{silent:?}");
+    assert_eq!(projector.step(Input::Poll), asked);
+    let (at, detail) = ("records".into(), "bent".into());
+    let damaged = projector.step(Input::Unreadable(ReadError::Damaged { partition: 0, offset: 2, at, detail }));
+    assert!(matches!(&damaged, Action::Stop(stop) if !stop.is_passing()), "{damaged:?}");
+    assert_eq!(projector.step(Input::Poll), damaged);
 }
 
 #[test]
