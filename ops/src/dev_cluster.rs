@@ -197,6 +197,9 @@ impl Cluster {
             None => {
                 let at = dir.clone();
                 let is_built = "postgres://a@b/c".parse::<crate::views_in::ViewsIn>().is_ok();
+                if is_built {
+                    story.tell("looking for a PostgreSQL (it is installed where there is none)")?;
+                }
                 let started = if is_built { off_thread(move || servers::postgres(&at)).await } else { Err(DemoError::Scene("this build has no PostgreSQL".into())) };
                 match started {
                     Ok(server) => {

@@ -42,9 +42,12 @@ async fn goes_away_and_comes_back<C: FnMut(bool) + Send + 'static>(log: &str, ch
     ada.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.taken();
     ada.post("/v1/orgs/acme/conversations/room/create", json!({ "type": "group" })).await.taken();
     for n in 0..5 {
-        post(&node, &format!("before{n}")).await.taken();
+        let receipt = post(&node, &format!("before{n}")).await.taken().body;
+        assert_eq!(receipt["durability"], "fsync", "{receipt}");
     }
-    assert_eq!((health(&node).await["status"].as_str(), trouble(&node).await.as_str()), (Some("ok"), "0"));
+    let well = health(&node).await;
+    assert_eq!((well["status"].as_str(), trouble(&node).await.as_str()), (Some("ok"), "0"));
+    assert!(well["parts"][0]["detail"].as_str().is_some_and(|detail| detail.ends_with(", fsync")), "{well}");
 
     let change = aside(change, false).await;
     let refused = post(&node, "meanwhile").await;

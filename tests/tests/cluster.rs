@@ -146,10 +146,11 @@ async fn whoever_listens_hears_other_nodes(callers: &[Caller]) {
         let speaker = &callers[(n + 1) % callers.len()];
         let mut text = String::new();
         let deadline = Instant::now() + PATIENCE;
-        while !text.contains("event: typing") {
+        while !["event: typing", "event: presence"].iter().all(|said| text.contains(said)) {
             assert!(Instant::now() < deadline, "node {n} hears nothing of the others: {text}");
             // What is said before the others know of the listener is lost.
             speaker.post(path, serde_json::json!({ "typing": true })).await.taken();
+            speaker.post(path, serde_json::json!({ "online": true })).await.taken();
             if let Ok(chunk) = tokio::time::timeout(LOOK_EVERY, heard.chunk()).await {
                 text += &String::from_utf8_lossy(&chunk.expect("an open stream").unwrap_or_default());
             }

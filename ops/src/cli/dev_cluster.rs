@@ -10,8 +10,8 @@ Examples:
   quipu dev-cluster --once             ends after the scene; exit code 1 where a command was lost
   quipu dev-cluster --log kafka://127.0.0.1:9092/dev --views sqlite
 
-Without --log it starts a nats-server of this machine (from its wheel where there is none), without --views a PostgreSQL if
-the machine has one. Everything is on loopback and is deleted in the end.";
+Without --log it starts a nats-server of this machine (from its wheel where there is none), without --views a PostgreSQL of
+this machine (from a wheel where there is none). Everything is on loopback and is deleted in the end.";
 
 /// Try failover: three nodes on one log, killed, stopped and paused while commands go on
 #[derive(Debug, Args)]

