@@ -326,6 +326,10 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoErro
     tokio::task::spawn_blocking(work).await.map_err(|e| DemoError::Scene(e.to_string()))?
 }
 
+fn post_hint(data: &str) -> String {
+    format!("quipu send {ORG} conversation c1 post '{{\"body\":\"hello\"}}' --as ada --data {data}")
+}
+
 /// Leaves the cluster up until the person ends it.
 async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
     story.act("Your turn")?;
@@ -334,7 +338,7 @@ async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
     for node in cluster.nodes.iter().flatten().skip(1) {
         story.aside(&format!("  kill -9 {}                          end the node at {}", node.pid, node.client.url()))?;
     }
-    story.aside(&format!("  quipu send {ORG} conversation c1 post '{{\"body\":\"hello\"}}' --as ada --data {data}"))?;
+    story.aside(&format!("  {}", post_hint(&data.to_string())))?;
     story.aside("")?;
     story.aside("Ctrl-C ends everything; its data is then deleted.")?;
     Ok(tokio::signal::ctrl_c().await?)
@@ -343,6 +347,13 @@ async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hint_is_a_command_that_is_taken() {
+        let hint = post_hint("data");
+        let words = hint.split(' ').map(|word| word.trim_matches('\''));
+        assert!(<crate::cli::Cli as clap::Parser>::try_parse_from(words).is_ok(), "{hint}");
+    }
 
     #[test]
     fn what_happened_is_told_in_numbers() {

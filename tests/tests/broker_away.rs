@@ -10,6 +10,7 @@ use quipu_tests::{
     },
 };
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 async fn post(node: &Process, id: &str) -> Answer {
     let path = "/v1/orgs/acme/conversations/room/post";
@@ -17,8 +18,14 @@ async fn post(node: &Process, id: &str) -> Answer {
     posted.expect("an answer")
 }
 
+/// How long health may take to answer, where a question to a broker that is away takes two seconds a partition.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 async fn health(node: &Process) -> serde_json::Value {
-    node.caller.get("/health").await.body
+    let asked = Instant::now();
+    let told = node.caller.get("/health").await.body;
+    assert!(asked.elapsed() < AT_ONCE, "health took {:?}", asked.elapsed());
+    told
 }
 
 async fn trouble(node: &Process) -> String {
