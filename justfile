@@ -10,6 +10,7 @@ ci:
 
 # Read only: lints and tests.
 check:
+    cargo fmt --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
     cargo test --workspace --locked
 

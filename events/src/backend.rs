@@ -1,15 +1,15 @@
 //! Which log a node runs on, by its name or address, and how it is opened.
 
+#[cfg(feature = "jetstream")]
+use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
+#[cfg(feature = "kafka")]
+use crate::kafka::{self, KafkaLog, KafkaOptions};
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 use crate::{
     broker::recent::Recent,
     disk::{Disk, LockError, RealDisk},
     heads,
 };
-#[cfg(feature = "jetstream")]
-use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
-#[cfg(feature = "kafka")]
-use crate::kafka::{self, KafkaLog, KafkaOptions};
 use crate::{
     channel::Channel,
     disk::DiskLock,
@@ -222,27 +222,46 @@ impl Backend {
         match self {
             Self::Memory => {
                 let log = Arc::new(MemoryLog::new(new_id, partitions));
-                Ok(OpenedLog { log, embedded: None, lock: None, shared: None })
+                Ok(OpenedLog {
+                    log,
+                    embedded: None,
+                    lock: None,
+                    shared: None,
+                })
             }
             Self::Embedded => {
-                let options = EmbeddedOptions { partitions, ..EmbeddedOptions::default() };
+                let options = EmbeddedOptions {
+                    partitions,
+                    ..EmbeddedOptions::default()
+                };
                 let dir = data_dir.ok_or(OpenError::NoDirectory)?;
                 check_moved(dir)?;
                 let log = Arc::new(EmbeddedLog::open(dir, &options)?);
-                Ok(OpenedLog { log: log.clone(), embedded: Some(log), lock: None, shared: None })
+                Ok(OpenedLog {
+                    log: log.clone(),
+                    embedded: Some(log),
+                    lock: None,
+                    shared: None,
+                })
             }
             #[cfg(feature = "jetstream")]
             Self::JetStream(options) => {
                 let lock = lock(data_dir)?;
                 let log = Arc::new(JetStreamLog::open(options)?);
-                let shared = Arc::new(OnJetStream { log: log.clone(), options: options.clone() });
+                let shared = Arc::new(OnJetStream {
+                    log: log.clone(),
+                    options: options.clone(),
+                });
                 opened(data_dir, lock, log, Some(shared))
             }
             #[cfg(feature = "kafka")]
             Self::Kafka(options) => {
                 let lock = lock(data_dir)?;
                 let log = Arc::new(KafkaLog::open(options)?);
-                let shared = Arc::new(OnKafka { log: log.clone(), options: options.clone() });
+                let shared = Arc::new(OnKafka {
+                    log: log.clone(),
+                    options: options.clone(),
+                });
                 opened(data_dir, lock, log, Some(shared))
             }
         }
@@ -252,9 +271,17 @@ impl Backend {
     pub fn named(&self, name: &str, partitions: u16) -> Self {
         match self.clone() {
             #[cfg(feature = "jetstream")]
-            Self::JetStream(options) => Self::JetStream(Box::new(JetStreamOptions { prefix: name.to_owned(), partitions, ..*options })),
+            Self::JetStream(options) => Self::JetStream(Box::new(JetStreamOptions {
+                prefix: name.to_owned(),
+                partitions,
+                ..*options
+            })),
             #[cfg(feature = "kafka")]
-            Self::Kafka(options) => Self::Kafka(Box::new(KafkaOptions { prefix: name.to_owned(), partitions, ..*options })),
+            Self::Kafka(options) => Self::Kafka(Box::new(KafkaOptions {
+                prefix: name.to_owned(),
+                partitions,
+                ..*options
+            })),
             same => {
                 let _ = (name, partitions);
                 same
@@ -302,7 +329,10 @@ pub fn note_moved(dir: &Path, to: &Backend) -> io::Result<()> {
 pub fn check_moved(dir: &Path) -> Result<(), OpenError> {
     let file = dir.join(MOVED_FILE);
     match fs::read_to_string(&file) {
-        Ok(to) => Err(OpenError::Moved { to: to.trim().to_owned(), file }),
+        Ok(to) => Err(OpenError::Moved {
+            to: to.trim().to_owned(),
+            file,
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -315,7 +345,10 @@ fn lock(data_dir: Option<&Path>) -> Result<Option<Box<dyn DiskLock>>, OpenError>
     fs::create_dir_all(dir)?;
     match RealDisk.lock(&dir.join(LOCK_FILE), &format!("process {}", std::process::id())) {
         Ok(lock) => Ok(Some(lock)),
-        Err(LockError::Held(holder)) => Err(OpenError::Locked { dir: dir.to_owned(), holder }),
+        Err(LockError::Held(holder)) => Err(OpenError::Locked {
+            dir: dir.to_owned(),
+            holder,
+        }),
         Err(LockError::Io(error)) => Err(error.into()),
     }
 }
@@ -332,7 +365,12 @@ fn opened(
         heads::check_ends(&RealDisk, dir, &*log)?;
     }
     let log = Arc::new(Recent::new(log));
-    Ok(OpenedLog { log, embedded: None, lock, shared })
+    Ok(OpenedLog {
+        log,
+        embedded: None,
+        lock,
+        shared,
+    })
 }
 
 impl FromStr for Backend {
@@ -348,14 +386,20 @@ impl FromStr for Backend {
                 Ok(Self::JetStream(Box::new(options)))
             }
             #[cfg(not(feature = "jetstream"))]
-            "nats" | "tls" => Err(BadBackend::NotBuilt { scheme: "nats", feature: "jetstream" }),
+            "nats" | "tls" => Err(BadBackend::NotBuilt {
+                scheme: "nats",
+                feature: "jetstream",
+            }),
             #[cfg(feature = "kafka")]
             "kafka" => {
                 let options = text.parse::<KafkaOptions>().map_err(|e| BadBackend::Address(e.to_string()))?;
                 Ok(Self::Kafka(Box::new(options)))
             }
             #[cfg(not(feature = "kafka"))]
-            "kafka" => Err(BadBackend::NotBuilt { scheme: "kafka", feature: "kafka" }),
+            "kafka" => Err(BadBackend::NotBuilt {
+                scheme: "kafka",
+                feature: "kafka",
+            }),
             // What comes before an `@` may be a password.
             _ => Err(BadBackend::Unknown(text.rsplit('@').next().unwrap_or_default().to_owned())),
         }
@@ -400,7 +444,10 @@ mod tests {
     fn a_log_of_this_process_is_neither_shared_nor_on_a_broker() {
         for (backend, name) in [(Backend::Memory, "memory"), (Backend::Embedded, "embedded")] {
             assert!(!backend.is_shared() && !backend.is_on_broker());
-            assert_eq!((backend.to_string().as_str(), backend.named("other", 3).to_string().as_str()), (name, name));
+            assert_eq!(
+                (backend.to_string().as_str(), backend.named("other", 3).to_string().as_str()),
+                (name, name)
+            );
         }
     }
 
@@ -412,7 +459,10 @@ mod tests {
             assert_eq!(opened.log.meta().partitions, 3);
             assert_eq!(opened.embedded.is_some(), data_dir.is_some());
         }
-        assert!(matches!(Backend::Embedded.open(None, 3, LogId([5; 16])), Err(OpenError::NoDirectory)));
+        assert!(matches!(
+            Backend::Embedded.open(None, 3, LogId([5; 16])),
+            Err(OpenError::NoDirectory)
+        ));
     }
 
     #[test]
@@ -448,7 +498,10 @@ mod tests {
     #[cfg(all(feature = "jetstream", feature = "kafka"))]
     #[test]
     fn a_log_on_a_broker_is_shared_and_named_on_the_same_servers() {
-        for (text, named) in [("nats://h:4222/prod", "nats://h:4222/copy"), ("kafka://h:9092/prod", "kafka://h:9092/copy")] {
+        for (text, named) in [
+            ("nats://h:4222/prod", "nats://h:4222/copy"),
+            ("kafka://h:9092/prod", "kafka://h:9092/copy"),
+        ] {
             let backend: Backend = text.parse().unwrap();
             assert!(backend.is_shared() && backend.is_on_broker());
             let other = backend.named("copy", 3);
@@ -477,10 +530,18 @@ mod tests {
         let again = || opened(Some(&dir), None, log.clone(), None);
         let first = opened(Some(&dir), held, log.clone(), None).unwrap();
         assert!(first.lock.is_some() && first.embedded.is_none() && first.log.meta().log_id == LogId([5; 16]));
-        let noted = HeadEntry { generation: 1, partition: 0, offset: 9, frame_hash: quipu_schemas::digest::Digest::ZERO };
+        let noted = HeadEntry {
+            generation: 1,
+            partition: 0,
+            offset: 9,
+            frame_hash: quipu_schemas::digest::Digest::ZERO,
+        };
         note_ends(&RealDisk, &dir, LogId([5; 16]), vec![noted]).unwrap();
         assert!(matches!(again(), Err(OpenError::Ends(EndsError::Lost { found: 0, noted: 9, .. }))));
-        assert!(opened(None, None, log.clone(), None).is_ok(), "without a directory nothing is known");
+        assert!(
+            opened(None, None, log.clone(), None).is_ok(),
+            "without a directory nothing is known"
+        );
         drop(first);
         assert!(lock(Some(&dir)).unwrap().is_some(), "given back");
     }

@@ -431,7 +431,17 @@ mod tests {
         };
         assert_eq!(with(40, 2), Ok(2));
         assert_eq!(with(84, 1), Ok(1), "one record of all the bytes");
-        for (first, count) in [(40, 1), (40, 3), (84, 2), (85, 1), (83, 1), (82, 2), (80, 2), (31, 2), (u32::MAX, 1)] {
+        for (first, count) in [
+            (40, 1),
+            (40, 3),
+            (84, 2),
+            (85, 1),
+            (83, 1),
+            (82, 2),
+            (80, 2),
+            (31, 2),
+            (u32::MAX, 1),
+        ] {
             assert_eq!(with(first, count), Err(FrameError::Records), "{first} {count}");
         }
         // A record too short to hold its hash, although all lengths add up.
@@ -467,7 +477,10 @@ mod tests {
     fn frames_are_taken_up_to_their_limits() {
         let takes = |header: &FrameHeader, records: &[Vec<u8>]| {
             let encoded = encode_onto(&mut Vec::new(), header, records.iter().map(Vec::as_slice));
-            assert!(!matches!(encoded, Err(ref error) if !matches!(error, FrameError::Limit(_))), "{encoded:?}");
+            assert!(
+                !matches!(encoded, Err(ref error) if !matches!(error, FrameError::Limit(_))),
+                "{encoded:?}"
+            );
             encoded.is_ok()
         };
         let plain = header(None);

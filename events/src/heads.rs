@@ -100,7 +100,11 @@ pub fn note_ends(disk: &dyn Disk, data_dir: &Path, log_id: LogId, entries: Vec<H
     all.retain(|old| !entries.iter().any(|new| new.partition == old.partition));
     all.extend(entries);
     all.sort_by_key(|entry| entry.partition);
-    let heads = Heads { log_id, synced: (0, 0), entries: all };
+    let heads = Heads {
+        log_id,
+        synced: (0, 0),
+        entries: all,
+    };
     Ok(write_file(disk, &path, &heads)?)
 }
 
@@ -117,7 +121,12 @@ pub fn check_ends(disk: &dyn Disk, data_dir: &Path, log: &dyn Log) -> Result<(),
         };
         if noted.generation == meta.generation && found < noted.offset {
             let (partition, noted) = (noted.partition, noted.offset);
-            return Err(EndsError::Lost { partition, found, noted, path });
+            return Err(EndsError::Lost {
+                partition,
+                found,
+                noted,
+                path,
+            });
         }
     }
     Ok(())
@@ -143,11 +152,7 @@ fn write_file(disk: &dyn Disk, path: &Path, heads: &Heads) -> io::Result<()> {
         heads: heads.entries.clone(),
     };
     let json = serde_json::to_string(&stored).map_err(io::Error::other)?;
-    replace(
-        disk,
-        path,
-        format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes(),
-    )
+    replace(disk, path, format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes())
 }
 
 /// Reads the heads file of a data directory; `None` if there is none yet.
@@ -221,7 +226,11 @@ mod tests {
         for (json, byte) in [(r#"{"log":5}"#, 16), (r#"{"log":"ab","synced":[1,2],"heads":[]}"#, 8)] {
             let text = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
             disk.put(&dir.join(HEADS_FILE), text.into_bytes());
-            assert!(matches!(read(&disk, dir), Err(HeadsError::Damaged { byte: at, .. }) if at == byte), "{:?}", read(&disk, dir));
+            assert!(
+                matches!(read(&disk, dir), Err(HeadsError::Damaged { byte: at, .. }) if at == byte),
+                "{:?}",
+                read(&disk, dir)
+            );
         }
     }
 
@@ -258,7 +267,15 @@ mod tests {
         assert_eq!(stored.entries, [noted(1, 0, 3), noted(1, 1, 2)], "another partition's end stays");
         assert!(check().is_ok(), "at its end, behind it, and another log's: {:?}", check());
         note(1, vec![noted(1, 0, 4)]);
-        let Err(EndsError::Lost { partition, found, noted: end, .. }) = check() else { panic!("{:?}", check()) };
+        let Err(EndsError::Lost {
+            partition,
+            found,
+            noted: end,
+            ..
+        }) = check()
+        else {
+            panic!("{:?}", check())
+        };
         assert_eq!((partition, found, end), (0, 3, 4));
         note(1, vec![noted(2, 0, 4)]);
         assert!(check().is_ok(), "ends of another generation say nothing of this one");

@@ -39,8 +39,8 @@ mod wire;
 mod writer;
 
 pub use crate::broker::durability::SyncMode;
-pub use keys::JetStreamKeys;
 pub use channel::JetStreamChannel;
+pub use keys::JetStreamKeys;
 pub use leases::JetStreamLeases;
 pub use open::OpenError;
 pub use options::{BadOptions, JetStreamOptions, Login};
@@ -110,7 +110,9 @@ impl JetStreamLog {
             return Err(std::io::Error::other("a log without partitions").into());
         };
         let (asked, partitions, handle) = (options.clone(), self.meta.partitions, self.handle.clone());
-        let joined = wait(&self.handle, async move { JetStreamLeases::join(wire, &asked, partitions, me, life, &handle).await });
+        let joined = wait(&self.handle, async move {
+            JetStreamLeases::join(wire, &asked, partitions, me, life, &handle).await
+        });
         joined.unwrap_or_else(|| Err(std::io::Error::other("joining was cut short").into()))
     }
 
@@ -135,7 +137,9 @@ impl JetStreamLog {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let asked = options.clone();
         let worker = std::thread::spawn(move || runtime.block_on(open::remove(&asked)));
-        worker.join().unwrap_or_else(|_| Err(std::io::Error::other("deleting crashed").into()))
+        worker
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("deleting crashed").into()))
     }
 
     fn submit(&self, partition: u16, job: Job) {
@@ -208,12 +212,16 @@ impl Log for JetStreamLog {
     }
 
     fn follow(&self, moved: Moved) {
-        let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else { return };
+        let Some(wire) = self.partitions.first().map(|partition| partition.wire.clone()) else {
+            return;
+        };
         let partitions = self.partitions.clone();
         self.handle.spawn(async move {
             // Whoever publishes a frame tells everybody who listens to its subject, also where the stream refuses it. A message
             // that is lost is made up for by the next one, or by looking.
-            let Ok(mut frames) = wire.client.subscribe(partitions[0].family()).await else { return };
+            let Ok(mut frames) = wire.client.subscribe(partitions[0].family()).await else {
+                return;
+            };
             while let Some(message) = frames.next().await {
                 if let Some(partition) = partitions.iter().find(|partition| partition.subject == message.subject.as_str()) {
                     moved(partition.number);

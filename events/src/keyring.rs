@@ -193,7 +193,12 @@ impl Keyring {
     pub fn of_shared_log(data_dir: &Path, log: &dyn Log, store: Arc<dyn KeyStore>, allow_lost: bool) -> Result<Self, KeyringError> {
         let is_empty = (0..log.meta().partitions).all(|partition| log.head(partition).is_ok_and(|head| head.next_offset == 0));
         let (shared, digest_key) = shared::SharedKeys::open(&data_dir.join(KEYS_DIR), store, is_empty || allow_lost)?;
-        Ok(Self { keys: RwLock::default(), digest_key, source: Source::Shared(shared), nonces: AtomicU64::new(0) })
+        Ok(Self {
+            keys: RwLock::default(),
+            digest_key,
+            source: Source::Shared(shared),
+            nonces: AtomicU64::new(0),
+        })
     }
 
     /// Keys that follow from a seed and are written nowhere: for simulation and memory logs. The same seed opens
@@ -430,7 +435,10 @@ mod tests {
             assert_eq!(refused, KeyringError::Damaged { path, line: 1 }, "{damaged}");
         }
         fs::write(&master, format!("{}\n", line(format, &key))).unwrap();
-        assert!(matches!(Keyring::open(one.path()), Err(KeyringError::WrongMaster(_))), "whole, and another");
+        assert!(
+            matches!(Keyring::open(one.path()), Err(KeyringError::WrongMaster(_))),
+            "whole, and another"
+        );
     }
 
     #[test]
@@ -550,7 +558,10 @@ mod tests {
         Owner::claim(&log, 1).write(&log, 1);
         assert_eq!(Keyring::of_log(data.path(), &log, false).unwrap().digest_key(), own);
         fs::write(data.path().join(FINGERPRINT_FILE), "torn").unwrap();
-        assert!(matches!(Keyring::of_log(data.path(), &log, false), Err(KeyringError::Fingerprint(_))));
+        assert!(matches!(
+            Keyring::of_log(data.path(), &log, false),
+            Err(KeyringError::Fingerprint(_))
+        ));
         assert_eq!(Keyring::of_log(data.path(), &log, true).unwrap().digest_key(), own);
     }
 
@@ -583,7 +594,11 @@ mod tests {
         let names = 2; // Hers, and the one of command digests.
         assert_eq!(share(&data.path().join(KEYS_DIR), store.clone()), Ok(names));
         assert_eq!(store.0.lock().unwrap().len() as u64, names);
-        assert_eq!(share(&data.path().join(KEYS_DIR), store.clone()), Ok(names), "again changes nothing");
+        assert_eq!(
+            share(&data.path().join(KEYS_DIR), store.clone()),
+            Ok(names),
+            "again changes nothing"
+        );
         let log = MemoryLog::new(quipu_schemas::position::LogId([1; 16]), 1);
         let open = |dir: &Path| Keyring::of_shared_log(dir, &log, store.clone(), false);
         let shared = open(data.path()).unwrap();
@@ -595,7 +610,10 @@ mod tests {
         Keyring::open(&other.path().join(KEYS_DIR)).unwrap();
         let place = "the shared keys".to_owned();
         assert_eq!(open(other.path()).unwrap_err(), KeyringError::OtherMaster(place.clone()));
-        assert_eq!(share(&other.path().join(KEYS_DIR), store.clone()), Err(KeyringError::OtherMaster(place.clone())));
+        assert_eq!(
+            share(&other.path().join(KEYS_DIR), store.clone()),
+            Err(KeyringError::OtherMaster(place.clone()))
+        );
         // A key under another's name is damage.
         let wrapped = store.get("acme/ada").unwrap().unwrap();
         store.add("acme/eve", &wrapped).unwrap();
@@ -615,7 +633,10 @@ mod tests {
         assert_eq!(open(&first, &store, false).unwrap().digest_key(), own);
         // A log with records whose keys are gone.
         let empty = Arc::new(Kept::default());
-        assert_eq!(open(&second, &empty, false).unwrap_err(), KeyringError::Missing("the shared keys".into()));
+        assert_eq!(
+            open(&second, &empty, false).unwrap_err(),
+            KeyringError::Missing("the shared keys".into())
+        );
         assert_ne!(open(&second, &empty, true).unwrap().digest_key(), own);
     }
 

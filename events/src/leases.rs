@@ -141,7 +141,13 @@ mod tests {
     use super::*;
 
     fn members(names: &[&str]) -> Vec<Member> {
-        names.iter().map(|node| Member { node: (*node).into(), address: format!("http://{node}") }).collect()
+        names
+            .iter()
+            .map(|node| Member {
+                node: (*node).into(),
+                address: format!("http://{node}"),
+            })
+            .collect()
     }
 
     #[test]

@@ -77,7 +77,13 @@ pub fn copy(source: &dyn Log, target: &dyn Log, mut progress: impl FnMut(u64, u6
         if known.next_offset == end {
             continue;
         }
-        let mut writer = Writer { target, partition, head: target.claim(partition, "migrate-log")?, batch: Vec::new(), bytes: FRAME_OVERHEAD };
+        let mut writer = Writer {
+            target,
+            partition,
+            head: target.claim(partition, "migrate-log")?,
+            batch: Vec::new(),
+            bytes: FRAME_OVERHEAD,
+        };
         while writer.next() < end {
             for (_, bytes) in read(source, partition, writer.next()).map_err(MigrateError::Source)? {
                 writer.push(bytes)?;
@@ -94,10 +100,18 @@ pub fn copy(source: &dyn Log, target: &dyn Log, mut progress: impl FnMut(u64, u6
 fn read(log: &dyn Log, partition: u16, from: u64) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
     let frames = log.read(partition, from, 2 * FRAME_MAX_BYTES)?;
     let records = frames.into_iter().flat_map(|frame| (frame.first_offset..).zip(frame.records));
-    let found: Vec<_> = records.filter(|(offset, _)| *offset >= from).map(|(offset, (_, bytes))| (offset, bytes)).collect();
+    let found: Vec<_> = records
+        .filter(|(offset, _)| *offset >= from)
+        .map(|(offset, (_, bytes))| (offset, bytes))
+        .collect();
     if found.is_empty() {
         let (at, detail) = ("end of what it gives".into(), "it announces more records".into());
-        return Err(ReadError::Damaged { partition, offset: from, at, detail });
+        return Err(ReadError::Damaged {
+            partition,
+            offset: from,
+            at,
+            detail,
+        });
     }
     Ok(found)
 }
@@ -155,7 +169,9 @@ impl Writer<'_> {
         };
         let (send, receive) = mpsc::sync_channel(1);
         self.target.append(batch, Box::new(move |result| drop(send.send(result))));
-        let appended = receive.recv().unwrap_or_else(|_| Err(AppendError::Unknown("the target answered nothing".into())))?;
+        let appended = receive
+            .recv()
+            .unwrap_or_else(|_| Err(AppendError::Unknown("the target answered nothing".into())))?;
         self.head.next_offset += count;
         self.head.frame_hash = appended.frame_hash;
         Ok(())
@@ -196,7 +212,9 @@ mod tests {
     fn frames(log: &MemoryLog, partition: u16) -> Vec<(usize, usize)> {
         let frames = contract::read_all(log, partition, 1 << 20).unwrap().into_iter();
         let frames = frames.filter(|frame| frame.owner.is_none());
-        frames.map(|frame| (frame.records.len(), frame.records.iter().map(|(_, bytes)| bytes.len()).sum())).collect()
+        frames
+            .map(|frame| (frame.records.len(), frame.records.iter().map(|(_, bytes)| bytes.len()).sum()))
+            .collect()
     }
 
     #[test]
@@ -225,7 +243,14 @@ mod tests {
             let record = contract::record("acme/test/large", version, previous, 100_000);
             previous = record.hash;
             let (first_offset, batch_id) = (head.next_offset, [version as u8; 16]);
-            let batch = Batch { partition: 0, epoch: head.epoch, batch_id, first_offset, previous: head.frame_hash, records: vec![record] };
+            let batch = Batch {
+                partition: 0,
+                epoch: head.epoch,
+                batch_id,
+                first_offset,
+                previous: head.frame_hash,
+                records: vec![record],
+            };
             head.frame_hash = contract::append(&source, batch).unwrap().frame_hash;
             head.next_offset += 1;
         }
@@ -242,12 +267,23 @@ mod tests {
             let (mut previous, mut head, mut size) = (Digest::ZERO, source.claim(0, "n").unwrap(), FRAME_OVERHEAD);
             for version in 1..=6 {
                 let empty = contract::record("acme/test/large", version, previous, 0).bytes.len();
-                let text = if version < 6 { 80_000 } else { FRAME_MAX_BYTES - size - RECORD_OVERHEAD - empty + over };
+                let text = if version < 6 {
+                    80_000
+                } else {
+                    FRAME_MAX_BYTES - size - RECORD_OVERHEAD - empty + over
+                };
                 let record = contract::record("acme/test/large", version, previous, text);
                 size += record.bytes.len() + RECORD_OVERHEAD;
                 previous = record.hash;
                 let (first_offset, batch_id) = (head.next_offset, [version as u8; 16]);
-                let batch = Batch { partition: 0, epoch: head.epoch, batch_id, first_offset, previous: head.frame_hash, records: vec![record] };
+                let batch = Batch {
+                    partition: 0,
+                    epoch: head.epoch,
+                    batch_id,
+                    first_offset,
+                    previous: head.frame_hash,
+                    records: vec![record],
+                };
                 head.frame_hash = contract::append(&source, batch).unwrap().frame_hash;
                 head.next_offset += 1;
             }
@@ -268,18 +304,38 @@ mod tests {
             let known = source.head(partition).unwrap();
             let last = contract::read_all(&source, partition, 1 << 20).unwrap().pop().unwrap();
             let previous = claimed_hash(&last.records.last().unwrap().1).unwrap();
-            let records = vec![contract::record(&format!("acme/test/tst_{partition}"), known.next_offset + 1, previous, 40)];
+            let records = vec![contract::record(
+                &format!("acme/test/tst_{partition}"),
+                known.next_offset + 1,
+                previous,
+                40,
+            )];
             let head = source.claim(partition, "n").unwrap();
             let (first_offset, previous) = (head.next_offset, head.frame_hash);
-            let batch = Batch { partition, epoch: head.epoch, batch_id: [9; 16], first_offset, previous, records };
+            let batch = Batch {
+                partition,
+                epoch: head.epoch,
+                batch_id: [9; 16],
+                first_offset,
+                previous,
+                records,
+            };
             contract::append(&source, batch).unwrap();
         }
         let mut heard = Vec::new();
-        assert_eq!(copy(&source, &target, |done, all| heard.push((done, all))).unwrap(), Copied { records: 8, before: 6 });
+        assert_eq!(
+            copy(&source, &target, |done, all| heard.push((done, all))).unwrap(),
+            Copied { records: 8, before: 6 }
+        );
         assert_eq!(heard, [(4, 8), (8, 8)]);
         assert_eq!(verify_log(&source, |_, _| {}).digest, verify_log(&target, |_, _| {}).digest);
         // Each frame of the copy can be told from every other.
-        let ids = |partition| contract::read_all(&target, partition, 1 << 20).unwrap().into_iter().map(|frame| frame.batch_id);
+        let ids = |partition| {
+            contract::read_all(&target, partition, 1 << 20)
+                .unwrap()
+                .into_iter()
+                .map(|frame| frame.batch_id)
+        };
         let frames: Vec<_> = ids(0).collect();
         let distinct: std::collections::BTreeSet<_> = frames.iter().copied().collect();
         assert_eq!(distinct.len(), frames.len());
@@ -289,8 +345,14 @@ mod tests {
     fn another_log_is_not_written_over() {
         let source = filled(1, 2, 2);
         let longer = filled(2, 2, 3);
-        assert!(matches!(copy(&source, &longer, |_, _| {}), Err(MigrateError::Other { partition: 0, .. })));
+        assert!(matches!(
+            copy(&source, &longer, |_, _| {}),
+            Err(MigrateError::Other { partition: 0, .. })
+        ));
         let narrow = MemoryLog::new(LogId([3; 16]), 1);
-        assert!(matches!(copy(&source, &narrow, |_, _| {}), Err(MigrateError::Partitions { from: 2, to: 1 })));
+        assert!(matches!(
+            copy(&source, &narrow, |_, _| {}),
+            Err(MigrateError::Partitions { from: 2, to: 1 })
+        ));
     }
 }

@@ -192,7 +192,9 @@ pub trait Log: Send + Sync {
     /// Damage of a partition that a read has met. Cheap: a log whose end is another machine's to tell says what it knows, and asks
     /// nobody.
     fn damage(&self, partition: u16) -> Option<ReadError> {
-        self.head(partition).err().filter(|error| matches!(error, ReadError::Damaged { .. }))
+        self.head(partition)
+            .err()
+            .filter(|error| matches!(error, ReadError::Damaged { .. }))
     }
     /// Tells, from now on, of partitions that may have grown by another process's appends. A hint: some are told in vain, and
     /// some not at all, so whoever follows also looks now and then.

@@ -177,7 +177,11 @@ pub fn verify_log(log: &dyn Log, mut progress: impl FnMut(u64, u64)) -> VerifyRe
             let frames = match log.read(partition, next, READ_BYTES) {
                 Ok(frames) if !frames.is_empty() => frames,
                 Ok(_) => {
-                    report.problems.push(problem(partition, next, format!("nothing is there, and the partition ends at {end}")));
+                    report.problems.push(problem(
+                        partition,
+                        next,
+                        format!("nothing is there, and the partition ends at {end}"),
+                    ));
                     break;
                 }
                 Err(error) => {
@@ -192,10 +196,14 @@ pub fn verify_log(log: &dyn Log, mut progress: impl FnMut(u64, u64)) -> VerifyRe
                     if frame.first_offset + frame.records.len() as u64 <= next {
                         continue;
                     }
-                    report.problems.push(problem(partition, next, format!("a frame begins at offset {}", frame.first_offset)));
+                    report
+                        .problems
+                        .push(problem(partition, next, format!("a frame begins at offset {}", frame.first_offset)));
                 }
                 if previous.is_some_and(|hash| hash != frame.previous) {
-                    report.problems.push(problem(partition, next, "frame does not name the hash of the one before it".into()));
+                    report
+                        .problems
+                        .push(problem(partition, next, "frame does not name the hash of the one before it".into()));
                 }
                 previous = Some(frame.hash);
                 next = frame.first_offset + frame.records.len() as u64;
@@ -221,7 +229,9 @@ pub fn verify_log(log: &dyn Log, mut progress: impl FnMut(u64, u64)) -> VerifyRe
                 records.check(&parcel);
             }
             if next == before {
-                report.problems.push(problem(partition, next, "reading does not get further".into()));
+                report
+                    .problems
+                    .push(problem(partition, next, "reading does not get further".into()));
                 break;
             }
             progress(records.records, total);

@@ -138,7 +138,10 @@ fn a_restored_log_is_noted_as_of_its_new_generation_and_progress_is_told_in_byte
     assert!(heads.entries.iter().all(|entry| entry.generation == 2), "{heads:?}");
     assert_eq!(heads.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [120, 0]);
     // Nothing is written yet behind the header of the segment that it begins with.
-    let last = fs::read_dir(new.join("log")).unwrap().filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg")).count();
+    let last = fs::read_dir(new.join("log"))
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg"))
+        .count();
     assert_eq!(heads.synced, (last as u64, 64));
 }
 
@@ -148,8 +151,14 @@ fn what_cannot_be_looked_at_is_not_left_out_of_a_backup_unsaid() {
     let (data, copy) = (root.path().join("data"), root.path().join("copy"));
     let log = EmbeddedLog::open(&data, &options()).unwrap();
     fs::write(data.join("notes"), b"a file").unwrap();
-    let include = |path: &str| BackupOptions { include: vec![path.into()], keys: vec![] };
-    assert!(matches!(backup(&log, &copy, &include("notes/within"), |_| {}), Err(BackupError::Io(_))));
+    let include = |path: &str| BackupOptions {
+        include: vec![path.into()],
+        keys: vec![],
+    };
+    assert!(matches!(
+        backup(&log, &copy, &include("notes/within"), |_| {}),
+        Err(BackupError::Io(_))
+    ));
     // What is not there is left out.
     backup(&log, &root.path().join("again"), &include("blobs"), |_| {}).unwrap();
 }

@@ -149,10 +149,20 @@ fn a_frame_that_is_given_again_and_again_counts_once() {
     };
     let all = log().read(1, 0, 1 << 20).unwrap();
     let trick = Box::new(move |from, _| {
-        let end = all.iter().position(|frame| frame.first_offset + frame.records.len() as u64 > from).unwrap();
+        let end = all
+            .iter()
+            .position(|frame| frame.first_offset + frame.records.len() as u64 > from)
+            .unwrap();
         Ok(all[..=end].to_vec())
     });
-    let report = verify_log(&Given { log: log(), trick, end: None }, |_, _| {});
+    let report = verify_log(
+        &Given {
+            log: log(),
+            trick,
+            end: None,
+        },
+        |_, _| {},
+    );
     assert!(report.is_intact(), "{report:?}");
     assert_eq!((report.frames, report.records), (7, 13));
 }

@@ -130,7 +130,11 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
     let parent = options.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = parent.join(format!("quipu-bench-{}", std::process::id()));
     fs::create_dir_all(&dir)?;
-    let setup = Setup { quick: options.quick, entities: options.entities.unwrap_or(if options.quick { 50_000 } else { 1_000_000 }), dir };
+    let setup = Setup {
+        quick: options.quick,
+        entities: options.entities.unwrap_or(if options.quick { 50_000 } else { 1_000_000 }),
+        dir,
+    };
     let mut machine = Machine::look(&setup.dir);
     let wanted = |group: Group| options.only.is_empty() || options.only.contains(&group);
     let material = Material::make(99).await?;
@@ -161,5 +165,9 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
         start::start_lines(&setup, &material, &mut lines).await?;
     }
     machine.load_after = machine::load();
-    Ok(Report { machine, command: options.command, lines })
+    Ok(Report {
+        machine,
+        command: options.command,
+        lines,
+    })
 }

@@ -241,7 +241,10 @@ impl Config {
 fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfig, ConfigError> {
     let address = written.address.trim_end_matches('/');
     if !address.is_empty() && !["http://", "https://"].iter().any(|scheme| address.starts_with(scheme)) {
-        return Err(wrong("cluster.address", format!("`{address}` is no address: use http://host:port, as other nodes reach this one")));
+        return Err(wrong(
+            "cluster.address",
+            format!("`{address}` is no address: use http://host:port, as other nodes reach this one"),
+        ));
     }
     if !(500..=60_000).contains(&written.lease_ms) {
         return Err(wrong("cluster.lease_ms", "use 500 to 60000"));
@@ -249,11 +252,17 @@ fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfi
     let token = match written.secret.as_str() {
         "" => None,
         name => {
-            let secret = secrets.platform(name).map_err(|e| wrong("cluster.secret", format!("{e}: it names a secret of [secrets]")))?;
+            let secret = secrets
+                .platform(name)
+                .map_err(|e| wrong("cluster.secret", format!("{e}: it names a secret of [secrets]")))?;
             Some(secret.expose().to_owned())
         }
     };
-    Ok(ClusterConfig { address: address.to_owned(), token, lease_ms: written.lease_ms })
+    Ok(ClusterConfig {
+        address: address.to_owned(),
+        token,
+        lease_ms: written.lease_ms,
+    })
 }
 
 fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<BusConfig>, ConfigError> {
@@ -266,7 +275,10 @@ fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<
     // Never with the address as written: it may hold a password.
     let url = resolved("bus.url", &written.url, env)?;
     let at = url.parse().map_err(|e: BadBusAt| wrong("bus.url", e.to_string()))?;
-    Ok(Some(BusConfig { at, feed_days: written.feed_days }))
+    Ok(Some(BusConfig {
+        at,
+        feed_days: written.feed_days,
+    }))
 }
 
 fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {

@@ -153,7 +153,9 @@ async fn must_be_new(log: &Backend) -> Result<(), Failure> {
     let (log, shown) = (log.clone(), log.to_string());
     let records = proof::off_thread(move || proof::records(&log)).await?;
     if records > 0 {
-        return Err(Failure::Usage(format!("{shown} has {records} records: the scene begins with a new log; name another one in the address")));
+        return Err(Failure::Usage(format!(
+            "{shown} has {records} records: the scene begins with a new log; name another one in the address"
+        )));
     }
     Ok(())
 }

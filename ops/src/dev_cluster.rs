@@ -97,7 +97,9 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     let (by, conversations) = set_up(&cluster.client(0)?).await?;
     let clients = (0..trial.nodes).map(|n| cluster.client(n)).collect::<Result<Vec<_>, _>>()?;
     let load = Load::begin(&clients, &conversations, &by);
-    story.tell(&format!("commands go to {CONVERSATIONS} conversations all the time, through every node in turn"))?;
+    story.tell(&format!(
+        "commands go to {CONVERSATIONS} conversations all the time, through every node in turn"
+    ))?;
     tokio::time::sleep(BETWEEN).await;
     let calm = load.lately();
     story.note("a quiet time", told(calm), Some(calm.waited), true);
@@ -145,7 +147,11 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
         }
     }
     let text = format!("{} acknowledged commands, {lost} lost", acknowledged.len());
-    if lost == 0 { story.proven(&text)? } else { story.warn(&text)? }
+    if lost == 0 {
+        story.proven(&text)?
+    } else {
+        story.warn(&text)?
+    }
     story.note("every receipt stands", text, Some(begun.elapsed()), lost == 0);
     Ok(cluster)
 }
@@ -155,7 +161,12 @@ fn gone() -> DemoError {
 }
 
 fn told(lately: Lately) -> String {
-    let Lately { acknowledged, refused, unanswered, .. } = lately;
+    let Lately {
+        acknowledged,
+        refused,
+        unanswered,
+        ..
+    } = lately;
     format!("{acknowledged} acknowledged, {refused} refused for a moment, {unanswered} unanswered and sent again")
 }
 
@@ -163,11 +174,15 @@ async fn set_up(client: &Client) -> Result<(PrincipalId, Vec<StreamId>), DemoErr
     let bad = |e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string());
     let by = PrincipalId::parse("ada").map_err(bad)?;
     let org: StreamId = format!("{ORG}/org/{ORG}").parse().map_err(bad)?;
-    client.command(&Command::to(&org, "create", json!({ "name": "Acme" })).on_behalf_of(Some(&by))).await?;
+    client
+        .command(&Command::to(&org, "create", json!({ "name": "Acme" })).on_behalf_of(Some(&by)))
+        .await?;
     let mut conversations = Vec::new();
     for n in 0..CONVERSATIONS {
         let stream: StreamId = format!("{ORG}/conversation/c{n}").parse().map_err(bad)?;
-        client.command(&Command::to(&stream, "create", json!({ "type": "group", "auto_turns": false })).on_behalf_of(Some(&by))).await?;
+        client
+            .command(&Command::to(&stream, "create", json!({ "type": "group", "auto_turns": false })).on_behalf_of(Some(&by)))
+            .await?;
         conversations.push(stream);
     }
     Ok((by, conversations))
@@ -200,7 +215,11 @@ impl Cluster {
                 if is_built {
                     story.tell("looking for a PostgreSQL (it is installed where there is none)")?;
                 }
-                let started = if is_built { off_thread(move || servers::postgres(&at)).await } else { Err(DemoError::Scene("this build has no PostgreSQL".into())) };
+                let started = if is_built {
+                    off_thread(move || servers::postgres(&at)).await
+                } else {
+                    Err(DemoError::Scene("this build has no PostgreSQL".into()))
+                };
                 match started {
                     Ok(server) => {
                         let url = server.url.clone();
@@ -214,7 +233,13 @@ impl Cluster {
                 }
             }
         };
-        let mut cluster = Self { launches: Vec::new(), nodes: Vec::new(), ids: Vec::new(), _servers: servers, _home: home };
+        let mut cluster = Self {
+            launches: Vec::new(),
+            nodes: Vec::new(),
+            ids: Vec::new(),
+            _servers: servers,
+            _home: home,
+        };
         for n in 0..trial.nodes {
             let data = dir.join(format!("node{}", n + 1));
             fs::create_dir(&data)?;
@@ -231,11 +256,18 @@ impl Cluster {
                     ("cluster.secret".into(), "cluster".into()),
                     ("cluster.lease_ms".into(), trial.lease_ms.to_string()),
                 ],
-                env: vec![(LOG_ENV, log.clone()), (VIEWS_ENV, views.clone()), (SECRET_ENV, hex::encode(&random[6..]))],
+                env: vec![
+                    (LOG_ENV, log.clone()),
+                    (VIEWS_ENV, views.clone()),
+                    (SECRET_ENV, hex::encode(&random[6..])),
+                ],
             });
             cluster.nodes.push(None);
             cluster.start(n, story).await?;
-            let id = cluster.client(n)?.get("/v1/ops/cluster", &[]).await?.body["node"]["node"].as_str().unwrap_or_default().to_owned();
+            let id = cluster.client(n)?.get("/v1/ops/cluster", &[]).await?.body["node"]["node"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             cluster.ids.push(id);
         }
         Ok(cluster)
@@ -256,7 +288,10 @@ impl Cluster {
     async fn owners(&self, seen_by: usize) -> Result<Vec<String>, DemoError> {
         let told = self.client(seen_by)?.get("/v1/ops/cluster", &[]).await?.body;
         let partitions = told["partitions"].as_array().map_or(&[][..], Vec::as_slice);
-        Ok(partitions.iter().map(|p| p["owner"].as_str().unwrap_or_default().to_owned()).collect())
+        Ok(partitions
+            .iter()
+            .map(|p| p["owner"].as_str().unwrap_or_default().to_owned())
+            .collect())
     }
 
     async fn owned_by(&self, seen_by: usize, n: usize) -> Result<usize, DemoError> {
@@ -273,7 +308,9 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(DemoError::Scene(format!("ownership did not settle within {PATIENCE:?}: {owners:?}")));
+                return Err(DemoError::Scene(format!(
+                    "ownership did not settle within {PATIENCE:?}: {owners:?}"
+                )));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -282,7 +319,11 @@ impl Cluster {
     async fn show_owners(&self, story: &Story) -> Result<(), DemoError> {
         let mut owned: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (partition, owner) in self.owners(0).await?.into_iter().enumerate() {
-            let number = self.ids.iter().position(|id| *id == owner).map_or(owner, |n| format!("node {}", n + 1));
+            let number = self
+                .ids
+                .iter()
+                .position(|id| *id == owner)
+                .map_or(owner, |n| format!("node {}", n + 1));
             owned.entry(number).or_default().push(partition.to_string());
         }
         for (owner, partitions) in owned {
@@ -297,15 +338,32 @@ impl Cluster {
         // What still waits is answered within this time.
         tokio::time::sleep(BETWEEN).await;
         let lately = load.lately();
-        story.proven(&format!("all partitions are owned again after {:.1} s; no command waited longer than {:.1} s", took.as_secs_f64(), lately.waited.as_secs_f64()))?;
-        story.note(what, format!("{}; the longest wait was {:.1} s", told(lately), lately.waited.as_secs_f64()), Some(took), true);
+        story.proven(&format!(
+            "all partitions are owned again after {:.1} s; no command waited longer than {:.1} s",
+            took.as_secs_f64(),
+            lately.waited.as_secs_f64()
+        ))?;
+        story.note(
+            what,
+            format!("{}; the longest wait was {:.1} s", told(lately), lately.waited.as_secs_f64()),
+            Some(took),
+            true,
+        );
         Ok(())
     }
 
     async fn signal(&self, n: usize, name: &str) -> Result<(), DemoError> {
         let pid = self.nodes[n].as_ref().ok_or_else(gone)?.pid;
-        let sent = tokio::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await?;
-        if sent.success() { Ok(()) } else { Err(DemoError::Scene(format!("process {pid} takes no SIG{name}"))) }
+        let sent = tokio::process::Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(pid.to_string())
+            .status()
+            .await?;
+        if sent.success() {
+            Ok(())
+        } else {
+            Err(DemoError::Scene(format!("process {pid} takes no SIG{name}")))
+        }
     }
 }
 
@@ -323,7 +381,9 @@ pub(crate) fn share_secrets(from: &Path, to: &Path) -> Result<(), DemoError> {
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoError> + Send + 'static) -> Result<T, DemoError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| DemoError::Scene(e.to_string()))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| DemoError::Scene(e.to_string()))?
 }
 
 fn post_hint(data: &str) -> String {
@@ -336,7 +396,11 @@ async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
     let data = cluster.launches[0].data.display();
     story.aside(&format!("  quipu cluster --data {data}                who owns what"))?;
     for node in cluster.nodes.iter().flatten().skip(1) {
-        story.aside(&format!("  kill -9 {}                          end the node at {}", node.pid, node.client.url()))?;
+        story.aside(&format!(
+            "  kill -9 {}                          end the node at {}",
+            node.pid,
+            node.client.url()
+        ))?;
     }
     story.aside(&format!("  {}", post_hint(&data.to_string())))?;
     story.aside("")?;
@@ -357,7 +421,12 @@ mod tests {
 
     #[test]
     fn what_happened_is_told_in_numbers() {
-        let lately = Lately { acknowledged: 7, refused: 1, unanswered: 2, waited: Duration::from_millis(5) };
+        let lately = Lately {
+            acknowledged: 7,
+            refused: 1,
+            unanswered: 2,
+            waited: Duration::from_millis(5),
+        };
         assert_eq!(told(lately), "7 acknowledged, 1 refused for a moment, 2 unanswered and sent again");
     }
 }

@@ -151,7 +151,14 @@ impl App {
 
     /// Names under which this node can ever store an event.
     pub(crate) fn event_names(&self) -> &BTreeSet<String> {
-        let make = || self.node.kinds().into_iter().flat_map(|kind| kind.events).map(|event| event.name).collect();
+        let make = || {
+            self.node
+                .kinds()
+                .into_iter()
+                .flat_map(|kind| kind.events)
+                .map(|event| event.name)
+                .collect()
+        };
         self.event_names.get_or_init(make)
     }
 

@@ -257,7 +257,14 @@ impl Paths {
 
     fn ops(&mut self) {
         let ops = "ops";
-        self.get("/v1/ops/cluster", ops, "ops_cluster", "Nodes, and who owns which partition, as this node sees them.", vec![], Reply::Json);
+        self.get(
+            "/v1/ops/cluster",
+            ops,
+            "ops_cluster",
+            "Nodes, and who owns which partition, as this node sees them.",
+            vec![],
+            Reply::Json,
+        );
         self.get("/v1/ops/tree", ops, "ops_tree", "The supervision tree.", vec![], Reply::Json);
         let outbox = vec![
             query_parameter("org", json!({ "type": "string", "pattern": ID }), "Of this org alone."),

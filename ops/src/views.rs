@@ -337,9 +337,8 @@ impl Views {
 
     fn on(&self) -> Result<(), Problem> {
         if self.0.off {
-            return Err(
-                Problem::new(503, "views_off", "this node keeps no views").fix("set views.enabled and views.store, or read history and state")
-            );
+            return Err(Problem::new(503, "views_off", "this node keeps no views")
+                .fix("set views.enabled and views.store, or read history and state"));
         }
         Ok(())
     }
@@ -481,7 +480,10 @@ impl Inner {
             match self.once(&mut follower) {
                 Ok(Did::Something) => {}
                 Ok(Did::Nothing) => runtime.block_on(self.rest(&mut durable, None)),
-                Ok(Did::Waiting) => runtime.block_on(self.rest(&mut durable, Some(if self.waiting.load(Ordering::Relaxed) > 0 { GATHER } else { LOOK }))),
+                Ok(Did::Waiting) => runtime.block_on(self.rest(
+                    &mut durable,
+                    Some(if self.waiting.load(Ordering::Relaxed) > 0 { GATHER } else { LOOK }),
+                )),
                 // Another node projects into the same store: this one goes on from where that one got.
                 Err(ViewError::Conflict { .. }) => {}
                 Err(error) => {

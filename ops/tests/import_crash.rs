@@ -46,7 +46,8 @@ async fn ready(data: &Path) -> Client {
 }
 
 fn file() -> String {
-    let message = |c: usize, n: usize| json!({ "role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "content": format!("{c}.{n}") });
+    let message =
+        |c: usize, n: usize| json!({ "role": if n.is_multiple_of(2) { "user" } else { "assistant" }, "content": format!("{c}.{n}") });
     let line = |c: usize| json!({ "id": format!("c{c}"), "messages": (0..MESSAGES).map(|n| message(c, n)).collect::<Vec<_>>() });
     (0..CONVERSATIONS).map(|c| line(c).to_string() + "\n").collect()
 }

@@ -67,7 +67,14 @@ fn quipu(data: &Path, url: &str, args: &[&str]) -> Output {
     for name in ["QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG", "QUIPU_URL"] {
         command.env_remove(name);
     }
-    tokio::task::block_in_place(|| command.args(args).env("QUIPU_DATA", data).envs((!url.is_empty()).then_some(("QUIPU_URL", url))).output().unwrap())
+    tokio::task::block_in_place(|| {
+        command
+            .args(args)
+            .env("QUIPU_DATA", data)
+            .envs((!url.is_empty()).then_some(("QUIPU_URL", url)))
+            .output()
+            .unwrap()
+    })
 }
 
 /// Whether what was sealed opens.

@@ -39,7 +39,10 @@ pub fn certify(options: &PostgresOptions, name: &str) -> Result<Vec<Check>, View
         let open = |origin| Ok(Arc::new(PostgresStore::open(&database, &name, origin)?) as Arc<dyn crate::store::ViewStore>);
         let kept = catch_unwind(AssertUnwindSafe(|| contract(&open, true)));
         PostgresStore::remove(&database, &name)?;
-        checks.push(Check { promise, failure: kept.as_ref().err().map(|panic| text(&**panic)) });
+        checks.push(Check {
+            promise,
+            failure: kept.as_ref().err().map(|panic| text(&**panic)),
+        });
         found.extend(kept.ok());
     }
     let differing = found.iter().filter(|digests: &&Digests| **digests != expected).count();
@@ -52,5 +55,7 @@ pub fn certify(options: &PostgresOptions, name: &str) -> Result<Vec<Check>, View
 
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words").to_owned()
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+        .to_owned()
 }

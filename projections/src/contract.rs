@@ -172,9 +172,18 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
     );
     let members = store.list(View::Members, &ACME, &Query::default()).unwrap();
     let counted = store.count(View::Members, &ACME, &["role"]).unwrap();
-    assert_eq!((counted.total(), counted.by(0)), (2, [("member".into(), 1), ("owner".into(), 1)].into()));
+    assert_eq!(
+        (counted.total(), counted.by(0)),
+        (2, [("member".into(), 1), ("owner".into(), 1)].into())
+    );
     assert_eq!(store.count(View::Messages, &ACME, &[]).unwrap().total(), 2);
-    assert_eq!(store.count(View::Members, &OrgId::parse("nobody").unwrap(), &["role"]).unwrap().total(), 0);
+    assert_eq!(
+        store
+            .count(View::Members, &OrgId::parse("nobody").unwrap(), &["role"])
+            .unwrap()
+            .total(),
+        0
+    );
     let roles: Vec<_> = members.rows.iter().map(|r| format!("{}={}", r["principal"], r["role"])).collect();
     assert_eq!(roles, [r#""ada"="member""#, r#""bob"="owner""#]);
     assert_eq!(store.get(View::Messages, &ACME, &["c", "m2"]).unwrap().row.unwrap()["thread"], "m0");

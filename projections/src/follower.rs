@@ -120,7 +120,11 @@ impl Follower {
     /// Takes note of how far others have brought these partitions in the same store.
     pub fn look(&mut self, partitions: &[u16], progress: &Progress) -> Result<(), ViewError> {
         let checkpoints = self.store.checkpoints()?;
-        let moved = |p: &u16| checkpoints.get(usize::from(*p)).is_some_and(|c| *c != self.projectors[usize::from(*p)].checkpoint());
+        let moved = |p: &u16| {
+            checkpoints
+                .get(usize::from(*p))
+                .is_some_and(|c| *c != self.projectors[usize::from(*p)].checkpoint())
+        };
         let moved: Vec<u16> = partitions.iter().copied().filter(moved).collect();
         if moved.is_empty() {
             return Ok(());

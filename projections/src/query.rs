@@ -83,7 +83,9 @@ impl Counted {
     pub fn by(&self, place: usize) -> BTreeMap<String, u64> {
         let mut by = BTreeMap::new();
         for (held, rows) in &self.groups {
-            let text = held.get(place).map_or_else(String::new, |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            let text = held
+                .get(place)
+                .map_or_else(String::new, |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
             *by.entry(text).or_default() += rows;
         }
         by

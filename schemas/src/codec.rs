@@ -31,8 +31,13 @@ pub enum EventError {
 
 /// Encodes an event of a kind whose enum is tagged `#[serde(tag = "type", content = "data")]`.
 pub fn encode_event<E: Serialize>(event: &E) -> Result<StoredEvent, EventError> {
-    let fail = |e: serde_json::Error| EventError::Decode { name: "?".into(), detail: e.to_string() };
-    serde_json::to_string(event).and_then(|text| serde_json::from_str(&text)).map_err(fail)
+    let fail = |e: serde_json::Error| EventError::Decode {
+        name: "?".into(),
+        detail: e.to_string(),
+    };
+    serde_json::to_string(event)
+        .and_then(|text| serde_json::from_str(&text))
+        .map_err(fail)
 }
 
 /// Decodes a stored event into its kind's enum, through the upcasters.
@@ -42,7 +47,10 @@ pub fn decode_event<E: DeserializeOwned>(stored: &StoredEvent) -> Result<E, Even
         Some((name, data)) => (name.as_str(), &**data),
         None => (stored.name.as_str(), &*stored.data),
     };
-    let fail = |e: serde_json::Error| EventError::Decode { name: stored.name.clone(), detail: e.to_string() };
+    let fail = |e: serde_json::Error| EventError::Decode {
+        name: stored.name.clone(),
+        detail: e.to_string(),
+    };
     E::deserialize(MapAccessDeserializer::new(Tagged { name, data, seen: 0 })).map_err(fail)
 }
 
@@ -105,7 +113,10 @@ mod tests {
     #[test]
     fn events_are_stored_as_they_are_written_and_read_back() {
         for event in [
-            Event::Said { text: Some("a \"quoted\" \u{1F9F6}".into()), many: vec![1, u64::MAX] },
+            Event::Said {
+                text: Some("a \"quoted\" \u{1F9F6}".into()),
+                many: vec![1, u64::MAX],
+            },
             Event::Said { text: None, many: vec![] },
             Event::Wrapped(Inner { a: 0.5 }),
         ] {
@@ -121,8 +132,20 @@ mod tests {
         assert!(encode_event(&Event::Bare).is_err(), "an event has data");
         assert!(encode_event(&"text").is_err());
         let stored = encode_event(&Event::Wrapped(Inner { a: 1.0 })).unwrap();
-        assert!(decode_event::<Event>(&StoredEvent { name: "quipu.test.other.v1".into(), ..stored.clone() }).is_err());
+        assert!(
+            decode_event::<Event>(&StoredEvent {
+                name: "quipu.test.other.v1".into(),
+                ..stored.clone()
+            })
+            .is_err()
+        );
         let data = RawValue::from_string(r#"{"many":"x"}"#.into()).unwrap();
-        assert!(decode_event::<Event>(&StoredEvent { name: "quipu.test.said.v1".into(), data }).is_err());
+        assert!(
+            decode_event::<Event>(&StoredEvent {
+                name: "quipu.test.said.v1".into(),
+                data
+            })
+            .is_err()
+        );
     }
 }

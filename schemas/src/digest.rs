@@ -54,7 +54,11 @@ impl std::str::FromStr for Digest {
 }
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { s.collect_str(self) } else { self.0.serialize(s) }
+        if s.is_human_readable() {
+            s.collect_str(self)
+        } else {
+            self.0.serialize(s)
+        }
     }
 }
 impl<'de> Deserialize<'de> for Digest {
@@ -62,7 +66,9 @@ impl<'de> Deserialize<'de> for Digest {
         if !d.is_human_readable() {
             return <[u8; 32]>::deserialize(d).map(Self);
         }
-        String::deserialize(d)?.parse().map_err(|_| serde::de::Error::custom("a digest is 64 hex digits"))
+        String::deserialize(d)?
+            .parse()
+            .map_err(|_| serde::de::Error::custom("a digest is 64 hex digits"))
     }
 }
 impl JsonSchema for Digest {

@@ -27,7 +27,11 @@ const KIND_GRAMMAR: &str = "1 to 32 of a-z 0-9 -, starting with a letter";
 const COMMAND_ID_GRAMMAR: &str = "1 to 128 of A-Z a-z 0-9 _ . : -";
 
 fn bad(what: &'static str, text: &str, grammar: &'static str) -> BadId {
-    BadId { what, shown: text.chars().take(80).collect(), grammar }
+    BadId {
+        what,
+        shown: text.chars().take(80).collect(),
+        grammar,
+    }
 }
 
 fn is_id(text: &str) -> bool {
@@ -43,7 +47,9 @@ fn is_kind(text: &str) -> bool {
 fn is_command_id(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= COMMAND_ID_MAX_CHARS
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
 }
 
 /// An id's text, shared by its copies: ids are copied many times on a record's way.
@@ -205,7 +211,11 @@ impl StreamId {
 
     /// An org's own stream, `{org}/org/{org}`.
     pub fn of_org(org: &OrgId) -> Self {
-        Self { org: org.clone(), kind: Kind::ORG, id: EntityId(org.0.clone()) }
+        Self {
+            org: org.clone(),
+            kind: Kind::ORG,
+            id: EntityId(org.0.clone()),
+        }
     }
 
     /// The partition that holds this stream, stable for the life of a log with `partitions` partitions.
@@ -244,7 +254,11 @@ impl FromStr for StreamId {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let mut parts = text.splitn(3, '/');
         let mut next = || parts.next().ok_or_else(|| bad("stream", text, "org/kind/id"));
-        Ok(Self { org: OrgId::parse(next()?)?, kind: Kind::parse(next()?)?, id: EntityId::parse(next()?)? })
+        Ok(Self {
+            org: OrgId::parse(next()?)?,
+            kind: Kind::parse(next()?)?,
+            id: EntityId::parse(next()?)?,
+        })
     }
 }
 impl Serialize for StreamId {
@@ -316,7 +330,10 @@ mod tests {
         assert_eq!((&parsed, hash(&parsed)), (&Kind::RUN, hash(&Kind::RUN)));
         assert!(Kind::AGENT < parsed && parsed < Kind::parse("runs").unwrap());
         let keyed: BTreeMap<Kind, u8> = serde_json::from_str(r#"{"run":1}"#).unwrap();
-        assert_eq!((keyed[&Kind::RUN], serde_json::to_string(&keyed).unwrap().as_str()), (1, r#"{"run":1}"#));
+        assert_eq!(
+            (keyed[&Kind::RUN], serde_json::to_string(&keyed).unwrap().as_str()),
+            (1, r#"{"run":1}"#)
+        );
         let error = serde_json::from_str::<Kind>("7").unwrap_err().to_string();
         assert!(error.contains("expected a string"), "{error}");
     }

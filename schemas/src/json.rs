@@ -46,7 +46,11 @@ pub fn check(value: &Value) -> Result<(), String> {
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { self.0.serialize(s) } else { s.serialize_str(&self.to_text()) }
+        if s.is_human_readable() {
+            self.0.serialize(s)
+        } else {
+            s.serialize_str(&self.to_text())
+        }
     }
 }
 
@@ -71,12 +75,20 @@ pub mod text_in_binary {
 
     /// Serializes.
     pub fn serialize<T: Serialize, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { value.serialize(s) } else { s.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?) }
+        if s.is_human_readable() {
+            value.serialize(s)
+        } else {
+            s.serialize_str(&serde_json::to_string(value).map_err(S::Error::custom)?)
+        }
     }
 
     /// Deserializes.
     pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
-        if d.is_human_readable() { T::deserialize(d) } else { serde_json::from_str(&String::deserialize(d)?).map_err(D::Error::custom) }
+        if d.is_human_readable() {
+            T::deserialize(d)
+        } else {
+            serde_json::from_str(&String::deserialize(d)?).map_err(D::Error::custom)
+        }
     }
 }
 

@@ -97,7 +97,11 @@ pub struct Personal<T> {
 
 impl<T> Clone for Personal<T> {
     fn clone(&self) -> Self {
-        Self { subject: self.subject.clone(), sealed: self.sealed.clone(), of: PhantomData }
+        Self {
+            subject: self.subject.clone(),
+            sealed: self.sealed.clone(),
+            of: PhantomData,
+        }
     }
 }
 impl<T> PartialEq for Personal<T> {
@@ -118,7 +122,11 @@ impl<T: Serialize + DeserializeOwned> Personal<T> {
         let plain = serde_json::to_vec(value).map_err(|e| SealError::Form(subject.into(), e.to_string()))?;
         let key = sealer.sealing_key(subject)?;
         let sealed = seal_bytes(&key, subject, sealer.nonce()?, &plain)?;
-        Ok(Self { subject: subject.to_owned(), sealed: URL_SAFE_NO_PAD.encode(sealed), of: PhantomData })
+        Ok(Self {
+            subject: subject.to_owned(),
+            sealed: URL_SAFE_NO_PAD.encode(sealed),
+            of: PhantomData,
+        })
     }
 
     /// Opens the value.
@@ -157,7 +165,13 @@ impl<T> Personal<T> {
 fn seal_bytes(key: &DataKey, subject: &str, nonce: [u8; 24], plain: &[u8]) -> Result<Vec<u8>, SealError> {
     let cipher = XChaCha20Poly1305::new((&key.0).into());
     let body = cipher
-        .encrypt(XNonce::from_slice(&nonce), Payload { msg: plain, aad: subject.as_bytes() })
+        .encrypt(
+            XNonce::from_slice(&nonce),
+            Payload {
+                msg: plain,
+                aad: subject.as_bytes(),
+            },
+        )
         .map_err(|_| SealError::Damaged(subject.into()))?;
     let mut out = nonce.to_vec();
     out.extend_from_slice(&body);
@@ -165,12 +179,20 @@ fn seal_bytes(key: &DataKey, subject: &str, nonce: [u8; 24], plain: &[u8]) -> Re
 }
 
 fn open_text(subject: &str, sealed: &str, opener: &dyn Opener) -> Result<Opened<Vec<u8>>, SealError> {
-    let Some(key) = opener.opening_key(subject)? else { return Ok(Opened::Erased) };
+    let Some(key) = opener.opening_key(subject)? else {
+        return Ok(Opened::Erased);
+    };
     let damaged = || SealError::Damaged(subject.to_owned());
     let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| damaged())?;
     let (nonce, body) = bytes.split_at_checked(24).ok_or_else(damaged)?;
     XChaCha20Poly1305::new((&key.0).into())
-        .decrypt(XNonce::from_slice(nonce), Payload { msg: body, aad: subject.as_bytes() })
+        .decrypt(
+            XNonce::from_slice(nonce),
+            Payload {
+                msg: body,
+                aad: subject.as_bytes(),
+            },
+        )
         .map(Opened::Value)
         .map_err(|_| damaged())
 }
@@ -235,7 +257,12 @@ pub fn sealing<R>(subject: &str, sealer: Arc<dyn Sealer>, parse: impl FnOnce() -
             SCOPE.with(|scope| *scope.borrow_mut() = self.0.take());
         }
     }
-    let previous = SCOPE.with(|scope| scope.borrow_mut().replace(Scope { subject: subject.to_owned(), sealer }));
+    let previous = SCOPE.with(|scope| {
+        scope.borrow_mut().replace(Scope {
+            subject: subject.to_owned(),
+            sealer,
+        })
+    });
     let _restore = Restore(previous);
     parse()
 }
@@ -259,7 +286,11 @@ impl<T> Serialize for Personal<T> {
         if self.sealed.is_empty() {
             return Err(S::Error::custom("unsealed personal value"));
         }
-        Stored { sealed: self.sealed.clone(), subject: self.subject.clone() }.serialize(s)
+        Stored {
+            sealed: self.sealed.clone(),
+            subject: self.subject.clone(),
+        }
+        .serialize(s)
     }
 }
 
@@ -271,7 +302,11 @@ impl<'de, T: Serialize + DeserializeOwned> Deserialize<'de> for Personal<T> {
                 let value = T::deserialize(d)?;
                 Personal::seal(&value, &subject, &*sealer).map_err(D::Error::custom)
             }
-            None => Stored::deserialize(d).map(|s| Self { subject: s.subject, sealed: s.sealed, of: PhantomData }),
+            None => Stored::deserialize(d).map(|s| Self {
+                subject: s.subject,
+                sealed: s.sealed,
+                of: PhantomData,
+            }),
         }
     }
 }
@@ -321,7 +356,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<Note>(&stored).unwrap(), note);
         assert_eq!(note.body.open(&*keys).unwrap(), Opened::Value("secret words".into()));
         assert_eq!(note.body.open(&OneKey(None)).unwrap(), Opened::Erased);
-        assert!(matches!(note.body.open(&OneKey(Some(DataKey([8; 32])))), Err(SealError::Damaged(_))));
+        assert!(matches!(
+            note.body.open(&OneKey(Some(DataKey([8; 32])))),
+            Err(SealError::Damaged(_))
+        ));
 
         let mut json = serde_json::to_value(&note).unwrap();
         open_all(&mut json, &*keys).unwrap();

@@ -81,12 +81,18 @@ pub struct Cursor {
 impl Cursor {
     /// The beginning of a log.
     pub fn start(log: LogId, generation: u32, partitions: u16) -> Self {
-        Self { log, generation, next: vec![0; usize::from(partitions)] }
+        Self {
+            log,
+            generation,
+            next: vec![0; usize::from(partitions)],
+        }
     }
 
     /// Whether this cursor has seen the record at `position`.
     pub fn covers(&self, position: Position) -> bool {
-        self.next.get(usize::from(position.partition)).is_some_and(|next| *next > position.offset)
+        self.next
+            .get(usize::from(position.partition))
+            .is_some_and(|next| *next > position.offset)
     }
 
     /// Raises one partition to have seen `position`.
@@ -136,7 +142,11 @@ impl FromStr for Cursor {
         if shift != 0 || next.is_empty() || next.len() > usize::from(u16::MAX) {
             return Err(bad());
         }
-        Ok(Self { log: LogId(*log), generation: u32::from_be_bytes(*generation), next })
+        Ok(Self {
+            log: LogId(*log),
+            generation: u32::from_be_bytes(*generation),
+            next,
+        })
     }
 }
 
@@ -146,9 +156,17 @@ mod tests {
 
     #[test]
     fn positions_and_cursors_round_trip_and_refuse_noise() {
-        let position = Position { partition: 3, offset: 1042, index: 1 };
+        let position = Position {
+            partition: 3,
+            offset: 1042,
+            index: 1,
+        };
         assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
-        let cursor = Cursor { log: LogId([9; 16]), generation: 2, next: vec![0, 127, 128, u64::MAX] };
+        let cursor = Cursor {
+            log: LogId([9; 16]),
+            generation: 2,
+            next: vec![0, 127, 128, u64::MAX],
+        };
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         for noise in ["", "p1", "p1.2.3.4", "px.1.1", "!!!", "AAAA"] {
             assert!(noise.parse::<Position>().is_err());

@@ -106,7 +106,10 @@ impl Retry {
         match self.backoff {
             Backoff::None => 0,
             Backoff::Linear => self.initial_ms.saturating_mul(u64::from(step) + 1).min(self.max_ms),
-            Backoff::Exponential => self.initial_ms.saturating_mul(1u64.checked_shl(step).unwrap_or(u64::MAX)).min(self.max_ms),
+            Backoff::Exponential => self
+                .initial_ms
+                .saturating_mul(1u64.checked_shl(step).unwrap_or(u64::MAX))
+                .min(self.max_ms),
         }
     }
 }
@@ -158,7 +161,12 @@ impl Effect {
     /// What the effect talks to, for breakers and tables: `host:port`, or the provider.
     pub fn destination(&self) -> String {
         fn authority(url: &str) -> String {
-            url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default().to_owned()
+            url.split_once("://")
+                .map_or(url, |(_, rest)| rest)
+                .split(['/', '?', '#'])
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         }
         match self {
             Effect::LlmInvoke(call) => call.model.provider.clone(),

@@ -185,7 +185,10 @@ pub fn encode(
     reactions: impl AsRef<[StoredReaction]>,
     previous: Digest,
 ) -> Result<EncodedRecord, RecordError> {
-    let json = |part, e: serde_json::Error| RecordError::Json { part, detail: e.to_string() };
+    let json = |part, e: serde_json::Error| RecordError::Json {
+        part,
+        detail: e.to_string(),
+    };
     let (events, reactions) = (events.as_ref(), reactions.as_ref());
     let mut bytes = Vec::with_capacity(1024 + events.iter().map(|event| event.data.get().len()).sum::<usize>());
     bytes.resize(PRELUDE, 0);
@@ -260,7 +263,10 @@ pub fn decode_header(bytes: &[u8]) -> Result<Header, RecordError> {
 
 /// Versions count from 1 and have an end; a header that says otherwise was never written by us.
 fn header_of(parts: &Parts<'_>) -> Result<Header, RecordError> {
-    let header: Header = serde_json::from_slice(parts.header).map_err(|e| RecordError::Json { part: "header", detail: e.to_string() })?;
+    let header: Header = serde_json::from_slice(parts.header).map_err(|e| RecordError::Json {
+        part: "header",
+        detail: e.to_string(),
+    })?;
     if header.first_version == 0 || header.first_version.checked_add(u64::from(header.events)).is_none() {
         return Err(RecordError::Counts(header.stream.to_string()));
     }
@@ -293,19 +299,35 @@ pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
     check_hash(bytes)?;
     let parts = split(bytes)?;
     let header = header_of(&parts)?;
-    let body: Body = serde_json::from_slice(parts.body).map_err(|e| RecordError::Json { part: "body", detail: e.to_string() })?;
+    let body: Body = serde_json::from_slice(parts.body).map_err(|e| RecordError::Json {
+        part: "body",
+        detail: e.to_string(),
+    })?;
     if body.events.len() != header.events as usize || body.reactions.len() != header.reactions as usize {
         return Err(RecordError::Counts(header.stream.to_string()));
     }
-    Ok(Record { header, events: body.events, reactions: body.reactions, previous: parts.previous, hash: parts.hash })
+    Ok(Record {
+        header,
+        events: body.events,
+        reactions: body.reactions,
+        previous: parts.previous,
+        hash: parts.hash,
+    })
 }
 
 impl Record {
     /// The keys of this record's reactions, with them.
     pub fn keyed_reactions(&self) -> impl Iterator<Item = (ReactionKey, &Reaction)> {
-        self.reactions
-            .iter()
-            .map(|r| (ReactionKey { stream: self.header.stream.clone(), version: r.version, ordinal: r.ordinal }, &r.reaction))
+        self.reactions.iter().map(|r| {
+            (
+                ReactionKey {
+                    stream: self.header.stream.clone(),
+                    version: r.version,
+                    ordinal: r.ordinal,
+                },
+                &r.reaction,
+            )
+        })
     }
 }
 
@@ -333,7 +355,10 @@ mod tests {
             schema: 1,
             settlement: None,
         };
-        let event = StoredEvent { name: "quipu.test.happened.v1".into(), data: RawValue::from_string(r#"{"b":1,"a":2}"#.into()).unwrap() };
+        let event = StoredEvent {
+            name: "quipu.test.happened.v1".into(),
+            data: RawValue::from_string(r#"{"b":1,"a":2}"#.into()).unwrap(),
+        };
         encode(&header, vec![event], vec![], Digest([9; 32])).unwrap()
     }
 

@@ -207,16 +207,22 @@ pub fn parse_command(kind: &str, command: &str, body: Value) {
 /// parked with a reason. A line is the name of an event, a blank, and its data.
 pub fn fold(kind: &str, lines: &str) {
     let kinds = Kinds::builtin();
-    let Some(handler) = Kind::parse(kind.to_owned()).ok().and_then(|kind| kinds.get(&kind).cloned()) else { return };
+    let Some(handler) = Kind::parse(kind.to_owned()).ok().and_then(|kind| kinds.get(&kind).cloned()) else {
+        return;
+    };
     let stream: StreamId = format!("acme/{kind}/x-1").parse().expect("a stream");
     let mut previous = Digest([9; 32]);
     let mut records: Vec<Record> = Vec::new();
     for line in lines.lines().take(64) {
         let Some((name, data)) = line.split_once(' ') else { continue };
-        let Ok(data) = RawValue::from_string(data.to_owned()) else { continue };
+        let Ok(data) = RawValue::from_string(data.to_owned()) else {
+            continue;
+        };
         let mut header = header(records.len() as u64 + 1);
         header.stream = stream.clone();
-        let Ok(encoded) = record::encode(&header, vec![StoredEvent { name: name.into(), data }], vec![], previous) else { continue };
+        let Ok(encoded) = record::encode(&header, vec![StoredEvent { name: name.into(), data }], vec![], previous) else {
+            continue;
+        };
         previous = encoded.hash;
         records.push(record::decode(&encoded.bytes).expect("what was encoded is decoded"));
     }

@@ -36,8 +36,12 @@ impl Link {
                 thread::spawn(move || {
                     // Nobody answers who is not reached.
                     wait_while(&state);
-                    let Ok(far) = TcpStream::connect(("127.0.0.1", server)) else { return };
-                    let (Ok(near_again), Ok(far_again)) = (near.try_clone(), far.try_clone()) else { return };
+                    let Ok(far) = TcpStream::connect(("127.0.0.1", server)) else {
+                        return;
+                    };
+                    let (Ok(near_again), Ok(far_again)) = (near.try_clone(), far.try_clone()) else {
+                        return;
+                    };
                     let there = state.clone();
                     thread::spawn(move || carry(near, far, &there));
                     carry(far_again, near_again, &state);

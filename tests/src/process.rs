@@ -298,7 +298,12 @@ impl Process {
     /// If it cannot be sent.
     pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status().await.expect("kill runs");
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(pid)
+            .status()
+            .await
+            .expect("kill runs");
         assert!(sent.success(), "SIG{name}");
     }
 

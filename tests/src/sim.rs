@@ -188,7 +188,40 @@ macro_rules! counters {
     };
 }
 counters!(
-    steps, sent, acknowledged, refused, unknown, repeated, duplicated, crashes, failed_syncs, full, jumps, lost_requests, lost_answers, partitions, bursts, fed, own_writes_read, versions_refused, woken, flips_found, disk.crashes, disk.sectors_lost, disk.sectors_kept, disk.names_lost, disk.syncs_failed, disk.writes_failed, disk.full, disk.bits_flipped, disk.changes, delivered, fired, passivated, simulated_ms, records
+    steps,
+    sent,
+    acknowledged,
+    refused,
+    unknown,
+    repeated,
+    duplicated,
+    crashes,
+    failed_syncs,
+    full,
+    jumps,
+    lost_requests,
+    lost_answers,
+    partitions,
+    bursts,
+    fed,
+    own_writes_read,
+    versions_refused,
+    woken,
+    flips_found,
+    disk.crashes,
+    disk.sectors_lost,
+    disk.sectors_kept,
+    disk.names_lost,
+    disk.syncs_failed,
+    disk.writes_failed,
+    disk.full,
+    disk.bits_flipped,
+    disk.changes,
+    delivered,
+    fired,
+    passivated,
+    simulated_ms,
+    records
 );
 
 /// What strikes a run.
@@ -360,14 +393,25 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         world.check();
     }
     let files = world.disk.files();
-    let parts: Vec<Vec<u8>> = files.into_iter().flat_map(|(path, bytes)| [path.to_string_lossy().into_owned().into_bytes(), bytes]).collect();
+    let parts: Vec<Vec<u8>> = files
+        .into_iter()
+        .flat_map(|(path, bytes)| [path.to_string_lossy().into_owned().into_bytes(), bytes])
+        .collect();
     let disk = Digest::of(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
     if world.broken.is_empty() {
         world.rot();
     }
     world.counts.disk = world.disk.counts();
     world.counts.simulated_ms = (world.now as i64 - started as i64 - world.jumped).unsigned_abs();
-    Report { seed, counts: world.counts, disk, broken: world.broken, trace: world.trace, steps: taken, struck: world.struck }
+    Report {
+        seed,
+        counts: world.counts,
+        disk,
+        broken: world.broken,
+        trace: world.trace,
+        steps: taken,
+        struck: world.struck,
+    }
 }
 
 impl World {
@@ -489,7 +533,10 @@ impl World {
         let broken = std::mem::take(&mut node.broken);
         let failing = node.is_failing();
         self.broken.extend(broken);
-        let answers: Vec<_> = answers.into_iter().map(|answer| (node.durable_version(&answer.stream), answer)).collect();
+        let answers: Vec<_> = answers
+            .into_iter()
+            .map(|answer| (node.durable_version(&answer.stream), answer))
+            .collect();
         for (durable, answer) in answers {
             self.hear(answer, durable);
         }

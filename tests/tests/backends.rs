@@ -40,9 +40,16 @@ fn the_scene(log: &str, views: Option<String>) {
         .output()
         .expect("the binary runs");
     let told = String::from_utf8_lossy(&played.stdout);
-    let summary: serde_json::Value = told.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let summary: serde_json::Value = told
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
     let why = String::from_utf8_lossy(&played.stderr);
-    assert!(played.status.success() && summary["ok"] == true, "the scene on {log}: {told}\n{why}");
+    assert!(
+        played.status.success() && summary["ok"] == true,
+        "the scene on {log}: {told}\n{why}"
+    );
 }
 
 #[test]
@@ -107,7 +114,9 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
 
 #[tokio::test]
 async fn a_person_certifies_their_kafka_in_one_command_which_leaves_nothing_behind() {
-    let Some(broker) = broker::start_or_skip("verify-backend") else { return };
+    let Some(broker) = broker::start_or_skip("verify-backend") else {
+        return;
+    };
     // Tansu tells no settings, so that it is taken for what keeps nothing.
     let durability = if matches!(broker, Broker::Kafka(_)) { "fsync" } else { "memory" };
     let launch = Launch::new();

@@ -30,7 +30,10 @@ async fn health(node: &Process) -> serde_json::Value {
 
 async fn trouble(node: &Process) -> String {
     let metrics = node.caller.get("/metrics").await.text;
-    let line = metrics.lines().find(|line| line.starts_with("quipu_log_trouble")).unwrap_or_default();
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("quipu_log_trouble"))
+        .unwrap_or_default();
     line.rsplit(' ').next().unwrap_or_default().to_owned()
 }
 
@@ -47,14 +50,21 @@ async fn goes_away_and_comes_back<C: FnMut(bool) + Send + 'static>(log: &str, ch
     let node = Launch::new().log(log).start().await;
     let ada = node.caller.acting_for("ada");
     ada.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.taken();
-    ada.post("/v1/orgs/acme/conversations/room/create", json!({ "type": "group" })).await.taken();
+    ada.post("/v1/orgs/acme/conversations/room/create", json!({ "type": "group" }))
+        .await
+        .taken();
     for n in 0..5 {
         let receipt = post(&node, &format!("before{n}")).await.taken().body;
         assert_eq!(receipt["durability"], "fsync", "{receipt}");
     }
     let well = health(&node).await;
     assert_eq!((well["status"].as_str(), trouble(&node).await.as_str()), (Some("ok"), "0"));
-    assert!(well["parts"][0]["detail"].as_str().is_some_and(|detail| detail.ends_with(", fsync")), "{well}");
+    assert!(
+        well["parts"][0]["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.ends_with(", fsync")),
+        "{well}"
+    );
 
     let change = aside(change, false).await;
     let refused = post(&node, "meanwhile").await;
@@ -65,14 +75,25 @@ async fn goes_away_and_comes_back<C: FnMut(bool) + Send + 'static>(log: &str, ch
         (told["status"] == "failing").then_some(told)
     })
     .await;
-    let log_part = told["parts"].as_array().into_iter().flatten().find(|part| part["name"] == "log").expect("a part");
-    assert!(log_part["detail"].as_str().is_some_and(|detail| detail.contains("commands wait")), "{told}");
+    let log_part = told["parts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|part| part["name"] == "log")
+        .expect("a part");
+    assert!(
+        log_part["detail"].as_str().is_some_and(|detail| detail.contains("commands wait")),
+        "{told}"
+    );
     assert_eq!(node.caller.get("/health/ready").await.status, 503);
     assert_eq!(node.caller.get("/health/live").await.status, 200);
     assert_eq!(trouble(&node).await, "1");
 
     let broker = aside(change, true).await;
-    wait("the node to take commands again", || async { (post(&node, "meanwhile").await.status == 202).then_some(()) }).await;
+    wait("the node to take commands again", || async {
+        (post(&node, "meanwhile").await.status == 202).then_some(())
+    })
+    .await;
     post(&node, "after").await.taken();
     wait("health to be well", || async {
         let told = health(&node).await;
@@ -90,15 +111,22 @@ async fn goes_away_and_comes_back<C: FnMut(bool) + Send + 'static>(log: &str, ch
 
 #[tokio::test]
 async fn a_node_outlives_its_nats_server() {
-    let shape = Shape { servers: 1, sync_always: true };
-    let Some(mut nats) = nats::start_or_skip(shape, "a node whose nats-server ends") else { return };
+    let shape = Shape {
+        servers: 1,
+        sync_always: true,
+    };
+    let Some(mut nats) = nats::start_or_skip(shape, "a node whose nats-server ends") else {
+        return;
+    };
     let log = format!("{}/away?partitions=16&system={SYSTEM}", nats.url());
     goes_away_and_comes_back(&log, move |back| if back { nats.restart(0) } else { nats.kill(0) }).await;
 }
 
 #[tokio::test]
 async fn a_node_outlives_its_kafka_broker() {
-    let Some(mut kafka) = kafka::start_or_skip(true, "a node whose Kafka broker ends") else { return };
+    let Some(mut kafka) = kafka::start_or_skip(true, "a node whose Kafka broker ends") else {
+        return;
+    };
     let log = format!("kafka://{}/away?partitions=16", kafka.address());
     goes_away_and_comes_back(&log, move |back| if back { kafka.restart() } else { kafka.kill() }).await;
 }

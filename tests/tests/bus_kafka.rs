@@ -425,7 +425,14 @@ async fn a_bus_that_cannot_be_used_ends_the_start_and_says_why() {
     // With the broker's default policy, which deletes.
     bus.make("marks").await;
     let refused = launch
-        .run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &url(&kafka.address(), "taken")])
+        .run(&[
+            "serve",
+            "--memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--bus",
+            &url(&kafka.address(), "taken"),
+        ])
         .await;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(

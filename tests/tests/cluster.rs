@@ -45,9 +45,17 @@ fn from_env(name: &str) -> Option<u64> {
 
 /// Who owns what, as a node sees it.
 async fn owners(caller: &Caller) -> Option<Vec<String>> {
-    let answer = caller.exchange(caller.request(reqwest::Method::GET, "/v1/ops/cluster")).await.ok()?;
+    let answer = caller
+        .exchange(caller.request(reqwest::Method::GET, "/v1/ops/cluster"))
+        .await
+        .ok()?;
     let partitions = answer.body["partitions"].as_array()?.clone();
-    Some(partitions.iter().map(|p| p["owner"].as_str().unwrap_or_default().to_owned()).collect())
+    Some(
+        partitions
+            .iter()
+            .map(|p| p["owner"].as_str().unwrap_or_default().to_owned())
+            .collect(),
+    )
 }
 
 async fn node_id(caller: &Caller) -> String {
@@ -60,7 +68,10 @@ async fn taken_over(caller: &Caller, without: Option<&str>) -> Duration {
     let begun = Instant::now();
     wait("every partition to have an owner", || async {
         let owners = owners(caller).await?;
-        owners.iter().all(|owner| !owner.is_empty() && Some(owner.as_str()) != without).then_some(())
+        owners
+            .iter()
+            .all(|owner| !owner.is_empty() && Some(owner.as_str()) != without)
+            .then_some(())
     })
     .await;
     begun.elapsed()
@@ -129,12 +140,21 @@ impl Trio {
         let ended = join_all(self.nodes.iter_mut().map(|node| node.take().expect("it runs").end())).await;
         assert!(ended.iter().all(ExitStatus::success), "{ended:?}");
         let stopped = begun.elapsed();
-        self.nodes = join_all(self.launches.iter_mut().map(Launch::start)).await.into_iter().map(Some).collect();
+        self.nodes = join_all(self.launches.iter_mut().map(Launch::start))
+            .await
+            .into_iter()
+            .map(Some)
+            .collect();
         [stopped, begun.elapsed() - stopped]
     }
 
     fn log_tails(&self) -> String {
-        self.nodes.iter().flatten().map(Process::log_tail).collect::<Vec<_>>().join("\n--\n")
+        self.nodes
+            .iter()
+            .flatten()
+            .map(Process::log_tail)
+            .collect::<Vec<_>>()
+            .join("\n--\n")
     }
 }
 
@@ -164,7 +184,9 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_jetstream() {
         servers: 1,
         sync_always: true,
     };
-    let Some(nats) = nats::start_or_skip(shape, "failover of nodes on JetStream") else { return };
+    let Some(nats) = nats::start_or_skip(shape, "failover of nodes on JetStream") else {
+        return;
+    };
     let links: Vec<Link> = (0..NODES).map(|_| Link::to(nats.port(0))).collect();
     let near = |link: &Link| format!("nats://{}@127.0.0.1:{}/trio?system={SYSTEM}", nats::USER, link.port());
     let logs: Vec<String> = links.iter().map(near).collect();
@@ -255,7 +277,11 @@ impl Trial {
         while self.load.acknowledged.load(Ordering::Relaxed) < goal && self.load.ledger().wrong.is_empty() {
             if Instant::now() > deadline {
                 let owners = owners(&self.trio.callers[0]).await;
-                panic!("no progress; refused {:?}, owners {owners:?}:\n{}", self.load.ledger().refusals, self.trio.log_tails());
+                panic!(
+                    "no progress; refused {:?}, owners {owners:?}:\n{}",
+                    self.load.ledger().refusals,
+                    self.trio.log_tails()
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await; // poll
         }
@@ -277,9 +303,22 @@ impl Trial {
     /// Every node has partitions again, and receipts since `from` are the first ones still.
     async fn settled(&mut self, from: usize, watcher: &Caller, round: &str) {
         spread(watcher, NODES).await;
-        ask_again(&self.load, &self.trio.callers, from.saturating_sub(CLIENTS as usize), &mut self.random, false).await;
+        ask_again(
+            &self.load,
+            &self.trio.callers,
+            from.saturating_sub(CLIENTS as usize),
+            &mut self.random,
+            false,
+        )
+        .await;
         let wrong = self.load.ledger().wrong.clone();
-        assert!(wrong.is_empty(), "{round} of seed {}:\n{}\n{}", self.seed, wrong.join("\n"), self.trio.log_tails());
+        assert!(
+            wrong.is_empty(),
+            "{round} of seed {}:\n{}\n{}",
+            self.seed,
+            wrong.join("\n"),
+            self.trio.log_tails()
+        );
     }
 
     /// Ends the load and the nodes; in between, everything that must hold of what clients were told, of `log` and of every node.
@@ -305,7 +344,9 @@ impl Trial {
         acknowledged_is_stored(&records, &sent);
         said_once(&records, &sent);
         let replayed = stored::replayed(&*opened.log);
-        let epochs: u64 = (0..opened.log.meta().partitions).map(|p| opened.log.head(p).expect("a head").epoch).sum();
+        let epochs: u64 = (0..opened.log.meta().partitions)
+            .map(|p| opened.log.head(p).expect("a head").epoch)
+            .sum();
         for caller in &self.trio.callers {
             for (stream, (version, digest)) in &replayed {
                 let entity = format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id);
@@ -398,8 +439,15 @@ async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
         waited[1],
         refused[1],
     );
-    assert!(unplanned <= LEASE + OWNED_WITHIN, "seed {seed}: a partition was without an owner for {unplanned:?}");
-    assert!(refused[1] <= REFUSED_AT_MOST, "a node that stops in order has commands refused for {:?}", refused[1]);
+    assert!(
+        unplanned <= LEASE + OWNED_WITHIN,
+        "seed {seed}: a partition was without an owner for {unplanned:?}"
+    );
+    assert!(
+        refused[1] <= REFUSED_AT_MOST,
+        "a node that stops in order has commands refused for {:?}",
+        refused[1]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -408,7 +456,9 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
         servers: 1,
         sync_always: true,
     };
-    let Some(nats) = nats::start_or_skip(shape, "restarts of nodes on JetStream") else { return };
+    let Some(nats) = nats::start_or_skip(shape, "restarts of nodes on JetStream") else {
+        return;
+    };
     let log = format!("{}/trio?system={SYSTEM}", nats.url());
     let seed = seed();
     println!("cluster: restarts, QUIPU_SEED={seed}");
@@ -431,7 +481,11 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
         // Clients here go on to ask a node that is no longer ready: what reaches it last is told to go elsewhere.
         let itself = (trial.trio.callers[at].base().to_owned(), "stopping".to_owned());
         refused_by_who_stopped += refused.remove(&itself).unwrap_or_default();
-        assert!(refused.is_empty(), "seed {seed}: commands were refused while node {at} ({}) restarted: {refused:?}", itself.0);
+        assert!(
+            refused.is_empty(),
+            "seed {seed}: commands were refused while node {at} ({}) restarted: {refused:?}",
+            itself.0
+        );
     }
     let rolling = trial.longest();
 
@@ -460,7 +514,11 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_a
         ended.records,
         ended.epochs,
     );
-    assert!(rolling.0 <= REFUSED_AT_MOST, "a node that stops in order has commands refused for {:?}", rolling.0);
+    assert!(
+        rolling.0 <= REFUSED_AT_MOST,
+        "a node that stops in order has commands refused for {:?}",
+        rolling.0
+    );
 }
 
 #[tokio::test]
@@ -476,10 +534,20 @@ async fn a_person_can_try_failover_with_one_command() {
     };
     let launch = Launch::new();
     let mut command = launch.quipu();
-    command.args(["dev-cluster", "--once", "--json", "--lease-ms", "1500"]).env("QUIPU_NATS_SERVER", program);
+    command
+        .args(["dev-cluster", "--once", "--json", "--lease-ms", "1500"])
+        .env("QUIPU_NATS_SERVER", program);
     let played = command.output().await.expect("the binary runs");
     let told = String::from_utf8_lossy(&played.stdout);
-    let summary: Value = told.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let summary: Value = told
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
     let shown = summary["shown"].as_array().map_or(0, Vec::len);
-    assert!(played.status.success() && summary["ok"] == true && shown == 5, "{told}\n{}", String::from_utf8_lossy(&played.stderr));
+    assert!(
+        played.status.success() && summary["ok"] == true && shown == 5,
+        "{told}\n{}",
+        String::from_utf8_lossy(&played.stderr)
+    );
 }

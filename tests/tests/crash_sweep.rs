@@ -62,7 +62,15 @@ fn power_lost_anywhere_breaks_no_promise() {
         println!("{count:>7}  {place}");
     }
     assert!(all >= 10_000, "only {all} places");
-    for place in ["an append: before write", "an append: before sync", "a start: before", "after an attempt", "after a timer", "after a checkpoint", "after a passivation"] {
+    for place in [
+        "an append: before write",
+        "an append: before sync",
+        "a start: before",
+        "after an attempt",
+        "after a timer",
+        "after a checkpoint",
+        "after a passivation",
+    ] {
         assert!(struck.keys().any(|struck| struck.contains(place)), "power was never lost {place}");
     }
 }

@@ -425,7 +425,10 @@ async fn a_damaged_index_is_made_anew_from_the_log() {
                 assert!(refused > 0, "no row that is asked for was damaged");
                 let told = health(&node).await;
                 let parts = told["parts"].as_array().map_or(&[][..], Vec::as_slice);
-                assert!(told["status"] == "degraded" && parts.iter().any(|p| p["name"] == "index" && p["ok"] == false), "{told}");
+                assert!(
+                    told["status"] == "degraded" && parts.iter().any(|p| p["name"] == "index" && p["ok"] == false),
+                    "{told}"
+                );
                 node.end().await;
             }
             node = Some(house.start().await);

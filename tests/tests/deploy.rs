@@ -131,26 +131,48 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn prometheus_scrapes_a_node_as_the_file_says() {
-    let Some(promtool) = promtool("scraping by Prometheus") else { return };
+    let Some(promtool) = promtool("scraping by Prometheus") else {
+        return;
+    };
     let node = Launch::new().start().await;
     let dir = tempfile::tempdir().expect("a directory");
     let (token, config) = (dir.path().join("token"), dir.path().join("prometheus.yaml"));
     fs::write(&token, "0123456789").expect("written");
-    fs::copy(root().join("ops/deploy/prometheus-rules.yaml"), dir.path().join("prometheus-rules.yaml")).expect("copied");
+    fs::copy(
+        root().join("ops/deploy/prometheus-rules.yaml"),
+        dir.path().join("prometheus-rules.yaml"),
+    )
+    .expect("copied");
     let given = text("ops/deploy/prometheus.yaml")
-        .replace("\"quipu1:7077\", \"quipu2:7077\", \"quipu3:7077\"", &format!("\"{}\"", node.address))
+        .replace(
+            "\"quipu1:7077\", \"quipu2:7077\", \"quipu3:7077\"",
+            &format!("\"{}\"", node.address),
+        )
         .replace("/etc/prometheus/quipu-token", &token.to_string_lossy())
         .replace("scrape_interval: 10s", "scrape_interval: 1s");
     fs::write(&config, given).expect("written");
     passes(Command::new(&promtool).args(["check", "config"]).arg(&config));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|held| held.local_addr()).expect("a free port").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|held| held.local_addr())
+        .expect("a free port")
+        .port();
     let mut prometheus = Command::new(promtool.with_file_name("prometheus"));
     prometheus.arg(format!("--config.file={}", config.display()));
     prometheus.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
     prometheus.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let _running = Running(prometheus.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
+    let _running = Running(
+        prometheus
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts"),
+    );
     // up{job="quipu"} == 1
-    let (client, ask) = (http(), format!("http://127.0.0.1:{port}/api/v1/query?query=up%7Bjob%3D%22quipu%22%7D%20%3D%3D%201"));
+    let (client, ask) = (
+        http(),
+        format!("http://127.0.0.1:{port}/api/v1/query?query=up%7Bjob%3D%22quipu%22%7D%20%3D%3D%201"),
+    );
     wait("Prometheus to have scraped the node", || async {
         let answer: Value = client.get(&ask).send().await.ok()?.json().await.ok()?;
         (answer["data"]["result"].as_array()?.len() == 1).then_some(())

@@ -228,7 +228,10 @@ async fn cancel_and_preempt_abort_the_model_within_a_second_and_record_what_was_
         .await;
         wait("the view to say so", || async {
             let rows = office.ada.get(&format!("{run}/deliveries")).await.taken().body;
-            let cancelled = rows["items"].as_array()?.iter().any(|row| row["status"] == "cancelled" && row["effect"] == "llm.invoke");
+            let cancelled = rows["items"]
+                .as_array()?
+                .iter()
+                .any(|row| row["status"] == "cancelled" && row["effect"] == "llm.invoke");
             cancelled.then_some(())
         })
         .await;

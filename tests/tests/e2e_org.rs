@@ -111,7 +111,10 @@ async fn its_statistics_count_what_there_is_by_what_matters() {
     office.agent("scout", "hello", json!([])).await;
     office.room("desk", &[], 0).await;
     office.room("lounge", &[], 0).await;
-    office.send("conversation", "lounge", "pause", json!({ "reason": "night" })).await.taken();
+    office
+        .send("conversation", "lounge", "pause", json!({ "reason": "night" }))
+        .await
+        .taken();
     for n in 0..3 {
         office.say("desk", &format!("m{n}"), "hello").await.taken();
     }
@@ -121,9 +124,17 @@ async fn its_statistics_count_what_there_is_by_what_matters() {
         json!({ "total": 2, "by_role": { "owner": 1, "viewer": 1 } }),
         "{stats}"
     );
-    assert_eq!((&stats["agents"]["total"], &stats["messages"]["total"]), (&json!(1), &json!(3)), "{stats}");
+    assert_eq!(
+        (&stats["agents"]["total"], &stats["messages"]["total"]),
+        (&json!(1), &json!(3)),
+        "{stats}"
+    );
     let conversations = &stats["conversations"];
-    assert_eq!((&conversations["total"], &conversations["by_type"]), (&json!(2), &json!({ "group": 2 })), "{stats}");
+    assert_eq!(
+        (&conversations["total"], &conversations["by_type"]),
+        (&json!(2), &json!({ "group": 2 })),
+        "{stats}"
+    );
     assert_eq!(conversations["by_paused"], json!({ "0": 1, "1": 1 }), "{stats}");
     office.ada.get("/v1/orgs/nobody/stats").await.refused(404, "unknown_org");
 }

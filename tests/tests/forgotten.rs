@@ -58,12 +58,15 @@ fn copy(from: &Path, to: &Path) {
 
 async fn say(ada: &Caller, words: &[&str]) {
     for word in words {
-        ada.post("/v1/orgs/acme/conversations/c/post", json!({ "body": word })).await.taken();
+        ada.post("/v1/orgs/acme/conversations/c/post", json!({ "body": word }))
+            .await
+            .taken();
     }
 }
 
 async fn said(ada: &Caller) -> usize {
-    ada.count("/v1/orgs/acme/conversations/c", "conversation.message_posted", |_| true).await
+    ada.count("/v1/orgs/acme/conversations/c", "conversation.message_posted", |_| true)
+        .await
 }
 
 async fn an_old_disk_is_found_out(mut server: Server, log: &str) {
@@ -90,11 +93,22 @@ async fn an_old_disk_is_found_out(mut server: Server, log: &str) {
     let refused = launch.try_start_by(launch.quipu()).await;
     let told = fs::read_to_string(launch.data().with_file_name("node.log")).expect("its log");
     let told = told.lines().rev().take(5).collect::<Vec<_>>().join("\n");
-    assert!(refused.is_err_and(|status| !status.success()), "it serves what is left as if it were whole:\n{told}");
-    let noted: Vec<PathBuf> = fs::read_dir(launch.data()).expect("the data directory").map(|entry| entry.expect("an entry").path()).collect();
-    let noted = noted.iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads-")));
+    assert!(
+        refused.is_err_and(|status| !status.success()),
+        "it serves what is left as if it were whole:\n{told}"
+    );
+    let noted: Vec<PathBuf> = fs::read_dir(launch.data())
+        .expect("the data directory")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    let noted = noted
+        .iter()
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads-")));
     let noted = noted.expect("the ends that it noted");
-    assert!(told.contains("lost acknowledged records") && told.contains(&noted.display().to_string()), "{told}");
+    assert!(
+        told.contains("lost acknowledged records") && told.contains(&noted.display().to_string()),
+        "{told}"
+    );
 
     // As the message says: whoever moves the file away goes on with what is left.
     fs::remove_file(noted).expect("it can be moved");
@@ -108,15 +122,22 @@ async fn an_old_disk_is_found_out(mut server: Server, log: &str) {
 
 #[tokio::test]
 async fn records_that_jetstream_lost_are_missed_by_the_node_that_saw_them() {
-    let shape = Shape { servers: 1, sync_always: true };
-    let Some(nats) = nats::start_or_skip(shape, "an old disk of JetStream") else { return };
+    let shape = Shape {
+        servers: 1,
+        sync_always: true,
+    };
+    let Some(nats) = nats::start_or_skip(shape, "an old disk of JetStream") else {
+        return;
+    };
     let log = format!("{}/old?partitions=2&system={SYSTEM}", nats.url());
     an_old_disk_is_found_out(Server::Nats(nats), &log).await;
 }
 
 #[tokio::test]
 async fn records_that_kafka_lost_are_missed_by_the_node_that_saw_them() {
-    let Some(kafka) = kafka::start_or_skip(true, "an old disk of Kafka") else { return };
+    let Some(kafka) = kafka::start_or_skip(true, "an old disk of Kafka") else {
+        return;
+    };
     let log = format!("kafka://{}/old?partitions=2", kafka.address());
     an_old_disk_is_found_out(Server::Kafka(kafka), &log).await;
 }

@@ -11,7 +11,9 @@ use quipu_schemas::{
     position::Position,
     record::{self, StoredEvent},
 };
-use quipu_tests::decoding::{evaluate, fold, header, load, parse_command, read_frame, read_record, read_texts, sealed_frame, sealed_record};
+use quipu_tests::decoding::{
+    evaluate, fold, header, load, parse_command, read_frame, read_record, read_texts, sealed_frame, sealed_record,
+};
 use serde_json::{Value, value::RawValue};
 
 const KINDS: [&str; 4] = ["agent", "conversation", "org", "run"];
@@ -97,23 +99,41 @@ fn command_body() {
 #[test]
 fn cloud_event() {
     bolero::check!().for_each(|bytes: &[u8]| {
-        let Some((name, data)) = text(bytes).and_then(|text| text.split_once(' ')) else { return };
-        let (Ok(raw), Ok(value)) = (RawValue::from_string(data.to_owned()), serde_json::from_str::<Value>(data)) else { return };
+        let Some((name, data)) = text(bytes).and_then(|text| text.split_once(' ')) else {
+            return;
+        };
+        let (Ok(raw), Ok(value)) = (RawValue::from_string(data.to_owned()), serde_json::from_str::<Value>(data)) else {
+            return;
+        };
         // Names come from the kinds, and none is empty.
         if name.is_empty() {
             return;
         }
-        let event = StoredEvent { name: name.into(), data: raw };
-        let Ok(encoded) = record::encode(&header(1), vec![event], vec![], Digest([9; 32])) else { return };
+        let event = StoredEvent {
+            name: name.into(),
+            data: raw,
+        };
+        let Ok(encoded) = record::encode(&header(1), vec![event], vec![], Digest([9; 32])) else {
+            return;
+        };
         let record = record::decode(&encoded.bytes).expect("what was encoded is decoded");
-        let position = Position { partition: 0, offset: 7, index: 0 };
+        let position = Position {
+            partition: 0,
+            offset: 7,
+            index: 0,
+        };
         let cloud = quipu::cloudevents::encode(&record, position, 0, None).expect("nothing sealed is opened");
         let cloud: Value = serde_json::from_str(cloud.get()).expect("JSON");
         for name in ["specversion", "id", "source", "type", "time", "datacontenttype"] {
             assert!(cloud[name].as_str().is_some_and(|value| !value.is_empty()), "{name} of {cloud}");
         }
         let names = cloud.as_object().expect("an object").keys();
-        assert!(names.into_iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())), "{cloud}");
+        assert!(
+            names
+                .into_iter()
+                .all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())),
+            "{cloud}"
+        );
         assert_eq!(cloud["data"], value);
     });
 }

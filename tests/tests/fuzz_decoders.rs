@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use quipu_rules::components::Registry;
 use quipu_runtime::kinds::Kinds;
 use quipu_schemas::position::{Cursor, LogId};
-use quipu_tests::decoding::{evaluate, frame_of, header, load, parse_command, read_frame, read_record, read_texts, sample, sealed_frame, sealed_record};
+use quipu_tests::decoding::{
+    evaluate, frame_of, header, load, parse_command, read_frame, read_record, read_texts, sample, sealed_frame, sealed_record,
+};
 use serde_json::{Value, json};
 
 /// Every public command of every kind, with a body of its schema's field names.

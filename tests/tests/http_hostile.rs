@@ -206,7 +206,14 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
     strangers.post(&post, json!({ "body": "x" })).await.refused(401, "unauthenticated");
 
     // A cursor past the log's end was never given: waiting for it, or passing over what comes next, would hide a loss.
-    let mut ahead: Cursor = office.ada.get(&path("conversation", "desk")).await.taken().header("quipu-position").parse().expect("a cursor");
+    let mut ahead: Cursor = office
+        .ada
+        .get(&path("conversation", "desk"))
+        .await
+        .taken()
+        .header("quipu-position")
+        .parse()
+        .expect("a cursor");
     ahead.next[3] += 1_000;
     let reads: Vec<(String, u16)> = vec![
         ("/v1/orgs/acme/events?follow=false&from=nonsense".into(), 400),

@@ -41,14 +41,25 @@ async fn users_of_one_org_reach_no_other_with_the_permissions_of_the_manual() {
     let Some(kafka) = kafka::or_skip(started, what) else { return };
     let bus = format!("kafka://{}", kafka.address());
     // Without a right nobody does anything.
-    let refused = Launch::new().run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &bus]).await;
+    let refused = Launch::new()
+        .run(&["serve", "--memory", "--listen", "127.0.0.1:0", "--bus", &bus])
+        .await;
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && told.contains("authorization failed"), "{told}");
 
     let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/docs/bus.md");
-    let env = [("KAFKA", orgs.as_str()), ("MANUAL", manual.to_str().expect("a path")), ("ORGS", "acme,beta")];
-    let ran = venv::client(&python, "kafka_operator.py", &env).await.unwrap_or_else(|words| panic!("{words}"));
-    assert!(ran.as_u64().is_some_and(|ran| ran >= 16), "the manual has fewer commands than it should: {ran}");
+    let env = [
+        ("KAFKA", orgs.as_str()),
+        ("MANUAL", manual.to_str().expect("a path")),
+        ("ORGS", "acme,beta"),
+    ];
+    let ran = venv::client(&python, "kafka_operator.py", &env)
+        .await
+        .unwrap_or_else(|words| panic!("{words}"));
+    assert!(
+        ran.as_u64().is_some_and(|ran| ran >= 16),
+        "the manual has fewer commands than it should: {ran}"
+    );
     let node = Launch::new().set("bus.url", bus).start().await;
     let said = venv::client(&python, "kafka_permissions.py", &[("KAFKA", &orgs)]).await;
     let said = said.unwrap_or_else(|words| panic!("{words}\n{}", node.log_tail()));
@@ -61,7 +72,10 @@ async fn users_of_one_org_reach_no_other_with_the_permissions_of_the_manual() {
         json!(answers),
         json!([["200", "p-1", "acme/org/acme"], ["200", "p-2", "acme/conversation/c"]])
     );
-    assert_eq!((&said["forged"]["command_id"], &said["forged"]["code"]), (&"p-3".into(), &"wrong_org".into()));
+    assert_eq!(
+        (&said["forged"]["command_id"], &said["forged"]["code"]),
+        (&"p-3".into(), &"wrong_org".into())
+    );
     assert_eq!(said["events"], json!(["quipu.conversation.created.v1", "quipu.org.created.v1"]));
     let health = node.caller.get("/health").await.taken().body;
     assert_eq!(health["status"], "ok", "{health}");

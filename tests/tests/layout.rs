@@ -7,7 +7,10 @@ use std::{
 };
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .to_owned()
 }
 
 fn sources(under: &Path, ending: &str, out: &mut Vec<PathBuf>) {
@@ -51,9 +54,15 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
 fn nothing_but_the_allowed_arrows_compiles() {
     for (folder, allowed) in arrows() {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
-        let ours = manifest.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|name| name.starts_with("quipu-"));
+        let ours = manifest
+            .lines()
+            .filter_map(|line| line.split(['.', ' ', '=']).next())
+            .filter(|name| name.starts_with("quipu-"));
         for name in ours {
-            assert!(allowed.contains(&name), "{folder} must not depend on {name}: see DESIGN, the arrows of the house");
+            assert!(
+                allowed.contains(&name),
+                "{folder} must not depend on {name}: see DESIGN, the arrows of the house"
+            );
         }
     }
 }
@@ -69,17 +78,36 @@ fn only_the_runtime_names_ractor_and_only_ops_reads_the_environment() {
         let runtime = name.starts_with("actors/runtime/");
         assert!(runtime || !text.contains("ractor::"), "{name} names ractor");
         let ops = name.starts_with("ops/") || name.contains("/examples/") || name.contains("/benches/") || name.contains("/tests/");
-        assert!(ops || !(text.contains("env::var") || text.contains("env::args")), "{name} reads the environment");
+        assert!(
+            ops || !(text.contains("env::var") || text.contains("env::args")),
+            "{name} reads the environment"
+        );
     }
 }
 
 #[test]
 fn rules_are_pure() {
-    let banned = ["SystemTime", "Instant::now", "rand::", "getrandom", "HashMap", "HashSet", "std::fs", "std::net", "tokio", "async fn", "std::env"];
+    let banned = [
+        "SystemTime",
+        "Instant::now",
+        "rand::",
+        "getrandom",
+        "HashMap",
+        "HashSet",
+        "std::fs",
+        "std::net",
+        "tokio",
+        "async fn",
+        "std::env",
+    ];
     for path in files(".rs").into_iter().filter(|p| shown(p).starts_with("actors/rules/src")) {
         let text = fs::read_to_string(&path).unwrap();
         for word in banned {
-            assert!(!text.contains(word), "{} uses {word}: rules look at nothing but their inputs", shown(&path));
+            assert!(
+                !text.contains(word),
+                "{} uses {word}: rules look at nothing but their inputs",
+                shown(&path)
+            );
         }
     }
 }
@@ -87,16 +115,31 @@ fn rules_are_pure() {
 #[test]
 fn machines_iterate_no_randomly_seeded_map() {
     let machines = ["actors/runtime/src/kernel", "projections/src", "events/src"];
-    for path in files(".rs").into_iter().filter(|p| machines.iter().any(|m| shown(p).starts_with(m))) {
+    for path in files(".rs")
+        .into_iter()
+        .filter(|p| machines.iter().any(|m| shown(p).starts_with(m)))
+    {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("HashMap") && !text.contains("HashSet"), "{} uses a randomly seeded map", shown(&path));
+        assert!(
+            !text.contains("HashMap") && !text.contains("HashSet"),
+            "{} uses a randomly seeded map",
+            shown(&path)
+        );
     }
 }
 
 #[test]
 fn nothing_is_unfinished_ignored_or_unsafe() {
     // Spelled apart so that this file does not accuse itself.
-    let banned = [["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"], ["FIX", "ME"], ["uns", "afe {"], ["mod util", "s;"], ["mod help", "ers;"]];
+    let banned = [
+        ["to", "do!("],
+        ["unimple", "mented!("],
+        ["#[ign", "ore"],
+        ["FIX", "ME"],
+        ["uns", "afe {"],
+        ["mod util", "s;"],
+        ["mod help", "ers;"],
+    ];
     for path in files(".rs") {
         let text = fs::read_to_string(&path).unwrap();
         for [head, tail] in banned {
@@ -113,7 +156,12 @@ fn tests_wait_for_conditions_not_for_time() {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains(&word)) {
             let polls = line.contains("// poll");
-            assert!(polls, "{}:{}: a test sleeps; wait for the condition (a bounded poll says `// poll`)", shown(&path), number + 1);
+            assert!(
+                polls,
+                "{}:{}: a test sleeps; wait for the condition (a bounded poll says `// poll`)",
+                shown(&path),
+                number + 1
+            );
         }
     }
 }
@@ -129,7 +177,11 @@ fn paths_named_in_documents_exist() {
             let path = quoted.split([':', '#', ' ']).next().unwrap_or_default();
             let looks = roots.iter().any(|r| path.starts_with(r)) && !path.contains(['*', '{', '<', '…']);
             if looks {
-                assert!(root().join(path).exists(), "{} names `{path}`, which does not exist", shown(&document));
+                assert!(
+                    root().join(path).exists(),
+                    "{} names `{path}`, which does not exist",
+                    shown(&document)
+                );
             }
         }
     }

@@ -40,7 +40,13 @@ async fn moves(to: &str) {
     let mut receipts = Vec::new();
     for n in 0..20 {
         let path = format!("{desk}/post");
-        receipts.push(ada.try_command(&path, &format!("k{n}"), &say(n)).await.expect("an answer").taken().body);
+        receipts.push(
+            ada.try_command(&path, &format!("k{n}"), &say(n))
+                .await
+                .expect("an answer")
+                .taken()
+                .body,
+        );
     }
     let entities = ["/v1/orgs/acme/orgs/acme", desk];
     let mut digests = BTreeMap::new();
@@ -67,15 +73,26 @@ async fn moves(to: &str) {
     }
     // A repetition gets its first receipt, except for what names the log and its class.
     for (n, first) in (0u32..).zip(&receipts) {
-        let again = ada.try_command(&format!("{desk}/post"), &format!("k{n}"), &say(n)).await.expect("an answer");
+        let again = ada
+            .try_command(&format!("{desk}/post"), &format!("k{n}"), &say(n))
+            .await
+            .expect("an answer");
         let again = again.taken().body;
-        assert_eq!((&again["version"], &again["duplicate"]), (&first["version"], &json!(true)), "{again}");
+        assert_eq!(
+            (&again["version"], &again["duplicate"]),
+            (&first["version"], &json!(true)),
+            "{again}"
+        );
     }
     // What was sealed opens with the keys that moved, and life goes on.
     ada.post(&format!("{desk}/post"), say(20)).await.taken();
     wait("the views to be made anew", || async {
         let rows = ada.fresh(&format!("{desk}/messages?limit=100")).await.body["items"].take();
-        let bodies: Vec<String> = rows.as_array()?.iter().filter_map(|row| row["body"].as_str().map(str::to_owned)).collect();
+        let bodies: Vec<String> = rows
+            .as_array()?
+            .iter()
+            .filter_map(|row| row["body"].as_str().map(str::to_owned))
+            .collect();
         (bodies.len() == 21 && bodies.iter().all(|body| body.starts_with("message "))).then_some(())
     })
     .await;

@@ -45,7 +45,10 @@ fn every_seed_keeps_every_promise() {
             }
         };
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .collect()
     });
     let mut total = Counts::default();
     totals.iter().for_each(|counts| total.add(counts));
@@ -58,7 +61,10 @@ fn every_seed_keeps_every_promise() {
     for (what, count) in total.named() {
         assert!(count > 0, "no {what} in {seeds} seeds: the simulation does not do what it says");
     }
-    let missing: Vec<String> = sim::public_commands().into_iter().filter(|name| !total.accepted.contains_key(name)).collect();
+    let missing: Vec<String> = sim::public_commands()
+        .into_iter()
+        .filter(|name| !total.accepted.contains_key(name))
+        .collect();
     assert!(missing.is_empty(), "never accepted in {seeds} seeds: {missing:?}");
 }
 
@@ -83,10 +89,20 @@ fn a_seed_replays_to_the_same_bytes() {
 #[test]
 fn planted_defects_are_found() {
     for mutant in sim::MUTANTS {
-        let found = (0..100).map(|seed| sim::run(seed, STEPS, Some(mutant))).find(|report| !report.broken.is_empty());
-        let Some(report) = found else { panic!("{mutant:?} went unnoticed in 100 seeds") };
+        let found = (0..100)
+            .map(|seed| sim::run(seed, STEPS, Some(mutant)))
+            .find(|report| !report.broken.is_empty());
+        let Some(report) = found else {
+            panic!("{mutant:?} went unnoticed in 100 seeds")
+        };
         let least = sim::minimise(&report, Some(mutant), 40);
-        println!("{mutant:?}: seed {}, {} steps of {}: {}", report.seed, least.steps.len(), report.steps.len(), least.broken[0]);
+        println!(
+            "{mutant:?}: seed {}, {} steps of {}: {}",
+            report.seed,
+            least.steps.len(),
+            report.steps.len(),
+            least.broken[0]
+        );
         assert!(!least.broken.is_empty() && least.steps.len() <= report.steps.len());
     }
 }

@@ -47,7 +47,10 @@ fn every_seed_keeps_every_promise_on_three_nodes() {
             }
         };
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            .collect()
     });
     let mut total = Counts::default();
     totals.iter().for_each(|counts| total.add(counts));
@@ -84,10 +87,20 @@ fn planted_defects_are_found() {
     for plant in trio::PLANTS {
         // It takes a pause, a new owner and a client with the old address at once: rare, so the search begins near one.
         let from = if plant == Plant::RefusesPastItsLease { 60 } else { 0 };
-        let found = (from..from + 80).map(|seed| trio::run(seed, STEPS, plant)).find(|report| !report.broken.is_empty());
-        let Some(report) = found else { panic!("{plant:?} went unnoticed in 80 seeds") };
+        let found = (from..from + 80)
+            .map(|seed| trio::run(seed, STEPS, plant))
+            .find(|report| !report.broken.is_empty());
+        let Some(report) = found else {
+            panic!("{plant:?} went unnoticed in 80 seeds")
+        };
         let least = trio::minimise(&report, plant, 20);
-        println!("{plant:?}: seed {}, {} steps of {}: {}", report.seed, least.steps.len(), report.steps.len(), least.broken[0]);
+        println!(
+            "{plant:?}: seed {}, {} steps of {}: {}",
+            report.seed,
+            least.steps.len(),
+            report.steps.len(),
+            least.broken[0]
+        );
         assert!(!least.broken.is_empty() && least.steps.len() <= report.steps.len());
     }
 }

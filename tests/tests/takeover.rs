@@ -79,14 +79,20 @@ async fn hand_over(owner: Process, survivor: &Process, entities: u64) -> (Durati
         .collect();
     let more = || async {
         let goal = load.acknowledged.load(Ordering::Relaxed) + COMMANDS;
-        wait("commands to be acknowledged", || async { (load.acknowledged.load(Ordering::Relaxed) >= goal).then_some(()) }).await;
+        wait("commands to be acknowledged", || async {
+            (load.acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+        .await;
     };
     more().await;
     for longest in [&load.refused_us, &load.waited_us] {
         longest.store(0, Ordering::Relaxed);
     }
     owner.stop().await;
-    wait("the other node to own the partition", || async { owned_here(survivor).await.then_some(()) }).await;
+    wait("the other node to own the partition", || async {
+        owned_here(survivor).await.then_some(())
+    })
+    .await;
     more().await;
     load.stopping.store(true, Ordering::Relaxed);
     for client in clients {
@@ -163,25 +169,45 @@ async fn take_over(log: &str) {
     let made = begun.elapsed();
     let records = known(&owner).await.max(known(&shadow).await);
     assert!(records > entities, "{records} records of {entities} entities");
-    wait("the shadow to know everything", || async { (known(&shadow).await >= records).then_some(()) }).await;
+    wait("the shadow to know everything", || async {
+        (known(&shadow).await >= records).then_some(())
+    })
+    .await;
 
     // Placement may have given the partition to the second node when it came.
-    let (stopped, other, at) = if first_owns(&owner, &shadow).await { (owner, shadow, 0) } else { (shadow, owner, 1) };
+    let (stopped, other, at) = if first_owns(&owner, &shadow).await {
+        (owner, shadow, 0)
+    } else {
+        (shadow, owner, 1)
+    };
     let (refused, waited) = hand_over(stopped, &other, entities).await;
     let back = launches[at].start().await;
     let records = known(&other).await;
-    wait("the node that is back to know everything", || async { (known(&back).await >= records).then_some(()) }).await;
+    wait("the node that is back to know everything", || async {
+        (known(&back).await >= records).then_some(())
+    })
+    .await;
 
     // Placement may give the partition to the node that is back.
-    let (killed, other) = if first_owns(&back, &other).await { (back, other) } else { (other, back) };
+    let (killed, other) = if first_owns(&back, &other).await {
+        (back, other)
+    } else {
+        (other, back)
+    };
     let begun = Instant::now();
     killed.kill().await;
     let ada = other.caller.acting_for("ada");
     let post = |n: u64| {
         let ada = ada.clone();
-        async move { ada.post(&format!("/v1/orgs/acme/conversations/c{n}/post"), json!({ "body": "after" })).await }
+        async move {
+            ada.post(&format!("/v1/orgs/acme/conversations/c{n}/post"), json!({ "body": "after" }))
+                .await
+        }
     };
-    wait("a command to be decided by the next owner", || async { matches!(post(1).await.status, 200..=202).then_some(()) }).await;
+    wait("a command to be decided by the next owner", || async {
+        matches!(post(1).await.status, 200..=202).then_some(())
+    })
+    .await;
     let took = begun.elapsed();
     for n in [0, entities / 2, entities - 1] {
         post(n).await.taken();
@@ -189,7 +215,10 @@ async fn take_over(log: &str) {
 
     let begun = Instant::now();
     let fresh = launches[2].start().await;
-    wait("a node that has never seen the log to know it", || async { (known(&fresh).await > records).then_some(()) }).await;
+    wait("a node that has never seen the log to know it", || async {
+        (known(&fresh).await > records).then_some(())
+    })
+    .await;
     let rebuilt = begun.elapsed();
     println!(
         "takeover on {engine}: {entities} entities in one partition, made in {made:?}; stopped in order, commands were refused for \
@@ -197,7 +226,10 @@ async fn take_over(log: &str) {
          nothing knew {records} records {rebuilt:?} after its start, {:.0} records/s",
         records as f64 / rebuilt.as_secs_f64()
     );
-    assert!(refused <= REFUSED_AT_MOST, "an owner that stops in order has commands refused for {refused:?}");
+    assert!(
+        refused <= REFUSED_AT_MOST,
+        "an owner that stops in order has commands refused for {refused:?}"
+    );
     assert!(took <= LEASE + WITHIN, "taken over after {took:?}");
     for node in [other, fresh] {
         node.stop().await;

@@ -84,9 +84,9 @@ impl Refusal for CounterRejection {
         match self {
             CounterRejection::Exists => Problem::new(409, "counter_exists", "the counter exists already"),
             CounterRejection::Missing => Problem::new(404, "unknown_counter", "there is no such counter").fix("create it first"),
-            CounterRejection::OverLimit { limit } => {
-                Problem::new(409, "over_limit", format!("the counter may not pass {limit}")).field("by").fix("add less")
-            }
+            CounterRejection::OverLimit { limit } => Problem::new(409, "over_limit", format!("the counter may not pass {limit}"))
+                .field("by")
+                .fix("add less"),
         }
     }
 }
@@ -111,7 +111,10 @@ impl Decider for Counter {
             (CounterState::Missing, CounterCommand::Add(_) | CounterCommand::Reset(_)) => Err(CounterRejection::Missing),
             (CounterState::Counting { .. }, CounterCommand::Add(Add { by: 0 })) => Ok(Decision::Unchanged),
             (CounterState::Counting { value, limit, .. }, CounterCommand::Add(Add { by })) => match value.checked_add(*by) {
-                Some(sum) if sum <= *limit => Ok(Decision::one(CounterEvent::Added { by: *by, reset_at: context.now + HOUR_MS })),
+                Some(sum) if sum <= *limit => Ok(Decision::one(CounterEvent::Added {
+                    by: *by,
+                    reset_at: context.now + HOUR_MS,
+                })),
                 _ => Err(CounterRejection::OverLimit { limit: *limit }),
             },
             (CounterState::Counting { value: 0, .. }, CounterCommand::Reset(_)) => Ok(Decision::Unchanged),
@@ -121,11 +124,21 @@ impl Decider for Counter {
 
     fn evolve(state: CounterState, event: &CounterEvent) -> Result<CounterState, Corrupt> {
         match (state, event) {
-            (CounterState::Missing, CounterEvent::Created { limit }) => Ok(CounterState::Counting { value: 0, limit: *limit, reset_at: 0 }),
-            (CounterState::Counting { value, limit, .. }, CounterEvent::Added { by, reset_at }) => {
-                Ok(CounterState::Counting { value: value + by, limit, reset_at: *reset_at })
-            }
-            (CounterState::Counting { limit, .. }, CounterEvent::Reset {}) => Ok(CounterState::Counting { value: 0, limit, reset_at: 0 }),
+            (CounterState::Missing, CounterEvent::Created { limit }) => Ok(CounterState::Counting {
+                value: 0,
+                limit: *limit,
+                reset_at: 0,
+            }),
+            (CounterState::Counting { value, limit, .. }, CounterEvent::Added { by, reset_at }) => Ok(CounterState::Counting {
+                value: value + by,
+                limit,
+                reset_at: *reset_at,
+            }),
+            (CounterState::Counting { limit, .. }, CounterEvent::Reset {}) => Ok(CounterState::Counting {
+                value: 0,
+                limit,
+                reset_at: 0,
+            }),
             (state, event) => Err(Corrupt(format!("{event:?} on {state:?}"))),
         }
     }
@@ -133,7 +146,10 @@ impl Decider for Counter {
     fn react(state: &CounterState, event: &CounterEvent) -> Vec<Reaction> {
         match (state, event) {
             (CounterState::Counting { reset_at, .. }, CounterEvent::Added { .. }) => {
-                vec![Reaction::WakeAt { name: "reset".into(), due: *reset_at }]
+                vec![Reaction::WakeAt {
+                    name: "reset".into(),
+                    due: *reset_at,
+                }]
             }
             _ => Vec::new(),
         }
@@ -170,10 +186,14 @@ fn request(kind: &'static str, id: Option<&str>, command: &str, body: Value) -> 
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ()).await?;
     node.command(request("org", None, "create", json!({ "name": "Acme" }))).await?;
-    node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 }))).await?;
+    node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 })))
+        .await?;
     let receipt = node.command(request("counter", Some("visits"), "add", json!({ "by": 2 }))).await?;
     println!("added: version {} at {}", receipt.version, receipt.position);
-    let refusal = node.command(request("counter", Some("visits"), "add", json!({ "by": 2 }))).await.unwrap_err();
+    let refusal = node
+        .command(request("counter", Some("visits"), "add", json!({ "by": 2 })))
+        .await
+        .unwrap_err();
     println!("refused: {refusal}");
     let stream: StreamId = "acme/counter/visits".parse()?;
     let state = node.state(&stream, None, None).await?.ok_or("no state")?;
@@ -197,7 +217,9 @@ mod tests {
     const HOUR_MS: u64 = 60 * 60 * 1000;
 
     fn fold(events: &[CounterEvent]) -> CounterState {
-        events.iter().fold(Counter::initial(), |state, event| Counter::evolve(state, event).expect("fits"))
+        events
+            .iter()
+            .fold(Counter::initial(), |state, event| Counter::evolve(state, event).expect("fits"))
     }
 
     /// Given these events, when this command comes at `now`: the decision.
@@ -232,7 +254,10 @@ mod tests {
         let two = CounterEvent::Added { by: 2, reset_at: 9 };
         let create = || CounterCommand::Create(Create { limit: 3 });
         let add = |by| CounterCommand::Add(Add { by });
-        assert_eq!(json_of(decide(&[], create(), 5)), json!([{ "type": "example.counter.created.v1", "data": { "limit": 3 } }]));
+        assert_eq!(
+            json_of(decide(&[], create(), 5)),
+            json!([{ "type": "example.counter.created.v1", "data": { "limit": 3 } }])
+        );
         assert_eq!(json_of(decide(std::slice::from_ref(&created), create(), 5)), "counter_exists");
         assert_eq!(json_of(decide(&[], add(1), 5)), "unknown_counter");
         let given = [created, two];
@@ -247,10 +272,16 @@ mod tests {
     fn a_timer_follows_each_change_and_resets_the_count_once() {
         let given = [CounterEvent::Created { limit: 3 }, CounterEvent::Added { by: 2, reset_at: 9 }];
         let reactions = Counter::react(&fold(&given), &given[1]);
-        assert!(matches!(&reactions[..], [Reaction::WakeAt { name, due: 9 }] if name == "reset"), "{reactions:?}");
+        assert!(
+            matches!(&reactions[..], [Reaction::WakeAt { name, due: 9 }] if name == "reset"),
+            "{reactions:?}"
+        );
         assert!(Counter::react(&fold(&given[..1]), &given[0]).is_empty());
         let reset = || CounterCommand::Reset(Reset {});
-        assert_eq!(json_of(decide(&given, reset(), 9)), json!([{ "type": "example.counter.reset.v1", "data": {} }]));
+        assert_eq!(
+            json_of(decide(&given, reset(), 9)),
+            json!([{ "type": "example.counter.reset.v1", "data": {} }])
+        );
         let after = [&given[..], &[CounterEvent::Reset {}]].concat();
         assert_eq!(json_of(decide(&after, reset(), 9)), "unchanged");
         assert!(!Counter::is_public("reset") && Counter::is_public("add"));
@@ -264,21 +295,33 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_node_runs_it_like_a_built_in_kind() {
-        let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ()).await.expect("a node");
-        node.command(request("org", None, "create", json!({ "name": "Acme" }))).await.expect("taken");
-        node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 }))).await.expect("taken");
+        let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ())
+            .await
+            .expect("a node");
+        node.command(request("org", None, "create", json!({ "name": "Acme" })))
+            .await
+            .expect("taken");
+        node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 })))
+            .await
+            .expect("taken");
         let add = || CommandRequest {
             command_id: Some(CommandId::parse("add-1").expect("an id")),
             ..request("counter", Some("visits"), "add", json!({ "by": 2 }))
         };
         let (first, again) = (node.command(add()).await.expect("taken"), node.command(add()).await.expect("taken"));
-        assert_eq!((first.version, first.duplicate, again.version, again.duplicate), (2, false, 2, true));
+        assert_eq!(
+            (first.version, first.duplicate, again.version, again.duplicate),
+            (2, false, 2, true)
+        );
         for (command, body, status, code) in [
             ("add", json!({ "by": 2 }), 409, "over_limit"),
             ("add", json!({ "by": "two" }), 422, "invalid_command"),
             ("reset", json!({}), 404, "unknown_command"),
         ] {
-            let refusal = node.command(request("counter", Some("visits"), command, body)).await.expect_err("refused");
+            let refusal = node
+                .command(request("counter", Some("visits"), command, body))
+                .await
+                .expect_err("refused");
             assert_eq!((refusal.status, refusal.code.as_str()), (status, code), "{refusal}");
         }
         let stream: StreamId = "acme/counter/visits".parse().expect("a stream");
@@ -287,7 +330,10 @@ mod tests {
         let before = node.state(&stream, Some(1), None).await.expect("an answer").expect("a state");
         assert_eq!(before.state.0["Counting"]["value"], 0);
         let history = node.history(&stream, 1, 10).await.expect("a history");
-        assert!(matches!(history[1].record.reactions[0].reaction, Reaction::WakeAt { .. }), "the timer is stored with the event");
+        assert!(
+            matches!(history[1].record.reactions[0].reaction, Reaction::WakeAt { .. }),
+            "the timer is stored with the event"
+        );
         node.shutdown(Duration::from_secs(5)).await;
     }
 
@@ -299,7 +345,11 @@ mod tests {
     #[test]
     fn the_document_shows_what_is_here() {
         let document = include_str!("../../../ops/docs/own-kind.md");
-        let excerpts: Vec<&str> = document.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let excerpts: Vec<&str> = document
+            .split("```rust\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
         assert!(excerpts.len() >= 4);
         for excerpt in excerpts {
             assert!(include_str!("counter.rs").contains(excerpt), "not in the example:\n{excerpt}");

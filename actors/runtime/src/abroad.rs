@@ -45,7 +45,11 @@ fn topic(stream: &StreamId) -> String {
 
 impl Abroad for OverChannel {
     fn say(&self, stream: &StreamId, event: &VolatileEvent) {
-        let said = Said { from: self.me.clone(), stream: stream.clone(), event: event.clone() };
+        let said = Said {
+            from: self.me.clone(),
+            stream: stream.clone(),
+            event: event.clone(),
+        };
         if let Ok(payload) = serde_json::to_vec(&said) {
             self.channel.say(&topic(stream), payload);
         }
@@ -95,7 +99,11 @@ impl OverHttp {
 impl Abroad for OverHttp {
     fn say(&self, stream: &StreamId, event: &VolatileEvent) {
         // Too much is on its way: of use now or never.
-        let _ = self.said.try_send(Said { from: self.me.clone(), stream: stream.clone(), event: event.clone() });
+        let _ = self.said.try_send(Said {
+            from: self.me.clone(),
+            stream: stream.clone(),
+            event: event.clone(),
+        });
     }
 
     fn listen(&self, _: &StreamId, _: Weak<Inner>) -> Option<Box<dyn Listening>> {
@@ -108,7 +116,10 @@ impl Cluster {
     async fn pass_on(&self, batch: &[Said]) {
         let others = self.leases.members().into_iter().filter(|member| member.node != self.me.node);
         let telling = others.map(|member| {
-            let request = self.client.post(format!("{}{VOLATILE_PATH}", member.address)).bearer_auth(self.token.as_deref().unwrap_or_default());
+            let request = self
+                .client
+                .post(format!("{}{VOLATILE_PATH}", member.address))
+                .bearer_auth(self.token.as_deref().unwrap_or_default());
             request.json(batch).send()
         });
         drop(futures::future::join_all(telling).await);

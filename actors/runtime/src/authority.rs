@@ -54,7 +54,11 @@ impl AuthorityView {
             let version = entity.version();
             let state: OrgState = serde_json::from_value(entity.state().0)
                 .map_err(|e| Problem::new(500, "rules_broken", format!("state of {stream} does not round-trip: {e}")))?;
-            let view = Arc::new(OrgView { version, suspended: matches!(state, OrgState::Suspended { .. }), state });
+            let view = Arc::new(OrgView {
+                version,
+                suspended: matches!(state, OrgState::Suspended { .. }),
+                state,
+            });
             let mut orgs = lock(&self.orgs);
             let after = core.index.stream_head(&stream).map_err(|e| index_problem(&e))?;
             if before.as_ref().map(|h| h.hash) == after.as_ref().map(|h| h.hash) {

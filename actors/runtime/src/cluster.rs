@@ -37,7 +37,10 @@ pub struct ClusterConfig {
 
 impl fmt::Debug for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterConfig").field("address", &self.address).field("lease_ms", &self.lease_ms).finish_non_exhaustive()
+        f.debug_struct("ClusterConfig")
+            .field("address", &self.address)
+            .field("lease_ms", &self.lease_ms)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,11 +94,18 @@ impl Cluster {
     /// Sends a command to the node that owns its partition. The owner answers once its record is durable there.
     pub(crate) async fn forward(&self, owner: &Member, envelope: &CommandEnvelope) -> Result<Receipt, Problem> {
         let unreachable = |what: String| {
-            Problem::new(503, "owner_unreachable", format!("{}, which owns this partition, does not answer: {what}", owner.address))
-                .fix("send the command again with the same id")
-                .retry_after(1)
+            Problem::new(
+                503,
+                "owner_unreachable",
+                format!("{}, which owns this partition, does not answer: {what}", owner.address),
+            )
+            .fix("send the command again with the same id")
+            .retry_after(1)
         };
-        let request = self.client.post(format!("{}{FORWARD_PATH}", owner.address)).bearer_auth(self.token.as_deref().unwrap_or_default());
+        let request = self
+            .client
+            .post(format!("{}{FORWARD_PATH}", owner.address))
+            .bearer_auth(self.token.as_deref().unwrap_or_default());
         let answer = match request.json(envelope).send().await {
             Ok(answer) => answer,
             // It never left.
@@ -124,7 +134,11 @@ impl Core {
         let mut owners = self.owners.subscribe();
         loop {
             owners.mark_unchanged();
-            let elsewhere = self.cluster.get().filter(|_| !self.is_owner(partition)).and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
+            let elsewhere = self
+                .cluster
+                .get()
+                .filter(|_| !self.is_owner(partition))
+                .and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
             let answer = match elsewhere {
                 None => self.submit_here(envelope.clone()).await,
                 Some((cluster, owner)) => tokio::select! {
@@ -149,7 +163,12 @@ impl Core {
     /// Waits until a partition's lease is another node's.
     async fn held_by_another(&self, partition: u16, owner: &Member) {
         let mut owners = self.owners.subscribe();
-        while self.cluster.get().and_then(|cluster| cluster.leases.holder(partition)).is_none_or(|holder| holder.node == owner.node) {
+        while self
+            .cluster
+            .get()
+            .and_then(|cluster| cluster.leases.holder(partition))
+            .is_none_or(|holder| holder.node == owner.node)
+        {
             if owners.changed().await.is_err() {
                 return;
             }
@@ -158,7 +177,14 @@ impl Core {
 }
 
 /// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
-const OWNER_GOES: [&str; 6] = ["owner_unreachable", "outcome_unknown", "not_stored", "stopping", "lease_ended", "authority_stale"];
+const OWNER_GOES: [&str; 6] = [
+    "owner_unreachable",
+    "outcome_unknown",
+    "not_stored",
+    "stopping",
+    "lease_ended",
+    "authority_stale",
+];
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What was waited out in vain may still pass: whoever has a queue of commands keeps this one.

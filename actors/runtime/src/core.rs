@@ -8,8 +8,8 @@ use crate::{
     ingress,
     kernel::{
         entity::{Base, Decided, Entity, ParkedError, Snapshot},
-        relay::Cause,
         ownership::Input,
+        relay::Cause,
         writer::{self, Durable, Writer},
     },
     kinds::{KindHandler, Kinds},
@@ -116,14 +116,20 @@ pub(crate) fn index_problem(error: &IndexError) -> Problem {
 }
 
 pub(crate) fn read_problem(error: &ReadError) -> Problem {
-    Problem::new(503, "log_unreadable", format!("the log cannot be read here: {error}")).fix("run `quipu verify`").retry_after(30)
+    Problem::new(503, "log_unreadable", format!("the log cannot be read here: {error}"))
+        .fix("run `quipu verify`")
+        .retry_after(30)
 }
 
 pub(crate) fn partition_stopped(stopped: &Stopped) -> Problem {
     let Stopped { partition, offset, detail } = stopped;
-    Problem::new(503, "partition_stopped", format!("partition {partition} stops at offset {offset}: {detail}"))
-        .fix("run `quipu verify`, and restore the log from a backup; the feed gives what lies before")
-        .retry_after(60)
+    Problem::new(
+        503,
+        "partition_stopped",
+        format!("partition {partition} stops at offset {offset}: {detail}"),
+    )
+    .fix("run `quipu verify`, and restore the log from a backup; the feed gives what lies before")
+    .retry_after(60)
 }
 
 /// Parts of [`Core`] that the node opens first.
@@ -152,7 +158,10 @@ impl Core {
                 // to its end takes no commands either: they would be decided on less than there is.
                 Some(stopped) => {
                     tracing::error!(partition, detail = stopped.detail, "partition cannot be read to its end");
-                    Writer::idle(partition, writer::stopped(partition, &AppendError::Poisoned(stopped.detail.clone())))
+                    Writer::idle(
+                        partition,
+                        writer::stopped(partition, &AppendError::Poisoned(stopped.detail.clone())),
+                    )
                 }
                 None => Writer::idle(partition, not_open(partition)),
             };
@@ -164,7 +173,11 @@ impl Core {
             };
             partitions.push(Partition::new(writer));
         }
-        let serving = if opened.is_shared { BTreeSet::new() } else { (0..meta.partitions).collect() };
+        let serving = if opened.is_shared {
+            BTreeSet::new()
+        } else {
+            (0..meta.partitions).collect()
+        };
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -214,7 +227,11 @@ impl Core {
     /// Where a partition stops before its end, if it does: met when the node started, or by a read since.
     pub(crate) fn stopped(&self, partition: u16) -> Option<Stopped> {
         match self.log.damage(partition) {
-            Some(error @ ReadError::Damaged { offset, .. }) => Some(Stopped { partition, offset, detail: error.to_string() }),
+            Some(error @ ReadError::Damaged { offset, .. }) => Some(Stopped {
+                partition,
+                offset,
+                detail: error.to_string(),
+            }),
             // A log that does not answer is no damage; whoever reads it is told.
             Some(_) | None => self.unreadable.get(&partition).cloned(),
         }
@@ -246,7 +263,12 @@ impl Core {
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
         let core = self.clone();
-        let sent = Sent { partition: batch.partition, epoch: batch.epoch, batch_id: batch.batch_id, first_offset: batch.first_offset };
+        let sent = Sent {
+            partition: batch.partition,
+            epoch: batch.epoch,
+            batch_id: batch.batch_id,
+            first_offset: batch.first_offset,
+        };
         self.log.append(batch, Box::new(move |result| core.appended(sent, result)));
     }
 
@@ -278,7 +300,13 @@ impl Core {
         }
         if let Some(outcome) = failed {
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
-            self.tell(partition, Input::Appended { epoch: sent.epoch, outcome });
+            self.tell(
+                partition,
+                Input::Appended {
+                    epoch: sent.epoch,
+                    outcome,
+                },
+            );
         }
     }
 
@@ -288,8 +316,18 @@ impl Core {
         let end = last.position;
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
-        let entries: Vec<IndexEntry> =
-            durable.iter().map(|d| IndexEntry::new(d.position.offset, d.place, d.decided.record.hash, &d.decided.record.header, &d.decided.record.reactions)).collect();
+        let entries: Vec<IndexEntry> = durable
+            .iter()
+            .map(|d| {
+                IndexEntry::new(
+                    d.position.offset,
+                    d.place,
+                    d.decided.record.hash,
+                    &d.decided.record.header,
+                    &d.decided.record.reactions,
+                )
+            })
+            .collect();
         if let Err(error) = self.index.note_durable(partition, entries) {
             tracing::error!(partition, %error, "records cannot be indexed; the index is rebuilt at the next start");
         }
@@ -331,12 +369,23 @@ impl Core {
         if let Some(found) = self.index.parked(stream).map_err(|e| index_problem(&e))? {
             return Err(parked(stream, &found.detail));
         }
-        let snapshot = self.index.latest_snapshot(stream, &handler.shape(), handler.rules_version()).map_err(|e| index_problem(&e))?;
+        let snapshot = self
+            .index
+            .latest_snapshot(stream, &handler.shape(), handler.rules_version())
+            .map_err(|e| index_problem(&e))?;
         let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
         if let (Some(snapshot), Some(head)) = (snapshot, head) {
-            let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
+            let base = Base {
+                version: snapshot.version,
+                hash: snapshot.record,
+                time: head.time,
+                bytes: snapshot.bytes,
+            };
             let tail = self.positioned_records(stream, snapshot.version)?;
-            let mut behind = tail.into_iter().filter(|(position, _)| position.offset > snapshot.offset).map(|(_, record)| record);
+            let mut behind = tail
+                .into_iter()
+                .filter(|(position, _)| position.offset > snapshot.offset)
+                .map(|(_, record)| record);
             match refold(&**handler, stream, Some(&base), &mut behind) {
                 Ok(entity) => return Ok(entity),
                 Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
@@ -368,8 +417,16 @@ impl Core {
     /// Takes a stream out of service until a person has repaired it.
     fn park(&self, stream: &StreamId, detail: &str) -> Problem {
         let place = self.index.stream_head(stream).ok().flatten().map(|head| head.position);
-        let position = place.unwrap_or(Position { partition: stream.partition(self.meta.partitions), offset: 0, index: 0 });
-        if let Err(error) = self.index.park(&Parked { stream: stream.clone(), position, detail: detail.to_owned() }) {
+        let position = place.unwrap_or(Position {
+            partition: stream.partition(self.meta.partitions),
+            offset: 0,
+            index: 0,
+        });
+        if let Err(error) = self.index.park(&Parked {
+            stream: stream.clone(),
+            position,
+            detail: detail.to_owned(),
+        }) {
             tracing::error!(%stream, %error, "parked stream cannot be noted");
         }
         parked(stream, detail)
@@ -377,7 +434,11 @@ impl Core {
 
     /// The stream's records from the one that holds `from_version` on, in order.
     pub(crate) fn records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<Record>, Problem> {
-        Ok(self.positioned_records(stream, from_version)?.into_iter().map(|(_, record)| record).collect())
+        Ok(self
+            .positioned_records(stream, from_version)?
+            .into_iter()
+            .map(|(_, record)| record)
+            .collect())
     }
 
     /// Fails where the stream's partition is damaged: what can be read may not be all, and must not pass for it.
@@ -395,7 +456,18 @@ impl Core {
         rows.iter()
             .zip(bytes)
             .map(|(row, bytes)| {
-                record::decode(&bytes).map(|record| (Position { partition, offset: row.offset, index: 0 }, record)).map_err(|error| self.park(stream, &error.to_string()))
+                record::decode(&bytes)
+                    .map(|record| {
+                        (
+                            Position {
+                                partition,
+                                offset: row.offset,
+                                index: 0,
+                            },
+                            record,
+                        )
+                    })
+                    .map_err(|error| self.park(stream, &error.to_string()))
             })
             .collect()
     }
@@ -403,7 +475,9 @@ impl Core {
     /// Who caused a reaction: whatever follows from it acts for them.
     pub(crate) fn cause_of(&self, key: &ReactionKey) -> Result<Cause, Problem> {
         let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
-        let row = rows.first().ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
         let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
         let header = record::decode_header(&bytes[0]).map_err(|e| parked(&key.stream, &e.to_string()))?;
         Ok(Cause::from(&header))
@@ -412,7 +486,11 @@ impl Core {
     /// `offset` is that of the last record folded.
     pub(crate) fn store_snapshot(&self, stream: &StreamId, snapshot: Snapshot, offset: u64) {
         // A full queue only means that a later one is written.
-        let _ = self.snapshots.try_send(SnapshotMsg { stream: stream.clone(), snapshot, offset });
+        let _ = self.snapshots.try_send(SnapshotMsg {
+            stream: stream.clone(),
+            snapshot,
+            offset,
+        });
     }
 
     pub(crate) fn first_receipt(&self, stream: &StreamId, id: &CommandId) -> Result<Option<FirstReceipt>, Problem> {
@@ -432,7 +510,9 @@ impl Core {
         let placed = StreamId::of_org(&envelope.stream.org).partition(self.meta.partitions);
         if !self.is_fresh(placed) {
             let detail = format!("what this node knows of org {} is too old to decide by", envelope.stream.org);
-            return Err(Problem::new(503, "authority_stale", detail).fix("send the command again with the same id").retry_after(1));
+            return Err(Problem::new(503, "authority_stale", detail)
+                .fix("send the command again with the same id")
+                .retry_after(1));
         }
         let mut org = self.authority.org(self, &envelope.stream.org)?;
         if org.version == 0 && self.is_elsewhere(placed) {
@@ -469,7 +549,9 @@ impl Core {
     fn send(self: &Arc<Self>, envelope: Arc<CommandEnvelope>, reply: Reply) {
         let stream = envelope.stream.clone();
         if self.kinds.get(&stream.kind).is_none() {
-            return reply.send(Err(Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind")));
+            return reply.send(Err(
+                Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind")
+            ));
         }
         let partition = stream.partition(self.meta.partitions);
         if let Some(problem) = lock(&self.partition(partition).writer).refuses() {
@@ -483,9 +565,20 @@ impl Core {
                     let Some(supervisor) = lock(&self.partition(partition).supervisor).clone() else {
                         return reply.send(Err(stopping()));
                     };
-                    let spawned = ractor::ActorRuntime::spawn_linked_instant(None, EntityActor, (self.clone(), stream.clone()), supervisor.get_cell());
-                    let Ok((actor, _)) = spawned else { return reply.send(Err(stopping())) };
-                    let slot = Slot { actor, waiting: Arc::default(), last_used: Arc::default() };
+                    let spawned = ractor::ActorRuntime::spawn_linked_instant(
+                        None,
+                        EntityActor,
+                        (self.clone(), stream.clone()),
+                        supervisor.get_cell(),
+                    );
+                    let Ok((actor, _)) = spawned else {
+                        return reply.send(Err(stopping()));
+                    };
+                    let slot = Slot {
+                        actor,
+                        waiting: Arc::default(),
+                        last_used: Arc::default(),
+                    };
                     shard.insert(stream.clone(), slot.clone());
                     slot
                 }
@@ -505,7 +598,11 @@ impl Core {
             }
             let waiting = Waiting::new(&slot.waiting);
             // A dead actor drops the message, and with it the reply, which then answers for itself.
-            let _ = slot.actor.send_message(EntityMsg::Command { envelope, reply, _waiting: waiting });
+            let _ = slot.actor.send_message(EntityMsg::Command {
+                envelope,
+                reply,
+                _waiting: waiting,
+            });
             return;
         }
         reply.send(Err(crate::kernel::entity::outcome_unknown()));
@@ -532,13 +629,18 @@ pub(crate) fn refold(
     let mut noting = records.inspect(|record| version = record.header.first_version);
     let folded = catch_unwind(AssertUnwindSafe(|| handler.recover(stream, base, &mut noting)));
     folded.unwrap_or_else(|panic| {
-        Err(ParkedError { stream: stream.clone(), version, detail: format!("the rules crashed: {}", panic_text(&*panic)) })
+        Err(ParkedError {
+            stream: stream.clone(),
+            version,
+            detail: format!("the rules crashed: {}", panic_text(&*panic)),
+        })
     })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
 }
 
 pub(crate) fn stopping() -> Problem {

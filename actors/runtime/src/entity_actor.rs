@@ -32,7 +32,10 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(sender: oneshot::Sender<Result<Receipt, Problem>>) -> Self {
-        Self { sender: Some(sender), is_deciding: false }
+        Self {
+            sender: Some(sender),
+            is_deciding: false,
+        }
     }
 
     pub(crate) fn send(mut self, answer: Result<Receipt, Problem>) {
@@ -46,8 +49,12 @@ impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take() {
             let problem = if self.is_deciding && std::thread::panicking() {
-                Problem::new(500, "command_crashed", "the command crashed its entity; the entity recovers from the log and nothing changed")
-                    .fix("this is a defect of the kind's rules; report it with the command")
+                Problem::new(
+                    500,
+                    "command_crashed",
+                    "the command crashed its entity; the entity recovers from the log and nothing changed",
+                )
+                .fix("this is a defect of the kind's rules; report it with the command")
             } else {
                 outcome_unknown()
             };
@@ -57,7 +64,11 @@ impl Drop for Reply {
 }
 
 pub(crate) enum EntityMsg {
-    Command { envelope: Arc<CommandEnvelope>, reply: Reply, _waiting: Waiting },
+    Command {
+        envelope: Arc<CommandEnvelope>,
+        reply: Reply,
+        _waiting: Waiting,
+    },
     Durable(Durable),
     Failed(Problem),
     Passivate,
@@ -103,12 +114,27 @@ impl Actor for EntityActor {
         let partition = stream.partition(core.meta.partitions);
         core.wait_until_not_pending(partition, &stream).await;
         let incarnation = core.incarnation(partition);
-        let offset = core.index.stream_head(&stream).ok().flatten().map_or(0, |head| head.position.offset);
+        let offset = core
+            .index
+            .stream_head(&stream)
+            .ok()
+            .flatten()
+            .map_or(0, |head| head.position.offset);
         let phase = match core.recover(&stream) {
             Ok(entity) => Phase::Active(entity),
             Err(problem) => Phase::Parked(problem),
         };
-        Ok(EntityState { core, stream, partition, incarnation, phase, replies: BTreeMap::new(), next_ticket: 0, offset, decided: Decided::after(COMMANDS_BEFORE_MARKS) })
+        Ok(EntityState {
+            core,
+            stream,
+            partition,
+            incarnation,
+            phase,
+            replies: BTreeMap::new(),
+            next_ticket: 0,
+            offset,
+            decided: Decided::after(COMMANDS_BEFORE_MARKS),
+        })
     }
 
     async fn handle(&self, myself: ActorRef<EntityMsg>, message: EntityMsg, state: &mut EntityState) -> Result<(), ActorProcessingErr> {
@@ -157,7 +183,14 @@ impl EntityState {
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let admitted = Admitted { ticket, command: envelope, seen, already_settled, authority, durability: core.meta.durability };
+        let admitted = Admitted {
+            ticket,
+            command: envelope,
+            seen,
+            already_settled,
+            authority,
+            durability: core.meta.durability,
+        };
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
@@ -221,11 +254,13 @@ impl EntityState {
     /// A refusal is only as fresh as the owner's lease: past it another node may have decided since.
     fn within_lease(&self, answer: Result<Receipt, Problem>) -> Result<Receipt, Problem> {
         match answer {
-            Err(problem) if problem.status < 500 && !self.core.may_refuse(self.partition) => {
-                Err(Problem::new(503, "lease_ended", "this node's lease on the partition ended before it could answer")
-                    .fix("send the command again with the same id")
-                    .retry_after(1))
-            }
+            Err(problem) if problem.status < 500 && !self.core.may_refuse(self.partition) => Err(Problem::new(
+                503,
+                "lease_ended",
+                "this node's lease on the partition ended before it could answer",
+            )
+            .fix("send the command again with the same id")
+            .retry_after(1)),
             answer => answer,
         }
     }

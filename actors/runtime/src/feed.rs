@@ -45,7 +45,11 @@ async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>
                 Ok(Err(error)) => {
                     stopped[at] = true;
                     // Read from the middle of the damage, the log names where it begins.
-                    let item = core.stopped(partition).unwrap_or(Stopped { partition, offset: next, detail: error.to_string() });
+                    let item = core.stopped(partition).unwrap_or(Stopped {
+                        partition,
+                        offset: next,
+                        detail: error.to_string(),
+                    });
                     if sender.send(FeedItem::Stopped(item)).await.is_err() {
                         return;
                     }
@@ -58,14 +62,26 @@ async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>
                     if offset < cursor.next[at] || offset >= end.next[at] {
                         continue;
                     }
-                    let position = Position { partition, offset, index: 0 };
+                    let position = Position {
+                        partition,
+                        offset,
+                        index: 0,
+                    };
                     let item = match record::decode(&bytes) {
                         Ok(record) => FeedItem::Record(Box::new(FeedEntry { position, record })),
                         Err(error) => match record::decode_header(&bytes) {
-                            Ok(header) => FeedItem::Parked { stream: header.stream, position, detail: error.to_string() },
+                            Ok(header) => FeedItem::Parked {
+                                stream: header.stream,
+                                position,
+                                detail: error.to_string(),
+                            },
                             Err(_) => {
                                 stopped[at] = true;
-                                FeedItem::Stopped(Stopped { partition, offset, detail: error.to_string() })
+                                FeedItem::Stopped(Stopped {
+                                    partition,
+                                    offset,
+                                    detail: error.to_string(),
+                                })
                             }
                         },
                     };

@@ -31,8 +31,12 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
     }
     let text = request.body.to_string();
     if text.len() > COMMAND_MAX_BYTES {
-        return Err(Problem::new(413, "command_too_large", format!("the command takes {} bytes; {COMMAND_MAX_BYTES} is the most", text.len()))
-            .fix("send less, or store a large payload elsewhere and pass its address"));
+        return Err(Problem::new(
+            413,
+            "command_too_large",
+            format!("the command takes {} bytes; {COMMAND_MAX_BYTES} is the most", text.len()),
+        )
+        .fix("send less, or store a large payload elsewhere and pass its address"));
     }
     let command_id = match request.command_id {
         Some(id) => id,
@@ -47,9 +51,13 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         None => derived_id(&request.org, &request.kind, &request.principal, &command_id, now),
     };
     if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
-        return Err(Problem::new(422, "wrong_org_stream", format!("org {} lives under its own id, not {id}", request.org))
-            .field("id")
-            .fix(format!("use /v1/orgs/{0}/orgs/{0}", request.org)));
+        return Err(Problem::new(
+            422,
+            "wrong_org_stream",
+            format!("org {} lives under its own id, not {id}", request.org),
+        )
+        .field("id")
+        .fix(format!("use /v1/orgs/{0}/orgs/{0}", request.org)));
     }
     let actor = request.on_behalf_of.as_ref().unwrap_or(&request.principal);
     let person = handler.data_subject(&request.command, &request.body);
@@ -58,7 +66,11 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         return Err(Problem::new(422, "invalid_command", "the principal is outside its grammar").field("principal"));
     }
     let digest = Digest::keyed(&keys.digest_key(), &[request.command.as_bytes(), text.as_bytes()]);
-    let body = if request.body.is_null() { Value::Object(Default::default()) } else { request.body };
+    let body = if request.body.is_null() {
+        Value::Object(Default::default())
+    } else {
+        request.body
+    };
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
     Ok(CommandEnvelope {
         stream: StreamId::new(request.org, request.kind, id),
@@ -79,7 +91,12 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
 
 /// A create without an id: the same command by the same principal makes the same entity.
 fn derived_id(org: &OrgId, kind: &Kind, principal: &PrincipalId, command: &CommandId, _now: Millis) -> EntityId {
-    let parts: [&[u8]; 4] = [org.as_str().as_bytes(), kind.as_str().as_bytes(), principal.as_str().as_bytes(), command.as_str().as_bytes()];
+    let parts: [&[u8]; 4] = [
+        org.as_str().as_bytes(),
+        kind.as_str().as_bytes(),
+        principal.as_str().as_bytes(),
+        command.as_str().as_bytes(),
+    ];
     let digest = Digest::keyed(&[0; 32], &parts);
     let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
     EntityId::parse(type_id(id_prefix(kind), bits)).expect("a TypeID is an id")
@@ -87,7 +104,9 @@ fn derived_id(org: &OrgId, kind: &Kind, principal: &PrincipalId, command: &Comma
 
 fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
     let known: Vec<String> = kinds.commands().map(|(kind, _)| format!("{kind}s")).collect();
-    Problem::new(404, "unknown_kind", format!("there is no kind {kind}")).field("kind").fix(format!("use one of {}", known.join(", ")))
+    Problem::new(404, "unknown_kind", format!("there is no kind {kind}"))
+        .field("kind")
+        .fix(format!("use one of {}", known.join(", ")))
 }
 
 fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {

@@ -34,7 +34,12 @@ pub trait KindHandler: Send + Sync {
     /// See [`Decider::RULES_VERSION`].
     fn rules_version(&self) -> u32;
     /// Folds an entity from a snapshot, or from nothing, and the records after it.
-    fn recover(&self, stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Box<dyn Entity>, ParkedError>;
+    fn recover(
+        &self,
+        stream: &StreamId,
+        base: Option<&Base>,
+        records: &mut dyn Iterator<Item = Record>,
+    ) -> Result<Box<dyn Entity>, ParkedError>;
 }
 
 struct Handler<D: Decider> {
@@ -65,7 +70,14 @@ impl Kinds {
     /// If `D::KIND` is outside the grammar: that is a mistake in the program.
     pub fn with<D: Decider>(mut self) -> Self {
         let kind = Kind::parse(D::KIND).expect("Decider::KIND must be a valid kind");
-        self.handlers.insert(kind, Arc::new(Handler::<D> { shape: ShapeCell::default(), commands: command_names::<D>(), of: PhantomData }));
+        self.handlers.insert(
+            kind,
+            Arc::new(Handler::<D> {
+                shape: ShapeCell::default(),
+                commands: command_names::<D>(),
+                of: PhantomData,
+            }),
+        );
         self
     }
 
@@ -116,7 +128,12 @@ impl<D: Decider> KindHandler for Handler<D> {
         D::RULES_VERSION
     }
 
-    fn recover(&self, stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Box<dyn Entity>, ParkedError> {
+    fn recover(
+        &self,
+        stream: &StreamId,
+        base: Option<&Base>,
+        records: &mut dyn Iterator<Item = Record>,
+    ) -> Result<Box<dyn Entity>, ParkedError> {
         let mut active = match base {
             None => Active::<D>::empty(stream.clone()),
             Some(base) => Active::<D>::from_snapshot(stream.clone(), base).ok_or_else(|| ParkedError {
@@ -143,7 +160,10 @@ fn parsed<D: Decider>(command: &str, body: Value, subject: &str, sealer: Arc<dyn
         Ok(typed) => Ok(typed),
         Err(error) => {
             let path = error.path().to_string();
-            let field = path.strip_prefix(command).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
+            let field = path
+                .strip_prefix(command)
+                .map_or(path.as_str(), |rest| rest.trim_start_matches('.'))
+                .to_owned();
             let detail = error.into_inner().to_string();
             let mut problem = Problem::new(422, "invalid_command", format!("{}.{command}: {detail}", D::KIND))
                 .fix("compare the body with the schema in /docs/openapi.json");
@@ -167,7 +187,9 @@ fn parsed<D: Decider>(command: &str, body: Value, subject: &str, sealer: Arc<dyn
 
 /// serde names missing and unknown fields only in its message.
 fn named_field(detail: &str) -> Option<String> {
-    let rest = detail.strip_prefix("missing field `").or_else(|| detail.strip_prefix("unknown field `"))?;
+    let rest = detail
+        .strip_prefix("missing field `")
+        .or_else(|| detail.strip_prefix("unknown field `"))?;
     Some(rest.split('`').next()?.to_owned())
 }
 
@@ -184,7 +206,11 @@ fn command_names<D: Decider>() -> Vec<String> {
 fn describe<D: Decider>() -> KindInfo {
     let commands = variants(&schemars::schema_for!(D::Command).to_value(), &|variant| {
         let (name, schema) = variant.get("properties")?.as_object()?.iter().next()?;
-        Some((name.clone(), schema.clone(), variant.get("description").and_then(Value::as_str).unwrap_or_default().to_owned()))
+        Some((
+            name.clone(),
+            schema.clone(),
+            variant.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        ))
     });
     let events = variants(&schemars::schema_for!(D::Event).to_value(), &|variant| {
         let properties = variant.get("properties")?;
@@ -197,7 +223,11 @@ fn describe<D: Decider>() -> KindInfo {
         commands: commands
             .into_iter()
             .filter(|(name, ..)| D::is_public(name))
-            .map(|(name, schema, summary)| CommandInfo { name, schema, summary: summary.lines().next().unwrap_or_default().to_owned() })
+            .map(|(name, schema, summary)| CommandInfo {
+                name,
+                schema,
+                summary: summary.lines().next().unwrap_or_default().to_owned(),
+            })
             .collect(),
         events: events.into_iter().map(|(name, schema, _)| EventInfo { name, schema }).collect(),
     }

@@ -101,7 +101,9 @@ impl Core {
 
     /// Whether what this node knows of a partition is fresh enough to decide by.
     pub(crate) fn is_fresh(&self, partition: u16) -> bool {
-        !self.is_shared || self.is_owner(partition) || self.monotonic() <= self.partition(partition).followed.load(Ordering::Acquire) + limits::AUTHORITY_STALE_MS
+        !self.is_shared
+            || self.is_owner(partition)
+            || self.monotonic() <= self.partition(partition).followed.load(Ordering::Acquire) + limits::AUTHORITY_STALE_MS
     }
 
     /// Waits until each partition is owned or could not be for now.
@@ -228,7 +230,12 @@ impl Core {
             .filter_map(|partition| {
                 let writer = lock(&self.partition(partition).writer);
                 let head = writer.head();
-                let entry = HeadEntry { generation: self.meta.generation, partition, offset: head.next_offset, frame_hash: head.frame_hash };
+                let entry = HeadEntry {
+                    generation: self.meta.generation,
+                    partition,
+                    offset: head.next_offset,
+                    frame_hash: head.frame_hash,
+                };
                 (writer.epoch() > 0).then_some(entry)
             })
             .collect()

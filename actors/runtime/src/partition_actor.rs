@@ -68,7 +68,13 @@ impl Actor for PartitionActor {
     type Arguments = PartitionArgs;
 
     async fn pre_start(&self, myself: ActorRef<PartitionMsg>, args: PartitionArgs) -> Result<PartitionState, ActorProcessingErr> {
-        let PartitionArgs { core, partition, performers, leases, owner } = args;
+        let PartitionArgs {
+            core,
+            partition,
+            performers,
+            leases,
+            owner,
+        } = args;
         *crate::core::lock(&core.partition(partition).supervisor) = Some(myself.clone());
         let ownership = Ownership::new(timing(leases.lease_ms()));
         // A partition that damage keeps from being read to its end is not claimed: what it holds is served, and no more.
@@ -77,10 +83,25 @@ impl Actor for PartitionActor {
         } else {
             myself.send_message(PartitionMsg::Input(Input::Own))?;
         }
-        Ok(PartitionState { core, partition, performers, leases, owner, ownership, head: None, relay: None, planned: None })
+        Ok(PartitionState {
+            core,
+            partition,
+            performers,
+            leases,
+            owner,
+            ownership,
+            head: None,
+            relay: None,
+            planned: None,
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<PartitionMsg>, message: PartitionMsg, state: &mut PartitionState) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<PartitionMsg>,
+        message: PartitionMsg,
+        state: &mut PartitionState,
+    ) -> Result<(), ActorProcessingErr> {
         let input = match message {
             PartitionMsg::Input(Input::Own) if state.core.is_unreadable(state.partition) => return Ok(()),
             PartitionMsg::Input(input) => input,
@@ -215,7 +236,9 @@ impl PartitionState {
             };
             let answer = match answer {
                 leases::LeaseAnswer::Granted { grant } => LeaseAnswer::Granted { grant },
-                leases::LeaseAnswer::Refused { free_in_ms } => LeaseAnswer::Refused { until: core.monotonic() + free_in_ms },
+                leases::LeaseAnswer::Refused { free_in_ms } => LeaseAnswer::Refused {
+                    until: core.monotonic() + free_in_ms,
+                },
                 leases::LeaseAnswer::Unknown => LeaseAnswer::Unknown,
             };
             // Nobody who starts the node waits for another's lease to end, or for a store to come back.
@@ -230,7 +253,10 @@ impl PartitionState {
         match outcome {
             Ok(head) => {
                 self.head = Some(head);
-                ClaimOutcome::Durable { epoch: head.epoch, next_offset: head.next_offset }
+                ClaimOutcome::Durable {
+                    epoch: head.epoch,
+                    next_offset: head.next_offset,
+                }
             }
             Err(AppendError::Fenced { .. } | AppendError::Conflict { .. }) => ClaimOutcome::Stale,
             Err(AppendError::Unknown(why)) => {
@@ -287,7 +313,11 @@ fn read_to_end(core: &Core, partition: u16, epoch: u64) -> Input {
         (Ok(()), None) => match core.log.head(partition) {
             Ok(head) => {
                 core.caught_up(partition, caught.records);
-                return Input::CaughtUp { epoch, newest: head.epoch, next_offset: core.index.next_offset(partition) };
+                return Input::CaughtUp {
+                    epoch,
+                    newest: head.epoch,
+                    next_offset: core.index.next_offset(partition),
+                };
             }
             Err(error) => error.to_string(),
         },

@@ -39,8 +39,19 @@ fn unavailable(problem: Problem) -> PromptError {
 impl PromptSource for LogPrompts {
     fn messages<'a>(&'a self, prompt: &'a Prompt) -> PromptFuture<'a> {
         Box::pin(async move {
-            let core = self.core.get().and_then(Weak::upgrade).ok_or_else(|| PromptError::Unavailable("the node is stopping".into()))?;
-            let Prompt::Conversation { conversation, at_version, agent, directive, transcript } = prompt else {
+            let core = self
+                .core
+                .get()
+                .and_then(Weak::upgrade)
+                .ok_or_else(|| PromptError::Unavailable("the node is stopping".into()))?;
+            let Prompt::Conversation {
+                conversation,
+                at_version,
+                agent,
+                directive,
+                transcript,
+            } = prompt
+            else {
                 return Err(PromptError::Gone("only conversations are read from the log".into()));
             };
             let directive = match directive {
@@ -84,7 +95,13 @@ fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &Pri
             }
             let event: ConversationEvent = codec::decode_event(stored).map_err(|e| PromptError::Gone(e.to_string()))?;
             match event {
-                ConversationEvent::MessagePosted { message_id, sender, sender_kind, body, .. } => {
+                ConversationEvent::MessagePosted {
+                    message_id,
+                    sender,
+                    sender_kind,
+                    body,
+                    ..
+                } => {
                     let Opened::Value(text) = body.shown(&*core.keys)? else { continue };
                     let own = sender == *speaker && sender_kind == ParticipantKind::Agent;
                     let message = ChatMessage {
@@ -96,8 +113,12 @@ fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &Pri
                     };
                     said.insert(message_id, Said { at: version, message });
                 }
-                ConversationEvent::MessageImported { message_id, role, content, .. } => {
-                    let Opened::Value(content) = content.shown(&*core.keys)? else { continue };
+                ConversationEvent::MessageImported {
+                    message_id, role, content, ..
+                } => {
+                    let Opened::Value(content) = content.shown(&*core.keys)? else {
+                        continue;
+                    };
                     let message = ChatMessage {
                         role,
                         content: content.content,

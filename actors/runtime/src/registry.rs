@@ -46,7 +46,9 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// The shard that holds `stream`; commands are sent under its lock.
@@ -71,7 +73,9 @@ impl Registry {
 
     pub(crate) fn remove_if_idle(&self, stream: &StreamId, actor: ActorId) -> bool {
         let mut shard = self.shard(stream);
-        let idle = shard.get(stream).is_some_and(|slot| slot.actor.get_id() == actor && slot.waiting.load(Ordering::Acquire) == 0);
+        let idle = shard
+            .get(stream)
+            .is_some_and(|slot| slot.actor.get_id() == actor && slot.waiting.load(Ordering::Acquire) == 0);
         if idle {
             shard.remove(stream);
         }
@@ -79,7 +83,10 @@ impl Registry {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .sum()
     }
 
     /// Entities not used since `before`; when more than `keep` are active, also the least recently used above it.
@@ -87,11 +94,19 @@ impl Registry {
         let mut all: Vec<(u64, ActorRef<EntityMsg>)> = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            all.extend(shard.values().map(|slot| (slot.last_used.load(Ordering::Relaxed), slot.actor.clone())));
+            all.extend(
+                shard
+                    .values()
+                    .map(|slot| (slot.last_used.load(Ordering::Relaxed), slot.actor.clone())),
+            );
         }
         all.sort_by_key(|(used, _)| *used);
         let excess = all.len().saturating_sub(keep);
-        all.into_iter().enumerate().filter(|(at, (used, _))| *at < excess || *used < before).map(|(_, (_, actor))| actor).collect()
+        all.into_iter()
+            .enumerate()
+            .filter(|(at, (used, _))| *at < excess || *used < before)
+            .map(|(_, (_, actor))| actor)
+            .collect()
     }
 
     /// Takes out every entity of a partition.
@@ -123,7 +138,10 @@ impl Registry {
     pub(crate) fn find(&self, actor: ActorId) -> Option<StreamId> {
         self.shards.iter().find_map(|shard| {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.iter().find(|(_, slot)| slot.actor.get_id() == actor).map(|(stream, _)| stream.clone())
+            shard
+                .iter()
+                .find(|(_, slot)| slot.actor.get_id() == actor)
+                .map(|(stream, _)| stream.clone())
         })
     }
 
@@ -131,7 +149,13 @@ impl Registry {
         let mut streams = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            streams.extend(shard.keys().filter(|s| s.partition(partitions) == partition).take(most.saturating_sub(streams.len())).cloned());
+            streams.extend(
+                shard
+                    .keys()
+                    .filter(|s| s.partition(partitions) == partition)
+                    .take(most.saturating_sub(streams.len()))
+                    .cloned(),
+            );
         }
         streams
     }

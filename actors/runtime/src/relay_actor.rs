@@ -21,9 +21,19 @@ const IDLE_STEP: Duration = Duration::from_secs(1);
 
 pub(crate) enum RelayMsg {
     Records(Vec<Arc<Record>>),
-    Submitted { key: ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope>, answer: Result<Receipt, Problem> },
-    Performed { key: ReactionKey, end: AttemptEnd },
-    Step { planned: bool },
+    Submitted {
+        key: ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+        answer: Result<Receipt, Problem>,
+    },
+    Performed {
+        key: ReactionKey,
+        end: AttemptEnd,
+    },
+    Step {
+        planned: bool,
+    },
     Rows(oneshot::Sender<Vec<Row>>),
     /// Look into the index again: a dead effect was asked for again.
     Reload,
@@ -45,9 +55,20 @@ impl Actor for RelayActor {
     type State = RelayState;
     type Arguments = (Arc<Core>, u16, Arc<Performers>);
 
-    async fn pre_start(&self, myself: ActorRef<RelayMsg>, (core, partition, performers): Self::Arguments) -> Result<RelayState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RelayMsg>,
+        (core, partition, performers): Self::Arguments,
+    ) -> Result<RelayState, ActorProcessingErr> {
         let seed = crate::ingress::entropy().map_or(1, |bits| bits as u64);
-        let mut state = RelayState { core, partition, performers, relay: Relay::new(seed), cancels: BTreeMap::new(), planned: None };
+        let mut state = RelayState {
+            core,
+            partition,
+            performers,
+            relay: Relay::new(seed),
+            cancels: BTreeMap::new(),
+            planned: None,
+        };
         state.load();
         myself.send_message(RelayMsg::Step { planned: false })?;
         Ok(state)
@@ -62,7 +83,12 @@ impl Actor for RelayActor {
                     actions.extend(state.relay.record(&record));
                 }
             }
-            RelayMsg::Submitted { key, purpose, envelope, answer } => actions.extend(state.relay.submitted(&key, purpose, envelope, answer, now)),
+            RelayMsg::Submitted {
+                key,
+                purpose,
+                envelope,
+                answer,
+            } => actions.extend(state.relay.submitted(&key, purpose, envelope, answer, now)),
             RelayMsg::Performed { key, end } => {
                 state.cancels.remove(&key);
                 actions.extend(state.relay.performed(&key, end, now));
@@ -129,7 +155,9 @@ impl RelayState {
         for record in &records {
             for (at, reaction) in record.keyed_reactions() {
                 match reaction {
-                    Reaction::Dispatch(dispatch) if at == *key => found = Some((Work::Dispatch(dispatch.clone()), Cause::from(&record.header))),
+                    Reaction::Dispatch(dispatch) if at == *key => {
+                        found = Some((Work::Dispatch(dispatch.clone()), Cause::from(&record.header)))
+                    }
                     Reaction::Perform(perform) if at == *key => found = Some((Work::Perform(perform.clone()), Cause::from(&record.header))),
                     Reaction::CancelEffect { name } => {
                         cancelled |= matches!(&found, Some((Work::Perform(perform), _)) if perform.name == *name);
@@ -165,14 +193,33 @@ impl RelayState {
                         Purpose::Start => core.submit_here(Arc::new((*envelope).clone())).await,
                         _ => core.submit((*envelope).clone()).await,
                     };
-                    let _ = myself.send_message(RelayMsg::Submitted { key, purpose, envelope, answer });
+                    let _ = myself.send_message(RelayMsg::Submitted {
+                        key,
+                        purpose,
+                        envelope,
+                        answer,
+                    });
                 });
             }
-            RelayAction::Perform { key, attempt, effect, subject, recorded_at } => {
+            RelayAction::Perform {
+                key,
+                attempt,
+                effect,
+                subject,
+                recorded_at,
+            } => {
                 let (handle, cancel) = cancel_pair();
                 self.cancels.insert(key.clone(), handle);
                 let performers = self.performers.clone();
-                let attempt = Attempt { key: key.clone(), number: attempt, effect: *effect, subject, org: key.stream.org.clone(), recorded_at, cancel };
+                let attempt = Attempt {
+                    key: key.clone(),
+                    number: attempt,
+                    effect: *effect,
+                    subject,
+                    org: key.stream.org.clone(),
+                    recorded_at,
+                    cancel,
+                };
                 tokio::spawn(async move {
                     let end = performers.perform(attempt).await;
                     let _ = myself.send_message(RelayMsg::Performed { key, end });

@@ -67,7 +67,12 @@ pub fn replay(log: &dyn Log, kinds: &Kinds, mut progress: impl FnMut(u64)) -> Re
         for (stream, folding) in fold(log, kinds, partition, &mut |records| progress(done + records))? {
             done += folding.records;
             let digest = state_digest(&folding.entity.state());
-            out.push(Replayed { version: folding.entity.version(), records: folding.records, digest, stream });
+            out.push(Replayed {
+                version: folding.entity.version(),
+                records: folding.records,
+                digest,
+                stream,
+            });
         }
     }
     out.sort_by(|a, b| a.stream.cmp(&b.stream));
@@ -96,8 +101,12 @@ fn fold(log: &dyn Log, kinds: &Kinds, partition: u16, progress: &mut dyn FnMut(u
                 let folding = match streams.entry(record.header.stream.clone()) {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(new) => {
-                        let handler = kinds.get(&new.key().kind).ok_or_else(|| ReplayError::UnknownKind(new.key().clone()))?;
-                        let entity = handler.recover(new.key(), None, &mut std::iter::empty()).map_err(ReplayError::fold)?;
+                        let handler = kinds
+                            .get(&new.key().kind)
+                            .ok_or_else(|| ReplayError::UnknownKind(new.key().clone()))?;
+                        let entity = handler
+                            .recover(new.key(), None, &mut std::iter::empty())
+                            .map_err(ReplayError::fold)?;
                         new.insert(Folding { entity, records: 0 })
                     }
                 };
@@ -114,6 +123,9 @@ fn fold(log: &dyn Log, kinds: &Kinds, partition: u16, progress: &mut dyn FnMut(u
 
 impl ReplayError {
     fn fold(error: ParkedError) -> Self {
-        Self::Fold { detail: error.to_string(), stream: error.stream }
+        Self::Fold {
+            detail: error.to_string(),
+            stream: error.stream,
+        }
     }
 }

@@ -51,10 +51,17 @@ pub(crate) fn follow(core: &Core, partition: u16) {
     let mut caught = CaughtUp::default();
     let asked = core.monotonic();
     let read = core.index.catch_up_partition(&*core.log, partition, &mut |_| {}, &mut caught);
-    let trouble = read.err().map(|error| error.to_string()).or_else(|| caught.stopped.remove(&partition).map(|why| why.to_string()));
+    let trouble = read
+        .err()
+        .map(|error| error.to_string())
+        .or_else(|| caught.stopped.remove(&partition).map(|why| why.to_string()));
     core.caught_up(partition, caught.records);
     match trouble {
         None => core.followed(partition, asked),
-        Some(why) => tracing::warn!(partition, why, "a partition that this node does not own cannot be followed to its end"),
+        Some(why) => tracing::warn!(
+            partition,
+            why,
+            "a partition that this node does not own cannot be followed to its end"
+        ),
     }
 }

@@ -61,10 +61,14 @@ fn store(core: &Core, message: &SnapshotMsg, audit: bool) {
 fn is_right(core: &Core, stream: &StreamId, snapshot: &Snapshot) -> bool {
     let Some(handler) = core.kinds.get(&stream.kind) else { return true };
     let Ok(mut records) = core.records(stream, 0) else { return true };
-    let Some(at) = records.iter().position(|r| r.hash == snapshot.record_hash) else { return true };
+    let Some(at) = records.iter().position(|r| r.hash == snapshot.record_hash) else {
+        return true;
+    };
     records.truncate(at + 1);
     match handler.recover(stream, None, &mut records.into_iter()) {
-        Ok(entity) => entity.snapshot().is_some_and(|refolded| Digest::of(&[&refolded.bytes]) == Digest::of(&[&snapshot.bytes])),
+        Ok(entity) => entity
+            .snapshot()
+            .is_some_and(|refolded| Digest::of(&[&refolded.bytes]) == Digest::of(&[&snapshot.bytes])),
         Err(_) => false,
     }
 }

@@ -29,7 +29,10 @@ pub(crate) async fn run(core: Arc<Core>) {
         let mut due = Vec::new();
         let mut next: Option<u64> = None;
         for partition in (0..core.meta.partitions).filter(|partition| core.is_owner(*partition)) {
-            let found = core.index.wakes_due(partition, now, FIRING_MAX).and_then(|due| Ok((due, core.index.next_wake(partition)?)));
+            let found = core
+                .index
+                .wakes_due(partition, now, FIRING_MAX)
+                .and_then(|due| Ok((due, core.index.next_wake(partition)?)));
             match found {
                 Ok((found, at)) => {
                     due.extend(found);

@@ -77,7 +77,9 @@ pub(crate) struct Inner {
 impl Inner {
     /// Tells every present listener of this node; returns how many there are.
     pub(crate) fn tell(&self, stream: &StreamId, event: VolatileEvent) -> usize {
-        lock(&self.channels).get(stream).map_or(0, |channel| channel.here.send(event).unwrap_or(0))
+        lock(&self.channels)
+            .get(stream)
+            .map_or(0, |channel| channel.here.send(event).unwrap_or(0))
     }
 }
 
@@ -89,7 +91,9 @@ pub struct Volatile {
 
 impl fmt::Debug for Volatile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Volatile").field("listened", &self.listened()).finish_non_exhaustive()
+        f.debug_struct("Volatile")
+            .field("listened", &self.listened())
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +130,11 @@ impl Volatile {
             std::collections::btree_map::Entry::Occupied(channel) => channel.get().here.subscribe(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let (here, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
-                let abroad = self.inner.abroad.get().and_then(|abroad| abroad.listen(stream, Arc::downgrade(&self.inner)));
+                let abroad = self
+                    .inner
+                    .abroad
+                    .get()
+                    .and_then(|abroad| abroad.listen(stream, Arc::downgrade(&self.inner)));
                 place.insert(Heeded { here, _abroad: abroad });
                 receiver
             }

@@ -145,8 +145,16 @@ mod tests {
     use crate::contract::record;
     use quipu_schemas::digest::Digest;
 
-    const OURS: Frames = Frames { log_id: LogId([1; 16]), generation: 2, partition: 3 };
-    const HEAD: Head = Head { epoch: 5, next_offset: 40, frame_hash: Digest([9; 32]) };
+    const OURS: Frames = Frames {
+        log_id: LogId([1; 16]),
+        generation: 2,
+        partition: 3,
+    };
+    const HEAD: Head = Head {
+        epoch: 5,
+        next_offset: 40,
+        frame_hash: Digest([9; 32]),
+    };
 
     fn batch(records: usize) -> Batch {
         Batch {
@@ -155,7 +163,9 @@ mod tests {
             batch_id: [7; 16],
             first_offset: HEAD.next_offset,
             previous: HEAD.frame_hash,
-            records: (0..records).map(|n| record("acme/test/t", n as u64 + 1, Digest::ZERO, 20 + n)).collect(),
+            records: (0..records)
+                .map(|n| record("acme/test/t", n as u64 + 1, Digest::ZERO, 20 + n))
+                .collect(),
         }
     }
 
@@ -179,15 +189,30 @@ mod tests {
             assert_eq!((&decoded.header, decoded.hash, decoded.len), (&header, encoded.hash, bytes.len()));
             assert_eq!((header.generation, header.batch_id), (2, [7; 16]));
             // What was written and what is read name the same end.
-            let end = Head { epoch: HEAD.epoch + u64::from(claim), next_offset: if claim { 40 } else { 42 }, frame_hash: encoded.hash };
-            let expected = Mark { sequence: 77, head: end, claim };
+            let end = Head {
+                epoch: HEAD.epoch + u64::from(claim),
+                next_offset: if claim { 40 } else { 42 },
+                frame_hash: encoded.hash,
+            };
+            let expected = Mark {
+                sequence: 77,
+                head: end,
+                claim,
+            };
             assert_eq!((mark(77, &decoded), written(77, &header, &encoded)), (expected, expected));
             let read = OURS.read(77, &bytes, decoded);
-            assert_eq!((read.generation, read.partition, read.epoch, read.first_offset), (2, 3, end.epoch, 40));
+            assert_eq!(
+                (read.generation, read.partition, read.epoch, read.first_offset),
+                (2, 3, end.epoch, 40)
+            );
             assert_eq!((read.batch_id, read.previous, read.hash), ([7; 16], HEAD.frame_hash, encoded.hash));
             assert_eq!(read.owner.as_deref(), claim.then_some("http://me"));
             let records: Vec<Vec<u8>> = read.records.iter().map(|(_, bytes)| bytes.clone()).collect();
-            let expected: Vec<Vec<u8>> = if claim { vec![] } else { batch(2).records.iter().map(|r| r.bytes.clone()).collect() };
+            let expected: Vec<Vec<u8>> = if claim {
+                vec![]
+            } else {
+                batch(2).records.iter().map(|r| r.bytes.clone()).collect()
+            };
             assert_eq!(records, expected);
             for ((place, bytes), range) in read.records.iter().zip(&encoded.records) {
                 assert_eq!(unit_of(place), (3, 77));
@@ -195,7 +220,10 @@ mod tests {
             }
         }
         // Partition and sequence do not run into each other.
-        let last = Frames { partition: u16::MAX, ..OURS };
+        let last = Frames {
+            partition: u16::MAX,
+            ..OURS
+        };
         assert_eq!(unit_of(&last.place((1 << 48) - 1, &(0..4))), (u16::MAX, (1 << 48) - 1));
         assert_eq!(unit_of(&last.place(0, &(0..4))), (u16::MAX, 0));
     }
@@ -210,10 +238,21 @@ mod tests {
                 let told = format!("frame begins at offset {offset} where 40 should follow");
                 assert_eq!(refused(claim, &|h| h.first_offset = offset), told);
             }
-            assert_eq!(refused(claim, &|h| h.previous = Digest::ZERO), "frame does not name the hash of the frame before it");
+            assert_eq!(
+                refused(claim, &|h| h.previous = Digest::ZERO),
+                "frame does not name the hash of the frame before it"
+            );
         }
         // A claim raises the epoch, records are of the one that was claimed last.
-        for (claim, epoch, follows) in [(false, 4, false), (false, 5, true), (false, 6, false), (true, 4, false), (true, 5, false), (true, 6, true), (true, 9, true)] {
+        for (claim, epoch, follows) in [
+            (false, 4, false),
+            (false, 5, true),
+            (false, 6, false),
+            (true, 4, false),
+            (true, 5, false),
+            (true, 6, true),
+            (true, 9, true),
+        ] {
             let decoded = OURS.decode_after(&HEAD, &payload(claim, |h| h.epoch = epoch).1);
             assert_eq!(decoded.is_ok(), follows, "{claim} {epoch}");
             if let Err(detail) = decoded {

@@ -78,12 +78,23 @@ mod tests {
 
     const END: Mark = Mark {
         sequence: 8,
-        head: Head { epoch: 5, next_offset: 40, frame_hash: Digest([9; 32]) },
+        head: Head {
+            epoch: 5,
+            next_offset: 40,
+            frame_hash: Digest([9; 32]),
+        },
         claim: false,
     };
 
     fn batch(epoch: u64, first_offset: u64, previous: u8) -> Batch {
-        Batch { partition: 3, epoch, batch_id: [0; 16], first_offset, previous: Digest([previous; 32]), records: vec![] }
+        Batch {
+            partition: 3,
+            epoch,
+            batch_id: [0; 16],
+            first_offset,
+            previous: Digest([previous; 32]),
+            records: vec![],
+        }
     }
 
     fn told(standing: &Standing, batch: &Batch) -> Result<Option<Mark>, AppendError> {
@@ -98,7 +109,10 @@ mod tests {
     fn an_owner_takes_what_continues_its_end_and_refuses_the_rest() {
         let owner = Standing::Owner(END);
         assert_eq!(told(&owner, &batch(5, 40, 9)), Ok(Some(END)));
-        let conflict = Err(AppendError::Conflict { partition: 3, expected: 40 });
+        let conflict = Err(AppendError::Conflict {
+            partition: 3,
+            expected: 40,
+        });
         for other in [batch(6, 40, 9), batch(5, 39, 9), batch(5, 41, 9), batch(5, 40, 8)] {
             assert_eq!(told(&owner, &other), conflict, "{other:?}");
         }
@@ -126,6 +140,9 @@ mod tests {
         let claimed = send.clone();
         Job::Append(batch(5, 40, 9), Box::new(move |result| send.send(result.err()).unwrap())).refuse(AppendError::Full);
         Job::Claim("me".into(), Box::new(move |result| claimed.send(result.err()).unwrap())).refuse(AppendError::Full);
-        assert_eq!(answers.iter().collect::<Vec<_>>(), [Some(AppendError::Full), Some(AppendError::Full)]);
+        assert_eq!(
+            answers.iter().collect::<Vec<_>>(),
+            [Some(AppendError::Full), Some(AppendError::Full)]
+        );
     }
 }

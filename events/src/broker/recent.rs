@@ -56,7 +56,11 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 
 impl Recent {
     pub(crate) fn new(log: Arc<dyn Log>) -> Self {
-        Self { log, kept: Arc::default(), most: BROKER_RECENT_BYTES }
+        Self {
+            log,
+            kept: Arc::default(),
+            most: BROKER_RECENT_BYTES,
+        }
     }
 }
 
@@ -74,7 +78,11 @@ impl Log for Recent {
         let (partition, first_offset, records) = (batch.partition, batch.first_offset, batch.records.clone());
         let remembered: AppendDone = Box::new(move |outcome| {
             if let Ok(appended) = &outcome {
-                let records = appended.places.iter().zip(&records).map(|(place, record)| (*place, record.bytes.as_slice()));
+                let records = appended
+                    .places
+                    .iter()
+                    .zip(&records)
+                    .map(|(place, record)| (*place, record.bytes.as_slice()));
                 lock(&kept).take(partition, first_offset, records, most);
             }
             done(outcome);
@@ -96,10 +104,23 @@ impl Log for Recent {
     fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
         let found: Vec<Option<Vec<u8>>> = {
             let kept = lock(&self.kept);
-            places.iter().map(|place| kept.records.get(place).map(|record| record.to_vec())).collect()
+            places
+                .iter()
+                .map(|place| kept.records.get(place).map(|record| record.to_vec()))
+                .collect()
         };
-        let missing: Vec<Place> = places.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(place, _)| *place).collect();
-        let mut asked = if missing.is_empty() { Vec::new() } else { self.log.read_at(&missing)? }.into_iter();
+        let missing: Vec<Place> = places
+            .iter()
+            .zip(&found)
+            .filter(|(_, found)| found.is_none())
+            .map(|(place, _)| *place)
+            .collect();
+        let mut asked = if missing.is_empty() {
+            Vec::new()
+        } else {
+            self.log.read_at(&missing)?
+        }
+        .into_iter();
         let mut records = Vec::with_capacity(places.len());
         for (place, found) in places.iter().zip(found) {
             records.push(match found {
@@ -108,7 +129,9 @@ impl Log for Recent {
                     check_hash(&record)?;
                     record
                 }
-                None => asked.next().ok_or_else(|| ReadError::Io(format!("no answer about the record at {place:?}")))?,
+                None => asked
+                    .next()
+                    .ok_or_else(|| ReadError::Io(format!("no answer about the record at {place:?}")))?,
             });
         }
         Ok(records)
@@ -169,15 +192,28 @@ mod tests {
     fn append(log: &dyn Log, head: &mut Head, records: Vec<Arc<EncodedRecord>>) -> Vec<Place> {
         let (send, told) = mpsc::channel();
         let (count, first_offset) = (records.len() as u64, head.next_offset);
-        let batch = Batch { partition: 0, epoch: head.epoch, batch_id: [first_offset as u8; 16], first_offset, previous: head.frame_hash, records };
+        let batch = Batch {
+            partition: 0,
+            epoch: head.epoch,
+            batch_id: [first_offset as u8; 16],
+            first_offset,
+            previous: head.frame_hash,
+            records,
+        };
         log.append(batch, Box::new(move |outcome| send.send(outcome).unwrap()));
         let appended = told.recv().unwrap().unwrap();
-        *head = Head { next_offset: first_offset + count, frame_hash: appended.frame_hash, ..*head };
+        *head = Head {
+            next_offset: first_offset + count,
+            frame_hash: appended.frame_hash,
+            ..*head
+        };
         appended.places
     }
 
     fn records(count: u64) -> Vec<Arc<EncodedRecord>> {
-        (1..=count).map(|version| contract::record("acme/conversation/r", version, Digest::ZERO, 100)).collect()
+        (1..=count)
+            .map(|version| contract::record("acme/conversation/r", version, Digest::ZERO, 100))
+            .collect()
     }
 
     #[test]
@@ -185,7 +221,10 @@ mod tests {
         let asked = Arc::new(Asked(MemoryLog::new(LogId([7; 16]), 1), AtomicUsize::new(0)));
         let written = records(10);
         let room = (written[0].bytes.len() + RECORD_BYTES) * 13 / 2;
-        let owner = Recent { most: room, ..Recent::new(asked.clone()) };
+        let owner = Recent {
+            most: room,
+            ..Recent::new(asked.clone())
+        };
         let mut head = owner.claim(0, "owner").unwrap();
         let mut places = append(&owner, &mut head, written[..4].to_vec());
         let expect = |log: &Recent, places: &[Place], from: usize, most_asked: usize| {
@@ -198,11 +237,22 @@ mod tests {
         places.extend(append(&owner, &mut head, written[4..].to_vec()));
         expect(&owner, &places, 0, 4);
 
-        let shadow = Recent { most: room, ..Recent::new(asked.clone()) };
+        let shadow = Recent {
+            most: room,
+            ..Recent::new(asked.clone())
+        };
         expect(&shadow, &places[..2], 0, 2);
         assert_eq!(shadow.read(0, 4, usize::MAX).unwrap().len(), 1);
         // The past, read later, drives nothing out.
-        assert_eq!(shadow.read(0, 0, usize::MAX).unwrap().iter().map(|f| f.records.len()).sum::<usize>(), 10);
+        assert_eq!(
+            shadow
+                .read(0, 0, usize::MAX)
+                .unwrap()
+                .iter()
+                .map(|f| f.records.len())
+                .sum::<usize>(),
+            10
+        );
         expect(&shadow, &places[4..], 4, 0);
         expect(&shadow, &places, 0, 4);
         assert!(lock(&shadow.kept).bytes <= room && lock(&shadow.kept).order.len() == 6);

@@ -123,7 +123,10 @@ impl State {
             if *left == 0 {
                 self.dead = true;
                 let file = file(self);
-                self.lost_before = Some(format!("{what} {}", file.extension().or(file.file_name()).unwrap_or_default().to_string_lossy()));
+                self.lost_before = Some(format!(
+                    "{what} {}",
+                    file.extension().or(file.file_name()).unwrap_or_default().to_string_lossy()
+                ));
                 return self.alive(boot);
             }
             *left -= 1;

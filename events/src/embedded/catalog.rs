@@ -365,7 +365,10 @@ type Recent<T> = Mutex<VecDeque<(u64, T)>>;
 
 fn recent<T: Clone>(kept: &Recent<T>, segment: u64) -> Option<T> {
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = kept.iter().position(|(number, _)| *number == segment).and_then(|at| kept.remove(at))?;
+    let entry = kept
+        .iter()
+        .position(|(number, _)| *number == segment)
+        .and_then(|at| kept.remove(at))?;
     let found = entry.1.clone();
     kept.push_front(entry);
     Some(found)

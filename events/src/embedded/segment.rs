@@ -142,7 +142,13 @@ mod tests {
 
     #[test]
     fn a_flush_header_knows_its_segment_and_its_place() {
-        let header = FlushHeader { body_len: 900, frames: 2, at: 104, flush: 9, segment: 7 };
+        let header = FlushHeader {
+            body_len: 900,
+            frames: 2,
+            at: 104,
+            flush: 9,
+            segment: 7,
+        };
         let bytes = header.encode();
         assert_eq!(FlushHeader::decode(&bytes, 7, 104), Some(header));
         for (segment, at) in [(8, 104), (7, 105), (8, 105)] {

@@ -10,7 +10,11 @@ use std::{
 const DIR: &str = "/data";
 
 fn log(disk: &SimDisk) -> EmbeddedLog {
-    let options = EmbeddedOptions { partitions: 1, log_id: None, segment_bytes: 64 * 1024 };
+    let options = EmbeddedOptions {
+        partitions: 1,
+        log_id: None,
+        segment_bytes: 64 * 1024,
+    };
     EmbeddedLog::open_on(Arc::new(disk.clone()), Path::new(DIR), &options).unwrap()
 }
 
@@ -41,7 +45,10 @@ fn what_comes_over_the_queues_bound_is_refused_at_once_and_the_rest_answered() {
     assert_eq!(log.claim(0, "another"), Err(refused));
     release.send(()).unwrap();
     for _ in 0..LOG_QUEUE_MAX {
-        assert!(matches!(answers.recv().unwrap(), Err(AppendError::Conflict { .. })), "it was written once");
+        assert!(
+            matches!(answers.recv().unwrap(), Err(AppendError::Conflict { .. })),
+            "it was written once"
+        );
     }
 }
 

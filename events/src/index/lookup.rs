@@ -208,9 +208,8 @@ impl Index {
             None => BTreeSet::new(),
         };
         let mut marks = self.store.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT command FROM streams JOIN commands USING(sid) WHERE kind = ?1 AND org = ?2 AND id = ?3 LIMIT ?4",
-            )?;
+            let mut statement = connection
+                .prepare_cached("SELECT command FROM streams JOIN commands USING(sid) WHERE kind = ?1 AND org = ?2 AND id = ?3 LIMIT ?4")?;
             let [kind, org, entity] = name_of(stream);
             let rows = statement.query_map(params![kind, org, entity, most as i64 + 1], |row| row.get::<_, [u8; 16]>(0))?;
             rows.map(|key| key.map(mark_of)).collect::<rusqlite::Result<BTreeSet<u64>>>()

@@ -37,7 +37,12 @@ impl JetStreamChannel {
                 let _ = speaker.client.publish(subject, payload.into()).await;
             }
         });
-        Self { wire, prefix: format!("quipu.volatile.{prefix}"), handle, said }
+        Self {
+            wire,
+            prefix: format!("quipu.volatile.{prefix}"),
+            handle,
+            said,
+        }
     }
 
     fn subject(&self, topic: &str) -> Subject {

@@ -33,12 +33,21 @@ impl JetStreamKeys {
             "retention": "limits",
         });
         make_beside(&wire, options, &stream, &config).await?;
-        Ok(Self { wire, stream, prefix, handle })
+        Ok(Self {
+            wire,
+            stream,
+            prefix,
+            handle,
+        })
     }
 
     /// Names of people are no business of the servers.
     fn subject(&self, name: &str) -> String {
-        format!("{}.{}", self.prefix, hex::encode(Digest::of(&[b"quipu key name\0", name.as_bytes()]).0))
+        format!(
+            "{}.{}",
+            self.prefix,
+            hex::encode(Digest::of(&[b"quipu key name\0", name.as_bytes()]).0)
+        )
     }
 
     fn wait<T: Send + 'static>(&self, work: impl Future<Output = Result<T, Silence>> + Send + 'static) -> Result<T, String> {
@@ -49,14 +58,35 @@ impl JetStreamKeys {
 impl KeyStore for JetStreamKeys {
     fn get(&self, name: &str) -> Result<Option<String>, String> {
         let (wire, stream, subject) = (self.wire.clone(), self.stream.clone(), self.subject(name));
-        let found = self.wait(async move { wire.at_leader(&Place { stream: &stream, subject: &subject }, None).await })?;
-        found.map(|stored| String::from_utf8(stored.payload.to_vec()).map_err(|e| e.to_string())).transpose()
+        let found = self.wait(async move {
+            wire.at_leader(
+                &Place {
+                    stream: &stream,
+                    subject: &subject,
+                },
+                None,
+            )
+            .await
+        })?;
+        found
+            .map(|stored| String::from_utf8(stored.payload.to_vec()).map_err(|e| e.to_string()))
+            .transpose()
     }
 
     fn add(&self, name: &str, wrapped: &str) -> Result<bool, String> {
         let (wire, stream, subject) = (self.wire.clone(), self.stream.clone(), self.subject(name));
         let payload = wrapped.to_owned();
-        let answer = self.wait(async move { wire.replace(&Place { stream: &stream, subject: &subject }, 0, payload.into()).await })?;
+        let answer = self.wait(async move {
+            wire.replace(
+                &Place {
+                    stream: &stream,
+                    subject: &subject,
+                },
+                0,
+                payload.into(),
+            )
+            .await
+        })?;
         Ok(matches!(answer, Answer::Said(_)))
     }
 

@@ -115,9 +115,22 @@ impl JetStreamLeases {
             me,
         });
         shared.make(options).await?;
-        let lost = |error: String| OpenError::Stream { stream: shared.stream(), detail: error };
-        let mut changed = shared.wire.client.subscribe(shared.subject("*")).await.map_err(|e| lost(e.to_string()))?;
-        let mut nodes = shared.wire.client.subscribe(shared.nodes()).await.map_err(|e| lost(e.to_string()))?;
+        let lost = |error: String| OpenError::Stream {
+            stream: shared.stream(),
+            detail: error,
+        };
+        let mut changed = shared
+            .wire
+            .client
+            .subscribe(shared.subject("*"))
+            .await
+            .map_err(|e| lost(e.to_string()))?;
+        let mut nodes = shared
+            .wire
+            .client
+            .subscribe(shared.nodes())
+            .await
+            .map_err(|e| lost(e.to_string()))?;
         let (watching, listening, beating) = (shared.clone(), shared.clone(), shared.clone());
         let tasks = vec![
             handle.spawn(async move {
@@ -183,7 +196,11 @@ impl Shared {
     }
 
     async fn say(&self, asks: bool) {
-        let heartbeat = Heartbeat { member: self.me.clone(), leaving: self.has_left.load(Ordering::Acquire), asks };
+        let heartbeat = Heartbeat {
+            member: self.me.clone(),
+            leaving: self.has_left.load(Ordering::Acquire),
+            asks,
+        };
         let Ok(payload) = serde_json::to_vec(&heartbeat) else { return };
         // Lost ones are followed by others.
         let _ = self.wire.client.publish(self.nodes(), payload.into()).await;
@@ -228,7 +245,10 @@ impl Shared {
     /// Reads a lease; tells if it changed.
     async fn look(&self, partition: u16) -> Result<Seen, Silence> {
         let (stream, subject) = (self.stream(), self.subject(partition));
-        let place = Place { stream: &stream, subject: &subject };
+        let place = Place {
+            stream: &stream,
+            subject: &subject,
+        };
         let found = self.wire.at_leader(&place, None).await?;
         let sequence = found.as_ref().map_or(0, |stored| stored.sequence);
         let lease = found.and_then(|stored| serde_json::from_slice::<Lease>(&stored.payload).ok());
@@ -238,7 +258,11 @@ impl Shared {
     fn note(&self, partition: u16, lease: Option<Lease>, sequence: u64) -> Seen {
         let mut known = self.known();
         let Some(slot) = known.leases.get_mut(usize::from(partition)) else {
-            return Seen { lease, sequence, at: Instant::now() };
+            return Seen {
+                lease,
+                sequence,
+                at: Instant::now(),
+            };
         };
         // Answers may overtake each other.
         if let Some(seen) = slot
@@ -246,10 +270,17 @@ impl Shared {
         {
             return seen.clone();
         }
-        let seen = Seen { lease, sequence, at: Instant::now() };
+        let seen = Seen {
+            lease,
+            sequence,
+            at: Instant::now(),
+        };
         *slot = Some(seen.clone());
         if let Some(tell) = &known.tell {
-            tell(Change::Lease { partition, seen: self.shown(&seen) });
+            tell(Change::Lease {
+                partition,
+                seen: self.shown(&seen),
+            });
         }
         seen
     }
@@ -258,14 +289,21 @@ impl Shared {
     /// may be asked for at once.
     fn shown(&self, seen: &Seen) -> Option<(u64, u64)> {
         let lease = seen.lease.as_ref().filter(|lease| !lease.free)?;
-        let left = if lease.holder.node == self.me.node { Duration::ZERO } else { self.life.saturating_sub(seen.at.elapsed()) };
+        let left = if lease.holder.node == self.me.node {
+            Duration::ZERO
+        } else {
+            self.life.saturating_sub(seen.at.elapsed())
+        };
         Some((lease.grant, left.as_millis() as u64))
     }
 
     /// Stores a lease in place of the message `expected`; `None` if another came first.
     async fn store(&self, partition: u16, lease: &Lease, expected: u64) -> Result<Option<u64>, Silence> {
         let (stream, subject) = (self.stream(), self.subject(partition));
-        let place = Place { stream: &stream, subject: &subject };
+        let place = Place {
+            stream: &stream,
+            subject: &subject,
+        };
         let payload = serde_json::to_vec(lease).map_err(|e| Silence::Lost(e.to_string()))?;
         match self.wire.replace(&place, expected, payload.into()).await? {
             Answer::Said(sequence) => {
@@ -282,14 +320,24 @@ impl Shared {
         let grant = match &seen.lease {
             None => 1,
             Some(lease) if lease.free || lease.holder.node == self.me.node || left.is_zero() => lease.grant + 1,
-            Some(_) => return Ok(LeaseAnswer::Refused { free_in_ms: left.as_millis() as u64 + 1 }),
+            Some(_) => {
+                return Ok(LeaseAnswer::Refused {
+                    free_in_ms: left.as_millis() as u64 + 1,
+                });
+            }
         };
-        let lease = Lease { grant, holder: self.me.clone(), free: false };
+        let lease = Lease {
+            grant,
+            holder: self.me.clone(),
+            free: false,
+        };
         Ok(match self.store(partition, &lease, seen.sequence).await? {
             Some(_) => LeaseAnswer::Granted { grant },
             None => {
                 let seen = self.look(partition).await?;
-                LeaseAnswer::Refused { free_in_ms: self.shown(&seen).map_or(0, |(_, left)| left) + 1 }
+                LeaseAnswer::Refused {
+                    free_in_ms: self.shown(&seen).map_or(0, |(_, left)| left) + 1,
+                }
             }
         })
     }
@@ -304,7 +352,9 @@ impl Shared {
                 return Ok(LeaseAnswer::Granted { grant });
             }
         }
-        Ok(LeaseAnswer::Refused { free_in_ms: self.life.as_millis() as u64 })
+        Ok(LeaseAnswer::Refused {
+            free_in_ms: self.life.as_millis() as u64,
+        })
     }
 
     async fn release(&self, partition: u16, grant: u64) -> Result<(), Silence> {
@@ -363,7 +413,10 @@ impl Leases for JetStreamLeases {
     fn on_change(&self, tell: Tell) {
         let mut known = self.shared.known();
         for partition in 0..known.leases.len() {
-            tell(Change::Wanted { partition: partition as u16, wanted: known.wanted[partition] });
+            tell(Change::Wanted {
+                partition: partition as u16,
+                wanted: known.wanted[partition],
+            });
         }
         known.tell = Some(tell);
     }

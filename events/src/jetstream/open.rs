@@ -204,14 +204,20 @@ impl JetStreamOptions {
             match wire::client(self, None, name, tell.clone()).await {
                 Ok(client) => break client,
                 Err(no) if !no.again || Instant::now() >= deadline => {
-                    return Err(OpenError::Unreachable { servers: self.servers.join(", "), detail: no.detail });
+                    return Err(OpenError::Unreachable {
+                        servers: self.servers.join(", "),
+                        detail: no.detail,
+                    });
                 }
                 Err(_) => pause.wait().await,
             }
         };
         if !client.is_server_compatible(SERVER_MIN.0, SERVER_MIN.1, SERVER_MIN.2) {
             let detail = format!("{}.{} is the oldest that can", SERVER_MIN.0, SERVER_MIN.1);
-            return Err(OpenError::Server { version: client.server_info().version, detail });
+            return Err(OpenError::Server {
+                version: client.server_info().version,
+                detail,
+            });
         }
         Ok(client)
     }
@@ -249,8 +255,18 @@ pub(crate) async fn remove(options: &JetStreamOptions) -> Result<(), OpenError> 
         match wire.ask::<Value>(&format!("STREAM.DELETE.{stream}"), &json!({})).await {
             Ok(Answer::Said(_)) => {}
             Ok(Answer::Refused(refusal)) if refusal.err_code == NO_STREAM => {}
-            Ok(Answer::Refused(refusal)) => return Err(OpenError::Stream { stream, detail: refusal.to_string() }),
-            Err(silence) => return Err(OpenError::Stream { stream, detail: silence.to_string() }),
+            Ok(Answer::Refused(refusal)) => {
+                return Err(OpenError::Stream {
+                    stream,
+                    detail: refusal.to_string(),
+                });
+            }
+            Err(silence) => {
+                return Err(OpenError::Stream {
+                    stream,
+                    detail: silence.to_string(),
+                });
+            }
         }
     }
     Ok(())
@@ -313,7 +329,7 @@ impl Opening<'_> {
     }
 
     async fn info(&self, partition: u16) -> Result<Option<Info>, OpenError> {
-            let what = format!("STREAM.INFO.{}", self.options.stream(partition));
+        let what = format!("STREAM.INFO.{}", self.options.stream(partition));
         match self.asked::<Info>(&what, &json!({}), partition).await? {
             Answer::Said(info) => Ok(Some(info)),
             Answer::Refused(refusal) if refusal.err_code == NO_STREAM => Ok(None),

@@ -263,12 +263,24 @@ mod tests {
             ("nats://a:1?accept=".into(), "accept", "unsynced"),
         ] {
             let refused = text.parse::<JetStreamOptions>().unwrap_err();
-            assert!(matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)), "{text}: {refused}");
+            assert!(
+                matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)),
+                "{text}: {refused}"
+            );
         }
-        assert_eq!("nats://a:1?x=1".parse::<JetStreamOptions>().unwrap_err(), BadOptions::Key("x".into()));
+        assert_eq!(
+            "nats://a:1?x=1".parse::<JetStreamOptions>().unwrap_err(),
+            BadOptions::Key("x".into())
+        );
         for nowhere in [
-            JetStreamOptions { servers: vec![], ..JetStreamOptions::default() },
-            JetStreamOptions { prefix: String::new(), ..JetStreamOptions::default() },
+            JetStreamOptions {
+                servers: vec![],
+                ..JetStreamOptions::default()
+            },
+            JetStreamOptions {
+                prefix: String::new(),
+                ..JetStreamOptions::default()
+            },
         ] {
             assert!(nowhere.check().is_err(), "{nowhere:?}");
         }
@@ -279,9 +291,14 @@ mod tests {
 
     #[test]
     fn files_and_domains_are_named_by_their_keys() {
-        let o: JetStreamOptions = "nats://a:1?credentials=/c.creds&ca=/ca.pem&domain=leaf&sync=interval&replicas=5".parse().unwrap();
+        let o: JetStreamOptions = "nats://a:1?credentials=/c.creds&ca=/ca.pem&domain=leaf&sync=interval&replicas=5"
+            .parse()
+            .unwrap();
         assert_eq!((o.credentials, o.roots), (Some("/c.creds".into()), Some("/ca.pem".into())));
-        assert_eq!((o.domain.as_deref(), o.declared_sync, o.replicas), (Some("leaf"), Some(SyncMode::Interval), 5));
+        assert_eq!(
+            (o.domain.as_deref(), o.declared_sync, o.replicas),
+            (Some("leaf"), Some(SyncMode::Interval), 5)
+        );
         assert_eq!(format!("{:?}", Login("u:p".into())), "Login(…)");
     }
 

@@ -56,7 +56,9 @@ impl Pause {
 impl Partition {
     /// The subjects of all partitions of the log.
     pub(crate) fn family(&self) -> String {
-        self.subject.rsplit_once('.').map_or_else(|| self.subject.clone(), |(log, _)| format!("{log}.*"))
+        self.subject
+            .rsplit_once('.')
+            .map_or_else(|| self.subject.clone(), |(log, _)| format!("{log}.*"))
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

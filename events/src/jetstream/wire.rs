@@ -2,7 +2,8 @@
 
 use super::options::{JetStreamOptions, Login};
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, StatusCode, client::RequestErrorKind, connection::State,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, StatusCode, client::RequestErrorKind,
+    connection::State,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -350,8 +351,17 @@ mod tests {
         let said = parse::<Ack>(br#"{"stream":"S","seq":7}"#);
         assert!(matches!(said, Ok(Answer::Said(Ack { seq: 7 }))), "whatever else it says");
         let refused = parse::<Ack>(br#"{"seq":0,"error":{"code":503,"err_code":10077,"description":"no"}}"#);
-        let Ok(Answer::Refused(refusal)) = refused else { panic!("beside an empty answer") };
-        assert_eq!(refusal, Refusal { code: 503, err_code: 10077, description: "no".into() });
+        let Ok(Answer::Refused(refusal)) = refused else {
+            panic!("beside an empty answer")
+        };
+        assert_eq!(
+            refusal,
+            Refusal {
+                code: 503,
+                err_code: 10077,
+                description: "no".into()
+            }
+        );
         assert_eq!(refusal.to_string(), "no (error 10077)");
         assert!(matches!(parse::<Ack>(b"not JSON"), Err(Silence::Lost(_))));
     }
@@ -377,7 +387,10 @@ mod tests {
         let known = stored(message(Some("77"))).unwrap();
         assert_eq!((known.sequence, &known.payload[..]), (77, &b"frame"[..]));
         for unknown in [None, Some("x")] {
-            assert_eq!(stored(message(unknown)).unwrap_err(), Silence::Lost("a message without its sequence".into()));
+            assert_eq!(
+                stored(message(unknown)).unwrap_err(),
+                Silence::Lost("a message without its sequence".into())
+            );
         }
         let last = NoConnection::last("refused");
         assert_eq!((last.again, last.detail.as_str()), (false, "refused"));

@@ -34,14 +34,16 @@ pub(super) struct Following {
 pub(super) fn follow(options: &KafkaOptions, partitions: u16, moved: Moved, told: Arc<Following>) -> std::io::Result<JoinHandle<()>> {
     let readers = Readers::new(options, options.log_topic());
     thread::Builder::new().name("quipu-kafka-follow".into()).spawn(move || {
-        let started: Result<BaseConsumer, KafkaError> = readers.consumer(&[("auto.offset.reset", "latest"), ("fetch.wait.max.ms", "100")]).and_then(|consumer| {
-            let mut from = TopicPartitionList::new();
-            for partition in 0..partitions {
-                from.add_partition_offset(&readers.topic, i32::from(partition), Offset::End)?;
-            }
-            consumer.assign(&from)?;
-            Ok(consumer)
-        });
+        let started: Result<BaseConsumer, KafkaError> = readers
+            .consumer(&[("auto.offset.reset", "latest"), ("fetch.wait.max.ms", "100")])
+            .and_then(|consumer| {
+                let mut from = TopicPartitionList::new();
+                for partition in 0..partitions {
+                    from.add_partition_offset(&readers.topic, i32::from(partition), Offset::End)?;
+                }
+                consumer.assign(&from)?;
+                Ok(consumer)
+            });
         // Whoever follows also looks now and then.
         let Ok(consumer) = started else { return };
         while !told.ends.load(Ordering::Acquire) {

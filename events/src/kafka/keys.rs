@@ -51,7 +51,11 @@ impl KafkaKeys {
             };
             topics.check(&readers.topic, &shape)?;
         }
-        Ok(Self { options: options.clone(), readers, read: Mutex::default() })
+        Ok(Self {
+            options: options.clone(),
+            readers,
+            read: Mutex::default(),
+        })
     }
 
     /// Reads to the end, then looks.
@@ -96,7 +100,11 @@ impl KeyStore for KafkaKeys {
         if self.look(&name)?.is_some() {
             return Ok(false);
         }
-        let note = serde_json::to_vec(&Note { name: name.clone(), wrapped: wrapped.to_owned() }).map_err(|e| e.to_string())?;
+        let note = serde_json::to_vec(&Note {
+            name: name.clone(),
+            wrapped: wrapped.to_owned(),
+        })
+        .map_err(|e| e.to_string())?;
         wire::store(&self.options, &self.readers.topic, &note, self.options.outcome).map_err(|e| e.to_string())?;
         // Another node's may have come before it.
         Ok(self.look(&name)?.as_deref() == Some(wrapped))

@@ -6,8 +6,8 @@
 //! them.
 
 use super::{
-    options::KafkaOptions,
     open::OpenError,
+    options::KafkaOptions,
     topics::{Kept, Topics},
     wire::{self, Readers},
 };
@@ -142,9 +142,15 @@ impl KafkaLeases {
                 };
             }
         }
-        let lost = |error: KafkaError| OpenError::Topic { topic: owners.clone(), detail: error.to_string() };
+        let lost = |error: KafkaError| OpenError::Topic {
+            topic: owners.clone(),
+            detail: error.to_string(),
+        };
         let mut speaking = wire::config(options);
-        speaking.set("acks", "1").set("linger.ms", "0").set("message.timeout.ms", life.as_millis().max(1_000).to_string());
+        speaking
+            .set("acks", "1")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", life.as_millis().max(1_000).to_string());
         let shared = Arc::new(Shared {
             voice: speaking.create().map_err(lost)?,
             life,
@@ -182,14 +188,21 @@ impl KafkaLeases {
         let group: Arc<BaseConsumer<Group>> = Arc::new(joining.create_with_context(Group(shared.clone())).map_err(lost)?);
         group.subscribe(&[&owners]).map_err(lost)?;
         let mut hearing = wire::config(options);
-        hearing.set("group.id", "quipu").set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        hearing
+            .set("group.id", "quipu")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false");
         hearing.set("auto.offset.reset", "latest").set("fetch.wait.max.ms", "100");
         let ear: BaseConsumer = hearing.create().map_err(lost)?;
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(&nodes, 0, Offset::End).map_err(lost)?;
         ear.assign(&from).map_err(lost)?;
 
-        let mut leases = Self { shared: shared.clone(), group: group.clone(), threads: Vec::new() };
+        let mut leases = Self {
+            shared: shared.clone(),
+            group: group.clone(),
+            threads: Vec::new(),
+        };
         let (member, listener, speaker) = (shared.clone(), shared.clone(), shared.clone());
         let named = |name: &str| thread::Builder::new().name(format!("quipu-{name}"));
         leases.threads.push(named("kafka-group").spawn(move || member.be_a_member(&group))?);
@@ -201,7 +214,10 @@ impl KafkaLeases {
         while !known.has_assigned {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let why = known.trouble.take().unwrap_or_else(|| "is the coordinator of consumer groups up?".into());
+                let why = known
+                    .trouble
+                    .take()
+                    .unwrap_or_else(|| "is the coordinator of consumer groups up?".into());
                 let detail = format!("the group of owners assigned nothing: {why}");
                 return Err(OpenError::Topic { topic: owners, detail });
             }
@@ -214,12 +230,17 @@ impl KafkaLeases {
     /// Proves that the group still counts this node in: a commit under an older generation is refused.
     fn prove(&self, partition: u16, tenure: Option<u64>) -> LeaseAnswer {
         let own = self.shared.known().own.get(usize::from(partition)).copied().unwrap_or_default();
-        let refused = LeaseAnswer::Refused { free_in_ms: self.shared.life.as_millis() as u64 };
+        let refused = LeaseAnswer::Refused {
+            free_in_ms: self.shared.life.as_millis() as u64,
+        };
         if !own.assigned || tenure.is_some_and(|tenure| tenure != own.tenure || !own.held) {
             return refused;
         }
         let mut place = TopicPartitionList::new();
-        if place.add_partition_offset(&self.shared.owners, i32::from(partition), Offset::Offset(0)).is_err() {
+        if place
+            .add_partition_offset(&self.shared.owners, i32::from(partition), Offset::Offset(0))
+            .is_err()
+        {
             return LeaseAnswer::Unknown;
         }
         match self.group.commit(&place, CommitMode::Sync) {
@@ -237,7 +258,9 @@ impl KafkaLeases {
                 LeaseAnswer::Granted { grant }
             }
             Err(error) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) => refused,
+                Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::FencedInstanceId) => {
+                    refused
+                }
                 _ => LeaseAnswer::Unknown,
             },
         }
@@ -260,7 +283,10 @@ impl Shared {
             let Some(Err(error)) = group.poll(LOOK) else { continue };
             let why = match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::InvalidSessionTimeout) => {
-                    format!("{error}: raise cluster.lease_ms ({} now), or lower the brokers' group.min.session.timeout.ms", self.life.as_millis())
+                    format!(
+                        "{error}: raise cluster.lease_ms ({} now), or lower the brokers' group.min.session.timeout.ms",
+                        self.life.as_millis()
+                    )
                 }
                 _ => error.to_string(),
             };
@@ -271,7 +297,9 @@ impl Shared {
     fn listen(&self, ear: &BaseConsumer) {
         while !self.ends.load(Ordering::Acquire) {
             if let Some(Ok(message)) = ear.poll(LOOK)
-                && let Some(heard) = message.payload().and_then(|payload| serde_json::from_slice::<Heartbeat>(payload).ok())
+                && let Some(heard) = message
+                    .payload()
+                    .and_then(|payload| serde_json::from_slice::<Heartbeat>(payload).ok())
             {
                 self.heard(heard);
             }
@@ -285,23 +313,43 @@ impl Shared {
             self.say(false);
             self.forget_the_silent();
             known = self.known();
-            known = self.changed.wait_timeout(known, self.life / BEATS).unwrap_or_else(PoisonError::into_inner).0;
+            known = self
+                .changed
+                .wait_timeout(known, self.life / BEATS)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     fn say(&self, asks: bool) {
         let holds = {
             let known = self.known();
-            (0u16..).zip(&known.own).filter(|(_, own)| own.held).map(|(partition, _)| partition).collect()
+            (0u16..)
+                .zip(&known.own)
+                .filter(|(_, own)| own.held)
+                .map(|(partition, _)| partition)
+                .collect()
         };
-        let heartbeat = Heartbeat { member: self.me.clone(), holds, leaving: self.has_left.load(Ordering::Acquire), asks };
+        let heartbeat = Heartbeat {
+            member: self.me.clone(),
+            holds,
+            leaving: self.has_left.load(Ordering::Acquire),
+            asks,
+        };
         let Ok(payload) = serde_json::to_vec(&heartbeat) else { return };
         // Lost ones are followed by others.
-        let _ = self.voice.send(BaseRecord::<(), [u8]>::to(&self.nodes).partition(0).payload(&payload));
+        let _ = self
+            .voice
+            .send(BaseRecord::<(), [u8]>::to(&self.nodes).partition(0).payload(&payload));
     }
 
     fn heard(&self, heartbeat: Heartbeat) {
-        let Heartbeat { member, holds, leaving, asks } = heartbeat;
+        let Heartbeat {
+            member,
+            holds,
+            leaving,
+            asks,
+        } = heartbeat;
         if member.node == self.me.node {
             return;
         }
@@ -310,20 +358,39 @@ impl Shared {
         }
         let mut known = self.known();
         let gone = leaving && holds.is_empty();
-        let before = if gone { known.others.remove(&member.node) } else { known.others.insert(member.node.clone(), Other { member, holds: holds.clone(), heard: Instant::now() }) };
+        let before = if gone {
+            known.others.remove(&member.node)
+        } else {
+            known.others.insert(
+                member.node.clone(),
+                Other {
+                    member,
+                    holds: holds.clone(),
+                    heard: Instant::now(),
+                },
+            )
+        };
         let before = before.map(|other| other.holds).unwrap_or_default();
         let left = self.life.as_millis() as u64;
         if let Some(tell) = &known.tell {
             for partition in (0..known.own.len() as u16).filter(|p| before.contains(p) != holds.contains(p)) {
                 // Tenures of different nodes have no order: 0 is above nobody's.
-                tell(Change::Lease { partition, seen: holds.contains(&partition).then_some((0, left)) });
+                tell(Change::Lease {
+                    partition,
+                    seen: holds.contains(&partition).then_some((0, left)),
+                });
             }
         }
     }
 
     fn forget_the_silent(&self) {
         let mut known = self.known();
-        let silent: Vec<String> = known.others.iter().filter(|(_, other)| other.heard.elapsed() >= self.life).map(|(node, _)| node.clone()).collect();
+        let silent: Vec<String> = known
+            .others
+            .iter()
+            .filter(|(_, other)| other.heard.elapsed() >= self.life)
+            .map(|(node, _)| node.clone())
+            .collect();
         for node in silent {
             let holds = known.others.remove(&node).map(|other| other.holds).unwrap_or_default();
             if let Some(tell) = &known.tell {
@@ -338,11 +405,23 @@ impl Shared {
         let mut known = self.known();
         known.has_assigned = true;
         for partition in partitions {
-            let Some(own) = known.own.get_mut(usize::from(*partition)) else { continue };
-            *own = Own { assigned: true, tenure: own.tenure + 1, held: false };
+            let Some(own) = known.own.get_mut(usize::from(*partition)) else {
+                continue;
+            };
+            *own = Own {
+                assigned: true,
+                tenure: own.tenure + 1,
+                held: false,
+            };
             if let Some(tell) = &known.tell {
-                tell(Change::Lease { partition: *partition, seen: None });
-                tell(Change::Wanted { partition: *partition, wanted: true });
+                tell(Change::Lease {
+                    partition: *partition,
+                    seen: None,
+                });
+                tell(Change::Wanted {
+                    partition: *partition,
+                    wanted: true,
+                });
             }
         }
         drop(known);
@@ -354,17 +433,28 @@ impl Shared {
         let mut known = self.known();
         for partition in partitions {
             if let Some(tell) = &known.tell {
-                tell(Change::Wanted { partition: *partition, wanted: false });
+                tell(Change::Wanted {
+                    partition: *partition,
+                    wanted: false,
+                });
             }
         }
         let deadline = Instant::now() + self.life * 2;
-        let held = |known: &Known| partitions.iter().any(|p| known.own.get(usize::from(*p)).is_some_and(|own| own.held));
+        let held = |known: &Known| {
+            partitions
+                .iter()
+                .any(|p| known.own.get(usize::from(*p)).is_some_and(|own| own.held))
+        };
         while !is_lost && held(&known) && Instant::now() < deadline && !self.ends.load(Ordering::Acquire) {
             known = self.changed.wait_timeout(known, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         for partition in partitions {
             if let Some(own) = known.own.get_mut(usize::from(*partition)) {
-                *own = Own { assigned: false, held: false, ..*own };
+                *own = Own {
+                    assigned: false,
+                    held: false,
+                    ..*own
+                };
             }
         }
         drop(known);
@@ -414,7 +504,12 @@ impl Leases for Arc<KafkaLeases> {
         if known.own.get(usize::from(partition))?.held {
             return Some(self.shared.me.clone());
         }
-        known.others.values().filter(|other| other.holds.contains(&partition)).max_by_key(|other| other.heard).map(|other| other.member.clone())
+        known
+            .others
+            .values()
+            .filter(|other| other.holds.contains(&partition))
+            .max_by_key(|other| other.heard)
+            .map(|other| other.member.clone())
     }
 
     fn members(&self) -> Vec<Member> {
@@ -428,7 +523,10 @@ impl Leases for Arc<KafkaLeases> {
     fn on_change(&self, tell: Tell) {
         let mut known = self.shared.known();
         for (partition, own) in (0u16..).zip(&known.own) {
-            tell(Change::Wanted { partition, wanted: own.assigned });
+            tell(Change::Wanted {
+                partition,
+                wanted: own.assigned,
+            });
         }
         known.tell = Some(tell);
     }

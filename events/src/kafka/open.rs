@@ -89,7 +89,6 @@ pub(crate) struct Opened {
     pub(crate) partitions: Vec<Arc<Partition>>,
 }
 
-
 /// Deletes the topics of a log.
 pub(crate) fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
     options.check()?;

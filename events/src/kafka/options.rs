@@ -251,27 +251,46 @@ mod tests {
             ("kafka://a:1?replicas=2".into(), "replicas", "1, 3 or 5"),
             ("kafka://a:1?replicas=x".into(), "replicas", "1, 3 or 5"),
             ("kafka://a:1?min_insync=0".into(), "min_insync", "1 to the number of replicas"),
-            ("kafka://a:1?replicas=3&min_insync=4".into(), "min_insync", "1 to the number of replicas"),
+            (
+                "kafka://a:1?replicas=3&min_insync=4".into(),
+                "min_insync",
+                "1 to the number of replicas",
+            ),
             ("kafka://a:1?min_insync=x".into(), "min_insync", "1 to the number of replicas"),
             ("kafka://a:1?sync=maybe".into(), "sync", "always or interval"),
             ("kafka://a:1?accept=".into(), "accept", "unsynced"),
         ] {
             let refused = text.parse::<KafkaOptions>().unwrap_err();
-            assert!(matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)), "{text}: {refused}");
+            assert!(
+                matches!(&refused, BadOptions::Value { key: k, takes: t, .. } if (*k, *t) == (key, takes)),
+                "{text}: {refused}"
+            );
         }
         assert_eq!("kafka://a:1?x=1".parse::<KafkaOptions>().unwrap_err(), BadOptions::Key("x".into()));
         for nowhere in [
-            KafkaOptions { brokers: vec![], ..KafkaOptions::default() },
-            KafkaOptions { prefix: String::new(), ..KafkaOptions::default() },
+            KafkaOptions {
+                brokers: vec![],
+                ..KafkaOptions::default()
+            },
+            KafkaOptions {
+                prefix: String::new(),
+                ..KafkaOptions::default()
+            },
         ] {
             assert!(nowhere.check().is_err(), "{nowhere:?}");
         }
         assert_eq!("kafka://user:secret@a:1".parse::<KafkaOptions>(), Err(BadOptions::Login));
-        assert_eq!("http://user:secret@a:1".parse::<KafkaOptions>(), Err(BadOptions::Address("a:1".into())));
+        assert_eq!(
+            "http://user:secret@a:1".parse::<KafkaOptions>(),
+            Err(BadOptions::Address("a:1".into()))
+        );
         for text in ["kafka://:1", "kafka://a:x", "kafka://a:70000"] {
             assert!(matches!(text.parse::<KafkaOptions>(), Err(BadOptions::Address(_))), "{text}");
         }
-        assert_eq!("kafka://a:1?sync=interval".parse::<KafkaOptions>().unwrap().sync, Some(SyncMode::Interval));
+        assert_eq!(
+            "kafka://a:1?sync=interval".parse::<KafkaOptions>().unwrap().sync,
+            Some(SyncMode::Interval)
+        );
     }
 
     #[test]

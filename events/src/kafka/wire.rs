@@ -217,7 +217,9 @@ impl Readers {
 
     /// As [`ends`].
     pub(crate) fn ends(&self, partition: u16) -> Result<(u64, u64), Silence> {
-        let asked = self.with(Fetch::Few, |consumer| ends(consumer.client(), &self.topic, partition, self.request).map_err(NoMessages::Silent));
+        let asked = self.with(Fetch::Few, |consumer| {
+            ends(consumer.client(), &self.topic, partition, self.request).map_err(NoMessages::Silent)
+        });
         asked.map_err(|e| match e {
             NoMessages::Silent(silence) => silence,
             NoMessages::Damaged(detail) => Silence(detail),
@@ -305,7 +307,9 @@ pub(crate) fn store(options: &KafkaOptions, topic: &str, payload: &[u8], patienc
     if producer.context().0.load(Ordering::SeqCst) {
         return Ok(());
     }
-    Err(Silence("the brokers do not take a message: are enough of its replicas in sync?".into()))
+    Err(Silence(
+        "the brokers do not take a message: are enough of its replicas in sync?".into(),
+    ))
 }
 
 #[cfg(test)]
@@ -323,13 +327,19 @@ mod tests {
             assert!(before.elapsed() >= Duration::from_millis(lengths[lengths.len() - 1]));
         }
         assert_eq!(lengths[0], BROKER_PAUSE_MS.0);
-        assert!(lengths.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(BROKER_PAUSE_MS.1)), "{lengths:?}");
+        assert!(
+            lengths.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(BROKER_PAUSE_MS.1)),
+            "{lengths:?}"
+        );
         assert_eq!(pause.0, BROKER_PAUSE_MS.1);
     }
 
     #[test]
     fn clients_are_told_where_the_brokers_are_and_when_to_ask_again() {
-        let options = KafkaOptions { brokers: vec!["a:1".into(), "b:2".into()], ..KafkaOptions::default() };
+        let options = KafkaOptions {
+            brokers: vec!["a:1".into(), "b:2".into()],
+            ..KafkaOptions::default()
+        };
         let config = config(&options);
         assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
         for (key, value) in RETRY_MS {
@@ -352,7 +362,11 @@ mod tests {
         assert_eq!(made(&readers), (1, 1));
         assert!(readers.with(Fetch::Many, |_| Ok(())).is_ok());
         assert_eq!(made(&readers), (1, 1), "the same one");
-        assert!(readers.with(Fetch::Many, |_| Err::<(), _>(NoMessages::Damaged("x".into()))).is_err());
+        assert!(
+            readers
+                .with(Fetch::Many, |_| Err::<(), _>(NoMessages::Damaged("x".into())))
+                .is_err()
+        );
         assert_eq!(made(&readers), (0, 0));
         assert_eq!(Silence::from(KafkaError::Canceled).to_string(), KafkaError::Canceled.to_string());
     }

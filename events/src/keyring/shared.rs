@@ -26,7 +26,10 @@ impl SharedKeys {
     /// Opens the store's keys with the master key in `dir`, making both where neither is there.
     pub(super) fn open(dir: &Path, store: Arc<dyn KeyStore>, may_make: bool) -> Result<(Self, DataKey), KeyringError> {
         let place = store.place();
-        let failed = |detail: String| KeyringError::Io { path: place.clone(), detail };
+        let failed = |detail: String| KeyringError::Io {
+            path: place.clone(),
+            detail,
+        };
         let stored = store.get(DIGEST).map_err(failed)?;
         if stored.is_none() && !may_make {
             return Err(KeyringError::Missing(place));
@@ -44,7 +47,11 @@ impl SharedKeys {
     /// A name's key, if it has one.
     pub(super) fn find(&self, name: &str) -> Result<Option<DataKey>, KeyringError> {
         let place = self.store.place();
-        let Some(line) = self.store.get(name).map_err(|detail| KeyringError::Io { path: place.clone(), detail })? else {
+        let Some(line) = self.store.get(name).map_err(|detail| KeyringError::Io {
+            path: place.clone(),
+            detail,
+        })?
+        else {
             return Ok(None);
         };
         match file::unwrap(&self.master, line.trim_end_matches('\n')) {
@@ -62,12 +69,17 @@ impl SharedKeys {
 
     /// Stores a key unless the name has one; the one that it has then.
     pub(super) fn put(&self, name: &str, key: &DataKey) -> Result<DataKey, KeyringError> {
-        let failed = |detail: String| KeyringError::Io { path: self.store.place(), detail };
+        let failed = |detail: String| KeyringError::Io {
+            path: self.store.place(),
+            detail,
+        };
         let wrapped = file::wrap(&self.master, name, key)?;
         match self.store.add(name, &wrapped) {
             Ok(true) => Ok(key.clone()),
             // Of an answer that was lost nobody knows: what is there now is the key.
-            Ok(false) | Err(_) => self.find(name)?.ok_or_else(|| failed("a new key was neither stored nor refused; try again".into())),
+            Ok(false) | Err(_) => self
+                .find(name)?
+                .ok_or_else(|| failed("a new key was neither stored nor refused; try again".into())),
         }
     }
 }
@@ -76,7 +88,10 @@ impl SharedKeys {
 pub fn share(dir: &Path, store: Arc<dyn KeyStore>) -> Result<u64, KeyringError> {
     file::must_be_there(dir)?;
     let (_, keys) = file::KeyFile::open(dir)?;
-    let shared = SharedKeys { store, master: file::master(dir, false)? };
+    let shared = SharedKeys {
+        store,
+        master: file::master(dir, false)?,
+    };
     let mut copied = 0;
     for (name, key) in &keys {
         let name: &Subject = name;

@@ -13,7 +13,11 @@ const DIR: &str = "/data";
 /// Three small segments of two partitions, with their heads.
 fn log() -> SimDisk {
     let disk = SimDisk::new(1);
-    let options = EmbeddedOptions { partitions: 2, log_id: None, segment_bytes: 2048 };
+    let options = EmbeddedOptions {
+        partitions: 2,
+        log_id: None,
+        segment_bytes: 2048,
+    };
     let mut engine = SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options).unwrap();
     let mut owners: Vec<Owner> = (0..2).map(|p| Owner::at(p, engine.claim(p, "http://test").unwrap())).collect();
     let numbers = || segment_numbers(&disk, &Path::new(DIR).join(LOG_DIR)).unwrap().len();
@@ -84,7 +88,11 @@ fn a_log_that_does_not_reach_what_was_noted_is_told() {
     let missing = format!("segment 3 is missing: it was synced to byte {byte}");
     let log_dir = Path::new(DIR).join(LOG_DIR);
     assert_eq!(told(&report)[0], (log_dir.clone(), 0, None, missing.as_str()));
-    assert_eq!(report.heads + report.problems.len() as u64 - 1, 2, "its frames are missed as well: {report:?}");
+    assert_eq!(
+        report.heads + report.problems.len() as u64 - 1,
+        2,
+        "its frames are missed as well: {report:?}"
+    );
     // It is a byte shorter than was noted; noted before its end, it is whole.
     let disk = log();
     noted(&disk, |heads| heads.synced.1 += 1);
@@ -97,7 +105,10 @@ fn a_log_that_does_not_reach_what_was_noted_is_told() {
     noted(&disk, |heads| heads.entries[1].frame_hash = Digest([9; 32]));
     let entry = heads::read(&disk, Path::new(DIR)).unwrap().unwrap().entries[1];
     let report = check(&disk);
-    let detail = format!("the log does not hold the head at offset {} with frame {}", entry.offset, entry.frame_hash);
+    let detail = format!(
+        "the log does not hold the head at offset {} with frame {}",
+        entry.offset, entry.frame_hash
+    );
     assert_eq!(told(&report), [(log_dir, 0, Some(1), detail.as_str())]);
     assert_eq!(report.heads, 1);
 }
@@ -117,7 +128,15 @@ fn a_record_out_of_place_is_told_with_its_byte_and_offset() {
         bytes,
         records: vec![ends[0]..ends[1], ends[1]..ends[2]],
     });
-    let [problem] = &records.problems[..] else { panic!("{:?}", records.problems) };
-    assert_eq!((problem.byte, problem.offset, problem.partition), (1000 + ends[1] as u64, Some(41), Some(1)));
-    assert_eq!((problem.stream.as_deref(), problem.detail.as_str()), (Some("acme/test/a"), "version 3 where 2 should follow"));
+    let [problem] = &records.problems[..] else {
+        panic!("{:?}", records.problems)
+    };
+    assert_eq!(
+        (problem.byte, problem.offset, problem.partition),
+        (1000 + ends[1] as u64, Some(41), Some(1))
+    );
+    assert_eq!(
+        (problem.stream.as_deref(), problem.detail.as_str()),
+        (Some("acme/test/a"), "version 3 where 2 should follow")
+    );
 }

@@ -111,7 +111,10 @@ fn each_partition_is_given_to_one_node(address: &str) {
     a.attend(&mut held);
     assert_eq!(held.len(), usize::from(PARTITIONS), "alone it owns everything");
     assert_eq!(a.renew(0, held[&0]), LeaseAnswer::Granted { grant: held[&0] });
-    assert!(matches!(a.renew(0, held[&0] + 1), LeaseAnswer::Refused { .. }), "a grant that was never given");
+    assert!(
+        matches!(a.renew(0, held[&0] + 1), LeaseAnswer::Refused { .. }),
+        "a grant that was never given"
+    );
 
     // A second one gets its share, and only what the first has let go.
     let b = Node::join(&options, "b");
@@ -125,7 +128,9 @@ fn each_partition_is_given_to_one_node(address: &str) {
     assert!(held.keys().all(|partition| !of_b.contains_key(partition)), "{held:?} {of_b:?}");
     for partition in of_b.keys() {
         assert!(matches!(a.ask(*partition), LeaseAnswer::Refused { .. }), "{partition} is b's");
-        until("a to hear who holds it", || a.leases.holder(*partition).is_some_and(|holder| holder.node == "b"));
+        until("a to hear who holds it", || {
+            a.leases.holder(*partition).is_some_and(|holder| holder.node == "b")
+        });
     }
     let names = |node: &Node| node.leases.members().into_iter().map(|m| m.node).collect::<Vec<_>>();
     until("both to know both", || names(&a) == ["a", "b"] && names(&b) == ["a", "b"]);
@@ -138,7 +143,10 @@ fn each_partition_is_given_to_one_node(address: &str) {
         held.len() == usize::from(PARTITIONS)
     });
     assert!(begun.elapsed() < Duration::from_secs(30));
-    assert!(of_b.iter().all(|(partition, grant)| matches!(b.renew(*partition, *grant), LeaseAnswer::Refused { .. })));
+    assert!(
+        of_b.iter()
+            .all(|(partition, grant)| matches!(b.renew(*partition, *grant), LeaseAnswer::Refused { .. }))
+    );
 }
 
 #[test]

@@ -101,7 +101,10 @@ impl Nats {
         let program = program()?;
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
         let port = free_ports(1)[0];
-        let own = format!("host: 127.0.0.1\nport: {port}\nserver_name: n0\njetstream {{ store_dir: \"{}\" }}\n", dir.path().join("n0").display());
+        let own = format!(
+            "host: 127.0.0.1\nport: {port}\nserver_name: n0\njetstream {{ store_dir: \"{}\" }}\n",
+            dir.path().join("n0").display()
+        );
         fs::write(dir.path().join("n0.conf"), own + config).map_err(|e| e.to_string())?;
         let mut nats = Self {
             program,

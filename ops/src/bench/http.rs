@@ -199,7 +199,10 @@ async fn hot_line(stage: &Stage<'_>, node: &Server, out: &mut Vec<Line>) -> Resu
     for pair in 0..stage.setup.pairs() as u64 {
         // A fresh entity each time, and not for long: a conversation takes 100,000 messages.
         let number = ENTITIES + pair;
-        let pace = Pace::Closed { warmup_ms: stage.setup.seconds(0.5), run_ms: stage.setup.seconds(4.0) };
+        let pace = Pace::Closed {
+            warmup_ms: stage.setup.seconds(0.5),
+            run_ms: stage.setup.seconds(4.0),
+        };
         create(node, number, 1).await?;
         many.push(run(node, &stage.plan(node, ENTITIES, 0, pace)).await?);
         hot.push(run(node, &stage.plan(node, 1, number, pace)).await?);

@@ -253,7 +253,11 @@ mod tests {
         assert!(report.is_intact(), "{:?}", report.problems);
         let log = quipu_events::embedded::EmbeddedLog::open(dir.path(), &EmbeddedOptions::default()).unwrap();
         let replayed = quipu_runtime::replay::replay(&log, &Kinds::builtin(), |_| {}).unwrap();
-        let conversations: Vec<u64> = replayed.iter().filter(|r| r.stream.kind == Kind::CONVERSATION).map(|r| r.version).collect();
+        let conversations: Vec<u64> = replayed
+            .iter()
+            .filter(|r| r.stream.kind == Kind::CONVERSATION)
+            .map(|r| r.version)
+            .collect();
         let versions = material.created.header.last_version() + 3;
         assert_eq!(conversations, vec![versions; 50]);
     }

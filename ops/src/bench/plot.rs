@@ -33,7 +33,11 @@ fn ceiling(value: f64) -> f64 {
         return 1.0;
     }
     let power = 10f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|top| *top >= value).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|top| *top >= value)
+        .unwrap_or(10.0 * power)
 }
 
 /// The panels as one picture.
@@ -58,12 +62,27 @@ fn draw(out: &mut String, panel: &Panel, y: f64) {
     let end = points().map(|p| p.0).fold(0.0, f64::max).max(1e-9);
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let (px, py) = (|x: f64| LEFT + x / end * width, |v: f64| y + TOP + height - v / top * height);
-    let _ = write!(out, r##"<text x="{LEFT}" y="{:.1}" font-weight="bold">{}</text>"##, y + 18.0, panel.title);
+    let _ = write!(
+        out,
+        r##"<text x="{LEFT}" y="{:.1}" font-weight="bold">{}</text>"##,
+        y + 18.0,
+        panel.title
+    );
     for part in 0..=4 {
         let value = top * f64::from(part) / 4.0;
         let line = py(value);
-        let _ = write!(out, r##"<line x1="{LEFT}" x2="{:.1}" y1="{line:.1}" y2="{line:.1}" stroke="#dddddd"/>"##, LEFT + width);
-        let _ = write!(out, r##"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"##, LEFT - 6.0, line + 4.0, short(value));
+        let _ = write!(
+            out,
+            r##"<line x1="{LEFT}" x2="{:.1}" y1="{line:.1}" y2="{line:.1}" stroke="#dddddd"/>"##,
+            LEFT + width
+        );
+        let _ = write!(
+            out,
+            r##"<text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"##,
+            LEFT - 6.0,
+            line + 4.0,
+            short(value)
+        );
         let minutes = end * f64::from(part) / 4.0;
         let _ = write!(
             out,
@@ -75,16 +94,29 @@ fn draw(out: &mut String, panel: &Panel, y: f64) {
     }
     for (series, colour) in panel.series.iter().zip(COLOURS) {
         let line: Vec<String> = series.points.iter().map(|(x, v)| format!("{:.1},{:.1}", px(*x), py(*v))).collect();
-        let _ = write!(out, r##"<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{}"/>"##, line.join(" "));
+        let _ = write!(
+            out,
+            r##"<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{}"/>"##,
+            line.join(" ")
+        );
     }
     for (row, (series, colour)) in panel.series.iter().zip(COLOURS).enumerate() {
         let line = y + TOP + 8.0 + 16.0 * row as f64;
-        let _ = write!(out, r##"<text x="{:.1}" y="{line:.1}" fill="{colour}">{}</text>"##, LEFT + width + 10.0, series.name);
+        let _ = write!(
+            out,
+            r##"<text x="{:.1}" y="{line:.1}" fill="{colour}">{}</text>"##,
+            LEFT + width + 10.0,
+            series.name
+        );
     }
 }
 
 fn short(value: f64) -> String {
-    if value >= 10.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    if value >= 10.0 || value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
 }
 
 #[cfg(test)]
@@ -98,7 +130,13 @@ mod tests {
 
     #[test]
     fn every_point_is_within_its_panel() {
-        let picture = svg(&[Panel { title: "t", series: vec![Series { name: "a", points: vec![(0.0, 0.0), (2.0, 7.5), (4.0, 10.0)] }] }]);
+        let picture = svg(&[Panel {
+            title: "t",
+            series: vec![Series {
+                name: "a",
+                points: vec![(0.0, 0.0), (2.0, 7.5), (4.0, 10.0)],
+            }],
+        }]);
         assert!(picture.contains(r#"points="64.0,162.0 364.0,63.0 664.0,30.0""#), "{picture}");
     }
 }

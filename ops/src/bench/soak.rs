@@ -72,11 +72,18 @@ pub async fn run(soak: &Soak, mut progress: impl FnMut(&Sample, u64)) -> Result<
     let mut machine = Machine::look(&scratch.0);
     let samples = sample(soak, &scratch.0, &mut progress).await?;
     machine.load_after = super::machine::load();
-    let report = Report { machine, command: soak.command.clone(), lines: judge(&samples, soak.rate) };
+    let report = Report {
+        machine,
+        command: soak.command.clone(),
+        lines: judge(&samples, soak.rate),
+    };
     let json = serde_json::json!({ "report": &report, "samples": &samples });
     fs::write(soak.out.join("soak.json"), serde_json::to_vec_pretty(&json)?)?;
     fs::write(soak.out.join("soak.svg"), plot::svg(&panels(&samples)))?;
-    fs::write(soak.out.join("soak.md"), format!("# Soak\n\n{}\n![plots](soak.svg)\n", report.markdown()))?;
+    fs::write(
+        soak.out.join("soak.md"),
+        format!("# Soak\n\n{}\n![plots](soak.svg)\n", report.markdown()),
+    )?;
     Ok(report)
 }
 
@@ -109,7 +116,11 @@ async fn sample(soak: &Soak, scratch: &Path, progress: &mut impl FnMut(&Sample, 
             first,
             body: material::post_body(),
             key: format!("soak{slice}"),
-            pace: Pace::Open { per_second: soak.rate, warmup_ms: 0, run_ms },
+            pace: Pace::Open {
+                per_second: soak.rate,
+                warmup_ms: 0,
+                run_ms,
+            },
         };
         let outcome = plan.run().await?;
         let mut connection = Connection::open(node.address).await?;
@@ -230,15 +241,31 @@ fn judge(samples: &[Sample], rate: f64) -> Vec<Line> {
 
 fn panels(samples: &[Sample]) -> Vec<Panel> {
     let at: Vec<f64> = samples.iter().map(|s| s.at / 60.0).collect();
-    let series = |name: &'static str, of: &dyn Fn(&Sample) -> f64| Series { name, points: at.iter().copied().zip(samples.iter().map(of)).collect() };
+    let series = |name: &'static str, of: &dyn Fn(&Sample) -> f64| Series {
+        name,
+        points: at.iter().copied().zip(samples.iter().map(of)).collect(),
+    };
     vec![
-        Panel { title: "memory, MiB", series: vec![series("resident", &|s| s.memory_mib)] },
+        Panel {
+            title: "memory, MiB",
+            series: vec![series("resident", &|s| s.memory_mib)],
+        },
         Panel {
             title: "files, MiB",
-            series: vec![series("log", &|s| s.log_mib), series("index", &|s| s.index_mib), series("views", &|s| s.views_mib)],
+            series: vec![
+                series("log", &|s| s.log_mib),
+                series("index", &|s| s.index_mib),
+                series("views", &|s| s.views_mib),
+            ],
         },
-        Panel { title: "lag of the views, records", series: vec![series("lag", &|s| s.lag as f64)] },
-        Panel { title: "latency, ms", series: vec![series("p50", &|s| s.p50_ms), series("p99", &|s| s.p99_ms)] },
+        Panel {
+            title: "lag of the views, records",
+            series: vec![series("lag", &|s| s.lag as f64)],
+        },
+        Panel {
+            title: "latency, ms",
+            series: vec![series("p50", &|s| s.p50_ms), series("p99", &|s| s.p99_ms)],
+        },
     ]
 }
 

@@ -30,7 +30,12 @@ impl Cluster {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let client = self.connect.client()?;
         let answer = client.get("/v1/ops/cluster", &[]).await?.body;
-        let orphans = answer["partitions"].as_array().into_iter().flatten().filter(|p| p["owner"].is_null()).count();
+        let orphans = answer["partitions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|p| p["owner"].is_null())
+            .count();
         if terminal.json {
             terminal.value(&answer)?;
             return if orphans == 0 { Ok(()) } else { Err(Failure::Shown) };
@@ -51,7 +56,11 @@ impl Cluster {
                 let node = member["node"].as_str().unwrap_or_default();
                 let mark = if node == me { " (this one)" } else { "" };
                 let partitions = owned.get(node).map(|list| list.join(" ")).unwrap_or_default();
-                vec![format!("{}{mark}", clean(node)), clean(member["address"].as_str().unwrap_or_default()), partitions]
+                vec![
+                    format!("{}{mark}", clean(node)),
+                    clean(member["address"].as_str().unwrap_or_default()),
+                    partitions,
+                ]
             })
             .collect();
         terminal.table(&["node", "address", "partitions"], &rows, "no nodes")?;
@@ -60,10 +69,21 @@ impl Cluster {
             .map(|p| {
                 let text = |name: &str| p[name].as_str().map(clean).unwrap_or_default();
                 let number = |name: &str| p[name].as_u64().map(|n| n.to_string()).unwrap_or_default();
-                vec![number("partition"), text("owner"), number("epoch"), number("records"), number("behind"), text("trouble")]
+                vec![
+                    number("partition"),
+                    text("owner"),
+                    number("epoch"),
+                    number("records"),
+                    number("behind"),
+                    text("trouble"),
+                ]
             })
             .collect();
-        terminal.table(&["partition", "owner", "epoch", "records", "behind", "trouble"], &rows, "no partitions")?;
+        terminal.table(
+            &["partition", "owner", "epoch", "records", "behind", "trouble"],
+            &rows,
+            "no partitions",
+        )?;
         if orphans == 0 {
             return terminal.line(&terminal.paint(Tone::Good, "every partition has an owner"));
         }

@@ -33,7 +33,13 @@ pub(super) struct DevCluster {
 
 impl DevCluster {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        let trial = Trial { nodes: 3, once: self.once, log: self.log, views: self.views, lease_ms: self.lease_ms };
+        let trial = Trial {
+            nodes: 3,
+            once: self.once,
+            log: self.log,
+            views: self.views,
+            lease_ms: self.lease_ms,
+        };
         dev_cluster::run(trial, *terminal).await
     }
 }

@@ -40,11 +40,16 @@ impl MigrateLog {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         must_hold_log(&self.dir)?;
         if let Some(holder) = holder(&self.dir) {
-            return Err(Failure::Unavailable(format!("{} is in use by {holder}: stop the node first", self.dir.display())));
+            return Err(Failure::Unavailable(format!(
+                "{} is in use by {holder}: stop the node first",
+                self.dir.display()
+            )));
         }
         let target: Backend = self.to.parse().map_err(|e| Failure::Usage(format!("--to: {e}")))?;
         if !target.is_on_broker() {
-            return Err(Failure::Usage(format!("--to: `{target}` is no broker: use an address such as nats://host:port/name")));
+            return Err(Failure::Usage(format!(
+                "--to: `{target}` is no broker: use an address such as nats://host:port/name"
+            )));
         }
         let terminal = *terminal;
         tokio::task::spawn_blocking(move || copy(&self.dir, &target, &terminal))
@@ -73,7 +78,10 @@ fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<
         None => 0,
     };
     let bar = terminal.progress(None, "{spinner} verifying both: {pos} records");
-    let (old, new) = (verify_log(&source, |n, _| bar.set_position(n)), verify_log(&*opened.log, |n, _| bar.set_position(n)));
+    let (old, new) = (
+        verify_log(&source, |n, _| bar.set_position(n)),
+        verify_log(&*opened.log, |n, _| bar.set_position(n)),
+    );
     bar.finish_and_clear();
     let equal = old.is_intact() && new.is_intact() && old.digest == new.digest;
     if equal {
@@ -95,7 +103,13 @@ fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<
         ];
         terminal.table(&["", "embedded", &target.to_string()], &rows, "")?;
         let (tone, text) = if equal {
-            (Tone::Good, format!("equal; {keys} keys are shared; now: quipu serve --data {} --log {target}", dir.display()))
+            (
+                Tone::Good,
+                format!(
+                    "equal; {keys} keys are shared; now: quipu serve --data {} --log {target}",
+                    dir.display()
+                ),
+            )
         } else {
             (Tone::Bad, "the copies differ: do not serve from it".to_owned())
         };

@@ -32,7 +32,10 @@ pub(super) struct VerifyBackend {
 
 impl VerifyBackend {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        if ["postgres://", "postgresql://"].iter().any(|scheme| self.address.starts_with(scheme)) {
+        if ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| self.address.starts_with(scheme))
+        {
             return verify_views(&self.address, terminal).await;
         }
         let backend: Backend = self.address.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
@@ -69,12 +72,22 @@ async fn verify_views(address: &str, terminal: &Terminal) -> Result<(), Failure>
     let checks = checks.map_err(|e| Failure::Failed(e.to_string()))?;
     let failed = checks.iter().filter(|check| check.failure.is_some()).count();
     if terminal.json {
-        let told: Vec<_> = checks.iter().map(|c| json!({ "promise": c.promise, "holds": c.failure.is_none(), "failure": c.failure })).collect();
+        let told: Vec<_> = checks
+            .iter()
+            .map(|c| json!({ "promise": c.promise, "holds": c.failure.is_none(), "failure": c.failure }))
+            .collect();
         terminal.value(&json!({ "backend": "postgres", "holds": failed == 0, "checks": told }))?;
     } else {
         let rows: Vec<Vec<String>> = checks
             .iter()
-            .map(|c| vec![c.promise.to_owned(), c.failure.as_deref().map_or_else(|| "holds".into(), |why| clean(why.lines().next().unwrap_or_default()))])
+            .map(|c| {
+                vec![
+                    c.promise.to_owned(),
+                    c.failure
+                        .as_deref()
+                        .map_or_else(|| "holds".into(), |why| clean(why.lines().next().unwrap_or_default())),
+                ]
+            })
             .collect();
         terminal.table(&["promise", ""], &rows, "nothing was tried")?;
         conclude(terminal, failed, "views")?;

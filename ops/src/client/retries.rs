@@ -21,11 +21,17 @@ async fn node(answers: Vec<(u16, Value)>) -> (String, Arc<Mutex<Vec<String>>>) {
             // Commands of these tests have the body `{}`.
             while !bytes.ends_with(b"\r\n\r\n{}") && socket.read_buf(&mut bytes).await.is_ok_and(|n| n > 0) {}
             let head = String::from_utf8_lossy(&bytes).to_lowercase();
-            let id = head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
+            let id = head
+                .lines()
+                .find_map(|line| line.strip_prefix("idempotency-key: "))
+                .unwrap_or_default();
             ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
             let (status, body) = &answers[n.min(answers.len() - 1)];
             let body = body.to_string();
-            let answer = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
             // Whoever asked may be gone.
             let _ = socket.write_all(answer.as_bytes()).await;
         }
@@ -60,7 +66,10 @@ async fn ask(answers: Vec<(u16, Value)>) -> (Result<Receipt, ClientError>, Vec<S
 async fn a_partition_without_an_owner_is_waited_out_under_one_id() {
     let (answer, ids) = ask(vec![refused("partition_stopped", None), refused("not_stored", None), taken()]).await;
     assert_eq!(answer.expect("a receipt").version, 1);
-    assert!(ids.len() == 3 && !ids[0].is_empty() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert!(
+        ids.len() == 3 && !ids[0].is_empty() && ids.iter().all(|id| *id == ids[0]),
+        "{ids:?}"
+    );
 }
 
 #[tokio::test]

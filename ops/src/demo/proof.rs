@@ -82,7 +82,9 @@ async fn states(stage: &mut Stage) -> Result<States, DemoError> {
 
 /// The stopped node's log.
 fn open(backend: &Backend, data: Option<&Path>) -> Result<Arc<dyn Log>, DemoError> {
-    let opened = backend.open(data, limits::PARTITIONS_DEFAULT, LogId([0; 16])).map_err(|e| DemoError::Scene(e.to_string()))?;
+    let opened = backend
+        .open(data, limits::PARTITIONS_DEFAULT, LogId([0; 16]))
+        .map_err(|e| DemoError::Scene(e.to_string()))?;
     Ok(opened.log)
 }
 
@@ -205,10 +207,16 @@ fn frames_hold(log: &dyn Log, words: &[u8]) -> Result<bool, DemoError> {
     for partition in 0..log.meta().partitions {
         let mut from = 0;
         loop {
-            let frames = log.read(partition, from, limits::FRAME_MAX_BYTES).map_err(|e| DemoError::Scene(e.to_string()))?;
+            let frames = log
+                .read(partition, from, limits::FRAME_MAX_BYTES)
+                .map_err(|e| DemoError::Scene(e.to_string()))?;
             let Some(last) = frames.last() else { break };
             from = last.first_offset + last.records.len() as u64;
-            if frames.iter().flat_map(|frame| &frame.records).any(|(_, bytes)| bytes.windows(words.len()).any(|window| window == words)) {
+            if frames
+                .iter()
+                .flat_map(|frame| &frame.records)
+                .any(|(_, bytes)| bytes.windows(words.len()).any(|window| window == words))
+            {
                 return Ok(true);
             }
         }

@@ -76,7 +76,11 @@ impl Stage {
                 ("log.backend".into(), format!("env:{LOG_ENV}")),
                 ("views.store".into(), format!("env:{VIEWS_ENV}")),
             ],
-            env: vec![(SECRET_ENV, receiver.secret.clone()), (LOG_ENV, play.log.clone()), (VIEWS_ENV, play.views.clone())],
+            env: vec![
+                (SECRET_ENV, receiver.secret.clone()),
+                (LOG_ENV, play.log.clone()),
+                (VIEWS_ENV, play.views.clone()),
+            ],
         };
         let node = launch.start().await?;
         launch.listen = Some(node.address);

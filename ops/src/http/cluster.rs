@@ -15,7 +15,10 @@ pub(crate) const INTERNAL: &str = "/internal/";
 
 /// Refuses whoever does not show the cluster's secret; everybody, where there is none.
 pub(crate) fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
     // Digests, so that the time of the comparison tells nothing of the secret.
     let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
     match (&app.access.cluster, given) {
@@ -35,7 +38,8 @@ pub async fn forwarded(State(app): State<App>, body: Bytes) -> Answer {
 
 /// `POST /internal/v1/volatile`: what another node says on the volatile channel.
 pub async fn volatile(State(app): State<App>, body: Bytes) -> Answer {
-    let said = serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
+    let said =
+        serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
     app.node.heard(said);
     json(&value!({}))
 }

@@ -120,7 +120,11 @@ impl Asked<'_> {
     pub(crate) fn into_request(self) -> Result<CommandRequest, Problem> {
         let kind = self.kind;
         if !kind.has_command(self.command) {
-            return Err(problem::unknown_command(kind.kind.as_str(), self.command, &kind.commands.join(", ")));
+            return Err(problem::unknown_command(
+                kind.kind.as_str(),
+                self.command,
+                &kind.commands.join(", "),
+            ));
         }
         Ok(CommandRequest {
             org: self.org,

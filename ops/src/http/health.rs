@@ -78,7 +78,9 @@ pub async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, super
     Params::parse(&uri, &[])?;
     // Walks the partitions and asks the index: off the threads that serve requests.
     let node = app.node.clone();
-    let own = tokio::task::spawn_blocking(move || crate::metrics::page_of(&node)).await.unwrap_or_default();
+    let own = tokio::task::spawn_blocking(move || crate::metrics::page_of(&node))
+        .await
+        .unwrap_or_default();
     let page = app.metrics.map(|handle| handle.render()).unwrap_or_default() + &own;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
 }

@@ -134,7 +134,12 @@ fn a_log_that_does_not_answer_is_asked_again_and_a_damaged_one_is_not() {
     assert!(matches!(&silent, Action::Stop(stop) if stop.is_passing()), "{silent:?}");
     assert_eq!(projector.step(Input::Poll), asked);
     let (at, detail) = ("records".into(), "bent".into());
-    let damaged = projector.step(Input::Unreadable(ReadError::Damaged { partition: 0, offset: 2, at, detail }));
+    let damaged = projector.step(Input::Unreadable(ReadError::Damaged {
+        partition: 0,
+        offset: 2,
+        at,
+        detail,
+    }));
     assert!(matches!(&damaged, Action::Stop(stop) if !stop.is_passing()), "{damaged:?}");
     assert_eq!(projector.step(Input::Poll), damaged);
 }

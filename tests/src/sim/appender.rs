@@ -30,7 +30,10 @@ pub(crate) enum Told {
 
 /// How a job ended.
 pub(crate) enum Ended {
-    Appended { batch: Batch, result: Result<Appended, AppendError> },
+    Appended {
+        batch: Batch,
+        result: Result<Appended, AppendError>,
+    },
     Claimed(Result<Head, AppendError>),
 }
 
@@ -78,7 +81,15 @@ pub(crate) struct Appender {
 
 impl Appender {
     pub(crate) fn new(partition: u16, fence: Fence, owner: String) -> Self {
-        Self { partition, fence, owner, standing: Standing::Stranger, jobs: VecDeque::new(), active: None, question: 0 }
+        Self {
+            partition,
+            fence,
+            owner,
+            standing: Standing::Stranger,
+            jobs: VecDeque::new(),
+            active: None,
+            question: 0,
+        }
     }
 
     pub(crate) fn append(&mut self, batch: Batch, now: u64) -> Vec<Out> {
@@ -103,22 +114,42 @@ impl Appender {
             let refused = |batch, error| Out::Ended(Ended::Appended { batch, result: Err(error) });
             match job {
                 Job::Claim { .. } => {
-                    self.active = Some(Active { job, deadline, guard: 0, sent: None });
+                    self.active = Some(Active {
+                        job,
+                        deadline,
+                        guard: 0,
+                        sent: None,
+                    });
                     self.ask(Ask::Begin, &mut out);
                 }
                 Job::Append(batch) => match self.standing {
                     Standing::Owner(guard, head)
                         if batch.epoch == head.epoch && batch.first_offset == head.next_offset && batch.previous == head.frame_hash =>
                     {
-                        self.active = Some(Active { job: Job::Append(batch), deadline, guard, sent: None });
+                        self.active = Some(Active {
+                            job: Job::Append(batch),
+                            deadline,
+                            guard,
+                            sent: None,
+                        });
                         self.send(guard, head, &mut out);
                     }
                     Standing::Owner(_, head) | Standing::Unsure(head) if batch.epoch < head.epoch => {
-                        out.push(refused(batch, AppendError::Fenced { partition: self.partition, epoch: head.epoch }));
+                        out.push(refused(
+                            batch,
+                            AppendError::Fenced {
+                                partition: self.partition,
+                                epoch: head.epoch,
+                            },
+                        ));
                     }
-                    Standing::Owner(_, head) => {
-                        out.push(refused(batch, AppendError::Conflict { partition: self.partition, expected: head.next_offset }))
-                    }
+                    Standing::Owner(_, head) => out.push(refused(
+                        batch,
+                        AppendError::Conflict {
+                            partition: self.partition,
+                            expected: head.next_offset,
+                        },
+                    )),
                     Standing::Stranger | Standing::Unsure(_) => out.push(refused(batch, AppendError::Poisoned("claim it again".into()))),
                 },
             }
@@ -128,8 +159,14 @@ impl Appender {
 
     fn ask(&mut self, ask: Ask, out: &mut Vec<Out>) {
         self.question += 1;
-        out.push(Out::Ask { question: self.question, ask });
-        out.push(Out::Again { question: self.question, after_ms: AGAIN_MS });
+        out.push(Out::Ask {
+            question: self.question,
+            ask,
+        });
+        out.push(Out::Again {
+            question: self.question,
+            after_ms: AGAIN_MS,
+        });
     }
 
     /// Sends the job's frame behind this end.
@@ -140,12 +177,20 @@ impl Appender {
             Job::Claim { id } => (None, *id),
         };
         let header = header(self.partition, batch, head, (id, &self.owner));
-        let records: Vec<&[u8]> = batch.iter().flat_map(|batch| &batch.records).map(|record| record.bytes.as_slice()).collect();
+        let records: Vec<&[u8]> = batch
+            .iter()
+            .flat_map(|batch| &batch.records)
+            .map(|record| record.bytes.as_slice())
+            .collect();
         let mut bytes = Vec::new();
         match frame::encode_onto(&mut bytes, &header, records.into_iter()) {
             Ok(encoded) => {
                 let count = encoded.records.len() as u64;
-                let end = Head { epoch: header.epoch, next_offset: header.first_offset + count, frame_hash: encoded.hash };
+                let end = Head {
+                    epoch: header.epoch,
+                    next_offset: header.first_offset + count,
+                    frame_hash: encoded.hash,
+                };
                 active.guard = guard;
                 active.sent = Some((bytes.clone(), encoded, end));
                 self.ask(Ask::Put { guard, bytes }, out);
@@ -163,7 +208,11 @@ impl Appender {
         let (guard, is_claim, late) = (active.guard, matches!(active.job, Job::Claim { .. }), now >= active.deadline);
         match told {
             Told::Begun { guard, head } => self.send(guard, head, &mut out),
-            Told::Put(Put::Stored { sequence }) | Told::Looked { found: Found::Same { sequence }, .. } => self.stored(sequence, &mut out),
+            Told::Put(Put::Stored { sequence })
+            | Told::Looked {
+                found: Found::Same { sequence },
+                ..
+            } => self.stored(sequence, &mut out),
             // No verdict: what is in its place is.
             Told::Put(Put::Refused) => {
                 if let Some((bytes, ..)) = &active.sent {
@@ -178,7 +227,10 @@ impl Appender {
                     self.ask(Ask::Put { guard, bytes }, &mut out);
                 }
             }
-            Told::Looked { found: Found::Another, head } => {
+            Told::Looked {
+                found: Found::Another,
+                head,
+            } => {
                 self.standing = Standing::Stranger;
                 if is_claim && !late {
                     self.ask(Ask::Begin, &mut out);
@@ -193,7 +245,10 @@ impl Appender {
                     let fenced = head.epoch > batch_epoch;
                     self.end(
                         Err(if fenced {
-                            AppendError::Fenced { partition, epoch: head.epoch }
+                            AppendError::Fenced {
+                                partition,
+                                epoch: head.epoch,
+                            }
                         } else {
                             AppendError::Conflict { partition, expected }
                         }),
@@ -217,7 +272,10 @@ impl Appender {
         } else {
             let ask = match &active.sent {
                 None => Ask::Begin,
-                Some((bytes, ..)) => Ask::Look { guard: active.guard, bytes: bytes.clone() },
+                Some((bytes, ..)) => Ask::Look {
+                    guard: active.guard,
+                    bytes: bytes.clone(),
+                },
             };
             self.ask(ask, &mut out);
         }
@@ -226,18 +284,29 @@ impl Appender {
     }
 
     fn stored(&mut self, sequence: u64, out: &mut Vec<Out>) {
-        let Some(Active { sent: Some((_, encoded, end)), guard, .. }) = self.active.as_ref() else {
+        let Some(Active {
+            sent: Some((_, encoded, end)),
+            guard,
+            ..
+        }) = self.active.as_ref()
+        else {
             return;
         };
         let guard = if self.fence == Fence::LastSequence { sequence } else { *guard };
-        let appended = Appended { frame_hash: encoded.hash, places: places(self.partition, sequence, &encoded.records) };
+        let appended = Appended {
+            frame_hash: encoded.hash,
+            places: places(self.partition, sequence, &encoded.records),
+        };
         // It may be a replaced producer's: the next append tells.
         self.standing = Standing::Owner(guard, *end);
         self.end(Ok(appended), out);
     }
 
     fn unknown(&mut self, why: &str, out: &mut Vec<Out>) {
-        if let Some(Active { sent: Some((_, _, end)), .. }) = &self.active {
+        if let Some(Active {
+            sent: Some((_, _, end)), ..
+        }) = &self.active
+        {
             self.standing = Standing::Unsure(*end);
         }
         self.end(Err(AppendError::Unknown(why.into())), out);

@@ -105,7 +105,11 @@ impl Broker {
 
     /// Digest over every message of every stream.
     pub(crate) fn digest(&self) -> Digest {
-        let messages: Vec<&[u8]> = self.streams.iter().flat_map(|stream| stream.messages.iter().map(Vec::as_slice)).collect();
+        let messages: Vec<&[u8]> = self
+            .streams
+            .iter()
+            .flat_map(|stream| stream.messages.iter().map(Vec::as_slice))
+            .collect();
         Digest::of(&messages)
     }
 
@@ -140,7 +144,9 @@ impl Broker {
         }
         if open || stores_all {
             stream.push(partition, bytes, takes_stale);
-            return Put::Stored { sequence: stream.messages.len() as u64 };
+            return Put::Stored {
+                sequence: stream.messages.len() as u64,
+            };
         }
         let head = stream.head();
         if frame::decode(bytes).is_ok_and(|found| found.header.epoch < head.epoch) {
@@ -165,8 +171,13 @@ impl Broker {
                 None => Found::Nothing,
             },
             Fence::Producers => {
-                match frame::decode(bytes).ok().and_then(|sent| stream.taken.iter().find(|taken| taken.hash == sent.hash)) {
-                    Some(taken) => Found::Same { sequence: stream.sequence_of(taken) },
+                match frame::decode(bytes)
+                    .ok()
+                    .and_then(|sent| stream.taken.iter().find(|taken| taken.hash == sent.hash))
+                {
+                    Some(taken) => Found::Same {
+                        sequence: stream.sequence_of(taken),
+                    },
                     None if stream.producer == guard => Found::Nothing,
                     None => Found::Another,
                 }
@@ -192,7 +203,11 @@ impl Broker {
 
 impl Stream {
     pub(super) fn head(&self) -> Head {
-        self.head.unwrap_or(Head { epoch: 0, next_offset: 0, frame_hash: Digest::ZERO })
+        self.head.unwrap_or(Head {
+            epoch: 0,
+            next_offset: 0,
+            frame_hash: Digest::ZERO,
+        })
     }
 
     fn sequence_of(&self, taken: &FrameRead) -> u64 {
@@ -215,7 +230,11 @@ impl Stream {
         let found = frame::decode(bytes).map_err(|e| e.to_string())?;
         let header = found.header;
         let count = found.records.len() as u64;
-        let reading = self.reader.read(Frame { epoch: header.epoch, first_offset: header.first_offset, count });
+        let reading = self.reader.read(Frame {
+            epoch: header.epoch,
+            first_offset: header.first_offset,
+            count,
+        });
         match reading.map_err(|e| e.to_string())? {
             Reading::Taken => {}
             Reading::PassedOver if takes_stale && count > 0 => {
@@ -224,10 +243,17 @@ impl Stream {
             Reading::PassedOver => return Ok(()),
         }
         if header.previous != self.head().frame_hash && !takes_stale {
-            return Err(format!("the frame at offset {} does not name the one before it", header.first_offset));
+            return Err(format!(
+                "the frame at offset {} does not name the one before it",
+                header.first_offset
+            ));
         }
         let unit = (u64::from(partition) << UNIT_BITS) | self.messages.len() as u64;
-        self.head = Some(Head { epoch: self.reader.epoch(), next_offset: self.reader.next_offset(), frame_hash: found.hash });
+        self.head = Some(Head {
+            epoch: self.reader.epoch(),
+            next_offset: self.reader.next_offset(),
+            frame_hash: found.hash,
+        });
         self.taken.push(FrameRead {
             generation: header.generation,
             partition,
@@ -237,14 +263,22 @@ impl Stream {
             previous: header.previous,
             hash: found.hash,
             owner: header.owner,
-            records: found.records.iter().map(|range| (place(unit, range), bytes[range.clone()].to_vec())).collect(),
+            records: found
+                .records
+                .iter()
+                .map(|range| (place(unit, range), bytes[range.clone()].to_vec()))
+                .collect(),
         });
         Ok(())
     }
 }
 
 fn place(unit: u64, range: &std::ops::Range<usize>) -> Place {
-    Place { unit, at: range.start as u32, len: range.len() as u32 }
+    Place {
+        unit,
+        at: range.start as u32,
+        len: range.len() as u32,
+    }
 }
 
 /// Places of a frame's records under its sequence.

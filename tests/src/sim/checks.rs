@@ -1,7 +1,12 @@
 //! What must hold at the end of every run.
 
 use super::{World, log::SimLog, sink::Sink};
-use quipu_events::{disk::SimDisk, index::Index, port::{Log, Place}, verify};
+use quipu_events::{
+    disk::SimDisk,
+    index::Index,
+    port::{Log, Place},
+    verify,
+};
 use quipu_runtime::kernel::entity::state_digest;
 use quipu_schemas::{
     context::Millis,
@@ -14,7 +19,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 impl World {
     pub(crate) fn check(&mut self) {
-        let Some(mut node) = self.node.take() else { return self.broken.push("no node at the end".into()) };
+        let Some(mut node) = self.node.take() else {
+            return self.broken.push("no node at the end".into());
+        };
         let mut broken = Vec::new();
         let records = match read_all(&**node.log()) {
             Ok(records) => records,
@@ -42,7 +49,11 @@ impl World {
         }
 
         check_effects(&records, &self.sink, &mut broken);
-        broken.extend(self.sink.doubled().map(|key| format!("{key}: an idempotent receiver took it twice")));
+        broken.extend(
+            self.sink
+                .doubled()
+                .map(|key| format!("{key}: an idempotent receiver took it twice")),
+        );
         check_timers(&records, self.now, &mut broken);
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
@@ -83,10 +94,17 @@ pub(crate) fn check_timers(records: &[(Position, Record)], now: Millis, broken: 
         let stream = &record.header.stream;
         if let Some(settlement) = &record.header.settlement
             && settlement.key.stream == *stream
-            && let Some((name, due)) = set.iter().find(|((of, _), (key, _))| *of == stream && *key == settlement.key).map(|((_, name), (_, due))| (*name, *due))
+            && let Some((name, due)) = set
+                .iter()
+                .find(|((of, _), (key, _))| *of == stream && *key == settlement.key)
+                .map(|((_, name), (_, due))| (*name, *due))
         {
             if record.header.time < due {
-                broken.push(format!("{}: timer {name} fired {} ms early", settlement.key, due - record.header.time));
+                broken.push(format!(
+                    "{}: timer {name} fired {} ms early",
+                    settlement.key,
+                    due - record.header.time
+                ));
             }
             set.remove(&(stream, name));
         }
@@ -158,15 +176,29 @@ impl World {
         let bit = u64::from(place.at) * 8 + self.rng.below(u64::from(place.len) * 8);
         self.disk.flip(&path, bit);
         match verify::verify(&self.disk, &dir, |_, _| {}) {
-            Ok(report) if report.problems.iter().any(|problem| path.ends_with(&problem.file) || problem.file == path) => self.counts.flips_found += 1,
-            Ok(report) => return self.broken.push(format!("bit {bit} of {} is flipped, and verification says {:?}", path.display(), report.problems)),
+            Ok(report)
+                if report
+                    .problems
+                    .iter()
+                    .any(|problem| path.ends_with(&problem.file) || problem.file == path) =>
+            {
+                self.counts.flips_found += 1
+            }
+            Ok(report) => {
+                return self.broken.push(format!(
+                    "bit {bit} of {} is flipped, and verification says {:?}",
+                    path.display(),
+                    report.problems
+                ));
+            }
             // A header that cannot be read is found, too.
             Err(_) => self.counts.flips_found += 1,
         }
         if let Ok(log) = open(&self.disk) {
             let left = (0..super::PARTITIONS).flat_map(|p| readable(&log, p));
             if let Some((_, record)) = left.into_iter().find(|(_, record)| !whole.contains(record)) {
-                self.broken.push(format!("after a flip a record of {} bytes is served that never was", record.len()));
+                self.broken
+                    .push(format!("after a flip a record of {} bytes is served that never was", record.len()));
             }
         }
     }
@@ -203,7 +235,14 @@ pub(crate) fn read_all(log: &dyn Log) -> Result<Vec<(Position, Record)>, String>
                         return Err(format!("partition {partition}: offset {offset} where {next} was due"));
                     }
                     next += 1;
-                    out.push((Position { partition, offset, index: 0 }, record::decode(bytes).map_err(|e| e.to_string())?));
+                    out.push((
+                        Position {
+                            partition,
+                            offset,
+                            index: 0,
+                        },
+                        record::decode(bytes).map_err(|e| e.to_string())?,
+                    ));
                 }
             }
             if next >= log.head(partition).map_err(|e| e.to_string())?.next_offset {
@@ -222,7 +261,8 @@ pub(crate) fn rebuilt(log: &dyn Log, live: &Index) -> Result<bool, String> {
 
 pub(crate) fn views_verify(log: &dyn Log, views: &quipu_projections::follower::Follower) -> Result<Option<String>, String> {
     use quipu_projections::{sqlite::SqliteStore, store::Origin, store::ViewStore, verify::verify};
-    let side: std::sync::Arc<dyn ViewStore> = std::sync::Arc::new(SqliteStore::in_memory(Origin::of(&log.meta())).map_err(|e| e.to_string())?);
+    let side: std::sync::Arc<dyn ViewStore> =
+        std::sync::Arc::new(SqliteStore::in_memory(Origin::of(&log.meta())).map_err(|e| e.to_string())?);
     let verdict = verify(log, &**views.store(), &side).map_err(|e| e.to_string())?;
     Ok((!verdict.is_equal()).then(|| format!("{:?}", verdict.differing)))
 }

@@ -13,7 +13,9 @@ impl World {
     pub(super) fn client_sends(&mut self) {
         let node = self.node.as_ref();
         let peek = |stream: &StreamId| node.and_then(|node| node.state_of(stream));
-        let Some(request) = self.workload.next(self.step, &mut self.rng, &peek) else { return };
+        let Some(request) = self.workload.next(self.step, &mut self.rng, &peek) else {
+            return;
+        };
         self.send(request);
     }
 
@@ -32,12 +34,22 @@ impl World {
 
     pub(super) fn send(&mut self, request: quipu_runtime::api::CommandRequest) {
         let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
-        *self.counts.tried.entry(format!("{}.{}", request.kind, request.command)).or_default() += 1;
+        *self
+            .counts
+            .tried
+            .entry(format!("{}.{}", request.kind, request.command))
+            .or_default() += 1;
         match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.now) {
             Ok(envelope) => {
                 let key = (envelope.stream.clone(), envelope.command_id.clone());
                 self.counts.sent += 1;
-                self.sent.insert(key, Sent { envelope: envelope.clone(), receipts: Vec::new() });
+                self.sent.insert(
+                    key,
+                    Sent {
+                        envelope: envelope.clone(),
+                        receipts: Vec::new(),
+                    },
+                );
                 self.put(envelope);
             }
             Err(problem) => self.broken.push(format!("workload sent what ingress refuses: {problem}")),
@@ -70,7 +82,15 @@ impl World {
         node.inbox.push(envelope);
     }
 
-    pub(super) fn hear(&mut self, Answer { stream, command_id, result }: Answer, durable: u64) {
+    pub(super) fn hear(
+        &mut self,
+        Answer {
+            stream,
+            command_id,
+            result,
+        }: Answer,
+        durable: u64,
+    ) {
         let lost = self.cut_off() || self.rng.chance(3);
         let returned = match &result {
             Ok(receipt) => Returned::Receipt(receipt.position.offset, receipt.version),
@@ -79,19 +99,26 @@ impl World {
                 if let Some(version) = problem.current_version {
                     self.counts.versions_refused += 1;
                     if version > durable {
-                        self.broken.push(format!("{stream} {command_id}: refused at version {version}, and only {durable} is durable"));
+                        self.broken.push(format!(
+                            "{stream} {command_id}: refused at version {version}, and only {durable} is durable"
+                        ));
                     }
                 }
                 problem.current_version.map_or(Returned::Nothing, Returned::RefusedAt)
             }
         };
-        self.history.returned(&stream, &command_id, if lost { Returned::Nothing } else { returned });
-        let Some(sent) = self.sent.get_mut(&(stream.clone(), command_id.clone())) else { return };
+        self.history
+            .returned(&stream, &command_id, if lost { Returned::Nothing } else { returned });
+        let Some(sent) = self.sent.get_mut(&(stream.clone(), command_id.clone())) else {
+            return;
+        };
         match result {
             Ok(receipt) => {
                 if sent.receipts.is_empty() {
                     let kind_and_command = match &sent.envelope.body {
-                        quipu_schemas::envelope::CommandBody::Given { command, .. } => command.0.as_object().and_then(|o| o.keys().next().cloned()),
+                        quipu_schemas::envelope::CommandBody::Given { command, .. } => {
+                            command.0.as_object().and_then(|o| o.keys().next().cloned())
+                        }
                         quipu_schemas::envelope::CommandBody::Kernel(_) => None,
                     };
                     let name = format!("{}.{}", stream.kind, kind_and_command.unwrap_or_default());
@@ -106,7 +133,8 @@ impl World {
                 if let Some(first) = sent.receipts.first()
                     && (first.version, first.position) != (receipt.version, receipt.position)
                 {
-                    self.broken.push(format!("{stream} {command_id}: two receipts, {first:?} and {receipt:?}"));
+                    self.broken
+                        .push(format!("{stream} {command_id}: two receipts, {first:?} and {receipt:?}"));
                 }
                 sent.receipts.push(receipt);
             }
@@ -132,10 +160,17 @@ impl World {
             return;
         }
         let (views, _) = node.views();
-        let found = views.store().get(View::Receipts, &stream.org, &[stream.kind.as_str(), stream.id.as_str(), id.as_str()]);
+        let found = views.store().get(
+            View::Receipts,
+            &stream.org,
+            &[stream.kind.as_str(), stream.id.as_str(), id.as_str()],
+        );
         match found {
             Ok(found) if found.row.as_ref().is_some_and(|row| row["version"] == receipt.version) => self.counts.own_writes_read += 1,
-            Ok(found) => self.broken.push(format!("{stream} {id}: the views cover {}, and show {:?}", receipt.position, found.row)),
+            Ok(found) => self.broken.push(format!(
+                "{stream} {id}: the views cover {}, and show {:?}",
+                receipt.position, found.row
+            )),
             Err(error) => self.broken.push(format!("{stream} {id}: {error}")),
         }
     }

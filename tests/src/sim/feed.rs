@@ -10,16 +10,27 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(partitions: u16) -> Self {
-        Self { next: vec![0; partitions.into()], seen: vec![Vec::new(); partitions.into()] }
+        Self {
+            next: vec![0; partitions.into()],
+            seen: vec![Vec::new(); partitions.into()],
+        }
     }
 
     /// What it saw against what the log holds.
     pub(crate) fn check(&self, records: &[(Position, Record)]) -> Vec<String> {
         let mut broken = Vec::new();
         for (partition, seen) in (0u16..).zip(&self.seen) {
-            let stored: Vec<Digest> = records.iter().filter(|(p, _)| p.partition == partition).map(|(_, record)| record.hash).collect();
+            let stored: Vec<Digest> = records
+                .iter()
+                .filter(|(p, _)| p.partition == partition)
+                .map(|(_, record)| record.hash)
+                .collect();
             if *seen != stored {
-                broken.push(format!("the subscriber saw {} records of partition {partition}, and not the {} of the log", seen.len(), stored.len()));
+                broken.push(format!(
+                    "the subscriber saw {} records of partition {partition}, and not the {} of the log",
+                    seen.len(),
+                    stored.len()
+                ));
             }
         }
         broken
@@ -37,7 +48,9 @@ impl World {
                 for (offset, hash) in records {
                     if offset != self.feed.next[partition] {
                         let due = self.feed.next[partition];
-                        self.broken.push(format!("the feed of partition {partition} gives offset {offset} where {due} is due"));
+                        self.broken.push(format!(
+                            "the feed of partition {partition} gives offset {offset} where {due} is due"
+                        ));
                         return;
                     }
                     self.feed.next[partition] += 1;
@@ -52,6 +65,10 @@ impl World {
 
     /// Whether the subscriber has everything.
     pub(super) fn is_fed(&self) -> bool {
-        self.node.as_ref().is_none_or(|node| (0u16..).zip(&self.feed.next).all(|(partition, next)| *next >= node.durable_end(partition)))
+        self.node.as_ref().is_none_or(|node| {
+            (0u16..)
+                .zip(&self.feed.next)
+                .all(|(partition, next)| *next >= node.durable_end(partition))
+        })
     }
 }

@@ -42,7 +42,10 @@ pub(crate) struct History {
 impl History {
     /// One whose refusals may be stale by so many milliseconds.
     pub(crate) fn with_refusals_stale_by(stale_ms: u64) -> Self {
-        Self { stale_ms, ..Self::default() }
+        Self {
+            stale_ms,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn invoke(&mut self, stream: &StreamId, id: &CommandId) {
@@ -54,7 +57,13 @@ impl History {
     pub(crate) fn begin(&mut self, stream: &StreamId, id: &CommandId) -> usize {
         self.clock += 1;
         let operations = self.streams.entry(stream.clone()).or_default();
-        operations.push(Operation { id: id.clone(), invoked: self.clock, invoked_at: self.now, returned: None, returned_at: 0 });
+        operations.push(Operation {
+            id: id.clone(),
+            invoked: self.clock,
+            invoked_at: self.now,
+            returned: None,
+            returned_at: 0,
+        });
         operations.len() - 1
     }
 
@@ -85,11 +94,18 @@ impl History {
 
     /// Every answer that says something.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (&StreamId, &CommandId, Returned)> {
-        self.streams.iter().flat_map(|(stream, operations)| operations.iter().filter_map(move |o| o.returned.map(|(_, answer)| (stream, &o.id, answer))))
+        self.streams.iter().flat_map(|(stream, operations)| {
+            operations
+                .iter()
+                .filter_map(move |o| o.returned.map(|(_, answer)| (stream, &o.id, answer)))
+        })
     }
 
     pub(crate) fn check(&self) -> Vec<String> {
-        self.streams.iter().flat_map(|(stream, operations)| check(operations, self.stale_ms).into_iter().map(move |e| format!("{stream}: {e}"))).collect()
+        self.streams
+            .iter()
+            .flat_map(|(stream, operations)| check(operations, self.stale_ms).into_iter().map(move |e| format!("{stream}: {e}")))
+            .collect()
     }
 }
 
@@ -99,7 +115,12 @@ fn check(operations: &[Operation], stale_ms: u64) -> Vec<String> {
     let mut commands: BTreeMap<&CommandId, (u64, Option<u64>, u64, u64)> = BTreeMap::new();
     for operation in operations {
         if let Some((at, Returned::Receipt(offset, version))) = operation.returned {
-            let first = operations.iter().filter(|o| o.id == operation.id).map(|o| o.invoked).min().unwrap_or(0);
+            let first = operations
+                .iter()
+                .filter(|o| o.id == operation.id)
+                .map(|o| o.invoked)
+                .min()
+                .unwrap_or(0);
             let entry = commands.entry(&operation.id).or_insert((first, None, offset, version));
             entry.1 = Some(entry.1.map_or(at, |earlier| earlier.min(at)));
         }
@@ -118,15 +139,22 @@ fn check(operations: &[Operation], stale_ms: u64) -> Vec<String> {
         }
     }
     for operation in operations {
-        let Some((_, Returned::RefusedAt(seen))) = operation.returned else { continue };
+        let Some((_, Returned::RefusedAt(seen))) = operation.returned else {
+            continue;
+        };
         // What was acknowledged before it was sent, and longer ago than it may be stale.
-        let earlier = |other: &&Operation| other.returned.is_some_and(|(at, _)| at < operation.invoked) && other.returned_at + stale_ms <= operation.invoked_at;
+        let earlier = |other: &&Operation| {
+            other.returned.is_some_and(|(at, _)| at < operation.invoked) && other.returned_at + stale_ms <= operation.invoked_at
+        };
         let versions = operations.iter().filter(earlier).filter_map(|other| match other.returned {
             Some((_, Returned::Receipt(_, version))) => Some(version),
             _ => None,
         });
         if let Some(known) = versions.max().filter(|known| *known > seen) {
-            broken.push(format!("{} was refused at version {seen} after version {known} had been acknowledged", operation.id));
+            broken.push(format!(
+                "{} was refused at version {seen} after version {known} had been acknowledged",
+                operation.id
+            ));
         }
     }
     broken
@@ -153,9 +181,15 @@ mod tests {
     fn an_order_that_real_time_forbids_is_found() {
         let (first, second) = (Some(Returned::Receipt(0, 1)), Some(Returned::Receipt(1, 2)));
         assert!(history(&[("a", None), ("a", first), ("b", None), ("b", second)]).is_empty());
-        assert!(history(&[("a", None), ("b", None), ("a", second), ("b", first)]).is_empty(), "at the same time, either order will do");
+        assert!(
+            history(&[("a", None), ("b", None), ("a", second), ("b", first)]).is_empty(),
+            "at the same time, either order will do"
+        );
         assert_eq!(history(&[("a", None), ("a", second), ("b", None), ("b", first)]).len(), 1);
-        assert!(history(&[("b", None), ("a", None), ("a", second), ("b", None), ("b", first)]).is_empty(), "a repetition was sent before");
+        assert!(
+            history(&[("b", None), ("a", None), ("a", second), ("b", None), ("b", first)]).is_empty(),
+            "a repetition was sent before"
+        );
     }
 
     #[test]
@@ -164,12 +198,18 @@ mod tests {
         let first = Some(Returned::Receipt(0, 3));
         assert!(history(&[("a", None), ("a", first), ("b", None), ("b", refused(3))]).is_empty());
         assert_eq!(history(&[("a", None), ("a", first), ("b", None), ("b", refused(2))]).len(), 1);
-        assert!(history(&[("b", None), ("a", None), ("a", first), ("b", refused(2))]).is_empty(), "it began before");
+        assert!(
+            history(&[("b", None), ("a", None), ("a", first), ("b", refused(2))]).is_empty(),
+            "it began before"
+        );
     }
 
     #[test]
     fn a_refusal_may_be_stale_by_the_lease_and_no_more() {
-        let (stream, ids): (StreamId, _) = ("acme/run/r".parse().unwrap(), ["a", "b", "c"].map(|id| CommandId::parse(id.to_owned()).unwrap()));
+        let (stream, ids): (StreamId, _) = (
+            "acme/run/r".parse().unwrap(),
+            ["a", "b", "c"].map(|id| CommandId::parse(id.to_owned()).unwrap()),
+        );
         let mut history = History::with_refusals_stale_by(100);
         let decided = history.begin(&stream, &ids[0]);
         history.answered(&stream, decided, Returned::Receipt(0, 3));

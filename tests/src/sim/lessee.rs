@@ -128,43 +128,111 @@ impl Lessee {
     fn begin(&mut self, partition: u16, wish: Wish, asked_at: u64) -> Vec<LeaseOut> {
         self.next_flow += 1;
         let flow = self.next_flow;
-        self.flows.insert(flow, Flow { partition, wish, asked_at, storing: None, refused: false });
-        vec![LeaseOut::Ask { partition, flow, ask: LeaseAsk::Look }, LeaseOut::Deadline { flow, after_ms: LEASE_MS / 2 }]
+        self.flows.insert(
+            flow,
+            Flow {
+                partition,
+                wish,
+                asked_at,
+                storing: None,
+                refused: false,
+            },
+        );
+        vec![
+            LeaseOut::Ask {
+                partition,
+                flow,
+                ask: LeaseAsk::Look,
+            },
+            LeaseOut::Deadline {
+                flow,
+                after_ms: LEASE_MS / 2,
+            },
+        ]
     }
 
     /// No answer came in time.
     pub(crate) fn timed_out(&mut self, flow: u64) -> Vec<LeaseOut> {
         match self.flows.remove(&flow) {
-            Some(Flow { partition, wish: Wish::Ask | Wish::Renew { .. }, asked_at, .. }) => {
-                vec![LeaseOut::Answer { partition, asked_at, answer: LeaseAnswer::Unknown }]
+            Some(Flow {
+                partition,
+                wish: Wish::Ask | Wish::Renew { .. },
+                asked_at,
+                ..
+            }) => {
+                vec![LeaseOut::Answer {
+                    partition,
+                    asked_at,
+                    answer: LeaseAnswer::Unknown,
+                }]
             }
             _ => Vec::new(),
         }
     }
 
     pub(crate) fn told(&mut self, flow: u64, told: LeaseTold, now: u64) -> Vec<LeaseOut> {
-        let Some(Flow { partition, wish, asked_at, storing, refused }) = self.flows.remove(&flow) else {
+        let Some(Flow {
+            partition,
+            wish,
+            asked_at,
+            storing,
+            refused,
+        }) = self.flows.remove(&flow)
+        else {
             return Vec::new();
         };
         let mut out = Vec::new();
         match (told, storing) {
             (LeaseTold::Looked { lease, sequence }, _) => {
                 let seen = self.note(partition, lease, sequence, now, &mut out);
-                self.looked(flow, Flow { partition, wish, asked_at, storing: None, refused }, seen, now, &mut out);
+                self.looked(
+                    flow,
+                    Flow {
+                        partition,
+                        wish,
+                        asked_at,
+                        storing: None,
+                        refused,
+                    },
+                    seen,
+                    now,
+                    &mut out,
+                );
             }
             (LeaseTold::Stored(Some(sequence)), Some(lease)) => {
                 self.note(partition, Some(lease), sequence, now, &mut out);
                 if matches!(wish, Wish::Ask | Wish::Renew { .. }) {
-                    out.push(LeaseOut::Answer { partition, asked_at, answer: LeaseAnswer::Granted { grant: lease.grant } });
+                    out.push(LeaseOut::Answer {
+                        partition,
+                        asked_at,
+                        answer: LeaseAnswer::Granted { grant: lease.grant },
+                    });
                 }
             }
             (LeaseTold::Stored(_), _) => match wish {
                 Wish::Ask | Wish::Renew { .. } => {
                     // Another came first, or a renewal of our own whose answer was lost: looked at again.
                     let refused = matches!(wish, Wish::Ask | Wish::Renew { again: true, .. });
-                    let wish = if let Wish::Renew { grant, .. } = wish { Wish::Renew { grant, again: true } } else { wish };
-                    self.flows.insert(flow, Flow { partition, wish, asked_at, storing: None, refused });
-                    out.push(LeaseOut::Ask { partition, flow, ask: LeaseAsk::Look });
+                    let wish = if let Wish::Renew { grant, .. } = wish {
+                        Wish::Renew { grant, again: true }
+                    } else {
+                        wish
+                    };
+                    self.flows.insert(
+                        flow,
+                        Flow {
+                            partition,
+                            wish,
+                            asked_at,
+                            storing: None,
+                            refused,
+                        },
+                    );
+                    out.push(LeaseOut::Ask {
+                        partition,
+                        flow,
+                        ask: LeaseAsk::Look,
+                    });
                 }
                 Wish::Release { .. } | Wish::Watch => {}
             },
@@ -173,18 +241,34 @@ impl Lessee {
     }
 
     fn looked(&mut self, flow: u64, asked: Flow, seen: Seen, now: u64, out: &mut Vec<LeaseOut>) {
-        let Flow { partition, wish, asked_at, refused, .. } = asked;
+        let Flow {
+            partition,
+            wish,
+            asked_at,
+            refused,
+            ..
+        } = asked;
         let left = (seen.at + LEASE_MS).saturating_sub(now);
         let mine = |lease: &Lease, grant: u64| lease.grant == grant && lease.holder == self.me && !lease.free;
-        let refuse = |free_in_ms: u64| LeaseOut::Answer { partition, asked_at, answer: LeaseAnswer::Refused { until: now + free_in_ms } };
+        let refuse = |free_in_ms: u64| LeaseOut::Answer {
+            partition,
+            asked_at,
+            answer: LeaseAnswer::Refused { until: now + free_in_ms },
+        };
         let lease = match wish {
             Wish::Watch => return,
             Wish::Ask if refused => return out.push(refuse(self.shown(&seen, now).map_or(0, |(_, left)| left) + 1)),
             Wish::Ask => match seen.lease {
-                None => Lease { grant: 1, holder: self.me, free: false },
-                Some(lease) if lease.free || lease.holder == self.me || left == 0 => {
-                    Lease { grant: lease.grant + 1, holder: self.me, free: false }
-                }
+                None => Lease {
+                    grant: 1,
+                    holder: self.me,
+                    free: false,
+                },
+                Some(lease) if lease.free || lease.holder == self.me || left == 0 => Lease {
+                    grant: lease.grant + 1,
+                    holder: self.me,
+                    free: false,
+                },
                 Some(_) => return out.push(refuse(left + 1)),
             },
             Wish::Renew { grant, .. } => match seen.lease.filter(|lease| mine(lease, grant) && !refused) {
@@ -196,8 +280,21 @@ impl Lessee {
                 None => return,
             },
         };
-        self.flows.insert(flow, Flow { storing: Some(lease), ..asked });
-        out.push(LeaseOut::Ask { partition, flow, ask: LeaseAsk::Store { lease, expected: seen.sequence } });
+        self.flows.insert(
+            flow,
+            Flow {
+                storing: Some(lease),
+                ..asked
+            },
+        );
+        out.push(LeaseOut::Ask {
+            partition,
+            flow,
+            ask: LeaseAsk::Store {
+                lease,
+                expected: seen.sequence,
+            },
+        });
     }
 
     /// Answers may overtake each other.
@@ -207,14 +304,21 @@ impl Lessee {
         }
         let seen = Seen { lease, sequence, at: now };
         self.seen[usize::from(partition)] = Some(seen);
-        out.push(LeaseOut::Seen { partition, seen: self.shown(&seen, now) });
+        out.push(LeaseOut::Seen {
+            partition,
+            seen: self.shown(&seen, now),
+        });
         seen
     }
 
     /// One of this node's own, perhaps of an earlier life, may be asked for at once.
     fn shown(&self, seen: &Seen, now: u64) -> Option<(u64, u64)> {
         let lease = seen.lease.filter(|lease| !lease.free)?;
-        let left = if lease.holder == self.me { 0 } else { (seen.at + LEASE_MS).saturating_sub(now) };
+        let left = if lease.holder == self.me {
+            0
+        } else {
+            (seen.at + LEASE_MS).saturating_sub(now)
+        };
         Some((lease.grant, left))
     }
 
@@ -231,8 +335,16 @@ impl Lessee {
     /// Forgets nodes that were not heard of, and tells what this one should own.
     pub(crate) fn place(&mut self, now: u64) -> Vec<LeaseOut> {
         let me = self.me;
-        self.members.retain(|node, heard| *node == me || now.saturating_sub(*heard) < LEASE_MS);
-        let members: Vec<Member> = self.members.keys().map(|node| Member { node: name(*node), address: String::new() }).collect();
+        self.members
+            .retain(|node, heard| *node == me || now.saturating_sub(*heard) < LEASE_MS);
+        let members: Vec<Member> = self
+            .members
+            .keys()
+            .map(|node| Member {
+                node: name(*node),
+                address: String::new(),
+            })
+            .collect();
         let placed = placement(&members, self.seen.len() as u16);
         let mut out = Vec::new();
         for (partition, owner) in (0u16..).zip(placed) {

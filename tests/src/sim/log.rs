@@ -16,7 +16,11 @@ pub(crate) struct SimLog(Mutex<SegmentEngine>);
 
 impl SimLog {
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, partitions: u16) -> Result<Self, OpenError> {
-        let options = EmbeddedOptions { partitions, log_id: Some(LogId([7; 16])), segment_bytes: 24 * 1024 };
+        let options = EmbeddedOptions {
+            partitions,
+            log_id: Some(LogId([7; 16])),
+            segment_bytes: 24 * 1024,
+        };
         SegmentEngine::open(disk, dir, &options).map(|engine| Self(Mutex::new(engine)))
     }
 

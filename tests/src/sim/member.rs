@@ -78,15 +78,46 @@ pub(crate) enum Wake {
 /// What a node gives to the world.
 #[expect(clippy::large_enum_variant, reason = "few are in memory at a time, and each is moved once")]
 pub(crate) enum Out {
-    Later { after_ms: u64, wake: Wake },
-    Broker { partition: u16, question: u64, ask: Ask },
-    Lease { partition: u16, flow: u64, ask: LeaseAsk },
-    Forward { to: usize, submission: u64, attempt: u32, envelope: Arc<CommandEnvelope> },
+    Later {
+        after_ms: u64,
+        wake: Wake,
+    },
+    Broker {
+        partition: u16,
+        question: u64,
+        ask: Ask,
+    },
+    Lease {
+        partition: u16,
+        flow: u64,
+        ask: LeaseAsk,
+    },
+    Forward {
+        to: usize,
+        submission: u64,
+        attempt: u32,
+        envelope: Arc<CommandEnvelope>,
+    },
     Forwarded(ForwardAnswer),
-    Answer { operation: u64, stream: StreamId, id: CommandId, result: Result<Receipt, Problem> },
-    Attempt { number: u64, key: ReactionKey, attempt: u32, effect: Effect },
-    Admitted { partition: u16, epoch: u64 },
-    Lost { partition: u16 },
+    Answer {
+        operation: u64,
+        stream: StreamId,
+        id: CommandId,
+        result: Result<Receipt, Problem>,
+    },
+    Attempt {
+        number: u64,
+        key: ReactionKey,
+        attempt: u32,
+        effect: Effect,
+    },
+    Admitted {
+        partition: u16,
+        epoch: u64,
+    },
+    Lost {
+        partition: u16,
+    },
 }
 
 /// A clock that runs by itself.
@@ -165,7 +196,13 @@ impl Member {
         index.catch_up(&*log, &mut |_| ()).map_err(|e| e.to_string())?;
         let store: Arc<dyn ViewStore> = Arc::new(SqliteStore::in_memory(ViewOrigin::of(&meta)).map_err(|e| e.to_string())?);
         let views = Follower::new(&*log, store).map_err(|e| e.to_string())?;
-        let timing = Timing { lease_ms: LEASE_MS, margin_ms: LEASE_MS / 10, renew_ms: LEASE_MS / 3, drain_ms: LEASE_MS, rest_ms: REST_MS };
+        let timing = Timing {
+            lease_ms: LEASE_MS,
+            margin_ms: LEASE_MS / 10,
+            renew_ms: LEASE_MS / 3,
+            drain_ms: LEASE_MS,
+            rest_ms: REST_MS,
+        };
         let part = |partition: u16| Part {
             ownership: Ownership::new(timing),
             writer: Writer::idle(partition, not_open(partition)),
@@ -235,7 +272,11 @@ impl Member {
     }
 
     pub(crate) fn library(&self) -> Library<'_> {
-        Library { log: &*self.log, index: &self.index, kinds: &self.kinds }
+        Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        }
     }
 
     fn part(&mut self, partition: u16) -> &mut Part {
@@ -280,7 +321,10 @@ impl Member {
             }
             Wake::ReadBack { partition, epoch, batch } => {
                 let stored = self.is_stored(partition, batch);
-                self.tell(partition, stored.map_or(Input::RestoreFailed { epoch }, |stored| Input::ReadBack { epoch, batch, stored }));
+                self.tell(
+                    partition,
+                    stored.map_or(Input::RestoreFailed { epoch }, |stored| Input::ReadBack { epoch, batch, stored }),
+                );
             }
             Wake::Drain { partition, epoch } => {
                 let waiting = self.inbox.iter().any(|(envelope, _)| self.partition(&envelope.stream) == partition);
@@ -310,7 +354,10 @@ impl Member {
 
     pub(crate) fn has_left(&self) -> bool {
         self.leaving
-            && self.parts.iter().all(|part| matches!(part.ownership.state(), State::Stopped) && part.appender.is_idle())
+            && self
+                .parts
+                .iter()
+                .all(|part| matches!(part.ownership.state(), State::Stopped) && part.appender.is_idle())
             && self.submissions.is_empty()
     }
 
@@ -368,5 +415,10 @@ impl Member {
 
 /// It may be open in a moment, here or elsewhere.
 pub(crate) fn not_open(partition: u16) -> Problem {
-    Problem::new(503, "partition_not_open", format!("partition {partition} is being opened or handed over")).retry_after(1)
+    Problem::new(
+        503,
+        "partition_not_open",
+        format!("partition {partition} is being opened or handed over"),
+    )
+    .retry_after(1)
 }

@@ -123,7 +123,12 @@ pub(crate) struct Answer {
 
 enum Waiter {
     Client(StreamId, CommandId),
-    Relay { partition: u16, key: ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope> },
+    Relay {
+        partition: u16,
+        key: ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+    },
     Timer,
 }
 
@@ -237,7 +242,10 @@ impl SimNode {
     /// Whether the one org of the simulation is suspended.
     pub(crate) fn is_suspended(&self) -> bool {
         let org = StreamId::of_org(&OrgId::from_static("acme"));
-        let state = self.recover(&org).ok().and_then(|org| serde_json::from_value::<OrgState>(org.state().0).ok());
+        let state = self
+            .recover(&org)
+            .ok()
+            .and_then(|org| serde_json::from_value::<OrgState>(org.state().0).ok());
         matches!(state, Some(OrgState::Suspended { .. }))
     }
 
@@ -280,18 +288,29 @@ impl SimNode {
     /// Nothing on its way and nothing pending but timers and dead letters.
     pub(crate) fn is_quiet(&self) -> bool {
         let busy = self.relays.iter().flat_map(Relay::rows).any(|row| row.status != "dead");
-        self.inbox.is_empty() && self.kernel.is_empty() && self.batches.is_empty() && self.completions.is_empty() && self.running.is_empty() && !busy
+        self.inbox.is_empty()
+            && self.kernel.is_empty()
+            && self.batches.is_empty()
+            && self.completions.is_empty()
+            && self.running.is_empty()
+            && !busy
     }
 
     /// When the next retry is due, if nothing but time is missing.
     pub(crate) fn next_retry(&self) -> Option<Millis> {
-        let idle = self.inbox.is_empty() && self.kernel.is_empty() && self.batches.is_empty() && self.completions.is_empty() && self.running.is_empty();
+        let idle = self.inbox.is_empty()
+            && self.kernel.is_empty()
+            && self.batches.is_empty()
+            && self.completions.is_empty()
+            && self.running.is_empty();
         let due = self.relays.iter().filter_map(Relay::next_due).min();
         due.filter(|_| idle)
     }
 
     pub(crate) fn next_due(&self) -> Option<Millis> {
-        (0..self.writers.len() as u16).filter_map(|p| self.index.next_wake(p).ok().flatten()).min()
+        (0..self.writers.len() as u16)
+            .filter_map(|p| self.index.next_wake(p).ok().flatten())
+            .min()
     }
 
     fn partition(&self, stream: &StreamId) -> u16 {
@@ -299,7 +318,11 @@ impl SimNode {
     }
 
     fn library(&self) -> Library<'_> {
-        Library { log: &*self.log, index: &self.index, kinds: &self.kinds }
+        Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        }
     }
 
     fn load(&mut self, partition: u16) -> Result<(), String> {
@@ -331,7 +354,12 @@ impl SimNode {
             let waiter = Waiter::Client(envelope.stream.clone(), envelope.command_id.clone());
             (envelope, waiter)
         };
-        let line = format!("deliver {} {} to {}", envelope.command_id, if from_kernel { "(kernel)" } else { "" }, envelope.stream);
+        let line = format!(
+            "deliver {} {} to {}",
+            envelope.command_id,
+            if from_kernel { "(kernel)" } else { "" },
+            envelope.stream
+        );
         if let Err(error) = self.command(envelope, waiter, now) {
             self.fail(&line, &error);
         }
@@ -363,7 +391,10 @@ impl SimNode {
             if self.asleep.remove(&stream) {
                 self.woken += 1;
             }
-            self.entities.insert(stream.clone(), (entity, self.writers[partition].incarnation(), Decided::after(COMMANDS_BEFORE_MARKS)));
+            self.entities.insert(
+                stream.clone(),
+                (entity, self.writers[partition].incarnation(), Decided::after(COMMANDS_BEFORE_MARKS)),
+            );
         }
         let (_, _, decided) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
         let index = &self.index;
@@ -375,7 +406,11 @@ impl SimNode {
         } else {
             decided.is_new(mark, load)?
         };
-        let mut seen = if is_new { None } else { self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())? };
+        let mut seen = if is_new {
+            None
+        } else {
+            self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())?
+        };
         if self.mutant == Some(Mutant::ForgetsReceipts) {
             seen = None;
         }
@@ -388,7 +423,14 @@ impl SimNode {
         let authority = self.library().authority(&envelope)?;
         let durability = self.log.meta().durability;
         self.waiters.insert((stream.clone(), ticket), waiter);
-        let admitted = Admitted { ticket, command: Arc::new(envelope), seen, already_settled, authority, durability };
+        let admitted = Admitted {
+            ticket,
+            command: Arc::new(envelope),
+            seen,
+            already_settled,
+            authority,
+            durability,
+        };
         let (entity, ..) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
         let actions = entity.command(now, admitted, &*self.keys);
         let lost = entity.is_lost();
@@ -410,12 +452,20 @@ impl SimNode {
                             command_id: decided.record.header.command_id.clone(),
                             stream: stream.clone(),
                             version: decided.record.header.last_version(),
-                            position: Position { partition: partition as u16, offset: self.writers[partition].next_offset(), index: 0 },
+                            position: Position {
+                                partition: partition as u16,
+                                offset: self.writers[partition].next_offset(),
+                                index: 0,
+                            },
                             durability: self.log.meta().durability,
                             unchanged: false,
                             duplicate: false,
                         };
-                        self.answers.push(Answer { stream: stream.clone(), command_id: receipt.command_id.clone(), result: Ok(receipt) });
+                        self.answers.push(Answer {
+                            stream: stream.clone(),
+                            command_id: receipt.command_id.clone(),
+                            result: Ok(receipt),
+                        });
                     }
                     let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation, _)| *incarnation);
                     let id = self.batch_id();
@@ -447,7 +497,12 @@ impl SimNode {
     fn reply(&mut self, stream: &StreamId, ticket: u64, result: Result<Receipt, Problem>, now: Millis) {
         match self.waiters.remove(&(stream.clone(), ticket)) {
             Some(Waiter::Client(stream, command_id)) => self.answer(stream, command_id, result),
-            Some(Waiter::Relay { partition, key, purpose, envelope }) => {
+            Some(Waiter::Relay {
+                partition,
+                key,
+                purpose,
+                envelope,
+            }) => {
                 let actions = self.relays[usize::from(partition)].submitted(&key, purpose, envelope, result, now);
                 self.relay_actions(partition, actions);
             }
@@ -460,10 +515,16 @@ impl SimNode {
         match (&mut result, self.mutant) {
             (Err(problem), Some(Mutant::RefusesStale)) => problem.current_version = problem.current_version.map(|v| v.saturating_sub(1)),
             (Err(problem), Some(Mutant::RefusesSpeculatively)) => problem.current_version = problem.current_version.map(|v| v + 1),
-            (Ok(receipt), Some(Mutant::SwapsPlaces)) if receipt.position.offset > 0 && receipt.position.offset % 5 == 0 => receipt.position.offset -= 1,
+            (Ok(receipt), Some(Mutant::SwapsPlaces)) if receipt.position.offset > 0 && receipt.position.offset % 5 == 0 => {
+                receipt.position.offset -= 1
+            }
             _ => {}
         }
-        self.answers.push(Answer { stream, command_id, result });
+        self.answers.push(Answer {
+            stream,
+            command_id,
+            result,
+        });
     }
 
     /// Writes some or all waiting frames in one group commit; their ends are heard later.
@@ -476,14 +537,24 @@ impl SimNode {
     }
 
     pub(crate) fn complete(&mut self, _: &mut Rng, now: Millis) {
-        let Some((partition, result)) = self.completions.pop_front() else { return };
+        let Some((partition, result)) = self.completions.pop_front() else {
+            return;
+        };
         let id = self.batch_id();
         let flushed = self.writers[usize::from(partition)].appended(result, id);
         self.batches.extend(flushed.next);
         let entries: Vec<IndexEntry> = flushed
             .durable
             .iter()
-            .map(|d| IndexEntry::new(d.position.offset, d.place, d.decided.record.hash, &d.decided.record.header, &d.decided.record.reactions))
+            .map(|d| {
+                IndexEntry::new(
+                    d.position.offset,
+                    d.place,
+                    d.decided.record.hash,
+                    &d.decided.record.header,
+                    &d.decided.record.reactions,
+                )
+            })
             .collect();
         if let Err(error) = self.index.note_durable(partition, entries) {
             self.broken.push(format!("index: {error}"));
@@ -498,7 +569,11 @@ impl SimNode {
                 self.entity_actions(&stream, actions, now);
             }
         }
-        let failed: BTreeMap<StreamId, Problem> = flushed.failed.into_iter().map(|(d, p)| (d.record.header.stream.clone(), p)).collect();
+        let failed: BTreeMap<StreamId, Problem> = flushed
+            .failed
+            .into_iter()
+            .map(|(d, p)| (d.record.header.stream.clone(), p))
+            .collect();
         for (stream, problem) in failed {
             self.drop_entity(&stream, &problem, now);
         }
@@ -522,11 +597,28 @@ impl SimNode {
         for action in actions {
             match action {
                 RelayAction::Submit { key, purpose, envelope } => {
-                    let waiter = Waiter::Relay { partition, key, purpose, envelope: envelope.clone() };
+                    let waiter = Waiter::Relay {
+                        partition,
+                        key,
+                        purpose,
+                        envelope: envelope.clone(),
+                    };
                     self.kernel.push_back((*envelope, waiter));
                 }
-                RelayAction::Perform { key, attempt, effect, subject, .. } => {
-                    self.running.push(Running { key, attempt, effect: *effect, subject, cancelled: false });
+                RelayAction::Perform {
+                    key,
+                    attempt,
+                    effect,
+                    subject,
+                    ..
+                } => {
+                    self.running.push(Running {
+                        key,
+                        attempt,
+                        effect: *effect,
+                        subject,
+                        cancelled: false,
+                    });
                 }
                 RelayAction::Cancel(key) => {
                     for running in self.running.iter_mut().filter(|r| r.key == key) {
@@ -547,19 +639,32 @@ impl SimNode {
         let dropped = self.mutant == Some(Mutant::DropsEffects) && rng.chance(34);
         let fails = rng.chance(25);
         let fresh = self.mutant == Some(Mutant::FreshEffectIds);
-        let id = |running: &Running| if fresh { format!("{}.{}", running.key.message_id(), running.attempt) } else { running.key.message_id() };
+        let id = |running: &Running| {
+            if fresh {
+                format!("{}.{}", running.key.message_id(), running.attempt)
+            } else {
+                running.key.message_id()
+            }
+        };
         let end = if running.cancelled {
             AttemptEnd::Cancelled(Outcome::Cancelled { partial: None })
         } else if fails && rng.chance(20) {
             // The receiver takes it and says no.
             sink.arrive(&running.key, id(&running));
-            AttemptEnd::Done(Outcome::Failed { code: "refused".into(), detail: "simulated".into() })
+            AttemptEnd::Done(Outcome::Failed {
+                code: "refused".into(),
+                detail: "simulated".into(),
+            })
         } else if fails {
             // It may have arrived all the same.
             if rng.chance(50) {
                 sink.arrive(&running.key, id(&running));
             }
-            AttemptEnd::Retryable { code: "timeout".into(), detail: "simulated".into(), retry_after_ms: None }
+            AttemptEnd::Retryable {
+                code: "timeout".into(),
+                detail: "simulated".into(),
+                retry_after_ms: None,
+            }
         } else {
             if !dropped {
                 sink.arrive(&running.key, id(&running));
@@ -582,7 +687,11 @@ impl SimNode {
     pub(crate) fn fire_timers(&mut self, now: Millis) -> u64 {
         let mut fired = 0;
         for partition in 0..self.writers.len() as u16 {
-            let until = if self.mutant == Some(Mutant::FiresEarly) { now + 5_000 } else { now };
+            let until = if self.mutant == Some(Mutant::FiresEarly) {
+                now + 5_000
+            } else {
+                now
+            };
             for wake in self.index.wakes_due(partition, until, 16).unwrap_or_default() {
                 let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
                 if self.mutant == Some(Mutant::ForgetsSleepers) && !self.entities.contains_key(&wake.key.stream) {
@@ -591,7 +700,10 @@ impl SimNode {
                 if self.firing.insert(wake.key.clone(), ()).is_some() {
                     continue;
                 }
-                let cause = self.records(&wake.key.stream, wake.key.version).ok().and_then(|r| r.first().map(|r| Cause::from(&r.header)));
+                let cause = self
+                    .records(&wake.key.stream, wake.key.version)
+                    .ok()
+                    .and_then(|r| r.first().map(|r| Cause::from(&r.header)));
                 if let Some(cause) = cause {
                     self.kernel.push_back((fire(&wake.key, &wake.name, due, &cause), Waiter::Timer));
                     fired += 1;
@@ -606,7 +718,10 @@ impl SimNode {
             self.index.flush(64).map(|_| ()).map_err(|e| e.to_string())
         } else {
             let partitions: Vec<u16> = (0..self.writers.len() as u16).collect();
-            self.views.round(&*self.log, &partitions, &self.progress).map(|_| ()).map_err(|e| e.to_string())
+            self.views
+                .round(&*self.log, &partitions, &self.progress)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
         };
         if let Err(error) = result {
             self.fail("views or index", &error);
@@ -654,7 +769,13 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
     match effect {
         Effect::LlmInvoke(_) => {
             let text = "a simulated answer".to_owned();
-            let message = ChatMessage { role: ChatRole::Assistant, content: Some(text.clone()), tool_calls: None, tool_call_id: None, name: None };
+            let message = ChatMessage {
+                role: ChatRole::Assistant,
+                content: Some(text.clone()),
+                tool_calls: None,
+                tool_call_id: None,
+                name: None,
+            };
             Ok(Outcome::Answered(LlmAnswer {
                 message: Personal::seal(&message, subject, keys).map_err(failed)?,
                 text: Some(Personal::seal(&text, subject, keys).map_err(failed)?),
@@ -666,8 +787,13 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
                 attempt,
             }))
         }
-        Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded { status: 200, body: Json(serde_json::json!({"ok": true})) }),
+        Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded {
+            status: 200,
+            body: Json(serde_json::json!({"ok": true})),
+        }),
         Effect::Tool(_) => Err("the workload grants no tools".into()),
-        Effect::Seal(seal) => Ok(Outcome::Sealed { text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)? }),
+        Effect::Seal(seal) => Ok(Outcome::Sealed {
+            text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
+        }),
     }
 }

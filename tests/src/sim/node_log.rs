@@ -22,7 +22,11 @@ pub(crate) struct NodeLog {
 impl NodeLog {
     pub(crate) fn new(broker: Arc<Mutex<Broker>>) -> Self {
         let partitions = lock(&broker).streams.len() as u16;
-        Self { broker, partitions, reachable: AtomicBool::new(true) }
+        Self {
+            broker,
+            partitions,
+            reachable: AtomicBool::new(true),
+        }
     }
 
     pub(crate) fn reach(&self, reachable: bool) {
@@ -40,17 +44,31 @@ impl NodeLog {
         let mut broker = self.reached().map_err(|e| AppendError::Unknown(e.to_string()))?;
         let (guard, head) = broker.begin(partition);
         if batch.is_some_and(|batch| batch.epoch != head.epoch) {
-            return Err(AppendError::Fenced { partition, epoch: head.epoch });
+            return Err(AppendError::Fenced {
+                partition,
+                epoch: head.epoch,
+            });
         }
         let header = header(partition, batch, head, ([0; 16], owner));
         let mut bytes = Vec::new();
-        let records: Vec<&[u8]> = batch.iter().flat_map(|batch| &batch.records).map(|record| record.bytes.as_slice()).collect();
+        let records: Vec<&[u8]> = batch
+            .iter()
+            .flat_map(|batch| &batch.records)
+            .map(|record| record.bytes.as_slice())
+            .collect();
         let encoded = frame::encode_onto(&mut bytes, &header, records.into_iter()).map_err(|e| AppendError::Invalid(e.to_string()))?;
         match broker.put(partition, guard, &bytes) {
-            Put::Stored { sequence } => {
-                Ok((broker.head(partition), Appended { frame_hash: encoded.hash, places: places(partition, sequence, &encoded.records) }))
-            }
-            Put::Refused => Err(AppendError::Conflict { partition, expected: head.next_offset }),
+            Put::Stored { sequence } => Ok((
+                broker.head(partition),
+                Appended {
+                    frame_hash: encoded.hash,
+                    places: places(partition, sequence, &encoded.records),
+                },
+            )),
+            Put::Refused => Err(AppendError::Conflict {
+                partition,
+                expected: head.next_offset,
+            }),
         }
     }
 }
@@ -97,7 +115,12 @@ impl Log for NodeLog {
             && let Some(why) = &stream.broken
         {
             let offset = stream.head().next_offset;
-            return Err(ReadError::Damaged { partition, offset, at: "stream".into(), detail: why.clone() });
+            return Err(ReadError::Damaged {
+                partition,
+                offset,
+                at: "stream".into(),
+                detail: why.clone(),
+            });
         }
         // A claim is returned with the frame that follows it.
         frames.truncate(whole);
@@ -112,7 +135,9 @@ impl Log for NodeLog {
             let stream = broker.streams.get((place.unit >> UNIT_BITS) as usize).ok_or_else(missing)?;
             let at = (place.unit & ((1 << UNIT_BITS) - 1)).checked_sub(1).ok_or_else(missing)?;
             let message = stream.messages.get(at as usize).ok_or_else(missing)?;
-            let record = message.get(place.at as usize..(place.at + place.len) as usize).ok_or_else(missing)?;
+            let record = message
+                .get(place.at as usize..(place.at + place.len) as usize)
+                .ok_or_else(missing)?;
             check_hash(record)?;
             records.push(record.to_vec());
         }

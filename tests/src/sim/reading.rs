@@ -31,7 +31,13 @@ pub(crate) struct Library<'a> {
 impl Library<'_> {
     /// The stream's records from the one that holds this version on.
     pub(crate) fn records(&self, stream: &StreamId, from: u64) -> Result<Vec<Record>, String> {
-        let places: Vec<_> = self.index.places(stream, from).map_err(|e| e.to_string())?.iter().map(|row| row.place).collect();
+        let places: Vec<_> = self
+            .index
+            .places(stream, from)
+            .map_err(|e| e.to_string())?
+            .iter()
+            .map(|row| row.place)
+            .collect();
         let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
         bytes.iter().map(|bytes| record::decode(bytes).map_err(|e| e.to_string())).collect()
     }
@@ -40,14 +46,28 @@ impl Library<'_> {
     pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, String> {
         let handler = self.kinds.get(&stream.kind).ok_or("unknown kind")?;
         let head = self.index.stream_head(stream).map_err(|e| e.to_string())?;
-        let snapshot = self.index.latest_snapshot(stream, &handler.shape(), handler.rules_version()).map_err(|e| e.to_string())?;
+        let snapshot = self
+            .index
+            .latest_snapshot(stream, &handler.shape(), handler.rules_version())
+            .map_err(|e| e.to_string())?;
         if let (Some(snapshot), Some(head)) = (snapshot, head) {
-            let base = Base { version: snapshot.version, hash: snapshot.record, time: head.time, bytes: snapshot.bytes };
+            let base = Base {
+                version: snapshot.version,
+                hash: snapshot.record,
+                time: head.time,
+                bytes: snapshot.bytes,
+            };
             let rows = self.index.places(stream, snapshot.version).map_err(|e| e.to_string())?;
-            let places: Vec<_> = rows.iter().filter(|row| row.offset > snapshot.offset).map(|row| row.place).collect();
+            let places: Vec<_> = rows
+                .iter()
+                .filter(|row| row.offset > snapshot.offset)
+                .map(|row| row.place)
+                .collect();
             let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
             let records: Result<Vec<Record>, _> = bytes.iter().map(|b| record::decode(b).map_err(|e| e.to_string())).collect();
-            return handler.recover(stream, Some(&base), &mut records?.into_iter()).map_err(|e| e.to_string());
+            return handler
+                .recover(stream, Some(&base), &mut records?.into_iter())
+                .map_err(|e| e.to_string());
         }
         let records = self.records(stream, 0)?;
         handler.recover(stream, None, &mut records.into_iter()).map_err(|e| e.to_string())

@@ -190,13 +190,24 @@ pub fn run_steps(seed: u64, steps: &[u64], plant: Plant) -> Report {
     (trio.counts.stale_refused, trio.counts.stale_passed_over) = (broker.stale_refused, broker.stale_kept);
     let streams = broker.digest();
     drop(broker);
-    Report { seed, counts: trio.counts, streams, broken: trio.broken, trace: trio.trace, steps: taken }
+    Report {
+        seed,
+        counts: trio.counts,
+        streams,
+        broken: trio.broken,
+        trace: trio.trace,
+        steps: taken,
+    }
 }
 
 impl Trio {
     fn new(seed: u64, plant: Plant) -> Self {
         let mut rng = Rng::new(seed ^ 0x0074_7269_6f00);
-        let fence = if rng.chance(35) || plant == Plant::TakesStaleFrames { Fence::Producers } else { Fence::LastSequence };
+        let fence = if rng.chance(35) || plant == Plant::TakesStaleFrames {
+            Fence::Producers
+        } else {
+            Fence::LastSequence
+        };
         let mut broker = Broker::new(fence, PARTITIONS);
         broker.stores_all = plant == Plant::StoresWhateverArrives;
         broker.takes_stale = plant == Plant::TakesStaleFrames;
@@ -235,14 +246,21 @@ impl Trio {
             calm: false,
             step: 0,
             plant,
-            counts: Counts { drifts_past_the_margin: u64::from(drifting), ..Counts::default() },
+            counts: Counts {
+                drifts_past_the_margin: u64::from(drifting),
+                ..Counts::default()
+            },
             broken: Vec::new(),
             trace: Vec::new(),
             rng,
         };
         for node in 0..NODES {
             // The last one may join running ones.
-            let after = if node + 1 < NODES { trio.rng.below(300) } else { trio.rng.below(6_000) };
+            let after = if node + 1 < NODES {
+                trio.rng.below(300)
+            } else {
+                trio.rng.below(6_000)
+            };
             trio.later(after, Event::Start { node });
         }
         trio
@@ -315,7 +333,11 @@ impl Trio {
         let seat = &mut self.seats[node];
         seat.boots += 1;
         (seat.paused_until, seat.leaves_by) = (0, 0);
-        let clock = Clock { booted: self.now, rate: seat.rate, ahead: seat.ahead };
+        let clock = Clock {
+            booted: self.now,
+            rate: seat.rate,
+            ahead: seat.ahead,
+        };
         // No two lives of any node share an id.
         let boot = seat.boots * NODES as u64 + node as u64;
         match Member::start(node, boot, clock, &self.broker, self.keys.clone(), self.kinds.clone(), self.plant) {

@@ -68,7 +68,10 @@ const COMMANDS: &[(&str, &str, u64)] = &[
 /// Every command that a client may send, of every built-in kind, as `kind.command`.
 pub fn public_commands() -> Vec<String> {
     let kinds = quipu_runtime::kinds::Kinds::builtin().info();
-    kinds.iter().flat_map(|kind| kind.commands.iter().map(|command| format!("{}.{}", kind.kind, command.name))).collect()
+    kinds
+        .iter()
+        .flat_map(|kind| kind.commands.iter().map(|command| format!("{}.{}", kind.kind, command.name)))
+        .collect()
 }
 
 /// Streams whose state a client may look at before it sends.
@@ -136,8 +139,16 @@ fn one_of(value: &Value, name: &str, rng: &mut Rng, fits: &dyn Fn(&str, &Value) 
         _ => return None,
     };
     let fitting: Vec<&str> = match found {
-        Value::Object(map) => map.iter().filter(|(key, value)| fits(key, value)).map(|(key, _)| key.as_str()).collect(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).filter(|text| fits(text, &Value::Null)).collect(),
+        Value::Object(map) => map
+            .iter()
+            .filter(|(key, value)| fits(key, value))
+            .map(|(key, _)| key.as_str())
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|text| fits(text, &Value::Null))
+            .collect(),
         _ => Vec::new(),
     };
     (!fitting.is_empty()).then(|| fitting[rng.below(fitting.len() as u64) as usize].to_owned())
@@ -160,14 +171,25 @@ impl Workload {
     fn pick(&self, rng: &mut Rng, kind: &Kind) -> Option<EntityId> {
         let of_kind: Vec<&EntityId> = self.created.iter().filter(|(k, _)| k == kind).map(|(_, id)| id).collect();
         // The newest more often: the older a run, the likelier it is over.
-        let from = if of_kind.len() > 6 && rng.chance(70) { of_kind.len() - 6 } else { 0 };
+        let from = if of_kind.len() > 6 && rng.chance(70) {
+            of_kind.len() - 6
+        } else {
+            0
+        };
         (!of_kind.is_empty()).then(|| of_kind[from + rng.below((of_kind.len() - from) as u64) as usize].clone())
     }
 
     /// The next command; `n` numbers it, and repeats with it.
     pub(crate) fn next(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
         if !self.created.iter().any(|(kind, _)| *kind == Kind::ORG) {
-            return Some(request(n, Kind::ORG, "acme", "create", json!({ "name": "Acme", "owner": "ada" }), None));
+            return Some(request(
+                n,
+                Kind::ORG,
+                "acme",
+                "create",
+                json!({ "name": "Acme", "owner": "ada" }),
+                None,
+            ));
         }
         let org = StreamId::of_org(&OrgId::from_static("acme"));
         if peek(&org).is_some_and(|state| state.to_string().contains("suspended")) && rng.chance(40) {
@@ -178,21 +200,39 @@ impl Workload {
         }
         let total: u64 = COMMANDS.iter().map(|(.., weight)| weight).sum();
         let mut drawn = rng.below(total);
-        let (kind, command) = COMMANDS.iter().find_map(|(kind, command, weight)| match drawn.checked_sub(*weight) {
-            Some(rest) => {
-                drawn = rest;
-                None
-            }
-            None => Some((*kind, *command)),
-        })?;
+        let (kind, command) = COMMANDS
+            .iter()
+            .find_map(|(kind, command, weight)| match drawn.checked_sub(*weight) {
+                Some(rest) => {
+                    drawn = rest;
+                    None
+                }
+                None => Some((*kind, *command)),
+            })?;
         let kind: Kind = kind.parse().ok()?;
-        let mut id = if kind == Kind::ORG { EntityId::from_static("acme") } else { self.pick(rng, &kind)? };
+        let mut id = if kind == Kind::ORG {
+            EntityId::from_static("acme")
+        } else {
+            self.pick(rng, &kind)?
+        };
         if command == "retry_node" {
-            let failed = |id: &EntityId| peek(&StreamId { org: OrgId::from_static("acme"), kind: Kind::RUN, id: id.clone() }).is_some_and(|run| text_at(&run, "failed_node").is_some());
+            let failed = |id: &EntityId| {
+                peek(&StreamId {
+                    org: OrgId::from_static("acme"),
+                    kind: Kind::RUN,
+                    id: id.clone(),
+                })
+                .is_some_and(|run| text_at(&run, "failed_node").is_some())
+            };
             let runs = self.created.iter().filter(|(of, _)| *of == Kind::RUN).map(|(_, run)| run);
             id = runs.into_iter().find(|run| failed(run)).cloned().unwrap_or(id);
         }
-        let state = peek(&StreamId { org: OrgId::from_static("acme"), kind: kind.clone(), id: id.clone() }).unwrap_or_default();
+        let state = peek(&StreamId {
+            org: OrgId::from_static("acme"),
+            kind: kind.clone(),
+            id: id.clone(),
+        })
+        .unwrap_or_default();
         let (body, actor) = self.body(&kind, command, n, rng, &state);
         let mut made = request(n, kind, id.as_str(), command, body, actor);
         if rng.chance(10) {
@@ -215,24 +255,39 @@ impl Workload {
         match (kind.as_str(), command) {
             ("org", "rename") => (json!({ "name": format!("Acme {n}") }), None),
             ("org", "add_member") => (json!({ "principal": person, "role": "member", "name": "Somebody" }), None),
-            ("org", "remove_member") => (json!({ "principal": one_of(state, "members", rng, &|who, _| who != "ada").unwrap_or(person) }), None),
+            ("org", "remove_member") => (
+                json!({ "principal": one_of(state, "members", rng, &|who, _| who != "ada").unwrap_or(person) }),
+                None,
+            ),
             ("org", "set_role") => {
                 let who = one_of(state, "members", rng, &|who, _| who != "ada").unwrap_or(person);
-                (json!({ "principal": who, "role": if rng.chance(50) { "admin" } else { "member" } }), None)
+                (
+                    json!({ "principal": who, "role": if rng.chance(50) { "admin" } else { "member" } }),
+                    None,
+                )
             }
             ("org", "change_settings") => (json!({ "settings": { "tone": n } }), None),
-            ("agent", "add_directive") => (json!({ "text": format!("be brief {}", rng.below(5)), "activate": rng.chance(50) }), None),
+            ("agent", "add_directive") => (
+                json!({ "text": format!("be brief {}", rng.below(5)), "activate": rng.chance(50) }),
+                None,
+            ),
             ("agent", "activate_directive") => {
                 let known = one_of(state, "directives", rng, &|_, _| true);
                 (json!({ "digest": known.unwrap_or_else(|| "0".repeat(64)) }), None)
             }
             ("agent", "configure_guard") => (json!({ "max_iterations": 1 + rng.below(9), "max_repeats": 3 }), None),
-            ("agent", "configure_model") => (json!({ "model": { "provider": "scripted", "model": format!("m{}", rng.below(3)) } }), None),
+            ("agent", "configure_model") => (
+                json!({ "model": { "provider": "scripted", "model": format!("m{}", rng.below(3)) } }),
+                None,
+            ),
             ("agent", "grant_tool") => {
                 let tool = json!({ "name": format!("tool{}", rng.below(3)), "run": { "by": "http", "url": "http://receiver.test/tool" } });
                 (json!({ "tool": tool }), None)
             }
-            ("agent", "revoke_tool") => (json!({ "name": one_of(state, "tools", rng, &|_, _| true).unwrap_or_else(|| "tool0".into()) }), None),
+            ("agent", "revoke_tool") => (
+                json!({ "name": one_of(state, "tools", rng, &|_, _| true).unwrap_or_else(|| "tool0".into()) }),
+                None,
+            ),
             ("conversation", "post") => (json!({ "body": format!("hello {n}"), "message_id": message }), None),
             ("conversation", "claim") => {
                 let mut claim = json!({ "turn": turn(), "reason": "mine", "confidence": 0.5 });
@@ -247,20 +302,27 @@ impl Workload {
             ("conversation", "rename") => (json!({ "title": format!("Talk {n}") }), None),
             ("conversation", "edit_message") => (json!({ "message_id": said(rng), "body": "edited" }), None),
             ("conversation", "delete_message") => (json!({ "message_id": said(rng) }), None),
-            ("conversation", "import_message") => {
-                (json!({ "message_id": format!("i{n}"), "role": "user", "content": { "content": "from before" } }), None)
-            }
+            ("conversation", "import_message") => (
+                json!({ "message_id": format!("i{n}"), "role": "user", "content": { "content": "from before" } }),
+                None,
+            ),
             ("conversation", "add_participant") => (json!({ "principal": person, "kind": "person" }), None),
             ("conversation", "remove_participant") => {
                 let who = one_of(state, "participants", rng, &|who, it| who.starts_with('p') && it["role"] != "owner");
                 (json!({ "principal": who.unwrap_or(person) }), None)
             }
-            ("conversation", "set_participant_role") => (json!({ "principal": "grace", "role": if rng.chance(50) { "admin" } else { "member" } }), None),
+            ("conversation", "set_participant_role") => (
+                json!({ "principal": "grace", "role": if rng.chance(50) { "admin" } else { "member" } }),
+                None,
+            ),
             ("conversation", "join") => (json!({ "kind": "person" }), Some(["grace", "ada"][rng.below(2) as usize])),
             ("conversation", "leave") => (json!({}), Some("grace")),
             ("conversation", "assign_handoff") => (json!({ "to": "ada" }), None),
             ("conversation", "accept_handoff" | "return_handoff") => (json!({}), Some("ada")),
-            ("run", "input") => (json!({ "port": if rng.chance(80) { "more" } else { "amount" }, "payload": rng.below(100) }), None),
+            ("run", "input") => (
+                json!({ "port": if rng.chance(80) { "more" } else { "amount" }, "payload": rng.below(100) }),
+                None,
+            ),
             ("run", "signal") => (json!({ "name": "go", "payload": n }), None),
             ("run", "approve" | "reject") => (json!({ "node": "sign" }), Some("ada")),
             ("run", "retry_node") => (json!({ "node": node }), None),
@@ -284,7 +346,14 @@ impl Workload {
                     { "principal": "bot0", "kind": "agent" }, { "principal": "bot1", "kind": "agent" },
                     { "principal": "ada", "kind": "person" }, { "principal": "grace", "kind": "person" }
                 ]);
-                request(n, Kind::CONVERSATION, &format!("c{}", rng.below(4)), "create", json!({ "type": "group", "participants": participants }), None)
+                request(
+                    n,
+                    Kind::CONVERSATION,
+                    &format!("c{}", rng.below(4)),
+                    "create",
+                    json!({ "type": "group", "participants": participants }),
+                    None,
+                )
             }
         }
     }

@@ -168,7 +168,13 @@ pub struct Claim {
 impl Claim {
     /// Whether another claim says the same; when it was said is no matter.
     pub(super) fn is_repeated_by(&self, other: &Claim) -> bool {
-        let Claim { agent, reason, confidence, priority, expires_at: _ } = self;
+        let Claim {
+            agent,
+            reason,
+            confidence,
+            priority,
+            expires_at: _,
+        } = self;
         (agent, reason, confidence, priority) == (&other.agent, &other.reason, &other.confidence, &other.priority)
     }
 }

@@ -124,7 +124,11 @@ fn timer(name: &str) -> KernelCommand {
         version: 1,
         ordinal: 0,
     };
-    KernelCommand::TimerFired { key, name: name.into(), due: 0 }
+    KernelCommand::TimerFired {
+        key,
+        name: name.into(),
+        due: 0,
+    }
 }
 fn control() -> Control {
     Control { reason: "because".into() }

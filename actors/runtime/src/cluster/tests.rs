@@ -69,12 +69,20 @@ struct Store {
 
 impl Store {
     fn new(life: Duration) -> Arc<Self> {
-        Arc::new(Self { life, grants: AtomicBool::new(true), others: Mutex::default() })
+        Arc::new(Self {
+            life,
+            grants: AtomicBool::new(true),
+            others: Mutex::default(),
+        })
     }
 
     fn answer(&self) -> Answering<'_> {
         let granted = self.grants.load(Ordering::Acquire);
-        Box::pin(std::future::ready(if granted { LeaseAnswer::Granted { grant: 1 } } else { LeaseAnswer::Unknown }))
+        Box::pin(std::future::ready(if granted {
+            LeaseAnswer::Granted { grant: 1 }
+        } else {
+            LeaseAnswer::Unknown
+        }))
     }
 }
 
@@ -124,17 +132,39 @@ impl Node {
         let index = Arc::new(Index::in_memory(&log.meta()).expect("an index"));
         index.catch_up(&**log, &mut |_| {}).expect("the log");
         let (unreadable, snapshots) = (BTreeMap::new(), mpsc::channel(1).0);
-        let opened = Opened { kinds, log: log.clone(), index, unreadable, keys, volatile, snapshots, is_shared: true };
+        let opened = Opened {
+            kinds,
+            log: log.clone(),
+            index,
+            unreadable,
+            keys,
+            volatile,
+            snapshots,
+            is_shared: true,
+        };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);
-        let me = Member { node: "me".into(), address: String::new() };
+        let me = Member {
+            node: "me".into(),
+            address: String::new(),
+        };
         core.among(Cluster::new(me, leases.clone(), Some("token".into())).expect("a client"));
-        Self { core, leases: leases.clone(), performers: Arc::new(performers) }
+        Self {
+            core,
+            leases: leases.clone(),
+            performers: Arc::new(performers),
+        }
     }
 
     /// Asks for a partition, and serves it once it has it.
     async fn own(&self, partition: u16) {
-        let args = PartitionArgs { core: self.core.clone(), partition, performers: self.performers.clone(), leases: self.leases.clone(), owner: "a test".into() };
+        let args = PartitionArgs {
+            core: self.core.clone(),
+            partition,
+            performers: self.performers.clone(),
+            leases: self.leases.clone(),
+            owner: "a test".into(),
+        };
         Actor::spawn(None, PartitionActor, args).await.expect("an actor");
         until("the partition to be owned", || self.core.is_owner(partition)).await;
     }
@@ -163,7 +193,9 @@ impl Node {
     }
 
     async fn org(&self) {
-        self.here(self.envelope("org", "acme", "create", json!({ "name": "Acme" }))).await.expect("an org");
+        self.here(self.envelope("org", "acme", "create", json!({ "name": "Acme" })))
+            .await
+            .expect("an org");
     }
 }
 
@@ -197,7 +229,10 @@ async fn listen(answer: impl Fn(Vec<u8>) -> BoxFuture<'static, (u16, String)> + 
                     }
                 }
                 let (status, body) = answer(bytes.split_off(head)).await;
-                let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}",
+                    body.len()
+                );
                 // Whoever asked may be gone.
                 let _ = socket.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
             });
@@ -214,7 +249,10 @@ fn said(answer: Result<Receipt, Problem>) -> (u16, String) {
 }
 
 fn member(at: SocketAddr) -> Member {
-    Member { node: "another".into(), address: format!("http://{at}") }
+    Member {
+        node: "another".into(),
+        address: format!("http://{at}"),
+    }
 }
 
 #[tokio::test]
@@ -231,7 +269,15 @@ async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out()
         unchanged: false,
         duplicate: false,
     };
-    for code in ["partition_stopped", "not_stored", "stopping", "lease_ended", "authority_stale", "outcome_unknown", NOT_OPEN] {
+    for code in [
+        "partition_stopped",
+        "not_stored",
+        "stopping",
+        "lease_ended",
+        "authority_stale",
+        "outcome_unknown",
+        NOT_OPEN,
+    ] {
         let asked = Arc::new(AtomicUsize::new(0));
         let (count, receipt) = (asked.clone(), receipt.clone());
         let owner = listen(move |_| {
@@ -244,7 +290,11 @@ async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out()
         .await;
         lock(&store.others).insert(0, member(owner));
         let answer = node.core.submit(envelope.clone()).await;
-        assert_eq!(answer.as_ref().map(|receipt| receipt.version).map_err(|p| p.code.clone()), Ok(1), "after {code}");
+        assert_eq!(
+            answer.as_ref().map(|receipt| receipt.version).map_err(|p| p.code.clone()),
+            Ok(1),
+            "after {code}"
+        );
         assert_eq!(asked.load(Ordering::Acquire), 3, "after {code}");
     }
     // What is refused for good is not.
@@ -259,7 +309,10 @@ async fn a_stopped_owner_that_nobody_follows_is_an_answer_for_now() {
     let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
     let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(503, "partition_stopped", "no room")))))).await;
     lock(&store.others).insert(0, member(owner));
-    let refused = node.core.submit(node.envelope("org", "acme", "create", json!({ "name": "Acme" }))).await;
+    let refused = node
+        .core
+        .submit(node.envelope("org", "acme", "create", json!({ "name": "Acme" })))
+        .await;
     let problem = refused.expect_err("nobody takes it");
     assert_eq!((problem.code.as_str(), problem.retry_after), (NOT_OPEN, Some(1)));
     assert!(problem.detail.ends_with(": no room"), "{}", problem.detail);
@@ -286,13 +339,20 @@ async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
     of_a.grants.store(false, Ordering::Release);
     lock(&of_a.others).insert(0, member(at));
     assert!(a.core.is_owner(0), "it has not heard of it");
-    let posted = a.core.submit(a.envelope("conversation", "c", "create", json!({ "type": "group" }))).await;
+    let posted = a
+        .core
+        .submit(a.envelope("conversation", "c", "create", json!({ "type": "group" })))
+        .await;
     assert_eq!(posted.map(|receipt| receipt.duplicate).map_err(|p| p.code), Ok(false));
     assert!(!a.core.is_owner(0) && b.core.is_owner(0));
     // What each saw durable is noted, also by the one that owns nothing any more.
     let noted = |node: &Node| node.core.owned_heads().iter().map(|entry| entry.offset).collect::<Vec<_>>();
     assert_eq!((noted(&a), noted(&b)), (vec![1], vec![2]));
-    assert_eq!(noted(&Node::new(&log, &of_a, Kinds::builtin(), &[])), Vec::<u64>::new(), "it has owned nothing");
+    assert_eq!(
+        noted(&Node::new(&log, &of_a, Kinds::builtin(), &[])),
+        Vec::<u64>::new(),
+        "it has owned nothing"
+    );
 }
 
 /// Says no, but takes its time.
@@ -361,7 +421,11 @@ async fn a_refusal_that_comes_after_its_lease_is_none() {
         let node = node.clone();
         async move { node.here(node.envelope("gate", id, "create", json!({}))).await }
     };
-    assert_eq!(ask("early").await.map_err(|p| p.code), Err("gate_closed".into()), "within the lease");
+    assert_eq!(
+        ask("early").await.map_err(|p| p.code),
+        Err("gate_closed".into()),
+        "within the lease"
+    );
     // The store falls silent while the rules think.
     HELD.store(true, Ordering::Release);
     let asking = tokio::spawn(ask("late"));
@@ -377,7 +441,13 @@ async fn a_refusal_that_comes_after_its_lease_is_none() {
 async fn what_is_known_of_an_org_elsewhere_decides_for_a_while_only() {
     let log = log(8);
     let of_org = StreamId::of_org(&OrgId::from_static("acme")).partition(8);
-    let rooms = || (0..).map(|n| format!("c{n}")).filter(|id| format!("acme/conversation/{id}").parse::<StreamId>().is_ok_and(|s| s.partition(8) == (of_org + 1) % 8));
+    let rooms = || {
+        (0..).map(|n| format!("c{n}")).filter(|id| {
+            format!("acme/conversation/{id}")
+                .parse::<StreamId>()
+                .is_ok_and(|s| s.partition(8) == (of_org + 1) % 8)
+        })
+    };
     let home = Node::new(&log, &Store::new(PATIENCE), Kinds::builtin(), &[]);
     home.own(of_org).await;
     home.org().await;
@@ -391,9 +461,17 @@ async fn what_is_known_of_an_org_elsewhere_decides_for_a_while_only() {
     assert!(ask(0).await.is_ok(), "it has just looked");
     let begun = Instant::now();
     until("the org to be looked at too long ago", || !node.core.is_fresh(of_org)).await;
-    assert!(begun.elapsed() >= Duration::from_millis(limits::AUTHORITY_STALE_MS - 1_000), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(limits::AUTHORITY_STALE_MS - 1_000),
+        "{:?}",
+        begun.elapsed()
+    );
     let problem = ask(1).await.expect_err("a refusal");
-    assert_eq!((problem.status, problem.code.as_str(), problem.retry_after), (503, "authority_stale", Some(1)), "{problem}");
+    assert_eq!(
+        (problem.status, problem.code.as_str(), problem.retry_after),
+        (503, "authority_stale", Some(1)),
+        "{problem}"
+    );
     shadow::follow(&node.core, of_org);
     assert!(ask(1).await.is_ok(), "it has looked again");
     // Who owns the org's partition knows it.
@@ -402,7 +480,9 @@ async fn what_is_known_of_an_org_elsewhere_decides_for_a_while_only() {
 
 /// A relay beside whatever runs the partition.
 async fn relay(node: &Node) -> ActorRef<RelayMsg> {
-    let (relay, _) = Actor::spawn(None, RelayActor, (node.core.clone(), 0, node.performers.clone())).await.expect("an actor");
+    let (relay, _) = Actor::spawn(None, RelayActor, (node.core.clone(), 0, node.performers.clone()))
+        .await
+        .expect("an actor");
     relay
 }
 
@@ -440,7 +520,9 @@ async fn of_two_relays_that_would_begin_an_attempt_only_the_owners_does() {
         "nodes": [{ "id": "call", "component": "http.request", "config": { "url": format!("http://{receiver}/"), "method": "POST" } }],
         "edges": [{ "from": "call.out", "to": "output.done" }],
     });
-    a.here(a.envelope("run", "r", "create", json!({ "definition": definition, "input": {} }))).await.expect("a run");
+    a.here(a.envelope("run", "r", "create", json!({ "definition": definition, "input": {} })))
+        .await
+        .expect("a run");
     let pending = a.core.index.pending(0, None, 10).expect("the index");
     assert_eq!(pending.len(), 1, "{pending:?}");
 

@@ -30,7 +30,10 @@ enum Extent {
 impl Decided {
     /// Of an entity that was just recovered; its stream's marks are loaded after so many commands.
     pub fn after(commands: u32) -> Self {
-        Self { marks: BTreeSet::new(), extent: Extent::Since(commands) }
+        Self {
+            marks: BTreeSet::new(),
+            extent: Extent::Since(commands),
+        }
     }
 
     /// Takes a command as decided from here on. True if it is certainly new; otherwise the index must be asked.
@@ -73,7 +76,9 @@ mod tests {
     use std::convert::Infallible;
 
     fn ask(decided: &mut Decided, mark: u64, durable: &[u64]) -> bool {
-        decided.is_new(mark, || Ok::<_, Infallible>(Some(durable.iter().copied().collect()))).unwrap()
+        decided
+            .is_new(mark, || Ok::<_, Infallible>(Some(durable.iter().copied().collect())))
+            .unwrap()
     }
 
     #[test]
@@ -95,7 +100,10 @@ mod tests {
         assert!(!decided.is_new(1, || Ok::<_, Infallible>(None)).unwrap());
         assert!(!ask(&mut decided, 2, &[]), "not loaded again");
         let mut decided = Decided::after(0);
-        assert!((0..=KEEP_MAX as u64).all(|mark| ask(&mut decided, mark, &[])), "new until there are too many");
+        assert!(
+            (0..=KEEP_MAX as u64).all(|mark| ask(&mut decided, mark, &[])),
+            "new until there are too many"
+        );
         assert!(!ask(&mut decided, u64::MAX, &[]));
     }
 }

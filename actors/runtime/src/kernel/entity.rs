@@ -108,8 +108,15 @@ pub trait Entity: Send {
 type Verdict<E> = (Vec<E>, Option<Settlement>);
 
 enum Pending {
-    Record { ticket: Ticket, more: Vec<Ticket>, record: Arc<Record> },
-    Answer { ticket: Ticket, answer: Result<Receipt, Problem> },
+    Record {
+        ticket: Ticket,
+        more: Vec<Ticket>,
+        record: Arc<Record>,
+    },
+    Answer {
+        ticket: Ticket,
+        answer: Result<Receipt, Problem>,
+    },
 }
 
 /// An entity in memory.
@@ -165,7 +172,15 @@ const BINCODE: bincode::config::Configuration = bincode::config::standard();
 impl<D: Decider> Active<D> {
     /// An entity before its first event.
     pub fn empty(stream: StreamId) -> Self {
-        Self { stream, state: Some(D::initial()), version: 0, hash: Digest::ZERO, time: 0, in_flight: VecDeque::new(), snapshot_version: 0 }
+        Self {
+            stream,
+            state: Some(D::initial()),
+            version: 0,
+            hash: Digest::ZERO,
+            time: 0,
+            in_flight: VecDeque::new(),
+            snapshot_version: 0,
+        }
     }
 
     /// Starts from a snapshot; `None` if its bytes do not decode (the caller then recovers from the beginning).
@@ -213,12 +228,7 @@ impl<D: Decider> Active<D> {
         None
     }
 
-    fn decide(
-        &mut self,
-        now: Millis,
-        admitted: &Admitted,
-        opener: &dyn Opener,
-    ) -> Result<Verdict<D::Event>, Problem> {
+    fn decide(&mut self, now: Millis, admitted: &Admitted, opener: &dyn Opener) -> Result<Verdict<D::Event>, Problem> {
         let command = &*admitted.command;
         let typed: Option<D::Command> = match &command.body {
             CommandBody::Given { command: json, .. } => Some(
@@ -259,11 +269,23 @@ impl<D: Decider> Active<D> {
             Some(typed) => D::decide(self.typed_state(), typed, &context),
         };
         let final_outcome = |plain: Settled| match &command.body {
-            CommandBody::Kernel(KernelCommand::EffectSettled { dead: true, outcome, attempts, .. }) => {
+            CommandBody::Kernel(KernelCommand::EffectSettled {
+                dead: true,
+                outcome,
+                attempts,
+                ..
+            }) => {
                 let (code, detail) = failure_of(outcome);
-                Settled::Dead { attempts: *attempts, code, detail }
+                Settled::Dead {
+                    attempts: *attempts,
+                    code,
+                    detail,
+                }
             }
-            CommandBody::Kernel(KernelCommand::EffectSettled { outcome: Outcome::Cancelled { .. }, .. }) => Settled::Cancelled,
+            CommandBody::Kernel(KernelCommand::EffectSettled {
+                outcome: Outcome::Cancelled { .. },
+                ..
+            }) => Settled::Cancelled,
             _ => plain,
         };
         match decision {
@@ -271,7 +293,9 @@ impl<D: Decider> Active<D> {
             Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
             Err(rejection) => {
                 let problem = rejection.problem();
-                match settled(final_outcome(Settled::Refused { code: problem.code.clone() })) {
+                match settled(final_outcome(Settled::Refused {
+                    code: problem.code.clone(),
+                })) {
                     Some(settlement) => Ok((Vec::new(), Some(settlement))),
                     None => Err(problem),
                 }
@@ -289,7 +313,11 @@ impl<D: Decider> Active<D> {
         authority: &Authority,
     ) -> Result<Decided, Problem> {
         let broken = |detail: String| Problem::new(500, "rules_broken", detail);
-        let stored = events.iter().map(codec::encode_event).collect::<Result<Vec<_>, _>>().map_err(|e| broken(e.to_string()))?;
+        let stored = events
+            .iter()
+            .map(codec::encode_event)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| broken(e.to_string()))?;
         let bytes: usize = stored.iter().map(|event| event.data.get().len()).sum();
         // A copy costs as much as the entity is large, so it is kept only where the record may turn out too large to
         // be stored. If a fold fails without one, the state is lost, and recovered from the log.
@@ -304,7 +332,11 @@ impl<D: Decider> Active<D> {
                     return Err(broken(format!("{}: {e}", self.stream)));
                 }
             };
-            reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction { version, ordinal, reaction }));
+            reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction {
+                version,
+                ordinal,
+                reaction,
+            }));
         }
         let header = Header {
             stream: self.stream.clone(),
@@ -331,8 +363,12 @@ impl<D: Decider> Active<D> {
                 // Without events the state was not touched.
                 self.state = if events.is_empty() { Some(state) } else { kept };
                 return Err(match error {
-                    RecordError::TooLarge(bytes) => Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
-                        .fix(format!("keep what one command stores under {} bytes", quipu_schemas::limits::RECORD_MAX_BYTES)),
+                    RecordError::TooLarge(bytes) => {
+                        Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes")).fix(format!(
+                            "keep what one command stores under {} bytes",
+                            quipu_schemas::limits::RECORD_MAX_BYTES
+                        ))
+                    }
                     other => broken(other.to_string()),
                 });
             }
@@ -341,8 +377,17 @@ impl<D: Decider> Active<D> {
         self.version = header.last_version();
         self.time = now;
         let previous = std::mem::replace(&mut self.hash, encoded.hash);
-        let record = Record { header, events: stored, reactions, previous, hash: encoded.hash };
-        Ok(Decided { encoded: Arc::new(encoded), record: Arc::new(record) })
+        let record = Record {
+            header,
+            events: stored,
+            reactions,
+            previous,
+            hash: encoded.hash,
+        };
+        Ok(Decided {
+            encoded: Arc::new(encoded),
+            record: Arc::new(record),
+        })
     }
 }
 
@@ -369,9 +414,13 @@ fn same_command(command: &CommandEnvelope, digest: &Digest, principal: &Principa
 }
 
 fn reused_id(id: &CommandId) -> Problem {
-    Problem::new(409, "command_id_reused", format!("command id {id} was used before with another body or by another principal"))
-        .field("Idempotency-Key")
-        .fix("use a new id for a new command; repeat an old one unchanged")
+    Problem::new(
+        409,
+        "command_id_reused",
+        format!("command id {id} was used before with another body or by another principal"),
+    )
+    .field("Idempotency-Key")
+    .fix("use a new id for a new command; repeat an old one unchanged")
 }
 
 impl<D: Decider> Entity for Active<D> {
@@ -403,10 +452,14 @@ impl<D: Decider> Entity for Active<D> {
         if let Some(expected) = command.expected_version
             && expected != self.version
         {
-            let problem = Problem::new(412, "wrong_version", format!("{} is at version {}, not {expected}", self.stream, self.version))
-                .field("If-Match")
-                .fix("read the current state and decide again")
-                .at_version(self.version);
+            let problem = Problem::new(
+                412,
+                "wrong_version",
+                format!("{} is at version {}, not {expected}", self.stream, self.version),
+            )
+            .field("If-Match")
+            .fix("read the current state and decide again")
+            .at_version(self.version);
             return self.answer(ticket, Err(problem));
         }
         let due = match &command.body {
@@ -420,7 +473,11 @@ impl<D: Decider> Entity for Active<D> {
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
             Ok(decided) => {
-                self.in_flight.push_back(Pending::Record { ticket, more: Vec::new(), record: decided.record.clone() });
+                self.in_flight.push_back(Pending::Record {
+                    ticket,
+                    more: Vec::new(),
+                    record: decided.record.clone(),
+                });
                 vec![EntityAction::Append(decided)]
             }
         }
@@ -439,7 +496,15 @@ impl<D: Decider> Entity for Active<D> {
                     unchanged: record.events.is_empty(),
                     duplicate: false,
                 };
-                let again = |ticket| EntityAction::Reply(ticket, Ok(Receipt { duplicate: true, ..receipt.clone() }));
+                let again = |ticket| {
+                    EntityAction::Reply(
+                        ticket,
+                        Ok(Receipt {
+                            duplicate: true,
+                            ..receipt.clone()
+                        }),
+                    )
+                };
                 let more: Vec<_> = more.into_iter().map(again).collect();
                 actions.push(EntityAction::Reply(ticket, Ok(receipt)));
                 actions.extend(more);
@@ -471,12 +536,19 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
-        let parked = |version: u64, detail: String| ParkedError { stream: self.stream.clone(), version, detail };
+        let parked = |version: u64, detail: String| ParkedError {
+            stream: self.stream.clone(),
+            version,
+            detail,
+        };
         if record.header.stream != self.stream {
             return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
         }
         if record.previous != self.hash {
-            return Err(parked(record.header.first_version, "record does not continue the stream's chain".into()));
+            return Err(parked(
+                record.header.first_version,
+                "record does not continue the stream's chain".into(),
+            ));
         }
         if record.header.first_version != self.version + 1 {
             return Err(parked(
@@ -513,7 +585,12 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn state(&self) -> Json {
-        Json(self.state.as_ref().and_then(|state| serde_json::to_value(state).ok()).unwrap_or(serde_json::Value::Null))
+        Json(
+            self.state
+                .as_ref()
+                .and_then(|state| serde_json::to_value(state).ok())
+                .unwrap_or(serde_json::Value::Null),
+        )
     }
 
     fn snapshot(&self) -> Option<Snapshot> {
@@ -521,7 +598,12 @@ impl<D: Decider> Entity for Active<D> {
             return None;
         }
         let bytes = bincode::serde::encode_to_vec(self.state.as_ref()?, BINCODE).ok()?;
-        Some(Snapshot { version: self.version, record_hash: self.hash, time: self.time, bytes })
+        Some(Snapshot {
+            version: self.version,
+            record_hash: self.hash,
+            time: self.time,
+            bytes,
+        })
     }
 
     fn snapshot_version(&self) -> u64 {

@@ -163,7 +163,13 @@ impl Ownership {
 
     /// When the next [`Input::Tick`] has something to do, if nothing else happens before; `None` while an answer is awaited.
     pub fn next_due(&self) -> Option<u64> {
-        let renewal = |lease: Lease| if lease.asked_at.is_none() { lease.renew_at.min(lease.until) } else { lease.until };
+        let renewal = |lease: Lease| {
+            if lease.asked_at.is_none() {
+                lease.renew_at.min(lease.until)
+            } else {
+                lease.until
+            }
+        };
         match self.state {
             State::Follower { not_before, rest_until } => self.wanted.then_some(not_before.max(rest_until)),
             // Past the lease's end only the claim's answer counts.

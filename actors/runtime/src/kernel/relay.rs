@@ -200,7 +200,13 @@ pub struct Relay {
 impl Relay {
     /// An empty relay; `seed` drives the jitter of pauses.
     pub fn new(seed: u64) -> Self {
-        Self { items: BTreeMap::new(), orders: BTreeMap::new(), running: 0, overflowed: false, jitter: seed | 1 }
+        Self {
+            items: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            running: 0,
+            overflowed: false,
+            jitter: seed | 1,
+        }
     }
 
     /// Whether pending reactions were left in the index and there is room to load them.
@@ -233,7 +239,14 @@ impl Relay {
                     Stage::Until(at) => (if item.attempts > 0 { "failed" } else { "pending" }, Some(*at)),
                     Stage::Ready => ("pending", None),
                 };
-                Row { key: key.clone(), effect, destination, status, attempts: item.attempts, next_attempt_at: next }
+                Row {
+                    key: key.clone(),
+                    effect,
+                    destination,
+                    status,
+                    attempts: item.attempts,
+                    next_attempt_at: next,
+                }
             })
             .collect()
     }
@@ -268,7 +281,18 @@ impl Relay {
             // A stream's commands to another entity arrive in the order in which they were decided.
             Work::Dispatch(dispatch) => Some(format!("{} > {}", key.stream, dispatch.to)),
         };
-        Item { work, cause, attempts: 0, retried: 0, stage: Stage::Ready, cancelled: false, crashes: 0, resends: 0, again: None, order_key }
+        Item {
+            work,
+            cause,
+            attempts: 0,
+            retried: 0,
+            stage: Stage::Ready,
+            cancelled: false,
+            crashes: 0,
+            resends: 0,
+            again: None,
+            order_key,
+        }
     }
 
     fn insert(&mut self, key: ReactionKey, item: Item) {
@@ -382,17 +406,28 @@ impl Relay {
             if item.cancelled {
                 item.stage = Stage::Submitting;
                 let envelope = Box::new(settle(&key, item, Outcome::Cancelled { partial: None }));
-                actions.push(RelayAction::Submit { key, purpose: Purpose::Settle, envelope });
+                actions.push(RelayAction::Submit {
+                    key,
+                    purpose: Purpose::Settle,
+                    envelope,
+                });
                 continue;
             }
-            if *suspended.entry(key.stream.org.clone()).or_insert_with(|| is_suspended(&key.stream.org)) {
+            if *suspended
+                .entry(key.stream.org.clone())
+                .or_insert_with(|| is_suspended(&key.stream.org))
+            {
                 continue;
             }
             match &item.work {
                 Work::Dispatch(dispatch) => {
                     let envelope = Box::new(dispatch_envelope(&key, dispatch, &item.cause));
                     item.stage = Stage::Submitting;
-                    actions.push(RelayAction::Submit { key, purpose: Purpose::Dispatch, envelope });
+                    actions.push(RelayAction::Submit {
+                        key,
+                        purpose: Purpose::Dispatch,
+                        envelope,
+                    });
                 }
                 Work::Perform(perform) => {
                     if self.running >= RUNNING_MAX {
@@ -406,7 +441,11 @@ impl Relay {
                     } else {
                         item.stage = Stage::Submitting;
                         let envelope = Box::new(note(&key, item, Settled::Started { attempt: item.attempts }, &step("s", item)));
-                        actions.push(RelayAction::Submit { key, purpose: Purpose::Start, envelope });
+                        actions.push(RelayAction::Submit {
+                            key,
+                            purpose: Purpose::Start,
+                            envelope,
+                        });
                     }
                 }
             }
@@ -416,11 +455,21 @@ impl Relay {
 
     /// When [`Relay::step`] has something to do next, if only time is missing.
     pub fn next_due(&self) -> Option<Millis> {
-        self.items.values().filter_map(|item| if let Stage::Until(at) = item.stage { Some(at) } else { None }).min()
+        self.items
+            .values()
+            .filter_map(|item| if let Stage::Until(at) = item.stage { Some(at) } else { None })
+            .min()
     }
 
     /// A submitted kernel command was answered.
-    pub fn submitted(&mut self, key: &ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope>, answer: Result<Receipt, Problem>, now: Millis) -> Vec<RelayAction> {
+    pub fn submitted(
+        &mut self,
+        key: &ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+        answer: Result<Receipt, Problem>,
+        now: Millis,
+    ) -> Vec<RelayAction> {
         let Some(item) = self.items.get_mut(key) else { return Vec::new() };
         match answer {
             Ok(_) => {
@@ -451,7 +500,10 @@ impl Relay {
                     }
                     Purpose::AttemptFailed => {
                         let at = match &envelope.body {
-                            CommandBody::Kernel(KernelCommand::EffectNote { note: Settled::AttemptFailed { retry_at, .. }, .. }) => *retry_at,
+                            CommandBody::Kernel(KernelCommand::EffectNote {
+                                note: Settled::AttemptFailed { retry_at, .. },
+                                ..
+                            }) => *retry_at,
                             _ => now,
                         };
                         item.stage = if item.cancelled { Stage::Ready } else { Stage::Until(at) };
@@ -465,12 +517,19 @@ impl Relay {
                         let detail = format!("crashed its receiver {} times: {}", item.crashes, problem.detail);
                         let park = CommandEnvelope {
                             command_id: key.command_id(&step("park", item)),
-                            body: CommandBody::Kernel(KernelCommand::EffectNote { key: key.clone(), note: Settled::Parked { detail } }),
+                            body: CommandBody::Kernel(KernelCommand::EffectNote {
+                                key: key.clone(),
+                                note: Settled::Parked { detail },
+                            }),
                             expected_version: None,
                             ..*envelope
                         };
                         item.stage = Stage::Submitting;
-                        return vec![RelayAction::Submit { key: key.clone(), purpose: Purpose::Park, envelope: Box::new(park) }];
+                        return vec![RelayAction::Submit {
+                            key: key.clone(),
+                            purpose: Purpose::Park,
+                            envelope: Box::new(park),
+                        }];
                     }
                 }
                 item.resends += 1;
@@ -492,11 +551,19 @@ impl Relay {
         let Work::Perform(perform) = &item.work else { return Vec::new() };
         let (purpose, envelope) = match end {
             AttemptEnd::Done(outcome) | AttemptEnd::Cancelled(outcome) => (Purpose::Settle, settle(key, item, outcome)),
-            AttemptEnd::Retryable { code, detail, retry_after_ms } => {
+            AttemptEnd::Retryable {
+                code,
+                detail,
+                retry_after_ms,
+            } => {
                 if code == BREAKER_OPEN && perform.effect.is_repeatable() {
                     // Nothing was sent: the attempt does not count.
                     item.attempts -= 1;
-                    item.stage = if item.cancelled { Stage::Ready } else { Stage::Until(now + retry_after_ms.unwrap_or(RESEND_MAX_MS).max(1)) };
+                    item.stage = if item.cancelled {
+                        Stage::Ready
+                    } else {
+                        Stage::Until(now + retry_after_ms.unwrap_or(RESEND_MAX_MS).max(1))
+                    };
                     return Vec::new();
                 }
                 if item.attempts >= perform.retry.attempts || item.cancelled {
@@ -504,13 +571,22 @@ impl Relay {
                 } else {
                     let longest = perform.retry.pause_ms(item.attempts + 1);
                     let pause = retry_after_ms.unwrap_or(0).max(if longest == 0 { 0 } else { draw % (longest + 1) });
-                    let failed = Settled::AttemptFailed { attempt: item.attempts, code, detail, retry_at: now + pause };
+                    let failed = Settled::AttemptFailed {
+                        attempt: item.attempts,
+                        code,
+                        detail,
+                        retry_at: now + pause,
+                    };
                     (Purpose::AttemptFailed, note(key, item, failed, &step("f", item)))
                 }
             }
         };
         item.stage = Stage::Submitting;
-        vec![RelayAction::Submit { key: key.clone(), purpose, envelope: Box::new(envelope) }]
+        vec![RelayAction::Submit {
+            key: key.clone(),
+            purpose,
+            envelope: Box::new(envelope),
+        }]
     }
 
     fn draw(&mut self) -> u64 {
@@ -562,7 +638,10 @@ fn envelope(key: &ReactionKey, step: &str, to: StreamId, body: CommandBody, caus
 }
 
 fn dispatch_envelope(key: &ReactionKey, dispatch: &Dispatch, cause: &Cause) -> CommandEnvelope {
-    let body = CommandBody::Given { command: dispatch.command.clone(), settles: Some(key.clone()) };
+    let body = CommandBody::Given {
+        command: dispatch.command.clone(),
+        settles: Some(key.clone()),
+    };
     let mut envelope = envelope(key, "d", dispatch.to.clone(), body, cause);
     envelope.digest = Digest::of(&[dispatch.command.to_text().as_bytes()]);
     envelope
@@ -574,7 +653,13 @@ fn settle(key: &ReactionKey, item: &Item, outcome: Outcome) -> CommandEnvelope {
         Work::Dispatch(_) => String::new(),
     };
     let dead = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost);
-    let word = KernelCommand::EffectSettled { key: key.clone(), name, outcome, attempts: item.attempts, dead };
+    let word = KernelCommand::EffectSettled {
+        key: key.clone(),
+        name,
+        outcome,
+        attempts: item.attempts,
+        dead,
+    };
     envelope(key, &step("e", item), key.stream.clone(), CommandBody::Kernel(word), &item.cause)
 }
 
@@ -585,12 +670,19 @@ fn note(key: &ReactionKey, item: &Item, note: Settled, step: &str) -> CommandEnv
 
 /// The command that fires a timer.
 pub fn fire(key: &ReactionKey, name: &str, due: Millis, cause: &Cause) -> CommandEnvelope {
-    let word = KernelCommand::TimerFired { key: key.clone(), name: name.to_owned(), due };
+    let word = KernelCommand::TimerFired {
+        key: key.clone(),
+        name: name.to_owned(),
+        due,
+    };
     envelope(key, "t", key.stream.clone(), CommandBody::Kernel(word), cause)
 }
 
 /// The command by which a person retries or drops an effect.
 pub fn person_note(key: &ReactionKey, settled: Settled, cause: &Cause, step: &str) -> CommandEnvelope {
-    let word = KernelCommand::EffectNote { key: key.clone(), note: settled };
+    let word = KernelCommand::EffectNote {
+        key: key.clone(),
+        note: settled,
+    };
     envelope(key, step, key.stream.clone(), CommandBody::Kernel(word), cause)
 }

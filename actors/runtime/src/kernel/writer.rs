@@ -73,14 +73,24 @@ impl Writer {
 
     /// A writer that takes nothing until it is resumed.
     pub fn idle(partition: u16, problem: Problem) -> Self {
-        let head = Head { epoch: 0, next_offset: 0, frame_hash: Digest::ZERO };
-        Self { stopped: Some(problem), ..Self::new(partition, head) }
+        let head = Head {
+            epoch: 0,
+            next_offset: 0,
+            frame_hash: Digest::ZERO,
+        };
+        Self {
+            stopped: Some(problem),
+            ..Self::new(partition, head)
+        }
     }
 
     /// Goes on at `head`, which its owner has just claimed. Nothing may be queued or in flight.
     pub fn resume(&mut self, head: Head) {
         let failures = self.failures + 1;
-        *self = Self { failures, ..Self::new(self.partition, head) };
+        *self = Self {
+            failures,
+            ..Self::new(self.partition, head)
+        };
     }
 
     /// Refuses new commands with this problem from now on; records of those that were admitted are still taken.
@@ -110,7 +120,11 @@ impl Writer {
 
     /// The end of what is durable, as far as this writer knows.
     pub fn head(&self) -> Head {
-        Head { epoch: self.epoch, next_offset: self.next_offset, frame_hash: self.previous }
+        Head {
+            epoch: self.epoch,
+            next_offset: self.next_offset,
+            frame_hash: self.previous,
+        }
     }
 
     /// Whether a frame is on its way.
@@ -203,7 +217,11 @@ impl Writer {
                 let records = std::mem::take(&mut self.in_flight);
                 for (decided, place) in records.into_iter().zip(appended.places) {
                     self.forget(&decided);
-                    let position = Position { partition: self.partition, offset: self.next_offset, index: 0 };
+                    let position = Position {
+                        partition: self.partition,
+                        offset: self.next_offset,
+                        index: 0,
+                    };
                     self.next_offset += 1;
                     flushed.durable.push(Durable { decided, position, place });
                 }
@@ -214,7 +232,9 @@ impl Writer {
                 self.failures += 1;
                 let (in_flight, stop) = match &error {
                     AppendError::Full => (
-                        Problem::new(507, "storage_full", "no space left for the log").fix("free space on the log's disk").retry_after(5),
+                        Problem::new(507, "storage_full", "no space left for the log")
+                            .fix("free space on the log's disk")
+                            .retry_after(5),
                         false,
                     ),
                     AppendError::Invalid(detail) => (Problem::new(500, "append_refused", detail.clone()), false),
@@ -232,7 +252,9 @@ impl Writer {
                 }
                 for decided in std::mem::take(&mut self.queue) {
                     self.forget(&decided);
-                    flushed.failed.push((decided, not_stored("an earlier append of this partition failed")));
+                    flushed
+                        .failed
+                        .push((decided, not_stored("an earlier append of this partition failed")));
                 }
             }
         }
@@ -242,11 +264,17 @@ impl Writer {
 
 /// What a partition answers that takes no commands.
 pub fn stopped(partition: u16, error: &AppendError) -> Problem {
-    Problem::new(503, "partition_stopped", format!("partition {partition} takes no commands: {error}"))
-        .fix("see /health; restart the node once the cause is mended")
-        .retry_after(5)
+    Problem::new(
+        503,
+        "partition_stopped",
+        format!("partition {partition} takes no commands: {error}"),
+    )
+    .fix("see /health; restart the node once the cause is mended")
+    .retry_after(5)
 }
 
 fn not_stored(detail: &str) -> Problem {
-    Problem::new(503, "not_stored", format!("the command was not stored: {detail}")).fix("send it again with the same id").retry_after(1)
+    Problem::new(503, "not_stored", format!("the command was not stored: {detail}"))
+        .fix("send it again with the same id")
+        .retry_after(1)
 }

@@ -132,8 +132,14 @@ impl Node {
             }
         }
         if let Some(damage) = core.index.damage() {
-            let detail = format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
-            parts.push(HealthPart { name: "index".into(), ok: false, critical: false, detail });
+            let detail =
+                format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
+            parts.push(HealthPart {
+                name: "index".into(),
+                ok: false,
+                critical: false,
+                detail,
+            });
         }
         let parked = core.index.all_parked().unwrap_or_default();
         if !parked.is_empty() {

@@ -12,7 +12,11 @@ const DIR: &str = "/data";
 const SMALL: u64 = 2 * 1024;
 
 fn open(disk: &SimDisk, segment_bytes: u64) -> SegmentEngine {
-    let options = EmbeddedOptions { partitions: 2, log_id: None, segment_bytes };
+    let options = EmbeddedOptions {
+        partitions: 2,
+        log_id: None,
+        segment_bytes,
+    };
     SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options).unwrap()
 }
 
@@ -68,7 +72,10 @@ fn records_are_given_by_their_places_in_whatever_segments_they_are() {
             let order: Vec<usize> = (0..24).map(|n| n * step % 12).collect();
             let wanted: Vec<Place> = order.iter().map(|n| places[*n]).collect();
             let found = engine.read_at(&wanted).unwrap();
-            assert!(found.iter().zip(&order).all(|(bytes, n)| *bytes == expected[*n].1), "every {step}th");
+            assert!(
+                found.iter().zip(&order).all(|(bytes, n)| *bytes == expected[*n].1),
+                "every {step}th"
+            );
         }
     };
     check(&engine);
@@ -91,7 +98,10 @@ fn what_stands_before_the_damage_of_a_partition_is_served() {
     assert_eq!(read, places[..2]);
     assert_eq!(engine.read(1, 1, usize::MAX).unwrap().last().unwrap().first_offset, 1);
     for from in [2, 3, 4, 9] {
-        assert!(matches!(engine.read(1, from, 1), Err(ReadError::Damaged { offset: 2, .. })), "from {from}");
+        assert!(
+            matches!(engine.read(1, from, 1), Err(ReadError::Damaged { offset: 2, .. })),
+            "from {from}"
+        );
     }
     assert_eq!(records(&engine, 0, 0, 1).unwrap().len(), 1, "the other partition");
 }
@@ -112,7 +122,10 @@ fn a_claim_at_the_end_of_a_segment_does_not_end_a_read() {
     let (engine, _) = life(life(64 * 1024).1);
     assert_eq!(engine.heads().synced.0, 2);
     let frames = engine.read(0, 1, 1).unwrap();
-    let found: Vec<_> = frames.iter().map(|f| (f.first_offset, f.owner.is_some(), f.records.len())).collect();
+    let found: Vec<_> = frames
+        .iter()
+        .map(|f| (f.first_offset, f.owner.is_some(), f.records.len()))
+        .collect();
     assert_eq!(found, [(1, true, 0), (1, false, 1)]);
 }
 
@@ -146,7 +159,13 @@ fn an_offset_that_no_frame_holds_is_damage() {
     frames[1].last_mut().unwrap().first_offset += 100;
     disk.put(&sidecar_path(&log_dir(), 1), encode(&summary, &frames));
     assert_eq!(engine.read(1, 0, 1).unwrap().len(), 2, "a claim and a record");
-    let Err(ReadError::Damaged { partition: 1, offset: 1, detail, .. }) = engine.read(1, 1, usize::MAX) else {
+    let Err(ReadError::Damaged {
+        partition: 1,
+        offset: 1,
+        detail,
+        ..
+    }) = engine.read(1, 1, usize::MAX)
+    else {
         panic!("{:?}", engine.read(1, 1, usize::MAX))
     };
     assert_eq!(detail, "no frame holds this offset");

@@ -11,7 +11,11 @@ use quipu_schemas::digest::Digest;
 const DIR: &str = "/data";
 
 fn open(disk: &SimDisk, segment_bytes: u64) -> SegmentEngine {
-    let options = EmbeddedOptions { partitions: 1, log_id: None, segment_bytes };
+    let options = EmbeddedOptions {
+        partitions: 1,
+        log_id: None,
+        segment_bytes,
+    };
     SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options).unwrap()
 }
 
@@ -57,7 +61,13 @@ fn a_segment_takes_flushes_up_to_its_last_byte_and_a_mark_where_one_fits() {
         let bytes = bytes(&disk, 1);
         assert_eq!(bytes.len() as u64, end + room, "a mark takes no space of its own");
         let mark = FlushHeader::decode(&bytes[end as usize..], 1, end);
-        let expected = FlushHeader { body_len: 0, frames: 0, at: end as u32, flush: 4, segment: 1 };
+        let expected = FlushHeader {
+            body_len: 0,
+            frames: 0,
+            at: end as u32,
+            flush: 4,
+            segment: 1,
+        };
         assert_eq!(mark, marked.then_some(expected), "{room} more");
     }
     let disk = SimDisk::new(1);
@@ -150,7 +160,10 @@ fn a_segment_that_cannot_be_begun_ends_the_writer_unless_there_is_no_room() {
         });
         let refused = write(&mut engine, &mut owner).unwrap_err();
         assert_eq!(refused == AppendError::Full, full, "{refused}");
-        assert!(full || matches!(refused, AppendError::Poisoned(_)), "nothing was written: {refused}");
+        assert!(
+            full || matches!(refused, AppendError::Poisoned(_)),
+            "nothing was written: {refused}"
+        );
         assert_eq!(engine.poisoned().is_none(), full);
         assert_eq!(numbers(&disk), [1]);
     }

@@ -22,7 +22,11 @@ struct Written {
 }
 
 fn open(disk: &SimDisk, partitions: u16, segment_bytes: u64) -> SegmentEngine {
-    let options = EmbeddedOptions { partitions, log_id: None, segment_bytes };
+    let options = EmbeddedOptions {
+        partitions,
+        log_id: None,
+        segment_bytes,
+    };
     SegmentEngine::open(Arc::new(disk.clone()), Path::new(DIR), &options).unwrap()
 }
 
@@ -42,8 +46,15 @@ impl Written {
     fn new(partitions: u16, segment_bytes: u64) -> Self {
         let disk = SimDisk::new(1);
         let mut engine = open(&disk, partitions, segment_bytes);
-        let owners = (0..partitions).map(|p| Owner::at(p, engine.claim(p, "http://test").unwrap())).collect();
-        Self { disk, engine, owners, segment_bytes }
+        let owners = (0..partitions)
+            .map(|p| Owner::at(p, engine.claim(p, "http://test").unwrap()))
+            .collect();
+        Self {
+            disk,
+            engine,
+            owners,
+            segment_bytes,
+        }
     }
 
     /// Where the next flush goes.
@@ -57,7 +68,10 @@ impl Written {
         let appended = self.engine.append_all(vec![batch.clone()]).pop().unwrap().unwrap();
         self.owners[partition].appended(&batch, &appended);
         let (_, end) = self.end();
-        (end - frame::encoded_len(None, batch.records.iter().map(|r| r.bytes.len())) as u64, end)
+        (
+            end - frame::encoded_len(None, batch.records.iter().map(|r| r.bytes.len())) as u64,
+            end,
+        )
     }
 
     fn flip(&self, segment: u64, byte: u64) {
@@ -66,10 +80,20 @@ impl Written {
 
     /// Opens the log again.
     fn again(self) -> Self {
-        let Self { disk, engine, owners, segment_bytes } = self;
+        let Self {
+            disk,
+            engine,
+            owners,
+            segment_bytes,
+        } = self;
         drop(engine);
         let engine = open(&disk, owners.len() as u16, segment_bytes);
-        Self { disk, engine, owners, segment_bytes }
+        Self {
+            disk,
+            engine,
+            owners,
+            segment_bytes,
+        }
     }
 
     fn stopped(&self) -> Vec<u16> {
@@ -155,8 +179,10 @@ fn the_log_goes_on_in_its_last_segment_unless_that_cannot_be_written_behind() {
     log.note(|heads| heads.synced.1 += 1);
     let (before, end) = (log.bytes(2), log.end().1);
     let mut log = log.again();
-    let note =
-        format!("segment 0000000000000002.seg byte {end}: the log ends before the place that was synced, byte {} of segment 2", end + 1);
+    let note = format!(
+        "segment 0000000000000002.seg byte {end}: the log ends before the place that was synced, byte {} of segment 2",
+        end + 1
+    );
     assert_eq!(log.engine.report().notes, [note]);
     assert_eq!(log.bytes(2), before, "not even a mark");
     log.write(0);
@@ -198,9 +224,12 @@ fn damage_of_nobody_stops_whoever_is_not_proven_to_have_lost_nothing() {
         Exactly,
         Behind,
     }
-    for (noted, stopped) in
-        [(Noted::Never, vec![1, 2]), (Noted::Before, vec![1, 2]), (Noted::Exactly, vec![1, 2]), (Noted::Behind, vec![1])]
-    {
+    for (noted, stopped) in [
+        (Noted::Never, vec![1, 2]),
+        (Noted::Before, vec![1, 2]),
+        (Noted::Exactly, vec![1, 2]),
+        (Noted::Behind, vec![1]),
+    ] {
         let mut log = Written::new(3, LARGE);
         (0..3).for_each(|p| _ = log.write(p));
         if noted == Noted::Before {
@@ -223,10 +252,22 @@ fn damage_of_nobody_stops_whoever_is_not_proven_to_have_lost_nothing() {
         let log = log.again();
         assert_eq!(log.stopped(), stopped, "{noted:?}");
         let stop = &log.engine.report().stopped[0].1;
-        assert_eq!((stop.offset, stop.at.as_str()), (1, format!("segment {:016}.seg byte {from}", 1).as_str()), "{noted:?}");
-        assert!(stop.detail.starts_with("frames of this partition may have been lost"), "{}", stop.detail);
+        assert_eq!(
+            (stop.offset, stop.at.as_str()),
+            (1, format!("segment {:016}.seg byte {from}", 1).as_str()),
+            "{noted:?}"
+        );
+        assert!(
+            stop.detail.starts_with("frames of this partition may have been lost"),
+            "{}",
+            stop.detail
+        );
         let heads = log.engine.heads();
-        assert_eq!(heads.entries.iter().any(|e| e.partition == 2), noted == Noted::Behind, "an end that is not known is not noted");
+        assert_eq!(
+            heads.entries.iter().any(|e| e.partition == 2),
+            noted == Noted::Behind,
+            "an end that is not known is not noted"
+        );
     }
 }
 
@@ -316,7 +357,11 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
     let report = verify(&log.disk, Path::new(DIR), |_, _| {}).unwrap();
     assert_eq!((report.problems.len(), report.torn.len()), (0, 1), "{report:?}");
     let log = log.again();
-    assert!(log.engine.report().notes.is_empty() && log.stopped().is_empty(), "{:?}", log.engine.report());
+    assert!(
+        log.engine.report().notes.is_empty() && log.stopped().is_empty(),
+        "{:?}",
+        log.engine.report()
+    );
     assert_eq!(log.end(), end);
     assert!(has_sidecar(&log.disk, 1) && log.bytes(1).len() == len, "it is mended");
 
@@ -327,9 +372,16 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
     log.without_sidecar(2);
     log.flip(2, 41);
     let report = verify(&log.disk, Path::new(DIR), |_, _| {}).unwrap();
-    assert!(report.torn.is_empty() && report.problems.iter().any(|p| p.byte == len as u64), "{report:?}");
+    assert!(
+        report.torn.is_empty() && report.problems.iter().any(|p| p.byte == len as u64),
+        "{report:?}"
+    );
     let log = log.again();
-    let note = format!("segment {:016}.seg byte {len} to {}: 20 bytes that are no intact flush, and a later segment exists", 1, len + 20);
+    let note = format!(
+        "segment {:016}.seg byte {len} to {}: 20 bytes that are no intact flush, and a later segment exists",
+        1,
+        len + 20
+    );
     assert_eq!(log.engine.report().notes[0], note);
     assert_eq!(log.stopped(), [1], "whoever goes on lost nothing");
     assert!(!has_sidecar(&log.disk, 1) && log.bytes(1).len() == len + 20, "it stays as it is");
@@ -349,7 +401,13 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
 fn frames_in_a_segment_known_by_its_sidecar_prove_that_nothing_was_lost_before() {
     let mut log = Written::new(2, SMALL);
     log.write(0);
-    let header = SegmentHeader { log_id: log.engine.meta().log_id, generation: 2, partitions: 2, segment: 2, first_flush: 4 };
+    let header = SegmentHeader {
+        log_id: log.engine.meta().log_id,
+        generation: 2,
+        partitions: 2,
+        segment: 2,
+        first_flush: 4,
+    };
     create_segment(&log.disk, &log_dir(), &header, SMALL).unwrap();
     // Nothing is written to it: a later generation begins another one.
     log.note(|heads| heads.entries.iter_mut().for_each(|e| e.generation = 3));
@@ -382,7 +440,11 @@ fn a_torn_tail_is_zeroed_from_its_first_byte_to_its_last() {
         assert_eq!((report.problems.len(), report.torn.len()), (0, 1), "{report:?}");
         let log = log.again();
         assert_eq!(log.engine.report().dropped_bytes, tail as u64);
-        let note = format!("segment {:016}.seg byte {end} to {}: torn tail dropped ({tail} bytes that are no intact flush)", 1, end + tail);
+        let note = format!(
+            "segment {:016}.seg byte {end} to {}: torn tail dropped ({tail} bytes that are no intact flush)",
+            1,
+            end + tail
+        );
         assert_eq!(log.engine.report().notes, [note]);
         let after = log.bytes(1);
         assert_eq!((after.len(), &after[..end]), (bytes.len(), &bytes[..end]));

@@ -256,7 +256,9 @@ fn the_last_flush_cut_short_is_torn_unless_something_proves_it() {
 #[test]
 fn a_flush_that_is_cut_short_by_the_next_one_is_damage() {
     let short = frame_of(2, 50);
-    let clean = Sheet::new().flush(&[frame_of(0, 30), frame_of(1, 40)]).flush(std::slice::from_ref(&short));
+    let clean = Sheet::new()
+        .flush(&[frame_of(0, 30), frame_of(1, 40)])
+        .flush(std::slice::from_ref(&short));
     let (start, last) = (clean.flushes[0], clean.frames[1].0);
     for kept in [0, 50] {
         // What came behind lies where the rest of the first was, and knows that it is there.

@@ -56,9 +56,17 @@ fn claims_in_a_row_are_looked_past_up_to_a_bound_and_a_hole_is_told() {
         let mut scene = Scene::new(1);
         (0..3).for_each(|_| drop(scene.write(&stream(1), 1, vec![], None)));
         let index = Index::in_memory(&scene.log.meta()).unwrap();
-        let log = Claimed { log: scene.log, claims, asked: Mutex::default() };
+        let log = Claimed {
+            log: scene.log,
+            claims,
+            asked: Mutex::default(),
+        };
         let caught = index.catch_up(&log, &mut |_| {}).unwrap();
-        assert_eq!((caught.records, log.asked.into_inner().unwrap()), (records, asked), "{claims} bytes of claims");
+        assert_eq!(
+            (caught.records, log.asked.into_inner().unwrap()),
+            (records, asked),
+            "{claims} bytes of claims"
+        );
         let hole = Unreadable::Log(ReadError::Damaged {
             partition: 0,
             offset: 1,

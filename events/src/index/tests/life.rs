@@ -230,7 +230,15 @@ fn a_damaged_row_is_refused_and_told_and_the_next_open_begins_anew() {
     let index = open(dir.path(), &scene, "b1");
     busy(&mut scene, &index);
     index.flush_all().unwrap();
-    let spoil = |sql: &str| assert_eq!(rusqlite::Connection::open(dir.path().join("index.db")).unwrap().execute(sql, []).unwrap(), 1);
+    let spoil = |sql: &str| {
+        assert_eq!(
+            rusqlite::Connection::open(dir.path().join("index.db"))
+                .unwrap()
+                .execute(sql, [])
+                .unwrap(),
+            1
+        )
+    };
     spoil("UPDATE streams SET hash = x'00' WHERE id = (SELECT min(id) FROM streams)");
     let asked = [stream(1), stream(2)].map(|s| index.stream_head(&s).is_ok());
     assert_eq!(asked.iter().filter(|ok| **ok).count(), 1, "the other row is served");
@@ -271,7 +279,10 @@ fn what_cannot_be_thrown_away_is_told() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("index.db")).unwrap();
     let refused = Index::open(dir.path(), &scene.log.meta(), boot("b1")).err();
-    assert!(matches!(&refused, Some(IndexError::Io { path, .. }) if path.ends_with("index.db")), "{refused:?}");
+    assert!(
+        matches!(&refused, Some(IndexError::Io { path, .. }) if path.ends_with("index.db")),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -76,8 +76,9 @@ fn attempts_of_an_effect_are_known_by_its_key() {
 fn streams_are_given_by_kind_and_org_in_pages() {
     let mut scene = Scene::new(2);
     let index = index(&scene);
-    let all: Vec<StreamId> =
-        ["acme/run/r1", "acme/run/r2", "beta/run/r1", "beta/task/t1", "gamma/run/r0"].map(|s| s.parse().unwrap()).into();
+    let all: Vec<StreamId> = ["acme/run/r1", "acme/run/r2", "beta/run/r1", "beta/task/t1", "gamma/run/r0"]
+        .map(|s| s.parse().unwrap())
+        .into();
     for stream in all.iter().rev() {
         scene.note(&index, stream, 1, vec![], None);
     }
@@ -89,15 +90,35 @@ fn streams_are_given_by_kind_and_org_in_pages() {
         let names = |found: &[StreamId]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         let expected = |found: &[&StreamId]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(&streams(&run, None, None, 10)), expected(&runs), "{name}");
-        assert_eq!(names(&streams(&run, Some(&acme), None, 10)), expected(&runs[..2]), "{name}: of an org");
-        assert_eq!(names(&streams(&task, Some(&beta), None, 10)), expected(&[&all[3]]), "{name}: of a kind");
+        assert_eq!(
+            names(&streams(&run, Some(&acme), None, 10)),
+            expected(&runs[..2]),
+            "{name}: of an org"
+        );
+        assert_eq!(
+            names(&streams(&task, Some(&beta), None, 10)),
+            expected(&[&all[3]]),
+            "{name}: of a kind"
+        );
         assert_eq!(names(&streams(&task, Some(&acme), None, 10)), expected(&[]), "{name}: of neither");
         for (n, after) in runs.iter().enumerate() {
             let rest = &runs[n + 1..];
-            assert_eq!(names(&streams(&run, None, Some(after), 10)), expected(rest), "{name}: after {after}");
-            assert_eq!(names(&streams(&run, None, Some(after), 1)), expected(&rest[..rest.len().min(1)]), "{name}: one after {after}");
+            assert_eq!(
+                names(&streams(&run, None, Some(after), 10)),
+                expected(rest),
+                "{name}: after {after}"
+            );
+            assert_eq!(
+                names(&streams(&run, None, Some(after), 1)),
+                expected(&rest[..rest.len().min(1)]),
+                "{name}: one after {after}"
+            );
             let of_beta: Vec<&StreamId> = rest.iter().copied().filter(|s| s.org == beta).collect();
-            assert_eq!(names(&streams(&run, Some(&beta), Some(after), 10)), expected(&of_beta), "{name}: of beta after {after}");
+            assert_eq!(
+                names(&streams(&run, Some(&beta), Some(after), 10)),
+                expected(&of_beta),
+                "{name}: of beta after {after}"
+            );
         }
     });
 }

@@ -152,7 +152,13 @@ impl Scene {
             name: "quipu.run.moved.v1".into(),
             data: serde_json::value::RawValue::from_string("{}".into()).unwrap(),
         };
-        let record = encode(&header, (0..events).map(|_| event()).collect::<Vec<_>>(), reactions.clone(), before.hash).unwrap();
+        let record = encode(
+            &header,
+            (0..events).map(|_| event()).collect::<Vec<_>>(),
+            reactions.clone(),
+            before.hash,
+        )
+        .unwrap();
         let hash = record.hash;
         let head = self.log.head(partition).unwrap();
         let batch = Batch {

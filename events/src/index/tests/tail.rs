@@ -52,7 +52,11 @@ fn what_was_flushed_takes_no_memory_any_more() {
         let tail = index.tail();
         let held = &tail.streams[&a];
         assert_eq!((held.entries.len(), held.reactions.len(), held.wakes.len()), (1, 0, 0));
-        assert_eq!(held.commands.keys().collect::<Vec<_>>(), [&command(1)], "the one that is still there");
+        assert_eq!(
+            held.commands.keys().collect::<Vec<_>>(),
+            [&command(1)],
+            "the one that is still there"
+        );
         assert_eq!(tail.notes.len(), 1);
     }
     index.flush_all().unwrap();

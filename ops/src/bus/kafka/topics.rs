@@ -165,7 +165,10 @@ impl Topics {
                     Ok(results) => match results.into_iter().next() {
                         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => is_made = true,
                         // No wait grants a right.
-                        Some(Err((_, code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)))) => {
+                        Some(Err((
+                            _,
+                            code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed),
+                        ))) => {
                             return Err(wrong(format!("{code}: give the nodes' principal the rights of ops/docs/bus.md")));
                         }
                         Some(Err((_, code))) => why = code.to_string(),

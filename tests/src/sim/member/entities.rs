@@ -82,7 +82,14 @@ impl Member {
             }
             let entity = recovered.map_err(unreadable)?;
             let incarnation = self.part(partition).writer.incarnation();
-            self.entities.insert(stream.clone(), Slot { entity, incarnation, decided: Decided::after(COMMANDS_BEFORE_MARKS) });
+            self.entities.insert(
+                stream.clone(),
+                Slot {
+                    entity,
+                    incarnation,
+                    decided: Decided::after(COMMANDS_BEFORE_MARKS),
+                },
+            );
         }
         let placed = self.partition(&StreamId::of_org(&stream.org));
         if !self.is_fresh(placed) {
@@ -99,18 +106,36 @@ impl Member {
             return Err(Problem::new(404, "unknown_org", format!("there is no org {}", stream.org)));
         }
         let index = &self.index;
-        let load = || index.command_marks(stream, decided::LOAD_MAX).map_err(|e| unreadable(e.to_string()));
+        let load = || {
+            index
+                .command_marks(stream, decided::LOAD_MAX)
+                .map_err(|e| unreadable(e.to_string()))
+        };
         let Some(slot) = self.entities.get_mut(stream) else {
             return Err(outcome_unknown());
         };
         let is_new = slot.decided.is_new(command_mark(&envelope.command_id), load)?;
-        let seen = if is_new { None } else { index.command(stream, &envelope.command_id).map_err(|e| unreadable(e.to_string()))? };
+        let seen = if is_new {
+            None
+        } else {
+            index.command(stream, &envelope.command_id).map_err(|e| unreadable(e.to_string()))?
+        };
         let already_settled = match settles(&envelope.body) {
             Some(key) => index.settled(key).map_err(|e| unreadable(e.to_string()))?.is_some(),
             None => false,
         };
         let ticket = self.next_id();
-        Ok((Admitted { ticket, command: envelope.clone(), seen, already_settled, authority, durability: DURABILITY }, ticket))
+        Ok((
+            Admitted {
+                ticket,
+                command: envelope.clone(),
+                seen,
+                already_settled,
+                authority,
+                durability: DURABILITY,
+            },
+            ticket,
+        ))
     }
 
     fn entity_actions(&mut self, stream: &StreamId, actions: Vec<EntityAction>) {
@@ -160,12 +185,21 @@ impl Member {
             command_id: header.command_id.clone(),
             stream: stream.clone(),
             version: header.last_version(),
-            position: Position { partition, offset, index: 0 },
+            position: Position {
+                partition,
+                offset,
+                index: 0,
+            },
             durability: DURABILITY,
             unchanged: false,
             duplicate: false,
         };
-        let waiting = self.waiters.iter().rev().find(|((of, _), _)| of == stream).map(|(key, _)| key.clone());
+        let waiting = self
+            .waiters
+            .iter()
+            .rev()
+            .find(|((of, _), _)| of == stream)
+            .map(|(key, _)| key.clone());
         if let Some(reply) = waiting.and_then(|key| self.waiters.remove(&key)) {
             self.reply(reply, Ok(receipt));
         }
@@ -175,9 +209,12 @@ impl Member {
     fn within_lease(&self, partition: u16, result: Result<Receipt, Problem>) -> Result<Receipt, Problem> {
         let may_refuse = self.monotonic() < self.parts[usize::from(partition)].refuses_until;
         match result {
-            Err(problem) if problem.status < 500 && !may_refuse && self.plant != Plant::RefusesPastItsLease => {
-                Err(Problem::new(503, "lease_ended", "this node's lease on the partition ended before it could answer").retry_after(1))
-            }
+            Err(problem) if problem.status < 500 && !may_refuse && self.plant != Plant::RefusesPastItsLease => Err(Problem::new(
+                503,
+                "lease_ended",
+                "this node's lease on the partition ended before it could answer",
+            )
+            .retry_after(1)),
             result => result,
         }
     }
@@ -197,13 +234,20 @@ impl Member {
             .durable
             .iter()
             .map(|d| {
-                IndexEntry::new(d.position.offset, d.place, d.decided.record.hash, &d.decided.record.header, &d.decided.record.reactions)
+                IndexEntry::new(
+                    d.position.offset,
+                    d.place,
+                    d.decided.record.hash,
+                    &d.decided.record.header,
+                    &d.decided.record.reactions,
+                )
             })
             .collect();
         if !entries.is_empty()
             && let Err(error) = self.index.note_durable(partition, entries)
         {
-            self.broken.push(format!("node {}: index of partition {partition}: {error}", self.id));
+            self.broken
+                .push(format!("node {}: index of partition {partition}: {error}", self.id));
         }
         for durable in flushed.durable {
             let stream = durable.decided.record.header.stream.clone();
@@ -218,7 +262,11 @@ impl Member {
         } else {
             Vec::new()
         };
-        let failing: BTreeMap<StreamId, Problem> = flushed.failed.into_iter().map(|(d, p)| (d.record.header.stream.clone(), p)).collect();
+        let failing: BTreeMap<StreamId, Problem> = flushed
+            .failed
+            .into_iter()
+            .map(|(d, p)| (d.record.header.stream.clone(), p))
+            .collect();
         for (stream, problem) in failing {
             self.drop_entity(&stream, &problem);
         }
@@ -227,7 +275,13 @@ impl Member {
             if !again.is_empty() {
                 self.unsettled.insert(partition, again);
             }
-            self.tell(partition, Input::Appended { epoch: batch.epoch, outcome });
+            self.tell(
+                partition,
+                Input::Appended {
+                    epoch: batch.epoch,
+                    outcome,
+                },
+            );
         }
     }
 
@@ -251,15 +305,21 @@ impl Member {
 
     /// Of a partition that is given up.
     pub(super) fn forget_entities(&mut self, partition: u16) {
-        let streams: Vec<StreamId> = self.entities.keys().filter(|stream| self.partition(stream) == partition).cloned().collect();
+        let streams: Vec<StreamId> = self
+            .entities
+            .keys()
+            .filter(|stream| self.partition(stream) == partition)
+            .cloned()
+            .collect();
         for stream in streams {
             if self.plant != Plant::KeepsEntities {
                 self.entities.remove(&stream);
             }
             self.unanswered(&stream);
         }
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.inbox).into_iter().partition(|(envelope, _)| self.partition(&envelope.stream) == partition);
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.inbox)
+            .into_iter()
+            .partition(|(envelope, _)| self.partition(&envelope.stream) == partition);
         self.inbox = kept.into();
         for (_, reply) in gone {
             self.reply(reply, Err(outcome_unknown()));
@@ -278,7 +338,12 @@ impl Member {
 
     /// Puts an entity that is at rest to sleep, with a snapshot half of the time.
     pub(crate) fn passivate(&mut self, at: u64, snapshot: bool) -> bool {
-        let Some(stream) = self.entities.keys().nth((at % (self.entities.len() as u64).max(1)) as usize).cloned() else {
+        let Some(stream) = self
+            .entities
+            .keys()
+            .nth((at % (self.entities.len() as u64).max(1)) as usize)
+            .cloned()
+        else {
             return false;
         };
         let slot = &self.entities[&stream];

@@ -23,8 +23,16 @@ use std::sync::Arc;
 /// Who waits for a command's answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
-    Client { operation: u64 },
-    Relay { partition: u16, relay: u64, key: ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope> },
+    Client {
+        operation: u64,
+    },
+    Relay {
+        partition: u16,
+        relay: u64,
+        key: ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+    },
     Timer(ReactionKey),
 }
 
@@ -91,7 +99,16 @@ impl Member {
     pub(crate) fn submit(&mut self, envelope: Arc<CommandEnvelope>, origin: Origin) {
         let id = self.next_id();
         let deadline = self.monotonic() + HANDOFF_WAIT_MS;
-        self.submissions.insert(id, Submission { envelope, origin, deadline, attempt: 0, forwarded_to: None });
+        self.submissions.insert(
+            id,
+            Submission {
+                envelope,
+                origin,
+                deadline,
+                attempt: 0,
+                forwarded_to: None,
+            },
+        );
         self.try_submit(id);
     }
 
@@ -101,7 +118,10 @@ impl Member {
         let (mut envelope, attempt) = (submission.envelope.clone(), submission.attempt);
         submission.forwarded_to = None;
         let partition = self.partition(&envelope.stream);
-        let holder = self.leases.holder(partition).filter(|holder| *holder != self.id && !self.is_owner(partition));
+        let holder = self
+            .leases
+            .holder(partition)
+            .filter(|holder| *holder != self.id && !self.is_owner(partition));
         match holder {
             None => self.submit_here(envelope, ReplyTo::Local { submission: id }),
             Some(to) => {
@@ -114,10 +134,18 @@ impl Member {
                 {
                     let command_id =
                         CommandId::parse(format!("{}.{attempt}", envelope.command_id)).unwrap_or_else(|_| envelope.command_id.clone());
-                    envelope = Arc::new(CommandEnvelope { command_id, ..(*envelope).clone() });
+                    envelope = Arc::new(CommandEnvelope {
+                        command_id,
+                        ..(*envelope).clone()
+                    });
                 }
                 self.later(FORWARD_MS, Wake::ForwardTimeout { submission: id, attempt });
-                self.outs.push(Out::Forward { to, submission: id, attempt, envelope });
+                self.outs.push(Out::Forward {
+                    to,
+                    submission: id,
+                    attempt,
+                    envelope,
+                });
             }
         }
     }
@@ -132,7 +160,11 @@ impl Member {
     }
 
     pub(crate) fn forward_ended(&mut self, id: u64, attempt: u32, result: Result<Receipt, Problem>) {
-        let Some(submission) = self.submissions.get(&id).filter(|s| s.attempt == attempt && s.forwarded_to.is_some()) else {
+        let Some(submission) = self
+            .submissions
+            .get(&id)
+            .filter(|s| s.attempt == attempt && s.forwarded_to.is_some())
+        else {
             return;
         };
         let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
@@ -158,9 +190,20 @@ impl Member {
         match origin {
             Origin::Client { operation } => {
                 let (stream, id) = (envelope.stream.clone(), envelope.command_id.clone());
-                self.outs.push(Out::Answer { operation, stream, id, result });
+                self.outs.push(Out::Answer {
+                    operation,
+                    stream,
+                    id,
+                    result,
+                });
             }
-            Origin::Relay { partition, relay, key, purpose, envelope } => {
+            Origin::Relay {
+                partition,
+                relay,
+                key,
+                purpose,
+                envelope,
+            } => {
                 let now = self.wall();
                 let actions = match &mut self.part(partition).relay {
                     Some((ours, machine)) if *ours == relay => machine.submitted(&key, purpose, envelope, result, now),
@@ -182,7 +225,12 @@ impl Member {
             let holder = self.leases.holder(self.partition(&s.envelope.stream));
             s.forwarded_to.is_some_and(|to| holder.is_some_and(|holder| holder != to))
         };
-        let moved: Vec<(u64, u32)> = self.submissions.iter().filter(|(_, s)| moved(s)).map(|(id, s)| (*id, s.attempt)).collect();
+        let moved: Vec<(u64, u32)> = self
+            .submissions
+            .iter()
+            .filter(|(_, s)| moved(s))
+            .map(|(id, s)| (*id, s.attempt))
+            .collect();
         for (id, attempt) in moved {
             self.forward_ended(id, attempt, Err(outcome_unknown()));
         }
@@ -196,7 +244,9 @@ impl Member {
             Ok(pending) => pending.into_iter().for_each(|loaded| relay.load(loaded)),
             // The product logs it, and looks again at the relay's next start.
             Err(error) if error.contains("simulated") => {}
-            Err(error) => self.broken.push(format!("node {}: pending work of partition {partition}: {error}", self.id)),
+            Err(error) => self
+                .broken
+                .push(format!("node {}: pending work of partition {partition}: {error}", self.id)),
         }
         self.part(partition).relay = Some((id, relay));
         let again = self.unsettled.remove(&partition).unwrap_or_default();
@@ -239,7 +289,9 @@ impl Member {
         let id = *id;
         let actions = relay.step(now, &|_| suspended);
         if planned.is_some() {
-            let after_ms = relay.next_due().map_or(RELAY_IDLE_MS, |due| due.saturating_sub(now).clamp(1, RELAY_IDLE_MS));
+            let after_ms = relay
+                .next_due()
+                .map_or(RELAY_IDLE_MS, |due| due.saturating_sub(now).clamp(1, RELAY_IDLE_MS));
             self.later(after_ms, Wake::Relay { partition, relay: id });
         }
         self.relay_actions(partition, actions);
@@ -247,7 +299,11 @@ impl Member {
 
     /// An org as this node knows it, read again only when its stream has grown.
     pub(super) fn org(&mut self, org: &OrgId) -> Result<Arc<(OrgState, u64)>, String> {
-        let head = self.index.stream_head(&StreamId::of_org(org)).map_err(|e| e.to_string())?.map(|head| head.hash);
+        let head = self
+            .index
+            .stream_head(&StreamId::of_org(org))
+            .map_err(|e| e.to_string())?
+            .map(|head| head.hash);
         if let Some(known) = self.orgs.get(org).filter(|known| known.head == head) {
             return Ok(known.read.clone());
         }
@@ -268,12 +324,43 @@ impl Member {
             match action {
                 RelayAction::Submit { key, purpose, envelope } => {
                     let command = Arc::new((*envelope).clone());
-                    self.submit(command, Origin::Relay { partition, relay, key, purpose, envelope });
+                    self.submit(
+                        command,
+                        Origin::Relay {
+                            partition,
+                            relay,
+                            key,
+                            purpose,
+                            envelope,
+                        },
+                    );
                 }
-                RelayAction::Perform { key, attempt, effect, subject, .. } => {
+                RelayAction::Perform {
+                    key,
+                    attempt,
+                    effect,
+                    subject,
+                    ..
+                } => {
                     let number = self.next_id();
-                    self.outs.push(Out::Attempt { number, key: key.clone(), attempt, effect: (*effect).clone() });
-                    self.running.insert(number, Running { partition, relay, key, attempt, effect: *effect, subject, cancelled: false });
+                    self.outs.push(Out::Attempt {
+                        number,
+                        key: key.clone(),
+                        attempt,
+                        effect: (*effect).clone(),
+                    });
+                    self.running.insert(
+                        number,
+                        Running {
+                            partition,
+                            relay,
+                            key,
+                            attempt,
+                            effect: *effect,
+                            subject,
+                            cancelled: false,
+                        },
+                    );
                 }
                 RelayAction::Cancel(key) => {
                     for running in self.running.values_mut().filter(|r| r.relay == relay && r.key == key) {
@@ -289,8 +376,15 @@ impl Member {
         let Some(running) = self.running.remove(&number) else { return };
         let end = match fate {
             _ if running.cancelled => AttemptEnd::Cancelled(Outcome::Cancelled { partial: None }),
-            Fate::Refused => AttemptEnd::Done(Outcome::Failed { code: "refused".into(), detail: "simulated".into() }),
-            Fate::Unanswered => AttemptEnd::Retryable { code: "timeout".into(), detail: "simulated".into(), retry_after_ms: None },
+            Fate::Refused => AttemptEnd::Done(Outcome::Failed {
+                code: "refused".into(),
+                detail: "simulated".into(),
+            }),
+            Fate::Unanswered => AttemptEnd::Retryable {
+                code: "timeout".into(),
+                detail: "simulated".into(),
+                retry_after_ms: None,
+            },
             Fate::Taken => match crate::sim::node::outcome(&running.effect, &running.subject, running.attempt, &self.keys) {
                 Ok(outcome) => AttemptEnd::Done(outcome),
                 Err(error) => return self.broken.push(error),
@@ -309,13 +403,19 @@ impl Member {
     pub(crate) fn fire_timers(&mut self) -> u64 {
         let (now, monotonic, mut fired) = (self.wall(), self.monotonic(), 0);
         self.firing.retain(|_, until| *until > monotonic);
-        for partition in (0..self.partitions()).filter(|partition| self.is_owner(*partition)).collect::<Vec<_>>() {
+        for partition in (0..self.partitions())
+            .filter(|partition| self.is_owner(*partition))
+            .collect::<Vec<_>>()
+        {
             for wake in self.index.wakes_due(partition, now, 16).unwrap_or_default() {
                 if self.firing.contains_key(&wake.key) {
                     continue;
                 }
-                let cause =
-                    self.library().records(&wake.key.stream, wake.key.version).ok().and_then(|r| r.first().map(|r| Cause::from(&r.header)));
+                let cause = self
+                    .library()
+                    .records(&wake.key.stream, wake.key.version)
+                    .ok()
+                    .and_then(|r| r.first().map(|r| Cause::from(&r.header)));
                 if let Some(cause) = cause {
                     self.firing.insert(wake.key.clone(), u64::MAX);
                     self.submit(Arc::new(fire(&wake.key, &wake.name, wake.due, &cause)), Origin::Timer(wake.key));
@@ -342,13 +442,22 @@ impl Member {
         let owned = (0u16..).zip(&self.parts).filter(|(partition, _)| self.is_owner(*partition));
         owned
             .filter_map(|(partition, part)| {
-                self.index.next_wake(partition).ok().flatten().into_iter().chain(part.relay.as_ref().and_then(|(_, r)| r.next_due())).min()
+                self.index
+                    .next_wake(partition)
+                    .ok()
+                    .flatten()
+                    .into_iter()
+                    .chain(part.relay.as_ref().and_then(|(_, r)| r.next_due()))
+                    .min()
             })
             .min()
     }
 
     /// State of an entity in memory, for clients that look before they send.
     pub(crate) fn state_of(&self, stream: &StreamId) -> Option<serde_json::Value> {
-        self.entities.get(stream).filter(|_| self.is_owner(self.partition(stream))).map(|slot| slot.entity.state().0)
+        self.entities
+            .get(stream)
+            .filter(|_| self.is_owner(self.partition(stream)))
+            .map(|slot| slot.entity.state().0)
     }
 }

@@ -63,7 +63,9 @@ impl Member {
             Action::Admit { epoch } => {
                 let part = self.part(partition);
                 let Some(head) = part.head.filter(|head| head.epoch == epoch) else {
-                    return self.broken.push(format!("partition {partition} is to admit under epoch {epoch}, which it did not claim"));
+                    return self.broken.push(format!(
+                        "partition {partition} is to admit under epoch {epoch}, which it did not claim"
+                    ));
                 };
                 part.writer.resume(head);
                 part.unknown = None;
@@ -98,7 +100,10 @@ impl Member {
                     let outcome = match result {
                         Ok(head) => {
                             self.part(partition).head = Some(head);
-                            ClaimOutcome::Durable { epoch: head.epoch, next_offset: head.next_offset }
+                            ClaimOutcome::Durable {
+                                epoch: head.epoch,
+                                next_offset: head.next_offset,
+                            }
                         }
                         Err(AppendError::Fenced { .. } | AppendError::Conflict { .. }) => ClaimOutcome::Stale,
                         Err(AppendError::Unknown(_)) => ClaimOutcome::Unknown,
@@ -124,7 +129,11 @@ impl Member {
         if self.plant == Plant::AdmitsBeforeItHasRead
             && let State::Restoring { end, .. } = *self.part(partition).ownership.state()
         {
-            return Input::CaughtUp { epoch, newest: epoch, next_offset: end };
+            return Input::CaughtUp {
+                epoch,
+                newest: epoch,
+                next_offset: end,
+            };
         }
         let mut caught = CaughtUp::default();
         let read = self.index.catch_up_partition(&*self.log, partition, &mut |_| {}, &mut caught);
@@ -133,19 +142,26 @@ impl Member {
             (Ok(()), Some(stopped)) => stopped.to_string(),
             (Ok(()), None) => match self.log.head(partition) {
                 Ok(head) => {
-                    return Input::CaughtUp { epoch, newest: head.epoch, next_offset: self.index.next_offset(partition) };
+                    return Input::CaughtUp {
+                        epoch,
+                        newest: head.epoch,
+                        next_offset: self.index.next_offset(partition),
+                    };
                 }
                 Err(error) => error.to_string(),
             },
         };
         self.unreadable(partition, &trouble);
-        self.part(partition).writer.refuse(writer::stopped(partition, &AppendError::Poisoned(trouble)));
+        self.part(partition)
+            .writer
+            .refuse(writer::stopped(partition, &AppendError::Poisoned(trouble)));
         Input::RestoreFailed { epoch }
     }
 
     pub(super) fn unreadable(&mut self, partition: u16, trouble: &str) {
         if !trouble.contains("simulated") {
-            self.broken.push(format!("node {} cannot read partition {partition}: {trouble}", self.id));
+            self.broken
+                .push(format!("node {} cannot read partition {partition}: {trouble}", self.id));
         }
     }
 
@@ -165,7 +181,11 @@ impl Member {
         let asked = self.monotonic();
         let mut caught = CaughtUp::default();
         let read = self.index.catch_up_partition(&*self.log, partition, &mut |_| {}, &mut caught);
-        match read.err().map(|e| e.to_string()).or_else(|| caught.stopped.remove(&partition).map(|why| why.to_string())) {
+        match read
+            .err()
+            .map(|e| e.to_string())
+            .or_else(|| caught.stopped.remove(&partition).map(|why| why.to_string()))
+        {
             None => self.part(partition).followed = asked,
             Some(why) => self.unreadable(partition, &why),
         }
@@ -180,7 +200,11 @@ impl Member {
             match out {
                 LeaseOut::Ask { partition, flow, ask } => self.outs.push(Out::Lease { partition, flow, ask }),
                 LeaseOut::Deadline { flow, after_ms } => self.later(after_ms, Wake::LeaseDeadline { flow }),
-                LeaseOut::Answer { partition, asked_at, answer } => self.tell(partition, Input::Lease { asked_at, answer }),
+                LeaseOut::Answer {
+                    partition,
+                    asked_at,
+                    answer,
+                } => self.tell(partition, Input::Lease { asked_at, answer }),
                 LeaseOut::Seen { partition, seen } => {
                     let now = self.monotonic();
                     self.tell(partition, Input::LeaseSeen(seen.map(|(grant, left)| (grant, now + left))));

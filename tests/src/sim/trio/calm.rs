@@ -33,7 +33,13 @@ impl Trio {
             }
             // What a suspension holds back comes to rest only after it.
             let acme = OrgId::from_static("acme");
-            if round % 16 == 0 && self.seats.iter_mut().filter_map(|seat| seat.member.as_mut()).any(|member| member.is_suspended(&acme)) {
+            if round % 16 == 0
+                && self
+                    .seats
+                    .iter_mut()
+                    .filter_map(|seat| seat.member.as_mut())
+                    .any(|member| member.is_suspended(&acme))
+            {
                 self.send(self.workload.resume_org(200_000 + round));
             }
             if !self.is_at_rest() {
@@ -72,7 +78,9 @@ impl Trio {
 
     fn is_fed(&self) -> bool {
         let broker = lock(&self.broker);
-        (0u16..).zip(&self.feed.next).all(|(partition, next)| *next >= broker.head(partition).next_offset)
+        (0u16..)
+            .zip(&self.feed.next)
+            .all(|(partition, next)| *next >= broker.head(partition).next_offset)
     }
 
     /// One owner a partition, nothing on its way, nothing pending but what waits for its time.

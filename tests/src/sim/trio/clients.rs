@@ -21,8 +21,15 @@ impl Trio {
 
     pub(super) fn client_sends(&mut self) {
         let seats = &self.seats;
-        let peek = |stream: &StreamId| seats.iter().filter_map(|seat| seat.member.as_ref()).find_map(|member| member.state_of(stream));
-        let Some(mut request) = self.workload.next(self.step, &mut self.rng, &peek) else { return };
+        let peek = |stream: &StreamId| {
+            seats
+                .iter()
+                .filter_map(|seat| seat.member.as_ref())
+                .find_map(|member| member.state_of(stream))
+        };
+        let Some(mut request) = self.workload.next(self.step, &mut self.rng, &peek) else {
+            return;
+        };
         // More of them than elsewhere: a refusal that names a version shows what its node knew.
         if self.rng.chance(20) {
             request.expected_version = Some(self.rng.below(12));
@@ -36,7 +43,13 @@ impl Trio {
             Ok(envelope) => {
                 let envelope = Arc::new(envelope);
                 let key = (envelope.stream.clone(), envelope.command_id.clone());
-                self.sent.insert(key, Sent { envelope: envelope.clone(), receipts: Vec::new() });
+                self.sent.insert(
+                    key,
+                    Sent {
+                        envelope: envelope.clone(),
+                        receipts: Vec::new(),
+                    },
+                );
                 self.put(envelope);
             }
             Err(problem) => self.broken.push(format!("workload sent what ingress refuses: {problem}")),
@@ -51,12 +64,23 @@ impl Trio {
         }
         let at = self.draw(self.recent.len() as u64) as usize;
         let stream = self.recent[at].clone();
-        let known = self.sent.range((stream.clone(), CommandId::parse("0".to_owned()).expect("a short id"))..).next();
-        let Some(mut envelope) = known.filter(|((of, _), _)| *of == stream).map(|(_, sent)| (*sent.envelope).clone()) else { return };
+        let known = self
+            .sent
+            .range((stream.clone(), CommandId::parse("0".to_owned()).expect("a short id"))..)
+            .next();
+        let Some(mut envelope) = known.filter(|((of, _), _)| *of == stream).map(|(_, sent)| (*sent.envelope).clone()) else {
+            return;
+        };
         envelope.command_id = CommandId::parse(format!("p{}", self.step)).expect("a short id");
         envelope.expected_version = Some(0);
         let envelope = Arc::new(envelope);
-        self.sent.insert((stream, envelope.command_id.clone()), Sent { envelope: envelope.clone(), receipts: Vec::new() });
+        self.sent.insert(
+            (stream, envelope.command_id.clone()),
+            Sent {
+                envelope: envelope.clone(),
+                receipts: Vec::new(),
+            },
+        );
         self.counts.probed += 1;
         for node in 0..NODES {
             self.put_at(node, envelope.clone());
@@ -69,7 +93,11 @@ impl Trio {
         }
         // The latest more often: they are still on their way.
         let count = self.sent.len() as u64;
-        let latest = self.sent.values().map(|sent| sent.envelope.clone()).max_by_key(|envelope| number(&envelope.command_id));
+        let latest = self
+            .sent
+            .values()
+            .map(|sent| sent.envelope.clone())
+            .max_by_key(|envelope| number(&envelope.command_id));
         let drawn = self.draw(count) as usize;
         let any = self.sent.values().nth(drawn).map(|sent| sent.envelope.clone());
         let Some(envelope) = (if self.rng.chance(60) { latest } else { any }) else {
@@ -111,8 +139,10 @@ impl Trio {
                 self.counts.acknowledged += 1;
                 let end = lock(&self.broker).head(receipt.position.partition).next_offset;
                 if receipt.position.offset >= end {
-                    self.broken
-                        .push(format!("{stream} {id}: acknowledged at offset {}, and the log ends at {end}", receipt.position.offset));
+                    self.broken.push(format!(
+                        "{stream} {id}: acknowledged at offset {}, and the log ends at {end}",
+                        receipt.position.offset
+                    ));
                 }
                 let Some(sent) = self.sent.get_mut(&(stream.clone(), id.clone())) else {
                     return self.broken.push(format!("{stream} {id}: acknowledged, and nobody sent it"));
@@ -148,9 +178,9 @@ impl Trio {
                 for (offset, hash) in records {
                     let due = self.feed.next[usize::from(partition)];
                     if offset != due {
-                        return self
-                            .broken
-                            .push(format!("the feed of partition {partition} gives offset {offset} at node {node} where {due} is due"));
+                        return self.broken.push(format!(
+                            "the feed of partition {partition} gives offset {offset} at node {node} where {due} is due"
+                        ));
                     }
                     self.feed.next[usize::from(partition)] += 1;
                     self.feed.seen[usize::from(partition)].push(hash);
@@ -179,12 +209,17 @@ impl Trio {
         if !member.progress.covers(&Wanted::Position(receipt.position)).unwrap_or(false) {
             return;
         }
-        let found = member.views.store().get(View::Receipts, &stream.org, &[stream.kind.as_str(), stream.id.as_str(), id.as_str()]);
+        let found = member.views.store().get(
+            View::Receipts,
+            &stream.org,
+            &[stream.kind.as_str(), stream.id.as_str(), id.as_str()],
+        );
         match found {
             Ok(found) if found.row.as_ref().is_some_and(|row| row["version"] == receipt.version) => self.counts.own_writes_read += 1,
-            Ok(found) => {
-                self.broken.push(format!("{stream} {id}: the views of node {node} cover {}, and show {:?}", receipt.position, found.row))
-            }
+            Ok(found) => self.broken.push(format!(
+                "{stream} {id}: the views of node {node} cover {}, and show {:?}",
+                receipt.position, found.row
+            )),
             Err(error) => self.broken.push(format!("{stream} {id}: {error}")),
         }
     }

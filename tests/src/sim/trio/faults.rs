@@ -50,7 +50,11 @@ impl Trio {
             return;
         }
         self.counts.pauses += 1;
-        let ms = if self.chance(50) { self.draw(LEASE_MS) } else { LEASE_MS + self.draw(2 * LEASE_MS) };
+        let ms = if self.chance(50) {
+            self.draw(LEASE_MS)
+        } else {
+            LEASE_MS + self.draw(2 * LEASE_MS)
+        };
         self.counts.pauses_past_the_lease += u64::from(ms >= LEASE_MS);
         self.note(&format!("node {node} stands still for {ms} ms"));
         self.seats[node].paused_until = self.now + ms;

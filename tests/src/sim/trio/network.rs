@@ -17,22 +17,86 @@ use std::sync::Arc;
 /// Something that happens at its time.
 #[derive(Clone)]
 pub(crate) enum Event {
-    Start { node: usize },
-    Crash { node: usize },
-    Routine { node: usize, boot: u64, round: u64 },
-    Wake { node: usize, boot: u64, wake: Wake },
-    ToBroker { node: usize, boot: u64, partition: u16, question: u64, ask: Ask },
-    BrokerTold { node: usize, boot: u64, partition: u16, question: u64, told: Told },
-    ToLeases { node: usize, boot: u64, partition: u16, flow: u64, ask: LeaseAsk },
-    LeasesTold { node: usize, boot: u64, flow: u64, told: LeaseTold },
-    Hint { node: usize, partition: u16 },
-    Beat { to: usize, from: usize, asks: bool, leaving: bool },
-    Command { node: usize, operation: u64, envelope: Arc<CommandEnvelope> },
-    Answer { operation: u64, stream: StreamId, id: CommandId, result: Result<Receipt, Problem> },
-    Forward { to: usize, envelope: Arc<CommandEnvelope>, answer: Box<ForwardAnswer> },
+    Start {
+        node: usize,
+    },
+    Crash {
+        node: usize,
+    },
+    Routine {
+        node: usize,
+        boot: u64,
+        round: u64,
+    },
+    Wake {
+        node: usize,
+        boot: u64,
+        wake: Wake,
+    },
+    ToBroker {
+        node: usize,
+        boot: u64,
+        partition: u16,
+        question: u64,
+        ask: Ask,
+    },
+    BrokerTold {
+        node: usize,
+        boot: u64,
+        partition: u16,
+        question: u64,
+        told: Told,
+    },
+    ToLeases {
+        node: usize,
+        boot: u64,
+        partition: u16,
+        flow: u64,
+        ask: LeaseAsk,
+    },
+    LeasesTold {
+        node: usize,
+        boot: u64,
+        flow: u64,
+        told: LeaseTold,
+    },
+    Hint {
+        node: usize,
+        partition: u16,
+    },
+    Beat {
+        to: usize,
+        from: usize,
+        asks: bool,
+        leaving: bool,
+    },
+    Command {
+        node: usize,
+        operation: u64,
+        envelope: Arc<CommandEnvelope>,
+    },
+    Answer {
+        operation: u64,
+        stream: StreamId,
+        id: CommandId,
+        result: Result<Receipt, Problem>,
+    },
+    Forward {
+        to: usize,
+        envelope: Arc<CommandEnvelope>,
+        answer: Box<ForwardAnswer>,
+    },
     ForwardAnswered(Box<ForwardAnswer>),
-    Arrive { key: ReactionKey, id: String },
-    AttemptEnds { node: usize, boot: u64, number: u64, fate: Fate },
+    Arrive {
+        key: ReactionKey,
+        id: String,
+    },
+    AttemptEnds {
+        node: usize,
+        boot: u64,
+        number: u64,
+        fate: Fate,
+    },
 }
 
 impl Event {
@@ -94,11 +158,27 @@ impl Trio {
             Event::Crash { node } => self.crash(node),
             Event::Routine { node, boot, round } => self.routine(node, boot, round),
             Event::Wake { node, boot, wake } => self.with(node, Some(boot), |member| member.wake(wake)),
-            Event::ToBroker { node, boot, partition, question, ask } => self.at_broker(node, boot, partition, question, ask),
-            Event::BrokerTold { node, boot, partition, question, told } => {
-                self.with(node, Some(boot), |member| member.broker_told(partition, question, told))
-            }
-            Event::ToLeases { node, boot, partition, flow, ask } => self.at_leases(node, boot, partition, flow, ask),
+            Event::ToBroker {
+                node,
+                boot,
+                partition,
+                question,
+                ask,
+            } => self.at_broker(node, boot, partition, question, ask),
+            Event::BrokerTold {
+                node,
+                boot,
+                partition,
+                question,
+                told,
+            } => self.with(node, Some(boot), |member| member.broker_told(partition, question, told)),
+            Event::ToLeases {
+                node,
+                boot,
+                partition,
+                flow,
+                ask,
+            } => self.at_leases(node, boot, partition, flow, ask),
             Event::LeasesTold { node, boot, flow, told } => self.with(node, Some(boot), |member| member.lease_told(flow, told)),
             Event::Hint { node, partition } => self.with(node, None, |member| member.lease_hint(partition)),
             Event::Beat { to, from, asks, leaving } => {
@@ -116,10 +196,21 @@ impl Trio {
                 }
                 self.with(node, None, |member| member.submit(envelope, Origin::Client { operation }));
             }
-            Event::Answer { operation, stream, id, result } => self.hear(operation, &stream, &id, result),
+            Event::Answer {
+                operation,
+                stream,
+                id,
+                result,
+            } => self.hear(operation, &stream, &id, result),
             Event::Forward { to, envelope, answer } => self.with(to, None, |member| member.forwarded(envelope, *answer)),
             Event::ForwardAnswered(answer) => {
-                let ForwardAnswer { node, boot, submission, attempt, result } = *answer;
+                let ForwardAnswer {
+                    node,
+                    boot,
+                    submission,
+                    attempt,
+                    result,
+                } = *answer;
                 self.with(node, Some(boot), |member| member.forward_ended(submission, attempt, result));
             }
             Event::Arrive { key, id } => {
@@ -134,7 +225,9 @@ impl Trio {
     pub(super) fn with(&mut self, node: usize, boot: Option<u64>, act: impl FnOnce(&mut Member)) {
         let (now, seat) = (self.now, &mut self.seats[node]);
         let reaches = now >= seat.cut_until;
-        let Some(member) = seat.member.as_mut().filter(|member| boot.is_none_or(|boot| member.boot == boot)) else { return };
+        let Some(member) = seat.member.as_mut().filter(|member| boot.is_none_or(|boot| member.boot == boot)) else {
+            return;
+        };
         member.log.reach(reaches);
         act(member.at(now));
         let (outs, broken, boot) = (std::mem::take(&mut member.outs), std::mem::take(&mut member.broken), member.boot);
@@ -152,7 +245,15 @@ impl Trio {
         for to in (0..NODES).filter(|to| *to != node) {
             if self.now >= self.seats[to].cut_until && !self.chance(10) {
                 let after = self.travel();
-                self.later(after, Event::Beat { to, from: node, asks, leaving });
+                self.later(
+                    after,
+                    Event::Beat {
+                        to,
+                        from: node,
+                        asks,
+                        leaving,
+                    },
+                );
             }
         }
     }
@@ -174,7 +275,9 @@ impl Trio {
         self.with(node, Some(boot), |member| fired = member.fire_timers());
         self.counts.fired += fired;
         if round % FOLLOW_EVERY == node as u64 % FOLLOW_EVERY {
-            self.with(node, Some(boot), |member| (0..PARTITIONS).for_each(|partition| member.follow(partition)));
+            self.with(node, Some(boot), |member| {
+                (0..PARTITIONS).for_each(|partition| member.follow(partition))
+            });
         }
         let (drawn, at) = (self.draw(100), self.rng.draw());
         let mut asleep = false;
@@ -185,6 +288,13 @@ impl Trio {
             _ => {}
         }
         self.counts.passivated += u64::from(asleep);
-        self.later(ROUTINE_MS, Event::Routine { node, boot, round: round + 1 });
+        self.later(
+            ROUTINE_MS,
+            Event::Routine {
+                node,
+                boot,
+                round: round + 1,
+            },
+        );
     }
 }

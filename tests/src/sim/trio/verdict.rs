@@ -24,19 +24,29 @@ impl Trio {
         let records = match read_all(&log) {
             Ok(records) => records,
             Err(error) => {
-                return self.broken.extend(broken.into_iter().chain([format!("the log cannot be read: {error}")]));
+                return self
+                    .broken
+                    .extend(broken.into_iter().chain([format!("the log cannot be read: {error}")]));
             }
         };
         self.counts.records = records.len() as u64;
         check_epochs(&log, &mut broken);
         self.check_commands(&records, &mut broken);
         check_effects(&records, &self.sink, &mut broken);
-        broken.extend(self.sink.doubled().map(|key| format!("{key}: an idempotent receiver took it twice")));
+        broken.extend(
+            self.sink
+                .doubled()
+                .map(|key| format!("{key}: an idempotent receiver took it twice")),
+        );
         check_timers(&records, self.wall(), &mut broken);
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
         let mut ends: BTreeMap<&StreamId, u64> = BTreeMap::new();
-        ends.extend(records.iter().map(|(_, record)| (&record.header.stream, record.header.last_version())));
+        ends.extend(
+            records
+                .iter()
+                .map(|(_, record)| (&record.header.stream, record.header.last_version())),
+        );
         for (stream, id, answer) in self.history.answers() {
             if let Returned::RefusedAt(version) = answer
                 && version > ends.get(stream).copied().unwrap_or(0)
@@ -86,7 +96,9 @@ impl Trio {
         for (stream, entity) in member.entities() {
             match member.library().recover(stream) {
                 Ok(folded) if state_digest(&folded.state()) == state_digest(&entity.state()) => {}
-                Ok(_) => broken.push(format!("{stream}: state in the memory of node {node} differs from the fold of its log")),
+                Ok(_) => broken.push(format!(
+                    "{stream}: state in the memory of node {node} differs from the fold of its log"
+                )),
                 Err(error) => broken.push(format!("{stream}: {error}")),
             }
         }

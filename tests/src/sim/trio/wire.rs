@@ -23,7 +23,13 @@ impl Trio {
                     let after = self.draw(8);
                     self.later(after, Event::Crash { node });
                 }
-                let event = Event::ToBroker { node, boot, partition, question, ask };
+                let event = Event::ToBroker {
+                    node,
+                    boot,
+                    partition,
+                    question,
+                    ask,
+                };
                 if self.chance(4) {
                     // Once more, much later: whoever sent it may be dead or replaced by then.
                     self.counts.late_appends += 1;
@@ -42,10 +48,24 @@ impl Trio {
                     self.counts.lost_lease_questions += 1;
                 } else {
                     let after = self.travel();
-                    self.later(after, Event::ToLeases { node, boot, partition, flow, ask });
+                    self.later(
+                        after,
+                        Event::ToLeases {
+                            node,
+                            boot,
+                            partition,
+                            flow,
+                            ask,
+                        },
+                    );
                 }
             }
-            Out::Forward { to, submission, attempt, envelope } => self.forward(node, boot, to, (submission, attempt), envelope),
+            Out::Forward {
+                to,
+                submission,
+                attempt,
+                envelope,
+            } => self.forward(node, boot, to, (submission, attempt), envelope),
             Out::Forwarded(answer) => {
                 if self.is_apart(node, answer.node) || self.chance(3) {
                     self.counts.lost_forward_answers += 1;
@@ -54,15 +74,33 @@ impl Trio {
                     self.later(after, Event::ForwardAnswered(Box::new(answer)));
                 }
             }
-            Out::Answer { operation, stream, id, result } => {
+            Out::Answer {
+                operation,
+                stream,
+                id,
+                result,
+            } => {
                 if self.chance(3) {
                     self.counts.lost_answers += 1;
                 } else {
                     let after = self.travel();
-                    self.later(after, Event::Answer { operation, stream, id, result });
+                    self.later(
+                        after,
+                        Event::Answer {
+                            operation,
+                            stream,
+                            id,
+                            result,
+                        },
+                    );
                 }
             }
-            Out::Attempt { number, key, attempt, effect } => {
+            Out::Attempt {
+                number,
+                key,
+                attempt,
+                effect,
+            } => {
                 if !effect.is_repeatable() {
                     let begun = self.begun.entry((key.clone(), attempt)).or_default();
                     *begun += 1;
@@ -92,9 +130,15 @@ impl Trio {
         self.note(&format!("node {node} admits to partition {partition} under epoch {epoch}"));
         self.counts.admitted += 1;
         if let Some(other) = self.admitted.insert((partition, epoch), (node, boot)) {
-            self.broken.push(format!("partition {partition}: node {node} admits under epoch {epoch}, and so did {other:?}"));
+            self.broken.push(format!(
+                "partition {partition}: node {node} admits under epoch {epoch}, and so did {other:?}"
+            ));
         }
-        if self.last_owner.insert(partition, (node, epoch)).is_some_and(|(last, _)| last != node) {
+        if self
+            .last_owner
+            .insert(partition, (node, epoch))
+            .is_some_and(|(last, _)| last != node)
+        {
             self.counts.takeovers += 1;
         }
     }
@@ -106,7 +150,13 @@ impl Trio {
     fn forward(&mut self, node: usize, boot: u64, to: usize, (submission, attempt): (u64, u32), envelope: Arc<CommandEnvelope>) {
         self.counts.forwarded += 1;
         let unreachable = || Problem::new(503, "owner_unreachable", format!("node {to} does not answer")).retry_after(1);
-        let answer = Box::new(ForwardAnswer { node, boot, submission, attempt, result: Err(unreachable()) });
+        let answer = Box::new(ForwardAnswer {
+            node,
+            boot,
+            submission,
+            attempt,
+            result: Err(unreachable()),
+        });
         if !self.is_up(to) {
             return self.later(2, Event::ForwardAnswered(answer));
         }
@@ -117,7 +167,14 @@ impl Trio {
         if self.chance(4) {
             self.counts.doubled_forwards += 1;
             let after = self.travel() + self.draw(LEASE_MS);
-            self.later(after, Event::Forward { to, envelope: envelope.clone(), answer: answer.clone() });
+            self.later(
+                after,
+                Event::Forward {
+                    to,
+                    envelope: envelope.clone(),
+                    answer: answer.clone(),
+                },
+            );
         }
         let after = self.travel();
         self.later(after, Event::Forward { to, envelope, answer });
@@ -140,7 +197,13 @@ impl Trio {
             }
         };
         drop(broker);
-        let event = Event::BrokerTold { node, boot, partition, question, told };
+        let event = Event::BrokerTold {
+            node,
+            boot,
+            partition,
+            question,
+            told,
+        };
         if self.now < self.seats[node].cut_until || self.chance(4) {
             self.counts.lost_acknowledgements += 1;
             return;
