@@ -145,6 +145,21 @@ pub enum PendingKind {
     Dispatch = 0,
     /// An act on the world.
     Effect = 1,
+    /// A command for another entity whose sender is told the answer.
+    AwaitedDispatch = 2,
+    /// A command for another entity whose sender is told if it comes to nothing.
+    HeededDispatch = 3,
+}
+
+impl PendingKind {
+    pub(crate) fn from_column(column: u8) -> Self {
+        match column {
+            0 => Self::Dispatch,
+            2 => Self::AwaitedDispatch,
+            3 => Self::HeededDispatch,
+            _ => Self::Effect,
+        }
+    }
 }
 
 /// A stored reaction without a final settlement (or a dead one, where dead ones are asked for).

@@ -163,6 +163,8 @@ fn settle(header: &Header, settlement: &Settlement, out: &mut Statements) {
             ];
             return out.change(&DELIVERIES, &key.stream.org, matching(key), set, &[]);
         }
+        // The receiver's own settlement says how it stands.
+        Settled::Told => return,
         Settled::Late => {
             return out.change(
                 &DELIVERIES,

@@ -253,6 +253,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 [id()],
                 [state(RunStatus::Completed), ("output", json(&output)), ("ended_at", now())],
             );
+            replied(at, "completed", out);
         }
         Event::Failed { code, detail, node } => {
             let set = [
@@ -263,6 +264,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 ("ended_at", now()),
             ];
             out.put(&RUNS, org, [id()], set);
+            replied(at, "failed", out);
         }
         Event::Cancelled { by: _, reason } => {
             out.put(
@@ -320,15 +322,32 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
         }
         Event::ReplySent { message_id } => {
             let set = [
-                ("status", "completed".into()),
+                ("status", "waiting".into()),
                 ("component", "message.send".into()),
                 ("message", (&message_id).into()),
             ];
             out.put(&RUN_STEPS, org, [id(), "reply".into()], set);
-            let set = [("sequence", at.version.into()), ("started_at", now()), ("ended_at", now())];
+            let set = [("sequence", at.version.into()), ("started_at", now())];
             out.put(&RUN_STEPS, org, [id(), "reply".into()], set);
         }
     }
+}
+
+/// The reply of a turn that waited for what its conversation says; in a workflow nothing waits at its end but effects.
+fn replied(at: Scope<'_>, status: &'static str, out: &mut Statements) {
+    let reply = [
+        ("run", Value::from(&at.header.stream.id)),
+        ("step", "reply".into()),
+        ("component", "message.send".into()),
+        ("status", "waiting".into()),
+    ];
+    out.change(
+        &RUN_STEPS,
+        at.org(),
+        reply,
+        [("status", status.into()), ("ended_at", at.time().into())],
+        &[],
+    );
 }
 
 fn model_step(iteration: u32) -> String {

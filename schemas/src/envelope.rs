@@ -5,7 +5,7 @@ use crate::{
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
     position::Position,
-    reaction::{Outcome, ReactionKey},
+    reaction::{Outcome, ReactionKey, Settled},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,15 @@ pub enum KernelCommand {
         /// Whether all attempts failed and the effect is now a dead letter.
         dead: bool,
     },
+    /// The receiver of a dispatch answered, or a person gave the dispatch up.
+    DispatchSettled {
+        /// Which.
+        key: ReactionKey,
+        /// `Awaited::name`.
+        name: String,
+        /// The answer.
+        outcome: Settled,
+    },
     /// A timer is due.
     TimerFired {
         /// The `WakeAt`.
@@ -86,7 +95,7 @@ pub enum KernelCommand {
         /// Which.
         key: ReactionKey,
         /// What to note.
-        note: crate::reaction::Settled,
+        note: Settled,
     },
 }
 
@@ -94,7 +103,10 @@ impl KernelCommand {
     /// The reaction that this is about.
     pub fn key(&self) -> &ReactionKey {
         match self {
-            KernelCommand::EffectSettled { key, .. } | KernelCommand::TimerFired { key, .. } | KernelCommand::EffectNote { key, .. } => key,
+            KernelCommand::EffectSettled { key, .. }
+            | KernelCommand::DispatchSettled { key, .. }
+            | KernelCommand::TimerFired { key, .. }
+            | KernelCommand::EffectNote { key, .. } => key,
         }
     }
 }
@@ -153,4 +165,8 @@ pub struct Receipt {
     /// Whether this answers a repetition with the first receipt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// What the record says about the reaction that dispatched the command; between nodes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub settled: Option<Settled>,
 }

@@ -145,6 +145,19 @@ pub const RUNAWAY_REPEATS: usize = 5;
 pub const RESPONSE_KEEP_BYTES: usize = 32 * 1024;
 /// One effect attempt.
 pub const EFFECT_TIMEOUT_MS: u64 = 60_000;
+/// Pending reactions that a partition's outbox keeps in memory; the rest waits in the index.
+pub const OUTBOX_LOADED_MAX: usize = 10_000;
+/// Effects of one partition under way at a time. Alone, an org takes half of them and a destination a third.
+pub const OUTBOX_RUNNING_MAX: usize = 128;
+/// Commands from entity to entity that one partition has on their way at a time, shared in the same way.
+pub const OUTBOX_DISPATCHING_MAX: usize = 512;
+/// First and longest pause before the outbox sends again what could not be stored, or reads again what could not be
+/// read, milliseconds.
+pub const OUTBOX_RESEND_MS: (u64, u64) = (50, 5_000);
+/// Pause between two looks at orgs whose work waits in the index, milliseconds.
+pub const OUTBOX_LOOK_MS: u64 = 1_000;
+/// When the outbox looks again for reactions of streams that could not be read, milliseconds.
+pub const OUTBOX_UNREAD_MS: u64 = 60_000;
 /// Crashes of one kernel command before it is parked.
 pub const POISON_CRASHES: u32 = 3;
 /// Commands waiting for one entity.

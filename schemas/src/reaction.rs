@@ -49,6 +49,59 @@ pub struct Dispatch {
     pub to: StreamId,
     /// `{"<command>": {…}}` in stored form.
     pub command: Json,
+    /// Whether the sender waits for the receiver's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<Awaited>,
+}
+
+impl Dispatch {
+    /// A command whose sender does not ask what becomes of it.
+    pub fn new(to: StreamId, command: Json) -> Self {
+        Self {
+            to,
+            command,
+            awaited: None,
+        }
+    }
+
+    /// The sender is told what the receiver answered, under this name.
+    pub fn awaiting(self, name: impl Into<String>) -> Self {
+        let (name, refusals_only) = (name.into(), false);
+        Self {
+            awaited: Some(Awaited { name, refusals_only }),
+            ..self
+        }
+    }
+
+    /// The sender is told under this name if the command comes to nothing.
+    pub fn heeding_refusal(self, name: impl Into<String>) -> Self {
+        let (name, refusals_only) = (name.into(), true);
+        Self {
+            awaited: Some(Awaited { name, refusals_only }),
+            ..self
+        }
+    }
+}
+
+/// What the sender of a command wants to hear of it. It is told by a command of the kernel, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Awaited {
+    /// Name within the stream; the answer carries it.
+    pub name: String,
+    /// Whether it only wants to hear that the command came to nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refusals_only: bool,
+}
+
+impl Awaited {
+    /// Whether the sender wants to hear of this answer. What was given up waits for a person first.
+    pub fn wants(&self, answer: Option<&Settled>) -> bool {
+        match answer {
+            Some(Settled::Accepted | Settled::Unchanged) => !self.refusals_only,
+            Some(Settled::Refused { .. } | Settled::Dropped) => true,
+            _ => false,
+        }
+    }
 }
 
 /// An effect with its name (by which its outcome comes back) and its retry policy.
@@ -451,6 +504,8 @@ pub enum Settled {
     Dropped,
     /// A settlement of this key was already recorded; this one is kept as a note.
     Late,
+    /// The sender of a dispatch recorded what its receiver had answered. Not a settlement: the receiver's is.
+    Told,
 }
 
 impl Settled {
@@ -464,7 +519,7 @@ impl Settled {
             | Settled::Dead { .. }
             | Settled::Cancelled
             | Settled::Dropped => true,
-            Settled::Started { .. } | Settled::AttemptFailed { .. } | Settled::Retried | Settled::Late => false,
+            Settled::Started { .. } | Settled::AttemptFailed { .. } | Settled::Retried | Settled::Late | Settled::Told => false,
         }
     }
 }

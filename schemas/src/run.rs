@@ -11,7 +11,7 @@ use crate::{
     ids::{EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
-    reaction::{Effect, LlmAnswer, Outcome, Retry, ToolCallRef},
+    reaction::{Effect, LlmAnswer, Outcome, Retry, Settled, ToolCallRef},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,9 @@ pub enum RunCommand {
     AgentUnavailable(AgentUnavailable),
     /// An effect came to its end (sent by the kernel).
     EffectSettled(RunEffectSettled),
+    /// The receiver of a command of this run answered (sent by the kernel).
+    #[schemars(skip)]
+    DispatchSettled(RunDispatchSettled),
     /// A timer is due (sent by the kernel).
     TimerFired(RunTimerFired),
 }
@@ -240,6 +243,16 @@ pub struct RunEffectSettled {
     pub attempts: u32,
     /// Whether it is a dead letter now.
     pub dead: bool,
+}
+
+/// A receiver's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunDispatchSettled {
+    /// `Awaited::name`.
+    pub name: String,
+    /// The answer.
+    pub outcome: Settled,
 }
 
 /// A timer's fire.

@@ -315,3 +315,33 @@ async fn dead_letters_are_listed_tried_again_and_dropped() {
     assert_eq!(dead(&office).await, Vec::<Value>::new());
     assert_eq!((office.receiver.at("/once").len(), office.receiver.at("/never").len()), (3, 2));
 }
+
+#[tokio::test]
+async fn a_message_that_nobody_takes_fails_its_node() {
+    let office = Office::open().await;
+    let definition = |on_failure: &str| {
+        json!({
+            "name": "say", "outputs": { "y": {} },
+            "nodes": [{
+                "id": "m", "component": "message.send", "on_failure": on_failure,
+                "config": { "conversation": "no-such-one", "body": "hi" },
+            }],
+            "edges": [{ "from": "m.out", "to": "output.y" }],
+        })
+    };
+    office.run("aborts", definition("abort"), json!({})).await;
+    let failed = office.ada.await_event(&path("run", "aborts"), "run.failed", |_| true).await;
+    assert_eq!((&failed["code"], &failed["node"]), (&json!("conversation_not_found"), &json!("m")));
+    office.run("goes_on", definition("continue"), json!({})).await;
+    let run = path("run", "goes_on");
+    let failed = office.ada.await_event(&run, "run.node_failed", |_| true).await;
+    assert_eq!(failed["code"], "conversation_not_found");
+    let completed = office.ada.await_event(&run, "run.completed", |_| true).await;
+    assert_eq!(completed["output"], json!({}));
+
+    // Where somebody takes it, the node is done with that.
+    office.room("no-such-one", &[], 0).await;
+    office.send("run", "aborts", "retry_node", json!({ "node": "m" })).await.taken();
+    let completed = office.ada.await_event(&path("run", "aborts"), "run.completed", |_| true).await;
+    assert_eq!(completed["output"]["y"]["conversation"], "no-such-one");
+}

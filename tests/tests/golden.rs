@@ -91,10 +91,10 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
         })
     };
     let reactions = [
-        Reaction::Dispatch(Dispatch {
-            to: "acme/conversation/c1".parse().unwrap(),
-            command: Json(json!({ "finish_turn": { "turn": "t1" } })),
-        }),
+        Reaction::Dispatch(Dispatch::new(
+            "acme/conversation/c1".parse().unwrap(),
+            Json(json!({ "finish_turn": { "turn": "t1" } })),
+        )),
         perform(Effect::Webhook(WebhookCall {
             url: "https://hooks.example/in".into(),
             event_type: "order.placed".into(),
@@ -175,4 +175,24 @@ fn hex(text: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
         .collect()
+}
+
+/// Parts of a record that came later, each as it is stored.
+#[test]
+fn forms_that_came_later_keep_their_text() {
+    let text = |name: &str| fs::read_to_string(golden().join("forms").join(format!("{name}.json"))).unwrap();
+    let command = |to: &str, command: Value| Dispatch::new(to.parse().unwrap(), Json(command));
+    let awaited = command("acme/conversation/c1", json!({ "post": { "body": "hi" } })).awaiting("m#1");
+    let heeded = command("acme/run/r1", json!({ "create_turn": {} })).heeding_refusal("turn:t1");
+    for (name, dispatch) in [("dispatch_awaited", awaited), ("dispatch_heeded", heeded)] {
+        let (reaction, text) = (Reaction::Dispatch(dispatch), text(&format!("reaction.{name}")));
+        assert_eq!(serde_json::to_string(&reaction).unwrap(), text.trim());
+        assert_eq!(serde_json::from_str::<Reaction>(&text).unwrap(), reaction);
+    }
+    let told = Settlement {
+        key: "acme/run/r1@6.0".parse().unwrap(),
+        outcome: Settled::Told,
+    };
+    assert_eq!(serde_json::to_string(&told).unwrap(), text("settlement.told").trim());
+    assert_eq!(serde_json::from_str::<Settlement>(&text("settlement.told")).unwrap(), told);
 }

@@ -124,10 +124,10 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
                 name: "blow".into(),
                 due: 1,
             }],
-            FuseEvent::Passed { to } => vec![Reaction::Dispatch(Dispatch {
-                to: to.parse().expect("a stream"),
-                command: Json(json!({ "blow": {} })),
-            })],
+            FuseEvent::Passed { to } => vec![Reaction::Dispatch(Dispatch::new(
+                to.parse().expect("a stream"),
+                Json(json!({ "blow": {} })),
+            ))],
             FuseEvent::Lit {} | FuseEvent::Blown {} => Vec::new(),
         }
     }

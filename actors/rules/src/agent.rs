@@ -285,10 +285,8 @@ impl Decider for Agent {
         };
         let tell = |org: Option<&OrgId>, run: &EntityId, command: serde_json::Value| {
             org.map(|org| {
-                Reaction::Dispatch(Dispatch {
-                    to: StreamId::new(org.clone(), Kind::RUN, run.clone()),
-                    command: Json(command),
-                })
+                let to = StreamId::new(org.clone(), Kind::RUN, run.clone());
+                Reaction::Dispatch(Dispatch::new(to, Json(command)))
             })
             .into_iter()
             .collect()

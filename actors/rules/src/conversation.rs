@@ -26,9 +26,9 @@ pub use state::{
 use crate::decider::{Corrupt, Decider, Decision};
 use quipu_schemas::{
     context::Context,
-    conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, Phase},
+    conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, FinishTurn, Phase, TurnOutcome},
     envelope::KernelCommand,
-    reaction::Reaction,
+    reaction::{Reaction, Settled},
 };
 
 /// The kind `conversation`.
@@ -104,6 +104,7 @@ impl Decider for Conversation {
                 Some(turn) => Some(ConversationCommand::CloseTurn(CloseTurn { turn: turn.to_owned() })),
                 None => (name == HANDOFF_TIMER).then_some(ConversationCommand::ExpireHandoff(ExpireHandoff {})),
             },
+            KernelCommand::DispatchSettled { name, outcome, .. } => run_refused(&name, &outcome),
             KernelCommand::EffectSettled { .. } | KernelCommand::EffectNote { .. } => None,
         }
     }
@@ -111,6 +112,20 @@ impl Decider for Conversation {
     fn is_public(command: &str) -> bool {
         !matches!(command, "finish_turn" | "close_turn" | "expire_handoff")
     }
+}
+
+/// The run of a turn was refused, so the turn comes to its end.
+fn run_refused(name: &str, outcome: &Settled) -> Option<ConversationCommand> {
+    let code = match outcome {
+        Settled::Refused { code } => code.clone(),
+        Settled::Dropped => "dropped".to_owned(),
+        _ => return None,
+    };
+    let detail = format!("the run of the turn was refused: {code}");
+    Some(ConversationCommand::FinishTurn(FinishTurn {
+        turn: name.strip_prefix(TURN_TIMER_PREFIX)?.to_owned(),
+        outcome: TurnOutcome::Failed { code, detail },
+    }))
 }
 
 fn decide_existing(

@@ -29,7 +29,7 @@ use quipu_schemas::{
     ids::StreamId,
     org::Role,
     reaction::Reaction,
-    run::{RunCommand, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
+    run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ pub const ADVANCE: &str = "advance";
 
 impl Decider for Run {
     const KIND: &'static str = "run";
-    const RULES_VERSION: u32 = 1;
+    const RULES_VERSION: u32 = 2;
     type State = RunState;
     type Command = RunCommand;
     type Event = RunEvent;
@@ -82,7 +82,7 @@ impl Decider for Run {
             RunState::Absent => match command {
                 RunCommand::Create(create) => graph::create(create, &mut draft)?,
                 RunCommand::CreateTurn(task) => turn::create(task, &mut draft)?,
-                RunCommand::EffectSettled(_) | RunCommand::TimerFired(_) => {}
+                RunCommand::EffectSettled(_) | RunCommand::DispatchSettled(_) | RunCommand::TimerFired(_) => {}
                 _ => return Err(RunRejection::NoSuchRun),
             },
             RunState::Graph(run) => match command {
@@ -110,6 +110,7 @@ impl Decider for Run {
                 RunCommand::RetryNode(retry) => graph::retry_node(run, &retry.node, &mut draft)?,
                 RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => return Err(RunRejection::NotATurn),
                 RunCommand::EffectSettled(settled) => graph::effect_settled(run, settled, &mut draft)?,
+                RunCommand::DispatchSettled(settled) => graph::dispatch_settled(run, settled, &mut draft)?,
                 RunCommand::TimerFired(fired) => graph::timer_fired(run, &fired.name, &mut draft)?,
             },
             RunState::Turn(run) => match command {
@@ -139,6 +140,7 @@ impl Decider for Run {
                 RunCommand::AgentReady(ready) => turn::agent_ready(run, &ready.pin, &mut draft)?,
                 RunCommand::AgentUnavailable(word) => turn::agent_unavailable(run, word, &mut draft)?,
                 RunCommand::EffectSettled(settled) => turn::effect_settled(run, settled, &mut draft)?,
+                RunCommand::DispatchSettled(settled) => turn::dispatch_settled(run, settled, &mut draft)?,
                 RunCommand::TimerFired(fired) => turn::timer_fired(&fired.name, &mut draft)?,
             },
         }
@@ -203,6 +205,7 @@ impl Decider for Run {
                 attempts,
                 dead,
             })),
+            KernelCommand::DispatchSettled { name, outcome, .. } => Some(RunCommand::DispatchSettled(RunDispatchSettled { name, outcome })),
             KernelCommand::TimerFired { name, .. } => Some(RunCommand::TimerFired(RunTimerFired { name })),
             KernelCommand::EffectNote { .. } => None,
         }
@@ -222,7 +225,7 @@ fn authorize(state: &RunState, command: &RunCommand, context: &Context<'_>) -> R
     let sender = context.authority.dispatched_by.as_ref();
     let in_org = |stream: &StreamId| stream.org == context.stream.org;
     let allowed = match command {
-        RunCommand::EffectSettled(_) | RunCommand::TimerFired(_) => context.authority.platform,
+        RunCommand::EffectSettled(_) | RunCommand::DispatchSettled(_) | RunCommand::TimerFired(_) => context.authority.platform,
         RunCommand::CreateTurn(task) => {
             context.authority.platform
                 || sender.is_some_and(|s| in_org(s) && s.kind == quipu_schemas::ids::Kind::CONVERSATION && s.id == task.conversation)

@@ -32,7 +32,7 @@ use quipu_schemas::{
     limits,
     position::{Cursor, Position},
     problem::Problem,
-    reaction::ReactionKey,
+    reaction::{ReactionKey, Settled},
     record::{self, Record},
 };
 use std::{
@@ -344,7 +344,7 @@ impl Core {
                     .reactions
                     .iter()
                     .any(|r| matches!(r.reaction, quipu_schemas::reaction::Reaction::WakeAt { .. }));
-                reacting.push(record.clone());
+                reacting.push((durable.position.offset, record.clone()));
             }
             self.registry.notify(&record.header.stream, EntityMsg::Durable(durable));
         }
@@ -474,13 +474,21 @@ impl Core {
 
     /// Who caused a reaction: whatever follows from it acts for them.
     pub(crate) fn cause_of(&self, key: &ReactionKey) -> Result<Cause, Problem> {
-        let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
-        let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
-        let header = record::decode_header(&bytes[0]).map_err(|e| parked(&key.stream, &e.to_string()))?;
+        let header = record::decode_header(&self.bytes_of(key)?).map_err(|e| parked(&key.stream, &e.to_string()))?;
         Ok(Cause::from(&header))
+    }
+
+    /// The record that holds a reaction.
+    pub(crate) fn record_of(&self, key: &ReactionKey) -> Result<Record, Problem> {
+        record::decode(&self.bytes_of(key)?).map_err(|e| parked(&key.stream, &e.to_string()))
+    }
+
+    fn bytes_of(&self, key: &ReactionKey) -> Result<Vec<u8>, Problem> {
+        let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
+        let missing = || Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key");
+        let row = rows.first().ok_or_else(missing)?;
+        let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
+        bytes.into_iter().next().ok_or_else(missing)
     }
 
     /// `offset` is that of the last record folded.
@@ -501,8 +509,9 @@ impl Core {
         self.index.command_marks(stream, most).map_err(|e| index_problem(&e))
     }
 
-    pub(crate) fn is_settled(&self, key: &ReactionKey) -> Result<bool, Problem> {
-        Ok(self.index.settled(key).map_err(|e| index_problem(&e))?.is_some())
+    pub(crate) fn settled(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
+        let settled = self.index.settled(key).map_err(|e| index_problem(&e))?;
+        Ok(settled.map(|settled| settled.outcome))
     }
 
     /// What the sender of a command may, read just before it is decided.

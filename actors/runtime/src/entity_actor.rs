@@ -171,13 +171,13 @@ impl EntityState {
             let (stream, id) = (&self.stream, &envelope.command_id);
             let is_new = decided.is_new(command_mark(id), || core.command_marks(stream, decided::LOAD_MAX))?;
             let seen = if is_new { None } else { core.first_receipt(stream, id)? };
-            let already_settled = match settles(&envelope.body) {
-                Some(key) => core.is_settled(key)?,
-                None => false,
+            let settled = match settles(&envelope.body) {
+                Some(key) => core.settled(key)?,
+                None => None,
             };
-            Ok((authority, seen, already_settled))
+            Ok((authority, seen, settled))
         };
-        let (authority, seen, already_settled) = match resolve() {
+        let (authority, seen, settled) = match resolve() {
             Ok(resolved) => resolved,
             Err(problem) => return reply.send(Err(problem)),
         };
@@ -187,7 +187,7 @@ impl EntityState {
             ticket,
             command: envelope,
             seen,
-            already_settled,
+            settled,
             authority,
             durability: core.meta.durability,
         };

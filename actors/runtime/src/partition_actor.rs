@@ -277,6 +277,8 @@ impl PartitionState {
         let args = (self.core.clone(), self.partition, self.performers.clone());
         let (relay, _) = ractor::ActorRuntime::spawn_linked_instant(None, RelayActor, args, myself.get_cell())?;
         *crate::core::lock(&self.core.partition(self.partition).relay) = Some(relay.clone());
+        // It reads the index only now: what became durable before it could be told is there.
+        relay.send_message(RelayMsg::Step { planned: false })?;
         self.relay = Some(relay);
         Ok(())
     }

@@ -1,26 +1,35 @@
 //! The ractor shell of one partition's relay.
 
 use crate::{
-    core::Core,
-    kernel::relay::{Cause, LOADED_MAX, Loaded, Purpose, Relay, RelayAction, Row, Work},
+    core::{Core, index_problem, read_problem},
+    kernel::relay::{Loaded, Page, PageRow, Purpose, Relay, RelayAction, Row, find},
     performers::{Attempt, AttemptEnd, CancelSource, Performers, cancel_pair},
 };
-use quipu_events::index::PendingKind;
+use quipu_events::index::{Pending, PendingCursor, PendingKind};
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
+    ids::{OrgId, StreamId},
+    limits,
     problem::Problem,
-    reaction::{Reaction, ReactionKey},
-    record::Record,
+    reaction::ReactionKey,
+    record::{self, Record},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
-/// Suspended orgs and order keys are looked at again after this long without anything else to do.
+/// Longest pause between two steps while there is anything to do.
 const IDLE_STEP: Duration = Duration::from_secs(1);
 
 pub(crate) enum RelayMsg {
-    Records(Vec<Arc<Record>>),
+    /// Durable records with their offsets.
+    Records(Vec<(u64, Arc<Record>)>),
+    /// What was asked for; `None`: it could not be read.
+    Page(Option<Page>),
     Submitted {
         key: ReactionKey,
         purpose: Purpose,
@@ -57,21 +66,19 @@ impl Actor for RelayActor {
 
     async fn pre_start(
         &self,
-        myself: ActorRef<RelayMsg>,
+        _: ActorRef<RelayMsg>,
         (core, partition, performers): Self::Arguments,
     ) -> Result<RelayState, ActorProcessingErr> {
         let seed = crate::ingress::entropy().map_or(1, |bits| bits as u64);
-        let mut state = RelayState {
+        // Nothing is read before the first message: whoever sends it has made this relay known.
+        Ok(RelayState {
             core,
             partition,
             performers,
-            relay: Relay::new(seed),
+            relay: Relay::new(seed, limits::OUTBOX_LOADED_MAX),
             cancels: BTreeMap::new(),
             planned: None,
-        };
-        state.load();
-        myself.send_message(RelayMsg::Step { planned: false })?;
-        Ok(state)
+        })
     }
 
     async fn handle(&self, myself: ActorRef<RelayMsg>, message: RelayMsg, state: &mut RelayState) -> Result<(), ActorProcessingErr> {
@@ -79,10 +86,11 @@ impl Actor for RelayActor {
         let mut actions = Vec::new();
         match message {
             RelayMsg::Records(records) => {
-                for record in records {
-                    actions.extend(state.relay.record(&record));
+                for (offset, record) in records {
+                    actions.extend(state.relay.record(offset, &record));
                 }
             }
+            RelayMsg::Page(page) => state.relay.page(page, now),
             RelayMsg::Submitted {
                 key,
                 purpose,
@@ -98,14 +106,11 @@ impl Actor for RelayActor {
                     state.planned = None;
                 }
             }
-            RelayMsg::Reload => state.load(),
+            RelayMsg::Reload => state.relay.look_again(),
             RelayMsg::Rows(sender) => {
                 let _ = sender.send(state.relay.rows());
                 return Ok(());
             }
-        }
-        if state.relay.wants_loading() {
-            state.load();
         }
         let core = state.core.clone();
         actions.extend(state.relay.step(now, &|org| core.is_suspended(org)));
@@ -126,64 +131,19 @@ impl Actor for RelayActor {
 }
 
 impl RelayState {
-    fn load(&mut self) {
-        self.relay.loaded_all();
-        let pending = match self.core.index.pending(self.partition, None, LOADED_MAX) {
-            Ok(pending) => pending,
-            Err(error) => {
-                tracing::error!(partition = self.partition, %error, "pending work cannot be read from the index");
-                return;
-            }
-        };
-        for row in pending {
-            if !matches!(row.kind, PendingKind::Dispatch | PendingKind::Effect) {
-                continue;
-            }
-            match self.read(&row.key) {
-                Ok(Some(loaded)) => self.relay.load(loaded),
-                Ok(None) => tracing::error!(key = %row.key, "pending reaction has no record"),
-                Err(problem) => tracing::error!(key = %row.key, %problem, "pending reaction cannot be read"),
-            }
-        }
-    }
-
-    /// Reads a pending reaction back from the record that stores it.
-    fn read(&self, key: &ReactionKey) -> Result<Option<Loaded>, Problem> {
-        let records = self.core.records(&key.stream, key.version)?;
-        let mut cancelled = false;
-        let mut found = None;
-        for record in &records {
-            for (at, reaction) in record.keyed_reactions() {
-                match reaction {
-                    Reaction::Dispatch(dispatch) if at == *key => {
-                        found = Some((Work::Dispatch(dispatch.clone()), Cause::from(&record.header)))
-                    }
-                    Reaction::Perform(perform) if at == *key => found = Some((Work::Perform(perform.clone()), Cause::from(&record.header))),
-                    Reaction::CancelEffect { name } => {
-                        cancelled |= matches!(&found, Some((Work::Perform(perform), _)) if perform.name == *name);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let Some((work, cause)) = found else { return Ok(None) };
-        let attempts = self.core.index.attempts(key).map_err(|e| crate::core::index_problem(&e))?;
-        let failed = attempts.failed.as_ref().map_or(0, |failed| failed.attempt);
-        Ok(Some(Loaded {
-            key: key.clone(),
-            work,
-            cause,
-            attempts: attempts.started.max(failed),
-            retried: attempts.retried,
-            started: attempts.started > failed,
-            retry_at: attempts.failed.as_ref().map(|failed| failed.retry_at),
-            cancelled,
-        }))
-    }
-
     fn perform(&mut self, myself: &ActorRef<RelayMsg>, action: RelayAction) {
         let myself = myself.clone();
         match action {
+            RelayAction::Load { after, most, without } => {
+                let (core, partition) = (self.core.clone(), self.partition);
+                tokio::task::spawn_blocking(move || {
+                    let page = read_page(&core, partition, after, most, &without);
+                    if let Err(problem) = &page {
+                        tracing::error!(partition, %problem, "pending work cannot be read; it is looked at again");
+                    }
+                    let _ = myself.send_message(RelayMsg::Page(page.ok()));
+                });
+            }
             RelayAction::Submit { key, purpose, envelope } => {
                 let core = self.core.clone();
                 tokio::spawn(async move {
@@ -235,7 +195,7 @@ impl RelayState {
 
     /// Plans the next step: when something is due, or soon if anything waits for more than time.
     fn plan(&mut self, myself: &ActorRef<RelayMsg>, now: u64) {
-        if self.relay.depth() == 0 {
+        if self.relay.is_idle() {
             return;
         }
         let idle = now + IDLE_STEP.as_millis() as u64;
@@ -246,4 +206,62 @@ impl RelayState {
         self.planned = Some(at);
         myself.send_after(Duration::from_millis(at - now), || RelayMsg::Step { planned: true });
     }
+}
+
+/// Reads a page of pending reactions: where they are from the index, what they are from the log, each stream once. Fails
+/// where any of it cannot be read now, so that nothing is skipped. Blocks.
+fn read_page(core: &Core, partition: u16, after: Option<PendingCursor>, most: usize, without: &BTreeSet<OrgId>) -> Result<Page, Problem> {
+    let end = core.index.next_offset(partition);
+    let rows = core
+        .index
+        .pending_without(partition, after, most, without)
+        .map_err(|e| index_problem(&e))?;
+    let mut by_stream: BTreeMap<&StreamId, Vec<&Pending>> = BTreeMap::new();
+    for row in &rows {
+        by_stream.entry(&row.key.stream).or_default().push(row);
+    }
+    let mut found = BTreeMap::new();
+    for (stream, rows) in by_stream {
+        let keys: BTreeSet<ReactionKey> = rows.iter().map(|row| row.key.clone()).collect();
+        match records_of(core, stream, &rows) {
+            Ok(records) => found.extend(find(&keys, records.iter())),
+            // It is out of service; its reactions are looked at again later.
+            Err(problem) if problem.code == "stream_parked" => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    let mut page = Page { rows: Vec::new(), end };
+    for row in rows {
+        let loaded = match found.remove(&row.key) {
+            Some(found) => {
+                let attempts = core.index.attempts(&row.key).map_err(|e| index_problem(&e))?;
+                Some(Loaded::new(found, &attempts, core.settled(&row.key)?))
+            }
+            None => {
+                tracing::error!(key = %row.key, "the record of a pending reaction cannot be read");
+                None
+            }
+        };
+        page.rows.push(PageRow {
+            key: row.key,
+            offset: row.position.offset,
+            loaded,
+        });
+    }
+    Ok(page)
+}
+
+/// The records that tell what a stream's pending reactions are. Effects may be cancelled by any later one.
+fn records_of(core: &Core, stream: &StreamId, rows: &[&Pending]) -> Result<Vec<Record>, Problem> {
+    let first = rows.iter().map(|row| row.key.version).min().unwrap_or(0);
+    if rows.iter().all(|row| row.kind != PendingKind::Effect) {
+        let mut places: Vec<_> = rows.iter().map(|row| row.place).collect();
+        places.dedup();
+        let bytes = core.log.read_at(&places).map_err(|e| read_problem(&e));
+        let decoded: Option<Vec<Record>> = bytes?.iter().map(|bytes| record::decode(bytes).ok()).collect();
+        if let Some(records) = decoded {
+            return Ok(records);
+        }
+    }
+    core.records(stream, first)
 }

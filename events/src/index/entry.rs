@@ -5,7 +5,7 @@ use quipu_schemas::{
     context::Millis,
     digest::Digest,
     ids::{CommandId, PrincipalId, StreamId},
-    reaction::{Reaction, Settlement},
+    reaction::{Awaited, Reaction, Settlement},
     record::{self, Header, RecordError, StoredReaction},
 };
 
@@ -54,8 +54,11 @@ pub struct IndexedReaction {
 /// Kinds of reaction, as the index tells them apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexedKind {
-    /// Pending until its receiver settles it.
-    Dispatch,
+    /// Pending until its receiver settles it, and its sender has been told where it asked for that.
+    Dispatch {
+        /// What the sender wants to hear.
+        awaited: Option<Awaited>,
+    },
     /// Pending until its outcome is recorded.
     Effect,
     /// Sets or replaces a timer.
@@ -137,7 +140,9 @@ impl IndexEntry {
 impl IndexedReaction {
     fn of(stored: &StoredReaction) -> Option<Self> {
         let kind = match &stored.reaction {
-            Reaction::Dispatch(_) => IndexedKind::Dispatch,
+            Reaction::Dispatch(dispatch) => IndexedKind::Dispatch {
+                awaited: dispatch.awaited.clone(),
+            },
             Reaction::Perform(_) => IndexedKind::Effect,
             Reaction::WakeAt { name, due } => IndexedKind::WakeAt {
                 name: name.clone(),
@@ -155,8 +160,10 @@ impl IndexedReaction {
 
     /// Whether it waits for a settlement (timers wait for their time instead).
     pub(crate) fn pending_kind(&self) -> Option<super::PendingKind> {
-        match self.kind {
-            IndexedKind::Dispatch => Some(super::PendingKind::Dispatch),
+        match &self.kind {
+            IndexedKind::Dispatch { awaited: None } => Some(super::PendingKind::Dispatch),
+            IndexedKind::Dispatch { awaited: Some(awaited) } if awaited.refusals_only => Some(super::PendingKind::HeededDispatch),
+            IndexedKind::Dispatch { awaited: Some(_) } => Some(super::PendingKind::AwaitedDispatch),
             IndexedKind::Effect => Some(super::PendingKind::Effect),
             IndexedKind::WakeAt { .. } | IndexedKind::CancelWake { .. } => None,
         }

@@ -233,7 +233,7 @@ impl Index {
 
     /// The final settlement of a reaction or timer; `None` while there is none (or a person retried it).
     pub fn settled(&self, key: &ReactionKey) -> Result<Option<FinalState>, IndexError> {
-        Ok(settlement::final_state(self.verdicts(key)?))
+        Ok(settlement::final_state(&self.verdicts(key)?))
     }
 
     /// What is recorded of an effect's attempts.

@@ -7,9 +7,13 @@ use super::{
     store::{sid, stream_at},
     tail::{Tail, TailReaction},
 };
-use quipu_schemas::{ids::StreamId, position::Position, reaction::ReactionKey};
+use quipu_schemas::{
+    ids::{OrgId, StreamId},
+    position::Position,
+    reaction::ReactionKey,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose reactions are asked for.
 #[derive(Clone, Copy)]
@@ -74,11 +78,7 @@ fn pending_row(row: &Row<'_>) -> rusqlite::Result<Pending> {
         version: row.get::<_, i64>(3)? as u64,
         ordinal: row.get(4)?,
     };
-    let kind = if row.get::<_, u8>(5)? == PendingKind::Dispatch as u8 {
-        PendingKind::Dispatch
-    } else {
-        PendingKind::Effect
-    };
+    let kind = PendingKind::from_column(row.get(5)?);
     let position = Position {
         partition: row.get(6)?,
         offset: row.get::<_, i64>(7)? as u64,
@@ -101,7 +101,7 @@ fn from_sqlite(
     wanted: Standing,
     after: PendingCursorOrStart,
     limit: usize,
-    changed: &Changed,
+    passes: &dyn Fn(&ReactionKey) -> bool,
 ) -> rusqlite::Result<Vec<Pending>> {
     let open = if wanted == Standing::Open { "r.open = 1" } else { "r.open = 0" };
     let (offset, version, ordinal) = after;
@@ -123,7 +123,7 @@ fn from_sqlite(
         && let Some(row) = rows.next()?
     {
         let pending = pending_row(row)?;
-        if !changed.contains_key(&pending.key) {
+        if passes(&pending.key) {
             found.push(pending);
         }
     }
@@ -140,25 +140,38 @@ impl Index {
         wanted: Standing,
         after: Option<PendingCursor>,
         limit: usize,
+        without: &BTreeSet<OrgId>,
     ) -> Result<Vec<Pending>, IndexError> {
         let changed = changed(&self.tail(), scope, self.meta.partitions);
         let start = after.map_or((-1, -1, -1), |c| (c.offset as i64, c.version as i64, i64::from(c.ordinal)));
-        let mut found = self
-            .store
-            .read(|connection| from_sqlite(connection, scope, wanted, start, limit, &changed))?;
-        for (key, held) in changed {
+        let mut found = self.store.read(|connection| {
+            let passes = |key: &ReactionKey| !changed.contains_key(key) && !without.contains(&key.stream.org);
+            from_sqlite(connection, scope, wanted, start, limit, &passes)
+        })?;
+        let mut candidates = Vec::new();
+        for (key, held) in changed.into_iter().filter(|(key, _)| !without.contains(&key.stream.org)) {
             let reaction = match held {
                 Some(TailReaction { kind, position, place }) => Some(Pending {
-                    key: key.clone(),
+                    key,
                     kind,
                     position,
                     place,
                 }),
                 None => self.reaction(&key)?,
             };
-            let Some(reaction) = reaction else { continue };
-            if after.is_none_or(|after| reaction.cursor() > after) && standing(&self.verdicts(&key)?) == wanted {
-                found.push(reaction);
+            candidates.extend(reaction.filter(|reaction| after.is_none_or(|after| reaction.cursor() > after)));
+        }
+        candidates.sort_by_key(Pending::cursor);
+        // What lies behind a full page is not looked up.
+        let last = found.last().filter(|_| found.len() >= limit).map(Pending::cursor);
+        let mut taken = 0;
+        for candidate in candidates {
+            if taken == limit || last.is_some_and(|last| candidate.cursor() > last) {
+                break;
+            }
+            if standing(candidate.kind, &self.verdicts(&candidate.key)?) == wanted {
+                found.push(candidate);
+                taken += 1;
             }
         }
         found.sort_by_key(Pending::cursor);
@@ -183,17 +196,28 @@ impl Index {
     /// Dispatches and effects of a partition's records that are not settled for good and not dead, in log order,
     /// after a cursor. A rebuild gives the same set.
     pub fn pending(&self, partition: u16, after: Option<PendingCursor>, limit: usize) -> Result<Vec<Pending>, IndexError> {
-        self.reactions(Scope::Partition(partition), Standing::Open, after, limit)
+        self.pending_without(partition, after, limit, &BTreeSet::new())
+    }
+
+    /// The same, passing over those of some orgs.
+    pub fn pending_without(
+        &self,
+        partition: u16,
+        after: Option<PendingCursor>,
+        limit: usize,
+        without: &BTreeSet<OrgId>,
+    ) -> Result<Vec<Pending>, IndexError> {
+        self.reactions(Scope::Partition(partition), Standing::Open, after, limit, without)
     }
 
     /// The same for one stream's own reactions, all of them.
     pub fn pending_of(&self, stream: &StreamId) -> Result<Vec<Pending>, IndexError> {
-        self.reactions(Scope::Stream(stream), Standing::Open, None, usize::MAX)
+        self.reactions(Scope::Stream(stream), Standing::Open, None, usize::MAX, &BTreeSet::new())
     }
 
     /// Reactions of a partition's records that were given up (`Dead` or `Parked`) and neither retried nor dropped,
     /// in log order, after a cursor; [`Index::settled`] says why.
     pub fn dead_letters(&self, partition: u16, after: Option<PendingCursor>, limit: usize) -> Result<Vec<Pending>, IndexError> {
-        self.reactions(Scope::Partition(partition), Standing::Dead, after, limit)
+        self.reactions(Scope::Partition(partition), Standing::Dead, after, limit, &BTreeSet::new())
     }
 }

@@ -3,6 +3,7 @@
 //! Facts about one key are folded partition by partition, each in log order, and the results are joined by
 //! a rule that does not look at order: partitions may be indexed in any order and give the same standing.
 
+use super::PendingKind;
 use quipu_schemas::{context::Millis, ids::StreamId, position::Position, reaction::Settled};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,6 +64,9 @@ pub(crate) struct Note {
 pub(crate) struct Verdict {
     pub(crate) settled: Option<FinalState>,
     pub(crate) attempts: Attempts,
+    /// Whether the sender of a dispatch recorded the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) told: bool,
     /// Next offset to fold; a note below it was folded already.
     pub(crate) next: u64,
 }
@@ -92,6 +96,7 @@ impl Verdict {
         let dead = self.settled.as_ref().is_some_and(|settled| is_dead(&settled.outcome));
         match &note.outcome {
             Settled::Late => {}
+            Settled::Told => self.told = true,
             Settled::Retried if dead => {
                 self.settled = None;
                 self.attempts = Attempts {
@@ -146,8 +151,23 @@ impl Verdict {
 /// Verdicts on one key, by partition.
 pub(crate) type Verdicts = BTreeMap<u16, Verdict>;
 
-/// Joins the partitions' verdicts.
-pub(crate) fn standing(verdicts: &Verdicts) -> Standing {
+/// Joins the partitions' verdicts on a reaction of this kind: a dispatch whose sender waits is not done before that was
+/// told.
+pub(crate) fn standing(kind: PendingKind, verdicts: &Verdicts) -> Standing {
+    let settled = settlement_stands(verdicts);
+    let accepted = |settled: &FinalState| matches!(settled.outcome, Settled::Accepted | Settled::Unchanged);
+    let wants_word = match kind {
+        PendingKind::Dispatch | PendingKind::Effect => false,
+        PendingKind::AwaitedDispatch => true,
+        PendingKind::HeededDispatch => !final_of(verdicts).is_some_and(accepted),
+    };
+    match settled {
+        Standing::Done if wants_word && !verdicts.values().any(|verdict| verdict.told) => Standing::Open,
+        settled => settled,
+    }
+}
+
+fn settlement_stands(verdicts: &Verdicts) -> Standing {
     let mut standing = Standing::Open;
     for settled in verdicts.values().filter_map(|verdict| verdict.settled.as_ref()) {
         if !is_dead(&settled.outcome) {
@@ -159,10 +179,13 @@ pub(crate) fn standing(verdicts: &Verdicts) -> Standing {
 }
 
 /// The settlement that counts: one that is done for good before a dead one, the lowest partition first.
-pub(crate) fn final_state(verdicts: Verdicts) -> Option<FinalState> {
-    let mut settled: Vec<FinalState> = verdicts.into_values().filter_map(|verdict| verdict.settled).collect();
-    settled.sort_by_key(|settled| is_dead(&settled.outcome));
-    settled.into_iter().next()
+pub(crate) fn final_state(verdicts: &Verdicts) -> Option<FinalState> {
+    final_of(verdicts).cloned()
+}
+
+fn final_of(verdicts: &Verdicts) -> Option<&FinalState> {
+    let settled = verdicts.values().filter_map(|verdict| verdict.settled.as_ref());
+    settled.min_by_key(|settled| is_dead(&settled.outcome))
 }
 
 /// The attempts that are known.
@@ -295,8 +318,8 @@ mod tests {
             (fold(&[]), fold(&[Settled::Dropped]), Standing::Done, Some(Settled::Dropped)),
         ] {
             for verdicts in at(&[one, other]) {
-                assert_eq!(standing(&verdicts), stands);
-                assert_eq!(final_state(verdicts).map(|settled| settled.outcome), counts);
+                assert_eq!(standing(PendingKind::Effect, &verdicts), stands);
+                assert_eq!(final_state(&verdicts).map(|settled| settled.outcome), counts);
             }
         }
         let known = fold(&[Settled::Started { attempt: 3 }]);
@@ -304,5 +327,30 @@ mod tests {
             assert_eq!(attempts(verdicts), known.attempts);
         }
         assert_eq!(attempts(Verdicts::new()), Attempts::default());
+    }
+
+    #[test]
+    fn an_awaited_dispatch_is_open_until_its_sender_was_told() {
+        let refused = || Settled::Refused { code: "no".into() };
+        for (settled, awaited, heeded) in [
+            (vec![], Standing::Open, Standing::Open),
+            (vec![Settled::Accepted], Standing::Open, Standing::Done),
+            (vec![Settled::Unchanged], Standing::Open, Standing::Done),
+            (vec![refused()], Standing::Open, Standing::Open),
+            (vec![dead()], Standing::Dead, Standing::Dead),
+            (vec![dead(), Settled::Dropped], Standing::Open, Standing::Open),
+        ] {
+            for own in [fold(&[]), fold(&[Settled::Late])] {
+                let verdicts: Verdicts = [(0, fold(&settled)), (1, own)].into();
+                assert_eq!(standing(PendingKind::AwaitedDispatch, &verdicts), awaited, "{settled:?}");
+                assert_eq!(standing(PendingKind::HeededDispatch, &verdicts), heeded, "{settled:?}");
+            }
+        }
+        let elsewhere: Verdicts = [(0, fold(&[refused()])), (1, fold(&[Settled::Told]))].into();
+        let here: Verdicts = [(0, fold(&[refused(), Settled::Told]))].into();
+        for verdicts in [elsewhere, here] {
+            assert_eq!(standing(PendingKind::AwaitedDispatch, &verdicts), Standing::Done);
+            assert_eq!(final_state(&verdicts).map(|settled| settled.outcome), Some(refused()));
+        }
     }
 }

@@ -118,7 +118,7 @@ impl Tail {
                     stream.wakes.entry(name.clone()).or_default().push_back((entry.offset, Some(wake)));
                 }
                 IndexedKind::CancelWake { name } => stream.wakes.entry(name.clone()).or_default().push_back((entry.offset, None)),
-                IndexedKind::Dispatch | IndexedKind::Effect => {}
+                IndexedKind::Dispatch { .. } | IndexedKind::Effect => {}
             }
         }
         stream.commands.entry(entry.command_id.clone()).or_insert_with(|| entry.clone());

@@ -1,7 +1,7 @@
 //! One flush: entries of the tail become rows, in one transaction.
 
 use super::{
-    FIRE_MAX,
+    FIRE_MAX, PendingKind,
     entry::{IndexEntry, IndexedKind},
     settlement::{Note, Standing, Verdict, Verdicts, standing},
     store::{json_at, sid_or_new},
@@ -137,10 +137,10 @@ fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexE
                     .prepare_cached("DELETE FROM wakes WHERE sid = ?1 AND name = ?2")?
                     .execute(params![sid, name])?;
             }
-            IndexedKind::Dispatch | IndexedKind::Effect => {
+            IndexedKind::Dispatch { .. } | IndexedKind::Effect => {
                 let key = (sid, reaction.version, reaction.ordinal);
-                let standing = standing(&verdicts(connection, key)?);
-                let kind = reaction.pending_kind().map_or(0, |kind| kind as u8);
+                let kind = reaction.pending_kind().unwrap_or(PendingKind::Effect);
+                let standing = standing(kind, &verdicts(connection, key)?);
                 if standing != Standing::Done {
                     connection
                         .prepare_cached(
@@ -151,7 +151,7 @@ fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexE
                             sid,
                             reaction.version as i64,
                             reaction.ordinal,
-                            kind,
+                            kind as u8,
                             partition,
                             entry.offset as i64,
                             entry.place.unit as i64,
@@ -192,7 +192,12 @@ fn apply_settlement(
     });
     save(connection, key, partition, verdict)?;
     let (version, ordinal) = (*version as i64, *ordinal);
-    match standing(&verdicts) {
+    // Without a row it is done, or its record is not indexed yet: its standing is looked at again then.
+    let kind: Option<u8> = connection
+        .prepare_cached("SELECT kind FROM reactions WHERE sid = ?1 AND version = ?2 AND ordinal = ?3")?
+        .query_row(params![origin, version, ordinal], |row| row.get(0))
+        .optional()?;
+    match standing(kind.map_or(PendingKind::Effect, PendingKind::from_column), &verdicts) {
         Standing::Done => {
             let sql = "DELETE FROM reactions WHERE sid = ?1 AND version = ?2 AND ordinal = ?3";
             connection.prepare_cached(sql)?.execute(params![origin, version, ordinal])?;

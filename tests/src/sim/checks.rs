@@ -124,11 +124,14 @@ pub(crate) fn check_timers(records: &[(Position, Record)], now: Millis, broken: 
 /// Every effect settled as done reached the sink; nothing is left unsettled but what may wait.
 pub(crate) fn check_effects(records: &[(Position, Record)], sink: &Sink, broken: &mut Vec<String>) {
     let mut finals: BTreeMap<ReactionKey, Vec<Settled>> = BTreeMap::new();
+    let mut told: BTreeMap<ReactionKey, u32> = BTreeMap::new();
     for (_, record) in records {
-        if let Some(settlement) = &record.header.settlement
-            && settlement.outcome.is_final()
-        {
+        let Some(settlement) = &record.header.settlement else { continue };
+        if settlement.outcome.is_final() {
             finals.entry(settlement.key.clone()).or_default().push(settlement.outcome.clone());
+        }
+        if settlement.outcome == Settled::Told {
+            *told.entry(settlement.key.clone()).or_default() += 1;
         }
     }
     for (_, record) in records {
@@ -141,6 +144,16 @@ pub(crate) fn check_effects(records: &[(Position, Record)], sink: &Sink, broken:
                 r.header.stream == key.stream
                     && r.keyed_reactions().any(|(_, other)| matches!((reaction, other), (Reaction::Perform(p), Reaction::CancelEffect { name }) if p.name == *name))
             });
+            if let Reaction::Dispatch(dispatch) = reaction {
+                let wanted = dispatch.awaited.as_ref().is_some_and(|awaited| awaited.wants(settled.first()));
+                let told = told.get(&key).copied().unwrap_or(0);
+                if told != u32::from(wanted) {
+                    broken.push(format!(
+                        "{key}: its sender was told {told} times, its receiver says {:?}",
+                        settled.first()
+                    ));
+                }
+            }
             match (reaction, settled.first()) {
                 (Reaction::Perform(_) | Reaction::Dispatch(_), None) => broken.push(format!("{key}: never settled")),
                 (Reaction::Perform(_), Some(Settled::Accepted | Settled::Unchanged | Settled::Refused { .. }))

@@ -18,7 +18,7 @@ use quipu_runtime::{
     kernel::{
         decided::{self, Decided},
         entity::{Admitted, Entity, EntityAction, outcome_unknown, settles},
-        relay::{Cause, Purpose, Relay, RelayAction, fire},
+        relay::{Cause, Page, Purpose, Relay, RelayAction, fire},
         writer::{Durable, Writer},
     },
     kinds::Kinds,
@@ -42,6 +42,8 @@ use std::{
     sync::Arc,
 };
 
+/// So few that the relays leave most of their work in the index.
+const LOADED_MAX: usize = 4;
 /// Few, so that short lives reach it.
 const COMMANDS_BEFORE_MARKS: u32 = 2;
 
@@ -75,10 +77,12 @@ pub enum Mutant {
     SwapsPlaces,
     /// Passivates an entity that has records in flight, and wakes it from what is durable.
     PassivatesInFlight,
+    /// Takes a page of pending work that could not be read for an empty one.
+    ForgetsUnread,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 13] = [
+pub const MUTANTS: [Mutant; 14] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -92,6 +96,7 @@ pub const MUTANTS: [Mutant; 13] = [
     Mutant::RefusesSpeculatively,
     Mutant::SwapsPlaces,
     Mutant::PassivatesInFlight,
+    Mutant::ForgetsUnread,
 ];
 
 /// [`Decided`] as it was when `kill -9` found its defect.
@@ -155,6 +160,8 @@ pub(crate) struct SimNode {
     batches: Vec<Batch>,
     completions: VecDeque<(u16, Result<Appended, AppendError>)>,
     running: Vec<Running>,
+    /// Pages of pending work on their way to their relays, read when they were asked for.
+    pages: VecDeque<(u16, Page)>,
     waiters: BTreeMap<(StreamId, u64), Waiter>,
     next_ticket: u64,
     firing: BTreeMap<ReactionKey, ()>,
@@ -186,8 +193,8 @@ impl SimNode {
         let ends = writers.iter().map(Writer::next_offset).collect();
         let store: Arc<dyn ViewStore> = Arc::new(SqliteStore::in_memory(Origin::of(&meta)).map_err(|e| e.to_string())?);
         let views = Follower::new(&*log, store).map_err(|e| e.to_string())?;
-        let relays = (0..meta.partitions).map(|p| Relay::new(seed ^ u64::from(p))).collect();
-        let mut node = Self {
+        let relays = (0..meta.partitions).map(|p| Relay::new(seed ^ u64::from(p), LOADED_MAX)).collect();
+        Ok(Self {
             log,
             index,
             keys,
@@ -200,6 +207,7 @@ impl SimNode {
             batches: Vec::new(),
             completions: VecDeque::new(),
             running: Vec::new(),
+            pages: VecDeque::new(),
             waiters: BTreeMap::new(),
             next_ticket: 0,
             firing: BTreeMap::new(),
@@ -214,11 +222,7 @@ impl SimNode {
             batch: seed,
             dead: false,
             mutant,
-        };
-        for partition in 0..meta.partitions {
-            node.load(partition)?;
-        }
-        Ok(node)
+        })
     }
 
     pub(crate) fn log(&self) -> &Arc<SimLog> {
@@ -287,7 +291,7 @@ impl SimNode {
 
     /// Nothing on its way and nothing pending but timers and dead letters.
     pub(crate) fn is_quiet(&self) -> bool {
-        let busy = self.relays.iter().flat_map(Relay::rows).any(|row| row.status != "dead");
+        let busy = !self.pages.is_empty() || !self.relays.iter().all(Relay::is_idle);
         self.inbox.is_empty()
             && self.kernel.is_empty()
             && self.batches.is_empty()
@@ -323,14 +327,6 @@ impl SimNode {
             index: &self.index,
             kinds: &self.kinds,
         }
-    }
-
-    fn load(&mut self, partition: u16) -> Result<(), String> {
-        let pending = self.library().pending(partition)?;
-        let relay = &mut self.relays[usize::from(partition)];
-        relay.loaded_all();
-        pending.into_iter().for_each(|loaded| relay.load(loaded));
-        Ok(())
     }
 
     fn records(&self, stream: &StreamId, from: u64) -> Result<Vec<Record>, String> {
@@ -414,9 +410,9 @@ impl SimNode {
         if self.mutant == Some(Mutant::ForgetsReceipts) {
             seen = None;
         }
-        let already_settled = match settles(&envelope.body) {
-            Some(key) => self.index.settled(key).map_err(|e| e.to_string())?.is_some(),
-            None => false,
+        let settled = match settles(&envelope.body) {
+            Some(key) => self.index.settled(key).map_err(|e| e.to_string())?.map(|settled| settled.outcome),
+            None => None,
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -427,7 +423,7 @@ impl SimNode {
             ticket,
             command: Arc::new(envelope),
             seen,
-            already_settled,
+            settled,
             authority,
             durability,
         };
@@ -460,6 +456,7 @@ impl SimNode {
                             durability: self.log.meta().durability,
                             unchanged: false,
                             duplicate: false,
+                            settled: None,
                         };
                         self.answers.push(Answer {
                             stream: stream.clone(),
@@ -562,7 +559,7 @@ impl SimNode {
         for Durable { decided, position, .. } in flushed.durable {
             self.ends[usize::from(partition)] = position.offset + 1;
             let stream = decided.record.header.stream.clone();
-            let actions = self.relays[usize::from(partition)].record(&decided.record);
+            let actions = self.relays[usize::from(partition)].record(position.offset, &decided.record);
             self.relay_actions(partition, actions);
             if let Some((entity, ..)) = self.entities.get_mut(&stream) {
                 let actions = entity.durable(decided.encoded.hash, position, self.log.meta().durability);
@@ -587,6 +584,16 @@ impl SimNode {
     }
 
     pub(crate) fn relay(&mut self, rng: &mut Rng, now: Millis) {
+        if rng.chance(70)
+            && let Some((partition, page)) = self.pages.pop_front()
+        {
+            let page = match rng.chance(10) {
+                false => Some(page),
+                true if self.mutant == Some(Mutant::ForgetsUnread) => Some(Page { rows: Vec::new(), ..page }),
+                true => None,
+            };
+            self.relays[usize::from(partition)].page(page, now);
+        }
         let partition = rng.below(self.relays.len() as u64) as u16;
         let suspended = self.is_suspended();
         let actions = self.relays[usize::from(partition)].step(now, &|_| suspended);
@@ -596,6 +603,10 @@ impl SimNode {
     fn relay_actions(&mut self, partition: u16, actions: Vec<RelayAction>) {
         for action in actions {
             match action {
+                RelayAction::Load { after, most, without } => match self.library().page(partition, after, most, &without) {
+                    Ok(page) => self.pages.push_back((partition, page)),
+                    Err(error) => self.fail("pending work", &error),
+                },
                 RelayAction::Submit { key, purpose, envelope } => {
                     let waiter = Waiter::Relay {
                         partition,

@@ -1,14 +1,14 @@
 //! What a node reads of its log through its index: records, entities, authority, pending work.
 
 use quipu_events::{
-    index::{Index, PendingKind},
+    index::{Index, PendingCursor},
     port::Log,
 };
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
         entity::{Base, Entity},
-        relay::{Cause, Loaded, Work},
+        relay::{Loaded, Page, PageRow, find},
     },
     kinds::Kinds,
 };
@@ -16,9 +16,9 @@ use quipu_schemas::{
     context::Authority,
     envelope::{CommandBody, CommandEnvelope},
     ids::{OrgId, PrincipalId, StreamId},
-    reaction::Reaction,
     record::{self, Record},
 };
+use std::collections::BTreeSet;
 
 /// A node's log, index and rules.
 #[derive(Clone, Copy)]
@@ -86,40 +86,33 @@ impl Library<'_> {
         Ok(authority(envelope, &org, version))
     }
 
-    /// What a partition's relay has to carry out.
-    pub(crate) fn pending(&self, partition: u16) -> Result<Vec<Loaded>, String> {
-        let mut pending = Vec::new();
-        for row in self.index.pending(partition, None, 10_000).map_err(|e| e.to_string())? {
-            if !matches!(row.kind, PendingKind::Dispatch | PendingKind::Effect) {
-                continue;
-            }
+    /// A page of what a partition's relay has to carry out.
+    pub(crate) fn page(
+        &self,
+        partition: u16,
+        after: Option<PendingCursor>,
+        most: usize,
+        without: &BTreeSet<OrgId>,
+    ) -> Result<Page, String> {
+        let end = self.index.next_offset(partition);
+        let pending = self
+            .index
+            .pending_without(partition, after, most, without)
+            .map_err(|e| e.to_string())?;
+        let mut rows = Vec::new();
+        for row in pending {
             let records = self.records(&row.key.stream, row.key.version)?;
-            let (mut found, mut cancelled) = (None, false);
-            for record in &records {
-                for (key, reaction) in record.keyed_reactions() {
-                    match reaction {
-                        Reaction::Dispatch(d) if key == row.key => found = Some((Work::Dispatch(d.clone()), Cause::from(&record.header))),
-                        Reaction::Perform(p) if key == row.key => found = Some((Work::Perform(p.clone()), Cause::from(&record.header))),
-                        Reaction::CancelEffect { name } => cancelled |= matches!(&found, Some((Work::Perform(p), _)) if p.name == *name),
-                        _ => {}
-                    }
-                }
-            }
-            let (work, cause) = found.ok_or_else(|| format!("{} has no record", row.key))?;
+            let found = find(&[row.key.clone()].into(), records.iter()).remove(&row.key);
+            let found = found.ok_or_else(|| format!("{} has no record", row.key))?;
             let attempts = self.index.attempts(&row.key).map_err(|e| e.to_string())?;
-            let failed = attempts.failed.as_ref().map_or(0, |f| f.attempt);
-            pending.push(Loaded {
+            let settled = self.index.settled(&row.key).map_err(|e| e.to_string())?;
+            rows.push(PageRow {
+                loaded: Some(Loaded::new(found, &attempts, settled.map(|settled| settled.outcome))),
+                offset: row.position.offset,
                 key: row.key,
-                work,
-                cause,
-                attempts: attempts.started.max(failed),
-                retried: attempts.retried,
-                started: attempts.started > failed,
-                retry_at: attempts.failed.map(|f| f.retry_at),
-                cancelled,
             });
         }
-        Ok(pending)
+        Ok(Page { rows, end })
     }
 }
 

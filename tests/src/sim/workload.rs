@@ -87,13 +87,15 @@ fn branching() -> Value {
             { "id": "big", "component": "switch", "config": { "cases": [{ "port": "yes", "when": "input > 50" }], "default": "no" } },
             { "id": "wait", "component": "delay", "config": { "ms": 500 } },
             { "id": "tell", "component": "webhook.call", "config": { "url": "http://receiver.test/hook", "type": "sim.told", "secret": "hook" } },
-            { "id": "ask", "component": "http.request", "config": { "method": "POST", "url": "http://receiver.test/ask" }, "on_failure": "continue" }
+            { "id": "ask", "component": "http.request", "config": { "method": "POST", "url": "http://receiver.test/ask" }, "on_failure": "continue" },
+            { "id": "say", "component": "message.send", "config": { "conversation": "c1", "body": "asked" }, "on_failure": "continue" }
         ],
         "edges": [
             { "from": "input.amount", "to": "big.in" },
             { "from": "big.yes", "to": "wait.in" },
             { "from": "wait.out", "to": "tell.in" },
-            { "from": "big.no", "to": "ask.in" }
+            { "from": "big.no", "to": "ask.in" },
+            { "from": "ask.out", "to": "say.in" }
         ]
     })
 }
@@ -106,13 +108,15 @@ fn waiting() -> Value {
             { "id": "gather", "component": "collect", "config": { "count": 2 } },
             { "id": "go", "component": "wait_signal", "config": { "signal": "go" } },
             { "id": "sign", "component": "wait_approval", "config": { "prompt": "go on?" } },
-            { "id": "get", "component": "http.request", "config": { "method": "GET", "url": "http://receiver.test/get" } }
+            { "id": "get", "component": "http.request", "config": { "method": "GET", "url": "http://receiver.test/get" } },
+            { "id": "say", "component": "message.send", "config": { "conversation": "c2", "body": "signed" } }
         ],
         "edges": [
             { "from": "input.more", "to": "gather.items" },
             { "from": "input.amount", "to": "go.in" },
             { "from": "go.out", "to": "sign.in" },
-            { "from": "sign.approved", "to": "get.in" }
+            { "from": "sign.approved", "to": "get.in" },
+            { "from": "sign.approved", "to": "say.in" }
         ]
     })
 }
@@ -339,7 +343,9 @@ impl Workload {
             1 | 2 => {
                 let definition = if rng.chance(50) { branching() } else { waiting() };
                 let body = json!({ "definition": definition, "input": { "amount": rng.below(100) }, "start": rng.chance(85) });
-                request(n, Kind::RUN, &format!("run{n}"), "create", body, None)
+                // Ada takes part in conversations, the platform does not.
+                let creator = rng.chance(50).then_some("ada");
+                request(n, Kind::RUN, &format!("run{n}"), "create", body, creator)
             }
             _ => {
                 let participants = json!([

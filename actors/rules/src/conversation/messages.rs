@@ -6,7 +6,7 @@ use super::{
     state::{Ending, Message, Room, Stage, Turn},
     turns,
 };
-use crate::decider::{Decision, Refusal};
+use crate::decider::Decision;
 use quipu_schemas::{
     context::Context,
     conversation::{
@@ -66,24 +66,12 @@ fn answer(room: &Room, post: &PostMessage, turn: &str, context: &Context<'_>) ->
                 });
             }
             let mut draft = Draft::new(room, context);
-            let outcome = match answered(room, post, &running.winner, context) {
-                Ok((message_id, event)) => {
-                    draft.push(event)?;
-                    TurnOutcome::Answered { message_id }
-                }
-                // Nobody hears a refusal of a run's answer: the turn ends here, or it would never end.
-                Err(rejection) if turns::is_sent_by_run(&running.run, context) => {
-                    let problem = rejection.problem();
-                    TurnOutcome::Failed {
-                        code: problem.code,
-                        detail: problem.detail,
-                    }
-                }
-                Err(rejection) => return Err(rejection),
-            };
+            // A run hears of a refusal, and ends the turn with it.
+            let (message_id, event) = answered(room, post, &running.winner, context)?;
+            draft.push(event)?;
             draft.push(Event::TurnFinished {
                 turn: turn.to_owned(),
-                outcome,
+                outcome: TurnOutcome::Answered { message_id },
             })?;
             turns::start_next(&mut draft)?;
             draft.finish()

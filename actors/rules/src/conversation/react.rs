@@ -38,7 +38,9 @@ pub(super) fn react(state: &ConversationState, event: &Event) -> Vec<Reaction> {
                 message_id: message_id.clone(),
                 agent: winner.clone(),
             };
-            let start = tell(room, run, json!({ "create_turn": task }));
+            // A run that cannot begin must not hold the floor for ever.
+            let start = command_to(room, run, json!({ "create_turn": task })).heeding_refusal(format!("{TURN_TIMER_PREFIX}{turn}"));
+            let start = Reaction::Dispatch(start);
             match method {
                 TurnMethod::BestClaim | TurnMethod::Fallback => vec![forget(turn), start],
                 TurnMethod::OnlyEligible | TurnMethod::Routed => vec![start],
@@ -79,10 +81,11 @@ pub(super) fn react(state: &ConversationState, event: &Event) -> Vec<Reaction> {
 }
 
 fn tell(room: &Room, run: &EntityId, command: Value) -> Reaction {
-    Reaction::Dispatch(Dispatch {
-        to: StreamId::new(room.stream.org.clone(), Kind::RUN, run.clone()),
-        command: Json(command),
-    })
+    Reaction::Dispatch(command_to(room, run, command))
+}
+
+fn command_to(room: &Room, run: &EntityId, command: Value) -> Dispatch {
+    Dispatch::new(StreamId::new(room.stream.org.clone(), Kind::RUN, run.clone()), Json(command))
 }
 
 fn to_running(room: &Room, command: Value) -> Vec<Reaction> {

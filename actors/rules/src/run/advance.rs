@@ -26,13 +26,18 @@ pub(super) fn component(node: &NodeSpec) -> Result<&'static dyn Component, NodeE
     })
 }
 
+/// Sends a message; its node waits for what the conversation says.
 pub(super) fn posted(node: &NodeSpec, post: RunPost, body: Personal<String>, draft: &mut Draft<'_, '_>) -> Done {
-    let out = json!({"conversation": post.conversation, "message_id": post.message_id});
     draft.emit(RunEvent::MessageSent {
         node: node.id.clone(),
         post,
         body,
-    })?;
+    })
+}
+
+/// The conversation took the message.
+pub(super) fn taken(node: &NodeSpec, post: &RunPost, draft: &mut Draft<'_, '_>) -> Done {
+    let out = json!({"conversation": post.conversation, "message_id": post.message_id});
     complete(node, [("out".to_owned(), Json(out))].into(), draft)
 }
 

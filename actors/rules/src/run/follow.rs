@@ -37,7 +37,8 @@ pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {
             Some(state) if state.timed => vec![Reaction::CancelWake { name: state.name.clone() }],
             Some(_) | None => Vec::new(),
         },
-        RunEvent::MessageSent { post, body, .. } => {
+        RunEvent::MessageSent { node, post, body } => {
+            let name = run.nodes.get(node).map_or_else(|| node.clone(), |state| state.name.clone());
             let command = PostMessage {
                 message_id: Some(post.message_id.clone()),
                 body: body.clone(),
@@ -47,10 +48,9 @@ pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {
                 mentions: Vec::new(),
                 turn: None,
             };
-            vec![turn::dispatch(
-                turn::conversation_of(&run.stream, &post.conversation),
-                &ConversationCommand::Post(command),
-            )]
+            let to = turn::conversation_of(&run.stream, &post.conversation);
+            let dispatch = turn::command_to(to, &ConversationCommand::Post(command));
+            vec![Reaction::Dispatch(dispatch.awaiting(name))]
         }
         RunEvent::AdvanceDeferred { due } => vec![Reaction::WakeAt {
             name: super::ADVANCE.to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{
     Draft, GraphRun, RunRejection, Stage, Wait,
-    advance::{advance, complete, component, fail, posted},
+    advance::{advance, complete, component, fail, posted, taken},
     become_status, registry, turn,
 };
 use crate::{
@@ -14,7 +14,9 @@ use quipu_schemas::{
     org::Role,
     personal::Personal,
     reaction::Outcome,
-    run::{AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal},
+    run::{
+        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal,
+    },
 };
 use serde_json::Value;
 
@@ -265,7 +267,7 @@ pub(super) fn timer_fired(run: &GraphRun, name: &str, draft: &mut Draft<'_, '_>)
     match wait {
         Wait::Timer(outputs) => complete(node, outputs.clone(), draft)?,
         Wait::Signal(_) | Wait::Approval(_) => fail(node, NodeError::new("timeout", "nobody answered in time"), 0, draft)?,
-        Wait::Effect | Wait::Post(_) => return Ok(()),
+        Wait::Effect | Wait::Post(_) | Wait::Answer(_) => return Ok(()),
     }
     advance(draft)
 }
@@ -286,7 +288,7 @@ pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: 
             partial,
         });
     }
-    if let Some((node, wait)) = waiting(run, &settled.name) {
+    if let Some((node, wait)) = waiting(run, &settled.name).filter(|(_, wait)| wait.is_effect()) {
         match settle(node, wait, &settled.outcome) {
             Ok(result) => result.record(node, draft)?,
             Err(error) => fail(node, error, settled.attempts, draft)?,
@@ -309,6 +311,27 @@ pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: 
         by: draft.context.actor().clone(),
     })?;
     result.record(node, draft)?;
+    advance(draft)
+}
+
+/// The conversation answered. In a run that is over the answer is noted; a message that was refused is sent again if the run
+/// goes on.
+pub(super) fn dispatch_settled(run: &GraphRun, settled: &RunDispatchSettled, draft: &mut Draft<'_, '_>) -> Done {
+    let Some((node, Wait::Answer(post))) = waiting(run, &settled.name) else {
+        return Ok(());
+    };
+    match turn::refusal(&settled.outcome) {
+        None => taken(node, post, draft)?,
+        Some(code) if run.status.is_over() => draft.emit(RunEvent::EffectStopped {
+            name: settled.name.clone(),
+            came_to: code,
+            partial: None,
+        })?,
+        Some(code) => {
+            let detail = format!("conversation {} refused the message: {code}", post.conversation);
+            fail(node, NodeError::new(code, detail), 0, draft)?;
+        }
+    }
     advance(draft)
 }
 

@@ -112,6 +112,8 @@ pub enum Wait {
     Approval(ApprovalAsked),
     /// A text that is being sealed, to be posted.
     Post(RunPost),
+    /// What the conversation says to the message.
+    Answer(RunPost),
 }
 
 impl Wait {
@@ -200,7 +202,10 @@ impl GraphRun {
     /// What nodes wait for has no taker any longer.
     fn stop(&mut self) {
         for node in self.nodes.values_mut() {
-            if let Stage::Waits(wait) = &node.stage {
+            // A message that was sent is not called back: what becomes of it is recorded all the same.
+            if let Stage::Waits(wait) = &node.stage
+                && !matches!(wait, Wait::Answer(_))
+            {
                 if wait.is_effect() {
                     self.stopping.insert(node.name.clone());
                 }
@@ -299,11 +304,25 @@ impl GraphRun {
             }
             RunEvent::EffectStopped { name, .. } => {
                 self.stopping.remove(name);
+                let unanswered = |node: &&mut NodeRun| node.name == *name && matches!(node.stage, Stage::Waits(Wait::Answer(_)));
+                if let Some(node) = self.nodes.values_mut().find(unanswered)
+                    && let Stage::Waits(wait) = &node.stage
+                {
+                    node.stage = Stage::Stopped(wait.clone());
+                }
             }
-            RunEvent::ApprovalGiven { .. }
-            | RunEvent::ApprovalRefused { .. }
-            | RunEvent::MessageSent { .. }
-            | RunEvent::AdvanceDeferred { .. } => {}
+            RunEvent::MessageSent { node, post, .. } => {
+                let id = node;
+                let node = self.node(id)?;
+                if node.stage == Stage::Waiting {
+                    // Nothing had to be sealed before.
+                    node.attempts += 1;
+                    node.name = format!("{id}#{}", node.attempts);
+                    node.timed = false;
+                }
+                node.stage = Stage::Waits(Wait::Answer(post.clone()));
+            }
+            RunEvent::ApprovalGiven { .. } | RunEvent::ApprovalRefused { .. } | RunEvent::AdvanceDeferred { .. } => {}
             RunEvent::Created { .. }
             | RunEvent::AgentPinned { .. }
             | RunEvent::ModelAsked { .. }

@@ -11,7 +11,7 @@ use quipu_schemas::{
     json::Json,
     limits,
     org::Role,
-    reaction::{Effect, Outcome, Retry},
+    reaction::{Effect, Outcome, Retry, Settled},
     run::*,
 };
 use serde_json::{Value, json};
@@ -46,6 +46,18 @@ pub(super) fn settled(name: &str, outcome: Outcome) -> RunCommand {
         attempts: 3,
         dead: false,
     })
+}
+
+/// The receiver of a command answers.
+pub(super) fn told(name: &str, outcome: Settled) -> RunCommand {
+    RunCommand::DispatchSettled(RunDispatchSettled {
+        name: name.into(),
+        outcome,
+    })
+}
+
+pub(super) fn refused(code: &str) -> Settled {
+    Settled::Refused { code: code.into() }
 }
 
 pub(super) fn responded(body: Value) -> Outcome {

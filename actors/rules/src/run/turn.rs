@@ -10,8 +10,8 @@ use quipu_schemas::{
     json::Json,
     limits::TURN_TRANSCRIPT_MAX_BYTES,
     personal::Personal,
-    reaction::{Dispatch, Effect, LlmInvoke, Outcome, Perform, Prompt, Reaction, Retry, StreamTo, ToolInvoke},
-    run::{AgentUnavailable, RunEffectSettled, RunEvent, RunStatus},
+    reaction::{Dispatch, Effect, LlmInvoke, Outcome, Perform, Prompt, Reaction, Retry, Settled, StreamTo, ToolInvoke},
+    run::{AgentUnavailable, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -79,7 +79,7 @@ pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Result<(), RunRejection> {
             return Ok(());
         }
         match &run.stage {
-            TurnStage::Agent | TurnStage::Asked { .. } | TurnStage::Over => return Ok(()),
+            TurnStage::Agent | TurnStage::Asked { .. } | TurnStage::Replied { .. } | TurnStage::Over => return Ok(()),
             TurnStage::Ready => {
                 let Some(pin) = pin(run) else {
                     return fail(draft, "bad_pin", "the agent's configuration cannot be read");
@@ -114,14 +114,47 @@ pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Result<(), RunRejection> {
             }
             TurnStage::Answered { text: Some(_) } => {
                 let message_id = run.message_id();
-                draft.emit(RunEvent::ReplySent {
-                    message_id: message_id.clone(),
-                })?;
-                draft.emit(RunEvent::Completed {
-                    output: [("message_id".to_owned(), Json(json!(message_id)))].into(),
-                })?;
+                return draft.emit(RunEvent::ReplySent { message_id });
             }
         }
+    }
+}
+
+/// Names of the commands whose answers a turn waits for.
+const START: &str = "agent";
+const REPLY: &str = "reply";
+
+/// Why a command came to nothing; `None`: its receiver took it.
+pub(super) fn refusal(outcome: &Settled) -> Option<String> {
+    match outcome {
+        Settled::Refused { code } => Some(code.clone()),
+        Settled::Dropped => Some("dropped".to_owned()),
+        _ => None,
+    }
+}
+
+/// The conversation answered to the reply, or the agent refused to be asked.
+pub(super) fn dispatch_settled(run: &TurnRun, settled: &RunDispatchSettled, draft: &mut Draft<'_, '_>) -> Result<(), RunRejection> {
+    let waits = match &run.stage {
+        TurnStage::Agent => settled.name == START,
+        TurnStage::Replied { .. } => settled.name == REPLY,
+        TurnStage::Ready | TurnStage::Asked { .. } | TurnStage::Calling { .. } | TurnStage::Answered { .. } | TurnStage::Over => false,
+    };
+    match refusal(&settled.outcome) {
+        _ if !waits => Ok(()),
+        Some(code) => fail(draft, &code, &format!("what the turn sent was refused: {code}")),
+        None if settled.name == REPLY => {
+            // Nothing is left that a pause could hold.
+            if run.status == RunStatus::Paused {
+                draft.emit(RunEvent::Resumed {
+                    by: draft.context.actor().clone(),
+                })?;
+            }
+            draft.emit(RunEvent::Completed {
+                output: [("message_id".to_owned(), Json(json!(run.message_id())))].into(),
+            })
+        }
+        None => Ok(()),
     }
 }
 
@@ -187,12 +220,13 @@ fn pin(run: &TurnRun) -> Option<AgentPin> {
 
 pub(super) fn react(run: &TurnRun, event: &RunEvent) -> Vec<Reaction> {
     match event {
-        RunEvent::Started {} => vec![dispatch(
-            run.agent(),
-            &AgentCommand::StartTurn(StartTurn {
+        RunEvent::Started {} => {
+            let start = StartTurn {
                 run: run.stream.id.clone(),
-            }),
-        )],
+            };
+            let dispatch = command_to(run.agent(), &AgentCommand::StartTurn(start));
+            vec![Reaction::Dispatch(dispatch.heeding_refusal(START))]
+        }
         RunEvent::ModelAsked { name, .. } => ask(run, name).into_iter().collect(),
         RunEvent::ModelAnswered { answer, .. } if !answer.tool_calls.is_empty() => {
             let report = ReportCalls {
@@ -208,7 +242,7 @@ pub(super) fn react(run: &TurnRun, event: &RunEvent) -> Vec<Reaction> {
             vec![tool(run, name, &call.name, &call.id, message)]
         }
         RunEvent::ReplySent { message_id } => {
-            let TurnStage::Answered { text: Some(body) } = &run.stage else {
+            let TurnStage::Replied { text: body } = &run.stage else {
                 return Vec::new();
             };
             let post = PostMessage {
@@ -220,7 +254,8 @@ pub(super) fn react(run: &TurnRun, event: &RunEvent) -> Vec<Reaction> {
                 mentions: Vec::new(),
                 turn: Some(run.task.turn.clone()),
             };
-            vec![dispatch(run.conversation(), &ConversationCommand::Post(post))]
+            let dispatch = command_to(run.conversation(), &ConversationCommand::Post(post));
+            vec![Reaction::Dispatch(dispatch.awaiting(REPLY))]
         }
         RunEvent::Failed { code, detail, .. } => {
             let mut reactions = stop(run);
@@ -333,12 +368,13 @@ fn finish(run: &TurnRun, outcome: TurnOutcome) -> Reaction {
     )
 }
 
+fn dispatch<C: Serialize>(to: StreamId, command: &C) -> Reaction {
+    Reaction::Dispatch(command_to(to, command))
+}
+
 /// A command to another entity. Commands of this crate's kinds always have a JSON form.
-pub(super) fn dispatch<C: Serialize>(to: StreamId, command: &C) -> Reaction {
-    Reaction::Dispatch(Dispatch {
-        to,
-        command: Json(serde_json::to_value(command).expect("commands serialize")),
-    })
+pub(super) fn command_to<C: Serialize>(to: StreamId, command: &C) -> Dispatch {
+    Dispatch::new(to, Json(serde_json::to_value(command).expect("commands serialize")))
 }
 
 /// The stream of a conversation in a run's org.

@@ -69,6 +69,11 @@ pub enum TurnStage {
     },
     /// The end.
     Over,
+    /// What the conversation says to the answer.
+    Replied {
+        /// The answer's text.
+        text: Personal<String>,
+    },
 }
 
 impl TurnRun {
@@ -118,7 +123,7 @@ impl TurnRun {
             TurnStage::Calling { sent, results, .. } => {
                 (0..*sent).filter(|p| !results.contains_key(p)).map(|p| self.tool_name(p)).collect()
             }
-            TurnStage::Agent | TurnStage::Ready | TurnStage::Answered { .. } | TurnStage::Over => Vec::new(),
+            TurnStage::Agent | TurnStage::Ready | TurnStage::Answered { .. } | TurnStage::Replied { .. } | TurnStage::Over => Vec::new(),
         }
     }
 
@@ -169,8 +174,10 @@ impl TurnRun {
                     self.stage = TurnStage::Ready;
                 }
             }
-            // The text stays: the reaction posts it.
-            RunEvent::ReplySent { .. } => {}
+            RunEvent::ReplySent { .. } => match std::mem::replace(&mut self.stage, TurnStage::Over) {
+                TurnStage::Answered { text: Some(text) } => self.stage = TurnStage::Replied { text },
+                _ => return Err(odd()),
+            },
             RunEvent::Completed { .. } => {
                 set_status(&mut self.status, RunStatus::Completed)?;
                 self.stage = TurnStage::Over;
@@ -209,8 +216,10 @@ impl TurnRun {
 
     fn end(&mut self) {
         self.stopping.extend(self.in_flight());
-        if let TurnStage::Answered { text } = &self.stage {
-            self.partial.clone_from(text);
+        match &self.stage {
+            TurnStage::Answered { text } => self.partial.clone_from(text),
+            TurnStage::Replied { text } => self.partial = Some(text.clone()),
+            TurnStage::Agent | TurnStage::Ready | TurnStage::Asked { .. } | TurnStage::Calling { .. } | TurnStage::Over => {}
         }
         self.stage = TurnStage::Over;
     }

@@ -1,5 +1,7 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
+mod outbox;
+
 use super::*;
 use crate::{
     api::CommandRequest,
@@ -268,6 +270,7 @@ async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out()
         durability: node.core.meta.durability,
         unchanged: false,
         duplicate: false,
+        settled: None,
     };
     for code in [
         "partition_stopped",
@@ -483,6 +486,7 @@ async fn relay(node: &Node) -> ActorRef<RelayMsg> {
     let (relay, _) = Actor::spawn(None, RelayActor, (node.core.clone(), 0, node.performers.clone()))
         .await
         .expect("an actor");
+    relay.send_message(RelayMsg::Step { planned: false }).expect("it runs");
     relay
 }
 
@@ -551,6 +555,9 @@ async fn of_two_relays_that_would_begin_an_attempt_only_the_owners_does() {
         tokio::time::sleep(LOOK_EVERY).await; // poll
     }
     go.send(true).expect("the receiver listens");
-    until("the effect to be settled", || b.core.is_settled(&pending[0].key) == Ok(true)).await;
+    until("the effect to be settled", || {
+        b.core.settled(&pending[0].key).is_ok_and(|settled| settled.is_some())
+    })
+    .await;
     assert_eq!(requests.load(Ordering::Acquire), 1);
 }

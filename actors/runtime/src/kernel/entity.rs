@@ -54,8 +54,8 @@ pub struct Admitted {
     pub command: Arc<CommandEnvelope>,
     /// The first receipt, if this command id was decided before and is durable.
     pub seen: Option<FirstReceipt>,
-    /// For a settlement: whether its key already has a final one.
-    pub already_settled: bool,
+    /// For a settlement: the final one that its key has already.
+    pub settled: Option<Settled>,
     /// The actor's rights.
     pub authority: Authority,
     /// What the log promises.
@@ -112,6 +112,8 @@ enum Pending {
         ticket: Ticket,
         more: Vec<Ticket>,
         record: Arc<Record>,
+        /// What became of the dispatch that brought the command.
+        settled: Option<Settled>,
     },
     Answer {
         ticket: Ticket,
@@ -243,7 +245,9 @@ impl<D: Decider> Active<D> {
         if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
             return Ok((Vec::new(), settled(note.clone())));
         }
-        if admitted.already_settled {
+        // What is told the sender of a dispatch is settled already, by its receiver.
+        let is_told = matches!(command.body, CommandBody::Kernel(KernelCommand::DispatchSettled { .. }));
+        if admitted.settled.is_some() && !is_told {
             return Ok((Vec::new(), settled(Settled::Late)));
         }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
@@ -286,6 +290,7 @@ impl<D: Decider> Active<D> {
                 outcome: Outcome::Cancelled { .. },
                 ..
             }) => Settled::Cancelled,
+            CommandBody::Kernel(KernelCommand::DispatchSettled { .. }) => Settled::Told,
             _ => plain,
         };
         match decision {
@@ -399,6 +404,14 @@ pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
     }
 }
 
+/// What became of a dispatch, as the relay that sent it has to know: the first settlement, where this one came late.
+fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settled>, first: Option<&Settled>) -> Option<Settled> {
+    if !matches!(&command.body, CommandBody::Given { settles: Some(_), .. }) {
+        return None;
+    }
+    outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
+}
+
 fn failure_of(outcome: &Outcome) -> (String, String) {
     match outcome {
         Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
@@ -443,6 +456,7 @@ impl<D: Decider> Entity for Active<D> {
                     durability: admitted.durability,
                     unchanged: seen.unchanged,
                     duplicate: true,
+                    settled: dispatch_settled(&command, None, admitted.settled.as_ref()),
                 })
             } else {
                 Err(reused_id(&command.command_id))
@@ -473,9 +487,11 @@ impl<D: Decider> Entity for Active<D> {
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
             Ok(decided) => {
+                let outcome = decided.record.header.settlement.as_ref().map(|settlement| &settlement.outcome);
                 self.in_flight.push_back(Pending::Record {
                     ticket,
                     more: Vec::new(),
+                    settled: dispatch_settled(&command, outcome, admitted.settled.as_ref()),
                     record: decided.record.clone(),
                 });
                 vec![EntityAction::Append(decided)]
@@ -486,7 +502,12 @@ impl<D: Decider> Entity for Active<D> {
     fn durable(&mut self, hash: Digest, position: Position, durability: Durability) -> Vec<EntityAction> {
         let mut actions = Vec::new();
         match self.in_flight.pop_front() {
-            Some(Pending::Record { ticket, more, record }) if record.hash == hash => {
+            Some(Pending::Record {
+                ticket,
+                more,
+                record,
+                settled,
+            }) if record.hash == hash => {
                 let receipt = Receipt {
                     command_id: record.header.command_id.clone(),
                     stream: self.stream.clone(),
@@ -495,6 +516,7 @@ impl<D: Decider> Entity for Active<D> {
                     durability,
                     unchanged: record.events.is_empty(),
                     duplicate: false,
+                    settled,
                 };
                 let again = |ticket| {
                     EntityAction::Reply(

@@ -17,7 +17,9 @@ impl Node {
         }
         core.index.unpark(stream).map_err(|e| index_problem(&e))?;
         core.drop_entity(stream);
-        core.recover(stream).map(|_| ())
+        core.recover(stream)?;
+        self.reload(stream);
+        Ok(())
     }
 
     /// Streams that the node has taken out of service, by name. Those that only the views left alone are not among them.

@@ -55,6 +55,32 @@ impl Node {
                 (row.key.clone(), row)
             })
             .collect();
+        // The rest waits in the index: of suspended orgs, and what the memory has no room for.
+        let owned = (0u16..)
+            .zip(&core.partitions)
+            .filter(|(_, partition)| lock(&partition.relay).is_some());
+        let waiting = owned.flat_map(|(p, _)| core.index.pending(p, None, limits::PAGE_MAX_ROWS).unwrap_or_default());
+        for row in waiting.filter(|row| org.is_none_or(|org| row.key.stream.org == *org)) {
+            let key = row.key.to_string();
+            if out.contains_key(&key) {
+                continue;
+            }
+            let (effect, destination) = self.describe(&row.key).unwrap_or(("effect".into(), String::new()));
+            let attempts = core.index.attempts(&row.key).unwrap_or_default();
+            let failed = attempts.failed.as_ref();
+            out.insert(
+                key.clone(),
+                OutboxRow {
+                    key,
+                    effect,
+                    destination,
+                    status: "pending".into(),
+                    attempts: attempts.started.max(failed.map_or(0, |failed| failed.attempt)),
+                    last_error: failed.map(|failed| format!("{}: {}", failed.code, failed.detail)),
+                    next_attempt_at: failed.map(|failed| failed.retry_at),
+                },
+            );
+        }
         for letter in dead.filter(|letter| org.is_none_or(|org| letter.key.stream.org == *org)) {
             let key = letter.key.to_string();
             let (effect, destination) = self.describe(&letter.key).unwrap_or(("effect".into(), String::new()));
@@ -80,7 +106,7 @@ impl Node {
     }
 
     fn describe(&self, key: &ReactionKey) -> Option<(String, String)> {
-        let record = self.0.core.records(&key.stream, key.version).ok()?.into_iter().next()?;
+        let record = self.0.core.record_of(key).ok()?;
         record
             .keyed_reactions()
             .find(|(at, _)| at == key)
@@ -104,7 +130,7 @@ impl Node {
         // Where it was given up: a dispatch that crashed its receiver is settled there.
         let receipt = self.note(key, &dead.stream, Settled::Retried, "retry", by).await?;
         // The relay may not hold it (after a restart): let it look again.
-        self.reload(key).await;
+        self.reload(&key.stream);
         Ok(receipt)
     }
 
@@ -113,7 +139,12 @@ impl Node {
         let settled = self.settled(key)?;
         let at = settled.as_ref().map_or(&key.stream, |state| &state.stream);
         match settled.as_ref().map(|state| &state.outcome) {
-            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => self.note(key, at, Settled::Dropped, "drop", by).await,
+            None | Some(Settled::Dead { .. } | Settled::Parked { .. }) => {
+                let receipt = self.note(key, at, Settled::Dropped, "drop", by).await?;
+                // Whoever waits for its answer is to learn of it.
+                self.reload(&key.stream);
+                Ok(receipt)
+            }
             Some(_) => Err(Problem::new(409, "already_settled", format!("{key} is settled")).field("key")),
         }
     }
@@ -148,8 +179,9 @@ impl Node {
             .await
     }
 
-    async fn reload(&self, key: &ReactionKey) {
-        let partition = key.stream.partition(self.0.core.meta.partitions);
+    /// Lets a stream's relay look into the index again.
+    pub(super) fn reload(&self, stream: &StreamId) {
+        let partition = stream.partition(self.0.core.meta.partitions);
         let relay = lock(&self.0.core.partition(partition).relay).clone();
         if let Some(relay) = relay {
             let _ = relay.send_message(RelayMsg::Reload);

@@ -31,6 +31,7 @@ impl Node {
             durability: self.0.core.meta.durability,
             unchanged: seen.unchanged,
             duplicate: false,
+            settled: None,
         }))
     }
 

@@ -47,10 +47,7 @@ pub(super) fn key(stream: &StreamId, version: u64, ordinal: u32) -> ReactionKey 
 }
 
 pub(super) fn dispatch(to: &StreamId) -> Reaction {
-    Reaction::Dispatch(Dispatch {
-        to: to.clone(),
-        command: Json(serde_json::json!({"poke": {}})),
-    })
+    Reaction::Dispatch(Dispatch::new(to.clone(), Json(serde_json::json!({"poke": {}}))))
 }
 
 pub(super) fn effect() -> Reaction {

@@ -120,9 +120,12 @@ impl Member {
         } else {
             index.command(stream, &envelope.command_id).map_err(|e| unreadable(e.to_string()))?
         };
-        let already_settled = match settles(&envelope.body) {
-            Some(key) => index.settled(key).map_err(|e| unreadable(e.to_string()))?.is_some(),
-            None => false,
+        let settled = match settles(&envelope.body) {
+            Some(key) => index
+                .settled(key)
+                .map_err(|e| unreadable(e.to_string()))?
+                .map(|settled| settled.outcome),
+            None => None,
         };
         let ticket = self.next_id();
         Ok((
@@ -130,7 +133,7 @@ impl Member {
                 ticket,
                 command: envelope.clone(),
                 seen,
-                already_settled,
+                settled,
                 authority,
                 durability: DURABILITY,
             },
@@ -193,6 +196,7 @@ impl Member {
             durability: DURABILITY,
             unchanged: false,
             duplicate: false,
+            settled: None,
         };
         let waiting = self
             .waiters
@@ -251,7 +255,7 @@ impl Member {
         }
         for durable in flushed.durable {
             let stream = durable.decided.record.header.stream.clone();
-            self.relay_record(partition, &durable.decided.record);
+            self.relay_record(partition, durable.position.offset, &durable.decided.record);
             if let Some(slot) = self.entities.get_mut(&stream) {
                 let actions = slot.entity.durable(durable.decided.encoded.hash, durable.position, DURABILITY);
                 self.entity_actions(&stream, actions);

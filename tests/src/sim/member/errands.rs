@@ -92,6 +92,8 @@ const OWNER_GOES: [&str; 8] = [
 ];
 const OWNER_LOOK_MS: u64 = 20;
 const RELAY_IDLE_MS: u64 = 300;
+/// So few that the relays leave some of their work in the index.
+const LOADED_MAX: usize = 8;
 const REFIRE_MS: u64 = 250;
 
 impl Member {
@@ -238,17 +240,7 @@ impl Member {
 
     pub(super) fn start_relay(&mut self, partition: u16) {
         let id = self.next_id();
-        let mut relay = Relay::new(id);
-        relay.loaded_all();
-        match self.library().pending(partition) {
-            Ok(pending) => pending.into_iter().for_each(|loaded| relay.load(loaded)),
-            // The product logs it, and looks again at the relay's next start.
-            Err(error) if error.contains("simulated") => {}
-            Err(error) => self
-                .broken
-                .push(format!("node {}: pending work of partition {partition}: {error}", self.id)),
-        }
-        self.part(partition).relay = Some((id, relay));
+        self.part(partition).relay = Some((id, Relay::new(id, LOADED_MAX)));
         let again = self.unsettled.remove(&partition).unwrap_or_default();
         self.send_again(partition, again);
         self.relay_step(partition, None);
@@ -266,9 +258,9 @@ impl Member {
         }
     }
 
-    pub(super) fn relay_record(&mut self, partition: u16, record: &Record) {
+    pub(super) fn relay_record(&mut self, partition: u16, offset: u64, record: &Record) {
         let actions = match &mut self.part(partition).relay {
-            Some((_, relay)) => relay.record(record),
+            Some((_, relay)) => relay.record(offset, record),
             None => return,
         };
         self.relay_actions(partition, actions);
@@ -322,6 +314,20 @@ impl Member {
         };
         for action in actions {
             match action {
+                RelayAction::Load { after, most, without } => {
+                    let page = self.library().page(partition, after, most, &without);
+                    if let Err(error) = &page
+                        && !error.contains("simulated")
+                    {
+                        self.broken
+                            .push(format!("node {}: pending work of partition {partition}: {error}", self.id));
+                    }
+                    let now = self.wall();
+                    if let Some((_, relay)) = &mut self.part(partition).relay {
+                        relay.page(page.ok(), now);
+                    }
+                    self.relay_step(partition, None);
+                }
                 RelayAction::Submit { key, purpose, envelope } => {
                     let command = Arc::new((*envelope).clone());
                     self.submit(
@@ -429,7 +435,7 @@ impl Member {
     /// Nothing on its way, and nothing pending but what waits for its time and dead letters.
     pub(crate) fn is_waiting_only(&self) -> bool {
         let mut relays = self.parts.iter().filter_map(|part| part.relay.as_ref());
-        let waits = relays.all(|(_, relay)| relay.rows().iter().all(|row| row.status == "dead") || relay.next_due().is_some());
+        let waits = relays.all(|(_, relay)| relay.is_idle() || relay.next_due().is_some());
         self.inbox.is_empty()
             && self.submissions.is_empty()
             && self.running.is_empty()

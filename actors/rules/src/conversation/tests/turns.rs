@@ -433,7 +433,7 @@ fn the_winner_or_the_platform_may_answer_and_an_empty_answer_ends_the_turn_too()
 }
 
 #[test]
-fn an_answer_that_cannot_stand_ends_its_turn_as_failed() {
+fn an_answer_that_cannot_stand_is_refused_and_its_run_ends_the_turn() {
     let bad = [
         (post_as("m1", "x"), "message_id_conflict"),
         (text(&"x".repeat(quipu_schemas::limits::MESSAGE_MAX_BYTES + 1)), "body_too_large"),
@@ -441,14 +441,15 @@ fn an_answer_that_cannot_stand_ends_its_turn_as_failed() {
     for (said, code) in bad {
         let mut scene = group(1);
         scene.ok(&ada(), ConversationCommand::Post(post_as("m1", "hi")));
-        let (turn, run) = (turn(&scene), run_of(&scene));
-        let said = ConversationCommand::Post(PostMessage { turn: Some(turn), ..said });
-        // A client hears why; a run could not, and nobody would ever end the turn.
-        scene.refused(&agent("a1"), said.clone(), if code == "body_too_large" { 422 } else { 409 }, code);
-        let events = scene.ok(&run, said);
-        assert!(
-            matches!(&events[0], ConversationEvent::TurnFinished { outcome: TurnOutcome::Failed { code: told, .. }, .. } if told == code)
-        );
+        let (turn_id, run) = (turn(&scene), run_of(&scene));
+        let said = ConversationCommand::Post(PostMessage {
+            turn: Some(turn_id.clone()),
+            ..said
+        });
+        for sender in [&agent("a1"), &run] {
+            scene.refused(sender, said.clone(), if code == "body_too_large" { 422 } else { 409 }, code);
+        }
+        let events = scene.ok(&run, finish(&turn_id, failed()));
         assert_eq!(phases(&events), [(Phase::AiActive, Phase::Idle)]);
     }
 }
@@ -600,4 +601,26 @@ fn the_kernel_s_words_become_commands() {
     ] {
         assert_eq!(Conversation::is_public(name), public);
     }
+}
+
+#[test]
+fn a_turn_whose_run_is_refused_ends_as_failed() {
+    let mut scene = group(1);
+    scene.ok(&ada(), post("hi"));
+    let turn = turn(&scene);
+    let key: quipu_schemas::reaction::ReactionKey = "acme/conversation/cnv_1@3.0".parse().unwrap();
+    let told = |outcome: Settled| KernelCommand::DispatchSettled {
+        key: key.clone(),
+        name: format!("{TURN_TIMER_PREFIX}{turn}"),
+        outcome,
+    };
+    assert_eq!(Conversation::from_kernel(told(Settled::Accepted)), None);
+    let refused = Settled::Refused {
+        code: "not_allowed".into(),
+    };
+    let command = Conversation::from_kernel(told(refused)).expect("a command");
+    let events = scene.ok(&platform(), command);
+    let told = |event: &ConversationEvent| matches!(event, ConversationEvent::TurnFinished { outcome: TurnOutcome::Failed { code, .. }, .. } if code == "not_allowed");
+    assert!(told(&events[0]), "{events:?}");
+    assert_eq!(phase(&scene), Phase::Idle);
 }

@@ -252,21 +252,98 @@ fn a_sealed_answer_is_branched_on_and_posted_without_being_written_down() {
     assert!(prompt["messages"][1]["content"]["$sealed"].is_string(), "{prompt}");
     let reply = answer(Some("YES of course"), &[]);
     let events = scene.ok(&platform(), settled("ask#1", Outcome::Answered(reply.clone())));
-    assert_eq!(
-        said(&events),
-        [
-            "node_completed ask",
-            "node_completed route",
-            "message_sent send",
-            "node_completed send",
-            "completed"
-        ]
-    );
+    assert_eq!(said(&events), ["node_completed ask", "node_completed route", "message_sent send"]);
     assert!(!serde_json::to_string(&events).unwrap().contains("course"));
     let [(to, command)] = &scene.dispatched()[..] else { panic!() };
     assert_eq!(to, "acme/conversation/cnv_1");
     assert_eq!(command["post"]["body"], serde_json::to_value(reply.text).unwrap());
     assert!(command["post"]["message_id"].as_str().unwrap().starts_with("msg_"));
+    // Nothing had to be sealed, so the message is the node's first attempt.
+    let events = scene.ok(&platform(), told("send#1", Settled::Unchanged));
+    assert_eq!(said(&events), ["node_completed send", "completed"]);
+}
+
+/// A run whose message is on its way.
+fn sent(on_failure: &str) -> Stage1 {
+    let mut definition = single("message.send", json!({"conversation": "cnv_1", "body": "hi"}), "in", "out");
+    definition["nodes"][0]["on_failure"] = json!(on_failure);
+    let mut scene = scene();
+    scene.ok(&ada(), creating(definition, json!({"in": 1})));
+    let text = sealed(&"hi".to_owned());
+    scene.ok(&platform(), settled("n#1", Outcome::Sealed { text }));
+    scene
+}
+
+#[test]
+fn a_message_that_was_refused_fails_its_node() {
+    let mut scene = sent("abort");
+    let [Reaction::Dispatch(dispatch)] = &scene.reactions[..] else {
+        panic!("{:?}", scene.reactions)
+    };
+    let awaited = dispatch.awaited.as_ref().expect("its answer is awaited");
+    assert_eq!((awaited.name.as_str(), awaited.refusals_only), ("n#1", false));
+    scene.unchanged(&platform(), told("n#0", Settled::Accepted));
+    scene.unchanged(&platform(), settled("n#1", broke()));
+    let events = scene.ok(&platform(), told("n#1", refused("conversation_not_found")));
+    assert_eq!(said(&events), ["node_failed n", "failed n"]);
+    assert!(matches!(&events[0], RunEvent::NodeFailed { code, .. } if code == "conversation_not_found"));
+    scene.unchanged(&platform(), told("n#1", Settled::Accepted));
+
+    let events = sent("continue").ok(&platform(), told("n#1", refused("archived")));
+    assert_eq!(said(&events), ["node_failed n", "completed"]);
+    let events = sent("skip").ok(&platform(), told("n#1", Settled::Dropped));
+    assert_eq!(said(&events), ["node_failed n", "node_skipped n", "completed"]);
+}
+
+#[test]
+fn a_message_is_posted_when_its_conversation_says_so() {
+    for outcome in [Settled::Accepted, Settled::Unchanged] {
+        let events = sent("abort").ok(&platform(), told("n#1", outcome));
+        assert_eq!(said(&events), ["node_completed n", "completed"]);
+        assert_eq!(output(&events)["out"]["conversation"], json!("cnv_1"));
+    }
+    // During a pause it is recorded; what follows waits.
+    let mut paused = sent("abort");
+    paused.ok(&ada(), pause());
+    assert_eq!(said(&paused.ok(&platform(), told("n#1", Settled::Accepted))), ["node_completed n"]);
+    assert_eq!(said(&paused.ok(&ada(), resume())), ["resumed", "completed"]);
+}
+
+#[test]
+fn the_answer_to_a_message_of_a_cancelled_run_is_recorded() {
+    let mut scene = sent("abort");
+    scene.ok(&ada(), cancel());
+    assert!(scene.reactions.is_empty(), "a message is not called back: {:?}", scene.reactions);
+    let events = scene.ok(&platform(), told("n#1", Settled::Accepted));
+    assert_eq!(said(&events), ["node_completed n"]);
+    let mut scene = sent("abort");
+    scene.ok(&ada(), cancel());
+    let events = scene.ok(&platform(), told("n#1", refused("archived")));
+    assert_eq!(said(&events), ["effect_stopped"]);
+    scene.unchanged(&platform(), told("n#1", refused("archived")));
+}
+
+#[test]
+fn a_retried_run_sends_again_what_was_refused_meanwhile() {
+    let definition = json!({
+        "name": "two", "inputs": {"in": {}},
+        "nodes": [
+            {"id": "bad", "component": "http.request", "config": {"url": "https://x.example/"}},
+            {"id": "n", "component": "message.send", "config": {"conversation": "cnv_1", "body": "hi"}},
+        ],
+        "edges": [{"from": "input.in", "to": "bad.in"}, {"from": "input.in", "to": "n.in"}],
+    });
+    let mut scene = scene();
+    scene.ok(&ada(), creating(definition, json!({"in": 1})));
+    let text = sealed(&"hi".to_owned());
+    scene.ok(&platform(), settled("n#1", Outcome::Sealed { text }));
+    assert_eq!(
+        said(&scene.ok(&platform(), settled("bad#1", broke()))),
+        ["node_failed bad", "failed bad"]
+    );
+    scene.ok(&platform(), told("n#1", refused("archived")));
+    let events = scene.ok(&ada(), RunCommand::RetryNode(RetryNode { node: "bad".into() }));
+    assert_eq!(said(&events), ["node_retried bad", "node_started bad", "node_started n"]);
 }
 
 #[test]
@@ -286,7 +363,7 @@ fn a_composed_message_is_sealed_first_and_then_posted() {
     assert_eq!((seal.text.as_str(), seal.subject.as_str()), ("Order 4", "acme/ada"));
     let text = sealed(&"Order 4".to_owned());
     let events = scene.ok(&platform(), settled("n#1", Outcome::Sealed { text: text.clone() }));
-    assert_eq!(said(&events), ["message_sent n", "node_completed n", "completed"]);
+    assert_eq!(said(&events), ["message_sent n"]);
     let (to, command) = &scene.dispatched()[0];
     assert_eq!(to, "acme/conversation/cnv_9");
     assert_eq!(

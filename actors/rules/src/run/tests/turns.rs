@@ -112,7 +112,7 @@ fn a_turn_asks_the_model_and_posts_its_answer_once() {
     assert_eq!(call.stream_to.unwrap().turn, "turn_1");
     let reply = answer(Some("Sunny."), &[]);
     let events = scene.ok(&platform(), settled("model#1", Outcome::Answered(reply.clone())));
-    assert_eq!(said(&events), ["model_answered", "reply_sent", "completed"]);
+    assert_eq!(said(&events), ["model_answered", "reply_sent"]);
     let [(to, command)] = &scene.dispatched()[..] else {
         panic!("{:?}", scene.reactions)
     };
@@ -124,6 +124,8 @@ fn a_turn_asks_the_model_and_posts_its_answer_once() {
     );
     assert_eq!(post["body"], serde_json::to_value(&reply.text).unwrap());
     scene.unchanged(&platform(), settled("model#1", Outcome::Answered(reply)));
+    assert_eq!(said(&scene.ok(&platform(), told("reply", Settled::Accepted))), ["completed"]);
+    scene.unchanged(&platform(), told("reply", Settled::Accepted));
     scene.refused(&ada(), cancel(), 409, "illegal_transition");
 }
 
@@ -177,7 +179,7 @@ fn tools_run_as_effects_and_return_to_the_model_in_the_order_of_the_calls() {
     );
     assert_eq!(
         said(&scene.ok(&platform(), answered("model#2", Some("Sunny."), &[]))),
-        ["model_answered", "reply_sent", "completed"]
+        ["model_answered", "reply_sent"]
     );
 }
 
@@ -400,7 +402,7 @@ fn an_answer_during_a_pause_is_recorded_and_sent_after_it() {
         finished(&cancelled)["partial"]["$sealed"].is_string(),
         "the whole answer had been streamed"
     );
-    assert_eq!(said(&scene.ok(&ada(), resume())), ["resumed", "reply_sent", "completed"]);
+    assert_eq!(said(&scene.ok(&ada(), resume())), ["resumed", "reply_sent"]);
     assert_eq!(scene.dispatched()[0].1["post"]["message_id"], json!("msg_run_1"));
 }
 
@@ -498,4 +500,44 @@ fn a_long_run_id_still_gives_a_message_id() {
     let run = TurnRun::new(&format!("acme/run/{long}").parse().unwrap(), &task());
     assert_eq!(run.message_id(), run.message_id());
     assert!(run.message_id().as_str().starts_with("msg_") && run.message_id().as_str().len() <= 64);
+}
+
+#[test]
+fn a_refused_reply_fails_its_turn_and_says_so() {
+    let replied = || {
+        let mut scene = asked();
+        scene.ok(&platform(), answered("model#1", Some("Sunny."), &[]));
+        scene
+    };
+    let mut scene = replied();
+    assert_eq!(
+        said(&scene.ok(&platform(), told("reply", refused("conversation_full")))),
+        ["failed"]
+    );
+    assert_eq!(finished(&scene)["code"], json!("conversation_full"));
+    // Its conversation was paused after it had taken the reply: nothing is left to hold.
+    let mut scene = replied();
+    scene.ok(&ada(), pause());
+    assert_eq!(
+        said(&scene.ok(&platform(), told("reply", Settled::Accepted))),
+        ["resumed", "completed"]
+    );
+    // It was interrupted while the reply was on its way.
+    let mut scene = replied();
+    scene.ok(&ada(), cancel());
+    assert!(finished(&scene)["partial"]["$sealed"].is_string());
+    scene.unchanged(&platform(), told("reply", refused("turn_interrupted")));
+}
+
+#[test]
+fn a_turn_whose_agent_refuses_to_be_asked_fails() {
+    let mut scene = scene();
+    scene.ok(&platform(), RunCommand::CreateTurn(task()));
+    let [Reaction::Dispatch(dispatch)] = &scene.reactions[..] else {
+        panic!("{:?}", scene.reactions)
+    };
+    assert!(dispatch.awaited.as_ref().is_some_and(|awaited| awaited.refusals_only));
+    scene.unchanged(&platform(), told("agent", Settled::Accepted));
+    assert_eq!(said(&scene.ok(&platform(), told("agent", refused("not_the_run")))), ["failed"]);
+    assert_eq!(finished(&scene)["code"], json!("not_the_run"));
 }

@@ -1,0 +1,183 @@
+//! What comes back: answers to what was submitted, and ends of attempts.
+
+use super::{
+    Relay, Work, commands,
+    sending::tell,
+    words::{Purpose, RelayAction, Stage, was_not_sent},
+};
+use crate::performers::AttemptEnd;
+use quipu_schemas::{
+    context::Millis,
+    envelope::{CommandBody, CommandEnvelope, KernelCommand, Receipt},
+    limits,
+    problem::Problem,
+    reaction::{Outcome, ReactionKey, Settled},
+};
+
+impl Relay {
+    /// A submitted kernel command was answered.
+    pub fn submitted(
+        &mut self,
+        key: &ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+        answer: Result<Receipt, Problem>,
+        now: Millis,
+    ) -> Vec<RelayAction> {
+        match answer {
+            Ok(receipt) => self.stored(key, purpose, &envelope, &receipt, now).into_iter().collect(),
+            Err(problem) => self.not_stored(key, purpose, envelope, &problem, now).into_iter().collect(),
+        }
+    }
+
+    fn stored(
+        &mut self,
+        key: &ReactionKey,
+        purpose: Purpose,
+        envelope: &CommandEnvelope,
+        receipt: &Receipt,
+        now: Millis,
+    ) -> Option<RelayAction> {
+        let item = self.items.get_mut(key)?;
+        item.resends = 0;
+        match purpose {
+            Purpose::Dispatch => {
+                item.answer = Some(answer_of(receipt));
+                if item.awaited().is_none_or(|awaited| !awaited.wants(item.answer.as_ref())) {
+                    self.remove(key);
+                    return None;
+                }
+                let told = tell(key, item);
+                self.release_slot(key);
+                told
+            }
+            // What was given up waits for a person in the index.
+            Purpose::Tell | Purpose::Park | Purpose::Settle => {
+                self.remove(key);
+                None
+            }
+            Purpose::Start => {
+                item.stage = Stage::Running;
+                commands::perform(key, item)
+            }
+            Purpose::AttemptFailed => {
+                let at = match &envelope.body {
+                    CommandBody::Kernel(KernelCommand::EffectNote {
+                        note: Settled::AttemptFailed { retry_at, .. },
+                        ..
+                    }) => *retry_at,
+                    _ => now,
+                };
+                let stage = if item.cancelled { Stage::Ready } else { Stage::Until(at) };
+                self.stand(key, stage);
+                None
+            }
+        }
+    }
+
+    fn not_stored(
+        &mut self,
+        key: &ReactionKey,
+        purpose: Purpose,
+        envelope: Box<CommandEnvelope>,
+        problem: &Problem,
+        now: Millis,
+    ) -> Option<RelayAction> {
+        let item = self.items.get_mut(key)?;
+        if problem.code == "command_crashed" {
+            item.crashes += 1;
+            if item.crashes >= limits::POISON_CRASHES {
+                let detail = format!("crashed its receiver {} times: {}", item.crashes, problem.detail);
+                let park = CommandEnvelope {
+                    command_id: key.command_id(&commands::step("park", item)),
+                    body: CommandBody::Kernel(KernelCommand::EffectNote {
+                        key: key.clone(),
+                        note: Settled::Parked { detail },
+                    }),
+                    expected_version: None,
+                    ..*envelope
+                };
+                item.stage = Stage::Submitting;
+                return Some(commands::submit(key, Purpose::Park, park));
+            }
+        }
+        item.resends += 1;
+        let (first, longest) = limits::OUTBOX_RESEND_MS;
+        let pause = (first << item.resends.min(10)).min(longest);
+        if purpose == Purpose::Dispatch {
+            // It waits for a slot again like all others: a receiver that takes nothing holds up nobody else.
+            self.release_slot(key);
+        } else {
+            item.again = Some((purpose, envelope));
+        }
+        self.stand(key, Stage::Until(now + pause));
+        None
+    }
+
+    /// An attempt came to its end.
+    pub fn performed(&mut self, key: &ReactionKey, end: AttemptEnd, now: Millis) -> Vec<RelayAction> {
+        let draw = self.draw();
+        self.release_slot(key);
+        let Some(item) = self.items.get_mut(key) else { return Vec::new() };
+        let Work::Perform(perform) = &item.work else { return Vec::new() };
+        if was_not_sent(&end) && perform.effect.is_repeatable() {
+            // Nothing was sent: the attempt does not count.
+            item.attempts -= 1;
+            let AttemptEnd::Retryable { retry_after_ms, .. } = end else {
+                return Vec::new();
+            };
+            let stage = if item.cancelled {
+                Stage::Ready
+            } else {
+                Stage::Until(now + retry_after_ms.unwrap_or(limits::OUTBOX_RESEND_MS.1).max(1))
+            };
+            self.stand(key, stage);
+            return Vec::new();
+        }
+        let (purpose, envelope) = match end {
+            AttemptEnd::Done(outcome) | AttemptEnd::Cancelled(outcome) => (Purpose::Settle, commands::settle(key, item, outcome)),
+            AttemptEnd::Retryable {
+                code,
+                detail,
+                retry_after_ms,
+            } => {
+                if item.attempts >= perform.retry.attempts || item.cancelled {
+                    (Purpose::Settle, commands::settle(key, item, Outcome::Failed { code, detail }))
+                } else {
+                    let longest = perform.retry.pause_ms(item.attempts + 1);
+                    let pause = retry_after_ms.unwrap_or(0).max(if longest == 0 { 0 } else { draw % (longest + 1) });
+                    let failed = Settled::AttemptFailed {
+                        attempt: item.attempts,
+                        code,
+                        detail,
+                        retry_at: now + pause,
+                    };
+                    (
+                        Purpose::AttemptFailed,
+                        commands::note(key, item, failed, &commands::step("f", item)),
+                    )
+                }
+            }
+        };
+        item.stage = Stage::Submitting;
+        vec![commands::submit(key, purpose, envelope)]
+    }
+
+    fn draw(&mut self) -> u64 {
+        // xorshift64*: spreads retries; nothing depends on its quality.
+        self.jitter ^= self.jitter >> 12;
+        self.jitter ^= self.jitter << 25;
+        self.jitter ^= self.jitter >> 27;
+        self.jitter.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// What the receiver of a dispatch recorded.
+fn answer_of(receipt: &Receipt) -> Settled {
+    match &receipt.settled {
+        Some(settled) => settled.clone(),
+        // An owner of an earlier release does not say.
+        None if receipt.unchanged => Settled::Unchanged,
+        None => Settled::Accepted,
+    }
+}
