@@ -109,6 +109,7 @@ impl Serve {
             signal = signals.next() => {
                 signal?;
                 // Nothing was promised yet, and the log may take long to read: as if the signal had not been heard.
+                #[expect(clippy::disallowed_methods, reason = "the start runs on blocking threads that cannot be cancelled")]
                 std::process::exit(ENDED_AT_START);
             }
         };
