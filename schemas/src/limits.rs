@@ -143,6 +143,10 @@ pub const RUNAWAY_WINDOW_CALLS: usize = 20;
 pub const RUNAWAY_REPEATS: usize = 5;
 /// Response body that an HTTP effect keeps.
 pub const RESPONSE_KEEP_BYTES: usize = 32 * 1024;
+/// Bytes of a response body that are read, and decoded, to keep [`RESPONSE_KEEP_BYTES`] of JSON or text.
+pub const RESPONSE_READ_BYTES: usize = 4 * RESPONSE_KEEP_BYTES;
+/// Bytes of a response body that are counted, so that a cut one tells its full size; a larger one is only known to be larger.
+pub const RESPONSE_COUNT_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// One effect attempt.
 pub const EFFECT_TIMEOUT_MS: u64 = 60_000;
 /// Crashes of one kernel command before it is parked.

@@ -105,6 +105,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
             method: "GET".into(),
             url: "https://api.example/v1".into(),
             headers: [("accept".to_owned(), "application/json".to_owned())].into(),
+            composed_headers: Default::default(),
             body: None,
             idempotency_header: Some("Idempotency-Key".into()),
             timeout_ms: Some(5_000),

@@ -7,6 +7,7 @@
 
 mod effects;
 mod flow;
+mod headers;
 mod template;
 mod waiting;
 
@@ -393,10 +394,7 @@ impl<T: TypedComponent> Component for Typed<T> {
 fn unexpected(outcome: &Outcome) -> NodeError {
     match outcome {
         Outcome::Failed { code, detail } => NodeError::new(code.clone(), detail.clone()),
-        Outcome::Lost => NodeError::new(
-            "lost",
-            "the node crashed while it was sent, and it may not be sent twice: nobody knows whether it arrived",
-        ),
+        Outcome::Lost { detail } => NodeError::new("lost", Outcome::lost_detail(detail.as_deref())),
         Outcome::Cancelled { .. } => NodeError::new("cancelled", "it was cancelled"),
         Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. } => {
             NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind")

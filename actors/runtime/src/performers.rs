@@ -6,9 +6,11 @@
 //! and may have arrived ends as [`Outcome::Lost`]. Nothing here is durable.
 
 mod answer;
+mod blot;
+mod body;
+mod chunk;
 mod cancel;
 mod client;
-mod dates;
 mod egress;
 mod ending;
 mod http;
@@ -17,6 +19,7 @@ mod prompt;
 mod scripted;
 mod sink;
 mod sse;
+mod strict;
 mod tool;
 mod webhook;
 

@@ -790,6 +790,7 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
         Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded {
             status: 200,
             body: Json(serde_json::json!({"ok": true})),
+            full_bytes: None,
         }),
         Effect::Tool(_) => Err("the workload grants no tools".into()),
         Effect::Seal(seal) => Ok(Outcome::Sealed {

@@ -52,6 +52,7 @@ pub(super) fn responded(body: Value) -> Outcome {
     Outcome::Responded {
         status: 200,
         body: Json(body),
+        full_bytes: None,
     }
 }
 

@@ -402,7 +402,7 @@ pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
 fn failure_of(outcome: &Outcome) -> (String, String) {
     match outcome {
         Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
-        Outcome::Lost => ("lost".into(), "started, and the node stopped before an outcome was known".into()),
+        Outcome::Lost { detail } => ("lost".into(), Outcome::lost_detail(detail.as_deref())),
         other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
     }
 }

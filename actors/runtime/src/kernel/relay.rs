@@ -269,7 +269,7 @@ impl Relay {
         }
         if loaded.started && !item.cancelled {
             // Started, and the node stopped: for an at-most-once effect nobody knows what happened.
-            let envelope = settle(&loaded.key, &item, Outcome::Lost);
+            let envelope = settle(&loaded.key, &item, Outcome::Lost { detail: None });
             item.again = Some((Purpose::Settle, Box::new(envelope)));
         }
         self.insert(loaded.key, item);
@@ -652,7 +652,7 @@ fn settle(key: &ReactionKey, item: &Item, outcome: Outcome) -> CommandEnvelope {
         Work::Perform(perform) => perform.name.clone(),
         Work::Dispatch(_) => String::new(),
     };
-    let dead = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost);
+    let dead = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost { .. });
     let word = KernelCommand::EffectSettled {
         key: key.clone(),
         name,

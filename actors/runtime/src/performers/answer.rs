@@ -1,13 +1,14 @@
 //! A model's answer put together from the chunks of an OpenAI-compatible stream. Pure.
 
+use super::chunk::{Arguments, CallDelta, Chunk};
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, FunctionCall, ToolCall},
     digest::Digest,
     limits::{LLM_ANSWER_MAX_BYTES, LLM_TOOL_CALLS_MAX},
     reaction::ToolCallRef,
 };
-use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A whole answer, not yet sealed.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,71 +56,18 @@ pub(crate) enum Progress {
     Full(String),
 }
 
-#[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-    #[serde(default)]
-    usage: Option<Usage>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    index: u32,
-    // A server that does not stream answers with `message`.
-    #[serde(default, alias = "message")]
-    delta: Option<Delta>,
-    #[serde(default)]
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    content: Option<String>,
-    #[serde(default)]
-    refusal: Option<String>,
-    #[serde(default)]
-    tool_calls: Option<Vec<CallDelta>>,
-}
-
-#[derive(Deserialize)]
-struct CallDelta {
-    #[serde(default)]
-    index: Option<u64>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    function: Option<FunctionDelta>,
-}
-
-#[derive(Deserialize)]
-struct FunctionDelta {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    arguments: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
-    #[serde(default)]
-    completion_tokens: Option<u64>,
-}
-
 #[derive(Debug, Default)]
 struct PartialCall {
     index: Option<u64>,
     id: String,
     name: String,
     arguments: String,
+}
+
+impl PartialCall {
+    fn is_whole(&self) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
 }
 
 /// The answer so far.
@@ -146,32 +94,26 @@ impl Assembly {
 
     /// Takes one chunk.
     pub(crate) fn push(&mut self, data: &str) -> Result<Progress, ChunkError> {
-        let chunk: Chunk = serde_json::from_str(data).map_err(|_| ChunkError::Form)?;
-        if let Some(error) = &chunk.error {
-            return Err(ChunkError::Provider(error_word(error)));
-        }
-        if let Some(model) = chunk.model.filter(|model| !model.is_empty()) {
+        let chunk = Chunk::read(data)?;
+        if let Some(model) = chunk.model {
             self.model.get_or_insert(model.chars().take(200).collect());
         }
         if let Some(usage) = chunk.usage {
-            self.usage = Some((usage.prompt_tokens.unwrap_or(0), usage.completion_tokens.unwrap_or(0)));
+            self.usage = Some(usage);
         }
-        let mut fresh = String::new();
-        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
-            if let Some(delta) = choice.delta {
-                for text in [delta.content, delta.refusal].into_iter().flatten() {
-                    fresh.push_str(&text);
-                    self.text.get_or_insert_default();
-                }
-                for call in delta.tool_calls.into_iter().flatten() {
-                    self.push_call(call)?;
-                }
-            }
-            if let Some(reason) = choice.finish_reason {
-                self.finish_reason = Some(reason.chars().take(40).collect());
-            }
+        for call in chunk.calls {
+            self.push_call(call)?;
         }
-        self.push_text(fresh)
+        if let Some(reason) = chunk.finish_reason {
+            self.finish_reason = Some(reason.chars().take(40).collect());
+        }
+        match chunk.text {
+            Some(text) => {
+                self.text.get_or_insert_default();
+                self.push_text(text)
+            }
+            None => Ok(Progress::Text(String::new())),
+        }
     }
 
     fn push_text(&mut self, mut fresh: String) -> Result<Progress, ChunkError> {
@@ -192,13 +134,7 @@ impl Assembly {
     }
 
     fn push_call(&mut self, delta: CallDelta) -> Result<(), ChunkError> {
-        // Some servers leave `index` out: a new id then begins a new call.
-        let known = self.calls.iter().rposition(|call| match (delta.index, &delta.id) {
-            (Some(index), _) => call.index == Some(index),
-            (None, Some(id)) => call.id == *id,
-            (None, None) => true,
-        });
-        let place = known.unwrap_or_else(|| {
+        let place = self.place_of(&delta).unwrap_or_else(|| {
             self.calls.push(PartialCall {
                 index: delta.index,
                 ..PartialCall::default()
@@ -206,16 +142,21 @@ impl Assembly {
             self.calls.len() - 1
         });
         let call = &mut self.calls[place];
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
-            call.id = id;
+        if call.id.is_empty() {
+            call.id = delta.id.unwrap_or_default();
         }
-        if let Some(function) = delta.function {
-            if let Some(name) = function.name.filter(|name| !name.is_empty()) {
-                call.name = name;
+        if let Some(name) = delta.name {
+            call.name = name;
+        }
+        match delta.arguments {
+            Arguments::Piece(more) => {
+                self.bytes += more.len();
+                call.arguments.push_str(&more);
             }
-            let arguments = function.arguments.unwrap_or_default();
-            self.bytes += arguments.len();
-            call.arguments.push_str(&arguments);
+            Arguments::Whole(arguments) => {
+                self.bytes += arguments.len();
+                call.arguments = arguments;
+            }
         }
         let words = call.id.len() + call.name.len();
         if self.bytes > LLM_ANSWER_MAX_BYTES || self.calls.len() > LLM_TOOL_CALLS_MAX || words > 1_024 {
@@ -224,17 +165,43 @@ impl Assembly {
         Ok(())
     }
 
-    /// The answer. Calls without an id get one from their place and `seed`.
+    /// The call that a piece goes on with; `None` where it begins one. Servers differ: some leave the index out, some count
+    /// every call as 0, some give an id with the first piece alone, with each one the same, or with each one another.
+    fn place_of(&self, delta: &CallDelta) -> Option<usize> {
+        let same_index = |call: &PartialCall| delta.index.is_none() || call.index == delta.index;
+        let by_id = |call: &PartialCall| !call.id.is_empty() && Some(&call.id) == delta.id.as_ref();
+        if let Some(place) = self.calls.iter().rposition(|call| by_id(call) && same_index(call)) {
+            return Some(place);
+        }
+        let place = self.calls.iter().rposition(same_index)?;
+        let call = &self.calls[place];
+        let begins = match (&delta.name, &delta.id) {
+            // A piece without a name only goes on.
+            (None, _) => false,
+            (Some(_), Some(_)) => !call.id.is_empty(),
+            (Some(name), None) => !call.name.is_empty() && (call.name != *name || call.is_whole()),
+        };
+        (!begins).then_some(place)
+    }
+
+    /// The answer. Calls without an id, or with another call's, get one from their place and `seed`.
     pub(crate) fn finish(self, asked_model: &str, seed: &str) -> Answer {
+        let mut taken = BTreeSet::new();
+        let mut id_of = |n: usize, id: String| {
+            let id = if id.is_empty() || taken.contains(&id) { made_id(seed, n) } else { id };
+            taken.insert(id.clone());
+            id
+        };
         let call = |(n, call): (usize, PartialCall)| ToolCall {
-            id: if call.id.is_empty() { format!("call_{seed}_{n}") } else { call.id },
+            id: id_of(n, call.id),
             kind: "function".into(),
             function: FunctionCall {
                 name: call.name,
                 arguments: call.arguments,
             },
         };
-        let calls: Vec<ToolCall> = self.calls.into_iter().enumerate().map(call).collect();
+        let named = self.calls.into_iter().filter(|call| !call.name.is_empty() || !call.arguments.is_empty());
+        let calls: Vec<ToolCall> = named.enumerate().map(call).collect();
         let default_reason = if calls.is_empty() { "stop" } else { "tool_calls" };
         let content = if calls.is_empty() {
             Some(self.text.unwrap_or_default())
@@ -258,6 +225,12 @@ impl Assembly {
     }
 }
 
+/// An id of at most 40 characters, which is what the strictest servers take.
+fn made_id(seed: &str, place: usize) -> String {
+    let hash = Digest::of(&[seed.as_bytes(), &place.to_be_bytes()]).to_string();
+    format!("call_{}", &hash[..32])
+}
+
 /// The code or type of a provider's error object, where it is a plain word: its message may quote the
 /// prompt or a key, and is never kept.
 pub(crate) fn error_word(error: &Value) -> Option<String> {
@@ -273,101 +246,5 @@ pub(crate) fn error_word(error: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn assemble(chunks: &[Value]) -> Result<Answer, ChunkError> {
-        let mut assembly = Assembly::default();
-        for chunk in chunks {
-            assembly.push(&chunk.to_string())?;
-        }
-        Ok(assembly.finish("asked", "s"))
-    }
-
-    fn delta(delta: Value) -> Value {
-        json!({"model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
-    }
-
-    #[test]
-    fn parallel_calls_are_assembled_with_and_without_indices() {
-        let indexed = [
-            delta(json!({"role": "assistant", "content": null})),
-            delta(json!({"tool_calls": [{"index": 0, "id": "c0", "type": "function", "function": {"name": "look", "arguments": ""}}]})),
-            delta(json!({"tool_calls": [{"index": 1, "id": "c1", "function": {"name": "find", "arguments": "{\"q\":"}}]})),
-            delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}, {"index": 1, "function": {"arguments": "1}"}}]})),
-            json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}),
-            json!({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}),
-        ];
-        let answer = assemble(&indexed).unwrap();
-        let refs = answer.call_refs();
-        assert_eq!(
-            refs.iter().map(|r| (r.id.as_str(), r.name.as_str())).collect::<Vec<_>>(),
-            [("c0", "look"), ("c1", "find")]
-        );
-        assert_eq!(refs[1].fingerprint, Digest::of(&[b"find", b"{\"q\":1}"]));
-        assert_eq!(
-            (answer.message.content, answer.finish_reason.as_str(), answer.prompt_tokens),
-            (None, "tool_calls", 5)
-        );
-
-        let bare = assemble(&[
-            delta(json!({"tool_calls": [{"id": "a", "function": {"name": "x", "arguments": "{}"}}]})),
-            delta(json!({"tool_calls": [{"id": "b", "function": {"name": "y", "arguments": "{"}}]})),
-            delta(json!({"tool_calls": [{"function": {"arguments": "}"}}]})),
-        ]);
-        let calls = bare.unwrap().message.tool_calls.unwrap();
-        assert_eq!(
-            calls
-                .iter()
-                .map(|c| (c.id.as_str(), c.function.arguments.as_str()))
-                .collect::<Vec<_>>(),
-            [("a", "{}"), ("b", "{}")]
-        );
-    }
-
-    #[test]
-    fn an_answer_in_one_piece_an_empty_one_and_a_refusal_are_answers() {
-        let whole =
-            assemble(&[json!({"model": "m", "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]})]);
-        assert_eq!(whole.unwrap().message.content.as_deref(), Some("Hi"));
-        let empty = assemble(&[]).unwrap();
-        assert_eq!(
-            (empty.message.content.as_deref(), empty.model.as_str(), empty.finish_reason.as_str()),
-            (Some(""), "asked", "stop")
-        );
-        assert_eq!(
-            assemble(&[delta(json!({"refusal": "No."}))]).unwrap().message.content.as_deref(),
-            Some("No.")
-        );
-    }
-
-    #[test]
-    fn size_is_bounded_text_by_cutting_and_calls_by_refusal() {
-        let mut assembly = Assembly::default();
-        let long = "ä".repeat(LLM_ANSWER_MAX_BYTES);
-        let Ok(Progress::Full(text)) = assembly.push(&delta(json!({"content": long})).to_string()) else {
-            panic!("not cut")
-        };
-        assert!(text.len() <= LLM_ANSWER_MAX_BYTES && text.len() > LLM_ANSWER_MAX_BYTES - 2);
-        assert_eq!(assembly.finish("m", "s").finish_reason, "length");
-
-        let call =
-            |arguments: &str| delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "x", "arguments": arguments}}]}));
-        assert_eq!(assemble(&[call(&long)]), Err(ChunkError::TooLarge));
-        assert_eq!(assemble(&[call("{}"), delta(json!({"content": long}))]), Err(ChunkError::TooLarge));
-        let many: Vec<Value> = (0..=LLM_TOOL_CALLS_MAX)
-            .map(|n| delta(json!({"tool_calls": [{"index": n}]})))
-            .collect();
-        assert_eq!(assemble(&many), Err(ChunkError::TooLarge));
-    }
-
-    #[test]
-    fn errors_are_named_by_word_only() {
-        let error = json!({"error": {"message": "prompt was: secret", "type": "server_error", "code": null}});
-        let said = assemble(&[error]).unwrap_err().to_string();
-        assert!(said.contains("server_error") && !said.contains("secret"), "{said}");
-        assert_eq!(error_word(&json!({"code": "Key sk-123"})), None);
-        assert_eq!(assemble(&[json!([1])]), Err(ChunkError::Form));
-    }
-}
+#[path = "answer/tests.rs"]
+mod tests;

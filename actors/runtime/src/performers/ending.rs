@@ -1,15 +1,16 @@
 //! How an attempt ends, before the outbox hears of it.
 
-use super::client::{Body, Reached, Trouble};
-use crate::{breaker::Health, secrets::SecretError};
-use quipu_schemas::{
-    json::{Json, check},
-    limits::RESPONSE_KEEP_BYTES,
-    personal::SealError,
-    reaction::Outcome,
+use super::{
+    blot::Blot,
+    client::{Reached, Trouble},
 };
-use reqwest::StatusCode;
-use serde_json::Value;
+use crate::{breaker::Health, secrets::SecretError};
+use quipu_schemas::{context::Millis, limits::RETRY_AFTER_MAX_MS, personal::SealError, reaction::Outcome};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// An attempt's end with what it says about its destination.
 #[derive(Debug)]
@@ -46,12 +47,45 @@ impl Ending {
     pub(crate) fn of_trouble(trouble: Trouble, repeatable: bool) -> Self {
         match trouble.reached {
             Reached::Never => Self::failed(trouble.code, trouble.detail, Health::Unknown),
-            Reached::Perhaps if !repeatable => Ending::done(Outcome::Lost, Health::Down),
+            Reached::Perhaps if !repeatable => {
+                let detail = Some(trouble.detail);
+                Ending::done(Outcome::Lost { detail }, Health::Down)
+            },
             Reached::NotYet | Reached::Perhaps => Ending::Again {
                 code: trouble.code.into(),
                 detail: trouble.detail,
                 retry_after_ms: None,
                 health: Health::Down,
+            },
+        }
+    }
+
+    /// Without the secrets that its texts may have taken from an answer.
+    pub(crate) fn blotted(self, blot: &Blot) -> Self {
+        match self {
+            Ending::Done(outcome, health) => {
+                let outcome = match *outcome {
+                    Outcome::Failed { code, detail } => Outcome::Failed {
+                        code: blot.text(&code),
+                        detail: blot.text(&detail),
+                    },
+                    Outcome::Lost { detail } => Outcome::Lost {
+                        detail: detail.map(|detail| blot.text(&detail)),
+                    },
+                    other => other,
+                };
+                Ending::done(outcome, health)
+            }
+            Ending::Again {
+                code,
+                detail,
+                retry_after_ms,
+                health,
+            } => Ending::Again {
+                code: blot.text(&code),
+                detail: blot.text(&detail),
+                retry_after_ms,
+                health,
             },
         }
     }
@@ -112,48 +146,23 @@ pub(crate) fn health_of(status: StatusCode) -> Health {
     }
 }
 
-/// A response body to be recorded: JSON where it is whole, sane JSON; its text, cut, otherwise. The encoded
-/// form is at most [`RESPONSE_KEEP_BYTES`], and `secrets` are blotted out (some servers echo requests).
-pub(crate) fn kept_json(body: &Body, secrets: &[String]) -> Json {
-    let text = redact(&body.bytes, secrets);
-    if !body.cut {
-        let parsed = serde_json::from_str::<Value>(&text).ok().filter(|value| check(value).is_ok());
-        if let Some(value) = parsed.filter(|value| value.to_string().len() <= RESPONSE_KEEP_BYTES) {
-            return Json(value);
+/// What a response asks to wait, in milliseconds from `now`, cut to [`RETRY_AFTER_MAX_MS`].
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now: Millis) -> Option<u64> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let wait = if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
+        ms.max(0.0) as u64
+    } else {
+        let value = text(RETRY_AFTER.as_str())?;
+        match value.parse::<f64>() {
+            Ok(seconds) => (seconds.max(0.0) * 1_000.0) as u64,
+            Err(_) => {
+                let date = httpdate::parse_http_date(value).ok()?;
+                let wait = date.duration_since(UNIX_EPOCH + Duration::from_millis(now)).unwrap_or_default();
+                u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+            }
         }
-        if text.is_empty() {
-            return Json(Value::Null);
-        }
-    }
-    Json(Value::String(cut_encoded(&text, RESPONSE_KEEP_BYTES)))
-}
-
-/// A response body as text for a model, cut alike.
-pub(crate) fn kept_text(body: &Body, secrets: &[String]) -> String {
-    cut_encoded(&redact(&body.bytes, secrets), RESPONSE_KEEP_BYTES)
-}
-
-fn redact(bytes: &[u8], secrets: &[String]) -> String {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(text, |text, secret| text.replace(secret.as_str(), "[secret]"))
-}
-
-/// Cuts so that the JSON string of the rest takes at most `max` bytes.
-pub(crate) fn cut_encoded(text: &str, max: usize) -> String {
-    let mut encoded = 2;
-    text.chars()
-        .take_while(|c| {
-            encoded += match c {
-                '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-                c if u32::from(*c) < 0x20 => 6,
-                c => c.len_utf8(),
-            };
-            encoded <= max
-        })
-        .collect()
+    };
+    Some(wait.min(RETRY_AFTER_MAX_MS))
 }
 
 #[cfg(test)]
@@ -184,9 +193,9 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_is_repeated_only_where_that_is_harmless() {
-        let perhaps = || Trouble::timeout("the answer", 5);
+        let perhaps = || Trouble::timeout("answer", 5);
         assert!(matches!(Ending::of_trouble(perhaps(), true), Ending::Again { .. }));
-        assert!(matches!(Ending::of_trouble(perhaps(), false), Ending::Done(outcome, _) if *outcome == Outcome::Lost));
+        assert!(matches!(Ending::of_trouble(perhaps(), false), Ending::Done(outcome, _) if matches!(&*outcome, Outcome::Lost { detail: Some(why) } if why == "no answer within 5 ms")));
         let not_yet = Trouble {
             reached: Reached::NotYet,
             ..perhaps()
@@ -199,24 +208,32 @@ mod tests {
     }
 
     #[test]
-    fn kept_bodies_are_bounded_clean_and_json_where_they_can_be() {
-        let body = |bytes: &[u8], cut| Body {
-            bytes: bytes.to_vec(),
-            cut,
+    fn retry_after_is_read_in_every_form_and_bounded() {
+        let wait = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            retry_after_ms(&headers, 784_111_770_000)
         };
-        let secrets = ["hunter2".to_owned()];
-        assert_eq!(
-            kept_json(&body(br#"{"a":"hunter2"}"#, false), &secrets).0,
-            serde_json::json!({"a": "[secret]"})
-        );
-        assert_eq!(kept_json(&body(b"", false), &[]).0, Value::Null);
-        assert_eq!(kept_json(&body(b"{\"a\":1}", true), &[]).0, Value::String("{\"a\":1}".into()));
-        assert_eq!(kept_json(&body(b"\xff!", false), &[]).0, Value::String("\u{fffd}!".into()));
-        // Imitated ciphertext and deep nesting stay text.
-        assert!(kept_json(&body(br#"{"$sealed":"x"}"#, false), &[]).0.is_string());
-        assert!(kept_json(&body("[".repeat(60).as_bytes(), false), &[]).0.is_string());
-        let hostile = vec![1u8; RESPONSE_KEEP_BYTES];
-        assert!(kept_json(&body(&hostile, true), &[]).to_text().len() <= RESPONSE_KEEP_BYTES);
-        assert_eq!(cut_encoded("äöü", 6), "äö");
+        assert_eq!(wait("retry-after", "2"), Some(2_000));
+        assert_eq!(wait("retry-after", "0.5"), Some(500));
+        assert_eq!(wait("retry-after-ms", "250"), Some(250));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), Some(7_000));
+        assert_eq!(wait("retry-after", "Sunday, 06-Nov-94 08:49:37 GMT"), Some(7_000));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:49:37 CET"), None);
+        assert_eq!(wait("retry-after", "99999999999"), Some(RETRY_AFTER_MAX_MS));
+        assert_eq!(wait("retry-after", "-1"), Some(0));
+        assert_eq!(wait("retry-after", "later"), None);
+        assert_eq!(retry_after_ms(&HeaderMap::new(), 0), None);
+    }
+
+    #[test]
+    fn what_an_attempt_ended_with_names_no_secret() {
+        let blot = Blot::new(["hunter2"]);
+        let lost = Ending::of_trouble(Trouble::timeout("answer from hunter2:80", 5), false);
+        let Ending::Done(outcome, _) = lost.blotted(&blot) else { panic!() };
+        assert_eq!(*outcome, Outcome::Lost { detail: Some("no answer from [secret]:80 within 5 ms".into()) });
+        let Ending::Again { code, detail, .. } = Ending::of_trouble(Trouble::timeout("hunter2", 5), true).blotted(&blot) else { panic!() };
+        assert_eq!((code.as_str(), detail.as_str()), ("timeout", "no [secret] within 5 ms"));
     }
 }

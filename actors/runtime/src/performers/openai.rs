@@ -3,14 +3,16 @@
 use super::{
     Attempt, Reach,
     answer::{Answer, Assembly, ChunkError, Progress, error_word},
-    client::{Outgoing, Redirects, Trouble, read_bounded, trouble},
-    dates::retry_after_ms,
+    blot::Blot,
+    body,
+    client::{Outgoing, Redirects, Trouble, trouble},
     egress::authority,
-    ending::{Ending, health_of},
+    ending::{Ending, health_of, retry_after_ms},
     sink::Sink,
     sse::SseParser,
+    strict::strict,
 };
-use crate::breaker::Health;
+use crate::{breaker::Health, secrets::Secret};
 use quipu_schemas::{
     chat::{ChatMessage, ToolSpec},
     limits::{LLM_FIRST_BYTE_TIMEOUT_MS, LLM_IDLE_TIMEOUT_MS, LLM_TOTAL_TIMEOUT_MS, PROMPT_MAX_BYTES, RESPONSE_KEEP_BYTES},
@@ -96,14 +98,27 @@ pub(crate) async fn invoke(
     messages: Vec<ChatMessage>,
     sink: &mut Sink<'_>,
 ) -> Result<Answer, Ending> {
+    let key = config.api_key.as_ref().map(|name| reach.secrets.platform(name)).transpose()?;
+    let blot = Blot::new(key.iter().map(Secret::expose));
     let outgoing = outgoing(reach, config, attempt, call, &messages)?;
+    exchange(reach, config, attempt, call, outgoing, sink).await.map_err(|ending| ending.blotted(&blot))
+}
+
+async fn exchange(
+    reach: &Reach,
+    config: &OpenAiConfig,
+    attempt: &Attempt,
+    call: &LlmInvoke,
+    outgoing: Outgoing,
+    sink: &mut Sink<'_>,
+) -> Result<Answer, Ending> {
     let (url, peer) = (outgoing.url.clone(), authority(&outgoing.url));
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let first_by = at(config.first_byte_timeout_ms.min(config.total_timeout_ms));
     let late = || {
         Ending::of_trouble(
-            Trouble::timeout(&format!("the first piece of {peer}'s answer"), config.first_byte_timeout_ms),
+            Trouble::timeout(&format!("first piece of an answer from {peer}"), config.first_byte_timeout_ms),
             true,
         )
     };
@@ -113,6 +128,11 @@ pub(crate) async fn invoke(
     if !response.status().is_success() {
         let refusal = refusal(&mut response, &peer, (reach.clock)());
         return Err(timeout_at(first_by, refusal).await.unwrap_or_else(|_| late()));
+    }
+    let encoding = body::content_encoding(response.headers());
+    if !encoding.is_empty() {
+        let error = body::Unreadable::of_encoding(&encoding);
+        return Err(Ending::failed(error.code(), format!("{peer}: {error}"), Health::Up));
     }
     let mut reading = Reading {
         assembly: Assembly::default(),
@@ -152,7 +172,10 @@ pub(crate) async fn invoke(
             .push(&chunk)
             .map_err(|error| Ending::failed("answer_too_large", error.to_string(), Health::Up))?;
         for data in events {
-            if data.trim() == "[DONE]" {
+            if data.trim().is_empty() {
+                continue;
+            }
+            if data.trim().eq_ignore_ascii_case("[done]") {
                 return Ok(reading.assembly.finish(&call.model.model, &seed));
             }
             if reading.take(&data, &peer, sink)? {
@@ -217,8 +240,8 @@ impl Reading {
 /// A status that is no answer.
 async fn refusal(response: &mut Response, peer: &str, now: u64) -> Ending {
     let status = response.status();
-    let body = read_bounded(response, RESPONSE_KEEP_BYTES).await.ok();
-    let parsed = body.and_then(|body| serde_json::from_slice::<Value>(&body.bytes).ok());
+    let body = body::peek(response, RESPONSE_KEEP_BYTES).await.ok();
+    let parsed = body.and_then(|body| serde_json::from_slice::<Value>(&body).ok());
     let word = parsed.as_ref().and_then(|value| error_word(value.get("error").unwrap_or(value)));
     // The one 429 that waiting does not cure.
     if word.as_deref() == Some("insufficient_quota") {
@@ -287,7 +310,7 @@ fn outgoing(
 fn request_body(config: &OpenAiConfig, call: &LlmInvoke, messages: &[ChatMessage]) -> Value {
     let mut body = json!({
         "model": call.model.model,
-        "messages": messages,
+        "messages": strict(messages),
         "stream": true,
         "stream_options": { "include_usage": true },
     });

@@ -57,10 +57,7 @@ pub(super) fn effect() -> Reaction {
     let request = HttpRequest {
         method: "POST".into(),
         url: "http://127.0.0.1:1/".into(),
-        headers: BTreeMap::new(),
-        body: None,
-        idempotency_header: None,
-        timeout_ms: None,
+        ..HttpRequest::default()
     };
     Reaction::Perform(Perform {
         name: "call".into(),

@@ -283,7 +283,7 @@ fn a_transcript_that_grows_too_large_fails_the_turn() {
 fn each_failure_of_a_turn_is_told_to_the_conversation() {
     let failures: Vec<(RunCommand, &str)> = vec![
         (settled("model#1", broke()), "connect"),
-        (settled("model#1", Outcome::Lost), "lost"),
+        (settled("model#1", Outcome::Lost { detail: None }), "lost"),
         (settled("model#1", Outcome::Cancelled { partial: None }), "cancelled"),
         (settled("model#1", responded(json!(1))), "unexpected_outcome"),
         (answered("model#1", None, &[]), "empty_answer"),
