@@ -17,8 +17,9 @@ use quipu_events::backend::Backend;
 use quipu_runtime::{
     cluster::ClusterConfig,
     node::NodeConfig,
-    performers::{Egress, Provider},
-    secrets::{SecretValues, Secrets},
+    performers::Egress,
+    providers::ProviderConfig,
+    secrets::{SecretSource, SecretValues, Secrets},
 };
 use quipu_schemas::limits;
 use std::{
@@ -103,7 +104,7 @@ pub struct Config {
     /// `host:port` that effects may reach although it is not global.
     pub egress_allow: Vec<String>,
     /// Model providers by name.
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Secrets by name.
     pub secrets: Secrets,
     /// Whether a log that has records may be served without its keys.
@@ -342,12 +343,12 @@ fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, Str
     Ok(Secrets::new(values))
 }
 
-fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -> Result<BTreeMap<String, Provider>, ConfigError> {
+fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -> Result<BTreeMap<String, ProviderConfig>, ConfigError> {
     let mut providers = BTreeMap::new();
     for (name, value) in written {
         let key = format!("providers.{name}");
-        let provider: Provider = serde_json::from_value(value.clone()).map_err(|e| wrong(&key, e.to_string()))?;
-        if let Provider::OpenAi(config) = &provider
+        let provider: ProviderConfig = serde_json::from_value(value.clone()).map_err(|e| wrong(&key, e.to_string()))?;
+        if let ProviderConfig::OpenAi(config) = &provider
             && let Some(secret) = &config.api_key
         {
             secrets
@@ -459,7 +460,7 @@ mod tests {
     #[test]
     fn an_openai_provider_comes_from_the_environment_alone() {
         let config = load("", &[("OPENAI_API_KEY", "sk-1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         assert_eq!(openai.base_url, "https://api.openai.com/v1");
@@ -468,7 +469,7 @@ mod tests {
             "sk-1"
         );
         let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         assert_eq!((openai.base_url.as_str(), &openai.api_key), ("http://127.0.0.1:11434/v1", &None));
@@ -512,7 +513,7 @@ mod tests {
             );
         }
         let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:1/v1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         let shown = format!("{openai:?}");

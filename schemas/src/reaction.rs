@@ -1,7 +1,7 @@
 //! What must follow an event: decided once, stored in the record, settled once.
 
 use crate::{
-    chat::{ChatMessage, ChatRole, ToolRun, ToolSpec},
+    chat::{ChatMessage, ChatRole, FunctionCall, ToolCall, ToolRun, ToolSpec},
     context::Millis,
     digest::Digest,
     ids::{CommandId, StreamId},
@@ -540,7 +540,8 @@ impl Outcome {
     pub fn lost_detail(detail: Option<&str>) -> String {
         match detail {
             Some(detail) => format!("{detail}; the request may have arrived, and it may not be sent twice"),
-            None => "the node stopped after it was sent and before its answer; the request may have arrived, and it may not be sent twice".into(),
+            None => "the node stopped after it was sent and before its answer; the request may have arrived, and it may not be sent twice"
+                .into(),
         }
     }
 }
@@ -577,4 +578,16 @@ pub struct ToolCallRef {
     pub name: String,
     /// SHA-256 over name and arguments, for the runaway guard.
     pub fingerprint: Digest,
+}
+
+impl ToolCallRef {
+    /// The call without its arguments.
+    pub fn of(call: &ToolCall) -> Self {
+        let FunctionCall { name, arguments } = &call.function;
+        Self {
+            id: call.id.clone(),
+            name: name.clone(),
+            fingerprint: Digest::of(&[name.as_bytes(), arguments.as_bytes()]),
+        }
+    }
 }

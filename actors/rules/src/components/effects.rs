@@ -1,8 +1,8 @@
 //! Components that act on the world. Definitions name secrets and never hold them.
 
 use super::{
-    ConfigFlaw, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, only, typed,
-    headers, unexpected,
+    ConfigFlaw, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers, only,
+    typed, unexpected,
 };
 use quipu_schemas::{
     chat::ChatRole,

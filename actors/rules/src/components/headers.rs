@@ -100,9 +100,7 @@ fn texts(value: &Template) -> Option<Vec<&str>> {
 fn literal(text: &str) -> Result<Vec<HeaderPart>, String> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some((before, after)) = rest.split_once(SECRET_OPEN) {
-        let (name, tail) = after
-            .split_once("}}")
-            .ok_or("`{{secret:` has no end: write {{secret:NAME}}")?;
+        let (name, tail) = after.split_once("}}").ok_or("`{{secret:` has no end: write {{secret:NAME}}")?;
         let name = name.trim();
         if !(1..=128).contains(&name.len()) || name.contains('{') {
             return Err("a secret has a name of 1 to 128 characters: write {{secret:NAME}}".into());
@@ -134,13 +132,19 @@ pub(super) fn render(headers: &BTreeMap<String, Template>, input: &NodeInput<'_>
                     Value::String(data) => push_text(&mut parts, &data),
                     _ => return Err(NodeError::new("type_error", format!("`{name}` must come to a string"))),
                 },
-                None => literal(text).map_err(|e| NodeError::new("bad_secret", e))?.into_iter().for_each(|part| match part {
-                    HeaderPart::Text(text) => push_text(&mut parts, &text),
-                    secret => parts.push(secret),
-                }),
+                None => literal(text)
+                    .map_err(|e| NodeError::new("bad_secret", e))?
+                    .into_iter()
+                    .for_each(|part| match part {
+                        HeaderPart::Text(text) => push_text(&mut parts, &text),
+                        secret => parts.push(secret),
+                    }),
             }
         }
-        if parts.iter().any(|part| matches!(part, HeaderPart::Text(text) if text.chars().any(char::is_control))) {
+        if parts
+            .iter()
+            .any(|part| matches!(part, HeaderPart::Text(text) if text.chars().any(char::is_control)))
+        {
             let detail = format!("the header `{name}` came to a text with control characters");
             return Err(NodeError::new("bad_header", detail));
         }
@@ -171,7 +175,10 @@ mod tests {
     #[test]
     fn literal_text_is_parsed_for_secrets_once() {
         assert_eq!(literal("Bearer {{secret:a}}").unwrap(), [text("Bearer "), secret("a")]);
-        assert_eq!(literal("{{secret:a}}:{{secret: b }}!").unwrap(), [secret("a"), text(":"), secret("b"), text("!")]);
+        assert_eq!(
+            literal("{{secret:a}}:{{secret: b }}!").unwrap(),
+            [secret("a"), text(":"), secret("b"), text("!")]
+        );
         assert_eq!(literal("plain {{x}}").unwrap(), [text("plain {{x}}")]);
         for bad in ["{{secret:a", "{{secret:}}", "{{secret: }}", "{{secret:{{secret:a}}}}"] {
             assert!(literal(bad).is_err(), "{bad}");
@@ -185,11 +192,18 @@ mod tests {
 
     #[test]
     fn data_in_the_form_of_a_secret_stays_data() {
-        let rendered = rendering(serde_json::json!({"X-Id": "=input", "X-Both": ["{{secret:a}}/", "=input"], "X-Plain": "p"}), "{{secret:b}}").unwrap();
+        let rendered = rendering(
+            serde_json::json!({"X-Id": "=input", "X-Both": ["{{secret:a}}/", "=input"], "X-Plain": "p"}),
+            "{{secret:b}}",
+        )
+        .unwrap();
         assert_eq!(rendered.composed["X-Id"], [text("{{secret:b}}")]);
         assert_eq!(rendered.composed["X-Both"], [secret("a"), text("/{{secret:b}}")]);
         assert_eq!(rendered.plain, [("X-Plain".to_owned(), "p".to_owned())].into());
-        assert_eq!(rendering(serde_json::json!({"X": "=input"}), "a\r\nb").unwrap_err().code, "bad_header");
+        assert_eq!(
+            rendering(serde_json::json!({"X": "=input"}), "a\r\nb").unwrap_err().code,
+            "bad_header"
+        );
     }
 
     proptest! {

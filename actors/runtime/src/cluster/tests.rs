@@ -121,7 +121,7 @@ impl Node {
         let allowed: Vec<String> = reaches.iter().map(SocketAddr::to_string).collect();
         let performers = Performers::new(PerformersConfig {
             providers: BTreeMap::new(),
-            secrets: Secrets::default(),
+            secrets: Arc::new(Secrets::default()),
             egress: Egress::new(&allowed).expect("addresses"),
             keys: keys.clone(),
             prompts: prompts.clone(),

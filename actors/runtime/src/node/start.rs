@@ -12,8 +12,9 @@ use crate::{
     core::{Core, Opened},
     ingress,
     kinds::Kinds,
-    performers::{Egress, Performers, PerformersConfig, Provider},
+    performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
+    providers::ProviderConfig,
     secrets::Secrets,
     shadow, snapshotter, timers,
     volatile::Volatile,
@@ -48,7 +49,7 @@ pub struct NodeConfig {
     /// Partitions of a new log in memory or in the data directory.
     pub partitions: u16,
     /// Model providers by name (`scripted` is always there).
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Secrets by name.
     pub secrets: Secrets,
     /// Which addresses effects may reach.
@@ -133,7 +134,7 @@ impl Node {
         let prompts = Arc::new(LogPrompts::default());
         let performers = Performers::new(PerformersConfig {
             providers: config.providers.clone(),
-            secrets: config.secrets.clone(),
+            secrets: Arc::new(config.secrets.clone()),
             egress: config.egress.clone(),
             keys: keys.clone(),
             prompts: prompts.clone(),

@@ -1,14 +1,16 @@
 //! `http`: one request to anywhere that egress permits.
 
-use super::{
-    Attempt, Reach,
-    blot::Blot,
-    body::{self, Body, Kept},
-    client::{Outgoing, Redirects, Trouble, trouble},
-    egress::authority,
-    ending::{Ending, health_of, may_mend, retry_after_ms},
+use super::{Attempt, Reach, ending::Ending};
+use crate::{
+    secrets::{SecretError, SecretSource},
+    wire::{
+        blot::Blot,
+        body::{self, Body, Kept},
+        client::{Outgoing, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, may_mend, retry_after_ms},
+    },
 };
-use crate::secrets::{SecretError, Secrets};
 use quipu_schemas::{
     ids::OrgId,
     json::Json,
@@ -72,10 +74,19 @@ fn responded(status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending
         Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
         Ok(Kept::JsonTooLarge(full)) if !status.is_success() => (Value::Null, Some(full)),
         Ok(Kept::JsonTooLarge(full)) => {
-            let detail = format!("{peer} answered {} with {full} bytes of JSON; at most {RESPONSE_KEEP_BYTES} are kept", status.as_u16());
+            let detail = format!(
+                "{peer} answered {} with {full} bytes of JSON; at most {RESPONSE_KEEP_BYTES} are kept",
+                status.as_u16()
+            );
             return Ending::failed("value_too_large", detail, health_of(status));
         }
-        Err(error) => return Ending::failed(error.code(), format!("{peer} answered {}: {error}", status.as_u16()), health_of(status)),
+        Err(error) => {
+            return Ending::failed(
+                error.code(),
+                format!("{peer} answered {}: {error}", status.as_u16()),
+                health_of(status),
+            );
+        }
     };
     let outcome = Outcome::Responded {
         status: status.as_u16(),
@@ -89,7 +100,7 @@ fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(
     let refused = |code, detail: String| Ending::of_trouble(Trouble::refused(code, detail), true);
     let method = method(&request.method).ok_or_else(|| refused("request_invalid", "the method is not an HTTP method".into()))?;
     let url = Url::parse(&request.url).map_err(|_| refused("url_refused", "the URL is not an absolute http or https URL".into()))?;
-    let mut filled = fill_headers(request, &reach.secrets, &attempt.org)?;
+    let mut filled = fill_headers(request, &*reach.secrets, &attempt.org)?;
     if let Some(name) = &request.idempotency_header {
         insert(&mut filled.headers, name, &attempt.key.message_id()).map_err(|detail| refused("header_refused", detail))?;
     }
@@ -122,7 +133,7 @@ struct Filled {
     secrets: Vec<String>,
 }
 
-fn fill_headers(request: &HttpRequest, secrets: &Secrets, org: &OrgId) -> Result<Filled, Ending> {
+fn fill_headers(request: &HttpRequest, secrets: &dyn SecretSource, org: &OrgId) -> Result<Filled, Ending> {
     let mut filled = Filled {
         headers: HeaderMap::new(),
         confidential: Vec::new(),
@@ -162,7 +173,7 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<HeaderName
 }
 
 /// Puts a value together; returns which secrets it holds. Texts are never looked into.
-fn fill(parts: &[HeaderPart], secrets: &Secrets, org: &OrgId) -> Result<(String, Vec<String>), SecretError> {
+fn fill(parts: &[HeaderPart], secrets: &dyn SecretSource, org: &OrgId) -> Result<(String, Vec<String>), SecretError> {
     let (mut value, mut used) = (String::new(), Vec::new());
     for part in parts {
         match part {
@@ -180,6 +191,7 @@ fn fill(parts: &[HeaderPart], secrets: &Secrets, org: &OrgId) -> Result<(String,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Secrets;
 
     #[test]
     fn secrets_are_filled_in_by_name_and_texts_are_left_alone() {

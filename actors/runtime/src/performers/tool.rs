@@ -1,17 +1,17 @@
 //! `tool`: a model's call of a function, run as an HTTP request. What goes wrong in a way that the model can
 //! mend, or talk about, is told to the model; the rest is an outcome like any other.
 
-use super::{
-    Attempt, Reach,
-    blot::Blot,
-    body::{self, Kept},
-    client::{Outgoing, Reached, Redirects, Trouble, trouble},
-    egress::authority,
-    ending::{Ending, health_of, may_mend, retry_after_ms},
-    http,
-    prompt::tool_answer,
+use super::{Attempt, Reach, ending::Ending, http, prompt::tool_answer};
+use crate::{
+    breaker::Health,
+    wire::{
+        blot::Blot,
+        body::{self, Kept},
+        client::{Outgoing, Reached, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, may_mend, retry_after_ms},
+    },
 };
-use crate::breaker::Health;
 use quipu_schemas::{
     chat::{FunctionCall, ToolRun},
     limits::EFFECT_TIMEOUT_MS,

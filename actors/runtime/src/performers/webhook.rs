@@ -1,14 +1,16 @@
 //! `webhook`: signed messages per Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
 
-use super::{
-    Attempt, Reach,
-    blot::Blot,
-    body::{self, Kept},
-    client::{Outgoing, Redirects, Trouble, trouble},
-    egress::authority,
-    ending::{Ending, health_of, retry_after_ms},
+use super::{Attempt, Reach, ending::Ending};
+use crate::{
+    secrets::{Secret, SecretError},
+    wire::{
+        blot::Blot,
+        body::{self, Kept},
+        client::{Outgoing, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, retry_after_ms},
+    },
 };
-use crate::secrets::{Secret, SecretError};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use quipu_schemas::{
@@ -26,8 +28,7 @@ use sha2::Sha256;
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-const RFC_3339_MS: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const RFC_3339_MS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall) -> Ending {
     let Ok(url) = Url::parse(&call.url) else {

@@ -107,7 +107,10 @@ async fn a_request_goes_out_with_its_headers_and_its_answer_is_kept() {
         (seen.header("authorization"), seen.header("x-a"), seen.header("content-type")),
         ("Bearer s3cret", "b", "application/json")
     );
-    assert_eq!((seen.header("x-data"), seen.header("accept-encoding")), ("{{secret:token}}", "identity"));
+    assert_eq!(
+        (seen.header("x-data"), seen.header("accept-encoding")),
+        ("{{secret:token}}", "identity")
+    );
     let key: ReactionKey = "acme/run/run_1@3.0".parse().unwrap();
     assert_eq!(seen.header("idempotency-key"), key.message_id());
 }
@@ -334,7 +337,10 @@ async fn a_large_text_is_cut_and_large_json_fails() {
     let json = |n: usize| json!({"items": "x".repeat(n)}).to_string();
     for size in [RESPONSE_KEEP_BYTES + 1, long] {
         let (code, detail) = failed(perform(json(size), 200).await);
-        assert!(code == "value_too_large" && detail.contains(&json(size).len().to_string()), "{code} {detail}");
+        assert!(
+            code == "value_too_large" && detail.contains(&json(size).len().to_string()),
+            "{code} {detail}"
+        );
     }
     // The status says enough: a part of JSON is never kept as a text.
     let end = perform(json(long), 404).await;
@@ -363,7 +369,10 @@ async fn an_echoed_secret_is_blotted_however_it_is_spelt() {
         request.composed_headers = [("x-key".to_owned(), vec![secret("token")])].into();
         let (_, body) = responded(stage.perform(Effect::Http(request)).await);
         let kept = body.to_string();
-        assert!(kept.contains("[secret]") && !kept.contains("s3cr") && !kept.contains("zM2NyL2V0"), "{echo}: {kept}");
+        assert!(
+            kept.contains("[secret]") && !kept.contains("s3cr") && !kept.contains("zM2NyL2V0"),
+            "{echo}: {kept}"
+        );
     }
 }
 
@@ -376,9 +385,16 @@ async fn an_encoding_or_charset_that_is_not_known_fails_by_name() {
     ] {
         let fake = Fake::answering(response(200, &[(header, value)], "xyz")).await;
         let (found, detail) = failed(Props::reaching(&[&fake]).stage().perform(effect("GET", &fake.url("/"))).await);
-        assert!(found == code && detail.contains(value.rsplit('=').next().unwrap()), "{found}: {detail}");
+        assert!(
+            found == code && detail.contains(value.rsplit('=').next().unwrap()),
+            "{found}: {detail}"
+        );
     }
-    let latin = [&b"HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: 2\r\ncontent-type: text/plain; charset=iso-8859-1\r\n\r\n"[..], b"\xfc\xdf"].concat();
+    let latin = [
+        &b"HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: 2\r\ncontent-type: text/plain; charset=iso-8859-1\r\n\r\n"[..],
+        b"\xfc\xdf",
+    ]
+    .concat();
     let fake = Fake::answering(latin).await;
     let (_, body) = responded(Props::reaching(&[&fake]).stage().perform(effect("GET", &fake.url("/"))).await);
     assert_eq!(body, json!("üß"));

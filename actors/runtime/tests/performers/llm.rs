@@ -6,7 +6,8 @@ use crate::{
 };
 use quipu_runtime::{
     breaker::BreakerState,
-    performers::{AttemptEnd, BREAKER_OPEN, CancelToken, OpenAiConfig, cancel_pair},
+    performers::{AttemptEnd, BREAKER_OPEN, CancelToken, cancel_pair},
+    providers::OpenAiConfig,
     volatile::{Heard, Subscription, VolatileEvent},
 };
 use quipu_schemas::{
@@ -181,7 +182,10 @@ async fn odd_chunks_do_not_cost_the_answer() {
     let fake = Fake::start(move |_, _| streamed(&wire, 11)).await;
     let answer = answered(stage(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
     assert_eq!(open(&answer.message).content.as_deref(), Some("Hello"));
-    assert_eq!((answer.finish_reason.as_str(), answer.prompt_tokens, answer.completion_tokens), ("stop", 1, 2));
+    assert_eq!(
+        (answer.finish_reason.as_str(), answer.prompt_tokens, answer.completion_tokens),
+        ("stop", 1, 2)
+    );
 
     // No reason to finish is no end.
     let half = event(&json!({"choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": ""}]}));

@@ -5,8 +5,7 @@
 //! found decoded.
 
 use base64::{
-    Engine,
-    alphabet,
+    Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD_NO_PAD},
 };
 use serde_json::Value;
@@ -71,7 +70,11 @@ impl Blot {
             Value::Number(number) => {
                 let text = number.to_string();
                 let blotted = self.text(&text);
-                if blotted == text { Value::Number(number) } else { Value::String(blotted) }
+                if blotted == text {
+                    Value::Number(number)
+                } else {
+                    Value::String(blotted)
+                }
             }
             Value::Array(items) => items.into_iter().map(|item| self.json(item)).collect(),
             Value::Object(map) => Value::Object(map.into_iter().map(|(key, item)| (self.text(&key), self.json(item))).collect()),
@@ -173,7 +176,9 @@ fn percent(rest: &[u8], utf8: &[u8]) -> Vec<usize> {
     for byte in utf8 {
         let mut next = Vec::new();
         for place in places {
-            let Some(mut after) = rest[place..].strip_prefix(b"%").map(|_| place + 1) else { continue };
+            let Some(mut after) = rest[place..].strip_prefix(b"%").map(|_| place + 1) else {
+                continue;
+            };
             for _ in 0..PERCENT_MAX {
                 if hex(&rest[after..], 2) == Some(u32::from(*byte)) {
                     next.push(after + 2);
@@ -235,18 +240,23 @@ fn escapes(rest: &[u8], at: usize, c: char, ends: &mut Vec<usize>) {
     let mut units = [0; 2];
     let mut place = run;
     for unit in c.encode_utf16(&mut units) {
-        let escaped = rest[place..].strip_prefix(b"u").filter(|digits| hex(digits, 4) == Some(u32::from(*unit)));
+        let escaped = rest[place..]
+            .strip_prefix(b"u")
+            .filter(|digits| hex(digits, 4) == Some(u32::from(*unit)));
         let Some(left) = escaped.map(|digits| &digits[4..]) else { return };
         place = rest.len() - left.len();
         // The backslashes before a second unit.
-        place += left.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count() * usize::from(c.len_utf16() == 2 && *unit < 0xdc00);
+        place += left.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count()
+            * usize::from(c.len_utf16() == 2 && *unit < 0xdc00);
     }
     ends.push(at + place);
 }
 
 fn hex(bytes: &[u8], digits: usize) -> Option<u32> {
     let text = std::str::from_utf8(bytes.get(..digits)?).ok()?;
-    text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
+    text.bytes()
+        .all(|b| b.is_ascii_hexdigit())
+        .then(|| u32::from_str_radix(text, 16).ok())?
 }
 
 #[cfg(test)]
@@ -316,7 +326,10 @@ mod tests {
             }
         }
         let basic = Blot::new([STANDARD.encode("ada:pass/word")]);
-        assert_eq!(basic.json(json!({"user": "ada", "password": "pass/word"})), json!({"user": "ada", "password": "[secret]"}));
+        assert_eq!(
+            basic.json(json!({"user": "ada", "password": "pass/word"})),
+            json!({"user": "ada", "password": "[secret]"})
+        );
         assert_eq!(basic.text("ada:pass\\/word"), "[secret]");
     }
 

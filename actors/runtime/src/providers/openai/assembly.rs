@@ -1,40 +1,14 @@
 //! A model's answer put together from the chunks of an OpenAI-compatible stream. Pure.
 
 use super::chunk::{Arguments, CallDelta, Chunk};
+use crate::providers::Answer;
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, FunctionCall, ToolCall},
     digest::Digest,
     limits::{LLM_ANSWER_MAX_BYTES, LLM_TOOL_CALLS_MAX},
-    reaction::ToolCallRef,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// A whole answer, not yet sealed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) message: ChatMessage,
-    pub(crate) finish_reason: String,
-    pub(crate) model: String,
-    pub(crate) prompt_tokens: u64,
-    pub(crate) completion_tokens: u64,
-}
-
-impl Answer {
-    /// The calls without their arguments.
-    pub(crate) fn call_refs(&self) -> Vec<ToolCallRef> {
-        self.message.tool_calls.iter().flatten().map(call_ref).collect()
-    }
-}
-
-fn call_ref(call: &ToolCall) -> ToolCallRef {
-    let FunctionCall { name, arguments } = &call.function;
-    ToolCallRef {
-        id: call.id.clone(),
-        name: name.clone(),
-        fingerprint: Digest::of(&[name.as_bytes(), arguments.as_bytes()]),
-    }
-}
 
 /// Why chunks do not make an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -188,7 +162,11 @@ impl Assembly {
     pub(crate) fn finish(self, asked_model: &str, seed: &str) -> Answer {
         let mut taken = BTreeSet::new();
         let mut id_of = |n: usize, id: String| {
-            let id = if id.is_empty() || taken.contains(&id) { made_id(seed, n) } else { id };
+            let id = if id.is_empty() || taken.contains(&id) {
+                made_id(seed, n)
+            } else {
+                id
+            };
             taken.insert(id.clone());
             id
         };
@@ -200,7 +178,10 @@ impl Assembly {
                 arguments: call.arguments,
             },
         };
-        let named = self.calls.into_iter().filter(|call| !call.name.is_empty() || !call.arguments.is_empty());
+        let named = self
+            .calls
+            .into_iter()
+            .filter(|call| !call.name.is_empty() || !call.arguments.is_empty());
         let calls: Vec<ToolCall> = named.enumerate().map(call).collect();
         let default_reason = if calls.is_empty() { "stop" } else { "tool_calls" };
         let content = if calls.is_empty() {
@@ -246,5 +227,5 @@ pub(crate) fn error_word(error: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "answer/tests.rs"]
+#[path = "assembly/tests.rs"]
 mod tests;

@@ -111,13 +111,19 @@ fn word(headers: &HeaderMap, name: &HeaderName) -> String {
 }
 
 fn told(word: &str) -> String {
-    word.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.:, ".contains(*c)).take(40).collect()
+    word.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.:, ".contains(*c))
+        .take(40)
+        .collect()
 }
 
 impl Body {
     fn of(headers: &HeaderMap) -> Self {
         let content_type = word(headers, &CONTENT_TYPE);
-        let charset = content_type.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("charset="));
+        let charset = content_type
+            .split(';')
+            .skip(1)
+            .find_map(|parameter| parameter.trim().strip_prefix("charset="));
         let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         Self {
             announced,
@@ -217,7 +223,11 @@ fn begins_json(text: &str) -> bool {
 fn keep_text(text: &str, cut: bool, full: u64, blot: &Blot) -> Kept {
     let clean = if cut { blot.cut_text(text) } else { blot.text(text) };
     let kept = cut_encoded(&clean, RESPONSE_KEEP_BYTES);
-    if cut || kept.len() < clean.len() { Kept::CutText(kept, full) } else { Kept::Text(kept) }
+    if cut || kept.len() < clean.len() {
+        Kept::CutText(kept, full)
+    } else {
+        Kept::Text(kept)
+    }
 }
 
 /// Cuts so that the JSON string of the rest takes at most `max` bytes.

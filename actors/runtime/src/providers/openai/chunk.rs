@@ -3,7 +3,7 @@
 //! Servers that call themselves compatible send null for lists, texts for numbers, lists for texts, and fields of their own.
 //! What is not understood is passed over; only what is not an object, and a reported error, ends an answer.
 
-use super::answer::{ChunkError, error_word};
+use super::assembly::{ChunkError, error_word};
 use serde_json::{Map, Value};
 
 /// What a chunk says.
@@ -182,7 +182,14 @@ mod tests {
             json!({"choices": {"delta": null, "message": {"content": "Hello"}}, "error": null}),
             json!({"choices": [null, 7, {"delta": {"content": "Hello"}}], "error": {}}),
         ] {
-            assert_eq!(read(odd.clone()), Ok(Chunk { text: hello.text.clone(), ..Chunk::default() }), "{odd}");
+            assert_eq!(
+                read(odd.clone()),
+                Ok(Chunk {
+                    text: hello.text.clone(),
+                    ..Chunk::default()
+                }),
+                "{odd}"
+            );
         }
         for (usage, expected) in [
             (json!({"prompt_tokens": 1.0, "completion_tokens": "2"}), (1, 2)),
@@ -190,7 +197,12 @@ mod tests {
         ] {
             assert_eq!(read(json!({"choices": null, "usage": usage})).unwrap().usage, Some(expected));
         }
-        for nothing in [json!({}), json!({"choices": null}), json!({"choices": "x"}), json!({"choices": [{"delta": null}]})] {
+        for nothing in [
+            json!({}),
+            json!({"choices": null}),
+            json!({"choices": "x"}),
+            json!({"choices": [{"delta": null}]}),
+        ] {
             assert_eq!(read(nothing), Ok(Chunk::default()));
         }
         assert_eq!(read(json!([1])), Err(ChunkError::Form));
@@ -202,9 +214,18 @@ mod tests {
     fn tool_calls_are_read_in_every_form() {
         let one = |call: Value| read(json!({"choices": [{"delta": {"tool_calls": call}}]})).unwrap().calls.remove(0);
         let call = one(json!([{"index": "1", "id": "", "function": {"name": "", "arguments": null}}]));
-        assert_eq!(call, CallDelta { index: Some(1), ..CallDelta::default() });
+        assert_eq!(
+            call,
+            CallDelta {
+                index: Some(1),
+                ..CallDelta::default()
+            }
+        );
         let call = one(json!({"id": "a", "function": {"name": "look", "arguments": {"q": 1}}}));
-        assert_eq!((call.id.as_deref(), call.arguments), (Some("a"), Arguments::Whole("{\"q\":1}".into())));
+        assert_eq!(
+            (call.id.as_deref(), call.arguments),
+            (Some("a"), Arguments::Whole("{\"q\":1}".into()))
+        );
         let old = read(json!({"choices": [{"delta": {"function_call": {"name": "look", "arguments": "{}"}}}]})).unwrap();
         assert_eq!(old.calls[0].name.as_deref(), Some("look"));
     }

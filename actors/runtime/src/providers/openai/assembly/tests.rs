@@ -1,4 +1,5 @@
 use super::*;
+use quipu_schemas::reaction::ToolCallRef;
 use serde_json::json;
 
 fn assemble(chunks: &[Value]) -> Result<Answer, ChunkError> {
@@ -24,7 +25,7 @@ fn parallel_calls_are_assembled_with_and_without_indices() {
         json!({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}),
     ];
     let answer = assemble(&indexed).unwrap();
-    let refs = answer.call_refs();
+    let refs: Vec<ToolCallRef> = answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect();
     assert_eq!(
         refs.iter().map(|r| (r.id.as_str(), r.name.as_str())).collect::<Vec<_>>(),
         [("c0", "look"), ("c1", "find")]
@@ -76,8 +77,7 @@ fn size_is_bounded_text_by_cutting_and_calls_by_refusal() {
     assert!(text.len() <= LLM_ANSWER_MAX_BYTES && text.len() > LLM_ANSWER_MAX_BYTES - 2);
     assert_eq!(assembly.finish("m", "s").finish_reason, "length");
 
-    let call =
-        |arguments: &str| delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "x", "arguments": arguments}}]}));
+    let call = |arguments: &str| delta(json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "x", "arguments": arguments}}]}));
     assert_eq!(assemble(&[call(&long)]), Err(ChunkError::TooLarge));
     assert_eq!(assemble(&[call("{}"), delta(json!({"content": long}))]), Err(ChunkError::TooLarge));
     let many: Vec<Value> = (0..=LLM_TOOL_CALLS_MAX)
@@ -99,7 +99,10 @@ fn errors_are_named_by_word_only() {
 fn calls(pieces: &[Value]) -> Vec<(String, String, String)> {
     let chunks: Vec<Value> = pieces.iter().map(|piece| delta(json!({"tool_calls": [piece]}))).collect();
     let calls = assemble(&chunks).unwrap().message.tool_calls.unwrap_or_default();
-    calls.into_iter().map(|call| (call.function.name, call.id, call.function.arguments)).collect()
+    calls
+        .into_iter()
+        .map(|call| (call.function.name, call.id, call.function.arguments))
+        .collect()
 }
 
 #[test]
@@ -110,30 +113,107 @@ fn parallel_calls_are_told_apart_however_they_are_counted() {
     let both = [call("look", "call_a", a), call("find", "call_b", b)];
     let one = [call("look", "call_a", a)];
     for (what, pieces, expected) in [
-        ("index always 0", vec![piece(json!(0), json!("call_a"), json!("look"), json!(a)), piece(json!(0), json!("call_b"), json!("find"), json!(b))], &both[..]),
-        ("no index", vec![piece(none.clone(), json!("call_a"), json!("look"), json!(a)), piece(none.clone(), json!("call_b"), json!("find"), json!(b))], &both),
-        ("whole objects", vec![piece(json!(0), json!("call_a"), json!("look"), json!({"q": "a"})), piece(json!(0), json!("call_b"), json!("find"), json!({"q": "b"}))], &both),
-        ("empty id and name go on", vec![piece(none.clone(), json!("call_a"), json!("look"), json!("{\"q\":")), piece(none.clone(), json!(""), json!(""), json!("\"a\"}"))], &one),
-        ("the same id and name in each piece", vec![piece(json!(0), json!("call_a"), json!("look"), json!("{\"q\":")), piece(json!(0), json!("call_a"), json!("look"), json!("\"a\"}"))], &one),
-        ("another id in each piece", vec![piece(json!(0), json!("call_a"), json!("look"), json!("{\"q\":")), piece(json!(0), json!("call_z"), none.clone(), json!("\"a\"}"))], &one),
-        ("the id after the name", vec![piece(json!(0), none.clone(), json!("look"), json!("")), piece(json!(0), json!("call_a"), none.clone(), json!(a))], &one),
-        ("arguments as an object", vec![piece(json!(0), json!("call_a"), json!("look"), json!({"q": "a"}))], &one),
-        ("an empty piece at the end", vec![piece(json!(0), json!("call_a"), json!("look"), json!(a)), piece(json!(1), none.clone(), none.clone(), none.clone())], &one),
+        (
+            "index always 0",
+            vec![
+                piece(json!(0), json!("call_a"), json!("look"), json!(a)),
+                piece(json!(0), json!("call_b"), json!("find"), json!(b)),
+            ],
+            &both[..],
+        ),
+        (
+            "no index",
+            vec![
+                piece(none.clone(), json!("call_a"), json!("look"), json!(a)),
+                piece(none.clone(), json!("call_b"), json!("find"), json!(b)),
+            ],
+            &both,
+        ),
+        (
+            "whole objects",
+            vec![
+                piece(json!(0), json!("call_a"), json!("look"), json!({"q": "a"})),
+                piece(json!(0), json!("call_b"), json!("find"), json!({"q": "b"})),
+            ],
+            &both,
+        ),
+        (
+            "empty id and name go on",
+            vec![
+                piece(none.clone(), json!("call_a"), json!("look"), json!("{\"q\":")),
+                piece(none.clone(), json!(""), json!(""), json!("\"a\"}")),
+            ],
+            &one,
+        ),
+        (
+            "the same id and name in each piece",
+            vec![
+                piece(json!(0), json!("call_a"), json!("look"), json!("{\"q\":")),
+                piece(json!(0), json!("call_a"), json!("look"), json!("\"a\"}")),
+            ],
+            &one,
+        ),
+        (
+            "another id in each piece",
+            vec![
+                piece(json!(0), json!("call_a"), json!("look"), json!("{\"q\":")),
+                piece(json!(0), json!("call_z"), none.clone(), json!("\"a\"}")),
+            ],
+            &one,
+        ),
+        (
+            "the id after the name",
+            vec![
+                piece(json!(0), none.clone(), json!("look"), json!("")),
+                piece(json!(0), json!("call_a"), none.clone(), json!(a)),
+            ],
+            &one,
+        ),
+        (
+            "arguments as an object",
+            vec![piece(json!(0), json!("call_a"), json!("look"), json!({"q": "a"}))],
+            &one,
+        ),
+        (
+            "an empty piece at the end",
+            vec![
+                piece(json!(0), json!("call_a"), json!("look"), json!(a)),
+                piece(json!(1), none.clone(), none.clone(), none.clone()),
+            ],
+            &one,
+        ),
     ] {
         assert_eq!(calls(&pieces), expected, "{what}");
     }
-    let unnamed = calls(&[piece(json!(0), none.clone(), json!("look"), json!(a)), piece(json!(0), none.clone(), json!("look"), json!(b)), piece(json!(0), none.clone(), json!("find"), json!(""))]);
-    assert_eq!(unnamed.iter().map(|(name, _, arguments)| (name.as_str(), arguments.as_str())).collect::<Vec<_>>(), [("look", a), ("look", b), ("find", "")]);
-    let same = calls(&[piece(json!(0), json!("x"), json!("look"), json!(a)), piece(json!(1), json!("x"), json!("find"), json!(b))]);
+    let unnamed = calls(&[
+        piece(json!(0), none.clone(), json!("look"), json!(a)),
+        piece(json!(0), none.clone(), json!("look"), json!(b)),
+        piece(json!(0), none.clone(), json!("find"), json!("")),
+    ]);
+    assert_eq!(
+        unnamed
+            .iter()
+            .map(|(name, _, arguments)| (name.as_str(), arguments.as_str()))
+            .collect::<Vec<_>>(),
+        [("look", a), ("look", b), ("find", "")]
+    );
+    let same = calls(&[
+        piece(json!(0), json!("x"), json!("look"), json!(a)),
+        piece(json!(1), json!("x"), json!("find"), json!(b)),
+    ]);
     for calls in [unnamed, same] {
         let ids: BTreeSet<&String> = calls.iter().map(|(_, id, _)| id).collect();
-        assert!(ids.len() == calls.len() && ids.iter().all(|id| (1..=40).contains(&id.len())), "{ids:?}");
+        assert!(
+            ids.len() == calls.len() && ids.iter().all(|id| (1..=40).contains(&id.len())),
+            "{ids:?}"
+        );
     }
 }
 
 #[test]
 fn an_empty_finish_reason_is_no_end() {
-    let chunk = |text: &str, reason: Value| json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}).to_string();
+    let chunk =
+        |text: &str, reason: Value| json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]}).to_string();
     let mut assembly = Assembly::default();
     assembly.push(&chunk("Hel", json!(""))).unwrap();
     assert!(!assembly.is_finished());

@@ -31,7 +31,10 @@ fn text(text: &str) -> Kept {
 #[test]
 fn small_bodies_are_json_where_they_can_be() {
     let echo = r#"{"a":"hunter2","\u0068unter2":"\u0068unt\u0065r2"}"#;
-    assert_eq!(kept(&[], echo.as_bytes()), Ok(Kept::Json(json!({"a": "[secret]", "[secret]": "[secret]"}))));
+    assert_eq!(
+        kept(&[], echo.as_bytes()),
+        Ok(Kept::Json(json!({"a": "[secret]", "[secret]": "[secret]"})))
+    );
     assert_eq!(kept(&[], b""), Ok(Kept::Json(Value::Null)));
     assert_eq!(kept(&[], b"\xef\xbb\xbf[1]"), Ok(Kept::Json(json!([1]))), "a byte order mark");
     assert_eq!(kept(&[], b"\xff!"), Ok(text("\u{fffd}!")));
@@ -49,8 +52,13 @@ fn large_json_is_never_a_text_and_large_text_says_so() {
         let size = large.len() as u64;
         let length = size.to_string();
         assert_eq!(kept(&[("content-length", &length)], large.as_bytes()), Ok(Kept::JsonTooLarge(size)));
-        let Ok(Kept::JsonTooLarge(counted)) = kept(&[], large.as_bytes()) else { panic!("{n}") };
-        assert!(counted == size || (counted > RESPONSE_COUNT_MAX_BYTES && size > RESPONSE_COUNT_MAX_BYTES), "{counted} {size}");
+        let Ok(Kept::JsonTooLarge(counted)) = kept(&[], large.as_bytes()) else {
+            panic!("{n}")
+        };
+        assert!(
+            counted == size || (counted > RESPONSE_COUNT_MAX_BYTES && size > RESPONSE_COUNT_MAX_BYTES),
+            "{counted} {size}"
+        );
     }
     // Blanks do not count: what is kept is JSON without them.
     let spaced = items(250).replace("\",", "\",                                                  ");
@@ -58,7 +66,9 @@ fn large_json_is_never_a_text_and_large_text_says_so() {
     assert!(matches!(kept(&[], spaced.as_bytes()), Ok(Kept::Json(_))));
 
     let log = "[2026-01-02] started\n".repeat(20_000);
-    let Ok(Kept::CutText(beginning, full)) = kept(&[], log.as_bytes()) else { panic!() };
+    let Ok(Kept::CutText(beginning, full)) = kept(&[], log.as_bytes()) else {
+        panic!()
+    };
     assert!(log.starts_with(&beginning) && beginning.len() > RESPONSE_KEEP_BYTES / 2 && beginning.len() <= RESPONSE_KEEP_BYTES);
     assert_eq!(full, log.len() as u64);
     let hostile = body(&[], &vec![1u8; RESPONSE_KEEP_BYTES]).keep(&Blot::default());
@@ -100,10 +110,20 @@ fn packed(name: &str, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn content_encodings_are_undone_within_bounds_or_named() {
-    for (form, header) in [("gzip", "gzip"), ("gzip", "X-GZIP"), ("zlib", "deflate"), ("raw", "deflate"), ("", "identity")] {
+    for (form, header) in [
+        ("gzip", "gzip"),
+        ("gzip", "X-GZIP"),
+        ("zlib", "deflate"),
+        ("raw", "deflate"),
+        ("", "identity"),
+    ] {
         let plain = br#"{"a":"hunter2"}"#;
         let bytes = if form.is_empty() { plain.to_vec() } else { packed(form, plain) };
-        assert_eq!(kept(&[("content-encoding", header)], &bytes), Ok(Kept::Json(json!({"a": "[secret]"}))), "{header}");
+        assert_eq!(
+            kept(&[("content-encoding", header)], &bytes),
+            Ok(Kept::Json(json!({"a": "[secret]"}))),
+            "{header}"
+        );
     }
     let bomb = packed("gzip", &vec![b' '; 64 * 1024 * 1024]);
     let limit = RESPONSE_READ_BYTES as u64 + RESPONSE_COUNT_MAX_BYTES;
@@ -118,7 +138,11 @@ fn content_encodings_are_undone_within_bounds_or_named() {
         assert_eq!(error.code(), code);
         assert!(error.to_string().contains(header), "{error}");
     }
-    assert_eq!(kept(&[("content-encoding", "br")], b""), Ok(Kept::Json(Value::Null)), "no body, as after HEAD");
+    assert_eq!(
+        kept(&[("content-encoding", "br")], b""),
+        Ok(Kept::Json(Value::Null)),
+        "no body, as after HEAD"
+    );
 }
 
 #[test]

@@ -95,7 +95,11 @@ impl Calls {
 fn speaker(name: &str) -> Option<String> {
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || "<|\\/>".contains(c);
     let name = name.trim_matches(forbidden);
-    let mended: String = name.chars().take(NAME_MAX_CHARS).map(|c| if forbidden(c) { '_' } else { c }).collect();
+    let mended: String = name
+        .chars()
+        .take(NAME_MAX_CHARS)
+        .map(|c| if forbidden(c) { '_' } else { c })
+        .collect();
     (!mended.is_empty()).then_some(mended)
 }
 
@@ -117,8 +121,8 @@ fn arguments(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prompt::{plain, tool_answer};
     use super::*;
+    use crate::performers::prompt::{plain, tool_answer};
     use proptest::prelude::*;
     use quipu_schemas::chat::FunctionCall;
 
@@ -164,30 +168,65 @@ mod tests {
             name: Some(name.into()),
             ..plain(ChatRole::User, "hi")
         };
-        let names: Vec<Option<String>> = strict(&[name("Ada Example"), name("<|/\\> "), name(&"x".repeat(80))]).into_iter().map(|m| m.name).collect();
+        let names: Vec<Option<String>> = strict(&[name("Ada Example"), name("<|/\\> "), name(&"x".repeat(80))])
+            .into_iter()
+            .map(|m| m.name)
+            .collect();
         assert_eq!(names, [Some("Ada_Example".into()), None, Some("x".repeat(64))]);
 
         assert_eq!(strict(&[calling(Some("x"), vec![])]), [plain(ChatRole::Assistant, "x")]);
-        let empty = ChatMessage { content: None, ..plain(ChatRole::User, "") };
-        assert_eq!(strict(&[empty.clone(), plain(ChatRole::User, "hi"), plain(ChatRole::Assistant, " "), calling(None, vec![])]), [plain(ChatRole::User, "hi")]);
+        let empty = ChatMessage {
+            content: None,
+            ..plain(ChatRole::User, "")
+        };
+        assert_eq!(
+            strict(&[
+                empty.clone(),
+                plain(ChatRole::User, "hi"),
+                plain(ChatRole::Assistant, " "),
+                calling(None, vec![])
+            ]),
+            [plain(ChatRole::User, "hi")]
+        );
         assert_eq!(strict(&[empty]), [plain(ChatRole::User, "")]);
         assert_eq!(strict(&[]), []);
-        assert_eq!(strict(&[plain(ChatRole::User, "hi"), tool_answer("a", "look", "1".into())]), [plain(ChatRole::User, "hi")]);
+        assert_eq!(
+            strict(&[plain(ChatRole::User, "hi"), tool_answer("a", "look", "1".into())]),
+            [plain(ChatRole::User, "hi")]
+        );
     }
 
     #[test]
     fn ids_names_and_arguments_of_calls_are_made_good() {
         let long = "x".repeat(60);
         let messages = strict(&[
-            calling(None, vec![call("a", "look it/up", "{\"q\":"), call("a", "again", "{}"), call(&long, "", ""), call("", "n", "[1]")]),
+            calling(
+                None,
+                vec![
+                    call("a", "look it/up", "{\"q\":"),
+                    call("a", "again", "{}"),
+                    call(&long, "", ""),
+                    call("", "n", "[1]"),
+                ],
+            ),
             tool_answer(&long, "look", "1".into()),
             tool_answer("a", "look", "2".into()),
             calling(None, vec![call("a", "look", "{}")]),
             tool_answer("a", "look", "3".into()),
         ]);
         let calls = messages[0].tool_calls.clone().unwrap();
-        let told: Vec<(&str, &str)> = calls.iter().map(|c| (c.function.name.as_str(), c.function.arguments.as_str())).collect();
-        assert_eq!(told, [("look_it_up", "{\"invalid_arguments\":\"{\\\"q\\\":\"}"), ("unnamed", "{}"), ("n", "{\"invalid_arguments\":\"[1]\"}")]);
+        let told: Vec<(&str, &str)> = calls
+            .iter()
+            .map(|c| (c.function.name.as_str(), c.function.arguments.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("look_it_up", "{\"invalid_arguments\":\"{\\\"q\\\":\"}"),
+                ("unnamed", "{}"),
+                ("n", "{\"invalid_arguments\":\"[1]\"}")
+            ]
+        );
         assert_eq!(messages[1].tool_call_id.as_ref(), Some(&calls[1].id));
         assert_eq!(messages[2].tool_call_id.as_deref(), Some("a"));
         let later = &messages[3].tool_calls.as_ref().unwrap()[0].id;
