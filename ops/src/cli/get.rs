@@ -205,13 +205,14 @@ fn messages(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
         return terminal.line(&terminal.paint(Tone::Faint, "no messages"));
     }
     for item in items {
-        let at = cell("created_at", &item["created_at"]);
+        let at = cell("posted_at", &item["posted_at"]);
         // The date is in the first ten letters, and the seconds' fraction says little.
         let at = at.get(..19).unwrap_or(&at).replace('T', " ");
         let sender = clean(item["sender"].as_str().unwrap_or_default());
         let body = match &item["body"] {
             Value::String(text) => clean(text),
             Value::Object(map) if map.contains_key("erased") => "(erased)".to_owned(),
+            Value::Null if item["deleted"] == true => "(deleted)".to_owned(),
             other => other.to_string(),
         };
         let lines = wrapped(&body, PROSE_CHARS.min(terminal.width()).saturating_sub(INDENT.len()));
