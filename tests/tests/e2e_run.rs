@@ -1,5 +1,8 @@
 //! A workflow run through HTTP: branches, durable timers, webhooks, approvals, pauses, dead letters.
 
+#[path = "e2e_run/manual.rs"]
+mod manual;
+
 use quipu_tests::{
     caller::{is, wait},
     office::{Office, path},

@@ -1,7 +1,7 @@
 //! How answers look: tables and colours on a terminal, JSON elsewhere.
 
 use super::failure::Failure;
-use comfy_table::{Cell, ContentArrangement, Table, TableComponent, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -22,11 +22,24 @@ pub enum Tone {
     Notice,
 }
 
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people: tables, colours, whole messages.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a row.
+    Ndjson,
+}
+
 /// Where output goes, and in which form.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
     /// One JSON document (or lines of JSON) instead of text for people.
     pub json: bool,
+    /// Of a list, one JSON document a row.
+    pub rows: bool,
     /// Whether to colour.
     pub colour: bool,
     /// Whether a person watches standard error.
@@ -34,13 +47,19 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Text for people where standard output is a terminal and `--json` is not given; colours unless `NO_COLOR` is set.
-    pub fn detect(json: bool) -> Self {
-        let person = io::stdout().is_terminal() && !json;
-        let colour =
-            person && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+    /// The form that was asked for; else text for people where standard output is a terminal, and JSON elsewhere.
+    /// Colours on a terminal unless `NO_COLOR` is set.
+    pub fn detect(asked: Option<Output>) -> Self {
+        let on_terminal = io::stdout().is_terminal();
+        let output = asked.unwrap_or(if on_terminal { Output::Table } else { Output::Json });
+        let (json, person) = (asked.is_some_and(|asked| asked != Output::Table), output == Output::Table);
+        let colour = person
+            && on_terminal
+            && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         Self {
             json: !person,
+            rows: output == Output::Ndjson,
             colour,
             watched: io::stderr().is_terminal() && !json,
         }
@@ -67,9 +86,21 @@ impl Terminal {
         writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Failure::of_write)
     }
 
+    /// Characters in a line of the terminal; where nothing tells, what a page of text has room for.
+    pub fn width(&self) -> usize {
+        let known = Table::new().width().filter(|width| *width >= WIDTH_MIN);
+        usize::from(known.unwrap_or(WIDTH_UNKNOWN))
+    }
+
+    /// Writes a piece of a line, at once.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        write!(out, "{text}").and_then(|()| out.flush()).map_err(Failure::of_write)
+    }
+
     /// Writes a value as JSON: pretty on a terminal, on one line elsewhere.
     pub fn value(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = if io::stdout().is_terminal() {
+        let text = if io::stdout().is_terminal() && !self.rows {
             serde_json::to_string_pretty(value)
         } else {
             serde_json::to_string(value)
@@ -81,6 +112,14 @@ impl Terminal {
     pub fn note(&self, text: &str) {
         // Nobody to tell is no failure.
         let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Tells a person how to see more.
+    pub fn note_faint(&self, text: &str) -> Result<(), Failure> {
+        if self.watched {
+            self.note(&self.paint(Tone::Faint, text));
+        }
+        Ok(())
     }
 
     /// Writes a table, or a note where it has no rows.
@@ -111,6 +150,9 @@ impl Terminal {
 
 const WIDTH_MIN: u16 = 40;
 const WIDTH_UNKNOWN: u16 = 120;
+/// Longer words may be broken: they are no ids.
+const WORD_MAX: usize = 220;
+const PADDING: u16 = 2;
 
 /// A plain table that fits the terminal.
 pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
@@ -128,6 +170,12 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
     table.set_header(headers.iter().map(|h| Cell::new(h.to_uppercase())));
     for row in rows {
         table.add_row(row.iter().map(|text| clean(text)));
+    }
+    // A cell wraps between words. What has no spaces, such as an id, stays whole.
+    for (at, column) in table.column_iter_mut().enumerate() {
+        let cells = rows.iter().filter_map(|row| row.get(at)).flat_map(|text| text.split_whitespace());
+        let longest = cells.map(|word| word.chars().count()).max().unwrap_or(0).min(WORD_MAX);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest as u16 + PADDING)));
     }
     table
 }
@@ -174,8 +222,14 @@ mod tests {
         assert_eq!(cell("bids", &json!([1])), "[1]");
         assert_eq!(clean("a\u{1b}[31mb\u{7}"), "a·[31mb·");
         assert_eq!(short("a  b\nc d", 5), "a b c…");
+        let id = "cnv_01jd3x8q6vegk9g0t5b3x2m7ap";
+        let rows = [vec![id.to_owned(), "many words ".repeat(40)]];
+        let mut narrow = table(&["id", "body"], &rows);
+        narrow.set_width(60);
+        assert!(narrow.to_string().contains(id), "{narrow}");
         let plain = Terminal {
             json: false,
+            rows: false,
             colour: false,
             watched: false,
         };
