@@ -109,6 +109,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Whether a log that has records may be served without its keys.
     pub allow_lost_keys: bool,
+    /// How long a node that was told to stop goes on serving while it says that it is not ready, milliseconds.
+    pub shutdown_delay_ms: u64,
     /// Log lines.
     pub log_format: LogFormat,
     /// Filter of log lines, as `RUST_LOG` has it.
@@ -183,6 +185,9 @@ impl Config {
                 return Err(wrong(key, "must be at least 1"));
             }
         }
+        if written.shutdown.delay_ms > limits::SHUTDOWN_DELAY_MAX_MS {
+            return Err(wrong("shutdown.delay_ms", format!("use 0 to {}", limits::SHUTDOWN_DELAY_MAX_MS)));
+        }
         for origin in &written.origins {
             let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if rest.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
@@ -209,6 +214,7 @@ impl Config {
             providers: providers(&written.providers, &secrets)?,
             secrets,
             allow_lost_keys: written.keys.allow_lost,
+            shutdown_delay_ms: written.shutdown.delay_ms,
             log_format: format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
@@ -407,7 +413,11 @@ mod tests {
         for (file, env, named) in [
             ("lisen = \"x\"", &[][..], "lisen"),
             ("[log]\npartition = 4", &[], "partition"),
-            ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "logs"),
+            ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "QUIPU_LOGS__PARTITIONS"),
+            ("", &[("QUIPU_PORT", "8080")], "QUIPU_PORT"),
+            ("", &[("QUIPU_Log__Partition", "8")], "QUIPU_Log__Partition"),
+            ("", &[("QUIPU_LOG__PARTITIONS", "many")], "QUIPU_LOG__PARTITIONS"),
+            ("[shutdown]\ndelay_ms = 99999999", &[], "shutdown.delay_ms"),
             ("[log]\npartitions = \"many\"", &[], "partitions"),
             ("[log]\npartitions = 0", &[], "log.partitions"),
             ("[log]\nbackend = \"tape\"", &[], "log.backend"),
@@ -435,6 +445,67 @@ mod tests {
             Config::from_layers(Some(Path::new("/nonexistent.toml")), BTreeMap::new(), Flags::default()),
             Err(ConfigError::File(..))
         ));
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_services_is_passed_over() {
+        let of_services = [
+            ("QUIPU_SERVICE_HOST", "10.96.12.7"),
+            ("QUIPU_SERVICE_PORT", "7077"),
+            ("QUIPU_SERVICE_PORT_HTTP", "7077"),
+            ("QUIPU_PORT", "tcp://10.96.12.7:7077"),
+            ("QUIPU_PORT_7077_TCP", "tcp://10.96.12.7:7077"),
+            ("QUIPU_PORT_7077_TCP_PROTO", "tcp"),
+            ("QUIPU_PORT_7077_TCP_PORT", "7077"),
+            ("QUIPU_PORT_7077_TCP_ADDR", "10.96.12.7"),
+            ("QUIPU_NODES_SERVICE_HOST", "10.96.12.8"),
+            ("QUIPU_NODES_PORT", "udp://10.96.12.8:1"),
+            ("QUIPU_NODES_PORT_1_UDP_ADDR", "10.96.12.8"),
+        ];
+        load("", &of_services, Flags::default()).unwrap();
+        for ours in [
+            "QUIPU_PORTS",
+            "QUIPU_PORT_X",
+            "QUIPU_PORT_7077",
+            "QUIPU_SERVICE",
+            "QUIPU_LOG__SERVICE_HOST",
+        ] {
+            let error = load("", &[(ours, "1")], Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(ours), "{ours}: {error}");
+        }
+    }
+
+    #[test]
+    fn texts_are_taken_whatever_they_look_like() {
+        let env = [
+            ("QUIPU_DATA", "2024"),
+            ("QUIPU_SECRETS__CLUSTER", "0123"),
+            ("QUIPU_CLUSTER__SECRET", "cluster"),
+            ("QUIPU_LOGGING__LEVEL", "true"),
+        ];
+        let config = load("", &env, Flags::default()).unwrap();
+        assert_eq!(config.data.as_deref(), Some(Path::new("2024")));
+        assert_eq!(config.cluster.token.as_deref(), Some("0123"));
+        assert_eq!(config.log_level, "true");
+        let named_by_number = [("QUIPU_SECRETS__1234", "1.50"), ("QUIPU_CLUSTER__SECRET", "1234")];
+        let config = load("", &named_by_number, Flags::default()).unwrap();
+        assert_eq!(config.cluster.token.as_deref(), Some("1.50"));
+        let several = [("QUIPU_SECRETS__HOOK", "[\"a\", \"b\"]")];
+        assert_eq!(
+            load("", &several, Flags::default())
+                .unwrap()
+                .secrets
+                .platform("hook")
+                .unwrap()
+                .expose(),
+            "a"
+        );
+        let flags = Flags {
+            set: vec![("data".into(), "[1]".into()), ("log.partitions".into(), "4".into())],
+            ..Flags::default()
+        };
+        let config = load("", &[], flags).unwrap();
+        assert_eq!((config.data.as_deref(), config.partitions), (Some(Path::new("[1]")), 4));
     }
 
     #[test]

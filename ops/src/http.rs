@@ -2,6 +2,7 @@
 //!
 //! A request passes [`guard`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one handler.
 
+pub(crate) mod accept;
 pub mod admin;
 pub mod backup;
 pub mod cluster;

@@ -72,6 +72,7 @@ pub struct Running {
     heads: JoinHandle<()>,
     bus: Option<Bus>,
     address_file: Option<PathBuf>,
+    delay: Duration,
 }
 
 /// Starts a node of the built-in kinds.
@@ -147,6 +148,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         heads,
         bus,
         address_file,
+        delay: Duration::from_millis(config.shutdown_delay_ms),
     })
 }
 
@@ -202,8 +204,8 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it
-    /// returns, the data directory is free for another node.
+    /// Stops in order: not ready (and serving all the same for `shutdown.delay_ms`, so that whoever sends requests here has
+    /// seen it), requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it returns, the data directory is free for another node.
     pub async fn stop(self) {
         let Self {
             node,
@@ -214,10 +216,12 @@ impl Running {
             heads,
             bus,
             address_file,
+            delay,
             ..
         } = self;
-        let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         stage.send_replace(Stage::Leaving);
+        tokio::time::sleep(delay).await;
+        let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         // While it still listens: what reaches this node meanwhile goes to whoever owns the partitions next.
         node.hand_over().await;
         stage.send_replace(Stage::Stopping);

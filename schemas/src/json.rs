@@ -1,5 +1,7 @@
 //! Free-form JSON as a value of the domain: bounded, ordered, and storable in binary snapshots.
 
+pub mod number;
+
 use crate::{limits::JSON_MAX_DEPTH, personal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};

@@ -51,7 +51,8 @@ pub const PARTITIONS_DEFAULT: u16 = 16;
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
 /// Bytes of a larger request body that are read and thrown away, so that its sender sees the refusal.
 pub const BODY_DISCARD_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Largest command body after parsing (must fit a record with room for its header).
+/// Largest command body after parsing, its texts counted without the escapes of JSON. What is then too large for a record is
+/// refused by the record's own limit.
 pub const COMMAND_MAX_BYTES: usize = 96 * 1024;
 /// Longest entity, org, principal and message id.
 pub const ID_MAX_CHARS: usize = 64;
@@ -216,6 +217,8 @@ pub const HEADERS_READ_MS: u64 = 10_000;
 pub const URI_MAX_BYTES: usize = 8 * 1024;
 /// One HTTP request, streams excepted; a little over the longest wait inside it.
 pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// Time for the body of one HTTP request to arrive; well under [`REQUEST_TIMEOUT_MS`], which covers the work as well.
+pub const BODY_READ_MS: u64 = 20_000;
 /// HTTP requests at work at once; a further one gets 503.
 pub const REQUESTS_MAX: usize = 4_096;
 /// Open HTTP connections.
@@ -246,6 +249,8 @@ pub const VOLATILE_ABROAD_MAX: usize = 4_096;
 pub const SHADOW_LOOK_MS: u64 = 1_000;
 /// Pause after a partition could not be owned, milliseconds.
 pub const OWNERSHIP_REST_MS: u64 = 1_000;
+/// Longest time that a node may be told to go on serving after it said that it is not ready any more.
+pub const SHUTDOWN_DELAY_MAX_MS: u64 = 10 * 60 * 1000;
 /// Longest drain of a graceful stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Longest correlation id and environment label.

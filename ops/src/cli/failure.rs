@@ -1,6 +1,6 @@
 //! Why a command of the CLI ends without success, and the exit code that says so.
 
-use super::terminal::{Terminal, Tone, clean};
+use super::terminal::{Terminal, Tone, clean, escaped};
 use crate::client::ClientError;
 use quipu_schemas::problem::Problem;
 use std::{io, process::ExitCode};
@@ -70,7 +70,7 @@ impl Failure {
         match self {
             Failure::Shown | Failure::ReaderGone => {}
             Failure::Problem(problem) if terminal.json => {
-                terminal.note(&serde_json::json!({ "error": problem }).to_string());
+                terminal.note(&escaped(&serde_json::json!({ "error": problem }).to_string()));
             }
             Failure::Problem(problem) => {
                 terminal.note(&format!(
@@ -89,9 +89,10 @@ impl Failure {
                 }
             }
             other if terminal.json => {
-                terminal.note(&serde_json::json!({ "error": { "detail": other.to_string(), "exit_code": other.code() } }).to_string());
+                let said = serde_json::json!({ "error": { "detail": other.to_string(), "exit_code": other.code() } });
+                terminal.note(&escaped(&said.to_string()));
             }
-            other => terminal.note(&format!("{} {other}", terminal.paint(Tone::Bad, "error:"))),
+            other => terminal.note(&format!("{} {}", terminal.paint(Tone::Bad, "error:"), clean(&other.to_string()))),
         }
         ExitCode::from(self.code())
     }

@@ -65,7 +65,7 @@ impl Send {
             text => text.to_owned(),
         };
         let body = match json::parse(text.as_bytes()) {
-            Err(e @ JsonError::Repeated { .. }) => return Err(Failure::Usage(e.to_string())),
+            Err(e @ (JsonError::Repeated { .. } | JsonError::Inexact { .. })) => return Err(Failure::Usage(e.problem().to_string())),
             other => other.ok(),
         };
         let body = body

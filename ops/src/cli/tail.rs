@@ -79,7 +79,7 @@ impl Tail {
                 Ok(Ended::CaughtUp) => return Ok(()),
                 Ok(Ended::Broken) => {}
                 Err(Trouble::Client(e @ ClientError::Unreachable { .. })) if connected && query.follow => {
-                    terminal.note(&format!("{e}; trying again"))
+                    terminal.note(&clean(&format!("{e}; trying again")))
                 }
                 Err(Trouble::Client(e)) => return Err(e.into()),
                 Err(Trouble::Shown(failure)) => return Err(failure),
@@ -155,7 +155,7 @@ async fn follow(
                     shown.clear();
                 }
                 if terminal.json && control != "heartbeat" {
-                    terminal.line(&line.text).map_err(Trouble::Shown)?;
+                    terminal.json_text(&line.text).map_err(Trouble::Shown)?;
                 }
                 if let Some(what) = line.missing() {
                     terminal.note(&terminal.paint(Tone::Bad, &format!("{control}: {}", clean(&what))));
@@ -187,7 +187,7 @@ async fn next_said(live: &mut Option<Live>) -> Result<Option<LiveMessage>, Clien
 
 fn show(terminal: &Terminal, line: &FeedLine) -> Result<(), Failure> {
     if terminal.json {
-        return terminal.line(&line.text);
+        return terminal.json_text(&line.text);
     }
     terminal.line(&event(terminal, line))
 }

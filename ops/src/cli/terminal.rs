@@ -3,9 +3,13 @@
 use super::failure::Failure;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use quipu_schemas::text::steers_terminal;
 use serde::Serialize;
 use serde_json::Value;
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+};
 
 /// What a text means, for its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +109,16 @@ impl Terminal {
         } else {
             serde_json::to_string(value)
         };
-        self.line(&text.map_err(|e| Failure::Failed(format!("the answer cannot be shown: {e}")))?)
+        self.json_text(&text.map_err(|e| Failure::Failed(format!("the answer cannot be shown: {e}")))?)
+    }
+
+    /// Writes a text that is JSON: as it is into a file or pipe, with escapes for what could steer a terminal on one.
+    pub fn json_text(&self, text: &str) -> Result<(), Failure> {
+        if io::stdout().is_terminal() {
+            self.line(&escaped(text))
+        } else {
+            self.line(text)
+        }
     }
 
     /// Tells a person something that is no part of the answer.
@@ -180,9 +193,28 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
     table
 }
 
-/// Text of strangers without what could steer a terminal.
+/// Text of strangers without what could steer a terminal, or show it otherwise than it is.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '·' } else { c }).collect()
+    text.chars()
+        .map(|c| if steers_terminal(c) && c != '\n' { '·' } else { c })
+        .collect()
+}
+
+/// JSON with escapes in the place of what could steer a terminal: the same value.
+pub fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Between tokens there are only spaces and line breaks; everything else of the kind is inside a string.
+        if steers_terminal(c) && !matches!(c, '\n' | '\r' | '\t') {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a string never fails.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A value in a table's cell: text bare, times as dates, the rest as JSON.
@@ -221,12 +253,20 @@ mod tests {
         assert_eq!(cell("version", &json!(1_700_000_000_123u64)), "1700000000123");
         assert_eq!(cell("bids", &json!([1])), "[1]");
         assert_eq!(clean("a\u{1b}[31mb\u{7}"), "a·[31mb·");
+        assert_eq!(clean("\u{202e}a\u{200b}b\u{2028}c\u{9b}d\ne👍\u{fe0f}"), "·a·b·c·d\ne👍\u{fe0f}");
         assert_eq!(short("a  b\nc d", 5), "a b c…");
         let id = "cnv_01jd3x8q6vegk9g0t5b3x2m7ap";
         let rows = [vec![id.to_owned(), "many words ".repeat(40)]];
         let mut narrow = table(&["id", "body"], &rows);
         narrow.set_width(60);
         assert!(narrow.to_string().contains(id), "{narrow}");
+        let value = json!({ "a\u{202e}": ["\u{9b}31m", "\u{7f}\u{200b}\u{2028}", "\u{e0041}", "é👍"] });
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let shown = escaped(&text);
+            assert!(!shown.chars().any(|c| steers_terminal(c) && c != '\n'), "{shown}");
+            assert!(shown.contains("\\u202e") && shown.contains("é👍"), "{shown}");
+            assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        }
         let plain = Terminal {
             json: false,
             rows: false,

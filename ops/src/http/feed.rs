@@ -9,7 +9,7 @@
 //! carry the cursor before the record, so that a resume repeats rather than skips.
 
 use super::{
-    Answer, App, Stage, filter,
+    Answer, App, Stage, accept, filter,
     params::Params,
     problem::{self, bad_header, bad_parameter, overloaded},
     request::{At, org},
@@ -48,14 +48,11 @@ pub(super) enum Framing {
 
 impl Framing {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-        let mut types = accept
-            .flat_map(|line| line.split(','))
-            .map(|part| part.split(';').next().unwrap_or_default().trim());
-        if types.any(|t| t.eq_ignore_ascii_case("text/event-stream")) {
-            Self::Sse
+        let (lines, events) = (Self::NdJson, Self::Sse);
+        if accept::first_or(headers, lines.media_type(), events.media_type()) == events.media_type() {
+            events
         } else {
-            Self::NdJson
+            lines
         }
     }
 
@@ -445,6 +442,8 @@ mod tests {
     fn accept_chooses_the_framing() {
         let framing = |accept: &str| Framing::of(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]));
         assert_eq!(framing("text/html, text/event-stream;q=0.9"), Framing::Sse);
+        assert_eq!(framing("application/x-ndjson, text/event-stream;q=0.5"), Framing::NdJson);
+        assert_eq!(framing("text/event-stream;q=0"), Framing::NdJson);
         assert_eq!(framing("*/*"), Framing::NdJson);
         assert_eq!(Framing::of(&HeaderMap::new()), Framing::NdJson);
     }
