@@ -317,3 +317,9 @@ pub const BUS_COMMIT_MS: u64 = 250;
 pub const BUS_MARK_MS: u64 = 1_000;
 /// How long the relay may have work before health calls it behind.
 pub const BUS_BEHIND_MS: u64 = 5_000;
+/// Pause before a task of the node that crashed is started again, milliseconds.
+pub const TASK_PAUSE_MS: u64 = 1_000;
+/// How long health names a task that crashed, milliseconds.
+pub const TASK_TROUBLE_MS: u64 = 5 * 60 * 1000;
+/// An append that waits longer than this for the storage degrades health, milliseconds.
+pub const APPEND_SLOW_MS: u64 = 3_000;

@@ -8,9 +8,9 @@ use crate::{
     ingress,
     kernel::{
         entity::{Base, Decided, Entity, ParkedError, Snapshot},
-        ownership::Input,
+        ownership::{AppendOutcome, Input},
         relay::Cause,
-        writer::{self, Durable, Writer},
+        writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
     partition::{Partition, not_open},
@@ -18,6 +18,7 @@ use crate::{
     registry::{Registry, Slot, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -66,6 +67,8 @@ pub struct Counters {
     pub frames: AtomicU64,
     /// Records appended.
     pub records: AtomicU64,
+    /// Appends of which what follows crashed; their partitions were read back from the log.
+    pub appends_crashed: AtomicU64,
     /// Snapshots stored.
     pub snapshots: AtomicU64,
     /// Snapshots whose audit (a refold from zero) gave another state.
@@ -102,6 +105,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
+    /// The long-lived tasks, started again when they crash.
+    pub(crate) tasks: Tasks,
     last_now: AtomicU64,
     begun: Instant,
     batch_ids: BatchIds,
@@ -203,6 +208,7 @@ impl Core {
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
+            tasks: Tasks::default(),
             last_now: AtomicU64::new(0),
             begun: Instant::now(),
             batch_ids: BatchIds::new(),
@@ -237,8 +243,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn incarnation(&self, partition: u16) -> u64 {
+    pub(crate) fn incarnation(&self, partition: u16) -> Incarnation {
         lock(&self.partition(partition).writer).incarnation()
+    }
+
+    /// That of an entity that waits for no record.
+    pub(crate) fn renewed(&self, partition: u16, incarnation: Incarnation) -> Incarnation {
+        lock(&self.partition(partition).writer).renewed(incarnation)
     }
 
     /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
@@ -252,7 +263,7 @@ impl Core {
     }
 
     /// Hands a record to its partition's writer.
-    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: u64) -> Result<(), Problem> {
+    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: Incarnation) -> Result<(), Problem> {
         let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, self.batch_ids.next())?;
         if let Some(batch) = batch {
             self.append_batch(batch);
@@ -269,14 +280,42 @@ impl Core {
             batch_id: batch.batch_id,
             first_offset: batch.first_offset,
         };
-        self.log.append(batch, Box::new(move |result| core.appended(sent, result)));
+        self.partition(sent.partition).appending_since(Some(self.monotonic()));
+        self.log.append(
+            batch,
+            Box::new(move |result| core.guarded(sent, || core.appended(sent, result))),
+        );
     }
 
+    /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
+    /// partition is read back from the log.
+    fn guarded(&self, sent: Sent, work: impl FnOnce()) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else { return };
+        let (partition, detail) = (sent.partition, panic_text(&*panic).to_owned());
+        let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
+        let failed = {
+            let mut writer = lock(&self.partition(partition).writer);
+            if writer.epoch() != sent.epoch {
+                return;
+            }
+            let flushed = if writer.is_appending() {
+                writer.appended(Err(unknown.clone()), [0; 16])
+            } else {
+                writer::Flushed::default()
+            };
+            writer.refuse(writer::stopped(partition, &unknown));
+            self.partition(partition).appending_since(None);
+            flushed.failed
+        };
+        self.counters.appends_crashed.fetch_add(1, Ordering::Relaxed);
+        self.fail(sent, failed, Some(outcome_of(&unknown, sent.batch_id)));
+        tracing::error!(partition, detail, "what follows an append crashed; the partition is read back from the log");
+    }
+
+    /// The writer first, then everybody who waits; whoever only wants to know comes last.
     fn appended(self: &Arc<Self>, sent: Sent, result: Result<Appended, AppendError>) {
         let partition = sent.partition;
-        if let Err(error) = &result {
-            tracing::error!(partition, %error, "append failed");
-        }
+        let error = result.as_ref().err().map(ToString::to_string);
         let next_id = self.batch_ids.next();
         let failed = result.as_ref().err().map(|error| outcome_of(error, sent.batch_id));
         let flushed = {
@@ -285,20 +324,33 @@ impl Core {
             if writer.epoch() != sent.epoch || !writer.is_appending() {
                 return;
             }
-            writer.appended(result, next_id)
+            let flushed = writer.appended(result, next_id);
+            self.partition(partition).appending_since(None);
+            // Under the writer's lock: a stream that has nothing pending any more is recovered from the index.
+            self.note_durable(partition, &flushed.durable);
+            flushed
         };
         if let Some(next) = flushed.next {
             self.append_batch(next);
         }
         self.publish(partition, flushed.durable);
+        self.fail(sent, flushed.failed, failed);
+        if let Some(error) = error {
+            tracing::error!(partition, error, "append failed");
+        }
+    }
+
+    fn fail(&self, sent: Sent, failed: Vec<(Decided, Problem)>, outcome: Option<AppendOutcome>) {
+        let partition = sent.partition;
         let mut problems = BTreeMap::new();
-        for (decided, problem) in flushed.failed {
+        for (decided, problem) in failed {
             problems.insert(decided.record.header.stream.clone(), problem);
         }
+        let incarnation = self.incarnation(partition);
         for (stream, problem) in problems {
-            self.registry.notify(&stream, EntityMsg::Failed(problem));
+            self.registry.notify(&stream, EntityMsg::Failed(problem, incarnation));
         }
-        if let Some(outcome) = failed {
+        if let Some(outcome) = outcome {
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(
                 partition,
@@ -310,12 +362,8 @@ impl Core {
         }
     }
 
-    /// Index first, then authority, then everybody who waits: whoever hears of a record can look it up.
-    fn publish(&self, partition: u16, durable: Vec<Durable>) {
-        let Some(last) = durable.last() else { return };
-        let end = last.position;
-        self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
+    /// Index first: whoever hears of a record can look it up.
+    fn note_durable(&self, partition: u16, durable: &[Durable]) {
         let entries: Vec<IndexEntry> = durable
             .iter()
             .map(|d| {
@@ -328,9 +376,20 @@ impl Core {
                 )
             })
             .collect();
+        if entries.is_empty() {
+            return;
+        }
         if let Err(error) = self.index.note_durable(partition, entries) {
             tracing::error!(partition, %error, "records cannot be indexed; the index is rebuilt at the next start");
         }
+    }
+
+    /// Then authority, then everybody who waits.
+    fn publish(&self, partition: u16, durable: Vec<Durable>) {
+        let Some(last) = durable.last() else { return };
+        let end = last.position;
+        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
         lock(&self.cursor).advance(end);
         let mut reacting = Vec::new();
         let mut wakes = false;
@@ -637,7 +696,7 @@ pub(crate) fn refold(
     })
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without words")

@@ -4,8 +4,8 @@ use crate::{
     core::Core,
     kernel::{
         decided::{self, Decided},
-        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles},
-        writer::Durable,
+        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles, undecided},
+        writer::{Durable, Incarnation},
     },
     registry::Waiting,
 };
@@ -70,8 +70,11 @@ pub(crate) enum EntityMsg {
         _waiting: Waiting,
     },
     Durable(Durable),
-    Failed(Problem),
+    /// An append of this entity failed; what was recovered since is of a later incarnation, and not meant.
+    Failed(Problem, Incarnation),
     Passivate,
+    /// Everything that was sent before the entity left the registry has been answered.
+    End,
 }
 
 pub(crate) struct EntityActor;
@@ -80,13 +83,14 @@ pub(crate) struct EntityState {
     core: Arc<Core>,
     stream: StreamId,
     partition: u16,
-    incarnation: u64,
+    incarnation: Incarnation,
     phase: Phase,
     replies: BTreeMap<Ticket, Reply>,
     next_ticket: Ticket,
     /// Offset of the last durable record.
     offset: u64,
     decided: Decided,
+    is_leaving: bool,
 }
 
 /// Commands after which an entity's marks are loaded.
@@ -101,8 +105,8 @@ enum Phase {
     Active(Box<dyn Entity>),
     /// The stream cannot be recovered; every command is refused until it is unparked.
     Parked(Problem),
-    /// Dropped after a failed append; the registry starts a fresh one.
-    Gone,
+    /// Dropped after a failed append, with what whoever still waits gets; the registry starts a fresh one.
+    Gone(Problem),
 }
 
 impl Actor for EntityActor {
@@ -134,6 +138,7 @@ impl Actor for EntityActor {
             next_ticket: 0,
             offset,
             decided: Decided::after(COMMANDS_BEFORE_MARKS),
+            is_leaving: false,
         })
     }
 
@@ -141,12 +146,19 @@ impl Actor for EntityActor {
         match message {
             EntityMsg::Command { envelope, reply, _waiting } => state.command(envelope, reply),
             EntityMsg::Durable(durable) => state.durable(&durable),
-            EntityMsg::Failed(problem) => state.fail(&problem),
+            // It may be late, and meant for the entity that was here before this one.
+            EntityMsg::Failed(problem, failed) if state.incarnation < failed => state.fail(&problem),
+            EntityMsg::Failed(..) => {}
             EntityMsg::Passivate => state.passivate(&myself),
+            EntityMsg::End => myself.stop(None),
         }
-        if matches!(state.phase, Phase::Gone) {
+        if matches!(state.phase, Phase::Gone(_)) && !state.is_leaving {
+            state.is_leaving = true;
             state.core.registry.remove(&state.stream, myself.get_id());
-            myself.stop(None);
+            // Out of the registry nothing is sent to it any more: what is in its mailbox is answered, and this comes last.
+            if myself.send_message(EntityMsg::End).is_err() {
+                myself.stop(None);
+            }
         }
         Ok(())
     }
@@ -157,7 +169,7 @@ impl EntityState {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
-            Phase::Gone => return reply.send(Err(outcome_unknown())),
+            Phase::Gone(problem) => return reply.send(Err(undecided(problem))),
         };
         let (core, decided) = (&self.core, &mut self.decided);
         let mut resolve = || -> Result<_, Problem> {
@@ -191,6 +203,9 @@ impl EntityState {
             authority,
             durability: core.meta.durability,
         };
+        if entity.is_settled() {
+            self.incarnation = core.renewed(self.partition, self.incarnation);
+        }
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
@@ -227,7 +242,7 @@ impl EntityState {
             let actions = entity.fail(problem);
             self.perform(actions);
         }
-        self.phase = Phase::Gone;
+        self.phase = Phase::Gone(problem.clone());
     }
 
     fn perform(&mut self, actions: Vec<EntityAction>) {
@@ -268,13 +283,13 @@ impl EntityState {
     fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let settled = match &self.phase {
             Phase::Active(entity) => entity.is_settled(),
-            Phase::Parked(_) | Phase::Gone => true,
+            Phase::Parked(_) | Phase::Gone(_) => true,
         };
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
                 Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
-                Phase::Parked(_) | Phase::Gone => false,
+                Phase::Parked(_) | Phase::Gone(_) => false,
             };
             if worth_it {
                 self.snapshot();

@@ -22,5 +22,6 @@ pub mod replay;
 pub mod secrets;
 mod shadow;
 mod snapshotter;
+pub mod tasks;
 mod timers;
 pub mod volatile;

@@ -13,6 +13,7 @@ use crate::{
     core::{Core, lock, stopping},
     ingress,
     kernel::ownership::Input,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -205,6 +206,11 @@ impl Node {
     /// The embedded log, for online backups; `None` where everything is in memory.
     pub fn embedded(&self) -> Option<Arc<EmbeddedLog>> {
         self.0.embedded.clone()
+    }
+
+    /// The long-lived tasks of the node and of its faces.
+    pub fn tasks(&self) -> Tasks {
+        self.0.core.tasks.clone()
     }
 
     /// Counters.

@@ -15,7 +15,9 @@ use crate::{
     performers::{Egress, Performers, PerformersConfig, Provider},
     prompts::LogPrompts,
     secrets::Secrets,
-    shadow, snapshotter, timers,
+    shadow,
+    snapshotter::{self, SnapshotMsg},
+    timers,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -33,10 +35,10 @@ use ractor::Actor;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -181,15 +183,7 @@ impl Node {
             .map_err(|e| StartError::Actors(e.to_string()))?;
         cluster::listen(&core, &*leases);
         core.all_opened().await;
-        let tasks = Mutex::new(vec![
-            tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
-            tokio::spawn(timers::run(core.clone())),
-            tokio::spawn(upkeep::flush_index(core.clone())),
-            tokio::spawn(upkeep::passivate(core.clone(), config.passivate_after_ms, config.active_max)),
-        ]);
-        if config.log.is_shared() {
-            crate::core::lock(&tasks).push(tokio::spawn(shadow::run(core.clone())));
-        }
+        let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue));
         Ok(Self(Arc::new(Inner {
             core,
             config,
@@ -199,6 +193,33 @@ impl Node {
             _lock: lock,
         })))
     }
+}
+
+/// What works beside the actors until the node stops.
+fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<SnapshotMsg>) -> Vec<JoinHandle<()>> {
+    let snapshots = Arc::new(tokio::sync::Mutex::new(snapshots));
+    let (after_ms, most) = (config.passivate_after_ms, config.active_max);
+    let mut tasks = vec![
+        supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
+        supervised(core, "timers", timers::run),
+        supervised(core, "index", upkeep::flush_index),
+        supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
+    ];
+    if config.log.is_shared() {
+        tasks.push(supervised(core, "shadow", shadow::run));
+    }
+    tasks
+}
+
+fn supervised<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Arc<Core>) -> F + Send + Sync + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let core = core.clone();
+    tokio::spawn(async move {
+        let is_over = || core.stopping.load(Ordering::Acquire);
+        core.tasks.run(name, is_over, || task(core.clone())).await;
+    })
 }
 
 fn wall_clock() -> Millis {
