@@ -5,6 +5,9 @@
 //! The disk is a small `tmpfs` in a mount namespace of the node's own, which needs Linux and unprivileged namespaces;
 //! where they are missing the test says so and passes.
 
+#[path = "disk_full/limits.rs"]
+mod limits;
+
 use quipu_tests::{
     caller::{Caller, wait},
     process::{Launch, binary},
