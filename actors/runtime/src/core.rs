@@ -274,12 +274,7 @@ impl Core {
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
         let core = self.clone();
-        let sent = Sent {
-            partition: batch.partition,
-            epoch: batch.epoch,
-            batch_id: batch.batch_id,
-            first_offset: batch.first_offset,
-        };
+        let sent = Sent::of(&batch);
         self.partition(sent.partition).appending_since(Some(self.monotonic()));
         self.log.append(
             batch,
@@ -289,7 +284,7 @@ impl Core {
 
     /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
     /// partition is read back from the log.
-    fn guarded(&self, sent: Sent, work: impl FnOnce()) {
+    pub(crate) fn guarded(&self, sent: Sent, work: impl FnOnce()) {
         let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else { return };
         let (partition, detail) = (sent.partition, panic_text(&*panic).to_owned());
         let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
@@ -670,11 +665,22 @@ impl Core {
 
 /// A frame on its way to the log.
 #[derive(Clone, Copy)]
-struct Sent {
+pub(crate) struct Sent {
     partition: u16,
     epoch: u64,
     batch_id: [u8; 16],
     first_offset: u64,
+}
+
+impl Sent {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self {
+            partition: batch.partition,
+            epoch: batch.epoch,
+            batch_id: batch.batch_id,
+            first_offset: batch.first_offset,
+        }
+    }
 }
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.

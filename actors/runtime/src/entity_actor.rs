@@ -96,10 +96,14 @@ pub(crate) struct EntityState {
 /// Commands after which an entity's marks are loaded.
 const COMMANDS_BEFORE_MARKS: u32 = 8;
 
-/// Events after a snapshot until the next one.
-fn snapshot_interval(version: u64) -> u64 {
-    SNAPSHOT_EVERY_EVENTS.max(version / 8)
+/// Events after a snapshot of that version until the next one: up to a quarter less than it might be, another part of it for
+/// each stream, so that entities which began together do not write theirs in the same second.
+fn snapshot_interval(stream: &StreamId, version: u64) -> u64 {
+    let most = SNAPSHOT_EVERY_EVENTS.max(version / 8);
+    most - u64::from(stream.partition(SNAPSHOT_SPREAD)) * most / (4 * u64::from(SNAPSHOT_SPREAD))
 }
+
+const SNAPSHOT_SPREAD: u16 = 1_000;
 
 enum Phase {
     Active(Box<dyn Entity>),
@@ -222,7 +226,7 @@ impl EntityState {
         self.offset = durable.position.offset;
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version());
+        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version());
         if due {
             self.snapshot();
         }
@@ -288,7 +292,7 @@ impl EntityState {
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
-                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
+                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version()) / 4,
                 Phase::Parked(_) | Phase::Gone(_) => false,
             };
             if worth_it {
@@ -297,5 +301,21 @@ impl EntityState {
             self.core.counters.passivated.fetch_add(1, Ordering::Relaxed);
             myself.stop(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_of_entities_that_began_together_are_spread() {
+        let at = |n: u32| snapshot_interval(&format!("acme/conversation/c{n}").parse().expect("a stream"), 0);
+        let mut versions: Vec<u64> = (0..1_000).map(at).collect();
+        assert!(versions.iter().all(|at| (SNAPSHOT_EVERY_EVENTS * 3 / 4..=SNAPSHOT_EVERY_EVENTS).contains(at)));
+        versions.sort_unstable();
+        let fullest = versions.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+        assert!(fullest.is_some_and(|most| most < 60), "{fullest:?} at the same version");
+        assert_eq!(at(1), at(1));
     }
 }
