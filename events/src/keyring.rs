@@ -243,7 +243,9 @@ impl Keyring {
     /// Notes in the data directory how many keys the log has used, where more are than was noted; durable on return. Whoever
     /// owns the log calls it each second.
     pub fn note(&self) -> Result<(), KeyringError> {
-        let Source::File(file, Some(noting)) = &self.source else { return Ok(()) };
+        let Source::File(file, Some(noting)) = &self.source else {
+            return Ok(());
+        };
         let mut noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner);
         // Its lock is given back at once: whoever makes a key does not wait for the note.
         let used = file.lock().unwrap_or_else(PoisonError::into_inner).used();
@@ -471,11 +473,19 @@ mod tests {
                 let keys = Keyring::open(dir.path()).unwrap();
                 assert_eq!(keys.opening_key("acme/ada").unwrap().unwrap().0, first.0);
                 let is_whole = *torn == longer[..longer.len() - 1];
-                assert_eq!(keys.opening_key("acme/eve").unwrap().is_some(), is_whole, "only its end of line is missing");
+                assert_eq!(
+                    keys.opening_key("acme/eve").unwrap().is_some(),
+                    is_whole,
+                    "only its end of line is missing"
+                );
                 let left = if is_whole { &longer } else { &whole };
                 assert_eq!(fs::read(subjects(dir.path())).unwrap(), *left, "cut at {cut}");
                 let aside = take_torn(dir.path());
-                assert_eq!(aside.as_deref().unwrap_or_default(), &torn[left.len().min(torn.len())..], "cut at {cut}");
+                assert_eq!(
+                    aside.as_deref().unwrap_or_default(),
+                    &torn[left.len().min(torn.len())..],
+                    "cut at {cut}"
+                );
                 assert_eq!(keys.notes().len(), usize::from(torn.len() != whole.len()), "{:?}", keys.notes());
             }
         }
@@ -635,7 +645,12 @@ mod tests {
         let (data, log) = used(root.path(), 1);
         let path = subjects(&data.join(KEYS_DIR));
         let whole = fs::read(&path).unwrap();
-        let lines: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1).collect();
+        let lines: Vec<usize> = whole
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .map(|(at, _)| at + 1)
+            .collect();
         for cut in lines[0]..whole.len() - 1 {
             fs::write(&path, &whole[..cut]).unwrap();
             let found = lines.iter().filter(|end| cut + 1 >= **end).count() as u64;
@@ -689,7 +704,10 @@ mod tests {
         assert!(matches!(Keyring::of_log(&data, &log, false), Err(KeyringError::Foreign(_))));
         fs::copy(other.join(FINGERPRINT_FILE), &note).unwrap();
         let path = note.display().to_string();
-        assert_eq!(Keyring::of_log(&data, &log, false).unwrap_err(), KeyringError::OtherLog(path.clone()));
+        assert_eq!(
+            Keyring::of_log(&data, &log, false).unwrap_err(),
+            KeyringError::OtherLog(path.clone())
+        );
         fs::remove_file(&note).unwrap();
         assert_eq!(Keyring::of_log(&data, &log, false).unwrap_err(), KeyringError::NoFingerprint(path));
     }

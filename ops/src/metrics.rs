@@ -76,9 +76,19 @@ pub fn page_of(node: &Node) -> String {
         line(name, "counter", help, of(node.counters()).load(Ordering::Relaxed));
     }
     let lines = crate::log_lines::lost();
-    line("quipu_log_lines_lost_total", "counter", "Log lines that could not be written", lines);
+    line(
+        "quipu_log_lines_lost_total",
+        "counter",
+        "Log lines that could not be written",
+        lines,
+    );
     let restarts = node.tasks().restarts();
-    line("quipu_task_restarts_total", "counter", "Tasks of the node that crashed and were started again", restarts);
+    line(
+        "quipu_task_restarts_total",
+        "counter",
+        "Tasks of the node that crashed and were started again",
+        restarts,
+    );
     let partitions = node.partitions();
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
     gauge("quipu_entities_active", "Entities in memory", node.active_entities());

@@ -276,10 +276,8 @@ impl Core {
         let core = self.clone();
         let sent = Sent::of(&batch);
         self.partition(sent.partition).appending_since(Some(self.monotonic()));
-        self.log.append(
-            batch,
-            Box::new(move |result| core.guarded(sent, || core.appended(sent, result))),
-        );
+        self.log
+            .append(batch, Box::new(move |result| core.guarded(sent, || core.appended(sent, result))));
     }
 
     /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
@@ -304,7 +302,11 @@ impl Core {
         };
         self.counters.appends_crashed.fetch_add(1, Ordering::Relaxed);
         self.fail(sent, failed, Some(outcome_of(&unknown, sent.batch_id)));
-        tracing::error!(partition, detail, "what follows an append crashed; the partition is read back from the log");
+        tracing::error!(
+            partition,
+            detail,
+            "what follows an append crashed; the partition is read back from the log"
+        );
     }
 
     /// The writer first, then everybody who waits; whoever only wants to know comes last.

@@ -226,7 +226,8 @@ impl EntityState {
         self.offset = durable.position.offset;
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version());
+        let due = entity.is_settled()
+            && entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version());
         if due {
             self.snapshot();
         }
@@ -292,7 +293,9 @@ impl EntityState {
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
-                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version()) / 4,
+                Phase::Active(entity) => {
+                    entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version()) / 4
+                }
                 Phase::Parked(_) | Phase::Gone(_) => false,
             };
             if worth_it {
@@ -312,7 +315,11 @@ mod tests {
     fn snapshots_of_entities_that_began_together_are_spread() {
         let at = |n: u32| snapshot_interval(&format!("acme/conversation/c{n}").parse().expect("a stream"), 0);
         let mut versions: Vec<u64> = (0..1_000).map(at).collect();
-        assert!(versions.iter().all(|at| (SNAPSHOT_EVERY_EVENTS * 3 / 4..=SNAPSHOT_EVERY_EVENTS).contains(at)));
+        assert!(
+            versions
+                .iter()
+                .all(|at| (SNAPSHOT_EVERY_EVENTS * 3 / 4..=SNAPSHOT_EVERY_EVENTS).contains(at))
+        );
         versions.sort_unstable();
         let fullest = versions.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
         assert!(fullest.is_some_and(|most| most < 60), "{fullest:?} at the same version");

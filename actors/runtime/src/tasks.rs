@@ -1,6 +1,6 @@
 //! Long-lived tasks: each is started again when it crashes, and health and metrics say so.
 
-use crate::api::HealthPart;
+use crate::{api::HealthPart, core::lock};
 use futures::FutureExt;
 use quipu_schemas::limits::{TASK_PAUSE_MS, TASK_TROUBLE_MS};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -25,6 +25,8 @@ struct Crash {
 struct Inner {
     crashes: Mutex<BTreeMap<&'static str, Crash>>,
     restarts: AtomicU64,
+    /// Tasks that crashed and cannot be started again.
+    ended: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// The long-lived tasks of a node. Clones are handles to the same.
@@ -81,10 +83,28 @@ impl Tasks {
         }
     }
 
+    /// Runs a task that cannot be started again, since it takes with it what it works on: when it crashes, the process is not
+    /// live any more.
+    pub async fn once(self, name: &'static str, task: impl Future<Output = ()>) {
+        let Err(panic) = AssertUnwindSafe(task).catch_unwind().await else {
+            return;
+        };
+        let detail = text(&*panic);
+        lock(&self.inner.ended).insert(name, detail.clone());
+        let _ = catch_unwind(|| tracing::error!(task = name, detail, "a task of the node crashed; only a restart brings it back"));
+    }
+
+    /// What crashed and cannot be started again, if anything did: the process should be.
+    pub fn ended(&self) -> Option<String> {
+        let ended = lock(&self.inner.ended);
+        let told: Vec<String> = ended.iter().map(|(name, detail)| format!("`{name}` crashed: {detail}")).collect();
+        (!told.is_empty()).then(|| format!("{}; restart the node", told.join("; ")))
+    }
+
     fn note(&self, name: &'static str, detail: String) {
         self.inner.restarts.fetch_add(1, Ordering::Relaxed);
         {
-            let mut crashes = self.inner.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut crashes = lock(&self.inner.crashes);
             let times = crashes.get(name).map_or(0, |crash| crash.times) + 1;
             let last = Instant::now();
             let detail = detail.clone();
@@ -101,13 +121,16 @@ impl Tasks {
 
     /// Tasks that crashed lately; `None` where none did.
     pub fn health(&self) -> Option<HealthPart> {
-        let crashes = self.inner.crashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let crashes = lock(&self.inner.crashes);
         let recent = |crash: &Crash| crash.last.elapsed() < Duration::from_millis(TASK_TROUBLE_MS);
-        let told: Vec<String> = crashes
-            .iter()
-            .filter(|(_, crash)| recent(crash))
-            .map(|(name, crash)| format!("`{name}` crashed and was started again, {} times so far: {}", crash.times, crash.detail))
-            .collect();
+        let again = |(name, crash): (&&str, &Crash)| {
+            format!(
+                "`{name}` crashed and was started again, {} times so far: {}",
+                crash.times, crash.detail
+            )
+        };
+        let crashed = crashes.iter().filter(|(_, crash)| recent(crash)).map(again);
+        let told: Vec<String> = self.ended().into_iter().chain(crashed).collect();
         (!told.is_empty()).then(|| HealthPart {
             name: "tasks".into(),
             ok: false,
@@ -132,7 +155,10 @@ mod tests {
         tasks.run("looker", || false, task).await;
         assert_eq!((runs.load(Ordering::Relaxed), tasks.restarts()), (3, 2));
         let health = tasks.health().expect("a part");
-        assert!(!health.ok && health.detail.contains("`looker`") && health.detail.contains("2 times"), "{health:?}");
+        assert!(
+            !health.ok && health.detail.contains("`looker`") && health.detail.contains("2 times"),
+            "{health:?}"
+        );
         assert!(health.detail.contains("a line could not be written"), "{health:?}");
     }
 
@@ -141,6 +167,17 @@ mod tests {
         let tasks = Tasks::pausing(Duration::from_millis(1));
         tasks.run("looker", || true, || async { panic!("at the end") }).await;
         assert_eq!(tasks.restarts(), 1);
+    }
+
+    #[tokio::test]
+    async fn task_that_cannot_start_again_is_told_for_good() {
+        let tasks = Tasks::default();
+        tasks.clone().once("relay", async {}).await;
+        assert_eq!(tasks.ended(), None);
+        tasks.clone().once("relay", async { panic!("gone") }).await;
+        let ended = tasks.ended().expect("words");
+        assert!(ended.contains("`relay`") && ended.contains("restart the node"), "{ended}");
+        assert!(tasks.health().is_some_and(|part| part.detail.contains(&ended)));
     }
 
     #[test]

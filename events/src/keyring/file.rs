@@ -247,7 +247,10 @@ impl Found {
         let mut whole = self.whole().to_vec();
         if self.unended {
             whole.push(b'\n');
-            note = Some(format!("the last line of {} had no end; the key in it is whole and is used", self.path()));
+            note = Some(format!(
+                "the last line of {} had no end; the key in it is whole and is used",
+                self.path()
+            ));
         }
         if !torn.is_empty() {
             let aside = set_aside(&self.dir, &self.path, torn)?;

@@ -88,7 +88,10 @@ impl Verify {
 fn replay(terminal: &Terminal, dir: &Path) -> Result<Vec<Replayed>, Failure> {
     let log = open_log(dir).map_err(|e| match e {
         // Replaying opens the log as a node does, which locks it and drops what a crash tore.
-        OpenError::Io(e) => Failure::Unavailable(format!("{} cannot be replayed where it is ({e}): copy it to where it may be written", dir.display())),
+        OpenError::Io(e) => Failure::Unavailable(format!(
+            "{} cannot be replayed where it is ({e}): copy it to where it may be written",
+            dir.display()
+        )),
         e => Failure::Failed(e.to_string()),
     })?;
     let bar = terminal.progress(None, "{spinner} {pos} records replayed  {per_sec}");

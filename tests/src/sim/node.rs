@@ -470,7 +470,10 @@ impl SimNode {
                             result: Ok(receipt),
                         });
                     }
-                    let incarnation = self.entities.get(stream).map_or_else(Incarnation::default, |(_, incarnation, _)| *incarnation);
+                    let incarnation = self
+                        .entities
+                        .get(stream)
+                        .map_or_else(Incarnation::default, |(_, incarnation, _)| *incarnation);
                     let id = self.batch_id();
                     match self.writers[partition].submit(decided, incarnation, id) {
                         Ok(batch) => self.batches.extend(batch),

@@ -197,7 +197,11 @@ mod tests {
         let log = EmbeddedLog::open_on(Arc::new(disk), dir, &options).expect("a log");
         assert!(log.damage(0).is_none() && log.damage(1).is_none(), "nobody has read there");
         pass(&log);
-        assert_eq!([0, 1].iter().filter(|p| log.damage(**p).is_some()).count(), 1, "one frame, one partition");
+        assert_eq!(
+            [0, 1].iter().filter(|p| log.damage(**p).is_some()).count(),
+            1,
+            "one frame, one partition"
+        );
     }
 
     #[tokio::test]
@@ -213,7 +217,11 @@ mod tests {
         let entries = (0..2 * limits::INDEX_FLUSH_STEP as u64 + 10).map(entry).collect();
         index.note_durable(0, entries).expect("noted");
         flush(&index, &AtomicBool::new(true)).await;
-        assert_eq!(index.tail_len(), 2 * limits::INDEX_FLUSH_STEP + 10, "a node that stops leaves it to the close");
+        assert_eq!(
+            index.tail_len(),
+            2 * limits::INDEX_FLUSH_STEP + 10,
+            "a node that stops leaves it to the close"
+        );
         flush(&index, &AtomicBool::new(false)).await;
         assert_eq!(index.tail_len(), 0);
     }
