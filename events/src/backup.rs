@@ -88,7 +88,7 @@ pub enum BackupError {
         detail: String,
     },
     /// The backup was interrupted.
-    #[error("the backup in {} did not finish: take another one", .0.display())]
+    #[error("{} is not a backup: it did not finish; delete it and take another one", .0.display())]
     Unfinished(PathBuf),
     /// A file differs from its manifest.
     #[error("backup file {0} is damaged or missing")]

@@ -133,6 +133,8 @@ enum Job {
 struct Queue {
     jobs: Vec<Job>,
     closing: bool,
+    /// The writer crashed: nobody takes jobs any more.
+    crashed: bool,
     /// The writer waits: only then is waking it worth a system call.
     idle: bool,
 }
@@ -150,6 +152,21 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Answers what waits for a writer that is gone.
+    fn crashed(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+        let jobs = {
+            let mut queue = self.queue();
+            queue.crashed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        jobs.into_iter().for_each(|job| job.refuse(&writer_crashed()));
+    }
+}
+
+fn writer_crashed() -> AppendError {
+    AppendError::Poisoned("the log's writer crashed".into())
 }
 
 /// The embedded log with its writer thread. Dropping it writes what is queued, notes the heads and unlocks the directory.
@@ -182,7 +199,12 @@ impl EmbeddedLog {
         let at_work = shared.clone();
         let writer = std::thread::Builder::new()
             .name("quipu-log".into())
-            .spawn(move || run(engine, &at_work))?;
+            .spawn(move || {
+                // Whoever waited for what was being written hears of it when its callback is dropped.
+                if std::panic::catch_unwind(AssertUnwindSafe(|| run(engine, &at_work))).is_err() {
+                    at_work.crashed();
+                }
+            })?;
         Ok(Self {
             catalog,
             data_dir: data_dir.to_owned(),
@@ -238,17 +260,20 @@ impl EmbeddedLog {
     fn submit(&self, job: Job) {
         let (refused, wake) = {
             let mut queue = self.shared.queue();
-            if queue.jobs.len() < LOG_QUEUE_MAX {
+            if queue.crashed {
+                (Some((job, writer_crashed())), false)
+            } else if queue.jobs.len() < LOG_QUEUE_MAX {
                 queue.jobs.push(job);
                 (None, std::mem::take(&mut queue.idle))
             } else {
-                (Some(job), false)
+                let full = AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"));
+                (Some((job, full)), false)
             }
         };
         match refused {
             None if wake => self.shared.work.notify_one(),
             None => {}
-            Some(job) => job.refuse(&AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"))),
+            Some((job, error)) => job.refuse(&error),
         }
     }
 }

@@ -273,18 +273,22 @@ impl Core {
 
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
-        let core = self.clone();
         let sent = Sent::of(&batch);
         self.partition(sent.partition).appending_since(Some(self.monotonic()));
-        self.log
-            .append(batch, Box::new(move |result| core.guarded(sent, || core.appended(sent, result))));
+        let unanswered = Unanswered(Some((self.clone(), sent)));
+        self.log.append(batch, Box::new(move |result| unanswered.answer(result)));
     }
 
     /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
     /// partition is read back from the log.
     pub(crate) fn guarded(&self, sent: Sent, work: impl FnOnce()) {
-        let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else { return };
-        let (partition, detail) = (sent.partition, panic_text(&*panic).to_owned());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            self.given_up(sent, panic_text(&*panic));
+        }
+    }
+
+    fn given_up(&self, sent: Sent, detail: &str) {
+        let partition = sent.partition;
         let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
         let failed = {
             let mut writer = lock(&self.partition(partition).writer);
@@ -302,11 +306,14 @@ impl Core {
         };
         self.counters.appends_crashed.fetch_add(1, Ordering::Relaxed);
         self.fail(sent, failed, Some(outcome_of(&unknown, sent.batch_id)));
-        tracing::error!(
-            partition,
-            detail,
-            "what follows an append crashed; the partition is read back from the log"
-        );
+        // The logger may be what crashed, and this may run while that crash unwinds.
+        let _ = catch_unwind(|| {
+            tracing::error!(
+                partition,
+                detail,
+                "what follows an append crashed; the partition is read back from the log"
+            );
+        });
     }
 
     /// The writer first, then everybody who waits; whoever only wants to know comes last.
@@ -662,6 +669,25 @@ impl Core {
             return;
         }
         reply.send(Err(crate::kernel::entity::outcome_unknown()));
+    }
+}
+
+/// An append that is answered whatever becomes of it: a log that drops it unanswered leaves its outcome unknown.
+struct Unanswered(Option<(Arc<Core>, Sent)>);
+
+impl Unanswered {
+    fn answer(mut self, result: Result<Appended, AppendError>) {
+        if let Some((core, sent)) = self.0.take() {
+            core.guarded(sent, || core.appended(sent, result));
+        }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some((core, sent)) = self.0.take() {
+            core.given_up(sent, "the log dropped it");
+        }
     }
 }
 

@@ -107,3 +107,17 @@ async fn full_disk_refuses_once_and_nobody_else() {
     assert_eq!(node.core.counters.recovered.load(Ordering::Relaxed), recovered);
     assert!(post(&node, "c").await.is_ok());
 }
+
+/// As a log does whose writer crashes.
+#[tokio::test]
+async fn append_that_the_log_drops_is_of_unknown_outcome() {
+    let log = log(1);
+    let node = Node::new(&log, &Store::new(PATIENCE), Kinds::builtin(), &[]);
+    node.own(0).await;
+    node.org().await;
+    log.fail_next(0, Fault::Dropped);
+    let refused = post(&node, "a").await.expect_err("nobody knows");
+    assert_eq!(refused.code, "outcome_unknown");
+    until("the partition to be owned", || node.core.is_owner(0)).await;
+    assert!(post(&node, "a").await.is_ok());
+}
