@@ -197,14 +197,12 @@ impl EmbeddedLog {
             lost: OnceLock::new(),
         });
         let at_work = shared.clone();
-        let writer = std::thread::Builder::new()
-            .name("quipu-log".into())
-            .spawn(move || {
-                // Whoever waited for what was being written hears of it when its callback is dropped.
-                if std::panic::catch_unwind(AssertUnwindSafe(|| run(engine, &at_work))).is_err() {
-                    at_work.crashed();
-                }
-            })?;
+        let writer = std::thread::Builder::new().name("quipu-log".into()).spawn(move || {
+            // Whoever waited for what was being written hears of it when its callback is dropped.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| run(engine, &at_work))).is_err() {
+                at_work.crashed();
+            }
+        })?;
         Ok(Self {
             catalog,
             data_dir: data_dir.to_owned(),

@@ -98,6 +98,7 @@ async fn a_full_disk_refuses_commands_whole_and_takes_them_again_when_there_is_r
         .arg(&home)
         .arg(binary());
     command
+        .env_remove("QUIPU_BIN")
         .env("DISK", DISK)
         .env("BALLAST_MIB", BALLAST_MIB)
         .stdin(Stdio::null())

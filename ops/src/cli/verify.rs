@@ -9,7 +9,7 @@ use clap::Args;
 use quipu_events::{
     disk::RealDisk,
     embedded::OpenError,
-    verify::{self, Verdict, VerifyReport},
+    verify::{self, Verdict, VerifyError, VerifyReport},
 };
 use quipu_runtime::{
     kinds::Kinds,
@@ -64,7 +64,10 @@ impl Verify {
             bar.set_position(done);
         });
         bar.finish_and_clear();
-        let report = report.map_err(|e| Failure::Unavailable(format!("{}: {e}", self.dir.display())))?;
+        let report = report.map_err(|e| match e {
+            VerifyError::NoLog(_) => Failure::Failed(e.to_string()),
+            VerifyError::Io(_) => Failure::Unavailable(format!("{}: {e}", self.dir.display())),
+        })?;
         let replayed = if self.replay && report.is_intact() {
             Some(replay(terminal, &self.dir)?)
         } else {

@@ -40,6 +40,8 @@ async fn limited(limit: &str) -> Output {
         .arg(binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data.path().join("data"))
+        // Names the binary to the tests, and would be a key of the configuration to it.
+        .env_remove("QUIPU_BIN")
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
