@@ -56,6 +56,9 @@ const COUNTS: &[Count] = &[
     }),
     ("quipu_frames_appended_total", "Frames appended to the log", |c| &c.frames),
     ("quipu_records_appended_total", "Records appended to the log", |c| &c.records),
+    ("quipu_appends_crashed_total", "Appends of which what follows crashed", |c| {
+        &c.appends_crashed
+    }),
     ("quipu_snapshots_stored_total", "Snapshots stored", |c| &c.snapshots),
     ("quipu_snapshots_wrong_total", "Snapshots whose audit gave another state", |c| {
         &c.snapshots_wrong
@@ -72,6 +75,20 @@ pub fn page_of(node: &Node) -> String {
     for (name, help, of) in COUNTS {
         line(name, "counter", help, of(node.counters()).load(Ordering::Relaxed));
     }
+    let lines = crate::log_lines::lost();
+    line(
+        "quipu_log_lines_lost_total",
+        "counter",
+        "Log lines that could not be written",
+        lines,
+    );
+    let restarts = node.tasks().restarts();
+    line(
+        "quipu_task_restarts_total",
+        "counter",
+        "Tasks of the node that crashed and were started again",
+        restarts,
+    );
     let partitions = node.partitions();
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
     gauge("quipu_entities_active", "Entities in memory", node.active_entities());

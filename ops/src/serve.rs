@@ -1,6 +1,7 @@
 //! The composition root: one function that makes a running node with its faces, for the binary, the demo and tests.
 
 mod connections;
+mod rlimit;
 
 use crate::{
     bus::{self, Bus, BusError},
@@ -10,10 +11,12 @@ use crate::{
     token::{Token, TokenError},
     views::Views,
 };
+use axum::Router;
 use quipu_projections::error::ViewError;
 use quipu_runtime::{
     kinds::Kinds,
     node::{Node, StartError},
+    tasks::Tasks,
 };
 use quipu_schemas::limits;
 use std::{
@@ -27,6 +30,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// Name of the file in the data directory that tells the CLI of the same machine where the node listens.
 pub const ADDRESS_FILE: &str = "address";
+
+pub use rlimit::check_limits;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +135,8 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let status = bus.as_ref().map(bus::Opened::status);
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
     let bus = bus.map(|bus| bus.serve(&app));
-    let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
-    let heads = tokio::spawn(write_heads(node.clone()));
+    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), watch_closing));
+    let heads = tokio::spawn(note_heads(node.clone()));
     tracing::info!(%address, "listening");
     if let Some(warning) = exposure(address) {
         tracing::warn!(%address, "{warning}");
@@ -171,6 +176,19 @@ fn exposure(address: SocketAddr) -> Option<&'static str> {
     )
 }
 
+/// Takes connections until `closing` turns true, whatever crashes meanwhile.
+async fn accept(tasks: Tasks, listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+    let listener = Arc::new(listener);
+    let is_over = || *closing.borrow();
+    let task = || connections::serve(listener.clone(), router.clone(), closing.clone());
+    tasks.run("connections", is_over, task).await;
+}
+
+/// Ends with the runtime, or when it is aborted.
+async fn note_heads(node: Node) {
+    node.tasks().run("heads", || false, || write_heads(node.clone())).await;
+}
+
 /// Notes each partition's head outside the log, every second; metrics are kept short by the same clock.
 async fn write_heads(node: Node) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -190,7 +208,8 @@ async fn write_heads(node: Node) {
                 failing = true;
             }
             // The runtime is shutting down.
-            Err(_) => return,
+            Err(ended) if ended.is_cancelled() => return,
+            Err(crashed) => std::panic::resume_unwind(crashed.into_panic()),
         }
         if let Some(handle) = crate::metrics::recorder() {
             handle.run_upkeep();
@@ -279,6 +298,10 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
+/// Sent to a process that writes a file past its limit (`ulimit -f`); the number is the same on every Linux but MIPS and on the BSDs.
+#[cfg(unix)]
+const SIGXFSZ: i32 = 25;
+
 /// SIGTERM and SIGINT, heard from the moment this exists: made before a node answers, so that whoever sees it ready can
 /// also stop it in order.
 pub struct Signals {
@@ -286,6 +309,10 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// Never waited for: as long as it is listened to, a file that would pass the process's limit is an error of the write, and
+    /// does not end the process.
+    #[cfg(unix)]
+    _file_size: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -297,6 +324,7 @@ impl Signals {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
             })
         }
         #[cfg(not(unix))]

@@ -220,15 +220,23 @@ impl Views {
             return Ok(this);
         }
         let inner = this.0.clone();
-        // Timers of its own: the thread may outlive the runtime of whoever opened the views.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|e| ViewError::Storage(format!("no timer for the views: {e}")))?;
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("quipu-views".into())
-            .spawn(move || inner.follow(&runtime))
+            .spawn(move || {
+                // Timers of its own: the thread may outlive the runtime of whoever opened the views. Made here, since a runtime
+                // that is dropped within another one, as with a thread that does not start, panics.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                let made = runtime.as_ref().map(|_| ()).map_err(|e| format!("no timer for the views: {e}"));
+                // Whoever opens the views waits for it.
+                let _ = ready.send(made);
+                let Ok(runtime) = runtime else { return };
+                let is_over = || inner.stopping.load(Ordering::Relaxed);
+                inner.node.tasks().run_blocking("views", is_over, || inner.follow(&runtime));
+            })
             .map_err(|e| ViewError::Storage(format!("no thread for the views: {e}")))?;
+        let made = is_ready.recv().unwrap_or_else(|_| Err("the thread of the views ended".into()));
+        made.map_err(ViewError::Storage)?;
         *lock(&this.0.thread) = Some(thread);
         Ok(this)
     }

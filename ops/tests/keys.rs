@@ -203,6 +203,16 @@ async fn a_backup_without_keys_is_restored_to_a_log_that_asks_for_them() {
         let paths = [data.to_str().unwrap(), copy.to_str().unwrap(), restored.to_str().unwrap()].map(str::to_owned);
         let made = quipu(&data, "", &[&["backup", "--data", &paths[0], &paths[1]], more].concat());
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // Asking whether anybody uses it writes nothing into it.
+        let verified = quipu(&data, "", &["verify", &paths[1], "--json"]);
+        let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        assert_eq!((verified.status.code(), &report["verdict"]), (Some(0), &json!("intact")));
+        assert!(!copy.join("lock").exists());
+        fs::write(copy.join("backup.unfinished"), "").unwrap();
+        let verified = quipu(&data, "", &["verify", &paths[1], "--json"]);
+        let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        assert_eq!((verified.status.code(), &report["verdict"]), (Some(1), &json!("incomplete")));
+        fs::remove_file(copy.join("backup.unfinished")).unwrap();
         let back = quipu(&data, "", &["restore", &paths[1], &paths[2]]);
         assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
         restored

@@ -326,3 +326,17 @@ pub const BUS_COMMIT_MS: u64 = 250;
 pub const BUS_MARK_MS: u64 = 1_000;
 /// How long the relay may have work before health calls it behind.
 pub const BUS_BEHIND_MS: u64 = 5_000;
+/// Pause before a task of the node that crashed is started again, milliseconds.
+pub const TASK_PAUSE_MS: u64 = 1_000;
+/// How long health names a task that crashed, milliseconds.
+pub const TASK_TROUBLE_MS: u64 = 5 * 60 * 1000;
+/// An append that waits longer than this for the storage degrades health, milliseconds.
+pub const APPEND_SLOW_MS: u64 = 3_000;
+/// Least limit on a node's address space under which it starts; its stacks and arenas reserve most of this and use little.
+pub const ADDRESS_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of the log that are read again a second to find damage that nobody has met.
+pub const SCRUB_BYTES_PER_SECOND: usize = 2 * 1024 * 1024;
+/// Pause after the whole log was read again, milliseconds.
+pub const SCRUB_REST_MS: u64 = 60 * 60 * 1000;
+/// Index entries that one step of a flush moves.
+pub const INDEX_FLUSH_STEP: usize = 256;

@@ -5,6 +5,9 @@
 //! The disk is a small `tmpfs` in a mount namespace of the node's own, which needs Linux and unprivileged namespaces;
 //! where they are missing the test says so and passes.
 
+#[path = "disk_full/limits.rs"]
+mod limits;
+
 use quipu_tests::{
     caller::{Caller, wait},
     process::{Launch, binary},
@@ -93,6 +96,7 @@ async fn a_full_disk_refuses_commands_whole_and_takes_them_again_when_there_is_r
         .arg(&home)
         .arg(binary());
     command
+        .env_remove("QUIPU_BIN")
         .env("DISK", DISK)
         .env("BALLAST_MIB", BALLAST_MIB)
         .stdin(Stdio::null())

@@ -8,9 +8,9 @@ use crate::{
     ingress,
     kernel::{
         entity::{Base, Decided, Entity, ParkedError, Snapshot},
-        ownership::Input,
+        ownership::{AppendOutcome, Input},
         relay::Cause,
-        writer::{self, Durable, Writer},
+        writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
     partition::{Partition, not_open},
@@ -18,6 +18,7 @@ use crate::{
     registry::{Registry, Slot, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -66,6 +67,8 @@ pub struct Counters {
     pub frames: AtomicU64,
     /// Records appended.
     pub records: AtomicU64,
+    /// Appends of which what follows crashed; their partitions were read back from the log.
+    pub appends_crashed: AtomicU64,
     /// Snapshots stored.
     pub snapshots: AtomicU64,
     /// Snapshots whose audit (a refold from zero) gave another state.
@@ -102,6 +105,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
+    /// The long-lived tasks, started again when they crash.
+    pub(crate) tasks: Tasks,
     last_now: AtomicU64,
     begun: Instant,
     batch_ids: BatchIds,
@@ -203,6 +208,7 @@ impl Core {
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
+            tasks: Tasks::default(),
             last_now: AtomicU64::new(0),
             begun: Instant::now(),
             batch_ids: BatchIds::new(),
@@ -237,8 +243,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn incarnation(&self, partition: u16) -> u64 {
+    pub(crate) fn incarnation(&self, partition: u16) -> Incarnation {
         lock(&self.partition(partition).writer).incarnation()
+    }
+
+    /// That of an entity that waits for no record.
+    pub(crate) fn renewed(&self, partition: u16, incarnation: Incarnation) -> Incarnation {
+        lock(&self.partition(partition).writer).renewed(incarnation)
     }
 
     /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
@@ -252,7 +263,7 @@ impl Core {
     }
 
     /// Hands a record to its partition's writer.
-    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: u64) -> Result<(), Problem> {
+    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: Incarnation) -> Result<(), Problem> {
         let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, self.batch_ids.next())?;
         if let Some(batch) = batch {
             self.append_batch(batch);
@@ -262,21 +273,53 @@ impl Core {
 
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
-        let core = self.clone();
-        let sent = Sent {
-            partition: batch.partition,
-            epoch: batch.epoch,
-            batch_id: batch.batch_id,
-            first_offset: batch.first_offset,
-        };
-        self.log.append(batch, Box::new(move |result| core.appended(sent, result)));
+        let sent = Sent::of(&batch);
+        self.partition(sent.partition).appending_since(Some(self.monotonic()));
+        let unanswered = Unanswered(Some((self.clone(), sent)));
+        self.log.append(batch, Box::new(move |result| unanswered.answer(result)));
     }
 
+    /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
+    /// partition is read back from the log.
+    pub(crate) fn guarded(&self, sent: Sent, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            self.given_up(sent, panic_text(&*panic));
+        }
+    }
+
+    fn given_up(&self, sent: Sent, detail: &str) {
+        let partition = sent.partition;
+        let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
+        let failed = {
+            let mut writer = lock(&self.partition(partition).writer);
+            if writer.epoch() != sent.epoch {
+                return;
+            }
+            let flushed = if writer.is_appending() {
+                writer.appended(Err(unknown.clone()), [0; 16])
+            } else {
+                writer::Flushed::default()
+            };
+            writer.refuse(writer::stopped(partition, &unknown));
+            self.partition(partition).appending_since(None);
+            flushed.failed
+        };
+        self.counters.appends_crashed.fetch_add(1, Ordering::Relaxed);
+        self.fail(sent, failed, Some(outcome_of(&unknown, sent.batch_id)));
+        // The logger may be what crashed, and this may run while that crash unwinds.
+        let _ = catch_unwind(|| {
+            tracing::error!(
+                partition,
+                detail,
+                "what follows an append crashed; the partition is read back from the log"
+            );
+        });
+    }
+
+    /// The writer first, then everybody who waits; whoever only wants to know comes last.
     fn appended(self: &Arc<Self>, sent: Sent, result: Result<Appended, AppendError>) {
         let partition = sent.partition;
-        if let Err(error) = &result {
-            tracing::error!(partition, %error, "append failed");
-        }
+        let error = result.as_ref().err().map(ToString::to_string);
         let next_id = self.batch_ids.next();
         let failed = result.as_ref().err().map(|error| outcome_of(error, sent.batch_id));
         let flushed = {
@@ -285,20 +328,33 @@ impl Core {
             if writer.epoch() != sent.epoch || !writer.is_appending() {
                 return;
             }
-            writer.appended(result, next_id)
+            let flushed = writer.appended(result, next_id);
+            self.partition(partition).appending_since(None);
+            // Under the writer's lock: a stream that has nothing pending any more is recovered from the index.
+            self.note_durable(partition, &flushed.durable);
+            flushed
         };
         if let Some(next) = flushed.next {
             self.append_batch(next);
         }
         self.publish(partition, flushed.durable);
+        self.fail(sent, flushed.failed, failed);
+        if let Some(error) = error {
+            tracing::error!(partition, error, "append failed");
+        }
+    }
+
+    fn fail(&self, sent: Sent, failed: Vec<(Decided, Problem)>, outcome: Option<AppendOutcome>) {
+        let partition = sent.partition;
         let mut problems = BTreeMap::new();
-        for (decided, problem) in flushed.failed {
+        for (decided, problem) in failed {
             problems.insert(decided.record.header.stream.clone(), problem);
         }
+        let incarnation = self.incarnation(partition);
         for (stream, problem) in problems {
-            self.registry.notify(&stream, EntityMsg::Failed(problem));
+            self.registry.notify(&stream, EntityMsg::Failed(problem, incarnation));
         }
-        if let Some(outcome) = failed {
+        if let Some(outcome) = outcome {
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(
                 partition,
@@ -310,12 +366,8 @@ impl Core {
         }
     }
 
-    /// Index first, then authority, then everybody who waits: whoever hears of a record can look it up.
-    fn publish(&self, partition: u16, durable: Vec<Durable>) {
-        let Some(last) = durable.last() else { return };
-        let end = last.position;
-        self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
+    /// Index first: whoever hears of a record can look it up.
+    fn note_durable(&self, partition: u16, durable: &[Durable]) {
         let entries: Vec<IndexEntry> = durable
             .iter()
             .map(|d| {
@@ -328,9 +380,20 @@ impl Core {
                 )
             })
             .collect();
+        if entries.is_empty() {
+            return;
+        }
         if let Err(error) = self.index.note_durable(partition, entries) {
             tracing::error!(partition, %error, "records cannot be indexed; the index is rebuilt at the next start");
         }
+    }
+
+    /// Then authority, then everybody who waits.
+    fn publish(&self, partition: u16, durable: Vec<Durable>) {
+        let Some(last) = durable.last() else { return };
+        let end = last.position;
+        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
         lock(&self.cursor).advance(end);
         let mut reacting = Vec::new();
         let mut wakes = false;
@@ -609,13 +672,43 @@ impl Core {
     }
 }
 
+/// An append that is answered whatever becomes of it: a log that drops it unanswered leaves its outcome unknown.
+struct Unanswered(Option<(Arc<Core>, Sent)>);
+
+impl Unanswered {
+    fn answer(mut self, result: Result<Appended, AppendError>) {
+        if let Some((core, sent)) = self.0.take() {
+            core.guarded(sent, || core.appended(sent, result));
+        }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some((core, sent)) = self.0.take() {
+            core.given_up(sent, "the log dropped it");
+        }
+    }
+}
+
 /// A frame on its way to the log.
 #[derive(Clone, Copy)]
-struct Sent {
+pub(crate) struct Sent {
     partition: u16,
     epoch: u64,
     batch_id: [u8; 16],
     first_offset: u64,
+}
+
+impl Sent {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self {
+            partition: batch.partition,
+            epoch: batch.epoch,
+            batch_id: batch.batch_id,
+            first_offset: batch.first_offset,
+        }
+    }
 }
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.
@@ -637,7 +730,7 @@ pub(crate) fn refold(
     })
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without words")

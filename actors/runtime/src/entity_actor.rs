@@ -4,8 +4,8 @@ use crate::{
     core::Core,
     kernel::{
         decided::{self, Decided},
-        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles},
-        writer::Durable,
+        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles, undecided},
+        writer::{Durable, Incarnation},
     },
     registry::Waiting,
 };
@@ -70,8 +70,11 @@ pub(crate) enum EntityMsg {
         _waiting: Waiting,
     },
     Durable(Durable),
-    Failed(Problem),
+    /// An append of this entity failed; what was recovered since is of a later incarnation, and not meant.
+    Failed(Problem, Incarnation),
     Passivate,
+    /// Everything that was sent before the entity left the registry has been answered.
+    End,
 }
 
 pub(crate) struct EntityActor;
@@ -80,29 +83,34 @@ pub(crate) struct EntityState {
     core: Arc<Core>,
     stream: StreamId,
     partition: u16,
-    incarnation: u64,
+    incarnation: Incarnation,
     phase: Phase,
     replies: BTreeMap<Ticket, Reply>,
     next_ticket: Ticket,
     /// Offset of the last durable record.
     offset: u64,
     decided: Decided,
+    is_leaving: bool,
 }
 
 /// Commands after which an entity's marks are loaded.
 const COMMANDS_BEFORE_MARKS: u32 = 8;
 
-/// Events after a snapshot until the next one.
-fn snapshot_interval(version: u64) -> u64 {
-    SNAPSHOT_EVERY_EVENTS.max(version / 8)
+/// Events after a snapshot of that version until the next one: up to a quarter less than it might be, another part of it for
+/// each stream, so that entities which began together do not write theirs in the same second.
+fn snapshot_interval(stream: &StreamId, version: u64) -> u64 {
+    let most = SNAPSHOT_EVERY_EVENTS.max(version / 8);
+    most - u64::from(stream.partition(SNAPSHOT_SPREAD)) * most / (4 * u64::from(SNAPSHOT_SPREAD))
 }
+
+const SNAPSHOT_SPREAD: u16 = 1_000;
 
 enum Phase {
     Active(Box<dyn Entity>),
     /// The stream cannot be recovered; every command is refused until it is unparked.
     Parked(Problem),
-    /// Dropped after a failed append; the registry starts a fresh one.
-    Gone,
+    /// Dropped after a failed append, with what whoever still waits gets; the registry starts a fresh one.
+    Gone(Problem),
 }
 
 impl Actor for EntityActor {
@@ -134,6 +142,7 @@ impl Actor for EntityActor {
             next_ticket: 0,
             offset,
             decided: Decided::after(COMMANDS_BEFORE_MARKS),
+            is_leaving: false,
         })
     }
 
@@ -141,12 +150,19 @@ impl Actor for EntityActor {
         match message {
             EntityMsg::Command { envelope, reply, _waiting } => state.command(envelope, reply),
             EntityMsg::Durable(durable) => state.durable(&durable),
-            EntityMsg::Failed(problem) => state.fail(&problem),
+            // It may be late, and meant for the entity that was here before this one.
+            EntityMsg::Failed(problem, failed) if state.incarnation < failed => state.fail(&problem),
+            EntityMsg::Failed(..) => {}
             EntityMsg::Passivate => state.passivate(&myself),
+            EntityMsg::End => myself.stop(None),
         }
-        if matches!(state.phase, Phase::Gone) {
+        if matches!(state.phase, Phase::Gone(_)) && !state.is_leaving {
+            state.is_leaving = true;
             state.core.registry.remove(&state.stream, myself.get_id());
-            myself.stop(None);
+            // Out of the registry nothing is sent to it any more: what is in its mailbox is answered, and this comes last.
+            if myself.send_message(EntityMsg::End).is_err() {
+                myself.stop(None);
+            }
         }
         Ok(())
     }
@@ -157,7 +173,7 @@ impl EntityState {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
-            Phase::Gone => return reply.send(Err(outcome_unknown())),
+            Phase::Gone(problem) => return reply.send(Err(undecided(problem))),
         };
         let (core, decided) = (&self.core, &mut self.decided);
         let mut resolve = || -> Result<_, Problem> {
@@ -191,6 +207,9 @@ impl EntityState {
             authority,
             durability: core.meta.durability,
         };
+        if entity.is_settled() {
+            self.incarnation = core.renewed(self.partition, self.incarnation);
+        }
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
@@ -207,7 +226,8 @@ impl EntityState {
         self.offset = durable.position.offset;
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version());
+        let due = entity.is_settled()
+            && entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version());
         if due {
             self.snapshot();
         }
@@ -227,7 +247,7 @@ impl EntityState {
             let actions = entity.fail(problem);
             self.perform(actions);
         }
-        self.phase = Phase::Gone;
+        self.phase = Phase::Gone(problem.clone());
     }
 
     fn perform(&mut self, actions: Vec<EntityAction>) {
@@ -268,13 +288,15 @@ impl EntityState {
     fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let settled = match &self.phase {
             Phase::Active(entity) => entity.is_settled(),
-            Phase::Parked(_) | Phase::Gone => true,
+            Phase::Parked(_) | Phase::Gone(_) => true,
         };
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
-                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
-                Phase::Parked(_) | Phase::Gone => false,
+                Phase::Active(entity) => {
+                    entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version()) / 4
+                }
+                Phase::Parked(_) | Phase::Gone(_) => false,
             };
             if worth_it {
                 self.snapshot();
@@ -282,5 +304,25 @@ impl EntityState {
             self.core.counters.passivated.fetch_add(1, Ordering::Relaxed);
             myself.stop(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_of_entities_that_began_together_are_spread() {
+        let at = |n: u32| snapshot_interval(&format!("acme/conversation/c{n}").parse().expect("a stream"), 0);
+        let mut versions: Vec<u64> = (0..1_000).map(at).collect();
+        assert!(
+            versions
+                .iter()
+                .all(|at| (SNAPSHOT_EVERY_EVENTS * 3 / 4..=SNAPSHOT_EVERY_EVENTS).contains(at))
+        );
+        versions.sort_unstable();
+        let fullest = versions.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+        assert!(fullest.is_some_and(|most| most < 60), "{fullest:?} at the same version");
+        assert_eq!(at(1), at(1));
     }
 }

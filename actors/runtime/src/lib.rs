@@ -23,6 +23,7 @@ pub mod replay;
 pub mod secrets;
 mod shadow;
 mod snapshotter;
+pub mod tasks;
 mod timers;
 pub mod volatile;
 mod wire;

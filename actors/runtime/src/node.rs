@@ -13,6 +13,7 @@ use crate::{
     core::{Core, lock, stopping},
     ingress,
     kernel::ownership::Input,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -45,7 +46,7 @@ struct Inner {
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     embedded: Option<Arc<EmbeddedLog>>,
     /// Dropped last: the data directory is free when the log is.
-    _lock: Option<Box<dyn DiskLock>>,
+    lock: Option<Box<dyn DiskLock>>,
 }
 
 /// A running node. Clones are handles to the same node.
@@ -207,6 +208,11 @@ impl Node {
         self.0.embedded.clone()
     }
 
+    /// The long-lived tasks of the node and of its faces.
+    pub fn tasks(&self) -> Tasks {
+        self.0.core.tasks.clone()
+    }
+
     /// Counters.
     pub fn counters(&self) -> &Counters {
         &self.0.core.counters
@@ -222,16 +228,20 @@ impl Node {
         self.0.core.waiting.load(Ordering::Relaxed)
     }
 
-    /// Writes the heads file now (shells call it each second).
+    /// Writes the heads file now, and how many keys the log has used (shells call it each second).
     pub fn write_heads(&self) -> std::io::Result<()> {
         match (&self.0.embedded, &self.0.config.data_dir) {
-            (Some(log), _) => log.write_heads(),
+            (Some(log), _) => log.write_heads()?,
             (None, Some(dir)) => {
+                if let Some(Err(why)) = self.0.lock.as_ref().map(|lock| lock.check()) {
+                    return Err(std::io::Error::other(why));
+                }
                 let core = &self.0.core;
-                heads::note_ends(&RealDisk, dir, core.meta.log_id, core.owned_heads()).map_err(std::io::Error::other)
+                heads::note_ends(&RealDisk, dir, core.meta.log_id, core.owned_heads()).map_err(std::io::Error::other)?;
             }
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
+        self.0.core.keys.note().map_err(std::io::Error::other)
     }
 
     /// Refuses new commands, waits up to `drain` for the ones inside, then stops the tree and closes the index cleanly.

@@ -3,7 +3,7 @@
 use crate::{core::Core, kernel::entity::Snapshot};
 use quipu_schemas::{digest::Digest, ids::StreamId};
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 /// One snapshot in `AUDIT_EVERY` is refolded from zero and compared.
 const AUDIT_EVERY: u64 = 16;
@@ -15,7 +15,8 @@ pub(crate) struct SnapshotMsg {
 }
 
 /// Runs until the node drops its end of the channel.
-pub(crate) async fn run(core: Arc<Core>, mut queue: mpsc::Receiver<SnapshotMsg>) {
+pub(crate) async fn run(core: Arc<Core>, queue: Arc<Mutex<mpsc::Receiver<SnapshotMsg>>>) {
+    let mut queue = queue.lock().await;
     let mut written = 0u64;
     let mut stopped = core.stopped.subscribe();
     loop {

@@ -15,7 +15,7 @@ use tokio::{
 use tower::ServiceExt;
 
 /// Serves until `closing` turns true, then lets requests at work finish.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: Arc<TcpListener>, router: Router, mut closing: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut builder = http1::Builder::new();

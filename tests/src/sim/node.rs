@@ -19,7 +19,7 @@ use quipu_runtime::{
         decided::{self, Decided},
         entity::{Admitted, Entity, EntityAction, outcome_unknown, settles},
         relay::{Cause, Purpose, Relay, RelayAction, fire},
-        writer::{Durable, Writer},
+        writer::{Durable, Incarnation, Writer},
     },
     kinds::Kinds,
     performers::AttemptEnd,
@@ -147,7 +147,7 @@ pub(crate) struct SimNode {
     kinds: Kinds,
     writers: Vec<Writer>,
     relays: Vec<Relay>,
-    entities: BTreeMap<StreamId, (Box<dyn Entity>, u64, Decided)>,
+    entities: BTreeMap<StreamId, (Box<dyn Entity>, Incarnation, Decided)>,
     /// Commands of clients on their way, in any order.
     pub(crate) inbox: Vec<CommandEnvelope>,
     /// Commands of the kernel on their way, in order.
@@ -431,7 +431,10 @@ impl SimNode {
             authority,
             durability,
         };
-        let (entity, ..) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        let (entity, incarnation, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        if entity.is_settled() {
+            *incarnation = self.writers[partition].renewed(*incarnation);
+        }
         let actions = entity.command(now, admitted, &*self.keys);
         let lost = entity.is_lost();
         self.entity_actions(&stream, actions, now);
@@ -467,7 +470,10 @@ impl SimNode {
                             result: Ok(receipt),
                         });
                     }
-                    let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation, _)| *incarnation);
+                    let incarnation = self
+                        .entities
+                        .get(stream)
+                        .map_or_else(Incarnation::default, |(_, incarnation, _)| *incarnation);
                     let id = self.batch_id();
                     match self.writers[partition].submit(decided, incarnation, id) {
                         Ok(batch) => self.batches.extend(batch),

@@ -1,5 +1,7 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
+mod appends;
+
 use super::*;
 use crate::{
     api::CommandRequest,

@@ -522,6 +522,7 @@ impl<D: Decider> Entity for Active<D> {
 
     fn fail(&mut self, problem: &Problem) -> Vec<EntityAction> {
         let mut actions = Vec::new();
+        let unseen = undecided(problem);
         for pending in self.in_flight.drain(..) {
             match pending {
                 Pending::Record { ticket, more, .. } => {
@@ -529,7 +530,7 @@ impl<D: Decider> Entity for Active<D> {
                     actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Err(problem.clone()))));
                 }
                 // It saw versions that may never have existed.
-                Pending::Answer { ticket, .. } => actions.push(EntityAction::Reply(ticket, Err(outcome_unknown()))),
+                Pending::Answer { ticket, .. } => actions.push(EntityAction::Reply(ticket, Err(unseen.clone()))),
             }
         }
         actions
@@ -620,6 +621,16 @@ pub fn outcome_unknown() -> Problem {
     Problem::new(503, "outcome_unknown", "the append's outcome is not known")
         .fix("send the same command again with the same id: it is decided once")
         .retry_after(1)
+}
+
+/// The answer to a command that appended nothing itself when an append of its entity failed for `problem`: a full disk stored
+/// nothing of either, anything else leaves it open what it was decided on.
+pub fn undecided(problem: &Problem) -> Problem {
+    if problem.status == 507 {
+        problem.clone()
+    } else {
+        outcome_unknown()
+    }
 }
 
 /// Digest of a state in its stored form, for comparing replays.

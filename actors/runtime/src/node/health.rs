@@ -5,7 +5,7 @@ use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
     core::{index_problem, lock},
 };
-use quipu_schemas::{ids::StreamId, problem::Problem};
+use quipu_schemas::{ids::StreamId, limits, problem::Problem};
 use std::sync::atomic::Ordering;
 
 impl Node {
@@ -89,6 +89,20 @@ impl Node {
         }
     }
 
+    /// Appends that wait for the storage longer than they should; `None` where none does.
+    fn slow_appends(&self) -> Option<HealthPart> {
+        let core = &self.0.core;
+        let now = core.monotonic();
+        let waits = (0..core.meta.partitions).map(|number| core.partition(number).appending_for(now));
+        let longest = waits.max().unwrap_or(0);
+        (longest > limits::APPEND_SLOW_MS).then(|| HealthPart {
+            name: "appends".into(),
+            ok: false,
+            critical: false,
+            detail: format!("an append has been waiting for the storage for {} s", longest / 1000),
+        })
+    }
+
     /// Health of the parts that the node itself runs.
     pub fn health(&self) -> Vec<HealthPart> {
         let core = &self.0.core;
@@ -107,6 +121,8 @@ impl Node {
                 )
             }),
         }];
+        parts.extend(self.slow_appends());
+        parts.extend(core.tasks.health());
         for number in 0..core.meta.partitions {
             // What another node serves is nothing to worry about here.
             let elsewhere = core

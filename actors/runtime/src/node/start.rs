@@ -16,7 +16,9 @@ use crate::{
     prompts::LogPrompts,
     providers::ProviderConfig,
     secrets::Secrets,
-    shadow, snapshotter, timers,
+    shadow,
+    snapshotter::{self, SnapshotMsg},
+    timers,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -34,10 +36,13 @@ use ractor::Actor;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -182,24 +187,81 @@ impl Node {
             .map_err(|e| StartError::Actors(e.to_string()))?;
         cluster::listen(&core, &*leases);
         core.all_opened().await;
-        let tasks = Mutex::new(vec![
-            tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
-            tokio::spawn(timers::run(core.clone())),
-            tokio::spawn(upkeep::flush_index(core.clone())),
-            tokio::spawn(upkeep::passivate(core.clone(), config.passivate_after_ms, config.active_max)),
-        ]);
-        if config.log.is_shared() {
-            crate::core::lock(&tasks).push(tokio::spawn(shadow::run(core.clone())));
-        }
+        let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue)?);
         Ok(Self(Arc::new(Inner {
             core,
             config,
             root: Mutex::new(Some(root)),
             tasks,
             embedded,
-            _lock: lock,
+            lock,
         })))
     }
+}
+
+/// What works beside the actors until the node stops.
+fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<SnapshotMsg>) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let snapshots = Arc::new(tokio::sync::Mutex::new(snapshots));
+    let (after_ms, most) = (config.passivate_after_ms, config.active_max);
+    let mut tasks = vec![
+        supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
+        supervised(core, "timers", timers::run),
+        on_thread(core, "index", upkeep::flush_index)?,
+        supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
+    ];
+    if config.log.is_shared() {
+        tasks.push(supervised(core, "shadow", shadow::run));
+    } else if config.data_dir.is_some() {
+        tasks.push(supervised(core, "scrub", upkeep::scrub));
+    }
+    Ok(tasks)
+}
+
+fn supervised<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Arc<Core>) -> F + Send + Sync + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let core = core.clone();
+    tokio::spawn(async move {
+        let is_over = || core.stopping.load(Ordering::Acquire);
+        core.tasks.run(name, is_over, || task(core.clone())).await;
+    })
+}
+
+/// A task that works more than it waits, on a thread of its own: no request and no lookup queues behind it.
+fn on_thread<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Weak<Core>) -> F + Send + 'static) -> Result<JoinHandle<()>, StartError>
+where
+    F: Future<Output = ()>,
+{
+    let failed = |error: std::io::Error| StartError::Actors(format!("no thread for `{name}`: {error}"));
+    let (tasks, core) = (core.tasks.clone(), Arc::downgrade(core));
+    let (ended, end) = oneshot::channel::<()>();
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        // Dropped with the thread.
+        let _ended = ended;
+        // Made here: a runtime that is dropped within another one panics.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        drop(ready.send(Ok(())));
+        let is_over = || core.upgrade().is_none_or(|core| core.stopping.load(Ordering::Acquire));
+        runtime.block_on(tasks.run(name, is_over, || task(core.clone())));
+    };
+    std::thread::Builder::new()
+        .name(format!("quipu-{name}"))
+        .spawn(work)
+        .map_err(failed)?;
+    is_ready
+        .recv()
+        .unwrap_or_else(|_| Err(std::io::Error::other("it ended")))
+        .map_err(failed)?;
+    Ok(tokio::spawn(async move {
+        // Nothing is ever sent: its other end goes with the thread.
+        let _ = end.await;
+    }))
 }
 
 fn wall_clock() -> Millis {
@@ -247,6 +309,9 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
     };
     let leases = opened.join(me.clone(), Duration::from_millis(life))?;
     let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
+    for note in keys.notes() {
+        tracing::warn!(note, "the keys were not found as they were left");
+    }
     let OpenedLog { log, embedded, lock, .. } = opened;
     let (index, keys) = (Arc::new(index), Arc::new(keys));
     let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;

@@ -10,6 +10,7 @@ use quipu_runtime::kernel::{
     decided::{self, Decided},
     entity::{self, Admitted, Entity, EntityAction, outcome_unknown, settles},
     ownership::Input,
+    writer::Incarnation,
 };
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
@@ -25,7 +26,7 @@ const DURABILITY: Durability = Durability::QuorumFsync;
 
 pub(crate) struct Slot {
     pub(crate) entity: Box<dyn Entity>,
-    incarnation: u64,
+    incarnation: Incarnation,
     decided: Decided,
 }
 
@@ -58,7 +59,14 @@ impl Member {
                 let stream = envelope.stream.clone();
                 self.waiters.insert((stream.clone(), ticket), reply);
                 let (now, keys) = (self.wall(), self.keys.clone());
+                let Some(incarnation) = self.entities.get(&stream).map(|slot| slot.incarnation) else {
+                    return;
+                };
+                let renewed = self.part(partition).writer.renewed(incarnation);
                 let Some(slot) = self.entities.get_mut(&stream) else { return };
+                if slot.entity.is_settled() {
+                    slot.incarnation = renewed;
+                }
                 let actions = slot.entity.command(now, admitted, &*keys);
                 let lost = slot.entity.is_lost();
                 self.entity_actions(&stream, actions);
@@ -156,7 +164,7 @@ impl Member {
                     let id = self.batch_id();
                     let incarnation = match self.plant {
                         Plant::KeepsEntities => self.part(partition).writer.incarnation(),
-                        _ => self.entities.get(stream).map_or(0, |slot| slot.incarnation),
+                        _ => self.entities.get(stream).map_or_else(Incarnation::default, |slot| slot.incarnation),
                     };
                     match self.part(partition).writer.submit(decided, incarnation, id) {
                         Ok(batch) => self.append(batch),
