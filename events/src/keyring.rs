@@ -162,7 +162,7 @@ struct Noting {
 
 enum Source {
     /// Keys come from the file, and new ones go there first.
-    File(Mutex<KeyFile>, Option<Noting>),
+    File(Box<Mutex<KeyFile>>, Option<Noting>),
     /// Keys come from a store that other nodes use too, and new ones go there first.
     Shared(shared::SharedKeys),
     /// Every key follows from a seed.
@@ -203,7 +203,7 @@ impl Keyring {
         Ok(Self {
             keys: RwLock::new(keys),
             digest_key,
-            source: Source::File(Mutex::new(file), noting),
+            source: Source::File(Box::new(Mutex::new(file)), noting),
             nonces: AtomicU64::new(0),
             notes: note.into_iter().collect(),
         })

@@ -22,6 +22,9 @@ use std::{
 
 const MASTER: &str = "quipu-master-key-1";
 
+/// The file, its keys, and what was out of the ordinary about it.
+pub(super) type OpenedFile = (KeyFile, BTreeMap<Subject, DataKey>, Option<String>);
+
 /// The file of data keys, open for appending, with the master key.
 pub(super) struct KeyFile {
     path: PathBuf,
@@ -242,7 +245,7 @@ impl Found {
     }
 
     /// Opens the file for new keys. An end that is no whole line goes into a file of its own first, and is told.
-    pub(super) fn open(self) -> Result<(KeyFile, BTreeMap<Subject, DataKey>, Option<String>), KeyringError> {
+    pub(super) fn open(self) -> Result<OpenedFile, KeyringError> {
         let (torn, mut note) = (&self.bytes[self.end..], None);
         let mut whole = self.whole().to_vec();
         if self.unended {

@@ -21,7 +21,9 @@ fn examples() -> Vec<Example> {
     let mut found = Vec::new();
     for text in MANUAL.split("```yaml\n").skip(1) {
         let (definition, rest) = text.split_once("```\n").expect("the block ends");
-        let told = rest.strip_prefix("```json\n").expect("each definition is followed by what it comes to");
+        let told = rest
+            .strip_prefix("```json\n")
+            .expect("each definition is followed by what it comes to");
         let told: Value = serde_json::from_str(told.split_once("```").expect("the block ends").0).expect("JSON");
         let then = told["then"].as_object().and_then(|then| then.iter().next());
         found.push(Example {
