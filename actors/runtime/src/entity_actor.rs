@@ -7,6 +7,7 @@ use crate::{
         entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles},
         writer::Durable,
     },
+    off_worker::off_worker,
     registry::Waiting,
 };
 use quipu_events::index::command_mark;
@@ -82,6 +83,8 @@ pub(crate) struct EntityState {
     partition: u16,
     incarnation: u64,
     phase: Phase,
+    /// The machine before the last recovery, while records of it are on their way to the log.
+    leaving: Option<Box<dyn Entity>>,
     replies: BTreeMap<Ticket, Reply>,
     next_ticket: Ticket,
     /// Offset of the last durable record.
@@ -99,8 +102,11 @@ fn snapshot_interval(version: u64) -> u64 {
 
 enum Phase {
     Active(Box<dyn Entity>),
-    /// The stream cannot be recovered; every command is refused until it is unparked.
+    /// The stream cannot be recovered. Every command is refused until it is unparked, or, where only reading failed, until
+    /// it can be read.
     Parked(Problem),
+    /// Its state is gone: it is recovered before the next command.
+    Lost,
     /// Dropped after a failed append; the registry starts a fresh one.
     Gone,
 }
@@ -112,34 +118,33 @@ impl Actor for EntityActor {
 
     async fn pre_start(&self, _: ActorRef<EntityMsg>, (core, stream): Self::Arguments) -> Result<EntityState, ActorProcessingErr> {
         let partition = stream.partition(core.meta.partitions);
-        core.wait_until_not_pending(partition, &stream).await;
-        let incarnation = core.incarnation(partition);
-        let offset = core
-            .index
-            .stream_head(&stream)
-            .ok()
-            .flatten()
-            .map_or(0, |head| head.position.offset);
-        let phase = match core.recover(&stream) {
-            Ok(entity) => Phase::Active(entity),
-            Err(problem) => Phase::Parked(problem),
-        };
-        Ok(EntityState {
+        let mut state = EntityState {
             core,
             stream,
             partition,
-            incarnation,
-            phase,
+            incarnation: 0,
+            phase: Phase::Lost,
+            leaving: None,
             replies: BTreeMap::new(),
             next_ticket: 0,
-            offset,
+            offset: 0,
             decided: Decided::after(COMMANDS_BEFORE_MARKS),
-        })
+        };
+        state.recover().await;
+        Ok(state)
     }
 
     async fn handle(&self, myself: ActorRef<EntityMsg>, message: EntityMsg, state: &mut EntityState) -> Result<(), ActorProcessingErr> {
         match message {
-            EntityMsg::Command { envelope, reply, _waiting } => state.command(envelope, reply),
+            EntityMsg::Command { envelope, reply, _waiting } => {
+                if state.may_be_readable() {
+                    state.recover().await;
+                }
+                state.command(envelope, reply);
+                if matches!(state.phase, Phase::Lost) {
+                    state.recover().await;
+                }
+            }
             EntityMsg::Durable(durable) => state.durable(&durable),
             EntityMsg::Failed(problem) => state.fail(&problem),
             EntityMsg::Passivate => state.passivate(&myself),
@@ -153,11 +158,40 @@ impl Actor for EntityActor {
 }
 
 impl EntityState {
+    /// Reads the entity from the log, once everything of it that is on its way there has arrived. That may wait for a disk or
+    /// a broker, so it is done away from the threads that all actors share.
+    async fn recover(&mut self) {
+        let (core, stream) = (self.core.clone(), self.stream.clone());
+        core.wait_until_not_pending(self.partition, &stream).await;
+        self.incarnation = core.incarnation(self.partition);
+        let permit = core.recoveries.acquire().await;
+        let reader = core.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let head = reader.index.stream_head(&stream).ok().flatten();
+            (head.map_or(0, |head| head.position.offset), reader.recover(&stream))
+        });
+        self.phase = match reading.await {
+            Ok((offset, Ok(entity))) => {
+                self.offset = self.offset.max(offset);
+                Phase::Active(entity)
+            }
+            Ok((_, Err(problem))) => Phase::Parked(problem),
+            // The crash was logged, or the node is stopping.
+            Err(_) => Phase::Parked(outcome_unknown()),
+        };
+        drop(permit);
+    }
+
+    /// Whether only reading failed when it was recovered: a log that did not answer then may answer now.
+    fn may_be_readable(&self) -> bool {
+        matches!(&self.phase, Phase::Parked(problem) if problem.code != "stream_parked")
+    }
+
     fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply) {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
-            Phase::Gone => return reply.send(Err(outcome_unknown())),
+            Phase::Lost | Phase::Gone => return reply.send(Err(outcome_unknown())),
         };
         let (core, decided) = (&self.core, &mut self.decided);
         let mut resolve = || -> Result<_, Problem> {
@@ -169,7 +203,7 @@ impl EntityState {
                     .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
             }
             let (stream, id) = (&self.stream, &envelope.command_id);
-            let is_new = decided.is_new(command_mark(id), || core.command_marks(stream, decided::LOAD_MAX))?;
+            let is_new = decided.is_new(command_mark(id), || off_worker(|| core.command_marks(stream, decided::LOAD_MAX)))?;
             let seen = if is_new { None } else { core.first_receipt(stream, id)? };
             let already_settled = match settles(&envelope.body) {
                 Some(key) => core.is_settled(key)?,
@@ -195,16 +229,28 @@ impl EntityState {
         reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
         reply.is_deciding = false;
-        let lost = entity.is_lost();
         self.replies.insert(ticket, reply);
         self.perform(actions);
-        if lost {
-            self.fail(&outcome_unknown());
+        self.lose();
+    }
+
+    /// If its state is gone, what was decided before still becomes durable and is answered.
+    fn lose(&mut self) {
+        if matches!(&self.phase, Phase::Active(entity) if entity.is_lost())
+            && let Phase::Active(entity) = std::mem::replace(&mut self.phase, Phase::Lost)
+            && !entity.is_settled()
+        {
+            self.leaving = Some(entity);
         }
     }
 
     fn durable(&mut self, durable: &Durable) {
-        self.offset = durable.position.offset;
+        self.offset = self.offset.max(durable.position.offset);
+        if let Some(mut leaving) = self.leaving.take() {
+            let actions = leaving.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
+            self.leaving = Some(leaving).filter(|leaving| !leaving.is_settled());
+            self.perform(actions);
+        }
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
         let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version());
@@ -223,6 +269,10 @@ impl EntityState {
     }
 
     fn fail(&mut self, problem: &Problem) {
+        if let Some(mut leaving) = self.leaving.take() {
+            let actions = leaving.fail(problem);
+            self.perform(actions);
+        }
         if let Phase::Active(entity) = &mut self.phase {
             let actions = entity.fail(problem);
             self.perform(actions);
@@ -267,14 +317,14 @@ impl EntityState {
 
     fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let settled = match &self.phase {
-            Phase::Active(entity) => entity.is_settled(),
-            Phase::Parked(_) | Phase::Gone => true,
+            Phase::Active(entity) => entity.is_settled() && self.leaving.is_none(),
+            Phase::Parked(_) | Phase::Lost | Phase::Gone => true,
         };
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
                 Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
-                Phase::Parked(_) | Phase::Gone => false,
+                Phase::Parked(_) | Phase::Lost | Phase::Gone => false,
             };
             if worth_it {
                 self.snapshot();

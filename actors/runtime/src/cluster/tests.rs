@@ -1,5 +1,7 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
+mod timers;
+
 use super::*;
 use crate::{
     api::CommandRequest,
@@ -114,7 +116,7 @@ struct Node {
 
 impl Node {
     /// A node that has read the log to its end and owns nothing. All nodes have the same keys.
-    fn new(log: &Arc<MemoryLog>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
+    fn new<L: Log + 'static>(log: &Arc<L>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
         let keys = Arc::new(Keyring::ephemeral(7));
         let volatile = Volatile::new();
         let prompts = Arc::new(LogPrompts::default());
@@ -141,6 +143,7 @@ impl Node {
             volatile,
             snapshots,
             is_shared: true,
+            clock: crate::clock::ClockSource::default(),
         };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);

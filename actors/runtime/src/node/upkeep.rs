@@ -12,17 +12,17 @@ use std::{
 pub(super) async fn flush_index(core: Arc<Core>) {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let mut durable = core.durable.subscribe();
-    let mut flushed_at = core.now();
+    let mut flushed_at = core.monotonic();
     let stopping = || core.stopping.load(Ordering::Acquire);
     // Looked at on both sides of the wait: the last notice of a stop may have come during a pause below.
     while !stopping() && durable.changed().await.is_ok() && !stopping() {
         tokio::time::sleep(LOOK_EVERY).await;
-        while !stopping() && core.index.tail_len() < limits::INDEX_TAIL_RECORDS && core.now() < flushed_at + limits::INDEX_FLUSH_MS {
+        while !stopping() && core.index.tail_len() < limits::INDEX_TAIL_RECORDS && core.monotonic() < flushed_at + limits::INDEX_FLUSH_MS {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let flusher = core.clone();
         let flushed = tokio::task::spawn_blocking(move || flusher.index.flush_all()).await;
-        flushed_at = core.now();
+        flushed_at = core.monotonic();
         // Closing flushes what was left, and then refuses: the last flush of this loop may come after it.
         if let Ok(Err(error)) = flushed
             && !matches!(error, IndexError::Closed)
@@ -32,16 +32,17 @@ pub(super) async fn flush_index(core: Arc<Core>) {
     }
 }
 
+/// Puts idle entities to sleep, a few at a time: what was touched together does not end together.
 pub(super) async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
-    let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
+    let every = Duration::from_millis((after_ms / 4).clamp(10, 50));
     let mut stopped = core.stopped.subscribe();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let before = core.now().saturating_sub(after_ms);
-        for actor in core.registry.idle(before, active_max) {
+        let before = core.monotonic().saturating_sub(after_ms);
+        for actor in core.registry.idle(before, active_max, limits::PASSIVATIONS_MAX) {
             let _ = actor.send_message(crate::entity_actor::EntityMsg::Passivate);
         }
     }
