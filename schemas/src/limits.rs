@@ -172,8 +172,10 @@ pub const AUTHORITY_ORGS_MAX: usize = 4_096;
 pub const AUTHORITY_MEMBERS_MAX: usize = 500_000;
 /// Entities that one node reads back from the log at a time.
 pub const RECOVERIES_MAX: usize = 32;
+/// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.
+pub const RECOVERY_WAIT_MS: u64 = 30_000;
 /// Entities put to sleep in one go, unless more are awake than may be.
-pub const PASSIVATIONS_MAX: usize = 64;
+pub const PASSIVATIONS_MAX: usize = 256;
 /// Staleness of the authority view past which commands are refused.
 pub const AUTHORITY_STALE_MS: u64 = 5_000;
 /// Rows of a page.

@@ -95,7 +95,9 @@ impl NodeClock {
         let off = |ms: u64| ms > limits::CLOCK_OFF_MAX_MS;
         let mut troubles = Vec::new();
         if off(behind) {
-            troubles.push(format!("the wall clock is {behind} ms behind this node's time; timers run on by elapsed time"));
+            troubles.push(format!(
+                "the wall clock is {behind} ms behind this node's time; timers run on by elapsed time"
+            ));
         }
         if off(ahead) {
             troubles.push(format!(

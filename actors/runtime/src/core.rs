@@ -15,8 +15,8 @@ use crate::{
         writer::{self, Durable, Writer},
     },
     kinds::{KindHandler, Kinds},
-    partition::{Partition, not_open},
     off_worker::off_worker,
+    partition::{Partition, not_open},
     partition_actor::outcome_of,
     registry::{Registry, Waiting},
     relay_actor::RelayMsg,
@@ -47,7 +47,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -253,14 +253,29 @@ impl Core {
         lock(&self.partition(partition).writer).incarnation()
     }
 
-    /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
-    pub(crate) async fn wait_until_not_pending(&self, partition: u16, stream: &StreamId) {
+    /// Waits until no record of the stream is queued or in flight, and the index knows what was: what is recovered then is all
+    /// there is. Whether it came to that within a while.
+    pub(crate) async fn until_indexed(&self, partition: u16, stream: &StreamId) -> bool {
         let mut durable = self.durable.subscribe();
-        while lock(&self.partition(partition).writer).is_pending(stream) {
-            if durable.changed().await.is_err() {
-                return;
+        let indexed = async {
+            let end = loop {
+                {
+                    let writer = lock(&self.partition(partition).writer);
+                    if !writer.is_pending(stream) {
+                        break writer.next_offset();
+                    }
+                }
+                // The sender lives in `self`.
+                let _ = durable.changed().await;
+            };
+            // A record is no longer in flight a moment before it is in the index.
+            while self.index.next_offset(partition) < end {
+                let _ = durable.changed().await;
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_millis(limits::RECOVERY_WAIT_MS), indexed)
+            .await
+            .is_ok()
     }
 
     /// Hands a record to its partition's writer.
@@ -311,6 +326,8 @@ impl Core {
             self.registry.notify(&stream, EntityMsg::Failed(problem));
         }
         if let Some(outcome) = failed {
+            // Whoever waits for what was in flight waits no longer.
+            self.durable.send_modify(|n| *n += 1);
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(
                 partition,

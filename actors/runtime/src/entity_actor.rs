@@ -83,8 +83,8 @@ pub(crate) struct EntityState {
     partition: u16,
     incarnation: u64,
     phase: Phase,
-    /// The machine before the last recovery, while records of it are on their way to the log.
-    leaving: Option<Box<dyn Entity>>,
+    /// Machines of before a recovery, the oldest first, while records of them are on their way to the log.
+    leaving: Vec<Box<dyn Entity>>,
     replies: BTreeMap<Ticket, Reply>,
     next_ticket: Ticket,
     /// Offset of the last durable record.
@@ -124,7 +124,7 @@ impl Actor for EntityActor {
             partition,
             incarnation: 0,
             phase: Phase::Lost,
-            leaving: None,
+            leaving: Vec::new(),
             replies: BTreeMap::new(),
             next_ticket: 0,
             offset: 0,
@@ -162,7 +162,11 @@ impl EntityState {
     /// a broker, so it is done away from the threads that all actors share.
     async fn recover(&mut self) {
         let (core, stream) = (self.core.clone(), self.stream.clone());
-        core.wait_until_not_pending(self.partition, &stream).await;
+        if !core.until_indexed(self.partition, &stream).await {
+            let behind = Problem::new(503, "index_behind", format!("the local index does not know all of {stream} yet"));
+            self.phase = Phase::Parked(behind.fix("send the command again with the same id").retry_after(1));
+            return;
+        }
         self.incarnation = core.incarnation(self.partition);
         let permit = core.recoveries.acquire().await;
         let reader = core.clone();
@@ -240,15 +244,17 @@ impl EntityState {
             && let Phase::Active(entity) = std::mem::replace(&mut self.phase, Phase::Lost)
             && !entity.is_settled()
         {
-            self.leaving = Some(entity);
+            self.leaving.push(entity);
         }
     }
 
     fn durable(&mut self, durable: &Durable) {
         self.offset = self.offset.max(durable.position.offset);
-        if let Some(mut leaving) = self.leaving.take() {
+        for mut leaving in std::mem::take(&mut self.leaving) {
             let actions = leaving.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-            self.leaving = Some(leaving).filter(|leaving| !leaving.is_settled());
+            if !leaving.is_settled() {
+                self.leaving.push(leaving);
+            }
             self.perform(actions);
         }
         let Phase::Active(entity) = &mut self.phase else { return };
@@ -269,7 +275,7 @@ impl EntityState {
     }
 
     fn fail(&mut self, problem: &Problem) {
-        if let Some(mut leaving) = self.leaving.take() {
+        for mut leaving in std::mem::take(&mut self.leaving) {
             let actions = leaving.fail(problem);
             self.perform(actions);
         }
@@ -317,7 +323,7 @@ impl EntityState {
 
     fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let settled = match &self.phase {
-            Phase::Active(entity) => entity.is_settled() && self.leaving.is_none(),
+            Phase::Active(entity) => entity.is_settled() && self.leaving.is_empty(),
             Phase::Parked(_) | Phase::Lost | Phase::Gone => true,
         };
         // Under the registry's lock no command can slip in between the check and the removal.

@@ -31,14 +31,13 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 /// Asks the index, away from the threads that everybody shares.
 async fn look(core: &Arc<Core>, looks: Vec<Look>) -> Vec<Wake> {
-    let asked = core.clone();
-    let asking = tokio::task::spawn_blocking(move || looks.into_iter().map(|look| (look, ask(&asked, &look))).collect::<Vec<_>>());
-    let answers = asking.await.unwrap_or_default();
+    let (asked, questions) = (core.clone(), looks.clone());
+    let asking = tokio::task::spawn_blocking(move || questions.iter().map(|look| ask(&asked, look)).collect::<Vec<_>>());
+    // A crash of it was logged; the machine asks again after a pause.
+    let answers = asking.await.unwrap_or_else(|_| vec![None; looks.len()]);
     let (now, mut due) = (core.clock.now(), lock(&core.due));
-    answers
-        .into_iter()
-        .flat_map(|(look, found)| due.found(&look, found, now))
-        .collect()
+    let answered = looks.into_iter().zip(answers);
+    answered.flat_map(|(look, found)| due.found(&look, found, now)).collect()
 }
 
 fn ask(core: &Core, look: &Look) -> Option<Found> {

@@ -129,13 +129,7 @@ impl Index {
     }
 
     /// As [`Index::wakes_due`], only those behind a place: the next page.
-    pub fn wakes_due_after(
-        &self,
-        partition: u16,
-        before: Millis,
-        after: Option<WakePlace>,
-        limit: usize,
-    ) -> Result<Vec<Wake>, IndexError> {
+    pub fn wakes_due_after(&self, partition: u16, before: Millis, after: Option<WakePlace>, limit: usize) -> Result<Vec<Wake>, IndexError> {
         let asked = Asked {
             partition,
             before,

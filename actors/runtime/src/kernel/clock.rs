@@ -161,10 +161,7 @@ mod tests {
 
     impl Two {
         fn new() -> Self {
-            let first = Reading {
-                wall: START,
-                elapsed: 7,
-            };
+            let first = Reading { wall: START, elapsed: 7 };
             Self {
                 clock: Clock::new(HOLD, first),
                 elapsed: 7,

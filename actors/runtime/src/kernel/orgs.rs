@@ -88,7 +88,9 @@ impl Orgs {
     /// What is known of an org. `read` rises when its partition was read further by other means than [`Orgs::record`].
     pub fn look(&mut self, org: &OrgId, principal: Option<&PrincipalId>, read: u64) -> Lookup {
         let (uses, len) = (self.uses, self.known.len() as u64);
-        let Some(known) = self.known.get_mut(org) else { return Lookup::Missing };
+        let Some(known) = self.known.get_mut(org) else {
+            return Lookup::Missing;
+        };
         if known.read != read {
             return Lookup::Unsure(known.org.hash());
         }
@@ -147,7 +149,9 @@ impl Orgs {
 
     /// A record of an org's own stream is durable. One that does not continue what is known makes it forgotten.
     pub fn record(&mut self, record: &Record) {
-        let Some(known) = self.known.get_mut(&record.header.stream.org) else { return };
+        let Some(known) = self.known.get_mut(&record.header.stream.org) else {
+            return;
+        };
         if known.org.hash() == record.hash {
             // It was read with the rest.
             return;

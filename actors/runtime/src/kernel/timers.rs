@@ -235,11 +235,19 @@ impl Timers {
         if self.walks.values().any(|walk| walk.more) {
             return 0;
         }
-        let due = self.walks.values().filter_map(|walk| walk.next).map(|at| at.saturating_sub(now.time));
+        let due = self
+            .walks
+            .values()
+            .filter_map(|walk| walk.next)
+            .map(|at| at.saturating_sub(now.time));
         let retries = self.walks.values().filter_map(|walk| walk.retry_at);
         let pauses = self.paused.values().map(|pause| pause.until).filter(|until| *until > now.elapsed);
         let elapsed = retries.chain(pauses).map(|at| at.saturating_sub(now.elapsed));
-        due.chain(elapsed).map(|ms| ms.max(1)).min().unwrap_or(LOOK_EVERY_MS).min(LOOK_EVERY_MS)
+        due.chain(elapsed)
+            .map(|ms| ms.max(1))
+            .min()
+            .unwrap_or(LOOK_EVERY_MS)
+            .min(LOOK_EVERY_MS)
     }
 
     /// Timers that are being fired.

@@ -5,11 +5,11 @@ use crate::sim::{
     reading::{actor, authority},
     trio::Plant,
 };
-use quipu_rules::org::OrgState;
 use quipu_events::{
     index::{IndexEntry, command_mark},
     port::{AppendError, Appended, Batch},
 };
+use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
     decided::{self, Decided},
     entity::{self, Admitted, Entity, EntityAction, outcome_unknown, settles},

@@ -30,7 +30,7 @@ impl Log for Flaky {
     fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
         let fails = |left: usize| left.checked_sub(1);
         if self.fails.fetch_update(Ordering::AcqRel, Ordering::Acquire, fails).is_ok() {
-            return Err(ReadError::Io(std::io::Error::other("nobody answers")));
+            return Err(ReadError::Io("nobody answers".into()));
         }
         self.log.read_at(places)
     }

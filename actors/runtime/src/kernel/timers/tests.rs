@@ -50,10 +50,7 @@ impl Scene {
         Self {
             timers: Timers::default(),
             set,
-            now: Now {
-                time: 1_000,
-                elapsed: 1,
-            },
+            now: Now { time: 1_000, elapsed: 1 },
         }
     }
 
