@@ -47,6 +47,7 @@ pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
 pub use lookup::command_mark;
 pub use mark::boot_id;
 pub use settlement::{Attempts, FailedAttempt, FinalState};
+pub use timers::WakePlace;
 
 /// Raised when tables or their meaning change: an index of another format is discarded and rebuilt.
 pub(crate) const FORMAT: u32 = 1;

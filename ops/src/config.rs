@@ -241,6 +241,7 @@ impl Config {
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
             allow_lost_keys: self.allow_lost_keys,
+            clock: quipu_runtime::clock::ClockSource::default(),
         })
     }
 }

@@ -158,6 +158,25 @@ pub const ENTITY_QUEUE_MAX: usize = 256;
 pub const NODE_QUEUE_MAX: usize = 16_384;
 /// Bytes of commands in the node.
 pub const NODE_QUEUE_MAX_BYTES: usize = 128 * 1024 * 1024;
+/// Timers that one node fires at a time.
+pub const TIMERS_FIRING_MAX: usize = 256;
+/// Timers that could not be fired whose pauses one node remembers; the others are tried again sooner.
+pub const TIMERS_PAUSED_MAX: usize = 10_000;
+/// How long the wall clock must have been ahead before a node's time follows it, in milliseconds.
+pub const CLOCK_HOLD_MS: u64 = 60_000;
+/// How far the wall clock may differ from a node's time, or stand behind its records, before health says so, in
+/// milliseconds.
+pub const CLOCK_OFF_MAX_MS: u64 = 2_000;
+/// Orgs whose status and roles a node keeps in memory.
+pub const AUTHORITY_ORGS_MAX: usize = 4_096;
+/// Members of all orgs that a node keeps in memory.
+pub const AUTHORITY_MEMBERS_MAX: usize = 500_000;
+/// Entities that one node reads back from the log at a time.
+pub const RECOVERIES_MAX: usize = 32;
+/// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.
+pub const RECOVERY_WAIT_MS: u64 = 30_000;
+/// Entities put to sleep in one go, unless more are awake than may be.
+pub const PASSIVATIONS_MAX: usize = 256;
 /// Staleness of the authority view past which commands are refused.
 pub const AUTHORITY_STALE_MS: u64 = 5_000;
 /// Rows of a page.

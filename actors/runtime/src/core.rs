@@ -3,19 +3,22 @@
 use crate::{
     api::Stopped,
     authority::AuthorityView,
+    clock::{ClockSource, NodeClock},
     cluster::Cluster,
     entity_actor::{EntityActor, EntityMsg, Reply},
     ingress,
     kernel::{
-        entity::{Base, Decided, Entity, ParkedError, Snapshot},
+        entity::{Active, Base, Decided, Entity, ParkedError, Snapshot},
         ownership::{AppendOutcome, Input},
         relay::Cause,
+        timers::Timers,
         writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
+    off_worker::off_worker,
     partition::{Partition, not_open},
     partition_actor::outcome_of,
-    registry::{Registry, Slot, Waiting},
+    registry::{Registry, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
     tasks::Tasks,
@@ -26,6 +29,7 @@ use quipu_events::{
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
 };
+use quipu_rules::decider::Decider;
 use quipu_schemas::{
     context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Receipt},
@@ -44,9 +48,9 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Counters of a node, for metrics and the tree.
 #[derive(Debug, Default)]
@@ -90,6 +94,11 @@ pub(crate) struct Core {
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
     pub(crate) durable: watch::Sender<u64>,
     pub(crate) timers: watch::Sender<u64>,
+    /// Timers that are due, and what is done about them.
+    pub(crate) due: Mutex<Timers>,
+    pub(crate) clock: NodeClock,
+    /// Entities that may be read back from the log at a time.
+    pub(crate) recoveries: Semaphore,
     /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
@@ -107,7 +116,6 @@ pub(crate) struct Core {
     pub(crate) waiting_bytes: AtomicUsize,
     /// The long-lived tasks, started again when they crash.
     pub(crate) tasks: Tasks,
-    last_now: AtomicU64,
     begun: Instant,
     batch_ids: BatchIds,
 }
@@ -149,6 +157,7 @@ pub(crate) struct Opened {
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
     /// Whether other nodes may write to the log.
     pub(crate) is_shared: bool,
+    pub(crate) clock: ClockSource,
 }
 
 impl Core {
@@ -183,6 +192,7 @@ impl Core {
         } else {
             (0..meta.partitions).collect()
         };
+        let authority = AuthorityView::new(meta.partitions);
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -192,12 +202,15 @@ impl Core {
             partitions,
             unreadable: opened.unreadable,
             registry: Registry::new(),
-            authority: AuthorityView::default(),
+            authority,
             volatile: opened.volatile,
             counters: Counters::default(),
             snapshots: opened.snapshots,
             durable: watch::channel(0).0,
             timers: watch::channel(0).0,
+            due: Mutex::default(),
+            clock: NodeClock::new(opened.clock),
+            recoveries: Semaphore::new(limits::RECOVERIES_MAX),
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
             opened: watch::channel(BTreeSet::new()).0,
@@ -209,7 +222,6 @@ impl Core {
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
             tasks: Tasks::default(),
-            last_now: AtomicU64::new(0),
             begun: Instant::now(),
             batch_ids: BatchIds::new(),
         }
@@ -220,10 +232,10 @@ impl Core {
         self.begun.elapsed().as_millis() as u64 + 1
     }
 
-    /// The wall clock, never going back within this process.
+    /// Node time: the wall clock without its steps, see [`crate::kernel::clock`]. Intervals of this process are measured by
+    /// [`Core::monotonic`].
     pub(crate) fn now(&self) -> Millis {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        self.last_now.fetch_max(now, Ordering::Relaxed).max(now)
+        self.clock.now().time
     }
 
     pub(crate) fn partition(&self, partition: u16) -> &Partition {
@@ -252,14 +264,29 @@ impl Core {
         lock(&self.partition(partition).writer).renewed(incarnation)
     }
 
-    /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
-    pub(crate) async fn wait_until_not_pending(&self, partition: u16, stream: &StreamId) {
+    /// Waits until no record of the stream is queued or in flight, and the index knows what was: what is recovered then is all
+    /// there is. Whether it came to that within a while.
+    pub(crate) async fn until_indexed(&self, partition: u16, stream: &StreamId) -> bool {
         let mut durable = self.durable.subscribe();
-        while lock(&self.partition(partition).writer).is_pending(stream) {
-            if durable.changed().await.is_err() {
-                return;
+        let indexed = async {
+            let end = loop {
+                {
+                    let writer = lock(&self.partition(partition).writer);
+                    if !writer.is_pending(stream) {
+                        break writer.next_offset();
+                    }
+                }
+                // The sender lives in `self`.
+                let _ = durable.changed().await;
+            };
+            // A record is no longer in flight a moment before it is in the index.
+            while self.index.next_offset(partition) < end {
+                let _ = durable.changed().await;
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_millis(limits::RECOVERY_WAIT_MS), indexed)
+            .await
+            .is_ok()
     }
 
     /// Hands a record to its partition's writer.
@@ -355,6 +382,8 @@ impl Core {
             self.registry.notify(&stream, EntityMsg::Failed(problem, incarnation));
         }
         if let Some(outcome) = outcome {
+            // Whoever waits for what was in flight waits no longer.
+            self.durable.send_modify(|n| *n += 1);
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(
                 partition,
@@ -399,8 +428,9 @@ impl Core {
         let mut wakes = false;
         for durable in durable {
             let record = durable.decided.record.clone();
+            self.clock.met(record.header.time);
             if record.header.stream.kind == Kind::ORG {
-                self.authority.forget(&record.header.stream.org);
+                self.authority.record(&record);
             }
             if !record.reactions.is_empty() || record.header.settlement.is_some() {
                 wakes |= record
@@ -422,13 +452,26 @@ impl Core {
         self.durable.send_modify(|n| *n += 1);
     }
 
-    /// Recovers an entity: snapshot, then the stream's tail.
+    /// Recovers an entity: snapshot, then the stream's tail. Blocks.
     pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, Problem> {
         self.counters.recovered.fetch_add(1, Ordering::Relaxed);
-        let handler = self
-            .kinds
+        let handler = self.handler(stream)?;
+        self.recover_by(stream, &**handler, &|base, records| handler.recover(stream, base, records))
+    }
+
+    /// Recovers an entity whose rules are known. Blocks.
+    pub(crate) fn recover_as<D: Decider>(&self, stream: &StreamId) -> Result<Active<D>, Problem> {
+        let handler = self.handler(stream)?;
+        self.recover_by(stream, &**handler, &|base, records| Active::recovered(stream, base, records))
+    }
+
+    fn handler(&self, stream: &StreamId) -> Result<&Arc<dyn KindHandler>, Problem> {
+        self.kinds
             .get(&stream.kind)
-            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))?;
+            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))
+    }
+
+    fn recover_by<T>(&self, stream: &StreamId, handler: &dyn KindHandler, fold: Fold<'_, T>) -> Result<T, Problem> {
         if let Some(found) = self.index.parked(stream).map_err(|e| index_problem(&e))? {
             return Err(parked(stream, &found.detail));
         }
@@ -437,6 +480,9 @@ impl Core {
             .latest_snapshot(stream, &handler.shape(), handler.rules_version())
             .map_err(|e| index_problem(&e))?;
         let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
+        if let Some(head) = &head {
+            self.clock.met(head.time);
+        }
         if let (Some(snapshot), Some(head)) = (snapshot, head) {
             let base = Base {
                 version: snapshot.version,
@@ -449,13 +495,13 @@ impl Core {
                 .into_iter()
                 .filter(|(position, _)| position.offset > snapshot.offset)
                 .map(|(_, record)| record);
-            match refold(&**handler, stream, Some(&base), &mut behind) {
+            match folded(stream, Some(&base), &mut behind, fold) {
                 Ok(entity) => return Ok(entity),
                 Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
             }
         }
         let records = self.records(stream, 0)?;
-        refold(&**handler, stream, None, &mut records.into_iter()).map_err(|error| {
+        folded(stream, None, &mut records.into_iter(), fold).map_err(|error| {
             tracing::error!(%stream, %error, "stream parked");
             self.park(stream, &error.to_string())
         })
@@ -471,9 +517,8 @@ impl Core {
 
     /// Forgets the entity in memory, if it is there; the next command recovers it.
     pub(crate) fn drop_entity(&self, stream: &StreamId) {
-        let slot = self.registry.shard(stream).remove(stream);
-        if let Some(slot) = slot {
-            slot.actor.stop(None);
+        if let Some(actor) = self.registry.take(stream) {
+            actor.stop(None);
         }
     }
 
@@ -577,13 +622,13 @@ impl Core {
                 .fix("send the command again with the same id")
                 .retry_after(1));
         }
-        let mut org = self.authority.org(self, &envelope.stream.org)?;
+        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
+        let mut org = self.authority.org(self, &envelope.stream.org, Some(actor))?;
         if org.version == 0 && self.is_elsewhere(placed) {
             // It may have been made a moment ago, at another node.
-            crate::shadow::follow(self, placed);
-            org = self.authority.org(self, &envelope.stream.org)?;
+            off_worker(|| crate::shadow::follow(self, placed));
+            org = self.authority.org(self, &envelope.stream.org, Some(actor))?;
         }
-        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
         let dispatched_by = match &envelope.body {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
             CommandBody::Kernel(_) => None,
@@ -591,7 +636,7 @@ impl Core {
         let kernel = matches!(envelope.body, CommandBody::Kernel(_));
         Ok(Authority {
             platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
-            role: org.role(actor),
+            role: org.role,
             org_version: org.version,
             org_suspended: org.suspended,
             dispatched_by,
@@ -599,7 +644,7 @@ impl Core {
     }
 
     pub(crate) fn is_suspended(&self, org: &OrgId) -> bool {
-        self.authority.org(self, org).is_ok_and(|org| org.suspended)
+        self.authority.org(self, org, None).is_ok_and(|org| org.suspended)
     }
 
     /// Sends a command in stored form to an entity of this node, and waits for the answer.
@@ -637,13 +682,7 @@ impl Core {
                     let Ok((actor, _)) = spawned else {
                         return reply.send(Err(stopping()));
                     };
-                    let slot = Slot {
-                        actor,
-                        waiting: Arc::default(),
-                        last_used: Arc::default(),
-                    };
-                    shard.insert(stream.clone(), slot.clone());
-                    slot
+                    self.registry.insert(&mut shard, &stream, actor)
                 }
             };
             let kernel = matches!(envelope.body, CommandBody::Kernel(_)) || crate::kernel::entity::settles(&envelope.body).is_some();
@@ -654,9 +693,9 @@ impl Core {
                 problem.queue_depth = Some(depth as u64);
                 return reply.send(Err(problem));
             }
-            slot.last_used.store(self.now(), Ordering::Relaxed);
+            slot.last_used.store(self.monotonic(), Ordering::Relaxed);
             if slot.actor.get_status() >= ractor::ActorStatus::Stopping {
-                shard.remove(&stream);
+                self.registry.remove_from(&mut shard, &stream);
                 continue;
             }
             let waiting = Waiting::new(&slot.waiting);
@@ -710,6 +749,8 @@ impl Sent {
         }
     }
 }
+/// Folds a stream's records onto a base.
+type Fold<'a, T> = &'a dyn Fn(Option<&Base>, &mut dyn Iterator<Item = Record>) -> Result<T, ParkedError>;
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.
 pub(crate) fn refold(
@@ -718,9 +759,18 @@ pub(crate) fn refold(
     base: Option<&Base>,
     records: &mut dyn Iterator<Item = Record>,
 ) -> Result<Box<dyn Entity>, ParkedError> {
+    folded(stream, base, records, &|base, records| handler.recover(stream, base, records))
+}
+
+fn folded<T>(
+    stream: &StreamId,
+    base: Option<&Base>,
+    records: &mut dyn Iterator<Item = Record>,
+    fold: Fold<'_, T>,
+) -> Result<T, ParkedError> {
     let mut version = base.map_or(0, |base| base.version);
     let mut noting = records.inspect(|record| version = record.header.first_version);
-    let folded = catch_unwind(AssertUnwindSafe(|| handler.recover(stream, base, &mut noting)));
+    let folded = catch_unwind(AssertUnwindSafe(|| fold(base, &mut noting)));
     folded.unwrap_or_else(|panic| {
         Err(ParkedError {
             stream: stream.clone(),

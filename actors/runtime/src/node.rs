@@ -315,3 +315,6 @@ fn rough_size(value: &serde_json::Value) -> usize {
         _ => 16,
     }
 }
+
+#[cfg(test)]
+mod tests;

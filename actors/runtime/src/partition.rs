@@ -215,7 +215,7 @@ impl Core {
             *known = next.max(*known);
         }
         if records > 0 {
-            self.authority.forget_partition(partition, self.meta.partitions);
+            self.authority.read_further(partition);
             self.durable.send_modify(|n| *n += 1);
             self.timers.send_modify(|n| *n += 1);
         }

@@ -1,6 +1,7 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
 mod appends;
+mod timers;
 
 use super::*;
 use crate::{
@@ -116,7 +117,7 @@ struct Node {
 
 impl Node {
     /// A node that has read the log to its end and owns nothing. All nodes have the same keys.
-    fn new(log: &Arc<MemoryLog>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
+    fn new<L: Log + 'static>(log: &Arc<L>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
         let keys = Arc::new(Keyring::ephemeral(7));
         let volatile = Volatile::new();
         let prompts = Arc::new(LogPrompts::default());
@@ -143,6 +144,7 @@ impl Node {
             volatile,
             snapshots,
             is_shared: true,
+            clock: crate::clock::ClockSource::default(),
         };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);

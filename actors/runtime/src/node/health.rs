@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
     core::{index_problem, lock},
+    kernel::entity::outcome_unknown,
 };
 use quipu_schemas::{ids::StreamId, limits, problem::Problem};
 use std::sync::atomic::Ordering;
@@ -17,7 +18,11 @@ impl Node {
         }
         core.index.unpark(stream).map_err(|e| index_problem(&e))?;
         core.drop_entity(stream);
-        core.recover(stream).map(|_| ())
+        let (reader, recovered) = (core.clone(), stream.clone());
+        let fits = tokio::task::spawn_blocking(move || reader.recover(&recovered).map(|_| ())).await;
+        lock(&core.due).unparked(stream);
+        core.timers.send_modify(|n| *n += 1);
+        fits.unwrap_or_else(|_| Err(outcome_unknown()))
     }
 
     /// Streams that the node has taken out of service, by name. Those that only the views left alone are not among them.
@@ -152,6 +157,14 @@ impl Node {
                 format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
             parts.push(HealthPart {
                 name: "index".into(),
+                ok: false,
+                critical: false,
+                detail,
+            });
+        }
+        if let Some(detail) = core.clock.trouble() {
+            parts.push(HealthPart {
+                name: "clock".into(),
                 ok: false,
                 critical: false,
                 detail,

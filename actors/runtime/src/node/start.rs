@@ -8,6 +8,7 @@ use super::{
 use crate::{
     abroad::{OverChannel, OverHttp},
     api::Stopped,
+    clock::ClockSource,
     cluster::{self, Cluster, ClusterConfig},
     core::{Core, Opened},
     ingress,
@@ -71,6 +72,8 @@ pub struct NodeConfig {
     pub allow_lost_keys: bool,
     /// How this node appears to others that serve the same log.
     pub cluster: ClusterConfig,
+    /// Where the node reads its clocks.
+    pub clock: ClockSource,
 }
 
 impl Default for NodeConfig {
@@ -88,6 +91,7 @@ impl Default for NodeConfig {
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
             allow_lost_keys: false,
             cluster: ClusterConfig::default(),
+            clock: ClockSource::default(),
         }
     }
 }
@@ -156,6 +160,7 @@ impl Node {
             volatile,
             snapshots,
             is_shared: config.log.is_shared(),
+            clock: config.clock.clone(),
         };
         let core = tokio::task::spawn_blocking(move || Core::new(opened))
             .await

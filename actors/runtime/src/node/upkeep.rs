@@ -76,16 +76,17 @@ async fn flush(index: &Index, stopping: &AtomicBool) {
     }
 }
 
+/// Puts idle entities to sleep, a few at a time: what was touched together does not end together.
 pub(super) async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize) {
-    let every = Duration::from_millis((after_ms / 4).clamp(10, 5_000));
+    let every = Duration::from_millis((after_ms / 4).clamp(10, 50));
     let mut stopped = core.stopped.subscribe();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let before = core.now().saturating_sub(after_ms);
-        for actor in core.registry.idle(before, active_max) {
+        let before = core.monotonic().saturating_sub(after_ms);
+        for actor in core.registry.idle(before, active_max, limits::PASSIVATIONS_MAX) {
             let _ = actor.send_message(crate::entity_actor::EntityMsg::Passivate);
         }
     }

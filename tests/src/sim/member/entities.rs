@@ -1,14 +1,19 @@
 //! Entities in memory, the records that they append, and the answers that follow.
 
 use super::{Member, Out, ReplyTo, Wake};
-use crate::sim::{reading::authority, trio::Plant};
+use crate::sim::{
+    reading::{actor, authority},
+    trio::Plant,
+};
 use quipu_events::{
     index::{IndexEntry, command_mark},
     port::{AppendError, Appended, Batch},
 };
+use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
     decided::{self, Decided},
     entity::{self, Admitted, Entity, EntityAction, outcome_unknown, settles},
+    orgs::OrgView,
     ownership::Input,
     writer::Incarnation,
 };
@@ -108,7 +113,12 @@ impl Member {
             self.follow(placed);
             org = self.org(&stream.org).map_err(unreadable)?;
         }
-        let authority = authority(envelope, &org.0, org.1);
+        let view = OrgView {
+            version: org.1,
+            suspended: matches!(org.0, OrgState::Suspended { .. }),
+            role: org.0.role(actor(envelope)),
+        };
+        let authority = authority(envelope, view);
         let outside = matches!(envelope.body, CommandBody::Given { .. });
         if outside && stream.kind != Kind::ORG && org.1 == 0 {
             return Err(Problem::new(404, "unknown_org", format!("there is no org {}", stream.org)));
