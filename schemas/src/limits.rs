@@ -98,6 +98,10 @@ pub const NODES_MAX: usize = 200;
 pub const EDGES_MAX: usize = 1_000;
 /// Largest run definition.
 pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
+/// Most run definitions that a process keeps read and planned (those of awake runs stay besides).
+pub const DEFINITIONS_KEPT_MAX: usize = 64;
+/// Most bytes of their text; in memory a definition takes some ten times as much.
+pub const DEFINITIONS_KEPT_MAX_BYTES: usize = 1024 * 1024;
 /// Inputs that a paused run queues before it answers 429.
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.

@@ -135,6 +135,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
         time: 1_779_999_999_999,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: Some(PrincipalId::parse("ada").unwrap()),
+        acts_as: None,
         environment: Some("staging".into()),
         data_class: DataClass::Pii,
         authority: 3,
