@@ -232,9 +232,9 @@ impl ViewStore for PostgresStore {
     }
 
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        let (select, limit) = query::list(view, org, query)?;
+        let (select, paging) = query::list(view, org, query)?;
         let (rows, cursor) = self.rows(org, select)?;
-        query::page(view, rows, limit, cursor)
+        query::page(view, &paging, rows, cursor)
     }
 
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {

@@ -291,8 +291,11 @@ impl ViewStore for SqliteStore {
     }
 
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        let (select, limit) = query::list(view, org, query)?;
-        self.reading(|connection| query::page(view, Self::rows(connection, &select)?, limit, self.cursor_of(connection)?))
+        let (select, paging) = query::list(view, org, query)?;
+        self.reading(|connection| {
+            let rows = Self::rows(connection, &select)?;
+            query::page(view, &paging, rows, self.cursor_of(connection)?)
+        })
     }
 
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
