@@ -254,6 +254,22 @@ impl ViewStore for PostgresStore {
         query::counted(rows, cursor)
     }
 
+    fn is_whole(&self) -> Result<bool, ViewError> {
+        self.reading(Some(VIEW_READ_MS), |client, layout| async move {
+            Ok((reading::is_whole(&client, &layout).await?, client))
+        })
+    }
+
+    fn set_whole(&self) -> Result<(), ViewError> {
+        let (pool, layout) = (self.database.writers.clone(), self.layout.clone());
+        self.database.wait(Some(VIEW_WRITE_MS), async move {
+            let client = Lease::of(&pool).await?;
+            reading::set_whole(&client, &layout).await?;
+            client.keep();
+            Ok(())
+        })
+    }
+
     fn cursor(&self) -> Result<Cursor, ViewError> {
         Ok(self.cursor_of(&self.checkpoints()?))
     }
