@@ -225,8 +225,14 @@ impl Views {
         if !follow {
             return Ok(this);
         }
-        match this.0.views.store().is_whole() {
-            Ok(whole) => lock(&this.0.readiness).begin(whole, &node.cursor().next),
+        let (store, end) = (this.0.views.store(), node.cursor().next);
+        let mut whole = store.is_whole();
+        if whole == Ok(false) && end.iter().all(|end| *end == 0) {
+            // Nothing of an empty log is missing; what comes is lag.
+            whole = store.set_whole().map(|()| true);
+        }
+        match whole {
+            Ok(whole) => lock(&this.0.readiness).begin(whole, &end),
             // A server that is away says so to every reader; the follower looks again.
             Err(error) => tracing::warn!(%error, "the views cannot be read yet"),
         }

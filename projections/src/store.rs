@@ -8,6 +8,7 @@
 //! 5. What is committed survives a crash of the process; a crash of the machine may lose the last transactions, whole
 //!    and with their checkpoints, so the projector does them again.
 //! 6. Digests depend on the rows alone, not on the order in which they came.
+//! 7. A store is whole from the first [`ViewStore::set_whole`] on, for as long as the rows live that were there then.
 
 use crate::{
     error::ViewError,

@@ -26,7 +26,11 @@ fn definition(nodes: usize, row: bool) -> Value {
     let signal = |n: usize| if row { "go".to_owned() } else { format!("go{n}") };
     let node = |n: usize| json!({"id": format!("n{n}"), "component": "wait_signal", "config": {"signal": signal(n), "timeout_ms": 60_000}});
     let edge = |n: usize| {
-        let from = if row && n > 0 { format!("n{}.out", n - 1) } else { "input.in".to_owned() };
+        let from = if row && n > 0 {
+            format!("n{}.out", n - 1)
+        } else {
+            "input.in".to_owned()
+        };
         json!({"from": from, "to": format!("n{n}.in")})
     };
     let (listed, edges): (Vec<_>, Vec<_>) = (0..nodes).map(|n| (node(n), edge(n))).unzip();
