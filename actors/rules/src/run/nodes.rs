@@ -12,7 +12,13 @@ use std::{
 /// Parts of the map. A copy of the state costs one reference each; a change copies the references of one part.
 const PARTS: usize = 32;
 
-type Part = BTreeMap<Arc<str>, Arc<NodeRun>>;
+/// One part: the nodes whose ids hash to it.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Part {
+    nodes: BTreeMap<Arc<str>, Arc<NodeRun>>,
+    /// Signals that they wait for, with the one who waits.
+    listening: BTreeSet<(Arc<str>, Arc<str>)>,
+}
 
 /// Nodes whose turn has come, by id. Stored and shown as a plain map.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +26,6 @@ pub struct Nodes {
     parts: Vec<Arc<Part>>,
     /// How many are done.
     over: usize,
-    /// Who waits for a signal, by its name.
-    listening: Arc<BTreeMap<String, BTreeSet<Arc<str>>>>,
 }
 
 impl Default for Nodes {
@@ -29,7 +33,6 @@ impl Default for Nodes {
         Self {
             parts: vec![Arc::default(); PARTS],
             over: 0,
-            listening: Arc::default(),
         }
     }
 }
@@ -47,7 +50,7 @@ impl Nodes {
     pub fn get(&self, id: &str) -> Option<&NodeRun> {
         #[cfg(test)]
         LOOKED_AT.with(|count| count.set(count.get() + 1));
-        self.parts[part_of(id)].get(id).map(|node| &**node)
+        self.parts[part_of(id)].nodes.get(id).map(|node| &**node)
     }
 
     /// How many are done: completed, failed or skipped.
@@ -57,40 +60,42 @@ impl Nodes {
 
     /// Ids of the nodes that wait for a signal of this name.
     pub(super) fn listening(&self, signal: &str) -> impl Iterator<Item = &str> {
-        self.listening.get(signal).into_iter().flatten().map(|id| &**id)
+        let from: (Arc<str>, Arc<str>) = (signal.into(), "".into());
+        let of = from.0.clone();
+        self.parts.iter().flat_map(move |part| {
+            let of = of.clone();
+            let named = part.listening.range(from.clone()..).take_while(move |(name, _)| *name == of);
+            named.map(|(_, id)| &**id)
+        })
     }
 
     /// All of them, by id.
     pub fn all(&self) -> BTreeMap<&str, &NodeRun> {
         self.parts
             .iter()
-            .flat_map(|part| part.iter().map(|(id, node)| (&**id, &**node)))
+            .flat_map(|part| part.nodes.iter().map(|(id, node)| (&**id, &**node)))
             .collect()
     }
 
     /// Puts a node in the place of the one that has its id.
     pub(super) fn put(&mut self, id: &str, node: NodeRun) {
         let part = Arc::make_mut(&mut self.parts[part_of(id)]);
-        let (over, signal) = (node.stage.is_over(), listens(&node).map(str::to_owned));
-        let key = part.get_key_value(id).map_or_else(|| Arc::from(id), |(key, _)| key.clone());
-        let before = part.insert(key.clone(), Arc::new(node));
-        self.over = self.over + usize::from(over) - before.as_ref().map_or(0, |node| usize::from(node.stage.is_over()));
-        let left = before.as_ref().and_then(|node| listens(node));
-        if left == signal.as_deref() {
-            return;
+        let key = part.nodes.get_key_value(id).map_or_else(|| Arc::from(id), |(key, _)| key.clone());
+        let is_over = node.stage.is_over();
+        if let Some(signal) = listens(&node) {
+            part.listening.insert((signal.into(), key.clone()));
         }
-        let listening = Arc::make_mut(&mut self.listening);
-        if let Some(name) = left
-            && let Some(ids) = listening.get_mut(name)
+        let now = listens(&node).map(str::to_owned);
+        let before = part.nodes.insert(key.clone(), Arc::new(node));
+        if let Some(left) = before
+            .as_ref()
+            .and_then(|node| listens(node))
+            .filter(|left| Some(*left) != now.as_deref())
         {
-            ids.remove(id);
-            if ids.is_empty() {
-                listening.remove(name);
-            }
+            part.listening.remove(&(left.into(), key));
         }
-        if let Some(name) = signal {
-            listening.entry(name).or_default().insert(key);
-        }
+        let was_over = before.is_some_and(|node| node.stage.is_over());
+        self.over = self.over + usize::from(is_over) - usize::from(was_over);
     }
 }
 
