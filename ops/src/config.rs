@@ -93,6 +93,8 @@ pub struct Config {
     pub bus: Option<BusConfig>,
     /// Where the views of the log are kept.
     pub views: ViewsIn,
+    /// Views stand still until somebody calls [`crate::views::Views::follow`]: for tests of what happens before.
+    pub hold_views: bool,
     /// Idle time before an entity is put to sleep, milliseconds.
     pub passivate_after_ms: u64,
     /// Entities kept in memory.
@@ -206,6 +208,7 @@ impl Config {
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
+            hold_views: false,
             passivate_after_ms: own.passivate_after_ms,
             active_entities: own.active_entities,
             queue_commands: own.queue_commands,

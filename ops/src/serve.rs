@@ -114,7 +114,12 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "the log was not found as it was left");
     }
-    let views = Views::open(&config.views, config.data.as_ref().map(|data| data.join("views")).as_deref(), &node)?;
+    let directory = config.data.as_ref().map(|data| data.join("views"));
+    let views = if config.hold_views {
+        Views::held(&config.views, directory.as_deref(), &node)?
+    } else {
+        Views::open(&config.views, directory.as_deref(), &node)?
+    };
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
         fs::write(path, format!("http://{}\n", from_here(address))).map_err(|e| ServeError::Data(path.clone(), e))?;

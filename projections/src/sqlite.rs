@@ -24,6 +24,10 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+/// A number in the database's header that is the application's: 1 once the views have been whole. It goes back with the
+/// rows in a power cut.
+const WHOLE: &str = "user_version";
+
 /// A view store in one SQLite database.
 pub struct SqliteStore {
     origin: Origin,
@@ -291,8 +295,11 @@ impl ViewStore for SqliteStore {
     }
 
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        let (select, limit) = query::list(view, org, query)?;
-        self.reading(|connection| query::page(view, Self::rows(connection, &select)?, limit, self.cursor_of(connection)?))
+        let (select, paging) = query::list(view, org, query)?;
+        self.reading(|connection| {
+            let rows = Self::rows(connection, &select)?;
+            query::page(view, &paging, rows, self.cursor_of(connection)?)
+        })
     }
 
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
@@ -315,6 +322,15 @@ impl ViewStore for SqliteStore {
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         let select = query::count(view, org, by);
         self.reading(|connection| query::counted(Self::rows(connection, &select)?, self.cursor_of(connection)?))
+    }
+
+    fn is_whole(&self) -> Result<bool, ViewError> {
+        let mark: i64 = self.writer().pragma_query_value(None, WHOLE, |row| row.get(0)).map_err(storage)?;
+        Ok(mark == 1)
+    }
+
+    fn set_whole(&self) -> Result<(), ViewError> {
+        set(&self.writer(), WHOLE, "1", "1")
     }
 
     fn cursor(&self) -> Result<Cursor, ViewError> {

@@ -61,6 +61,11 @@ impl Context<'_> {
         self.on_behalf_of.unwrap_or(self.principal)
     }
 
+    /// Who sent the command, where that was somebody on behalf of the actor.
+    pub fn sender(&self) -> Option<PrincipalId> {
+        self.on_behalf_of.map(|_| self.principal.clone())
+    }
+
     /// Whether the actor holds at least `role`.
     pub fn at_least(&self, role: Role) -> bool {
         self.authority.platform || self.authority.role.is_some_and(|held| held >= role)

@@ -98,6 +98,10 @@ pub const NODES_MAX: usize = 200;
 pub const EDGES_MAX: usize = 1_000;
 /// Largest run definition.
 pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
+/// Most run definitions that a process keeps read and planned (those of awake runs stay besides).
+pub const DEFINITIONS_KEPT_MAX: usize = 64;
+/// Most bytes of their text; in memory a definition takes some ten times as much.
+pub const DEFINITIONS_KEPT_MAX_BYTES: usize = 1024 * 1024;
 /// Inputs that a paused run queues before it answers 429.
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
@@ -278,6 +282,12 @@ pub const LABEL_MAX_CHARS: usize = 128;
 pub const VIEW_BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Chain ends that a partition's projector remembers.
 pub const VIEW_TIPS_MAX: usize = 1_024;
+/// When to ask again views that are being built, seconds.
+pub const VIEW_BUILDING_RETRY_S: u32 = 1;
+/// Records that views are behind from which they count as degraded.
+pub const VIEW_LAG_DEGRADED_RECORDS: u64 = 10_000;
+/// Time that a record waits for the views from which they count as degraded.
+pub const VIEW_LAG_DEGRADED_MS: u64 = 30_000;
 /// Reader connections of a view store.
 pub const VIEW_READERS: usize = 4;
 /// Most reader connections of a view store on a server.

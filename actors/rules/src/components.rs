@@ -220,7 +220,7 @@ pub struct NodeInput<'a> {
     /// How often its effect is repeated.
     pub retry: &'a Retry,
     /// Output ports of the node that have an edge.
-    pub connected: &'a [&'a str],
+    pub connected: &'a [String],
     /// Values by input port; a port that nothing reached is absent.
     pub ports: BTreeMap<String, Value>,
     /// The run's inputs so far.

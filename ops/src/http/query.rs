@@ -126,6 +126,7 @@ async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
 fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem> {
     let mut query = Query::default()
         .limit(params.limit()?)
+        .order(params.text("order").map(str::to_owned))
         .after(params.text("after").map(str::to_owned));
     for (name, value) in params.given(filters) {
         query = query.with(name, value);
@@ -133,9 +134,11 @@ fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem>
     Ok(query)
 }
 
-fn allowed(filters: &[&'static str]) -> Vec<&'static str> {
+fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
+    let order = view.orders().next().map(|_| "order");
     ["limit", "after", "min_position"]
         .into_iter()
+        .chain(order)
         .chain(filters.iter().copied())
         .collect()
 }
@@ -168,7 +171,7 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     let org = org(org_text)?;
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
-    let params = Params::parse(&uri, &allowed(&filters))?;
+    let params = Params::parse(&uri, &allowed(view, &filters))?;
     // The `kind` of a participant is another word, whose values its view knows.
     if view != View::Participants {
         filter::known_kind(&app, &params)?;
@@ -303,7 +306,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
     }
     let part = Part::find(&app, org, &plural, id, &name)?;
     let filters = part_filters(part.kind.kind.as_str(), part.view);
-    let params = Params::parse(&uri, &allowed(&filters))?;
+    let params = Params::parse(&uri, &allowed(part.view, &filters))?;
     let query = part.tied(query_of(&params, &filters)?);
     wait(&app, &params).await?;
     let page = app.views.list(part.view, &part.org, query).await?;

@@ -1,8 +1,10 @@
 //! Scenes of workflow runs; turns have their own.
 
 mod bounds;
+mod cost;
 mod failures;
 mod nodes;
+mod pauses;
 mod turns;
 
 use super::*;
@@ -309,7 +311,10 @@ fn the_digest_is_pinned_and_yaml_is_taken() {
     let [RunEvent::Created { digest, definition, .. }] = &events[..] else {
         panic!()
     };
-    assert_eq!(*digest, Definition::load(&definition.0, registry()).unwrap().digest());
+    assert_eq!(
+        *digest,
+        crate::definition::Definition::load(&definition.0, registry()).unwrap().digest()
+    );
     assert_eq!(scene.state.status(), Some(RunStatus::Pending));
     assert_eq!(
         said(&scene.ok(&ada(), RunCommand::Start(StartRun {}))),

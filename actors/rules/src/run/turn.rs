@@ -36,6 +36,7 @@ pub(super) fn create(task: &TurnTask, draft: &mut Draft<'_, '_>) -> Result<(), R
     draft.emit(RunEvent::Created {
         stream: draft.context.stream.clone(),
         by: draft.context.actor().clone(),
+        principal: draft.context.sender(),
         name: NAME.to_owned(),
         digest: Digest::of(&[definition.to_text().as_bytes()]),
         definition,
@@ -285,7 +286,7 @@ fn ask(run: &TurnRun, name: &str) -> Option<Reaction> {
             at_version: run.task.at_version,
             agent: run.agent(),
             directive: pin.directive,
-            transcript: run.transcript.clone(),
+            transcript: run.transcript.to_vec(),
         },
         tools: pin.tools,
         stream_to: Some(StreamTo {

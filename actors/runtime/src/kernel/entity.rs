@@ -17,7 +17,7 @@ use quipu_schemas::{
     position::Position,
     problem::Problem,
     reaction::{Outcome, ReactionKey, Settled, Settlement},
-    record::{self, EncodedRecord, Header, Record, RecordError, StoredReaction},
+    record::{self, Acting, EncodedRecord, Header, Record, RecordError, StoredReaction},
 };
 use serde::Deserialize;
 use std::{
@@ -359,6 +359,11 @@ impl<D: Decider> Active<D> {
                 reaction,
             }));
         }
+        let sender = Acting {
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+        };
+        let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
         let header = Header {
             stream: self.stream.clone(),
             first_version: self.version + 1,
@@ -367,8 +372,9 @@ impl<D: Decider> Active<D> {
             command_id: command.command_id.clone(),
             digest: command.digest,
             time,
-            principal: command.principal.clone(),
-            on_behalf_of: command.on_behalf_of.clone(),
+            principal: sender.principal,
+            on_behalf_of: sender.on_behalf_of,
+            acts_as,
             environment: command.environment.clone(),
             data_class: command.data_class,
             authority: authority.org_version,

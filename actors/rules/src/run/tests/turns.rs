@@ -495,7 +495,12 @@ fn only_the_turns_own_conversation_and_agent_speak_for_it() {
 #[test]
 fn a_long_run_id_still_gives_a_message_id() {
     let long = "r".repeat(64);
-    let run = TurnRun::new(&format!("acme/run/{long}").parse().unwrap(), &task());
+    let run = TurnRun::new(
+        &format!("acme/run/{long}").parse().unwrap(),
+        &crate::scene::id("ada"),
+        None,
+        &task(),
+    );
     assert_eq!(run.message_id(), run.message_id());
     assert!(run.message_id().as_str().starts_with("msg_") && run.message_id().as_str().len() <= 64);
 }
