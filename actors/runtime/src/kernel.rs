@@ -2,6 +2,7 @@
 
 pub mod decided;
 pub mod entity;
+pub mod hub;
 pub mod ownership;
 pub mod relay;
 pub mod writer;
