@@ -14,6 +14,7 @@ mod content;
 mod entry;
 mod lookup;
 mod mark;
+mod pages;
 mod pending;
 mod settlement;
 mod store;
@@ -46,6 +47,7 @@ pub use catch_up::{CaughtUp, Progress, Unreadable};
 pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
 pub use lookup::command_mark;
 pub use mark::boot_id;
+pub use pages::{PageBefore, PageFrom, RecordKey};
 pub use settlement::{Attempts, FailedAttempt, FinalState};
 pub use timers::WakePlace;
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub mod admin;
+pub mod answer;
 pub mod backup;
 pub mod cluster;
 pub mod command;

@@ -63,6 +63,19 @@ const COUNTS: &[Count] = &[
     ("quipu_snapshots_wrong_total", "Snapshots whose audit gave another state", |c| {
         &c.snapshots_wrong
     }),
+    ("quipu_records_read_total", "Records of single streams read from the log", |c| {
+        &c.records_read
+    }),
+    (
+        "quipu_feed_records_looked_total",
+        "Records whose headers feeds read from the log",
+        |c| &c.feed_looked,
+    ),
+    (
+        "quipu_feed_records_decoded_total",
+        "Records that feeds read from the log and decoded",
+        |c| &c.feed_decoded,
+    ),
 ];
 
 /// What a node counts and where it stands, in Prometheus' text format. Not of the process's recorder, which several nodes of a
@@ -93,6 +106,19 @@ pub fn page_of(node: &Node) -> String {
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
     gauge("quipu_entities_active", "Entities in memory", node.active_entities());
     gauge("quipu_commands_waiting", "Commands that wait for their answers", node.waiting());
+    let feeds = node.feeds();
+    gauge("quipu_feeds_open", "Feeds that follow the log", feeds.open);
+    gauge(
+        "quipu_feeds_catching_up",
+        "Feeds that read the log, or wait for their turn to",
+        feeds.catching_up,
+    );
+    gauge("quipu_feed_kept_bytes", "Bytes of records kept for live feeds", feeds.kept_bytes);
+    gauge(
+        "quipu_reads_held_bytes",
+        "Bytes that reads and unwritten answers hold",
+        node.reads_held(),
+    );
     let owned = partitions.iter().filter(|p| p.here).count();
     gauge("quipu_partitions_owned", "Partitions whose commands this node takes", owned);
     let unowned = partitions.iter().filter(|p| p.owner.is_none()).count();

@@ -1,6 +1,7 @@
 //! The composition root: one function that makes a running node with its faces, for the binary, the demo and tests.
 
 mod connections;
+mod deadline;
 mod rlimit;
 
 use crate::{

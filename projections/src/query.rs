@@ -9,7 +9,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_schemas::{
     ids::OrgId,
-    limits::{PAGE_DEFAULT_ROWS, PAGE_MAX_ROWS},
+    limits::{PAGE_DEFAULT_ROWS, PAGE_MAX_BYTES, PAGE_MAX_ROWS},
     position::{Cursor, Position},
 };
 use serde_json::{Map, Value as Json};
@@ -370,10 +370,31 @@ fn read_after(reading: &Reading, order: &Order, cursors: &str, text: &str) -> Re
     order.columns.iter().zip(values).map(read).collect()
 }
 
-/// Cuts the surplus row off and says where the next page begins.
+/// Bytes that a row takes.
+pub(crate) fn row_bytes(row: &[Value]) -> usize {
+    let bytes = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Null | Value::Int(_) | Value::Read(_) => 8,
+    };
+    row.iter().map(bytes).sum()
+}
+
+/// How many rows a page holds: as many as were asked for, or as take `PAGE_MAX_BYTES` together, and one at least.
+fn within(rows: &[Vec<Value>], limit: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |(at, row): &(usize, &Vec<Value>)| {
+        bytes += row_bytes(row);
+        *at == 0 || bytes <= PAGE_MAX_BYTES
+    };
+    rows.iter().take(limit).enumerate().take_while(fits).count()
+}
+
+/// Cuts surplus rows off and says where the next page begins.
 pub(crate) fn page(view: View, paging: &Paging, mut rows: Vec<Vec<Value>>, cursor: Cursor) -> Result<Page, ViewError> {
-    let more = rows.len() > paging.limit;
-    rows.truncate(paging.limit);
+    let count = within(&rows, paging.limit);
+    let more = rows.len() > count;
+    rows.truncate(count);
     let next = if more {
         rows.last()
             .map(|row| write_after(view.reading(), &paging.order, &paging.cursors, row))

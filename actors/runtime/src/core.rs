@@ -6,7 +6,7 @@ use crate::{
     clock::{ClockSource, NodeClock},
     cluster::Cluster,
     entity_actor::{EntityActor, EntityMsg, Reply},
-    ingress,
+    hub, ingress,
     kernel::{
         entity::{Active, Base, Decided, Entity, ParkedError, Snapshot},
         ownership::{AppendOutcome, Input},
@@ -15,9 +15,11 @@ use crate::{
         writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
+    library::Cancel,
     off_worker::off_worker,
     partition::{Partition, not_open},
     partition_actor::outcome_of,
+    read_budget::ReadBudget,
     registry::{Registry, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
@@ -25,7 +27,7 @@ use crate::{
     volatile::Volatile,
 };
 use quipu_events::{
-    index::{FirstReceipt, Index, IndexEntry, IndexError, Parked},
+    index::{FirstReceipt, Index, IndexEntry, IndexError, PageFrom, Parked},
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
 };
@@ -77,6 +79,12 @@ pub struct Counters {
     pub snapshots: AtomicU64,
     /// Snapshots whose audit (a refold from zero) gave another state.
     pub snapshots_wrong: AtomicU64,
+    /// Records of single streams read from the log: to recover entities, to answer questions, for prompts.
+    pub records_read: AtomicU64,
+    /// Records whose headers feeds read from the log, to catch up or to follow other nodes.
+    pub feed_looked: AtomicU64,
+    /// Records that feeds read from the log and decoded.
+    pub feed_decoded: AtomicU64,
 }
 
 pub(crate) struct Core {
@@ -102,6 +110,8 @@ pub(crate) struct Core {
     /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
+    pub(crate) hub: hub::Shared,
+    pub(crate) reads: ReadBudget,
     /// Partitions whose first attempt to own them has come to an end, well or not.
     pub(crate) opened: watch::Sender<BTreeSet<u16>>,
     /// Rises when a partition changes hands, as far as this node hears of it.
@@ -193,6 +203,7 @@ impl Core {
             (0..meta.partitions).collect()
         };
         let authority = AuthorityView::new(meta.partitions);
+        let meta_partitions = meta.partitions;
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -213,6 +224,8 @@ impl Core {
             recoveries: Semaphore::new(limits::RECOVERIES_MAX),
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
+            hub: hub::Shared::new(meta_partitions),
+            reads: ReadBudget::new(limits::READ_BUDGET_BYTES),
             opened: watch::channel(BTreeSet::new()).0,
             owners: watch::channel(0).0,
             serving: watch::channel(serving).0,
@@ -419,19 +432,22 @@ impl Core {
 
     /// Then authority, then everybody who waits.
     fn publish(&self, partition: u16, durable: Vec<Durable>) {
-        let Some(last) = durable.last() else { return };
-        let end = last.position;
+        if durable.is_empty() {
+            return;
+        }
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
-        lock(&self.cursor).advance(end);
+        for Durable { decided, .. } in &durable {
+            if decided.record.header.stream.kind == Kind::ORG {
+                self.authority.record(&decided.record);
+            }
+        }
+        self.hub.publish(&self.cursor, partition, &durable);
         let mut reacting = Vec::new();
         let mut wakes = false;
         for durable in durable {
             let record = durable.decided.record.clone();
             self.clock.met(record.header.time);
-            if record.header.stream.kind == Kind::ORG {
-                self.authority.record(&record);
-            }
             if !record.reactions.is_empty() || record.header.settlement.is_some() {
                 wakes |= record
                     .reactions
@@ -490,18 +506,22 @@ impl Core {
                 time: head.time,
                 bytes: snapshot.bytes,
             };
-            let tail = self.positioned_records(stream, snapshot.version)?;
+            let mut tail = self.read_on(stream, PageFrom::Version(snapshot.version), &Cancel::default())?;
             let mut behind = tail
-                .into_iter()
+                .by_ref()
                 .filter(|(position, _)| position.offset > snapshot.offset)
                 .map(|(_, record)| record);
-            match folded(stream, Some(&base), &mut behind, fold) {
+            let refolded = folded(stream, Some(&base), &mut behind, fold);
+            tail.end()?;
+            match refolded {
                 Ok(entity) => return Ok(entity),
                 Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
             }
         }
-        let records = self.records(stream, 0)?;
-        folded(stream, None, &mut records.into_iter(), fold).map_err(|error| {
+        let mut records = self.read_on(stream, PageFrom::Version(0), &Cancel::default())?;
+        let refolded = folded(stream, None, &mut records.by_ref().map(|(_, record)| record), fold);
+        records.end()?;
+        refolded.map_err(|error| {
             tracing::error!(%stream, %error, "stream parked");
             self.park(stream, &error.to_string())
         })
@@ -523,7 +543,7 @@ impl Core {
     }
 
     /// Takes a stream out of service until a person has repaired it.
-    fn park(&self, stream: &StreamId, detail: &str) -> Problem {
+    pub(crate) fn park(&self, stream: &StreamId, detail: &str) -> Problem {
         let place = self.index.stream_head(stream).ok().flatten().map(|head| head.position);
         let position = place.unwrap_or(Position {
             partition: stream.partition(self.meta.partitions),
@@ -540,52 +560,18 @@ impl Core {
         parked(stream, detail)
     }
 
-    /// The stream's records from the one that holds `from_version` on, in order.
+    /// The stream's records from the one that holds `from_version` on, in order: all of them in memory.
     pub(crate) fn records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<Record>, Problem> {
-        Ok(self
-            .positioned_records(stream, from_version)?
-            .into_iter()
-            .map(|(_, record)| record)
-            .collect())
-    }
-
-    /// Fails where the stream's partition is damaged: what can be read may not be all, and must not pass for it.
-    pub(crate) fn positioned_records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<(Position, Record)>, Problem> {
-        if let Some(stopped) = self.stopped(stream.partition(self.meta.partitions)) {
-            return Err(partition_stopped(&stopped));
-        }
-        let rows = self.index.places(stream, from_version).map_err(|e| index_problem(&e))?;
-        let places: Vec<_> = rows.iter().map(|row| row.place).collect();
-        let bytes = self.log.read_at(&places).map_err(|error| match &error {
-            ReadError::Record(_) => self.park(stream, &error.to_string()),
-            _ => read_problem(&error),
-        })?;
-        let partition = stream.partition(self.meta.partitions);
-        rows.iter()
-            .zip(bytes)
-            .map(|(row, bytes)| {
-                record::decode(&bytes)
-                    .map(|record| {
-                        (
-                            Position {
-                                partition,
-                                offset: row.offset,
-                                index: 0,
-                            },
-                            record,
-                        )
-                    })
-                    .map_err(|error| self.park(stream, &error.to_string()))
-            })
-            .collect()
+        let mut records = self.read_on(stream, PageFrom::Version(from_version), &Cancel::default())?;
+        let all = records.by_ref().map(|(_, record)| record).collect();
+        records.end()?;
+        Ok(all)
     }
 
     /// Who caused a reaction: whatever follows from it acts for them.
     pub(crate) fn cause_of(&self, key: &ReactionKey) -> Result<Cause, Problem> {
-        let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
-        let row = rows
-            .first()
-            .ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
+        let row = self.index.place_of(&key.stream, key.version).map_err(|e| index_problem(&e))?;
+        let row = row.ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
         let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
         let header = record::decode_header(&bytes[0]).map_err(|e| parked(&key.stream, &e.to_string()))?;
         Ok(Cause::from(&header))

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod decided;
 pub mod entity;
+pub mod hub;
 pub mod orgs;
 pub mod ownership;
 pub mod relay;

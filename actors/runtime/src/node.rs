@@ -1,9 +1,12 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
+mod bodies;
 mod health;
 mod outbox;
 mod reads;
 mod root;
+#[cfg(test)]
+pub(crate) mod scene;
 mod start;
 mod upkeep;
 
@@ -36,6 +39,8 @@ use std::{
 };
 
 pub use crate::core::Counters;
+pub use bodies::BodyHold;
+pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub use start::{NodeConfig, StartError};
 
 struct Inner {

@@ -18,6 +18,7 @@ pub use crate::wire::{
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
 };
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
+pub(crate) use prompt::Room;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 
 use crate::{

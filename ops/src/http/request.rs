@@ -1,6 +1,9 @@
 //! What handlers take from a request: path parts, labels, preconditions and a JSON body, each parsed once.
 
-use super::problem::{self, Failure, bad_header, bad_id, clip};
+use super::{
+    App,
+    problem::{self, Failure, bad_header, bad_id, clip},
+};
 use crate::json;
 use axum::{
     body::Body,
@@ -43,16 +46,29 @@ pub fn entity(text: String) -> Result<EntityId, Problem> {
 /// A JSON object as body; an absent body is an empty one.
 pub struct Fields(pub Value);
 
-impl<S: Send + Sync> FromRequest<S> for Fields {
+impl FromRequest<App> for Fields {
     type Rejection = Failure;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         plain_encoding(request.headers())?;
         let kind = request
             .headers()
             .get(header::CONTENT_TYPE)
             .map(|v| v.to_str().unwrap_or("?").to_owned());
-        let bytes = whole_body(request.into_body()).await?;
+        let mut held = app.node.hold_body();
+        let bytes = whole_body(request.into_body(), limits::BODY_MAX_BYTES, |bytes| held.grow(bytes)).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
+    }
+}
+
+/// A body of another node, as it came.
+pub struct Forwarded(pub Vec<u8>);
+
+impl FromRequest<App> for Forwarded {
+    type Rejection = Failure;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let mut held = app.node.hold_body();
+        let bytes = whole_body(request.into_body(), limits::FORWARD_MAX_BYTES, |bytes| held.grow(bytes)).await?;
+        Ok(Self(bytes))
     }
 }
 
@@ -71,32 +87,30 @@ fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The body, if it arrives in time and is within its limit.
-async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
+async fn whole_body(body: Body, most: usize, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let patience = Duration::from_millis(limits::BODY_READ_MS);
-    tokio::time::timeout(patience, bounded_body(body))
+    tokio::time::timeout(patience, bounded_body(body, most, held))
         .await
         .unwrap_or_else(|_elapsed| Err(problem::body_too_slow()))
 }
 
-/// The body, if it is within its limit. What is a little over is read to its end all the same: a client that still writes
-/// when the connection closes never sees the answer that names the limit.
-async fn bounded_body(body: Body) -> Result<Vec<u8>, Problem> {
+/// The body, if it is within its limit. `held` is told of what arrives, and may refuse it. What is a
+/// little over is read to its end all the same: a client that still writes when the connection closes never sees the answer
+/// that names the limit.
+async fn bounded_body(body: Body, most: usize, mut held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut seen) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
         seen += chunk.len();
-        if seen <= limits::BODY_MAX_BYTES {
+        if seen <= most {
+            held(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         } else if seen > limits::BODY_DISCARD_MAX_BYTES {
             break;
         }
     }
-    if seen > limits::BODY_MAX_BYTES {
-        Err(problem::body_too_large())
-    } else {
-        Ok(bytes)
-    }
+    if seen > most { Err(problem::body_too_large()) } else { Ok(bytes) }
 }
 
 /// The fields of a command, from a body of this media type.
@@ -401,10 +415,12 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, std::io::Error>("x"), ()))
         });
-        let problem = whole_body(Body::from_stream(drops)).await.unwrap_err();
+        let problem = whole_body(Body::from_stream(drops), limits::BODY_MAX_BYTES, |_| Ok(()))
+            .await
+            .unwrap_err();
         assert_eq!((problem.status, problem.code.as_str()), (408, "body_too_slow"));
         assert!(!problem.should_retry());
         let whole = Body::from("{}");
-        assert_eq!(whole_body(whole).await.unwrap(), b"{}");
+        assert_eq!(whole_body(whole, limits::BODY_MAX_BYTES, |_| Ok(())).await.unwrap(), b"{}");
     }
 }

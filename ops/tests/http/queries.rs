@@ -304,3 +304,58 @@ async fn views_made_anew_after_their_loss_are_the_same() {
     let node = TestNode::over(data).await;
     assert_eq!(node.get(&path).await.expect(200).json(), before);
 }
+
+#[tokio::test]
+async fn a_page_of_large_rows_ends_early_and_goes_on() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    for n in 0..50 {
+        node.say("c", &format!("{n} {}", "x".repeat(60_000))).await;
+    }
+    for (part, wanted) in [("messages", 50), ("history", 51)] {
+        let (mut rows, mut pages, mut after) = (0, 0, String::new());
+        loop {
+            let min = node.running.node.cursor();
+            let wait = if part == "messages" {
+                format!("&min_position={min}")
+            } else {
+                String::new()
+            };
+            let page = node
+                .get(&format!("/v1/orgs/acme/conversations/c/{part}?limit=1000{after}{wait}"))
+                .await
+                .expect(200);
+            assert!(page.text.len() < 3 * quipu_schemas::limits::PAGE_MAX_BYTES, "{}", page.text.len());
+            let page = page.json();
+            rows += page["items"].as_array().unwrap().len();
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!((rows, pages > 1), (wanted, true), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn reads_without_memory_are_refused_and_come_back() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    node.say("c", "hello").await;
+    let mut held = Vec::new();
+    while node.running.node.reads_held() < quipu_schemas::limits::READ_BUDGET_BYTES {
+        held.push(node.running.node.reserve_read(usize::MAX).await.unwrap());
+    }
+    let read = async |part: &str| node.get(&format!("/v1/orgs/acme/conversations/c/{part}")).await;
+    let refused = tokio::join!(read("messages"), read("history?limit=1"), read("state?version=1"));
+    for refused in [refused.0, refused.1, refused.2] {
+        refused.problem(503, "reads_busy");
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    }
+    // Commands need none of it.
+    node.say("c", "hello again").await;
+    drop(held);
+    node.get("/v1/orgs/acme/conversations/c/history?limit=1").await.expect(200);
+    assert_eq!(node.running.node.reads_held(), 0, "an answer that was read holds nothing");
+}

@@ -395,3 +395,43 @@ async fn encoded_bodies_and_ids_of_the_platform_are_refused() {
     }
     assert_eq!(node.running.node.cursor(), end);
 }
+
+#[tokio::test]
+async fn bodies_that_stall_count_against_the_bound_on_bytes() {
+    use tokio::io::AsyncWriteExt;
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.queue_bytes = 100_000;
+    let running = serve::start(config).await.unwrap();
+    let node = TestNode {
+        running,
+        client: client(),
+        data,
+    };
+    node.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.expect(201);
+    node.conversation("c").await;
+    let mut stalled = tokio::net::TcpStream::connect(node.running.address).await.unwrap();
+    let head = format!(
+        "POST /v1/orgs/acme/conversations/c/post HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 90000\r\n\r\n",
+        node.running.address,
+        node.running.token.expose()
+    );
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    stalled.write_all(&vec![b' '; 80_000]).await.unwrap();
+    let say = || node.post("/v1/orgs/acme/conversations/c/post", json!({ "body": "x".repeat(40_000) }));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let refused = loop {
+        let answer = say().await;
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(std::time::Instant::now() < deadline, "the stalled body was never counted");
+    };
+    refused.problem(503, "overloaded");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    drop(stalled);
+    while say().await.status != 202 {
+        assert!(std::time::Instant::now() < deadline, "the stalled body was never forgotten");
+    }
+}

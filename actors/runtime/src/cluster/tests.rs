@@ -1,6 +1,7 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
 mod appends;
+mod feeds;
 mod timers;
 
 use super::*;
@@ -30,7 +31,7 @@ use quipu_schemas::{
     context::Context,
     envelope::DataClass,
     ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
-    position::LogId,
+    position::{Cursor, LogId},
 };
 use ractor::{Actor, ActorRef};
 use schemars::JsonSchema;

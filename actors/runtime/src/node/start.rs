@@ -11,7 +11,7 @@ use crate::{
     clock::ClockSource,
     cluster::{self, Cluster, ClusterConfig},
     core::{Core, Opened},
-    ingress,
+    hub, ingress,
     kinds::Kinds,
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
@@ -211,6 +211,7 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
     let mut tasks = vec![
         supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
         supervised(core, "timers", timers::run),
+        supervised(core, "hub", hub::follow),
         on_thread(core, "index", upkeep::flush_index)?,
         supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
     ];
