@@ -4,6 +4,10 @@
 //! `cargo bench -p quipu-events --features jetstream --bench jetstream`
 
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../tests/servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../tests/servers/nats.rs"]
 mod nats;
 
@@ -47,7 +51,7 @@ fn main() {
     ] {
         let nats = match Nats::start(Shape { servers, sync_always }) {
             Ok(nats) => nats,
-            Err(why) => return println!("SKIPPED: {why}"),
+            Err(why) => return println!("not measured: {why}"),
         };
         for count in [1, 16] {
             let records: Vec<_> = (0..count).map(|n| record("acme/bench/b", n + 1, Digest::ZERO, 300)).collect();

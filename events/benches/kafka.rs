@@ -7,6 +7,10 @@
 //! `cargo bench -p quipu-events --features kafka --bench kafka`
 
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../tests/servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../tests/servers/kafka.rs"]
 mod kafka;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
@@ -58,7 +62,7 @@ fn main() {
     for (name, flush) in [("default", false), ("flush.messages=1", true)] {
         let kafka = match Kafka::start(flush) {
             Ok(kafka) => kafka,
-            Err(why) => return println!("SKIPPED: {why}"),
+            Err(why) => return println!("not measured: {why}"),
         };
         // A sync of every file for every message is slow.
         for (partitions, rounds) in if flush { [(16, 3), (1, 10)] } else { [(16, 15), (1, 60)] } {

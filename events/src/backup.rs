@@ -3,7 +3,8 @@
 //! A backup is taken at one durable point of the log while the writer goes on: sealed segments whole, the active one up
 //! to that point, the heads of that moment, then the blobs (a blob is durable before the record that names it, so
 //! blobs copied afterwards are enough). Keys are left out unless asked for. The manifest is written last and names
-//! every file with its digest: a directory without one is not a backup.
+//! every file with its digest: a directory without one is not a backup. A marker stands in it from before the first file
+//! until after the manifest: whoever opens or verifies the directory is told that it is a part of a log.
 
 use crate::{
     disk::{Disk, RealDisk, replace},
@@ -29,6 +30,8 @@ pub const MANIFEST_FILE: &str = "backup.json";
 /// Stands in a directory from before a restore's first file until after its last: half of a log must not be taken for a
 /// whole one, whose end would then be missing without a trace.
 pub(crate) const UNFINISHED_FILE: &str = "restore.unfinished";
+/// The same in a directory that a backup is written to: until it is gone, what is there is a part of a log.
+pub(crate) const UNFINISHED_BACKUP_FILE: &str = "backup.unfinished";
 const CHUNK: usize = 1024 * 1024;
 
 /// What goes into a backup besides the log.
@@ -84,6 +87,9 @@ pub enum BackupError {
         /// Why.
         detail: String,
     },
+    /// The backup was interrupted.
+    #[error("{} is not a backup: it did not finish; delete it and take another one", .0.display())]
+    Unfinished(PathBuf),
     /// A file differs from its manifest.
     #[error("backup file {0} is damaged or missing")]
     Damaged(String),
@@ -96,6 +102,7 @@ pub enum BackupError {
 /// `progress` hears bytes copied.
 pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progress: impl FnMut(u64)) -> Result<Manifest, BackupError> {
     prepare(to)?;
+    let unfinished = mark(to, UNFINISHED_BACKUP_FILE)?;
     let catalog = log.catalog();
     // One moment: segments, their durable bytes, heads.
     let (heads, segments, next_flush) = {
@@ -148,6 +155,8 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
     };
     let json = serde_json::to_vec_pretty(&manifest).map_err(io::Error::other)?;
     replace(&RealDisk, &to.join(MANIFEST_FILE), &json)?;
+    RealDisk.remove(&unfinished)?;
+    RealDisk.sync_dir(to)?;
     Ok(manifest)
 }
 
@@ -158,12 +167,13 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
         path: backup.to_owned(),
         detail,
     };
+    if backup.join(UNFINISHED_BACKUP_FILE).exists() {
+        return Err(BackupError::Unfinished(backup.to_owned()));
+    }
     let json = fs::read(backup.join(MANIFEST_FILE)).map_err(|e| not(e.to_string()))?;
     let mut manifest: Manifest = serde_json::from_slice(&json).map_err(|e| not(e.to_string()))?;
     prepare(to)?;
-    let unfinished = to.join(UNFINISHED_FILE);
-    RealDisk.create(&unfinished)?.sync_data()?;
-    RealDisk.sync_dir(to)?;
+    let unfinished = mark(to, UNFINISHED_FILE)?;
     create_dir(&to.join(LOG_DIR))?;
     let mut copy = Copy {
         from: backup,
@@ -220,6 +230,14 @@ pub fn restore(backup: &Path, to: &Path, mut progress: impl FnMut(u64)) -> Resul
     RealDisk.remove(&unfinished)?;
     RealDisk.sync_dir(to)?;
     Ok(manifest)
+}
+
+/// Puts a marker into a directory; durable on return.
+fn mark(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let marker = dir.join(name);
+    RealDisk.create(&marker)?.sync_data()?;
+    RealDisk.sync_dir(dir)?;
+    Ok(marker)
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {

@@ -15,7 +15,7 @@ use std::{
 mod real;
 mod sim;
 
-pub use real::RealDisk;
+pub use real::{RealDisk, locked_by};
 pub use sim::{FaultCounts, Faults, SimDisk};
 
 /// An open file.
@@ -39,7 +39,13 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// Held for as long as a data directory is used.
-pub trait DiskLock: Send + Sync {}
+pub trait DiskLock: Send + Sync {
+    /// Whether it still keeps others away from the directory; why not, where it does not: names can be removed and replaced
+    /// under whoever holds them open.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 /// Why a directory is not locked.
 #[derive(Debug, thiserror::Error)]

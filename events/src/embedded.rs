@@ -4,7 +4,7 @@
 //! The decision record `ops/docs/adr/0001-embedded-engine.md` says why.
 
 use crate::{
-    disk::{Disk, RealDisk},
+    disk::{Disk, DiskLock, RealDisk},
     heads::{self, Heads},
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
@@ -17,7 +17,7 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -90,6 +90,12 @@ pub enum OpenError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The directory holds a backup that was interrupted.
+    #[error("the backup in {} did not finish: it is a part of a log; take another backup, and restore that", dir.display())]
+    UnfinishedBackup {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Damage that leaves nothing to serve.
     #[error("log damaged at {at}: {detail}")]
     Damaged {
@@ -127,6 +133,8 @@ enum Job {
 struct Queue {
     jobs: Vec<Job>,
     closing: bool,
+    /// The writer crashed: nobody takes jobs any more.
+    crashed: bool,
     /// The writer waits: only then is waking it worth a system call.
     idle: bool,
 }
@@ -136,12 +144,29 @@ struct Shared {
     work: Condvar,
     full: AtomicBool,
     poisoned: AtomicBool,
+    /// Why the lock on the data directory does not keep others away any more.
+    lost: OnceLock<String>,
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Answers what waits for a writer that is gone.
+    fn crashed(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+        let jobs = {
+            let mut queue = self.queue();
+            queue.crashed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        jobs.into_iter().for_each(|job| job.refuse(&writer_crashed()));
+    }
+}
+
+fn writer_crashed() -> AppendError {
+    AppendError::Poisoned("the log's writer crashed".into())
 }
 
 /// The embedded log with its writer thread. Dropping it writes what is queued, notes the heads and unlocks the directory.
@@ -149,6 +174,7 @@ pub struct EmbeddedLog {
     catalog: Arc<catalog::Catalog>,
     data_dir: PathBuf,
     report: OpenReport,
+    lock: Arc<dyn DiskLock>,
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -162,21 +188,26 @@ impl EmbeddedLog {
     /// Opens or makes the log of a data directory on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let engine = SegmentEngine::open(disk, data_dir, options)?;
-        let (catalog, report) = (engine.catalog(), engine.report().clone());
+        let (catalog, report, lock) = (engine.catalog(), engine.report().clone(), engine.lock());
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             full: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
+            lost: OnceLock::new(),
         });
         let at_work = shared.clone();
-        let writer = std::thread::Builder::new()
-            .name("quipu-log".into())
-            .spawn(move || run(engine, &at_work))?;
+        let writer = std::thread::Builder::new().name("quipu-log".into()).spawn(move || {
+            // Whoever waited for what was being written hears of it when its callback is dropped.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| run(engine, &at_work))).is_err() {
+                at_work.crashed();
+            }
+        })?;
         Ok(Self {
             catalog,
             data_dir: data_dir.to_owned(),
             report,
+            lock,
             shared,
             writer: Some(writer),
         })
@@ -207,8 +238,16 @@ impl EmbeddedLog {
         self.catalog.heads()
     }
 
-    /// Writes the heads file, durable on return; the owner calls it each second.
+    /// Writes the heads file, durable on return; the owner calls it each second. Looks at the directory's lock first: where it
+    /// does not keep others away any more, nothing is written here from then on, heads and frames alike.
     pub fn write_heads(&self) -> io::Result<()> {
+        if let Err(why) = self.lock.check() {
+            let _ = self.shared.lost.set(why);
+            self.shared.poisoned.store(true, Ordering::Relaxed);
+        }
+        if let Some(why) = self.shared.lost.get() {
+            return Err(io::Error::other(format!("the data directory is not this node's any more: {why}")));
+        }
         heads::write(self.catalog.disk.as_ref(), &self.data_dir, &self.catalog.heads())
     }
 
@@ -219,17 +258,20 @@ impl EmbeddedLog {
     fn submit(&self, job: Job) {
         let (refused, wake) = {
             let mut queue = self.shared.queue();
-            if queue.jobs.len() < LOG_QUEUE_MAX {
+            if queue.crashed {
+                (Some((job, writer_crashed())), false)
+            } else if queue.jobs.len() < LOG_QUEUE_MAX {
                 queue.jobs.push(job);
                 (None, std::mem::take(&mut queue.idle))
             } else {
-                (Some(job), false)
+                let full = AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"));
+                (Some((job, full)), false)
             }
         };
         match refused {
             None if wake => self.shared.work.notify_one(),
             None => {}
-            Some(job) => job.refuse(&AppendError::Invalid(format!("over {LOG_QUEUE_MAX} appends are waiting"))),
+            Some((job, error)) => job.refuse(&error),
         }
     }
 }
@@ -269,6 +311,9 @@ fn run(mut engine: SegmentEngine, shared: &Shared) {
             }
             std::mem::take(&mut queue.jobs)
         };
+        if let Some(why) = shared.lost.get() {
+            engine.give_up(why);
+        }
         if jobs.is_empty() {
             break;
         }
@@ -356,7 +401,9 @@ impl Log for EmbeddedLog {
     }
 
     fn trouble(&self) -> Option<String> {
-        if self.is_poisoned() {
+        if let Some(why) = self.shared.lost.get() {
+            Some(format!("the data directory is not this node's any more: {why}; stop the node"))
+        } else if self.is_poisoned() {
             Some("an append failed; restart the node".into())
         } else {
             self.is_full().then(|| "the disk is full".into())

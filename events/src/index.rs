@@ -14,6 +14,7 @@ mod content;
 mod entry;
 mod lookup;
 mod mark;
+mod pages;
 mod pending;
 mod settlement;
 mod store;
@@ -46,7 +47,9 @@ pub use catch_up::{CaughtUp, Progress, Unreadable};
 pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
 pub use lookup::command_mark;
 pub use mark::boot_id;
+pub use pages::{PageBefore, PageFrom, RecordKey};
 pub use settlement::{Attempts, FailedAttempt, FinalState};
+pub use timers::WakePlace;
 
 /// Raised when tables or their meaning change: an index of another format is discarded and rebuilt.
 pub(crate) const FORMAT: u32 = 1;

@@ -8,8 +8,10 @@
 //! master.key     quipu-master-key-1 <base64url of 32 bytes> <crc32 hex>
 //! subjects.keys  <base64url of nonce ‖ wrapped key> <crc32 hex> <subject as a JSON string>   (one a line)
 //! ```
-//! Beside the directory, in the data directory and in every backup, `keys.fingerprint` says which keys belong to the log,
-//! so that lost or exchanged keys are noticed when the node starts rather than when somebody reads.
+//! Beside the directory, in the data directory and in every backup, `keys.fingerprint` says which keys belong to the log and
+//! how many of them it has used, so that lost, cut or exchanged keys are noticed when the node starts rather than when
+//! somebody reads. An end of `subjects.keys` that is not a whole line is never cut off: if no record used it, it is moved to
+//! `subjects.keys.torn-…`; otherwise nothing is changed and nothing starts.
 //!
 //! The checksum covers the other two fields. A data key is wrapped with XChaCha20-Poly1305 under the master key,
 //! its subject bound as associated data. The first line wraps the key of command digests, whose subject is empty.
@@ -22,15 +24,17 @@ pub use fingerprint::FINGERPRINT_FILE;
 pub use shared::{KeyStore, share};
 
 use crate::port::Log;
-use file::KeyFile;
+use file::{Found, KeyFile};
+use fingerprint::Fingerprint;
 use quipu_schemas::{
     digest::Digest,
     personal::{DataKey, Opener, SealError, Sealer, Subject},
+    position::LogId,
 };
 use std::{
     collections::BTreeMap,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -68,6 +72,32 @@ pub enum KeyringError {
          cannot be read any more, and `quipu serve --without-keys` (`[keys] allow_lost = true`) goes on with the keys that are there"
     )]
     Foreign(String),
+    /// Keys that the log has used are gone from the file, or were replaced.
+    #[error(
+        "key file {path} holds {found} of the {noted} data keys that this log has used: restore the keys directory from its newest \
+         backup; without the others, what they sealed cannot be read any more, and `quipu serve --without-keys` (`[keys] \
+         allow_lost = true`) goes on with the keys that are there"
+    )]
+    Fewer {
+        /// The file.
+        path: String,
+        /// Keys in it, that of command digests included.
+        found: u64,
+        /// Keys that the log has used.
+        noted: u64,
+    },
+    /// There is no note of which keys belong to the log.
+    #[error(
+        "the fingerprint of the keys, {0}, is missing, and the log has records: restore it from a backup, or, if the keys directory \
+         is the right one, start once with `quipu serve --without-keys`"
+    )]
+    NoFingerprint(String),
+    /// The note of which keys belong to the log is another log's.
+    #[error(
+        "the fingerprint of the keys, {0}, is that of another log: restore it and the keys directory from a backup of this one, or, \
+         if the keys directory is the right one, start once with `quipu serve --without-keys`"
+    )]
+    OtherLog(String),
     /// The note of which keys belong to the log cannot be used.
     #[error(
         "the fingerprint of the keys, {0}, is damaged: restore it from a backup, or, if the keys directory is the right one, start \
@@ -122,9 +152,17 @@ impl From<KeyringError> for SealError {
 /// Name of the directory of keys within a data directory.
 pub const KEYS_DIR: &str = "keys";
 
+/// Where it is noted how many keys a log has used.
+struct Noting {
+    data_dir: PathBuf,
+    log: LogId,
+    /// What was noted last.
+    noted: Mutex<u64>,
+}
+
 enum Source {
     /// Keys come from the file, and new ones go there first.
-    File(Mutex<KeyFile>),
+    File(Box<Mutex<KeyFile>>, Option<Noting>),
     /// Keys come from a store that other nodes use too, and new ones go there first.
     Shared(shared::SharedKeys),
     /// Every key follows from a seed.
@@ -138,6 +176,8 @@ pub struct Keyring {
     digest_key: DataKey,
     source: Source,
     nonces: AtomicU64,
+    /// What was out of the ordinary when they were opened.
+    notes: Vec<String>,
 }
 
 impl fmt::Debug for Keyring {
@@ -149,21 +189,29 @@ impl fmt::Debug for Keyring {
 
 impl Keyring {
     /// Opens the keys in `dir`, making the directory and the master key where there are none. Durable on return.
-    /// A last line that was cut short by a crash was never used and is dropped; any other damage is an error.
+    /// A last line that was cut short by a crash was never used and is set aside; any other damage is an error.
     pub fn open(dir: &Path) -> Result<Self, KeyringError> {
-        let (file, mut keys) = KeyFile::open(dir)?;
-        let digest_key = keys.remove("").ok_or_else(|| file.damaged(1))?;
+        Self::of_file(KeyFile::find(dir)?, None)
+    }
+
+    fn of_file(found: Found, noting: Option<Noting>) -> Result<Self, KeyringError> {
+        let (file, mut keys, note) = found.open()?;
+        let digest_key = keys.remove("").ok_or_else(|| KeyringError::Damaged {
+            path: file.path(),
+            line: 1,
+        })?;
         Ok(Self {
             keys: RwLock::new(keys),
             digest_key,
-            source: Source::File(Mutex::new(file)),
+            source: Source::File(Box::new(Mutex::new(file)), noting),
             nonces: AtomicU64::new(0),
+            notes: note.into_iter().collect(),
         })
     }
 
     /// Opens the keys of a log, in `keys` of its data directory. A log without records gets keys where it has none.
-    /// Where records are, the keys must be there and be those that the data directory's fingerprint names;
-    /// `allow_lost` makes new ones, or takes the ones that are there, and notes them as the log's from now on.
+    /// Where records are, the keys must be there and be those that the data directory's fingerprint names, as many as the log
+    /// has used; `allow_lost` makes new ones, or takes the ones that are there, and notes them as the log's from now on.
     pub fn of_log(data_dir: &Path, log: &dyn Log, allow_lost: bool) -> Result<Self, KeyringError> {
         let dir = data_dir.join(KEYS_DIR);
         // A partition that does not tell its end is damaged, and so not empty.
@@ -176,16 +224,41 @@ impl Keyring {
             Err(KeyringError::Fingerprint(_)) if may_make => None,
             read => read?,
         };
-        let keys = Self::open(&dir)?;
-        let found = fingerprint::of(&keys.digest_key);
-        if noted.as_ref() != Some(&found) {
-            // A data directory from before fingerprints has none; whole keys that are there are then taken for its own.
-            if noted.is_some() && !may_make {
-                return Err(KeyringError::Foreign(dir.display().to_string()));
-            }
-            fingerprint::write(data_dir, &found)?;
+        let found = KeyFile::find(&dir)?;
+        let log = log.meta().log_id;
+        if !may_make {
+            // Before anything is changed: the right keys may still be brought back.
+            check(data_dir, &found, noted.as_ref(), log)?;
         }
+        let noting = Noting {
+            data_dir: data_dir.to_owned(),
+            log,
+            noted: Mutex::new(0),
+        };
+        let keys = Self::of_file(found, Some(noting))?;
+        keys.note()?;
         Ok(keys)
+    }
+
+    /// Notes in the data directory how many keys the log has used, where more are than was noted; durable on return. Whoever
+    /// owns the log calls it each second.
+    pub fn note(&self) -> Result<(), KeyringError> {
+        let Source::File(file, Some(noting)) = &self.source else {
+            return Ok(());
+        };
+        let mut noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its lock is given back at once: whoever makes a key does not wait for the note.
+        let used = file.lock().unwrap_or_else(PoisonError::into_inner).used();
+        if used.keys > *noted {
+            fingerprint::write(&noting.data_dir, &fingerprint::of(&self.digest_key), noting.log, used)?;
+            *noted = used.keys;
+        }
+        Ok(())
+    }
+
+    /// What was out of the ordinary when the keys were opened, for people.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Opens the keys of a log that several nodes share: data keys in `store`, the master key in `keys` of the data directory.
@@ -198,6 +271,7 @@ impl Keyring {
             digest_key,
             source: Source::Shared(shared),
             nonces: AtomicU64::new(0),
+            notes: Vec::new(),
         })
     }
 
@@ -209,6 +283,7 @@ impl Keyring {
             digest_key: seeded(seed, "digest", ""),
             source: Source::Seed(seed),
             nonces: AtomicU64::new(0),
+            notes: Vec::new(),
         }
     }
 
@@ -231,6 +306,34 @@ impl Keyring {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(subject.to_owned(), key.clone());
+    }
+}
+
+/// Whether the keys that were found are those that the log was written with, all that it has used.
+fn check(data_dir: &Path, found: &Found, noted: Option<&Fingerprint>, log: LogId) -> Result<(), KeyringError> {
+    let file = || data_dir.join(FINGERPRINT_FILE).display().to_string();
+    let foreign = || KeyringError::Foreign(data_dir.join(KEYS_DIR).display().to_string());
+    let noted = noted.ok_or_else(|| KeyringError::NoFingerprint(file()))?;
+    let digest_key = found.keys().get("").ok_or_else(|| KeyringError::Damaged {
+        path: found.path(),
+        line: 1,
+    })?;
+    if noted.keys != fingerprint::of(digest_key) {
+        return Err(foreign());
+    }
+    // A format that does not say is replaced once the keys are open.
+    let Some((of, used)) = noted.used else { return Ok(()) };
+    if of != log {
+        return Err(KeyringError::OtherLog(file()));
+    }
+    match found.first(used.keys) {
+        Some(first) if first == used => Ok(()),
+        Some(_) => Err(foreign()),
+        None => Err(KeyringError::Fewer {
+            path: found.path(),
+            found: found.lines(),
+            noted: used.keys,
+        }),
     }
 }
 
@@ -265,7 +368,7 @@ impl Sealer for Keyring {
                 self.hold(subject, &key);
                 Ok(key)
             }
-            Source::File(file) => {
+            Source::File(file, _) => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 // Somebody may have made it while we waited: a subject never gets a second key.
                 if let Some(key) = self.held(subject) {
@@ -288,7 +391,7 @@ impl Sealer for Keyring {
                 nonce.copy_from_slice(&digest.0[..24]);
                 Ok(nonce)
             }
-            Source::File(_) | Source::Shared(_) => {
+            Source::File(..) | Source::Shared(_) => {
                 let mut nonce = [0; 24];
                 getrandom::fill(&mut nonce).map_err(|e| SealError::Store(e.to_string()))?;
                 Ok(nonce)
@@ -301,7 +404,7 @@ impl Opener for Keyring {
     fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
         match &self.source {
             Source::Seed(seed) => Ok(Some(seeded(*seed, "subject", subject))),
-            Source::File(_) => Ok(self.held(subject)),
+            Source::File(..) => Ok(self.held(subject)),
             Source::Shared(shared) => {
                 if let Some(key) = self.held(subject) {
                     return Ok(Some(key));
@@ -324,6 +427,15 @@ mod tests {
 
     fn subjects(dir: &Path) -> std::path::PathBuf {
         dir.join("subjects.keys")
+    }
+
+    /// What was set aside, if anything was; takes it away.
+    fn take_torn(dir: &Path) -> Option<Vec<u8>> {
+        let mut names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let torn = names.find(|path| path.display().to_string().contains("subjects.keys.torn-"))?;
+        let bytes = fs::read(&torn).unwrap();
+        fs::remove_file(torn).unwrap();
+        Some(bytes)
     }
 
     #[test]
@@ -360,8 +472,21 @@ mod tests {
                 fs::write(subjects(dir.path()), torn).unwrap();
                 let keys = Keyring::open(dir.path()).unwrap();
                 assert_eq!(keys.opening_key("acme/ada").unwrap().unwrap().0, first.0);
-                assert!(keys.opening_key("acme/eve").unwrap().is_none());
-                assert_eq!(fs::read(subjects(dir.path())).unwrap(), whole, "cut at {cut}");
+                let is_whole = *torn == longer[..longer.len() - 1];
+                assert_eq!(
+                    keys.opening_key("acme/eve").unwrap().is_some(),
+                    is_whole,
+                    "only its end of line is missing"
+                );
+                let left = if is_whole { &longer } else { &whole };
+                assert_eq!(fs::read(subjects(dir.path())).unwrap(), *left, "cut at {cut}");
+                let aside = take_torn(dir.path());
+                assert_eq!(
+                    aside.as_deref().unwrap_or_default(),
+                    &torn[left.len().min(torn.len())..],
+                    "cut at {cut}"
+                );
+                assert_eq!(keys.notes().len(), usize::from(torn.len() != whole.len()), "{:?}", keys.notes());
             }
         }
         let keys = Keyring::open(dir.path()).unwrap();
@@ -494,8 +619,121 @@ mod tests {
             assert!(matches!(open(false), Err(KeyringError::Fingerprint(_))), "byte {at}");
         }
         fs::remove_file(&note).unwrap();
-        assert_eq!(open(false).unwrap().digest_key(), own, "a directory from before fingerprints");
+        assert_eq!(open(false).unwrap_err(), KeyringError::NoFingerprint(note.display().to_string()));
+        assert_eq!(open(true).unwrap().digest_key(), own);
         assert_eq!(fs::read(&note).unwrap(), whole);
+    }
+
+    /// The data directory of a log with one record and the keys of two people.
+    fn used(root: &Path, id: u8) -> (PathBuf, crate::memory::MemoryLog) {
+        use crate::contract::Owner;
+        let data = root.join(format!("data-{id}"));
+        fs::create_dir_all(&data).unwrap();
+        let log = crate::memory::MemoryLog::new(LogId([id; 16]), 1);
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        for subject in ["acme/ada", "acme/eve"] {
+            keys.sealing_key(subject).unwrap();
+        }
+        Owner::claim(&log, 0).write(&log, 1);
+        keys.note().unwrap();
+        (data, log)
+    }
+
+    #[test]
+    fn fewer_keys_than_were_used_stop_the_start_and_change_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, log) = used(root.path(), 1);
+        let path = subjects(&data.join(KEYS_DIR));
+        let whole = fs::read(&path).unwrap();
+        let lines: Vec<usize> = whole
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n')
+            .map(|(at, _)| at + 1)
+            .collect();
+        for cut in lines[0]..whole.len() - 1 {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let found = lines.iter().filter(|end| cut + 1 >= **end).count() as u64;
+            let fewer = KeyringError::Fewer {
+                path: path.display().to_string(),
+                found,
+                noted: 3,
+            };
+            assert_eq!(Keyring::of_log(&data, &log, false).unwrap_err(), fewer, "cut at {cut}");
+            assert_eq!(fs::read(&path).unwrap(), &whole[..cut], "a refusal changes nothing");
+        }
+        // Only the last end of line is missing: the key is whole.
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        assert_eq!((keys.subjects(), keys.notes().len()), (2, 1));
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        // Knowingly, what is there is taken; what was torn stays.
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        assert_eq!(Keyring::of_log(&data, &log, true).unwrap().subjects(), 1);
+        assert_eq!(take_torn(&data.join(KEYS_DIR)).unwrap(), &whole[lines[1]..whole.len() - 9]);
+        assert_eq!(Keyring::of_log(&data, &log, false).unwrap().subjects(), 1);
+    }
+
+    #[test]
+    fn torn_key_that_no_record_used_is_set_aside_and_told() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, log) = used(root.path(), 1);
+        let path = subjects(&data.join(KEYS_DIR));
+        let noted = fs::read(&path).unwrap();
+        // Made and torn after the last note.
+        Keyring::of_log(&data, &log, false).unwrap().sealing_key("acme/bob").unwrap();
+        let longer = fs::read(&path).unwrap();
+        fs::write(&path, &longer[..longer.len() - 5]).unwrap();
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        assert_eq!(keys.subjects(), 2);
+        assert!(keys.notes()[0].contains("subjects.keys.torn-"), "{:?}", keys.notes());
+        assert_eq!(fs::read(&path).unwrap(), noted);
+        assert_eq!(take_torn(&data.join(KEYS_DIR)).unwrap(), &longer[noted.len()..longer.len() - 5]);
+        // One that was made and not noted yet is no reason to refuse.
+        fs::write(&path, &longer).unwrap();
+        assert_eq!(Keyring::of_log(&data, &log, false).unwrap().subjects(), 3);
+    }
+
+    #[test]
+    fn keys_and_fingerprint_of_another_log_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let ((data, log), (other, _)) = (used(root.path(), 1), used(root.path(), 2));
+        let note = data.join(FINGERPRINT_FILE);
+        fs::remove_dir_all(data.join(KEYS_DIR)).unwrap();
+        fs::rename(other.join(KEYS_DIR), data.join(KEYS_DIR)).unwrap();
+        assert!(matches!(Keyring::of_log(&data, &log, false), Err(KeyringError::Foreign(_))));
+        fs::copy(other.join(FINGERPRINT_FILE), &note).unwrap();
+        let path = note.display().to_string();
+        assert_eq!(
+            Keyring::of_log(&data, &log, false).unwrap_err(),
+            KeyringError::OtherLog(path.clone())
+        );
+        fs::remove_file(&note).unwrap();
+        assert_eq!(Keyring::of_log(&data, &log, false).unwrap_err(), KeyringError::NoFingerprint(path));
+    }
+
+    #[test]
+    fn exchanged_data_keys_under_the_same_master_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, log) = used(root.path(), 1);
+        let path = subjects(&data.join(KEYS_DIR));
+        let whole = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+        fs::write(&path, [lines[0], lines[2], lines[1]].concat()).unwrap();
+        assert!(matches!(Keyring::of_log(&data, &log, false), Err(KeyringError::Foreign(_))));
+    }
+
+    #[test]
+    fn fingerprint_of_the_first_format_is_upgraded() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, log) = used(root.path(), 1);
+        let note = data.join(FINGERPRINT_FILE);
+        let newest = fs::read_to_string(&note).unwrap();
+        let keys = newest.split(' ').nth(1).unwrap();
+        let first = format!("quipu-keys-1 {keys} {}\n", file::crc("quipu-keys-1", keys));
+        fs::write(&note, first).unwrap();
+        assert_eq!(Keyring::of_log(&data, &log, false).unwrap().subjects(), 2);
+        assert_eq!(fs::read_to_string(&note).unwrap(), newest);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Fault {
     UnknownLost,
     /// A full disk.
     Full,
+    /// No answer: what waits for one is dropped, as when a log's writer crashes. The frame is not stored.
+    Dropped,
 }
 
 #[derive(Default)]
@@ -177,6 +179,10 @@ impl Log for MemoryLog {
     }
 
     fn append(&self, batch: Batch, done: AppendDone) {
+        let is_dropped = |p: &mut Partition| p.fault.take_if(|fault| *fault == Fault::Dropped).is_some();
+        if self.partition(batch.partition).is_some_and(|mut p| is_dropped(&mut p)) {
+            return drop(done);
+        }
         // Outside the lock: `done` may append again.
         let result = self.try_append(batch);
         done(result);

@@ -7,7 +7,7 @@
 //! **Not promised**: frames cut off after the last head leave no trace, except by the next heads file.
 
 use crate::{
-    backup::UNFINISHED_FILE,
+    backup::{UNFINISHED_BACKUP_FILE, UNFINISHED_FILE},
     disk::Disk,
     embedded::{
         LOG_DIR,
@@ -53,6 +53,19 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// What a verification comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Intact,
+    /// What is there is not wrong, and it is a part of a log, or may be one: a backup that did not finish, or a log whose ends
+    /// nothing notes.
+    Incomplete,
+    /// Something is wrong.
+    Damaged,
+}
+
 /// What a log holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct VerifyReport {
@@ -82,6 +95,8 @@ pub struct VerifyReport {
     pub heads: u64,
     /// Tails of writes that a crash tore: nothing in them was acknowledged, and opening the log drops them.
     pub torn: Vec<Problem>,
+    /// Why what is there is no whole log, or cannot be known to be one.
+    pub incomplete: Vec<String>,
     /// Everything wrong.
     pub problems: Vec<Problem>,
     /// What this cannot see.
@@ -89,9 +104,20 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong, and nothing is missing.
     pub fn is_intact(&self) -> bool {
-        self.problems.is_empty()
+        self.verdict() == Verdict::Intact
+    }
+
+    /// What it all comes to.
+    pub fn verdict(&self) -> Verdict {
+        if !self.problems.is_empty() {
+            Verdict::Damaged
+        } else if !self.incomplete.is_empty() {
+            Verdict::Incomplete
+        } else {
+            Verdict::Intact
+        }
     }
 }
 
@@ -262,11 +288,13 @@ fn walk(
     }
     let heads = heads::read(disk, data_dir);
     let mut walker = Walker::new(known, heads, data_dir, send);
+    let names = disk.list(data_dir)?;
     let unfinished = data_dir.join(UNFINISHED_FILE);
-    if disk.list(data_dir)?.contains(&unfinished) {
+    if names.contains(&unfinished) {
         let detail = "the restore into this directory did not finish: delete it and restore again";
         walker.problem(&unfinished, 0, None, detail.into());
     }
+    walker.report.incomplete = incomplete(&names, data_dir);
     let mut next_flush = None;
     let mut expected = 1;
     for (index, (number, path, header)) in files.iter().enumerate() {
@@ -294,6 +322,22 @@ fn walk(
         progress(walker.report.bytes, total);
     }
     Ok(walker.finish(log_dir, expected - 1))
+}
+
+/// What the names in a directory say of whether its log is whole.
+fn incomplete(names: &[PathBuf], data_dir: &Path) -> Vec<String> {
+    let has = |name: &str| names.contains(&data_dir.join(name));
+    let mut why = Vec::new();
+    if has(UNFINISHED_BACKUP_FILE) {
+        why.push("the backup in this directory did not finish: delete it and take another one".to_owned());
+    }
+    if !has(heads::HEADS_FILE) {
+        why.push(format!(
+            "there is no `{}` file, which says where each partition ended: what is cut off at the end leaves no trace",
+            heads::HEADS_FILE
+        ));
+    }
+    why
 }
 
 struct Walker<'a> {

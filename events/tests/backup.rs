@@ -2,13 +2,13 @@
 
 use quipu_events::{
     backup::{BackupError, BackupOptions, MANIFEST_FILE, backup, restore},
-    contract::{Owner, read_all},
+    contract::{Owner, append, read_all},
     disk::RealDisk,
     embedded::{EmbeddedLog, EmbeddedOptions, OpenError},
     heads,
     keyring::Keyring,
-    port::Log,
-    verify::verify,
+    port::{AppendError, Log},
+    verify::{Verdict, verify},
 };
 use std::{
     fs,
@@ -242,4 +242,95 @@ fn a_restore_that_did_not_finish_is_never_opened() {
         assert!(report.problems.iter().any(|p| p.file.ends_with("restore.unfinished")), "{report:?}");
         assert!(matches!(restore(&copy, &half, |_| {}), Err(BackupError::NotEmpty(_))));
     }
+}
+
+#[test]
+fn a_backup_that_did_not_finish_is_told_and_never_opened() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    let mut owner = Owner::claim(&log, 0);
+    for _ in 0..40 {
+        owner.write(&log, 3);
+    }
+    fs::create_dir(data.join("blobs")).unwrap();
+    fs::write(data.join("blobs/a"), b"a blob").unwrap();
+    let include = BackupOptions {
+        include: vec!["blobs".into()],
+        keys: vec![],
+    };
+    let mut steps = 0;
+    let whole = root.path().join("whole");
+    backup(&log, &whole, &include, |_| steps += 1).unwrap();
+    assert!(verify(&RealDisk, &whole, |_, _| {}).unwrap().is_intact());
+    assert!(!whole.join("backup.unfinished").exists());
+    assert!(steps > 2, "several files: {steps}");
+    let check = |half: &std::path::Path| {
+        if half.join("log").read_dir().is_ok_and(|mut names| names.next().is_some()) {
+            let report = verify(&RealDisk, half, |_, _| {}).unwrap();
+            assert_ne!(report.verdict(), Verdict::Intact, "{report:?}");
+            assert!(report.incomplete.iter().any(|why| why.contains("backup")), "{report:?}");
+        }
+        let refused = EmbeddedLog::open(half, &options()).err();
+        assert!(matches!(refused, Some(OpenError::UnfinishedBackup { .. })), "{refused:?}");
+        assert!(matches!(
+            restore(half, &root.path().join("new"), |_| {}),
+            Err(BackupError::Unfinished(_))
+        ));
+    };
+    for step in 1..=steps {
+        let half = root.path().join(format!("half-{step}"));
+        let mut left = step;
+        // The end of the process, as far as files can tell.
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ = backup(&log, &half, &include, |_| {
+                left -= 1;
+                assert!(left > 0, "ended");
+            });
+        }));
+        assert!(ended.is_err());
+        check(&half);
+    }
+    // Everything is there, and only the marker has not gone yet.
+    fs::write(whole.join("backup.unfinished"), b"").unwrap();
+    check(&whole);
+}
+
+#[test]
+fn a_log_without_heads_is_incomplete_rather_than_intact() {
+    let root = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(root.path(), &options()).unwrap();
+    Owner::claim(&log, 0).write(&log, 1);
+    log.write_heads().unwrap();
+    let verdict = || verify(&RealDisk, root.path(), |_, _| {}).unwrap().verdict();
+    assert_eq!(verdict(), Verdict::Intact);
+    fs::remove_file(root.path().join("heads")).unwrap();
+    assert_eq!(verdict(), Verdict::Incomplete);
+}
+
+#[test]
+fn a_log_whose_directory_was_replaced_writes_nothing_more() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, away) = (root.path().join("data"), root.path().join("away"));
+    let log = EmbeddedLog::open(&data, &options()).unwrap();
+    let mut owner = Owner::claim(&log, 0);
+    owner.write(&log, 1);
+    log.write_heads().unwrap();
+    // The file alone may go: the directory keeps others out.
+    fs::remove_file(data.join("lock")).unwrap();
+    assert!(matches!(EmbeddedLog::open(&data, &options()), Err(OpenError::Locked { .. })));
+    log.write_heads().unwrap();
+    owner.write(&log, 1);
+    fs::rename(&data, &away).unwrap();
+    let second = EmbeddedLog::open(&data, &options()).unwrap();
+    assert!(log.write_heads().is_err());
+    let refused = append(&log, owner.batch(1));
+    assert!(matches!(refused, Err(AppendError::Poisoned(_))), "{refused:?}");
+    assert!(
+        log.trouble().is_some_and(|why| why.contains("not this node's any more")),
+        "{:?}",
+        log.trouble()
+    );
+    drop((log, second));
+    assert_eq!(verify(&RealDisk, &away, |_, _| {}).unwrap().records, 2);
 }

@@ -3,6 +3,8 @@
 mod backup;
 mod bench;
 mod cluster;
+mod columns;
+mod completions;
 mod connect;
 mod data;
 mod demo;
@@ -11,6 +13,8 @@ mod diff;
 pub mod failure;
 mod get;
 mod import;
+mod kind;
+mod live;
 mod migrate;
 mod ops;
 mod outbox;
@@ -27,9 +31,19 @@ use crate::client::Client;
 use clap::{Parser, Subcommand};
 use failure::{Failure, code};
 use std::{ffi::OsString, process::ExitCode};
-use terminal::Terminal;
+use terminal::{Output, Terminal};
 
 const ABOUT: &str = "Event-sourced actors for AI agents: publish commands, subscribe to events, query views, replay the log.";
+
+/// What a report of a fault should name.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("QUIPU_COMMIT"),
+    ")\nfeatures: ",
+    env!("QUIPU_FEATURES"),
+    "\nformats: record 1, frame 1, index 1, snapshot 1"
+);
 
 const AFTER: &str = "\
 Examples:
@@ -47,10 +61,13 @@ Exit codes: 0 done; 1 failed, damaged or not equal; 2 usage; 3 refused by the no
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "quipu", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
+#[command(name = "quipu", version, long_version = LONG_VERSION, about = ABOUT, after_help = AFTER, max_term_width = 110)]
 pub struct Cli {
-    /// Answer in JSON (the default where standard output is no terminal)
-    #[arg(long, global = true)]
+    /// The form of the answer [default: table on a terminal, json elsewhere]
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    output: Option<Output>,
+    /// Short for --output json
+    #[arg(long, global = true, conflicts_with = "output")]
     json: bool,
     #[command(subcommand)]
     verb: Verb,
@@ -84,10 +101,10 @@ enum Verb {
     Cluster(cluster::Cluster),
     /// Try failover: three nodes on one log, killed, stopped and paused while commands go on
     DevCluster(dev_cluster::DevCluster),
-    /// See the supervision tree and health; take parked streams up again
+    /// See the supervision tree and health; resume parked streams
     #[command(subcommand)]
     Ops(ops::Ops),
-    /// Back a data directory up
+    /// Back up a data directory
     Backup(backup::Backup),
     /// Make a data directory from a backup, under a new generation
     Restore(backup::Restore),
@@ -99,6 +116,9 @@ enum Verb {
     Export(import::Export),
     /// Measure this machine and this build
     Bench(bench::Bench),
+    /// Completions for a shell, and manual pages
+    #[command(subcommand)]
+    Shell(completions::Shell),
 }
 
 /// Runs the command line of this process.
@@ -116,10 +136,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { code::USAGE } else { code::OK });
         }
     };
-    let mut terminal = Terminal::detect(cli.json);
+    let asked = cli.output.or(cli.json.then_some(Output::Json));
+    let mut terminal = Terminal::detect(asked);
     if matches!(cli.verb, Verb::Demo(_)) {
         // A story is for people, piped or not; JSON only where it was asked for.
-        terminal.json = cli.json;
+        terminal.json = asked.is_some_and(|asked| asked != Output::Table);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -158,6 +179,7 @@ impl Verb {
             Verb::Import(verb) => verb.run(terminal).await,
             Verb::Export(verb) => verb.run(terminal).await,
             Verb::Bench(verb) => verb.run(terminal).await,
+            Verb::Shell(verb) => verb.run(terminal),
         }
     }
 }

@@ -17,8 +17,9 @@ use quipu_events::backend::Backend;
 use quipu_runtime::{
     cluster::ClusterConfig,
     node::NodeConfig,
-    performers::{Egress, Provider},
-    secrets::{SecretValues, Secrets},
+    performers::Egress,
+    providers::ProviderConfig,
+    secrets::{SecretSource, SecretValues, Secrets},
 };
 use quipu_schemas::limits;
 use std::{
@@ -92,6 +93,8 @@ pub struct Config {
     pub bus: Option<BusConfig>,
     /// Where the views of the log are kept.
     pub views: ViewsIn,
+    /// Views stand still until somebody calls [`crate::views::Views::follow`]: for tests of what happens before.
+    pub hold_views: bool,
     /// Idle time before an entity is put to sleep, milliseconds.
     pub passivate_after_ms: u64,
     /// Entities kept in memory.
@@ -103,11 +106,13 @@ pub struct Config {
     /// `host:port` that effects may reach although it is not global.
     pub egress_allow: Vec<String>,
     /// Model providers by name.
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Secrets by name.
     pub secrets: Secrets,
     /// Whether a log that has records may be served without its keys.
     pub allow_lost_keys: bool,
+    /// How long a node that was told to stop goes on serving while it says that it is not ready, milliseconds.
+    pub shutdown_delay_ms: u64,
     /// Log lines.
     pub log_format: LogFormat,
     /// Filter of log lines, as `RUST_LOG` has it.
@@ -182,6 +187,9 @@ impl Config {
                 return Err(wrong(key, "must be at least 1"));
             }
         }
+        if written.shutdown.delay_ms > limits::SHUTDOWN_DELAY_MAX_MS {
+            return Err(wrong("shutdown.delay_ms", format!("use 0 to {}", limits::SHUTDOWN_DELAY_MAX_MS)));
+        }
         for origin in &written.origins {
             let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if rest.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
@@ -200,6 +208,7 @@ impl Config {
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
+            hold_views: false,
             passivate_after_ms: own.passivate_after_ms,
             active_entities: own.active_entities,
             queue_commands: own.queue_commands,
@@ -208,6 +217,7 @@ impl Config {
             providers: providers(&written.providers, &secrets)?,
             secrets,
             allow_lost_keys: written.keys.allow_lost,
+            shutdown_delay_ms: written.shutdown.delay_ms,
             log_format: format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
@@ -234,6 +244,7 @@ impl Config {
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
             allow_lost_keys: self.allow_lost_keys,
+            clock: quipu_runtime::clock::ClockSource::default(),
         })
     }
 }
@@ -342,12 +353,12 @@ fn secrets(written: &BTreeMap<String, SecretWritten>, env: &BTreeMap<String, Str
     Ok(Secrets::new(values))
 }
 
-fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -> Result<BTreeMap<String, Provider>, ConfigError> {
+fn providers(written: &BTreeMap<String, serde_json::Value>, secrets: &Secrets) -> Result<BTreeMap<String, ProviderConfig>, ConfigError> {
     let mut providers = BTreeMap::new();
     for (name, value) in written {
         let key = format!("providers.{name}");
-        let provider: Provider = serde_json::from_value(value.clone()).map_err(|e| wrong(&key, e.to_string()))?;
-        if let Provider::OpenAi(config) = &provider
+        let provider: ProviderConfig = serde_json::from_value(value.clone()).map_err(|e| wrong(&key, e.to_string()))?;
+        if let ProviderConfig::OpenAi(config) = &provider
             && let Some(secret) = &config.api_key
         {
             secrets
@@ -406,7 +417,11 @@ mod tests {
         for (file, env, named) in [
             ("lisen = \"x\"", &[][..], "lisen"),
             ("[log]\npartition = 4", &[], "partition"),
-            ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "logs"),
+            ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "QUIPU_LOGS__PARTITIONS"),
+            ("", &[("QUIPU_PORT", "8080")], "QUIPU_PORT"),
+            ("", &[("QUIPU_Log__Partition", "8")], "QUIPU_Log__Partition"),
+            ("", &[("QUIPU_LOG__PARTITIONS", "many")], "QUIPU_LOG__PARTITIONS"),
+            ("[shutdown]\ndelay_ms = 99999999", &[], "shutdown.delay_ms"),
             ("[log]\npartitions = \"many\"", &[], "partitions"),
             ("[log]\npartitions = 0", &[], "log.partitions"),
             ("[log]\nbackend = \"tape\"", &[], "log.backend"),
@@ -437,6 +452,67 @@ mod tests {
     }
 
     #[test]
+    fn what_kubernetes_says_of_services_is_passed_over() {
+        let of_services = [
+            ("QUIPU_SERVICE_HOST", "10.96.12.7"),
+            ("QUIPU_SERVICE_PORT", "7077"),
+            ("QUIPU_SERVICE_PORT_HTTP", "7077"),
+            ("QUIPU_PORT", "tcp://10.96.12.7:7077"),
+            ("QUIPU_PORT_7077_TCP", "tcp://10.96.12.7:7077"),
+            ("QUIPU_PORT_7077_TCP_PROTO", "tcp"),
+            ("QUIPU_PORT_7077_TCP_PORT", "7077"),
+            ("QUIPU_PORT_7077_TCP_ADDR", "10.96.12.7"),
+            ("QUIPU_NODES_SERVICE_HOST", "10.96.12.8"),
+            ("QUIPU_NODES_PORT", "udp://10.96.12.8:1"),
+            ("QUIPU_NODES_PORT_1_UDP_ADDR", "10.96.12.8"),
+        ];
+        load("", &of_services, Flags::default()).unwrap();
+        for ours in [
+            "QUIPU_PORTS",
+            "QUIPU_PORT_X",
+            "QUIPU_PORT_7077",
+            "QUIPU_SERVICE",
+            "QUIPU_LOG__SERVICE_HOST",
+        ] {
+            let error = load("", &[(ours, "1")], Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(ours), "{ours}: {error}");
+        }
+    }
+
+    #[test]
+    fn texts_are_taken_whatever_they_look_like() {
+        let env = [
+            ("QUIPU_DATA", "2024"),
+            ("QUIPU_SECRETS__CLUSTER", "0123"),
+            ("QUIPU_CLUSTER__SECRET", "cluster"),
+            ("QUIPU_LOGGING__LEVEL", "true"),
+        ];
+        let config = load("", &env, Flags::default()).unwrap();
+        assert_eq!(config.data.as_deref(), Some(Path::new("2024")));
+        assert_eq!(config.cluster.token.as_deref(), Some("0123"));
+        assert_eq!(config.log_level, "true");
+        let named_by_number = [("QUIPU_SECRETS__1234", "1.50"), ("QUIPU_CLUSTER__SECRET", "1234")];
+        let config = load("", &named_by_number, Flags::default()).unwrap();
+        assert_eq!(config.cluster.token.as_deref(), Some("1.50"));
+        let several = [("QUIPU_SECRETS__HOOK", "[\"a\", \"b\"]")];
+        assert_eq!(
+            load("", &several, Flags::default())
+                .unwrap()
+                .secrets
+                .platform("hook")
+                .unwrap()
+                .expose(),
+            "a"
+        );
+        let flags = Flags {
+            set: vec![("data".into(), "[1]".into()), ("log.partitions".into(), "4".into())],
+            ..Flags::default()
+        };
+        let config = load("", &[], flags).unwrap();
+        assert_eq!((config.data.as_deref(), config.partitions), (Some(Path::new("[1]")), 4));
+    }
+
+    #[test]
     fn secrets_are_resolved_for_performers_and_redacted_for_people() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
@@ -459,7 +535,7 @@ mod tests {
     #[test]
     fn an_openai_provider_comes_from_the_environment_alone() {
         let config = load("", &[("OPENAI_API_KEY", "sk-1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         assert_eq!(openai.base_url, "https://api.openai.com/v1");
@@ -468,7 +544,7 @@ mod tests {
             "sk-1"
         );
         let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         assert_eq!((openai.base_url.as_str(), &openai.api_key), ("http://127.0.0.1:11434/v1", &None));
@@ -512,7 +588,7 @@ mod tests {
             );
         }
         let config = load("", &[("QUIPU_OPENAI_BASE_URL", "http://127.0.0.1:1/v1")], Flags::default()).unwrap();
-        let Some(Provider::OpenAi(openai)) = config.providers.get("openai") else {
+        let Some(ProviderConfig::OpenAi(openai)) = config.providers.get("openai") else {
             panic!("{:?}", config.providers)
         };
         let shown = format!("{openai:?}");

@@ -58,10 +58,11 @@ pub struct Chats {
     pub erased: u64,
 }
 
-/// Writes conversations (all of the org, or one) as transcripts, one a line, sorted by id: `{"id": …, "messages": […]}`.
+/// Writes conversations (all of the org, or one) as transcripts, one a line, sorted by id:
+/// `{"id": …, "title": …, "messages": […]}`, the title where there is one.
 ///
-/// Imported messages are written as they were imported; posted ones as `user` (people, services) or `assistant` (agents);
-/// edits are applied, deleted messages left out. A message that does not open is `{"content": null, "quipu_erased": true, …}`.
+/// Imported messages are written as they were imported; posted ones as `user` (people, services) or `assistant` (agents), with
+/// the sender as `name`; edits are applied, deleted messages left out. A message that does not open is `{"content": null, "quipu_erased": true, …}`.
 pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn Write) -> Result<Chats, ExportError> {
     const AT_A_TIME: usize = 8;
     let created = FeedQuery {
@@ -84,20 +85,24 @@ pub async fn chats(client: &Client, org: &OrgId, id: Option<&str>, out: &mut dyn
     let mut done = Chats::default();
     let mut transcripts = stream::iter(ids)
         .map(|id| async move {
-            let messages = transcript(client, org, &id).await;
-            (id, messages)
+            let read = transcript(client, org, &id).await;
+            (id, read)
         })
         .buffered(AT_A_TIME);
     while let Some(next) = transcripts.next().await {
-        let (id, messages) = match next {
+        let (id, Transcript { title, messages }) = match next {
             (_, Err(ExportError::Client(ClientError::Refused(problem)))) if missing.is_some() && problem.status == 503 => continue,
-            (id, messages) => (id, messages?),
+            (id, read) => (id, read?),
         };
         done.conversations += 1;
         done.messages += messages.len() as u64;
         done.erased += messages.iter().filter(|message| message.erased).count() as u64;
         let messages: Vec<Value> = messages.into_iter().map(Message::shown).collect();
-        writeln!(out, "{}", json!({ "id": id, "messages": messages }))?;
+        let mut line = json!({ "id": id, "messages": messages });
+        if let Some(title) = title {
+            line["title"] = title.into();
+        }
+        writeln!(out, "{line}")?;
     }
     out.flush()?;
     missing.map_or(Ok(done), |missing| Err(missing.into()))
@@ -121,13 +126,20 @@ impl Message {
     }
 }
 
-async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Vec<Message>, ExportError> {
+/// A conversation as far as it was read.
+#[derive(Default)]
+struct Transcript {
+    title: Option<String>,
+    messages: Vec<Message>,
+}
+
+async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Transcript, ExportError> {
     let records = client.all(&format!("/v1/orgs/{org}/conversations/{id}/history"), &[]).await?;
-    let mut messages: Vec<Message> = Vec::new();
+    let mut transcript = Transcript::default();
     for event in records.iter().filter_map(|record| record.get("events")?.as_array()).flatten() {
-        apply(&mut messages, event).map_err(|e| ExportError::Event(event["id"].to_string(), e))?;
+        apply(&mut transcript, event).map_err(|e| ExportError::Event(event["id"].to_string(), e))?;
     }
-    Ok(messages)
+    Ok(transcript)
 }
 
 /// Whether this is what an erased value is shown as.
@@ -136,7 +148,8 @@ fn is_erased(value: &Value) -> bool {
 }
 
 /// Folds one opened event into the messages so far.
-fn apply(messages: &mut Vec<Message>, event: &Value) -> Result<(), String> {
+fn apply(transcript: &mut Transcript, event: &Value) -> Result<(), String> {
+    let Transcript { title, messages } = transcript;
     let data = &event["data"];
     let text = |name: &str| {
         data.get(name)
@@ -151,6 +164,10 @@ fn apply(messages: &mut Vec<Message>, event: &Value) -> Result<(), String> {
         _ => Err("no `body`".to_owned()),
     };
     match event["type"].as_str().unwrap_or_default() {
+        // An erased title is none.
+        "quipu.conversation.created.v1" | "quipu.conversation.renamed.v1" => {
+            *title = data["title"].as_str().map(str::to_owned);
+        }
         "quipu.conversation.message_imported.v1" => {
             let erased = is_erased(&data["content"]);
             let mut message = match &data["content"] {
@@ -176,7 +193,7 @@ fn apply(messages: &mut Vec<Message>, event: &Value) -> Result<(), String> {
             let (body, erased) = body()?;
             messages.push(Message {
                 id: text("message_id")?,
-                value: json!({ "role": role, "content": body }),
+                value: json!({ "role": role, "name": text("sender")?, "content": body }),
                 erased,
             });
         }
@@ -203,9 +220,10 @@ mod tests {
     #[test]
     fn messages_come_out_as_they_went_in_with_edits_and_deletions_applied() {
         let event = |name: &str, data: Value| json!({ "id": "x", "type": format!("quipu.conversation.{name}.v1"), "data": data });
-        let mut messages = Vec::new();
+        let mut transcript = Transcript::default();
         for event in [
-            event("created", json!({})),
+            event("created", json!({ "title": "Then" })),
+            event("renamed", json!({ "title": "Now" })),
             event(
                 "message_imported",
                 json!({ "message_id": "m1", "role": "tool", "content": { "content": null, "tool_call_id": "t", "name": "f" } }),
@@ -216,12 +234,12 @@ mod tests {
             ),
             event(
                 "message_posted",
-                json!({ "message_id": "m3", "sender_kind": "agent", "body": "hi" }),
+                json!({ "message_id": "m3", "sender": "scout", "sender_kind": "agent", "body": "hi" }),
             ),
             event("message_edited", json!({ "message_id": "m3", "body": "hello" })),
             event(
                 "message_posted",
-                json!({ "message_id": "m4", "sender_kind": "person", "body": "gone" }),
+                json!({ "message_id": "m4", "sender": "ada", "sender_kind": "person", "body": "gone" }),
             ),
             event("message_deleted", json!({ "message_id": "m4" })),
             event(
@@ -229,8 +247,10 @@ mod tests {
                 json!({ "message_id": "m5", "role": "user", "content": { "erased": true } }),
             ),
         ] {
-            apply(&mut messages, &event).unwrap();
+            apply(&mut transcript, &event).unwrap();
         }
+        let Transcript { title, messages } = transcript;
+        assert_eq!(title.as_deref(), Some("Now"));
         assert_eq!(messages.iter().map(|m| m.erased).collect::<Vec<_>>(), [false, false, false, true]);
         let messages: Vec<_> = messages.into_iter().map(Message::shown).collect();
         assert_eq!(
@@ -238,13 +258,13 @@ mod tests {
             json!([
                 { "role": "tool", "content": null, "tool_call_id": "t", "name": "f" },
                 { "role": "user", "content": "" },
-                { "role": "assistant", "content": "hello" },
+                { "role": "assistant", "name": "scout", "content": "hello" },
                 { "role": "user", "content": null, "quipu_erased": true },
             ])
         );
         assert!(
             apply(
-                &mut Vec::new(),
+                &mut Transcript::default(),
                 &event("message_imported", json!({ "message_id": "m1", "role": "x", "content": {} }))
             )
             .is_err()

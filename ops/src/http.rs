@@ -2,7 +2,9 @@
 //!
 //! A request passes [`guard`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one handler.
 
+pub(crate) mod accept;
 pub mod admin;
+pub mod answer;
 pub mod backup;
 pub mod cluster;
 pub mod command;

@@ -1,7 +1,7 @@
 //! Transcripts into conversations, through the ordinary command path.
 //!
 //! One line of the file is one conversation: a JSON object whose `messages` are OpenAI chat messages; its `id` (or, without
-//! one, the line's digest) names the conversation, and other fields are passed over. Conversation, messages and commands
+//! one, the line's digest) names the conversation, its `title` is the conversation's, and other fields are passed over. Conversation, messages and commands
 //! have ids that follow from the file alone, so a repetition finds its own commands decided and changes nothing: an import
 //! that was cut off anywhere is resumed by running it again.
 
@@ -146,10 +146,12 @@ fn read_lines(mut file: impl BufRead) -> impl Iterator<Item = Result<Read1, Impo
                 }
                 return bad(format!("the line is longer than {IMPORT_LINE_MAX_BYTES} bytes"));
             }
-            if text.iter().all(u8::is_ascii_whitespace) {
+            // Some editors begin a file with a mark of its encoding, which is no part of the first line.
+            let line = text.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&text);
+            if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let transcript = match parse(number, &text) {
+            let transcript = match parse(number, line) {
                 Ok(transcript) => transcript,
                 Err(reason) => return bad(reason),
             };
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn lines_are_numbered_as_an_editor_does_and_ids_are_taken_once() {
         let good = r#"{"id":"a","messages":[{"role":"user","content":"x"}]}"#;
-        let file = format!("{good}\n\nnonsense\n{good}\n{{\"id\":\"b\",\"messages\":[]}}");
+        let file = format!("{good}\n\nnonsense\n{good}\n{{\"id\":\"b\",\"messages\":[7]}}");
         let read: Vec<_> = read_lines(file.as_bytes())
             .map(|line| match line.unwrap() {
                 Read1::Good(transcript, _) => (transcript.line, None),
@@ -239,6 +241,29 @@ mod tests {
             "{read:?}"
         );
         assert_eq!((read[3].0, read.len()), (5, 4));
-        assert!(read[3].1.as_ref().unwrap().contains("empty"), "{read:?}");
+        assert!(read[3].1.as_ref().unwrap().contains("messages[0]"), "{read:?}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_line_ends_of_windows_are_passed_over() {
+        let rest = r#""messages":[{"role":"user","content":"x"}]}"#;
+        let (plain, windows) = (
+            format!("{{{rest}\n{{\"id\":\"b\",{rest}\n"),
+            format!("\u{feff}{{{rest}\r\n{{\"id\":\"b\",{rest}\r\n"),
+        );
+        let ids = |file: &str| -> Vec<String> {
+            read_lines(file.as_bytes())
+                .map(|line| match line.unwrap() {
+                    Read1::Good(transcript, _) => transcript.conversation.to_string(),
+                    Read1::Bad(bad, _) => bad.reason,
+                })
+                .collect()
+        };
+        assert_eq!(ids(&windows), ids(&plain));
+        assert_eq!(ids("\u{feff}\r\n"), Vec::<String>::new());
+        assert!(
+            ids(&format!("{{{rest}\n\u{feff}{{{rest}"))[1].contains("not JSON"),
+            "only a file begins with one"
+        );
     }
 }

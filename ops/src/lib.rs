@@ -13,6 +13,7 @@ pub mod export;
 pub mod http;
 pub mod import;
 pub mod json;
+pub mod log_lines;
 pub mod metrics;
 pub mod openapi;
 pub mod serve;

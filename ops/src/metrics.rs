@@ -56,10 +56,26 @@ const COUNTS: &[Count] = &[
     }),
     ("quipu_frames_appended_total", "Frames appended to the log", |c| &c.frames),
     ("quipu_records_appended_total", "Records appended to the log", |c| &c.records),
+    ("quipu_appends_crashed_total", "Appends of which what follows crashed", |c| {
+        &c.appends_crashed
+    }),
     ("quipu_snapshots_stored_total", "Snapshots stored", |c| &c.snapshots),
     ("quipu_snapshots_wrong_total", "Snapshots whose audit gave another state", |c| {
         &c.snapshots_wrong
     }),
+    ("quipu_records_read_total", "Records of single streams read from the log", |c| {
+        &c.records_read
+    }),
+    (
+        "quipu_feed_records_looked_total",
+        "Records whose headers feeds read from the log",
+        |c| &c.feed_looked,
+    ),
+    (
+        "quipu_feed_records_decoded_total",
+        "Records that feeds read from the log and decoded",
+        |c| &c.feed_decoded,
+    ),
 ];
 
 /// What a node counts and where it stands, in Prometheus' text format. Not of the process's recorder, which several nodes of a
@@ -72,10 +88,37 @@ pub fn page_of(node: &Node) -> String {
     for (name, help, of) in COUNTS {
         line(name, "counter", help, of(node.counters()).load(Ordering::Relaxed));
     }
+    let lines = crate::log_lines::lost();
+    line(
+        "quipu_log_lines_lost_total",
+        "counter",
+        "Log lines that could not be written",
+        lines,
+    );
+    let restarts = node.tasks().restarts();
+    line(
+        "quipu_task_restarts_total",
+        "counter",
+        "Tasks of the node that crashed and were started again",
+        restarts,
+    );
     let partitions = node.partitions();
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
     gauge("quipu_entities_active", "Entities in memory", node.active_entities());
     gauge("quipu_commands_waiting", "Commands that wait for their answers", node.waiting());
+    let feeds = node.feeds();
+    gauge("quipu_feeds_open", "Feeds that follow the log", feeds.open);
+    gauge(
+        "quipu_feeds_catching_up",
+        "Feeds that read the log, or wait for their turn to",
+        feeds.catching_up,
+    );
+    gauge("quipu_feed_kept_bytes", "Bytes of records kept for live feeds", feeds.kept_bytes);
+    gauge(
+        "quipu_reads_held_bytes",
+        "Bytes that reads and unwritten answers hold",
+        node.reads_held(),
+    );
     let owned = partitions.iter().filter(|p| p.here).count();
     gauge("quipu_partitions_owned", "Partitions whose commands this node takes", owned);
     let unowned = partitions.iter().filter(|p| p.owner.is_none()).count();

@@ -244,6 +244,15 @@ impl Paths {
 
     fn list(&mut self, path: &str, tag: &str, id: &str, view: View, mut parameters: Vec<Value>, filters: Vec<&'static str>) {
         parameters.extend(references(&["limit", "after", "min_position"]));
+        let orders: Vec<_> = view.orders().collect();
+        if !orders.is_empty() {
+            parameters.push(query_parameter(
+                "order",
+                json!({ "type": "string", "enum": orders }),
+                "Another order, for a look at the first rows: a row that moves while pages are read may be missed or come twice. \
+                 The view's own order gives each row once.",
+            ));
+        }
         parameters.extend(filter_parameters(filters));
         self.get(
             path,

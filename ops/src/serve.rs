@@ -1,6 +1,8 @@
 //! The composition root: one function that makes a running node with its faces, for the binary, the demo and tests.
 
 mod connections;
+mod deadline;
+mod rlimit;
 
 use crate::{
     bus::{self, Bus, BusError},
@@ -10,10 +12,12 @@ use crate::{
     token::{Token, TokenError},
     views::Views,
 };
+use axum::Router;
 use quipu_projections::error::ViewError;
 use quipu_runtime::{
     kinds::Kinds,
     node::{Node, StartError},
+    tasks::Tasks,
 };
 use quipu_schemas::limits;
 use std::{
@@ -27,6 +31,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// Name of the file in the data directory that tells the CLI of the same machine where the node listens.
 pub const ADDRESS_FILE: &str = "address";
+
+pub use rlimit::check_limits;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,7 @@ pub struct Running {
     heads: JoinHandle<()>,
     bus: Option<Bus>,
     address_file: Option<PathBuf>,
+    delay: Duration,
 }
 
 /// Starts a node of the built-in kinds.
@@ -108,7 +115,12 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "the log was not found as it was left");
     }
-    let views = Views::open(&config.views, config.data.as_ref().map(|data| data.join("views")).as_deref(), &node)?;
+    let directory = config.data.as_ref().map(|data| data.join("views"));
+    let views = if config.hold_views {
+        Views::held(&config.views, directory.as_deref(), &node)?
+    } else {
+        Views::open(&config.views, directory.as_deref(), &node)?
+    };
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
         fs::write(path, format!("http://{}\n", from_here(address))).map_err(|e| ServeError::Data(path.clone(), e))?;
@@ -129,8 +141,8 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     let status = bus.as_ref().map(bus::Opened::status);
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
     let bus = bus.map(|bus| bus.serve(&app));
-    let server = tokio::spawn(connections::serve(listener, http::router(app), watch_closing));
-    let heads = tokio::spawn(write_heads(node.clone()));
+    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), watch_closing));
+    let heads = tokio::spawn(note_heads(node.clone()));
     tracing::info!(%address, "listening");
     if let Some(warning) = exposure(address) {
         tracing::warn!(%address, "{warning}");
@@ -147,6 +159,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         heads,
         bus,
         address_file,
+        delay: Duration::from_millis(config.shutdown_delay_ms),
     })
 }
 
@@ -169,6 +182,19 @@ fn exposure(address: SocketAddr) -> Option<&'static str> {
     )
 }
 
+/// Takes connections until `closing` turns true, whatever crashes meanwhile.
+async fn accept(tasks: Tasks, listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+    let listener = Arc::new(listener);
+    let is_over = || *closing.borrow();
+    let task = || connections::serve(listener.clone(), router.clone(), closing.clone());
+    tasks.run("connections", is_over, task).await;
+}
+
+/// Ends with the runtime, or when it is aborted.
+async fn note_heads(node: Node) {
+    node.tasks().run("heads", || false, || write_heads(node.clone())).await;
+}
+
 /// Notes each partition's head outside the log, every second; metrics are kept short by the same clock.
 async fn write_heads(node: Node) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -188,7 +214,8 @@ async fn write_heads(node: Node) {
                 failing = true;
             }
             // The runtime is shutting down.
-            Err(_) => return,
+            Err(ended) if ended.is_cancelled() => return,
+            Err(crashed) => std::panic::resume_unwind(crashed.into_panic()),
         }
         if let Some(handle) = crate::metrics::recorder() {
             handle.run_upkeep();
@@ -202,8 +229,8 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// Stops in order: not ready, requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it
-    /// returns, the data directory is free for another node.
+    /// Stops in order: not ready (and serving all the same for `shutdown.delay_ms`, so that whoever sends requests here has
+    /// seen it), requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it returns, the data directory is free for another node.
     pub async fn stop(self) {
         let Self {
             node,
@@ -214,10 +241,12 @@ impl Running {
             heads,
             bus,
             address_file,
+            delay,
             ..
         } = self;
-        let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         stage.send_replace(Stage::Leaving);
+        tokio::time::sleep(delay).await;
+        let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         // While it still listens: what reaches this node meanwhile goes to whoever owns the partitions next.
         node.hand_over().await;
         stage.send_replace(Stage::Stopping);
@@ -275,6 +304,10 @@ async fn released(free: impl Fn() -> bool) {
     }
 }
 
+/// Sent to a process that writes a file past its limit (`ulimit -f`); the number is the same on every Linux but MIPS and on the BSDs.
+#[cfg(unix)]
+const SIGXFSZ: i32 = 25;
+
 /// SIGTERM and SIGINT, heard from the moment this exists: made before a node answers, so that whoever sees it ready can
 /// also stop it in order.
 pub struct Signals {
@@ -282,6 +315,10 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// Never waited for: as long as it is listened to, a file that would pass the process's limit is an error of the write, and
+    /// does not end the process.
+    #[cfg(unix)]
+    _file_size: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -293,6 +330,7 @@ impl Signals {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
             })
         }
         #[cfg(not(unix))]

@@ -11,6 +11,7 @@ use quipu_projections::{
     progress::{WaitError, Wanted},
     projector::Stop,
     query::{Counted, Found, Page, Query},
+    readiness::{Lateness, Readiness},
     store::Origin,
     verify::Verdict,
     view::View,
@@ -37,7 +38,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -152,6 +153,9 @@ struct Inner {
     stopping: AtomicBool,
     wake: Notify,
     trouble: Mutex<Option<String>>,
+    readiness: Mutex<Readiness>,
+    /// From when ages count.
+    opened: Instant,
     unparks: Mutex<Vec<Unpark>>,
     job: Mutex<Option<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -188,10 +192,10 @@ const RETRY: Duration = Duration::from_millis(500);
 const READERS: usize = 8;
 
 impl Views {
-    /// Opens the views, those in SQLite in `directory` (in memory without one), and starts to follow the node's log.
+    /// Opens the views, those in SQLite in `directory` (in memory without one); they stand still until [`Views::follow`].
     ///
     /// With [`ViewsIn::Off`] nothing is projected and queries answer `503 views_off`.
-    pub fn open(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
+    pub fn held(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
         let views = views_in.open(directory, Origin::of(&node.log().meta()))?;
         let follow = !matches!(views_in, ViewsIn::Off);
         let moved = watch::channel(()).0;
@@ -209,6 +213,8 @@ impl Views {
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
             trouble: Mutex::new(None),
+            readiness: Mutex::default(),
+            opened: Instant::now(),
             unparks: Mutex::default(),
             job: Mutex::default(),
             thread: Mutex::new(None),
@@ -219,18 +225,52 @@ impl Views {
         if !follow {
             return Ok(this);
         }
-        let inner = this.0.clone();
-        // Timers of its own: the thread may outlive the runtime of whoever opened the views.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|e| ViewError::Storage(format!("no timer for the views: {e}")))?;
+        let (store, end) = (this.0.views.store(), node.cursor().next);
+        let mut whole = store.is_whole();
+        if whole == Ok(false) && end.iter().all(|end| *end == 0) {
+            // Nothing of an empty log is missing; what comes is lag.
+            whole = store.set_whole().map(|()| true);
+        }
+        match whole {
+            Ok(whole) => lock(&this.0.readiness).begin(whole, &end),
+            // A server that is away says so to every reader; the follower looks again.
+            Err(error) => tracing::warn!(%error, "the views cannot be read yet"),
+        }
+        Ok(this)
+    }
+
+    /// As [`Views::held`], and follows the log at once.
+    pub fn open(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
+        let this = Self::held(views_in, directory, node)?;
+        this.follow()?;
+        Ok(this)
+    }
+
+    /// Begins to follow the node's log, on a thread of its own.
+    pub fn follow(&self) -> Result<(), ViewError> {
+        if self.0.off || lock(&self.0.thread).is_some() {
+            return Ok(());
+        }
+        let inner = self.0.clone();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("quipu-views".into())
-            .spawn(move || inner.follow(&runtime))
+            .spawn(move || {
+                // Timers of its own: the thread may outlive the runtime of whoever opened the views. Made here, since a runtime
+                // that is dropped within another one, as with a thread that does not start, panics.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                let made = runtime.as_ref().map(|_| ()).map_err(|e| format!("no timer for the views: {e}"));
+                // Whoever opens the views waits for it.
+                let _ = ready.send(made);
+                let Ok(runtime) = runtime else { return };
+                let is_over = || inner.stopping.load(Ordering::Relaxed);
+                inner.node.tasks().run_blocking("views", is_over, || inner.follow(&runtime));
+            })
             .map_err(|e| ViewError::Storage(format!("no thread for the views: {e}")))?;
-        *lock(&this.0.thread) = Some(thread);
-        Ok(this)
+        let made = is_ready.recv().unwrap_or_else(|_| Err("the thread of the views ended".into()));
+        made.map_err(ViewError::Storage)?;
+        *lock(&self.0.thread) = Some(thread);
+        Ok(())
     }
 
     /// How far the views are.
@@ -257,7 +297,8 @@ impl Views {
                 detail: "off by configuration".into(),
             };
         }
-        let lag: u64 = self.lag(end).iter().sum();
+        let late = self.late(end);
+        let lag = late.records;
         // The end of a damaged partition is no end: views that have seen all before it still do not follow the log.
         let stopped = self.0.node.stopped().into_iter().map(|stopped| {
             let Stopped { partition, offset, detail } = stopped;
@@ -266,12 +307,24 @@ impl Views {
         let trouble = lock(&self.0.trouble)
             .clone()
             .or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
+        let building = self.is_building();
+        let ok = trouble.is_none() && !building && !late.is_degraded();
+        let detail = trouble.unwrap_or_else(|| match (building, late.ms / 1_000) {
+            (true, _) => format!("being built: {lag} records to go; queries are refused until then"),
+            (false, 0) => format!("{lag} records behind"),
+            (false, seconds) => format!("{lag} records behind, for {seconds} s"),
+        });
         HealthPart {
             name: "views".into(),
-            ok: trouble.is_none(),
+            ok,
             critical: false,
-            detail: trouble.unwrap_or_else(|| format!("{lag} records behind")),
+            detail,
         }
+    }
+
+    fn late(&self, end: &Cursor) -> Lateness {
+        let (seen, stopped, now) = (self.cursor().next, self.stopped(), self.0.now());
+        lock(&self.0.readiness).late(&seen, &end.next, &stopped, now)
     }
 
     /// Waits until the views have seen `wanted`, at most [`limits::MIN_POSITION_WAIT_MS`].
@@ -343,8 +396,38 @@ impl Views {
         Ok(())
     }
 
+    /// Refuses to read views that hold a part of the rows only.
+    fn whole(&self) -> Result<(), Problem> {
+        if self.is_building() {
+            return Err(self.building());
+        }
+        Ok(())
+    }
+
+    /// Whether the store is being made and has not arrived, which is seen here a moment before it is noted durably.
+    fn is_building(&self) -> bool {
+        let readiness = lock(&self.0.readiness);
+        readiness.is_building() && !readiness.has_arrived(&self.cursor().next, &self.stopped())
+    }
+
+    fn stopped(&self) -> Vec<u16> {
+        self.0.node.stopped().iter().map(|stopped| stopped.partition).collect()
+    }
+
+    fn building(&self) -> Problem {
+        let lag: u64 = self.lag(&self.0.node.cursor()).iter().sum();
+        Problem::new(
+            503,
+            "views_building",
+            format!("the views are being built and have {lag} records to go: what they hold is not whole"),
+        )
+        .fix("try again when they have caught up: GET /v1/ops/views tells how far they are; history and state answer now")
+        .retry_after(limits::VIEW_BUILDING_RETRY_S)
+    }
+
     async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, ViewError> + Send + 'static) -> Result<T, Problem> {
         self.on()?;
+        self.whole()?;
         let permit = self
             .0
             .readers
@@ -357,7 +440,14 @@ impl Views {
             work()
         });
         match done.await {
-            Ok(result) => result.map_err(view_problem),
+            Ok(Ok(found)) => {
+                // Where the store was not there yet, it may have come up, empty, in between.
+                if lock(&self.0.readiness).is_unknown() {
+                    return Err(self.building());
+                }
+                Ok(found)
+            }
+            Ok(Err(error)) => Err(view_problem(error)),
             Err(e) => Err(crate::http::problem::internal(format!("the query crashed: {e}"))),
         }
     }
@@ -471,6 +561,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Inner {
+    /// Milliseconds since the views were opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The thread: rounds over the partitions that have something new, then a wait for the next durable frame.
     fn follow(&self, runtime: &tokio::runtime::Runtime) {
         let mut durable = self.node.durable();
@@ -505,7 +600,12 @@ impl Inner {
         let log = &*self.node.log();
         let follower = match follower {
             Some(current) if self.views.is_current(current) => current,
-            other => other.insert(self.views.follower(log)?),
+            other => {
+                let new = self.views.follower(log)?;
+                let whole = new.store().is_whole()?;
+                lock(&self.readiness).begin(whole, &self.node.cursor().next);
+                other.insert(new)
+            }
         };
         for (stream, reply) in std::mem::take(&mut *lock(&self.unparks)) {
             // Whoever asked may have gone.
@@ -533,6 +633,18 @@ impl Inner {
         for (partition, (end, seen)) in end.next.iter().zip(follower.checkpoints()).enumerate() {
             metrics::gauge!(VIEW_LAG_RECORDS, "partition" => partition.to_string()).set(end.saturating_sub(seen.next_offset) as f64);
         }
+        let seen: Vec<u64> = follower.checkpoints().iter().map(|checkpoint| checkpoint.next_offset).collect();
+        let stopped: Vec<u16> = round
+            .iter()
+            .flat_map(|round| &round.stopped)
+            .filter(|stop| !stop.is_passing())
+            .map(|stop| stop.partition)
+            .collect();
+        if lock(&self.readiness).has_arrived(&seen, &stopped) {
+            follower.store().set_whole()?;
+            lock(&self.readiness).begin(true, &end.next);
+        }
+        lock(&self.readiness).late(&seen, &end.next, &stopped, self.now());
         // Damage stays until somebody acts, a broker that did not answer is asked again.
         let is_unanswered = round.as_ref().is_some_and(|round| round.stopped.iter().any(Stop::is_passing));
         let records = round.map_or(0, |round| round.records);

@@ -4,6 +4,10 @@
 //! `cargo bench -p quipu-projections --features postgres --bench stores`
 
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../../events/tests/servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../tests/views/record_log.rs"]
 mod record_log;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
@@ -84,7 +88,7 @@ fn main() {
     }
     let server = match Postgres::start(true) {
         Ok(server) => server,
-        Err(why) => return println!("SKIPPED: {why}"),
+        Err(why) => return println!("not measured: {why}"),
     };
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();

@@ -48,6 +48,12 @@ impl ViewStore for Absent {
     fn parked(&self) -> Result<Vec<ParkedStream>, ViewError> {
         self.fails()
     }
+    fn is_whole(&self) -> Result<bool, ViewError> {
+        self.fails()
+    }
+    fn set_whole(&self) -> Result<(), ViewError> {
+        self.fails()
+    }
     fn list(&self, _: View, _: &OrgId, _: &Query) -> Result<Page, ViewError> {
         self.fails()
     }

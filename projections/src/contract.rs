@@ -210,6 +210,12 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
 
     text_is_bytes(&*store);
 
+    // 7. A new store is not whole; one that was said to be stays so.
+    assert_eq!(store.is_whole(), Ok(false));
+    store.set_whole().unwrap();
+    store.set_whole().unwrap();
+    assert_eq!(store.is_whole(), Ok(true));
+
     // 6. Digests depend on the rows alone; those of everything see what those of the content do not.
     let digests = store.digests(DigestOf::Everything).unwrap();
     assert_eq!(digests.len(), crate::table::TABLES.len());
@@ -229,6 +235,7 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
     drop(store);
     let store = open(origin()).unwrap();
     assert_eq!(store.cursor().unwrap().next, vec![202, 4]);
+    assert_eq!(store.is_whole(), Ok(true));
     assert_eq!(store.digests(DigestOf::Everything).unwrap(), digests);
     drop(store);
     for (what, other) in [

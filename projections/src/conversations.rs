@@ -33,10 +33,12 @@ pub static CONVERSATIONS: Table = Table {
         text("last_message"),
         count("last_activity_at"),
         count("version"),
-        int("created_at"),
+        count("created_at"),
     ],
     indexes: &[
+        index("created_at, id"),
         index("last_activity_at, id"),
+        index_only("phase, created_at, id", "phase IN ('handoff_pending', 'agent_active')"),
         index_only("phase, last_activity_at, id", "phase IN ('handoff_pending', 'agent_active')"),
     ],
 };

@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod progress;
 pub mod projector;
 pub mod query;
+pub mod readiness;
 pub mod reduce;
 pub mod runs;
 pub mod shelf;

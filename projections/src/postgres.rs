@@ -232,9 +232,9 @@ impl ViewStore for PostgresStore {
     }
 
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        let (select, limit) = query::list(view, org, query)?;
+        let (select, paging) = query::list(view, org, query)?;
         let (rows, cursor) = self.rows(org, select)?;
-        query::page(view, rows, limit, cursor)
+        query::page(view, &paging, rows, cursor)
     }
 
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
@@ -252,6 +252,22 @@ impl ViewStore for PostgresStore {
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         let (rows, cursor) = self.rows(org, query::count(view, org, by))?;
         query::counted(rows, cursor)
+    }
+
+    fn is_whole(&self) -> Result<bool, ViewError> {
+        self.reading(Some(VIEW_READ_MS), |client, layout| async move {
+            Ok((reading::is_whole(&client, &layout).await?, client))
+        })
+    }
+
+    fn set_whole(&self) -> Result<(), ViewError> {
+        let (pool, layout) = (self.database.writers.clone(), self.layout.clone());
+        self.database.wait(Some(VIEW_WRITE_MS), async move {
+            let client = Lease::of(&pool).await?;
+            reading::set_whole(&client, &layout).await?;
+            client.keep();
+            Ok(())
+        })
     }
 
     fn cursor(&self) -> Result<Cursor, ViewError> {

@@ -4,12 +4,12 @@ use crate::{
     error::ViewError,
     statement::Value,
     table::{Column, Type},
-    view::{Filter, Reading, View},
+    view::{Filter, Order, Reading, View},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_schemas::{
     ids::OrgId,
-    limits::{PAGE_DEFAULT_ROWS, PAGE_MAX_ROWS},
+    limits::{PAGE_DEFAULT_ROWS, PAGE_MAX_BYTES, PAGE_MAX_ROWS},
     position::{Cursor, Position},
 };
 use serde_json::{Map, Value as Json};
@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, fmt::Write};
 pub struct Query {
     /// Filters by name; a view refuses those that it does not have.
     pub filter: BTreeMap<String, String>,
+    /// Name of one of the view's other orders; its own unless given.
+    pub order: Option<String>,
     /// [`Page::next`] of the page before.
     pub after: Option<String>,
     /// Most rows, 1 to `PAGE_MAX_ROWS`; `PAGE_DEFAULT_ROWS` unless given.
@@ -30,6 +32,11 @@ impl Query {
     /// A query with one more filter.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.filter.insert(name.to_owned(), value.into());
+        self
+    }
+    /// In this order instead of the view's own.
+    pub fn order(mut self, name: Option<String>) -> Self {
+        self.order = name;
         self
     }
     /// At most this many rows.
@@ -156,30 +163,91 @@ pub fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
+/// The order that a query asks for, with the name under which its cursors go.
+fn order_of(reading: &Reading, query: &Query) -> Result<(Order, String), ViewError> {
+    let Some(wanted) = &query.order else {
+        let one_stream = ["kind", "id"].iter().all(|name| query.filter.contains_key(*name));
+        return Ok(match reading.in_stream.filter(|_| one_stream) {
+            Some(order) => (order, format!("{}/stream", reading.name)),
+            None => (reading.order, reading.name.to_owned()),
+        });
+    };
+    let found = reading.orders.iter().find(|(name, _)| name == wanted);
+    match found {
+        Some((name, order)) => Ok((*order, format!("{}:{name}", reading.name))),
+        None => Err(ViewError::BadFilter {
+            view: reading.name,
+            name: "order".into(),
+            takes: reading.orders.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+            value: wanted.chars().take(80).collect(),
+        }),
+    }
+}
+
+/// How a page is cut off, and where the next one begins.
+#[derive(Debug)]
+pub struct Paging {
+    limit: usize,
+    order: Order,
+    cursors: String,
+}
+
 /// The rows that a page holds; one row more than asked for tells that there is another page.
-pub fn list(view: View, org: &OrgId, query: &Query) -> Result<(Select, usize), ViewError> {
+///
+/// Columns that a filter fixes are left out of the order and out of the comparison with the cursor, and so is a bound
+/// that the cursor has passed: beside `conversation = ?`, SQLite would use neither `(conversation, sequence) > (?, ?)` nor
+/// the second of two bounds for its seek, and walk from the first row to the page.
+pub fn list(view: View, org: &OrgId, query: &Query) -> Result<(Select, Paging), ViewError> {
     let reading = view.reading();
     let limit = query.limit.unwrap_or(PAGE_DEFAULT_ROWS);
     if limit == 0 || limit > PAGE_MAX_ROWS {
         return Err(ViewError::BadPage(format!("limit {limit} is not within 1 to {PAGE_MAX_ROWS}")));
     }
+    let (order, cursors) = order_of(reading, query)?;
+    let fixed: Vec<&str> = reading
+        .filters
+        .iter()
+        .filter(|(name, _)| query.filter.contains_key(*name))
+        .filter_map(|(_, filter)| match filter {
+            Filter::Is(column) => Some(*column),
+            Filter::From(_) | Filter::Before(_) | Filter::OneOf(_) => None,
+        })
+        .collect();
+    let is_free = |column: &str| !fixed.contains(&column);
+    let after: Option<Vec<(&str, Value)>> = match &query.after {
+        Some(after) => {
+            let values = order.columns.iter().copied().zip(read_after(reading, &order, &cursors, after)?);
+            Some(values.filter(|(column, _)| is_free(column)).collect())
+        }
+        None => None,
+    };
     let mut select = Select::begin(reading, org);
+    let passed = after.as_ref().and_then(|values| values.first());
     for (name, value) in &query.filter {
-        apply_filter(reading, name, value, &mut select)?;
+        apply_filter(reading, name, value, &order, passed, &mut select)?;
     }
-    let quoted_order: Vec<_> = reading.order.iter().map(|c| quoted(c)).collect();
-    if let Some(after) = &query.after {
-        let values = read_after(reading, after)?;
+    if let Some(values) = after {
         let first = select.params.len() + 1;
         let places: Vec<_> = (first..first + values.len()).map(|n| format!("?{n}")).collect();
-        let op = if reading.descending { '<' } else { '>' };
-        let _ = write!(select.sql, " AND ({}) {op} ({})", quoted_order.join(", "), places.join(", "));
-        select.params.extend(values);
+        let op = if order.descending { '<' } else { '>' };
+        let columns: Vec<_> = values.iter().map(|(column, _)| quoted(column)).collect();
+        let _ = match columns.as_slice() {
+            // Filters name one row, which was on the page before.
+            [] => write!(select.sql, " AND 1 = 0"),
+            [column] => write!(select.sql, " AND {column} {op} {}", places[0]),
+            columns => write!(select.sql, " AND ({}) {op} ({})", columns.join(", "), places.join(", ")),
+        };
+        select.params.extend(values.into_iter().map(|(_, value)| value));
     }
-    let direction = if reading.descending { " DESC" } else { "" };
-    let order: Vec<_> = quoted_order.iter().map(|c| format!("{c}{direction}")).collect();
-    let _ = write!(select.sql, " ORDER BY {} LIMIT {}", order.join(", "), limit + 1);
-    Ok((select, limit))
+    let direction = if order.descending { " DESC" } else { "" };
+    let by = order.columns.iter().filter(|column| is_free(column));
+    let by: Vec<_> = by.map(|column| format!("{}{direction}", quoted(column))).collect();
+    if !by.is_empty() {
+        let _ = write!(select.sql, " ORDER BY {}", by.join(", "));
+    }
+    let _ = write!(select.sql, " LIMIT {}", limit + 1);
+    let paging = Paging { limit, order, cursors };
+    Ok((select, paging))
 }
 
 /// One row by its name.
@@ -219,7 +287,14 @@ fn value_of(column: &Column, text: &str) -> Option<Value> {
     }
 }
 
-fn apply_filter(reading: &Reading, name: &str, value: &str, select: &mut Select) -> Result<(), ViewError> {
+fn apply_filter(
+    reading: &Reading,
+    name: &str,
+    value: &str,
+    order: &Order,
+    passed: Option<&(&str, Value)>,
+    select: &mut Select,
+) -> Result<(), ViewError> {
     let short = |text: &str| text.chars().take(80).collect::<String>();
     let Some((_, filter)) = reading.filters.iter().find(|(n, _)| *n == name) else {
         let names: Vec<_> = reading.filters.iter().map(|(n, _)| *n).collect();
@@ -250,13 +325,21 @@ fn apply_filter(reading: &Reading, name: &str, value: &str, select: &mut Select)
         Filter::Before(column) => (column, "<"),
     };
     let value = value_of(column(reading, column_name), value).ok_or_else(|| bad("a whole number".into()))?;
-    select.and(column_name, op, value);
+    // The cursor's own bound is the narrower one.
+    let is_passed = passed.is_some_and(|(column, at)| match (filter, at, &value) {
+        (Filter::From(bound), Value::Int(at), Value::Int(from)) => bound == column && !order.descending && at >= from,
+        (Filter::Before(bound), Value::Int(at), Value::Int(before)) => bound == column && order.descending && at < before,
+        _ => false,
+    });
+    if !is_passed {
+        select.and(column_name, op, value);
+    }
     Ok(())
 }
 
-fn write_after(reading: &Reading, row: &[Value]) -> String {
-    let mut parts = vec![Json::from(reading.name)];
-    for name in reading.order {
+fn write_after(reading: &Reading, order: &Order, cursors: &str, row: &[Value]) -> String {
+    let mut parts = vec![Json::from(cursors)];
+    for name in order.columns {
         let at = reading
             .table
             .all_columns()
@@ -271,12 +354,12 @@ fn write_after(reading: &Reading, row: &[Value]) -> String {
     URL_SAFE_NO_PAD.encode(Json::Array(parts).to_string())
 }
 
-fn read_after(reading: &Reading, text: &str) -> Result<Vec<Value>, ViewError> {
+fn read_after(reading: &Reading, order: &Order, cursors: &str, text: &str) -> Result<Vec<Value>, ViewError> {
     let bad = || ViewError::BadPage(format!("the page cursor is not one that view {} gave", reading.name));
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
     let parts: Vec<Json> = serde_json::from_slice(&bytes).map_err(|_| bad())?;
     let (view, values) = parts.split_first().ok_or_else(bad)?;
-    if view.as_str() != Some(reading.name) || values.len() != reading.order.len() {
+    if view.as_str() != Some(cursors) || values.len() != order.columns.len() {
         return Err(bad());
     }
     let read = |(name, value): (&&str, &Json)| match (column(reading, name).ty, value) {
@@ -284,15 +367,37 @@ fn read_after(reading: &Reading, text: &str) -> Result<Vec<Value>, ViewError> {
         (Type::Int | Type::Flag | Type::Place, Json::Number(n)) => n.as_i64().map(Value::Int).ok_or_else(bad),
         _ => Err(bad()),
     };
-    reading.order.iter().zip(values).map(read).collect()
+    order.columns.iter().zip(values).map(read).collect()
 }
 
-/// Cuts the surplus row off and says where the next page begins.
-pub(crate) fn page(view: View, mut rows: Vec<Vec<Value>>, limit: usize, cursor: Cursor) -> Result<Page, ViewError> {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+/// Bytes that a row takes.
+pub(crate) fn row_bytes(row: &[Value]) -> usize {
+    let bytes = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Null | Value::Int(_) | Value::Read(_) => 8,
+    };
+    row.iter().map(bytes).sum()
+}
+
+/// How many rows a page holds: as many as were asked for, or as take `PAGE_MAX_BYTES` together, and one at least.
+fn within(rows: &[Vec<Value>], limit: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |(at, row): &(usize, &Vec<Value>)| {
+        bytes += row_bytes(row);
+        *at == 0 || bytes <= PAGE_MAX_BYTES
+    };
+    rows.iter().take(limit).enumerate().take_while(fits).count()
+}
+
+/// Cuts surplus rows off and says where the next page begins.
+pub(crate) fn page(view: View, paging: &Paging, mut rows: Vec<Vec<Value>>, cursor: Cursor) -> Result<Page, ViewError> {
+    let count = within(&rows, paging.limit);
+    let more = rows.len() > count;
+    rows.truncate(count);
     let next = if more {
-        rows.last().map(|row| write_after(view.reading(), row))
+        rows.last()
+            .map(|row| write_after(view.reading(), &paging.order, &paging.cursors, row))
     } else {
         None
     };
@@ -356,4 +461,116 @@ pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
         out.insert("unchanged".into(), Json::from(events == 0));
     }
     Ok(Json::Object(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite_write::schema;
+    use rusqlite::Connection;
+
+    const ACME: OrgId = OrgId::from_static("acme");
+
+    /// How SQLite reads a page in the middle of a view.
+    fn plan(view: View, filters: &[(&str, &str)], order: Option<&str>) -> Vec<String> {
+        let query = filters
+            .iter()
+            .fold(Query::default(), |query, (name, value)| query.with(name, *value));
+        let query = query.order(order.map(str::to_owned));
+        let (order, cursors) = order_of(view.reading(), &query).unwrap();
+        let at = order.columns.iter().map(|name| match column(view.reading(), name).ty {
+            Type::Text => Json::from("m"),
+            _ => Json::from(50_000),
+        });
+        let after = [Json::from(cursors)].into_iter().chain(at).collect::<Json>();
+        let query = query.after(Some(URL_SAFE_NO_PAD.encode(after.to_string())));
+        let (select, _) = list(view, &ACME, &query).unwrap();
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&schema()).unwrap();
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", select.sql)).unwrap();
+        let rows = explain
+            .query_map(rusqlite::params_from_iter(&select.params), |row| row.get(3))
+            .unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// A page is found by one seek to where the page before ended, and read in the order of an index.
+    #[test]
+    fn later_pages_begin_with_a_seek_to_their_first_row() {
+        let stream: &[(&str, &str)] = &[("kind", "run"), ("id", "r1")];
+        let cases: &[(View, &[(&str, &str)], Option<&str>, &str)] = &[
+            (View::Messages, &[("conversation", "c1")], None, "conversation=? AND sequence>?"),
+            (
+                View::Messages,
+                &[("conversation", "c1"), ("from_sequence", "1")],
+                None,
+                "conversation=? AND sequence>?",
+            ),
+            (View::Messages, &[], None, "org=? AND (conversation,sequence)>(?,?)"),
+            (
+                View::Turns,
+                &[("conversation", "c1")],
+                None,
+                "conversation=? AND (sequence,turn)>(?,?)",
+            ),
+            (
+                View::Participants,
+                &[("conversation", "c1")],
+                None,
+                "conversation=? AND principal>?",
+            ),
+            (View::RunSteps, &[("run", "r1")], None, "run=? AND (ordinal,step)>(?,?)"),
+            (
+                View::RunSteps,
+                &[("run", "r1")],
+                Some("timeline"),
+                "run=? AND (sequence,step)>(?,?)",
+            ),
+            (View::Directives, &[("agent", "a1")], None, "agent=? AND digest>?"),
+            (View::AgentTools, &[("agent", "a1")], None, "agent=? AND name>?"),
+            (View::Conversations, &[], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::Conversations, &[], Some("recent"), "org=? AND (last_activity_at,id)<(?,?)"),
+            (
+                View::Conversations,
+                &[("phase", "handoff_pending")],
+                None,
+                "phase=? AND (created_at,id)<(?,?)",
+            ),
+            (View::Runs, &[], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::Runs, &[("created_before", "90000")], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::Runs, &[("state", "running")], None, "state=? AND (created_at,id)<(?,?)"),
+            (View::Deliveries, &[], None, "org=? AND (created_at,kind"),
+            (View::Deliveries, stream, None, "id=? AND (version,ordinal)<(?,?)"),
+            (View::DeadLetters, &[], None, "status=? AND (created_at,kind"),
+            (View::DeadLetters, &[], Some("recent"), "org=? AND (settled_at,kind"),
+            (View::Dispatches, stream, None, "id=? AND (version,ordinal)>(?,?)"),
+            (View::Timers, stream, None, "id=? AND name>?"),
+            (View::Receipts, stream, None, "id=? AND offset>?"),
+            (View::Activity, stream, None, "id=? AND offset<?"),
+        ];
+        let mut wrong = Vec::new();
+        for (view, filters, order, expected) in cases {
+            let plan = plan(*view, filters, *order);
+            let sought = matches!(plan.as_slice(), [one] if one.starts_with("SEARCH") && one.contains(expected));
+            if !sought {
+                wrong.push(format!("{} {filters:?} {order:?}: {plan:?}, expected {expected}", view.name()));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn a_bound_that_the_cursor_has_passed_is_left_out() {
+        let reading = View::Messages.reading();
+        let sql = |from: &str| {
+            let after = URL_SAFE_NO_PAD.encode(serde_json::json!([reading.name, "c1", 10]).to_string());
+            let query = Query::default()
+                .with("conversation", "c1")
+                .with("from_sequence", from)
+                .after(Some(after));
+            list(View::Messages, &ACME, &query).unwrap().0.sql
+        };
+        assert!(!sql("10").contains(">="), "{}", sql("10"));
+        assert!(sql("11").contains("\"sequence\" >= ?"), "a narrower one stays: {}", sql("11"));
+    }
 }

@@ -4,7 +4,7 @@ use crate::{
     reduce::Scope,
     statement::{Statements, Value, json},
     table::{Table, count, index, index_only, int, json as json_column, text, text_or},
-    view::{Filter, Reading, one_of},
+    view::{Filter, Reading, falling, one_of, rising},
 };
 use quipu_schemas::run::{NodeWork, RunEvent as Event, RunStatus};
 use serde_json::Value as Json;
@@ -44,12 +44,14 @@ pub static RUNS: Table = Table {
     ],
 };
 
-/// One row a node, model call or tool call; `status` is `pending`, `waiting`, `completed`, `failed`,
+/// One row a node, model call or tool call. `ordinal` is its place in the definition, or among the calls of a turn, and
+/// never changes; `sequence` is the version at which it last moved on; `status` is `pending`, `waiting`, `completed`, `failed`,
 /// `skipped` or `stopped`.
 pub static RUN_STEPS: Table = Table {
     name: "run_steps",
     key: &[text("run"), text("step")],
     columns: &[
+        count("ordinal"),
         count("sequence"),
         text("component"),
         text_or("status", "'pending'"),
@@ -67,15 +69,16 @@ pub static RUN_STEPS: Table = Table {
         int("started_at"),
         int("ended_at"),
     ],
-    indexes: &[index("run, sequence, step")],
+    indexes: &[index("run, ordinal, step"), index("run, sequence, step")],
 };
 
 pub(crate) const RUNS_READING: Reading = Reading {
     name: "runs",
     table: &RUNS,
     only: None,
-    order: &["created_at", "id"],
-    descending: true,
+    order: falling(&["created_at", "id"]),
+    in_stream: None,
+    orders: &[],
     named_by: &["id"],
     filters: &[
         (
@@ -94,8 +97,9 @@ pub(crate) const STEPS_READING: Reading = Reading {
     name: "steps",
     table: &RUN_STEPS,
     only: None,
-    order: &["run", "sequence", "step"],
-    descending: false,
+    order: rising(&["run", "ordinal", "step"]),
+    in_stream: None,
+    orders: &[("timeline", rising(&["run", "sequence", "step"]))],
     named_by: &["run", "step"],
     filters: &[
         ("run", Filter::Is("run")),
@@ -123,8 +127,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             turn,
             ..
         } => {
-            for (node, component) in nodes(&definition.0) {
-                let set = [("component", component.into()), ("sequence", at.version.into())];
+            for (place, (node, component)) in nodes(&definition.0).enumerate() {
+                let set = [
+                    ("component", component.into()),
+                    ("ordinal", place.into()),
+                    ("sequence", at.version.into()),
+                ];
                 out.put(&RUN_STEPS, org, [id(), node.into()], set);
             }
             out.put(
@@ -301,7 +309,11 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 &RUN_STEPS,
                 org,
                 [id(), "agent".into()],
-                [("sequence", at.version.into()), ("started_at", now())],
+                [
+                    ("ordinal", at.version.into()),
+                    ("sequence", at.version.into()),
+                    ("started_at", now()),
+                ],
             );
         }
         Event::ModelAsked { iteration, name } => called(at, &model_step(iteration), "llm.invoke", name, out),
@@ -327,7 +339,11 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 ("message", (&message_id).into()),
             ];
             out.put(&RUN_STEPS, org, [id(), "reply".into()], set);
-            let set = [("sequence", at.version.into()), ("started_at", now())];
+            let set = [
+                ("ordinal", at.version.into()),
+                ("sequence", at.version.into()),
+                ("started_at", now()),
+            ];
             out.put(&RUN_STEPS, org, [id(), "reply".into()], set);
         }
     }
@@ -357,6 +373,7 @@ fn model_step(iteration: u32) -> String {
 /// A turn's model or tool is asked.
 fn called(at: Scope<'_>, step: &str, component: &str, effect: String, out: &mut Statements) {
     let set = [
+        ("ordinal", at.version.into()),
         ("sequence", at.version.into()),
         ("component", component.into()),
         ("status", "waiting".into()),

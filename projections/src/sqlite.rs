@@ -15,7 +15,7 @@ use crate::{
 use quipu_schemas::{
     digest::Digest,
     ids::{OrgId, StreamId},
-    limits::VIEW_READERS,
+    limits::{PAGE_MAX_BYTES, VIEW_READERS},
     position::{Cursor, LogId},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
@@ -23,6 +23,10 @@ use std::{
     path::Path,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
+
+/// A number in the database's header that is the application's: 1 once the views have been whole. It goes back with the
+/// rows in a power cut.
+const WHOLE: &str = "user_version";
 
 /// A view store in one SQLite database.
 pub struct SqliteStore {
@@ -118,17 +122,24 @@ impl SqliteStore {
         at_one_moment(connection, read)
     }
 
-    fn rows(connection: &Connection, select: &Select) -> Result<Vec<Vec<Value>>, ViewError> {
+    /// The rows of a query: up to the one by which they take more than so many bytes together.
+    fn rows(connection: &Connection, select: &Select, most: usize) -> Result<Vec<Vec<Value>>, ViewError> {
+        let mut bytes = 0;
         let mut prepared = connection.prepare_cached(&select.sql).map_err(storage)?;
         let columns = prepared.column_count();
         let mut rows = prepared.query(rusqlite::params_from_iter(&select.params)).map_err(storage)?;
-        let mut out = Vec::new();
+        let mut out: Vec<Vec<Value>> = Vec::new();
         while let Some(row) = rows.next().map_err(storage)? {
-            out.push(
-                (0..columns)
-                    .map(|n| value_of(row.get_ref(n).map_err(storage)?))
-                    .collect::<Result<_, _>>()?,
-            );
+            let row: Vec<Value> = (0..columns)
+                .map(|n| value_of(row.get_ref(n).map_err(storage)?))
+                .collect::<Result<_, _>>()?;
+            bytes += query::row_bytes(&row);
+            let is_first = out.is_empty();
+            out.push(row);
+            // The surplus row tells that there is another page.
+            if bytes > most && !is_first {
+                break;
+            }
         }
         Ok(out)
     }
@@ -291,15 +302,18 @@ impl ViewStore for SqliteStore {
     }
 
     fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
-        let (select, limit) = query::list(view, org, query)?;
-        self.reading(|connection| query::page(view, Self::rows(connection, &select)?, limit, self.cursor_of(connection)?))
+        let (select, paging) = query::list(view, org, query)?;
+        self.reading(|connection| {
+            let rows = Self::rows(connection, &select, PAGE_MAX_BYTES)?;
+            query::page(view, &paging, rows, self.cursor_of(connection)?)
+        })
     }
 
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
         let select = query::get(view, org, key)?;
         self.reading(|connection| {
             let row = match &select {
-                Some(select) => Self::rows(connection, select)?
+                Some(select) => Self::rows(connection, select, usize::MAX)?
                     .pop()
                     .map(|row| query::show(view, row))
                     .transpose()?,
@@ -314,7 +328,16 @@ impl ViewStore for SqliteStore {
 
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         let select = query::count(view, org, by);
-        self.reading(|connection| query::counted(Self::rows(connection, &select)?, self.cursor_of(connection)?))
+        self.reading(|connection| query::counted(Self::rows(connection, &select, usize::MAX)?, self.cursor_of(connection)?))
+    }
+
+    fn is_whole(&self) -> Result<bool, ViewError> {
+        let mark: i64 = self.writer().pragma_query_value(None, WHOLE, |row| row.get(0)).map_err(storage)?;
+        Ok(mark == 1)
+    }
+
+    fn set_whole(&self) -> Result<(), ViewError> {
+        set(&self.writer(), WHOLE, "1", "1")
     }
 
     fn cursor(&self) -> Result<Cursor, ViewError> {

@@ -8,6 +8,7 @@
 //! 5. What is committed survives a crash of the process; a crash of the machine may lose the last transactions, whole
 //!    and with their checkpoints, so the projector does them again.
 //! 6. Digests depend on the rows alone, not on the order in which they came.
+//! 7. A store is whole from the first [`ViewStore::set_whole`] on, for as long as the rows live that were there then.
 
 use crate::{
     error::ViewError,
@@ -139,6 +140,10 @@ pub trait ViewStore: Send + Sync {
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError>;
     /// How many rows of a view an org has, by what these columns of text, numbers or flags hold.
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError>;
+    /// Whether it has ever seen the whole log; one that has not holds a part of the rows.
+    fn is_whole(&self) -> Result<bool, ViewError>;
+    /// Remembers durably that it has.
+    fn set_whole(&self) -> Result<(), ViewError>;
     /// How far the store is.
     fn cursor(&self) -> Result<Cursor, ViewError>;
     /// A digest of each table.

@@ -99,7 +99,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             out.put(
                 &TURNS,
                 org,
-                [conversation(), turn.into()],
+                [conversation(), turn.as_str().into()],
                 [
                     ("state", "decided".into()),
                     ("message", (&message_id).into()),
@@ -108,10 +108,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                     ("why", why.into()),
                     ("bids", json(&bids)),
                     ("run", (&run).into()),
-                    ("sequence", at.version.into()),
                     ("decided_at", now()),
                 ],
             );
+            // A turn that was never open begins here; one that was keeps its place.
+            let mine = [("conversation", conversation()), ("turn", turn.into()), ("sequence", 0u64.into())];
+            out.change(&TURNS, org, mine, [("sequence", at.version.into())], &[]);
         }
         Event::TurnClosed { turn, why } => {
             let set = [("state", "closed".into()), ("why", why.into()), ("finished_at", now())];

@@ -15,6 +15,15 @@ pub enum Filter {
     OneOf(&'static [(&'static str, &'static str)]),
 }
 
+/// An order of rows within an org.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    /// Columns; together unique, never null.
+    pub columns: &'static [&'static str],
+    /// Whether the greatest come first.
+    pub descending: bool,
+}
+
 /// How a view is read.
 #[derive(Debug)]
 pub struct Reading {
@@ -24,10 +33,15 @@ pub struct Reading {
     pub table: &'static Table,
     /// Only rows for which this SQL holds.
     pub only: Option<&'static str>,
-    /// Order columns within the org; together unique, never null.
-    pub order: &'static [&'static str],
-    /// Whether the greatest come first.
-    pub descending: bool,
+    /// The order of pages. Its columns never change once a row is there, so that a row that is there at the first page
+    /// comes exactly once, however much the rows change meanwhile.
+    pub order: Order,
+    /// The order within one stream (filters `kind` and `id`), where the key has it: a stream's record time rises with its
+    /// versions, so it is the same order, but for clocks.
+    pub in_stream: Option<Order>,
+    /// Other orders by name, for a look at the first rows: what they sort by changes, so a row that moves while pages
+    /// are read may be missed or come twice.
+    pub orders: &'static [(&'static str, Order)],
     /// Columns that name one row, for `get`; unique within the org.
     pub named_by: &'static [&'static str],
     /// Filters by name.
@@ -62,6 +76,19 @@ macro_rules! one_of {
 }
 pub(crate) use one_of;
 
+/// The least first.
+pub(crate) const fn rising(columns: &'static [&'static str]) -> Order {
+    Order {
+        columns,
+        descending: false,
+    }
+}
+
+/// The greatest first.
+pub(crate) const fn falling(columns: &'static [&'static str]) -> Order {
+    Order { columns, descending: true }
+}
+
 /// A view of a whole table in the order of its key.
 const fn whole(
     name: &'static str,
@@ -73,8 +100,9 @@ const fn whole(
         name,
         table,
         only: None,
-        order: named_by,
-        descending: false,
+        order: rising(named_by),
+        in_stream: None,
+        orders: &[],
         named_by,
         filters,
     }
@@ -97,13 +125,14 @@ views! {
     Directives => whole("directives", &agents::DIRECTIVES, &["agent", "digest"], &[("agent", Is("agent")), ("active", ACTIVE)]);
     /// Tools granted to agents.
     AgentTools => whole("tools", &agents::TOOLS, &["agent", "name"], &[("agent", Is("agent"))]);
-    /// Conversations, last active first.
+    /// Conversations, newest first; `recent`: last active first.
     Conversations => Reading {
         name: "conversations",
         table: &conversations::CONVERSATIONS,
         only: None,
-        order: &["last_activity_at", "id"],
-        descending: true,
+        order: falling(&["created_at", "id"]),
+        in_stream: None,
+        orders: &[("recent", falling(&["last_activity_at", "id"]))],
         named_by: &["id"],
         filters: &[("phase", PHASE), ("type", one_of!("type": "private", "group")), ("active_from", From("last_activity_at")), ("active_before", Before("last_activity_at"))],
     };
@@ -125,8 +154,9 @@ views! {
         name: "messages",
         table: &messages::MESSAGES,
         only: None,
-        order: &["conversation", "sequence"],
-        descending: false,
+        order: rising(&["conversation", "sequence"]),
+        in_stream: None,
+        orders: &[],
         named_by: &["conversation", "id"],
         filters: &[
             ("conversation", Is("conversation")),
@@ -145,8 +175,9 @@ views! {
         name: "turns",
         table: &turns::TURNS,
         only: None,
-        order: &["conversation", "sequence", "turn"],
-        descending: false,
+        order: rising(&["conversation", "sequence", "turn"]),
+        in_stream: None,
+        orders: &[],
         named_by: &["conversation", "turn"],
         filters: &[
             ("conversation", Is("conversation")),
@@ -164,8 +195,9 @@ views! {
         name: "deliveries",
         table: &deliveries::DELIVERIES,
         only: None,
-        order: &["created_at", "kind", "id", "version", "ordinal"],
-        descending: true,
+        order: falling(&["created_at", "kind", "id", "version", "ordinal"]),
+        in_stream: Some(falling(&["version", "ordinal"])),
+        orders: &[],
         named_by: EFFECT_KEY,
         filters: &[
             ("status", OneOf(&[
@@ -183,13 +215,14 @@ views! {
             ("destination", Is("destination")),
         ],
     };
-    /// Effects that are dead, last first.
+    /// Effects that are dead, newest first; `recent`: last to die first (a retry dies again).
     DeadLetters => Reading {
         name: "dead-letters",
         table: &deliveries::DELIVERIES,
-        only: Some("status = 'dead'"),
-        order: &["settled_at", "kind", "id", "version", "ordinal"],
-        descending: true,
+        only: Some("status = 'dead' AND status <> 'delivered'"),
+        order: falling(&["created_at", "kind", "id", "version", "ordinal"]),
+        in_stream: Some(falling(&["version", "ordinal"])),
+        orders: &[("recent", falling(&["settled_at", "kind", "id", "version", "ordinal"]))],
         named_by: EFFECT_KEY,
         filters: &[("kind", Is("kind")), ("id", Is("id")), ("effect", Is("effect")), ("destination", Is("destination"))],
     };
@@ -228,8 +261,9 @@ views! {
         name: "receipts",
         table: &activity::COMMANDS,
         only: None,
-        order: &["kind", "id", "offset"],
-        descending: false,
+        order: rising(&["kind", "id", "offset"]),
+        in_stream: Some(rising(&["offset"])),
+        orders: &[],
         named_by: &["kind", "id", "command_id"],
         filters: &[("kind", Is("kind")), ("id", Is("id")), ("command_id", Is("command_id"))],
     };
@@ -238,8 +272,9 @@ views! {
         name: "activity",
         table: &activity::COMMANDS,
         only: None,
-        order: &["time", "kind", "id", "offset"],
-        descending: true,
+        order: falling(&["time", "kind", "id", "offset"]),
+        in_stream: Some(falling(&["offset"])),
+        orders: &[],
         named_by: &["kind", "id", "command_id"],
         filters: &[
             ("principal", Is("principal")),
@@ -287,6 +322,11 @@ impl View {
     /// Names of the filters it allows.
     pub fn filters(self) -> impl Iterator<Item = &'static str> {
         self.reading().filters.iter().map(|(name, _)| *name)
+    }
+
+    /// Names of the orders that it can be listed in besides its own.
+    pub fn orders(self) -> impl Iterator<Item = &'static str> {
+        self.reading().orders.iter().map(|(name, _)| *name)
     }
 
     /// A view by its name.

@@ -132,6 +132,7 @@ impl Views {
     pub fn rebuild(&self, log: &dyn Log, tick: &mut dyn FnMut(u64) -> bool) -> Result<Round, ViewError> {
         let mut placed = self.shelf.beside(Origin::of(&log.meta()))?;
         let made = make(log, &placed.store, tick).and_then(|round| {
+            placed.store.set_whole()?;
             self.shelf.switch(&placed)?;
             Ok((round, placed.store.cursor()?))
         });

@@ -30,7 +30,8 @@ pub struct Authority {
 
 /// The context of one decision.
 pub struct Context<'a> {
-    /// Record time of this decision: the owner's clock, never before the stream's last record.
+    /// The owner's clock: due times count from here. For a timer that fired, never before it was due. The record's own time
+    /// may be later: it is never before the stream's last record, which may have been written while a clock was ahead.
     pub now: Millis,
     /// The entity.
     pub stream: &'a StreamId,
@@ -60,12 +61,17 @@ impl Context<'_> {
         self.on_behalf_of.unwrap_or(self.principal)
     }
 
+    /// Who sent the command, where that was somebody on behalf of the actor.
+    pub fn sender(&self) -> Option<PrincipalId> {
+        self.on_behalf_of.map(|_| self.principal.clone())
+    }
+
     /// Whether the actor holds at least `role`.
     pub fn at_least(&self, role: Role) -> bool {
         self.authority.platform || self.authority.role.is_some_and(|held| held >= role)
     }
 
-    /// The next id of this decision: a TypeID whose UUIDv7 carries the record's time and the command's seed.
+    /// The next id of this decision: a TypeID whose UUIDv7 carries the clock's time and the command's seed.
     pub fn mint(&self, prefix: &str) -> String {
         let n = self.minted.get();
         self.minted.set(n + 1);

@@ -174,6 +174,11 @@ impl OrgId {
 impl PrincipalId {
     /// The holder of the bootstrap token.
     pub const BOOTSTRAP: PrincipalId = PrincipalId::from_static("bootstrap");
+
+    /// Whether this is nobody of an org: the holder of the bootstrap token, or an id that begins with `_`.
+    pub fn is_platform(&self) -> bool {
+        self.is_reserved() || *self == Self::BOOTSTRAP
+    }
 }
 
 impl Kind {

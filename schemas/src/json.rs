@@ -1,5 +1,7 @@
 //! Free-form JSON as a value of the domain: bounded, ordered, and storable in binary snapshots.
 
+pub mod number;
+
 use crate::{limits::JSON_MAX_DEPTH, personal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -42,6 +44,30 @@ pub fn check(value: &Value) -> Result<(), String> {
         }
     }
     walk(value, 0)
+}
+
+/// Largest whole number up to which every whole number is a double of its own: 2^53.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The int that a double is, if it is a whole number within ±2^53. JSON does not tell `7` from `7.0`, and serializers
+/// write either for the same value: wherever the type of a number matters, such a number is an int.
+pub fn whole(double: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 54 bits")]
+    (double.fract() == 0.0 && double.abs() <= EXACT_MAX).then_some(double as i64)
+}
+
+/// Writes every whole number within ±2^53 as an int, at any depth ([`whole`]).
+pub fn write_whole_numbers_as_ints(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(int) = number.as_f64().and_then(whole) {
+                *number = int.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers_as_ints),
+        Value::Object(map) => map.values_mut().for_each(write_whole_numbers_as_ints),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 impl Serialize for Json {

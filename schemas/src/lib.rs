@@ -19,4 +19,5 @@ pub mod problem;
 pub mod reaction;
 pub mod record;
 pub mod run;
+pub mod text;
 pub mod upcast;

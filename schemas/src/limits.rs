@@ -51,7 +51,8 @@ pub const PARTITIONS_DEFAULT: u16 = 16;
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
 /// Bytes of a larger request body that are read and thrown away, so that its sender sees the refusal.
 pub const BODY_DISCARD_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Largest command body after parsing (must fit a record with room for its header).
+/// Largest command body after parsing, its texts counted without the escapes of JSON. What is then too large for a record is
+/// refused by the record's own limit.
 pub const COMMAND_MAX_BYTES: usize = 96 * 1024;
 /// Longest entity, org, principal and message id.
 pub const ID_MAX_CHARS: usize = 64;
@@ -97,6 +98,10 @@ pub const NODES_MAX: usize = 200;
 pub const EDGES_MAX: usize = 1_000;
 /// Largest run definition.
 pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
+/// Most run definitions that a process keeps read and planned (those of awake runs stay besides).
+pub const DEFINITIONS_KEPT_MAX: usize = 64;
+/// Most bytes of their text; in memory a definition takes some ten times as much.
+pub const DEFINITIONS_KEPT_MAX_BYTES: usize = 1024 * 1024;
 /// Inputs that a paused run queues before it answers 429.
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
@@ -143,6 +148,10 @@ pub const RUNAWAY_WINDOW_CALLS: usize = 20;
 pub const RUNAWAY_REPEATS: usize = 5;
 /// Response body that an HTTP effect keeps.
 pub const RESPONSE_KEEP_BYTES: usize = 32 * 1024;
+/// Bytes of a response body that are read, and decoded, to keep [`RESPONSE_KEEP_BYTES`] of JSON or text.
+pub const RESPONSE_READ_BYTES: usize = 4 * RESPONSE_KEEP_BYTES;
+/// Bytes of a response body that are counted, so that a cut one tells its full size; a larger one is only known to be larger.
+pub const RESPONSE_COUNT_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// One effect attempt.
 pub const EFFECT_TIMEOUT_MS: u64 = 60_000;
 /// Pending reactions that a partition's outbox keeps in memory; the rest waits in the index.
@@ -166,6 +175,25 @@ pub const ENTITY_QUEUE_MAX: usize = 256;
 pub const NODE_QUEUE_MAX: usize = 16_384;
 /// Bytes of commands in the node.
 pub const NODE_QUEUE_MAX_BYTES: usize = 128 * 1024 * 1024;
+/// Timers that one node fires at a time.
+pub const TIMERS_FIRING_MAX: usize = 256;
+/// Timers that could not be fired whose pauses one node remembers; the others are tried again sooner.
+pub const TIMERS_PAUSED_MAX: usize = 10_000;
+/// How long the wall clock must have been ahead before a node's time follows it, in milliseconds.
+pub const CLOCK_HOLD_MS: u64 = 60_000;
+/// How far the wall clock may differ from a node's time, or stand behind its records, before health says so, in
+/// milliseconds.
+pub const CLOCK_OFF_MAX_MS: u64 = 2_000;
+/// Orgs whose status and roles a node keeps in memory.
+pub const AUTHORITY_ORGS_MAX: usize = 4_096;
+/// Members of all orgs that a node keeps in memory.
+pub const AUTHORITY_MEMBERS_MAX: usize = 500_000;
+/// Entities that one node reads back from the log at a time.
+pub const RECOVERIES_MAX: usize = 32;
+/// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.
+pub const RECOVERY_WAIT_MS: u64 = 30_000;
+/// Entities put to sleep in one go, unless more are awake than may be.
+pub const PASSIVATIONS_MAX: usize = 256;
 /// Staleness of the authority view past which commands are refused.
 pub const AUTHORITY_STALE_MS: u64 = 5_000;
 /// Rows of a page.
@@ -225,12 +253,44 @@ pub const HEADERS_READ_MS: u64 = 10_000;
 pub const URI_MAX_BYTES: usize = 8 * 1024;
 /// One HTTP request, streams excepted; a little over the longest wait inside it.
 pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// Time for the body of one HTTP request to arrive; well under [`REQUEST_TIMEOUT_MS`], which covers the work as well.
+pub const BODY_READ_MS: u64 = 20_000;
 /// HTTP requests at work at once; a further one gets 503.
 pub const REQUESTS_MAX: usize = 4_096;
 /// Open HTTP connections.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open feeds and live channels; a further one gets 503.
 pub const STREAMS_MAX: usize = 1_024;
+/// Bytes of records that the hub keeps for feeds that are live, all together; whoever falls further behind reads the log.
+pub const FEED_KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of records that one feed holds for its reader.
+pub const FEED_HELD_BYTES: usize = 256 * 1024;
+/// Bytes that a feed reads from the log at a time.
+pub const FEED_READ_BYTES: usize = 256 * 1024;
+/// Records that a feed of few streams reads at a time.
+pub const FEED_PAGE_RECORDS: usize = 128;
+/// Streams of a kind up to which a feed of that kind catches up from the index.
+pub const FEED_STREAMS_MAX: usize = 16;
+/// Feeds that read the log at a time; others that have to catch up wait for their turn.
+pub const FEED_READERS_MAX: usize = 4;
+/// How often all live feeds of an org together look for what is new, a second: many take more at a time.
+pub const FEED_LOOKS_PER_S: usize = 20_000;
+/// Time without progress in writing an answer, after which the connection is closed.
+pub const WRITE_IDLE_MS: u64 = 30_000;
+/// Bytes that reads at work, and answers that are not written yet, hold in a node.
+pub const READ_BUDGET_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that one read may hold.
+pub const READ_REQUEST_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// How long a read waits for others to give memory back before it is refused.
+pub const READ_WAIT_MS: u64 = 5_000;
+/// Records of a stream that are looked up at a time.
+pub const READ_PAGE_RECORDS: usize = 128;
+/// Bytes of a stream that are read at a time.
+pub const READ_PAGE_BYTES: usize = 256 * 1024;
+/// Bytes of rows or records past which a page of an answer ends, though more were asked for.
+pub const PAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of agents' directives that a node keeps at hand.
+pub const DIRECTIVES_KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Silence on a feed before a heartbeat.
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Events between two cursors of an NDJSON feed.
@@ -255,6 +315,8 @@ pub const VOLATILE_ABROAD_MAX: usize = 4_096;
 pub const SHADOW_LOOK_MS: u64 = 1_000;
 /// Pause after a partition could not be owned, milliseconds.
 pub const OWNERSHIP_REST_MS: u64 = 1_000;
+/// Longest time that a node may be told to go on serving after it said that it is not ready any more.
+pub const SHUTDOWN_DELAY_MAX_MS: u64 = 10 * 60 * 1000;
 /// Longest drain of a graceful stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Longest correlation id and environment label.
@@ -263,6 +325,12 @@ pub const LABEL_MAX_CHARS: usize = 128;
 pub const VIEW_BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Chain ends that a partition's projector remembers.
 pub const VIEW_TIPS_MAX: usize = 1_024;
+/// When to ask again views that are being built, seconds.
+pub const VIEW_BUILDING_RETRY_S: u32 = 1;
+/// Records that views are behind from which they count as degraded.
+pub const VIEW_LAG_DEGRADED_RECORDS: u64 = 10_000;
+/// Time that a record waits for the views from which they count as degraded.
+pub const VIEW_LAG_DEGRADED_MS: u64 = 30_000;
 /// Reader connections of a view store.
 pub const VIEW_READERS: usize = 4;
 /// Most reader connections of a view store on a server.
@@ -330,3 +398,17 @@ pub const BUS_COMMIT_MS: u64 = 250;
 pub const BUS_MARK_MS: u64 = 1_000;
 /// How long the relay may have work before health calls it behind.
 pub const BUS_BEHIND_MS: u64 = 5_000;
+/// Pause before a task of the node that crashed is started again, milliseconds.
+pub const TASK_PAUSE_MS: u64 = 1_000;
+/// How long health names a task that crashed, milliseconds.
+pub const TASK_TROUBLE_MS: u64 = 5 * 60 * 1000;
+/// An append that waits longer than this for the storage degrades health, milliseconds.
+pub const APPEND_SLOW_MS: u64 = 3_000;
+/// Least limit on a node's address space under which it starts; its stacks and arenas reserve most of this and use little.
+pub const ADDRESS_SPACE_MIN_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of the log that are read again a second to find damage that nobody has met.
+pub const SCRUB_BYTES_PER_SECOND: usize = 2 * 1024 * 1024;
+/// Pause after the whole log was read again, milliseconds.
+pub const SCRUB_REST_MS: u64 = 60 * 60 * 1000;
+/// Index entries that one step of a flush moves.
+pub const INDEX_FLUSH_STEP: usize = 256;

@@ -7,7 +7,10 @@
 //!
 //! Cipher: XChaCha20-Poly1305 (random 192-bit nonce) under the subject's data key; the subject is bound
 //! as associated data. Stored form: `{"$sealed": base64url(nonce ‖ ciphertext), "$subject": "org/principal"}`.
+//! What is sealed is the value's JSON; a long text that JSON would blow up with escapes is sealed as itself behind a zero
+//! byte, which no JSON begins with.
 
+use crate::limits::MESSAGE_MAX_BYTES;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -119,7 +122,7 @@ impl<T> fmt::Debug for Personal<T> {
 impl<T: Serialize + DeserializeOwned> Personal<T> {
     /// Seals `value` for `subject`.
     pub fn seal(value: &T, subject: &str, sealer: &dyn Sealer) -> Result<Self, SealError> {
-        let plain = serde_json::to_vec(value).map_err(|e| SealError::Form(subject.into(), e.to_string()))?;
+        let plain = plain_of(value).map_err(|e| SealError::Form(subject.into(), e.to_string()))?;
         let key = sealer.sealing_key(subject)?;
         let sealed = seal_bytes(&key, subject, sealer.nonce()?, &plain)?;
         Ok(Self {
@@ -133,7 +136,7 @@ impl<T: Serialize + DeserializeOwned> Personal<T> {
     pub fn open(&self, opener: &dyn Opener) -> Result<Opened<T>, SealError> {
         match open_text(&self.subject, &self.sealed, opener)? {
             Opened::Erased => Ok(Opened::Erased),
-            Opened::Value(plain) => serde_json::from_slice(&plain)
+            Opened::Value(plain) => value_of(&plain)
                 .map(Opened::Value)
                 .map_err(|e| SealError::Form(self.subject.clone(), e.to_string())),
         }
@@ -159,6 +162,36 @@ impl<T> Personal<T> {
     /// Bytes of the sealed text, a little over the plaintext's; bounds on bodies use it.
     pub fn sealed_len(&self) -> usize {
         self.sealed.len()
+    }
+}
+
+/// Before a text that is sealed as itself.
+const TEXT_MARK: u8 = 0;
+
+/// What is sealed of a value. Texts whose JSON is no longer than a message may be stay JSON, as they always were.
+fn plain_of(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    let json = serde_json::to_vec(value)?;
+    if json.len() <= MESSAGE_MAX_BYTES || json.first() != Some(&b'"') {
+        return Ok(json);
+    }
+    let text: String = serde_json::from_slice(&json)?;
+    // Quotes around it are two bytes, the mark is one.
+    if text.len() + 2 == json.len() {
+        return Ok(json);
+    }
+    let mut plain = Vec::with_capacity(text.len() + 1);
+    plain.push(TEXT_MARK);
+    plain.extend_from_slice(text.as_bytes());
+    Ok(plain)
+}
+
+fn value_of<T: DeserializeOwned>(plain: &[u8]) -> Result<T, serde_json::Error> {
+    match plain.split_first() {
+        Some((&TEXT_MARK, text)) => match std::str::from_utf8(text) {
+            Ok(text) => T::deserialize(Value::from(text)),
+            Err(e) => Err(serde::de::Error::custom(e)),
+        },
+        _ => serde_json::from_slice(plain),
     }
 }
 
@@ -220,7 +253,7 @@ fn erased() -> Value {
 fn opened(subject: &str, sealed: &str, opener: &dyn Opener) -> Result<Value, SealError> {
     match open_text(subject, sealed, opener)? {
         Opened::Erased => Ok(erased()),
-        Opened::Value(plain) => serde_json::from_slice(&plain).map_err(|e| SealError::Form(subject.to_owned(), e.to_string())),
+        Opened::Value(plain) => value_of(&plain).map_err(|e| SealError::Form(subject.to_owned(), e.to_string())),
     }
 }
 
@@ -390,6 +423,31 @@ mod tests {
         assert_eq!(body.shown(&wrong).unwrap(), Opened::Erased);
         assert_eq!(shown(&NoStore).unwrap_err(), SealError::Store("gone".into()));
         assert_eq!(open_all(&mut stored.clone(), &wrong), Err(SealError::Damaged("acme/ada".into())));
+    }
+
+    #[test]
+    fn long_texts_are_sealed_without_the_escapes_of_json() {
+        let key = OneKey(Some(DataKey([7; 32])));
+        for (text, at_most) in [
+            ("\"".repeat(65_000), 65_000),
+            ("\u{1}\n\\".repeat(20_000), 60_000),
+            ("é\"".repeat(20_000), 2 + 80_000),
+            ("x".repeat(65_536), 2 + 65_536),
+            ("\"".repeat(100), 202),
+            ("\0".into(), 8),
+        ] {
+            let sealed = Personal::seal(&text, "acme/ada", &key).unwrap();
+            // Base64 of nonce, tag, mark and text.
+            assert!(
+                sealed.sealed_len() <= (24 + 16 + 1 + at_most) * 4 / 3 + 4,
+                "{}",
+                sealed.sealed_len()
+            );
+            assert_eq!(sealed.open(&key).unwrap(), Opened::Value(text.clone()));
+            let mut stored = serde_json::to_value(Note { body: sealed }).unwrap();
+            open_all(&mut stored, &key).unwrap();
+            assert_eq!(stored["body"], Value::from(text));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What must follow an event: decided once, stored in the record, settled once.
 
 use crate::{
-    chat::{ChatMessage, ChatRole, ToolRun, ToolSpec},
+    chat::{ChatMessage, ChatRole, FunctionCall, ToolCall, ToolRun, ToolSpec},
     context::Millis,
     digest::Digest,
     ids::{CommandId, StreamId},
@@ -369,16 +369,23 @@ pub struct WebhookCall {
     pub secret: String,
 }
 
-/// An HTTP request. Header values may be `{{secret:NAME}}`, resolved when sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What opens the place of a secret in the text of a definition: `{{secret:NAME}}`.
+pub const SECRET_OPEN: &str = "{{secret:";
+
+/// An HTTP request.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HttpRequest {
     /// Upper-case method.
     pub method: String,
     /// Absolute `http` or `https` URL.
     pub url: String,
-    /// Header names and values.
+    /// Header names and values, sent as they are. A value that holds [`SECRET_OPEN`] was stored before secrets and data were
+    /// kept apart: it is refused, because it may be data.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// Headers put together when they are sent: those with a secret, and those whose data looks like the place of one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub composed_headers: BTreeMap<String, Vec<HeaderPart>>,
     /// JSON body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Json>,
@@ -388,6 +395,16 @@ pub struct HttpRequest {
     /// Attempt timeout, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+}
+
+/// A part of a header's value. Only the text of a definition names secrets; what an expression came to is always text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderPart {
+    /// Sent as it is.
+    Text(String),
+    /// The value of the org's secret of that name.
+    Secret(String),
 }
 
 /// `(stream, version, ordinal)`: names one stored reaction for ever. Text form `org/kind/id@version.ordinal`.
@@ -534,8 +551,12 @@ pub enum Outcome {
     Responded {
         /// HTTP status.
         status: u16,
-        /// JSON body, or a string, cut to the limit.
+        /// The body: JSON where it is JSON, otherwise its text.
         body: Json,
+        /// Bytes of the whole body, where it was too large to keep: `body` is then the beginning of the text, or null in the place
+        /// of JSON.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        full_bytes: Option<u64>,
     },
     /// It failed for good.
     Failed {
@@ -561,8 +582,23 @@ pub enum Outcome {
         /// Text that had been streamed before.
         partial: Option<Personal<String>>,
     },
-    /// An at-most-once effect was started, and the node crashed: nobody knows.
-    Lost,
+    /// An at-most-once effect may have arrived, and there is no answer: nobody knows.
+    Lost {
+        /// What happened, without secrets: the answer was late, the connection broke. Absent where the node stopped in the middle.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+}
+
+impl Outcome {
+    /// What a lost effect is told as, with the reason where one was recorded.
+    pub fn lost_detail(detail: Option<&str>) -> String {
+        match detail {
+            Some(detail) => format!("{detail}; the request may have arrived, and it may not be sent twice"),
+            None => "the node stopped after it was sent and before its answer; the request may have arrived, and it may not be sent twice"
+                .into(),
+        }
+    }
 }
 
 /// A model's answer.
@@ -597,4 +633,16 @@ pub struct ToolCallRef {
     pub name: String,
     /// SHA-256 over name and arguments, for the runaway guard.
     pub fingerprint: Digest,
+}
+
+impl ToolCallRef {
+    /// The call without its arguments.
+    pub fn of(call: &ToolCall) -> Self {
+        let FunctionCall { name, arguments } = &call.function;
+        Self {
+            id: call.id.clone(),
+            name: name.clone(),
+            fingerprint: Digest::of(&[name.as_bytes(), arguments.as_bytes()]),
+        }
+    }
 }

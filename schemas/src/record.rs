@@ -23,6 +23,17 @@ const FORMAT: u8 = 1;
 const PRELUDE: usize = 16;
 const HASHES: usize = 64;
 
+/// In whose name something is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acting {
+    /// Who sends.
+    pub principal: PrincipalId,
+    /// For whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<PrincipalId>,
+}
+
 /// What a reader needs without looking at events: identity, order, provenance, settlement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +57,9 @@ pub struct Header {
     /// For whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
+    /// In whose name this record's reactions are carried out, where that is not the sender's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Acting>,
     /// Label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
@@ -346,6 +360,7 @@ mod tests {
             time: 1_700_000_000_000,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            acts_as: None,
             environment: None,
             data_class: DataClass::None,
             authority: 1,

@@ -340,6 +340,9 @@ pub enum RunEvent {
         stream: StreamId,
         /// By whom.
         by: PrincipalId,
+        /// Who sent the command, where that was somebody on behalf of `by`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<PrincipalId>,
         /// Name of the definition.
         name: String,
         /// SHA-256 of the definition's canonical JSON.

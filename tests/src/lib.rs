@@ -15,6 +15,8 @@ pub mod script;
 pub mod seeded;
 pub mod servers;
 pub mod sim;
+#[path = "../../events/tests/servers/skipped.rs"]
+pub mod skipped;
 pub mod stop_at;
 pub mod stored;
 pub mod venv;

@@ -82,6 +82,7 @@ pub struct Launch {
     flags: Vec<String>,
     set: Vec<(String, String)>,
     env: Vec<(String, String)>,
+    stderr: Option<fn() -> Stdio>,
 }
 
 /// A running node.
@@ -126,6 +127,7 @@ impl Launch {
             flags,
             set: Vec::new(),
             env: Vec::new(),
+            stderr: None,
         }
     }
 
@@ -149,6 +151,12 @@ impl Launch {
         for file in ["token", "keys/master.key"] {
             fs::copy(from.join(file), to.join(file)).expect("the other's file");
         }
+        self
+    }
+
+    /// Sends the node's log lines there instead of into the file beside its data directory.
+    pub fn lines_to(mut self, make: fn() -> Stdio) -> Self {
+        self.stderr = Some(make);
         self
     }
 
@@ -236,7 +244,7 @@ impl Launch {
         command
             .envs(self.env.iter().map(|(n, v)| (n, v)))
             .stdout(Stdio::null())
-            .stderr(lines);
+            .stderr(self.stderr.map_or_else(|| lines.into(), |make| make()));
         let mut child = command.spawn().expect("the node starts");
         loop {
             if let Some(status) = child.try_wait().expect("the node's status") {

@@ -31,7 +31,7 @@ use quipu_events::{
     disk::{FaultCounts, SimDisk},
     keyring::Keyring,
 };
-use quipu_runtime::kinds::Kinds;
+use quipu_runtime::{kernel::clock::Reading, kinds::Kinds};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -262,7 +262,10 @@ const MINIMISE_FOR: Duration = Duration::from_secs(30);
 /// The world around the node: disk, clock, clients, receivers.
 pub(crate) struct World {
     rng: Rng,
+    /// Time as it passes, whatever the wall clock says.
     now: Millis,
+    /// What the wall clock is ahead of it.
+    off: i64,
     disk: SimDisk,
     keys: Arc<Keyring>,
     kinds: Kinds,
@@ -274,8 +277,6 @@ pub(crate) struct World {
     feed: Feed,
     /// Clients are cut off until then.
     cut_off_until: Millis,
-    /// The hours that the clock was moved, which are nobody's waiting.
-    jumped: i64,
     step: u64,
     counts: Counts,
     broken: Vec<String>,
@@ -348,6 +349,7 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
     let mut world = World {
         rng: Rng::new(seed),
         now: 1_800_000_000_000,
+        off: 0,
         disk: SimDisk::new(seed),
         keys: Arc::new(Keyring::ephemeral(seed)),
         kinds: Kinds::builtin(),
@@ -358,7 +360,6 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         history: History::default(),
         feed: Feed::new(PARTITIONS),
         cut_off_until: 0,
-        jumped: 0,
         step: 0,
         counts: Counts::default(),
         broken: Vec::new(),
@@ -402,7 +403,7 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         world.rot();
     }
     world.counts.disk = world.disk.counts();
-    world.counts.simulated_ms = (world.now as i64 - started as i64 - world.jumped).unsigned_abs();
+    world.counts.simulated_ms = world.now - started;
     Report {
         seed,
         counts: world.counts,
@@ -434,7 +435,7 @@ impl World {
                 return;
             }
         };
-        match SimNode::start(log, self.keys.clone(), self.kinds.clone(), seed, self.mutant) {
+        match SimNode::start(log, self.keys.clone(), self.kinds.clone(), seed, self.reading(), self.mutant) {
             Ok(node) => self.node = Some(node),
             Err(error) => {
                 self.note(format!("start failed: {error}"));
@@ -502,26 +503,38 @@ impl World {
                 self.counts.partitions += 1;
                 self.cut_off_until = self.now + 1_000 + self.rng.below(5_000);
             }
-            997 => {
-                self.note("clock jumps an hour ahead".into());
-                self.counts.jumps += 1;
-                self.jumped += 3_600_000;
-                self.now += 3_600_000;
-            }
-            _ => {
-                self.note("clock jumps an hour back".into());
-                self.counts.jumps += 1;
-                self.jumped -= 3_600_000;
-                self.now -= 3_600_000;
-            }
+            _ => self.jump(drawn),
         }
         self.see_power_loss();
         self.settle();
     }
 
+    /// The wall clock is set ahead, back, or right again. Time passes as it did.
+    fn jump(&mut self, drawn: u64) {
+        let by = [10_000, 600_000, 3_600_000][self.rng.below(3) as usize];
+        self.off = match drawn {
+            997 => self.off + by,
+            998 => self.off - by,
+            _ => 0,
+        };
+        self.counts.jumps += 1;
+        self.note(format!("the wall clock is set: now {} ms ahead", self.off));
+    }
+
+    fn reading(&self) -> Reading {
+        Reading {
+            wall: self.now.saturating_add_signed(self.off),
+            elapsed: self.now,
+        }
+    }
+
     fn with_node<T: Default>(&mut self, act: impl FnOnce(&mut SimNode, &mut Rng, Millis) -> T) -> T {
+        let reading = self.reading();
         match &mut self.node {
-            Some(node) => act(node, &mut self.rng, self.now),
+            Some(node) => {
+                let now = node.at(reading);
+                act(node, &mut self.rng, now)
+            }
             None => T::default(),
         }
     }
@@ -547,27 +560,23 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        let line = match &mut self.node {
-            Some(node) => node.deliver(&mut self.rng, self.now),
-            None => None,
-        };
-        if let Some(line) = line {
+        if let Some(line) = self.with_node(|node, rng, now| node.deliver(rng, now)) {
             self.note(line);
         }
     }
 
     fn perform(&mut self) {
+        let reading = self.reading();
         let Some(node) = &mut self.node else { return };
-        if let Some(line) = node.perform(&mut self.rng, self.now, &mut self.sink, &self.keys) {
+        let now = node.at(reading);
+        if let Some(line) = node.perform(&mut self.rng, now, &mut self.sink, &self.keys) {
             self.counts.delivered = self.sink.delivered();
             self.note(line);
         }
     }
 
     fn fire(&mut self) {
-        let now = self.now;
-        let Some(node) = &mut self.node else { return };
-        self.counts.fired += node.fire_timers(now);
+        self.counts.fired += self.with_node(|node, rng, _| node.fire_timers(rng));
     }
 
     fn crash(&mut self) {
@@ -598,10 +607,22 @@ impl World {
         self.note("calm".into());
         self.did = "the calm end";
         self.cut_off_until = 0;
-        self.crash();
+        // Half of the time in the life that met the steps of the clock, and half of the time with a clock that stays wrong.
+        if self.strike != Strike::Anything || self.rng.chance(50) || self.node.as_ref().is_none_or(SimNode::is_failing) {
+            self.crash();
+        }
+        if self.rng.chance(50) {
+            self.off = 0;
+        }
         self.disk.inject(|faults| *faults = Default::default());
-        self.start();
+        if self.node.is_none() {
+            self.start();
+        }
         for round in 0..20_000 {
+            // An append may have failed before the faults ended.
+            if self.node.is_none() {
+                self.start();
+            }
             if self.node.is_none() {
                 self.broken.push("the node does not start on a healthy disk".into());
                 return;
@@ -611,7 +632,6 @@ impl World {
                 self.send(self.workload.resume_org(200_000 + round));
             }
             self.deliver();
-            let now = self.now;
             self.with_node(|node, rng, now| node.flush_all(rng, now));
             self.with_node(|node, rng, now| node.relay(rng, now));
             self.perform();
@@ -622,12 +642,16 @@ impl World {
             if !self.broken.is_empty() {
                 return;
             }
-            let is_fed = self.is_fed();
-            let Some(node) = &self.node else { continue };
+            let (is_fed, reading) = (self.is_fed(), self.reading());
+            let Some(node) = &mut self.node else { continue };
+            let now = node.at(reading);
             if node.is_quiet() && is_fed {
                 match node.next_due() {
                     // Timers a day away (handoffs) may stay; anything nearer is waited for.
-                    Some(at) if at < now + 7_200_000 => self.now = self.now.max(at),
+                    Some(at) if at < now + 7_200_000 => {
+                        let wait = at.checked_sub(now).filter(|ms| *ms > 0);
+                        self.now += wait.unwrap_or_else(|| node.timers_wait_ms().max(7));
+                    }
                     _ => {
                         self.counts.woken += node.woken;
                         return;
@@ -635,7 +659,7 @@ impl World {
                 }
             } else if !node.is_quiet() {
                 // After clock jumps a retry may be due an hour from now.
-                self.now = node.next_retry().unwrap_or(self.now).max(self.now + 7);
+                self.now += node.next_retry().map_or(7, |at| at.saturating_sub(now)).max(7);
             }
         }
         self.broken.push("the node does not come to rest".into());

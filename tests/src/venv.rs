@@ -3,7 +3,6 @@
 use serde_json::Value;
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
@@ -45,15 +44,7 @@ pub fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     Ok(home)
 }
 
-/// Says what is not checked, and why. `QUIPU_REQUIRE_SERVERS` makes that an error.
-///
-/// # Panics
-/// Where that is set.
-pub fn skipped(what: &str, why: &str) {
-    assert!(std::env::var_os("QUIPU_REQUIRE_SERVERS").is_none(), "{what}: {why}");
-    // Not captured with the output of a test that passes.
-    let _ = std::io::stderr().write_fmt(format_args!("SKIPPED {what}: {why}\n"));
-}
+pub use crate::skipped::skipped;
 
 /// The Python of such an environment, or nothing and a line that says what is not checked.
 pub fn python_or_skip(name: &str, packages: &[&str], what: &str) -> Option<PathBuf> {

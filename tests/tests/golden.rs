@@ -13,7 +13,7 @@ use quipu_schemas::{
     json::Json,
     org::OrgEvent,
     reaction::{Dispatch, Effect, HttpRequest, Perform, Reaction, ReactionKey, Retry, Settled, Settlement, WebhookCall},
-    record::{self, Header, Record, StoredEvent, StoredReaction},
+    record::{self, Acting, Header, Record, StoredEvent, StoredReaction},
     run::RunEvent,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -105,6 +105,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
             method: "GET".into(),
             url: "https://api.example/v1".into(),
             headers: [("accept".to_owned(), "application/json".to_owned())].into(),
+            composed_headers: Default::default(),
             body: None,
             idempotency_header: Some("Idempotency-Key".into()),
             timeout_ms: Some(5_000),
@@ -134,6 +135,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
         time: 1_779_999_999_999,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: Some(PrincipalId::parse("ada").unwrap()),
+        acts_as: None,
         environment: Some("staging".into()),
         data_class: DataClass::Pii,
         authority: 3,
@@ -160,10 +162,24 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
 /// The record's bytes, header and hashes included, are a promise to every log on every disk.
 #[test]
 fn a_stored_record_keeps_its_bytes() {
+    keeps_its_bytes("record.v1.hex", record_of_the_first_release());
+}
+
+/// As a run writes it since its reactions are carried out in its creator's name.
+#[test]
+fn a_record_that_acts_for_another_keeps_its_bytes() {
     let (header, events, reactions) = record_of_the_first_release();
+    let acts_as = Some(Acting {
+        principal: PrincipalId::BOOTSTRAP,
+        on_behalf_of: Some(PrincipalId::parse("bob").unwrap()),
+    });
+    keeps_its_bytes("record.v1.acts_as.hex", (Header { acts_as, ..header }, events, reactions));
+}
+
+fn keeps_its_bytes(sample: &str, (header, events, reactions): (Header, Vec<StoredEvent>, Vec<StoredReaction>)) {
     let encoded = record::encode(&header, &events, &reactions, Digest([9; 32])).unwrap();
     let text: String = encoded.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let golden = fs::read_to_string(golden().join("record.v1.hex")).unwrap_or_default();
+    let golden = fs::read_to_string(golden().join(sample)).unwrap_or_default();
     assert_eq!(text, golden.trim(), "the stored form has changed: no older log can be read");
     let decoded: Record = record::decode(&hex(golden.trim())).unwrap();
     assert_eq!((decoded.header, decoded.events, decoded.reactions), (header, events, reactions));

@@ -3,7 +3,10 @@
 //! The tool is Python. It is installed once into `.tools/py` by `python3 -m venv` and pip; where Python or the package
 //! index is missing, the test says what it skipped and passes. `QUIPU_SCHEMATHESIS_SECONDS` bounds the whole run.
 
-use quipu_tests::{office::Office, venv::venv};
+use quipu_tests::{
+    office::Office,
+    venv::{skipped, venv},
+};
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 
@@ -38,12 +41,7 @@ async fn schemathesis_finds_no_5xx_and_no_undocumented_answer() {
     let tool = match tool() {
         Ok(tool) => tool,
         Err(why) => {
-            // Not captured with the output of a test that passes.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("skipped: Schemathesis over /docs/openapi.json, because {why}\n"),
-            );
-            return;
+            return skipped("Schemathesis over /docs/openapi.json", &why);
         }
     };
     let seconds: u64 = std::env::var("QUIPU_SCHEMATHESIS_SECONDS")

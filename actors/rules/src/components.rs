@@ -7,6 +7,7 @@
 
 mod effects;
 mod flow;
+mod headers;
 mod template;
 mod waiting;
 
@@ -219,7 +220,7 @@ pub struct NodeInput<'a> {
     /// How often its effect is repeated.
     pub retry: &'a Retry,
     /// Output ports of the node that have an edge.
-    pub connected: &'a [&'a str],
+    pub connected: &'a [String],
     /// Values by input port; a port that nothing reached is absent.
     pub ports: BTreeMap<String, Value>,
     /// The run's inputs so far.
@@ -393,10 +394,7 @@ impl<T: TypedComponent> Component for Typed<T> {
 fn unexpected(outcome: &Outcome) -> NodeError {
     match outcome {
         Outcome::Failed { code, detail } => NodeError::new(code.clone(), detail.clone()),
-        Outcome::Lost => NodeError::new(
-            "lost",
-            "the node crashed while it was sent, and it may not be sent twice: nobody knows whether it arrived",
-        ),
+        Outcome::Lost { detail } => NodeError::new("lost", Outcome::lost_detail(detail.as_deref())),
         Outcome::Cancelled { .. } => NodeError::new("cancelled", "it was cancelled"),
         Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. } => {
             NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind")

@@ -1,6 +1,6 @@
 //! The contract between an entity's rules and the kernel that runs them.
 
-use quipu_schemas::{context::Context, envelope::KernelCommand, problem::Problem, reaction::Reaction};
+use quipu_schemas::{context::Context, envelope::KernelCommand, problem::Problem, reaction::Reaction, record::Acting};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -35,6 +35,12 @@ pub trait Decider: 'static {
     /// What must follow `event`, given the state after it. Runs once, at decide; its result is stored.
     fn react(_state: &Self::State, _event: &Self::Event) -> Vec<Reaction> {
         Vec::new()
+    }
+
+    /// In whose name what follows from this entity's events is done, given the state after them; `None`: in the name of
+    /// whoever sent the command that they follow from. Stored in the record, like the reactions themselves.
+    fn acts_as(_state: &Self::State) -> Option<Acting> {
+        None
     }
 
     /// Turns the kernel's word on an effect or timer of this entity into a command; `None` where the

@@ -5,15 +5,18 @@
 //! place in the definition.
 
 mod check;
+mod pinned;
 mod plan;
+mod yaml;
 
-pub use plan::{Inbound, Plan, Source};
+pub use pinned::Pinned;
+pub use plan::{Inbound, Plan, PlannedNode, Source};
 
 use crate::components::{PortType, Registry};
 use quipu_schemas::{
     digest::Digest,
     json::{self, Json},
-    limits::{DEFINITION_MAX_BYTES, JSON_MAX_DEPTH, NAME_MAX_CHARS, RETRY_BACKOFF_MAX_MS},
+    limits::{DEFINITION_MAX_BYTES, NAME_MAX_CHARS, RETRY_BACKOFF_MAX_MS},
     problem::Problem,
     reaction::Retry,
 };
@@ -185,22 +188,7 @@ impl Definition {
         if text.len() > DEFINITION_MAX_BYTES {
             return Err(too_large(text.len()));
         }
-        let mut budget = serde_saphyr::Budget::default();
-        budget.max_depth = JSON_MAX_DEPTH + 8;
-        budget.flow_nesting_limit = JSON_MAX_DEPTH + 8;
-        budget.max_events = 50_000;
-        budget.max_nodes = 50_000;
-        budget.max_aliases = 100;
-        budget.max_anchors = 100;
-        budget.max_total_scalar_bytes = 4 * DEFINITION_MAX_BYTES;
-        let mut options = serde_saphyr::Options::default();
-        options.budget = Some(budget);
-        // YAML 1.2: `yes`, `no`, `on` and `y` are texts, such as names of ports.
-        options.strict_booleans = true;
-        let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-            let words: String = e.to_string().chars().take(300).collect();
-            DefinitionError::one("definition_text", "bad_yaml", words)
-        })?;
+        let value = yaml::read(text).map_err(|detail| DefinitionError::one("definition_text", "bad_yaml", detail))?;
         Self::load(&value, registry)
     }
 
@@ -211,7 +199,10 @@ impl Definition {
         if size > DEFINITION_MAX_BYTES {
             return Err(too_large(size));
         }
-        let definition = read(value)?;
+        // `retry.attempts` or `ms` is a whole number in whichever way it is written.
+        let mut value = value.clone();
+        json::write_whole_numbers_as_ints(&mut value);
+        let definition = read(&value)?;
         let flaws = check::flaws(&definition, registry);
         if flaws.is_empty() {
             Ok(definition)
@@ -228,11 +219,6 @@ impl Definition {
     /// SHA-256 over the canonical JSON.
     pub fn digest(&self) -> Digest {
         Digest::of(&[self.canonical().to_text().as_bytes()])
-    }
-
-    /// The node of that id.
-    pub fn node(&self, id: &str) -> Option<&NodeSpec> {
-        self.nodes.iter().find(|n| n.id == id)
     }
 }
 

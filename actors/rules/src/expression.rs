@@ -9,7 +9,8 @@
 //! `startsWith`, `endsWith`, `string`, `int`, `uint`, `double`, `bool`, `type`. Not supported: `matches` (regular
 //! expressions have no step budget), bytes, messages, timestamps and durations.
 //!
-//! Numbers of JSON that are whole are ints; ints, uints and doubles compare with each other by value.
+//! Numbers of JSON that are whole are ints, `7.0` as well as `7` (within ±2^53), and whole results are written as
+//! ints; ints, uints and doubles compare with each other by value. A double literal of an expression stays a double.
 
 mod guard;
 mod lower;

@@ -10,6 +10,7 @@ pub mod definition;
 pub mod expression;
 pub mod org;
 pub mod run;
+pub mod shared;
 mod text;
 
 #[cfg(test)]

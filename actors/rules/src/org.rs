@@ -90,6 +90,8 @@ pub enum OrgRejection {
     IdMismatch(OrgId),
     /// Ids that begin with `_` belong to the platform.
     ReservedId(OrgId),
+    /// Nobody of the platform is made a member by name.
+    ReservedPrincipal(PrincipalId),
     /// Only the platform names another first owner.
     OwnerNotActor(PrincipalId),
     /// Only the platform places an org under another.
@@ -162,7 +164,10 @@ impl Refusal for OrgRejection {
             }
             OrgRejection::BadName => Problem::new(422, "bad_name", format!("a name has 1 to {NAME_MAX_CHARS} printable characters"))
                 .field("name")
-                .fix("shorten it"),
+                .fix("use at most so many characters, some of them visible, and no line breaks or direction overrides"),
+            OrgRejection::ReservedPrincipal(who) => Problem::new(422, "reserved_id", format!("{who} belongs to the platform"))
+                .field("principal")
+                .fix("name a principal of the org: not `bootstrap`, and without a leading _"),
             OrgRejection::BadReason => Problem::new(422, "bad_reason", format!("a reason has at most {REASON_MAX_CHARS} characters"))
                 .field("reason")
                 .fix("shorten it"),
@@ -342,6 +347,9 @@ fn decide_create(create: &CreateOrg, context: &Context<'_>) -> Result<Decision<O
     if owner != context.actor() && !platform {
         return Err(OrgRejection::OwnerNotActor(owner.clone()));
     }
+    if owner != context.actor() && owner.is_platform() {
+        return Err(OrgRejection::ReservedPrincipal(owner.clone()));
+    }
     Ok(Decision::Accept(vec![
         OrgEvent::Created {
             name: create.name.clone(),
@@ -431,6 +439,7 @@ fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<De
         // Sealed details cannot be compared, so giving them again is no repetition.
         Some(role) if *role == add.role && add.name.is_none() && add.email.is_none() => Ok(Decision::Unchanged),
         Some(_) => Err(OrgRejection::AlreadyMember(add.principal.clone())),
+        None if add.principal.is_platform() => Err(OrgRejection::ReservedPrincipal(add.principal.clone())),
         None if org.members.len() >= MEMBERS_MAX => Err(OrgRejection::TooManyMembers),
         None => Ok(Decision::one(OrgEvent::MemberAdded {
             principal: add.principal.clone(),

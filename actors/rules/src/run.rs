@@ -2,17 +2,23 @@
 //!
 //! A decision goes as far as it can: what needs no waiting is decided at once, and what must be waited for (effects,
 //! timers, signals, people) leaves as an event from which the reaction follows. A decision that grows too large goes
-//! on in one of its own.
+//! on in one of its own. A step costs what it touches: the nodes behind what happened, not the size of the definition.
+//!
+//! **Pauses.** Nothing new starts. What is under way comes to its end and is recorded, and time runs on: a signal, an
+//! approval, an outcome or a delay that comes during the pause ends the wait for it, and a deadline that passes without
+//! an answer fails its node as ever. Effects go on being repeated. What follows all this waits for `resume`.
 
 mod advance;
 mod draft;
 mod follow;
 mod graph;
+mod nodes;
 mod rejection;
 mod state;
 mod turn;
 mod turn_state;
 
+pub use nodes::Nodes;
 pub use rejection::RunRejection;
 pub use state::{GraphRun, NodeRun, QueuedInput, Signal, Stage, Wait};
 pub use turn_state::{TurnRun, TurnStage};
@@ -20,7 +26,7 @@ pub use turn_state::{TurnRun, TurnStage};
 use crate::{
     components::Registry,
     decider::{Corrupt, Decider, Decision},
-    definition::Definition,
+    definition::Pinned,
 };
 use draft::Draft;
 use quipu_schemas::{
@@ -29,10 +35,12 @@ use quipu_schemas::{
     ids::StreamId,
     org::Role,
     reaction::Reaction,
+    record::Acting,
     run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use state::Begun;
 
 /// The rules of runs.
 #[derive(Debug)]
@@ -154,6 +162,7 @@ impl Decider for Run {
                 RunEvent::Created {
                     stream,
                     by,
+                    principal,
                     definition,
                     digest,
                     input,
@@ -162,14 +171,16 @@ impl Decider for Run {
                     ..
                 },
             ) => match turn {
-                Some(task) => Ok(RunState::Turn(Box::new(TurnRun::new(stream, task)))),
-                None => {
-                    // The definition was checked when it was pinned; a component that is gone fails its node, not the fold.
-                    let definition = Definition::deserialize(&definition.0).map_err(|e| Corrupt(format!("definition of {stream}: {e}")))?;
-                    Ok(RunState::Graph(Box::new(GraphRun::new(
-                        stream, by, definition, *digest, input, texts,
-                    ))))
-                }
+                Some(task) => Ok(RunState::Turn(Box::new(TurnRun::new(stream, by, principal.as_ref(), task)))),
+                None => Ok(RunState::Graph(Box::new(GraphRun::new(Begun {
+                    stream,
+                    by,
+                    principal: principal.as_ref(),
+                    definition: Pinned::read(definition).map_err(|e| Corrupt(format!("definition of {stream}: {e}")))?,
+                    digest: *digest,
+                    input,
+                    texts,
+                })))),
             },
             (RunState::Absent, other) => Err(Corrupt(format!("a run cannot begin with {other:?}"))),
             (RunState::Graph(mut run), event) => {
@@ -189,6 +200,26 @@ impl Decider for Run {
             RunState::Graph(run) => follow::react(run, event),
             RunState::Turn(run) => turn::react(run, event),
         }
+    }
+
+    /// A run acts in its creator's name, whoever's command moves it on: who approves or signals answers for the
+    /// approval or signal, not for what the creator's definition does next.
+    fn acts_as(state: &RunState) -> Option<Acting> {
+        let (by, principal) = match state {
+            RunState::Absent => return None,
+            RunState::Graph(run) => (&run.by, &run.principal),
+            RunState::Turn(run) => (&run.by, &run.principal),
+        };
+        Some(match principal {
+            Some(principal) => Acting {
+                principal: principal.clone(),
+                on_behalf_of: Some(by.clone()),
+            },
+            None => Acting {
+                principal: by.clone(),
+                on_behalf_of: None,
+            },
+        })
     }
 
     fn from_kernel(word: KernelCommand) -> Option<RunCommand> {

@@ -81,8 +81,9 @@ impl OverHttp {
     /// Begins to pass on; ends with the node.
     pub(crate) fn begin(core: &Arc<Core>, me: String) -> Self {
         let (said, mut saying) = mpsc::channel(VOLATILE_ABROAD_MAX);
+        let tasks = core.tasks.clone();
         let core = Arc::downgrade(core);
-        tokio::spawn(async move {
+        tokio::spawn(tasks.once("volatile", async move {
             let mut batch = Vec::new();
             while saying.recv_many(&mut batch, VOLATILE_BATCH_MAX).await > 0 {
                 let Some(core) = core.upgrade() else { return };
@@ -91,7 +92,7 @@ impl OverHttp {
                 }
                 batch.clear();
             }
-        });
+        }));
         Self { me, said }
     }
 }

@@ -1,5 +1,6 @@
 //! What a node offers to its faces: the request and answer types of [`crate::node::Node`].
 
+use bytes::Bytes;
 use quipu_schemas::{
     context::Millis,
     envelope::DataClass,
@@ -9,6 +10,7 @@ use quipu_schemas::{
     record::Record,
 };
 use serde::Serialize;
+use std::sync::{Arc, OnceLock};
 
 /// A command as a face received it: plaintext, unparsed.
 #[derive(Debug, Clone)]
@@ -65,20 +67,79 @@ pub struct HistoryEntry {
     pub record: Record,
 }
 
-/// A record as the feed delivers it.
-#[derive(Debug, Clone)]
+/// A page of a stream's history.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryPage {
+    /// Records, oldest first.
+    pub entries: Vec<HistoryEntry>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// A record as the feed delivers it: one for all who follow.
+#[derive(Debug)]
 pub struct FeedEntry {
     /// Where it is (index 0).
     pub position: Position,
     /// The record.
-    pub record: Record,
+    pub record: Arc<Record>,
+    /// The public form of each event: with personal data sealed, and opened.
+    shown: Vec<[OnceLock<Shown>; 2]>,
+}
+
+/// An event's public form, or why it has none.
+pub type Shown = Result<Bytes, String>;
+
+impl FeedEntry {
+    /// A record at its place.
+    pub fn new(position: Position, record: Arc<Record>) -> Self {
+        let shown = record.events.iter().map(|_| [OnceLock::new(), OnceLock::new()]).collect();
+        Self { position, record, shown }
+    }
+
+    /// The public form of an event, made by whoever needs it first. What is opened is kept apart from what is sealed.
+    pub fn shown(&self, event: usize, opened: bool, show: impl FnOnce() -> Shown) -> &Shown {
+        self.shown[event][usize::from(opened)].get_or_init(show)
+    }
+}
+
+/// What is asked of a feed. Records that are left out may have been looked at no further than their headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FeedFilter {
+    /// One org; without it everything is given, records without events included.
+    pub org: Option<OrgId>,
+    /// One kind.
+    pub kind: Option<Kind>,
+    /// One id.
+    pub id: Option<EntityId>,
+    /// Records with an event of one of these names; of any where there are none.
+    pub types: Vec<String>,
+}
+
+impl FeedFilter {
+    /// Whether records of a stream are asked for.
+    pub fn takes_stream(&self, stream: &StreamId) -> bool {
+        self.org.as_ref().is_none_or(|org| *org == stream.org)
+            && self.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
+            && self.id.as_ref().is_none_or(|id| *id == stream.id)
+    }
+
+    /// Whether an event of this name is asked for.
+    pub fn takes_type(&self, name: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|known| known == name)
+    }
+
+    /// Whether a record of a stream that is asked for holds anything that is.
+    pub fn takes_record(&self, record: &Record) -> bool {
+        self.org.is_none() || record.events.iter().any(|event| self.takes_type(&event.name))
+    }
 }
 
 /// What the feed says.
 #[derive(Debug, Clone)]
 pub enum FeedItem {
     /// A record.
-    Record(Box<FeedEntry>),
+    Record(Arc<FeedEntry>),
     /// Everything durable so far has been delivered; what follows is live.
     CaughtUp(Cursor),
     /// A stream is parked at this position; its later events follow after `unpark`.
@@ -92,6 +153,17 @@ pub enum FeedItem {
     },
     /// The partition cannot be read past here. Comes once a partition, before what follows is called caught up.
     Stopped(Stopped),
+}
+
+/// The feeds of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FeedCounts {
+    /// Open ones.
+    pub open: usize,
+    /// Those that read the log to catch up.
+    pub catching_up: usize,
+    /// Bytes of records that are kept for the others.
+    pub kept_bytes: usize,
 }
 
 /// Where a partition stops before its end: the log is damaged there.

@@ -1,70 +1,105 @@
 //! The in-memory view of the authority streams: org status and roles, read just before each decision.
 
-use crate::core::{Core, index_problem, lock};
-use quipu_rules::org::OrgState;
+use crate::{
+    core::{Core, index_problem, lock},
+    kernel::{
+        entity::{Active, Entity},
+        orgs::{Lookup, OrgView, Orgs},
+    },
+    off_worker::off_worker,
+};
+use quipu_rules::org::Org;
 use quipu_schemas::{
+    digest::Digest,
     ids::{OrgId, PrincipalId, StreamId},
-    org::Role,
+    limits::{AUTHORITY_MEMBERS_MAX, AUTHORITY_ORGS_MAX},
     problem::Problem,
+    record::Record,
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
 };
 
-/// What the view knows of one org.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OrgView {
-    pub(crate) version: u64,
-    pub(crate) suspended: bool,
-    state: OrgState,
-}
-
-impl OrgView {
-    pub(crate) fn role(&self, principal: &PrincipalId) -> Option<Role> {
-        self.state.role(principal)
-    }
-}
-
-/// Filled on first use, dropped when the org's stream has a new durable record: never stale on the node that owns it.
-#[derive(Default)]
+/// Filled on first use and kept up by the org's durable records: never stale on the node that owns it.
 pub(crate) struct AuthorityView {
-    orgs: Mutex<BTreeMap<OrgId, Arc<OrgView>>>,
+    orgs: Mutex<Orgs>,
+    /// Rises when a partition was read further than this node itself has written it.
+    read: Vec<AtomicU64>,
 }
 
 impl AuthorityView {
-    pub(crate) fn forget(&self, org: &OrgId) {
-        lock(&self.orgs).remove(org);
-    }
-
-    /// Forgets what is placed in a partition that was read anew.
-    pub(crate) fn forget_partition(&self, partition: u16, partitions: u16) {
-        lock(&self.orgs).retain(|org, _| StreamId::of_org(org).partition(partitions) != partition);
-    }
-
-    pub(crate) fn org(&self, core: &Core, org: &OrgId) -> Result<Arc<OrgView>, Problem> {
-        if let Some(view) = lock(&self.orgs).get(org) {
-            return Ok(view.clone());
+    pub(crate) fn new(partitions: u16) -> Self {
+        Self {
+            orgs: Mutex::new(Orgs::new(AUTHORITY_ORGS_MAX, AUTHORITY_MEMBERS_MAX)),
+            read: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// A record of an org's stream is durable, and in the index.
+    pub(crate) fn record(&self, record: &Record) {
+        lock(&self.orgs).record(record);
+    }
+
+    /// A partition was read further: what is known of its orgs is compared before it is used again.
+    pub(crate) fn read_further(&self, partition: u16) {
+        self.read[usize::from(partition)].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What is known of an org and of a principal in it. Reads the log where it has to, away from the tasks of this thread.
+    pub(crate) fn org(&self, core: &Core, org: &OrgId, principal: Option<&PrincipalId>) -> Result<OrgView, Problem> {
+        let stream = StreamId::of_org(org);
+        let read = &self.read[usize::from(stream.partition(core.meta.partitions))];
+        let found = lock(&self.orgs).look(org, principal, read.load(Ordering::Acquire));
+        match found {
+            Lookup::Known(view) => Ok(view),
+            Lookup::Unsure(_) | Lookup::Missing => off_worker(|| self.load(core, &stream, principal, read)),
+        }
+    }
+
+    fn load(&self, core: &Core, stream: &StreamId, principal: Option<&PrincipalId>, read: &AtomicU64) -> Result<OrgView, Problem> {
+        let head = || -> Result<Option<Digest>, Problem> {
+            let head = core.index.stream_head(stream).map_err(|e| index_problem(&e))?;
+            Ok(head.map(|head| head.hash))
+        };
         // The head is read before and after: a record that became durable in between would be missed.
         loop {
-            let stream = StreamId::of_org(org);
-            let before = core.index.stream_head(&stream).map_err(|e| index_problem(&e))?;
-            let entity = core.recover(&stream)?;
-            let version = entity.version();
-            let state: OrgState = serde_json::from_value(entity.state().0)
-                .map_err(|e| Problem::new(500, "rules_broken", format!("state of {stream} does not round-trip: {e}")))?;
-            let view = Arc::new(OrgView {
-                version,
-                suspended: matches!(state, OrgState::Suspended { .. }),
-                state,
-            });
+            let seen = read.load(Ordering::Acquire);
+            let before = head()?;
+            let known = {
+                let mut orgs = lock(&self.orgs);
+                if let Some(end) = before {
+                    orgs.confirm(&stream.org, end, seen);
+                }
+                if let Lookup::Known(view) = orgs.look(&stream.org, principal, seen) {
+                    return Ok(view);
+                }
+                orgs.take(&stream.org)
+            };
+            let org = match known {
+                Some(known) => extended(core, known, before)?,
+                None => core.recover_as::<Org>(stream)?,
+            };
             let mut orgs = lock(&self.orgs);
-            let after = core.index.stream_head(&stream).map_err(|e| index_problem(&e))?;
-            if before.as_ref().map(|h| h.hash) == after.as_ref().map(|h| h.hash) {
-                orgs.insert(org.clone(), view.clone());
+            if before == head()? {
+                let view = OrgView::of(&org, principal);
+                orgs.insert(org, seen);
                 return Ok(view);
             }
         }
     }
+}
+
+/// Brings a known org to the end of its stream: by what was added, where that continues it.
+fn extended(core: &Core, mut known: Active<Org>, end: Option<Digest>) -> Result<Active<Org>, Problem> {
+    let stream = known.stream().clone();
+    for record in core.records(&stream, known.version() + 1)? {
+        if record.previous == known.hash() && known.fold(&record).is_err() {
+            break;
+        }
+    }
+    if known.is_lost() || Some(known.hash()) != end {
+        return core.recover_as::<Org>(&stream);
+    }
+    Ok(known)
 }

@@ -3,28 +3,35 @@
 use crate::{
     api::Stopped,
     authority::AuthorityView,
+    clock::{ClockSource, NodeClock},
     cluster::Cluster,
     entity_actor::{EntityActor, EntityMsg, Reply},
-    ingress,
+    hub, ingress,
     kernel::{
-        entity::{Base, Decided, Entity, ParkedError, Snapshot},
-        ownership::Input,
+        entity::{Active, Base, Decided, Entity, ParkedError, Snapshot},
+        ownership::{AppendOutcome, Input},
         relay::Cause,
-        writer::{self, Durable, Writer},
+        timers::Timers,
+        writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
+    library::Cancel,
+    off_worker::off_worker,
     partition::{Partition, not_open},
     partition_actor::outcome_of,
-    registry::{Registry, Slot, Waiting},
+    read_budget::ReadBudget,
+    registry::{Registry, Waiting},
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
-    index::{FirstReceipt, Index, IndexEntry, IndexError, Parked},
+    index::{FirstReceipt, Index, IndexEntry, IndexError, PageFrom, Parked},
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log, LogMeta, ReadError},
 };
+use quipu_rules::decider::Decider;
 use quipu_schemas::{
     context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Receipt},
@@ -43,9 +50,9 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Counters of a node, for metrics and the tree.
 #[derive(Debug, Default)]
@@ -66,10 +73,18 @@ pub struct Counters {
     pub frames: AtomicU64,
     /// Records appended.
     pub records: AtomicU64,
+    /// Appends of which what follows crashed; their partitions were read back from the log.
+    pub appends_crashed: AtomicU64,
     /// Snapshots stored.
     pub snapshots: AtomicU64,
     /// Snapshots whose audit (a refold from zero) gave another state.
     pub snapshots_wrong: AtomicU64,
+    /// Records of single streams read from the log: to recover entities, to answer questions, for prompts.
+    pub records_read: AtomicU64,
+    /// Records whose headers feeds read from the log, to catch up or to follow other nodes.
+    pub feed_looked: AtomicU64,
+    /// Records that feeds read from the log and decoded.
+    pub feed_decoded: AtomicU64,
 }
 
 pub(crate) struct Core {
@@ -87,9 +102,16 @@ pub(crate) struct Core {
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
     pub(crate) durable: watch::Sender<u64>,
     pub(crate) timers: watch::Sender<u64>,
+    /// Timers that are due, and what is done about them.
+    pub(crate) due: Mutex<Timers>,
+    pub(crate) clock: NodeClock,
+    /// Entities that may be read back from the log at a time.
+    pub(crate) recoveries: Semaphore,
     /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) cursor: Mutex<Cursor>,
+    pub(crate) hub: hub::Shared,
+    pub(crate) reads: ReadBudget,
     /// Partitions whose first attempt to own them has come to an end, well or not.
     pub(crate) opened: watch::Sender<BTreeSet<u16>>,
     /// Rises when a partition changes hands, as far as this node hears of it.
@@ -102,7 +124,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) waiting_bytes: AtomicUsize,
-    last_now: AtomicU64,
+    /// The long-lived tasks, started again when they crash.
+    pub(crate) tasks: Tasks,
     begun: Instant,
     batch_ids: BatchIds,
 }
@@ -144,6 +167,7 @@ pub(crate) struct Opened {
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
     /// Whether other nodes may write to the log.
     pub(crate) is_shared: bool,
+    pub(crate) clock: ClockSource,
 }
 
 impl Core {
@@ -178,6 +202,8 @@ impl Core {
         } else {
             (0..meta.partitions).collect()
         };
+        let authority = AuthorityView::new(meta.partitions);
+        let meta_partitions = meta.partitions;
         Self {
             kinds: opened.kinds,
             log: opened.log,
@@ -187,14 +213,19 @@ impl Core {
             partitions,
             unreadable: opened.unreadable,
             registry: Registry::new(),
-            authority: AuthorityView::default(),
+            authority,
             volatile: opened.volatile,
             counters: Counters::default(),
             snapshots: opened.snapshots,
             durable: watch::channel(0).0,
             timers: watch::channel(0).0,
+            due: Mutex::default(),
+            clock: NodeClock::new(opened.clock),
+            recoveries: Semaphore::new(limits::RECOVERIES_MAX),
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
+            hub: hub::Shared::new(meta_partitions),
+            reads: ReadBudget::new(limits::READ_BUDGET_BYTES),
             opened: watch::channel(BTreeSet::new()).0,
             owners: watch::channel(0).0,
             serving: watch::channel(serving).0,
@@ -203,7 +234,7 @@ impl Core {
             stopping: AtomicBool::new(false),
             waiting: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
-            last_now: AtomicU64::new(0),
+            tasks: Tasks::default(),
             begun: Instant::now(),
             batch_ids: BatchIds::new(),
         }
@@ -214,10 +245,10 @@ impl Core {
         self.begun.elapsed().as_millis() as u64 + 1
     }
 
-    /// The wall clock, never going back within this process.
+    /// Node time: the wall clock without its steps, see [`crate::kernel::clock`]. Intervals of this process are measured by
+    /// [`Core::monotonic`].
     pub(crate) fn now(&self) -> Millis {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        self.last_now.fetch_max(now, Ordering::Relaxed).max(now)
+        self.clock.now().time
     }
 
     pub(crate) fn partition(&self, partition: u16) -> &Partition {
@@ -237,22 +268,42 @@ impl Core {
         }
     }
 
-    pub(crate) fn incarnation(&self, partition: u16) -> u64 {
+    pub(crate) fn incarnation(&self, partition: u16) -> Incarnation {
         lock(&self.partition(partition).writer).incarnation()
     }
 
-    /// Waits until no record of the stream is queued or in flight: what is recovered then is all there is.
-    pub(crate) async fn wait_until_not_pending(&self, partition: u16, stream: &StreamId) {
+    /// That of an entity that waits for no record.
+    pub(crate) fn renewed(&self, partition: u16, incarnation: Incarnation) -> Incarnation {
+        lock(&self.partition(partition).writer).renewed(incarnation)
+    }
+
+    /// Waits until no record of the stream is queued or in flight, and the index knows what was: what is recovered then is all
+    /// there is. Whether it came to that within a while.
+    pub(crate) async fn until_indexed(&self, partition: u16, stream: &StreamId) -> bool {
         let mut durable = self.durable.subscribe();
-        while lock(&self.partition(partition).writer).is_pending(stream) {
-            if durable.changed().await.is_err() {
-                return;
+        let indexed = async {
+            let end = loop {
+                {
+                    let writer = lock(&self.partition(partition).writer);
+                    if !writer.is_pending(stream) {
+                        break writer.next_offset();
+                    }
+                }
+                // The sender lives in `self`.
+                let _ = durable.changed().await;
+            };
+            // A record is no longer in flight a moment before it is in the index.
+            while self.index.next_offset(partition) < end {
+                let _ = durable.changed().await;
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_millis(limits::RECOVERY_WAIT_MS), indexed)
+            .await
+            .is_ok()
     }
 
     /// Hands a record to its partition's writer.
-    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: u64) -> Result<(), Problem> {
+    pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: Decided, incarnation: Incarnation) -> Result<(), Problem> {
         let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, self.batch_ids.next())?;
         if let Some(batch) = batch {
             self.append_batch(batch);
@@ -262,21 +313,53 @@ impl Core {
 
     // The append belongs to the log's own task, not to an actor: an actor that is killed cannot cut it in half.
     fn append_batch(self: &Arc<Self>, batch: Batch) {
-        let core = self.clone();
-        let sent = Sent {
-            partition: batch.partition,
-            epoch: batch.epoch,
-            batch_id: batch.batch_id,
-            first_offset: batch.first_offset,
-        };
-        self.log.append(batch, Box::new(move |result| core.appended(sent, result)));
+        let sent = Sent::of(&batch);
+        self.partition(sent.partition).appending_since(Some(self.monotonic()));
+        let unanswered = Unanswered(Some((self.clone(), sent)));
+        self.log.append(batch, Box::new(move |result| unanswered.answer(result)));
     }
 
+    /// A panic in what follows an append must leave nobody waiting: whatever of it was not done counts as unknown, and the
+    /// partition is read back from the log.
+    pub(crate) fn guarded(&self, sent: Sent, work: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+            self.given_up(sent, panic_text(&*panic));
+        }
+    }
+
+    fn given_up(&self, sent: Sent, detail: &str) {
+        let partition = sent.partition;
+        let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
+        let failed = {
+            let mut writer = lock(&self.partition(partition).writer);
+            if writer.epoch() != sent.epoch {
+                return;
+            }
+            let flushed = if writer.is_appending() {
+                writer.appended(Err(unknown.clone()), [0; 16])
+            } else {
+                writer::Flushed::default()
+            };
+            writer.refuse(writer::stopped(partition, &unknown));
+            self.partition(partition).appending_since(None);
+            flushed.failed
+        };
+        self.counters.appends_crashed.fetch_add(1, Ordering::Relaxed);
+        self.fail(sent, failed, Some(outcome_of(&unknown, sent.batch_id)));
+        // The logger may be what crashed, and this may run while that crash unwinds.
+        let _ = catch_unwind(|| {
+            tracing::error!(
+                partition,
+                detail,
+                "what follows an append crashed; the partition is read back from the log"
+            );
+        });
+    }
+
+    /// The writer first, then everybody who waits; whoever only wants to know comes last.
     fn appended(self: &Arc<Self>, sent: Sent, result: Result<Appended, AppendError>) {
         let partition = sent.partition;
-        if let Err(error) = &result {
-            tracing::error!(partition, %error, "append failed");
-        }
+        let error = result.as_ref().err().map(ToString::to_string);
         let next_id = self.batch_ids.next();
         let failed = result.as_ref().err().map(|error| outcome_of(error, sent.batch_id));
         let flushed = {
@@ -285,20 +368,35 @@ impl Core {
             if writer.epoch() != sent.epoch || !writer.is_appending() {
                 return;
             }
-            writer.appended(result, next_id)
+            let flushed = writer.appended(result, next_id);
+            self.partition(partition).appending_since(None);
+            // Under the writer's lock: a stream that has nothing pending any more is recovered from the index.
+            self.note_durable(partition, &flushed.durable);
+            flushed
         };
         if let Some(next) = flushed.next {
             self.append_batch(next);
         }
         self.publish(partition, flushed.durable);
+        self.fail(sent, flushed.failed, failed);
+        if let Some(error) = error {
+            tracing::error!(partition, error, "append failed");
+        }
+    }
+
+    fn fail(&self, sent: Sent, failed: Vec<(Decided, Problem)>, outcome: Option<AppendOutcome>) {
+        let partition = sent.partition;
         let mut problems = BTreeMap::new();
-        for (decided, problem) in flushed.failed {
+        for (decided, problem) in failed {
             problems.insert(decided.record.header.stream.clone(), problem);
         }
+        let incarnation = self.incarnation(partition);
         for (stream, problem) in problems {
-            self.registry.notify(&stream, EntityMsg::Failed(problem));
+            self.registry.notify(&stream, EntityMsg::Failed(problem, incarnation));
         }
-        if let Some(outcome) = failed {
+        if let Some(outcome) = outcome {
+            // Whoever waits for what was in flight waits no longer.
+            self.durable.send_modify(|n| *n += 1);
             self.partition(partition).lost_sight_of(sent.batch_id, sent.first_offset);
             self.tell(
                 partition,
@@ -310,12 +408,8 @@ impl Core {
         }
     }
 
-    /// Index first, then authority, then everybody who waits: whoever hears of a record can look it up.
-    fn publish(&self, partition: u16, durable: Vec<Durable>) {
-        let Some(last) = durable.last() else { return };
-        let end = last.position;
-        self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
+    /// Index first: whoever hears of a record can look it up.
+    fn note_durable(&self, partition: u16, durable: &[Durable]) {
         let entries: Vec<IndexEntry> = durable
             .iter()
             .map(|d| {
@@ -328,17 +422,32 @@ impl Core {
                 )
             })
             .collect();
+        if entries.is_empty() {
+            return;
+        }
         if let Err(error) = self.index.note_durable(partition, entries) {
             tracing::error!(partition, %error, "records cannot be indexed; the index is rebuilt at the next start");
         }
-        lock(&self.cursor).advance(end);
+    }
+
+    /// Then authority, then everybody who waits.
+    fn publish(&self, partition: u16, durable: Vec<Durable>) {
+        if durable.is_empty() {
+            return;
+        }
+        self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
+        for Durable { decided, .. } in &durable {
+            if decided.record.header.stream.kind == Kind::ORG {
+                self.authority.record(&decided.record);
+            }
+        }
+        self.hub.publish(&self.cursor, partition, &durable);
         let mut reacting = Vec::new();
         let mut wakes = false;
         for durable in durable {
             let record = durable.decided.record.clone();
-            if record.header.stream.kind == Kind::ORG {
-                self.authority.forget(&record.header.stream.org);
-            }
+            self.clock.met(record.header.time);
             if !record.reactions.is_empty() || record.header.settlement.is_some() {
                 wakes |= record
                     .reactions
@@ -359,13 +468,26 @@ impl Core {
         self.durable.send_modify(|n| *n += 1);
     }
 
-    /// Recovers an entity: snapshot, then the stream's tail.
+    /// Recovers an entity: snapshot, then the stream's tail. Blocks.
     pub(crate) fn recover(&self, stream: &StreamId) -> Result<Box<dyn Entity>, Problem> {
         self.counters.recovered.fetch_add(1, Ordering::Relaxed);
-        let handler = self
-            .kinds
+        let handler = self.handler(stream)?;
+        self.recover_by(stream, &**handler, &|base, records| handler.recover(stream, base, records))
+    }
+
+    /// Recovers an entity whose rules are known. Blocks.
+    pub(crate) fn recover_as<D: Decider>(&self, stream: &StreamId) -> Result<Active<D>, Problem> {
+        let handler = self.handler(stream)?;
+        self.recover_by(stream, &**handler, &|base, records| Active::recovered(stream, base, records))
+    }
+
+    fn handler(&self, stream: &StreamId) -> Result<&Arc<dyn KindHandler>, Problem> {
+        self.kinds
             .get(&stream.kind)
-            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))?;
+            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))
+    }
+
+    fn recover_by<T>(&self, stream: &StreamId, handler: &dyn KindHandler, fold: Fold<'_, T>) -> Result<T, Problem> {
         if let Some(found) = self.index.parked(stream).map_err(|e| index_problem(&e))? {
             return Err(parked(stream, &found.detail));
         }
@@ -374,6 +496,9 @@ impl Core {
             .latest_snapshot(stream, &handler.shape(), handler.rules_version())
             .map_err(|e| index_problem(&e))?;
         let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
+        if let Some(head) = &head {
+            self.clock.met(head.time);
+        }
         if let (Some(snapshot), Some(head)) = (snapshot, head) {
             let base = Base {
                 version: snapshot.version,
@@ -381,18 +506,22 @@ impl Core {
                 time: head.time,
                 bytes: snapshot.bytes,
             };
-            let tail = self.positioned_records(stream, snapshot.version)?;
+            let mut tail = self.read_on(stream, PageFrom::Version(snapshot.version), &Cancel::default())?;
             let mut behind = tail
-                .into_iter()
+                .by_ref()
                 .filter(|(position, _)| position.offset > snapshot.offset)
                 .map(|(_, record)| record);
-            match refold(&**handler, stream, Some(&base), &mut behind) {
+            let refolded = folded(stream, Some(&base), &mut behind, fold);
+            tail.end()?;
+            match refolded {
                 Ok(entity) => return Ok(entity),
                 Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
             }
         }
-        let records = self.records(stream, 0)?;
-        refold(&**handler, stream, None, &mut records.into_iter()).map_err(|error| {
+        let mut records = self.read_on(stream, PageFrom::Version(0), &Cancel::default())?;
+        let refolded = folded(stream, None, &mut records.by_ref().map(|(_, record)| record), fold);
+        records.end()?;
+        refolded.map_err(|error| {
             tracing::error!(%stream, %error, "stream parked");
             self.park(stream, &error.to_string())
         })
@@ -408,14 +537,13 @@ impl Core {
 
     /// Forgets the entity in memory, if it is there; the next command recovers it.
     pub(crate) fn drop_entity(&self, stream: &StreamId) {
-        let slot = self.registry.shard(stream).remove(stream);
-        if let Some(slot) = slot {
-            slot.actor.stop(None);
+        if let Some(actor) = self.registry.take(stream) {
+            actor.stop(None);
         }
     }
 
     /// Takes a stream out of service until a person has repaired it.
-    fn park(&self, stream: &StreamId, detail: &str) -> Problem {
+    pub(crate) fn park(&self, stream: &StreamId, detail: &str) -> Problem {
         let place = self.index.stream_head(stream).ok().flatten().map(|head| head.position);
         let position = place.unwrap_or(Position {
             partition: stream.partition(self.meta.partitions),
@@ -432,63 +560,21 @@ impl Core {
         parked(stream, detail)
     }
 
-    /// The stream's records from the one that holds `from_version` on, in order.
+    /// The stream's records from the one that holds `from_version` on, in order: all of them in memory.
     pub(crate) fn records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<Record>, Problem> {
-        Ok(self
-            .positioned_records(stream, from_version)?
-            .into_iter()
-            .map(|(_, record)| record)
-            .collect())
-    }
-
-    /// Fails where the stream's partition is damaged: what can be read may not be all, and must not pass for it.
-    pub(crate) fn positioned_records(&self, stream: &StreamId, from_version: u64) -> Result<Vec<(Position, Record)>, Problem> {
-        if let Some(stopped) = self.stopped(stream.partition(self.meta.partitions)) {
-            return Err(partition_stopped(&stopped));
-        }
-        let rows = self.index.places(stream, from_version).map_err(|e| index_problem(&e))?;
-        let places: Vec<_> = rows.iter().map(|row| row.place).collect();
-        let bytes = self.log.read_at(&places).map_err(|error| match &error {
-            ReadError::Record(_) => self.park(stream, &error.to_string()),
-            _ => read_problem(&error),
-        })?;
-        let partition = stream.partition(self.meta.partitions);
-        rows.iter()
-            .zip(bytes)
-            .map(|(row, bytes)| {
-                record::decode(&bytes)
-                    .map(|record| {
-                        (
-                            Position {
-                                partition,
-                                offset: row.offset,
-                                index: 0,
-                            },
-                            record,
-                        )
-                    })
-                    .map_err(|error| self.park(stream, &error.to_string()))
-            })
-            .collect()
+        let mut records = self.read_on(stream, PageFrom::Version(from_version), &Cancel::default())?;
+        let all = records.by_ref().map(|(_, record)| record).collect();
+        records.end()?;
+        Ok(all)
     }
 
     /// Who caused a reaction: whatever follows from it acts for them.
     pub(crate) fn cause_of(&self, key: &ReactionKey) -> Result<Cause, Problem> {
-        let header = record::decode_header(&self.bytes_of(key)?).map_err(|e| parked(&key.stream, &e.to_string()))?;
-        Ok(Cause::from(&header))
-    }
-
-    /// The record that holds a reaction.
-    pub(crate) fn record_of(&self, key: &ReactionKey) -> Result<Record, Problem> {
-        record::decode(&self.bytes_of(key)?).map_err(|e| parked(&key.stream, &e.to_string()))
-    }
-
-    fn bytes_of(&self, key: &ReactionKey) -> Result<Vec<u8>, Problem> {
-        let rows = self.index.places(&key.stream, key.version).map_err(|e| index_problem(&e))?;
-        let missing = || Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key");
-        let row = rows.first().ok_or_else(missing)?;
+        let row = self.index.place_of(&key.stream, key.version).map_err(|e| index_problem(&e))?;
+        let row = row.ok_or_else(|| Problem::new(404, "unknown_effect", format!("{key} is not in the log")).field("key"))?;
         let bytes = self.log.read_at(&[row.place]).map_err(|e| read_problem(&e))?;
-        bytes.into_iter().next().ok_or_else(missing)
+        let header = record::decode_header(&bytes[0]).map_err(|e| parked(&key.stream, &e.to_string()))?;
+        Ok(Cause::from(&header))
     }
 
     /// `offset` is that of the last record folded.
@@ -523,13 +609,13 @@ impl Core {
                 .fix("send the command again with the same id")
                 .retry_after(1));
         }
-        let mut org = self.authority.org(self, &envelope.stream.org)?;
+        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
+        let mut org = self.authority.org(self, &envelope.stream.org, Some(actor))?;
         if org.version == 0 && self.is_elsewhere(placed) {
             // It may have been made a moment ago, at another node.
-            crate::shadow::follow(self, placed);
-            org = self.authority.org(self, &envelope.stream.org)?;
+            off_worker(|| crate::shadow::follow(self, placed));
+            org = self.authority.org(self, &envelope.stream.org, Some(actor))?;
         }
-        let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
         let dispatched_by = match &envelope.body {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
             CommandBody::Kernel(_) => None,
@@ -537,7 +623,7 @@ impl Core {
         let kernel = matches!(envelope.body, CommandBody::Kernel(_));
         Ok(Authority {
             platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
-            role: org.role(actor),
+            role: org.role,
             org_version: org.version,
             org_suspended: org.suspended,
             dispatched_by,
@@ -545,7 +631,7 @@ impl Core {
     }
 
     pub(crate) fn is_suspended(&self, org: &OrgId) -> bool {
-        self.authority.org(self, org).is_ok_and(|org| org.suspended)
+        self.authority.org(self, org, None).is_ok_and(|org| org.suspended)
     }
 
     /// Sends a command in stored form to an entity of this node, and waits for the answer.
@@ -583,13 +669,7 @@ impl Core {
                     let Ok((actor, _)) = spawned else {
                         return reply.send(Err(stopping()));
                     };
-                    let slot = Slot {
-                        actor,
-                        waiting: Arc::default(),
-                        last_used: Arc::default(),
-                    };
-                    shard.insert(stream.clone(), slot.clone());
-                    slot
+                    self.registry.insert(&mut shard, &stream, actor)
                 }
             };
             let kernel = matches!(envelope.body, CommandBody::Kernel(_)) || crate::kernel::entity::settles(&envelope.body).is_some();
@@ -600,9 +680,9 @@ impl Core {
                 problem.queue_depth = Some(depth as u64);
                 return reply.send(Err(problem));
             }
-            slot.last_used.store(self.now(), Ordering::Relaxed);
+            slot.last_used.store(self.monotonic(), Ordering::Relaxed);
             if slot.actor.get_status() >= ractor::ActorStatus::Stopping {
-                shard.remove(&stream);
+                self.registry.remove_from(&mut shard, &stream);
                 continue;
             }
             let waiting = Waiting::new(&slot.waiting);
@@ -618,14 +698,46 @@ impl Core {
     }
 }
 
+/// An append that is answered whatever becomes of it: a log that drops it unanswered leaves its outcome unknown.
+struct Unanswered(Option<(Arc<Core>, Sent)>);
+
+impl Unanswered {
+    fn answer(mut self, result: Result<Appended, AppendError>) {
+        if let Some((core, sent)) = self.0.take() {
+            core.guarded(sent, || core.appended(sent, result));
+        }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some((core, sent)) = self.0.take() {
+            core.given_up(sent, "the log dropped it");
+        }
+    }
+}
+
 /// A frame on its way to the log.
 #[derive(Clone, Copy)]
-struct Sent {
+pub(crate) struct Sent {
     partition: u16,
     epoch: u64,
     batch_id: [u8; 16],
     first_offset: u64,
 }
+
+impl Sent {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self {
+            partition: batch.partition,
+            epoch: batch.epoch,
+            batch_id: batch.batch_id,
+            first_offset: batch.first_offset,
+        }
+    }
+}
+/// Folds a stream's records onto a base.
+type Fold<'a, T> = &'a dyn Fn(Option<&Base>, &mut dyn Iterator<Item = Record>) -> Result<T, ParkedError>;
 
 /// Folds a stream by its kind's rules. Rules that panic on a record do not fit it: its stream parks, and nothing else.
 pub(crate) fn refold(
@@ -634,9 +746,18 @@ pub(crate) fn refold(
     base: Option<&Base>,
     records: &mut dyn Iterator<Item = Record>,
 ) -> Result<Box<dyn Entity>, ParkedError> {
+    folded(stream, base, records, &|base, records| handler.recover(stream, base, records))
+}
+
+fn folded<T>(
+    stream: &StreamId,
+    base: Option<&Base>,
+    records: &mut dyn Iterator<Item = Record>,
+    fold: Fold<'_, T>,
+) -> Result<T, ParkedError> {
     let mut version = base.map_or(0, |base| base.version);
     let mut noting = records.inspect(|record| version = record.header.first_version);
-    let folded = catch_unwind(AssertUnwindSafe(|| handler.recover(stream, base, &mut noting)));
+    let folded = catch_unwind(AssertUnwindSafe(|| fold(base, &mut noting)));
     folded.unwrap_or_else(|panic| {
         Err(ParkedError {
             stream: stream.clone(),
@@ -646,7 +767,7 @@ pub(crate) fn refold(
     })
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without words")

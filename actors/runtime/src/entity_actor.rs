@@ -4,9 +4,10 @@ use crate::{
     core::Core,
     kernel::{
         decided::{self, Decided},
-        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles},
-        writer::Durable,
+        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles, undecided},
+        writer::{Durable, Incarnation},
     },
+    off_worker::off_worker,
     registry::Waiting,
 };
 use quipu_events::index::command_mark;
@@ -70,8 +71,11 @@ pub(crate) enum EntityMsg {
         _waiting: Waiting,
     },
     Durable(Durable),
-    Failed(Problem),
+    /// An append of this entity failed; what was recovered since is of a later incarnation, and not meant.
+    Failed(Problem, Incarnation),
     Passivate,
+    /// Everything that was sent before the entity left the registry has been answered.
+    End,
 }
 
 pub(crate) struct EntityActor;
@@ -80,29 +84,39 @@ pub(crate) struct EntityState {
     core: Arc<Core>,
     stream: StreamId,
     partition: u16,
-    incarnation: u64,
+    incarnation: Incarnation,
     phase: Phase,
+    /// Machines of before a recovery, the oldest first, while records of them are on their way to the log.
+    leaving: Vec<Box<dyn Entity>>,
     replies: BTreeMap<Ticket, Reply>,
     next_ticket: Ticket,
     /// Offset of the last durable record.
     offset: u64,
     decided: Decided,
+    is_leaving: bool,
 }
 
 /// Commands after which an entity's marks are loaded.
 const COMMANDS_BEFORE_MARKS: u32 = 8;
 
-/// Events after a snapshot until the next one.
-fn snapshot_interval(version: u64) -> u64 {
-    SNAPSHOT_EVERY_EVENTS.max(version / 8)
+/// Events after a snapshot of that version until the next one: up to a quarter less than it might be, another part of it for
+/// each stream, so that entities which began together do not write theirs in the same second.
+fn snapshot_interval(stream: &StreamId, version: u64) -> u64 {
+    let most = SNAPSHOT_EVERY_EVENTS.max(version / 8);
+    most - u64::from(stream.partition(SNAPSHOT_SPREAD)) * most / (4 * u64::from(SNAPSHOT_SPREAD))
 }
+
+const SNAPSHOT_SPREAD: u16 = 1_000;
 
 enum Phase {
     Active(Box<dyn Entity>),
-    /// The stream cannot be recovered; every command is refused until it is unparked.
+    /// The stream cannot be recovered. Every command is refused until it is unparked, or, where only reading failed, until
+    /// it can be read.
     Parked(Problem),
-    /// Dropped after a failed append; the registry starts a fresh one.
-    Gone,
+    /// Its state is gone: it is recovered before the next command.
+    Lost,
+    /// Dropped after a failed append, with what whoever still waits gets; the registry starts a fresh one.
+    Gone(Problem),
 }
 
 impl Actor for EntityActor {
@@ -112,52 +126,93 @@ impl Actor for EntityActor {
 
     async fn pre_start(&self, _: ActorRef<EntityMsg>, (core, stream): Self::Arguments) -> Result<EntityState, ActorProcessingErr> {
         let partition = stream.partition(core.meta.partitions);
-        core.wait_until_not_pending(partition, &stream).await;
-        let incarnation = core.incarnation(partition);
-        let offset = core
-            .index
-            .stream_head(&stream)
-            .ok()
-            .flatten()
-            .map_or(0, |head| head.position.offset);
-        let phase = match core.recover(&stream) {
-            Ok(entity) => Phase::Active(entity),
-            Err(problem) => Phase::Parked(problem),
-        };
-        Ok(EntityState {
+        let mut state = EntityState {
             core,
             stream,
             partition,
-            incarnation,
-            phase,
+            incarnation: Incarnation::default(),
+            phase: Phase::Lost,
+            leaving: Vec::new(),
             replies: BTreeMap::new(),
             next_ticket: 0,
-            offset,
+            offset: 0,
             decided: Decided::after(COMMANDS_BEFORE_MARKS),
-        })
+            is_leaving: false,
+        };
+        state.recover().await;
+        Ok(state)
     }
 
     async fn handle(&self, myself: ActorRef<EntityMsg>, message: EntityMsg, state: &mut EntityState) -> Result<(), ActorProcessingErr> {
         match message {
-            EntityMsg::Command { envelope, reply, _waiting } => state.command(envelope, reply),
+            EntityMsg::Command { envelope, reply, _waiting } => {
+                if state.may_be_readable() {
+                    state.recover().await;
+                }
+                state.command(envelope, reply);
+                if matches!(state.phase, Phase::Lost) {
+                    state.recover().await;
+                }
+            }
             EntityMsg::Durable(durable) => state.durable(&durable),
-            EntityMsg::Failed(problem) => state.fail(&problem),
+            // It may be late, and meant for the entity that was here before this one.
+            EntityMsg::Failed(problem, failed) if state.incarnation < failed => state.fail(&problem),
+            EntityMsg::Failed(..) => {}
             EntityMsg::Passivate => state.passivate(&myself),
+            EntityMsg::End => myself.stop(None),
         }
-        if matches!(state.phase, Phase::Gone) {
+        if matches!(state.phase, Phase::Gone(_)) && !state.is_leaving {
+            state.is_leaving = true;
             state.core.registry.remove(&state.stream, myself.get_id());
-            myself.stop(None);
+            // Out of the registry nothing is sent to it any more: what is in its mailbox is answered, and this comes last.
+            if myself.send_message(EntityMsg::End).is_err() {
+                myself.stop(None);
+            }
         }
         Ok(())
     }
 }
 
 impl EntityState {
+    /// Reads the entity from the log, once everything of it that is on its way there has arrived. That may wait for a disk or
+    /// a broker, so it is done away from the threads that all actors share.
+    async fn recover(&mut self) {
+        let (core, stream) = (self.core.clone(), self.stream.clone());
+        if !core.until_indexed(self.partition, &stream).await {
+            let behind = Problem::new(503, "index_behind", format!("the local index does not know all of {stream} yet"));
+            self.phase = Phase::Parked(behind.fix("send the command again with the same id").retry_after(1));
+            return;
+        }
+        self.incarnation = core.incarnation(self.partition);
+        let permit = core.recoveries.acquire().await;
+        let reader = core.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let head = reader.index.stream_head(&stream).ok().flatten();
+            (head.map_or(0, |head| head.position.offset), reader.recover(&stream))
+        });
+        self.phase = match reading.await {
+            Ok((offset, Ok(entity))) => {
+                self.offset = self.offset.max(offset);
+                Phase::Active(entity)
+            }
+            Ok((_, Err(problem))) => Phase::Parked(problem),
+            // The crash was logged, or the node is stopping.
+            Err(_) => Phase::Parked(outcome_unknown()),
+        };
+        drop(permit);
+    }
+
+    /// Whether only reading failed when it was recovered: a log that did not answer then may answer now.
+    fn may_be_readable(&self) -> bool {
+        matches!(&self.phase, Phase::Parked(problem) if problem.code != "stream_parked")
+    }
+
     fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply) {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
-            Phase::Gone => return reply.send(Err(outcome_unknown())),
+            Phase::Gone(problem) => return reply.send(Err(undecided(problem))),
+            Phase::Lost => return reply.send(Err(outcome_unknown())),
         };
         let (core, decided) = (&self.core, &mut self.decided);
         let mut resolve = || -> Result<_, Problem> {
@@ -169,7 +224,7 @@ impl EntityState {
                     .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
             }
             let (stream, id) = (&self.stream, &envelope.command_id);
-            let is_new = decided.is_new(command_mark(id), || core.command_marks(stream, decided::LOAD_MAX))?;
+            let is_new = decided.is_new(command_mark(id), || off_worker(|| core.command_marks(stream, decided::LOAD_MAX)))?;
             let seen = if is_new { None } else { core.first_receipt(stream, id)? };
             let settled = match settles(&envelope.body) {
                 Some(key) => core.settled(key)?,
@@ -191,23 +246,41 @@ impl EntityState {
             authority,
             durability: core.meta.durability,
         };
+        if entity.is_settled() {
+            self.incarnation = core.renewed(self.partition, self.incarnation);
+        }
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         reply.is_deciding = true;
         let actions = entity.command(core.now(), admitted, &*core.keys);
         reply.is_deciding = false;
-        let lost = entity.is_lost();
         self.replies.insert(ticket, reply);
         self.perform(actions);
-        if lost {
-            self.fail(&outcome_unknown());
+        self.lose();
+    }
+
+    /// If its state is gone, what was decided before still becomes durable and is answered.
+    fn lose(&mut self) {
+        if matches!(&self.phase, Phase::Active(entity) if entity.is_lost())
+            && let Phase::Active(entity) = std::mem::replace(&mut self.phase, Phase::Lost)
+            && !entity.is_settled()
+        {
+            self.leaving.push(entity);
         }
     }
 
     fn durable(&mut self, durable: &Durable) {
-        self.offset = durable.position.offset;
+        self.offset = self.offset.max(durable.position.offset);
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            let actions = leaving.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
+            if !leaving.is_settled() {
+                self.leaving.push(leaving);
+            }
+            self.perform(actions);
+        }
         let Phase::Active(entity) = &mut self.phase else { return };
         let actions = entity.durable(durable.decided.encoded.hash, durable.position, self.core.meta.durability);
-        let due = entity.is_settled() && entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version());
+        let due = entity.is_settled()
+            && entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version());
         if due {
             self.snapshot();
         }
@@ -223,11 +296,15 @@ impl EntityState {
     }
 
     fn fail(&mut self, problem: &Problem) {
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            let actions = leaving.fail(problem);
+            self.perform(actions);
+        }
         if let Phase::Active(entity) = &mut self.phase {
             let actions = entity.fail(problem);
             self.perform(actions);
         }
-        self.phase = Phase::Gone;
+        self.phase = Phase::Gone(problem.clone());
     }
 
     fn perform(&mut self, actions: Vec<EntityAction>) {
@@ -267,14 +344,16 @@ impl EntityState {
 
     fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let settled = match &self.phase {
-            Phase::Active(entity) => entity.is_settled(),
-            Phase::Parked(_) | Phase::Gone => true,
+            Phase::Active(entity) => entity.is_settled() && self.leaving.is_empty(),
+            Phase::Parked(_) | Phase::Lost | Phase::Gone(_) => true,
         };
         // Under the registry's lock no command can slip in between the check and the removal.
         if settled && self.core.registry.remove_if_idle(&self.stream, myself.get_id()) {
             let worth_it = match &self.phase {
-                Phase::Active(entity) => entity.version() >= entity.snapshot_version() + snapshot_interval(entity.snapshot_version()) / 4,
-                Phase::Parked(_) | Phase::Gone => false,
+                Phase::Active(entity) => {
+                    entity.version() >= entity.snapshot_version() + snapshot_interval(&self.stream, entity.snapshot_version()) / 4
+                }
+                Phase::Parked(_) | Phase::Lost | Phase::Gone(_) => false,
             };
             if worth_it {
                 self.snapshot();
@@ -282,5 +361,25 @@ impl EntityState {
             self.core.counters.passivated.fetch_add(1, Ordering::Relaxed);
             myself.stop(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_of_entities_that_began_together_are_spread() {
+        let at = |n: u32| snapshot_interval(&format!("acme/conversation/c{n}").parse().expect("a stream"), 0);
+        let mut versions: Vec<u64> = (0..1_000).map(at).collect();
+        assert!(
+            versions
+                .iter()
+                .all(|at| (SNAPSHOT_EVERY_EVENTS * 3 / 4..=SNAPSHOT_EVERY_EVENTS).contains(at))
+        );
+        versions.sort_unstable();
+        let fullest = versions.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+        assert!(fullest.is_some_and(|most| most < 60), "{fullest:?} at the same version");
+        assert_eq!(at(1), at(1));
     }
 }

@@ -1,130 +1,241 @@
-//! The feed: every record, in offset order within its partition, catching up and then live. At least once.
+//! The feed: every record that is asked for, in offset order within its partition, catching up and then live. At least once.
+//!
+//! A feed has no task and no queue: whoever reads it takes the next item when there is room for it. It reads the log (or the
+//! index, where few streams are asked for) while it is behind, and takes from the hub what all feeds share once it is not.
+
+pub(crate) mod page;
 
 use crate::{
-    api::{FeedEntry, FeedItem, Stopped},
+    api::{FeedFilter, FeedItem},
     core::{Core, lock},
+    kernel::hub::{Step, Subscription, Topic, pause_ms},
 };
+use page::Page;
 use quipu_schemas::{
-    position::{Cursor, Position},
-    record,
+    ids::StreamId,
+    limits::{FEED_HELD_BYTES, FEED_LOOKS_PER_S},
+    position::Cursor,
 };
-use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::mpsc;
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
 
-/// Entries waiting for one slow reader before the feed waits for it.
-const READY_MAX: usize = 256;
-/// Bytes read from the log at a time.
-const READ_BYTES: usize = 256 * 1024;
+/// Pause before a partition is read again whose records the log does not give yet.
+const NOT_YET: Duration = Duration::from_millis(50);
 
-/// Starts a feed behind `from`.
-pub(crate) fn start(core: Arc<Core>, from: Cursor) -> mpsc::Receiver<FeedItem> {
-    let (sender, receiver) = mpsc::channel(READY_MAX);
-    tokio::spawn(run(core, from, sender));
-    receiver
+/// One reader's feed. Dropping it ends it.
+pub struct Feed {
+    core: Arc<Core>,
+    filter: Arc<FeedFilter>,
+    subscription: Subscription,
+    ready: VecDeque<FeedItem>,
+    /// A page under way, and the partition that it is of.
+    reading: Option<(u16, JoinHandle<Page>)>,
+    gone: Arc<AtomicBool>,
+    changed: watch::Receiver<()>,
+    stopped: watch::Receiver<bool>,
+    delivered: Instant,
 }
 
-async fn run(core: Arc<Core>, mut cursor: Cursor, sender: mpsc::Sender<FeedItem>) {
-    let mut durable = core.durable.subscribe();
-    let mut stopped = vec![false; cursor.next.len()];
-    let mut told = false;
-    loop {
-        durable.mark_unchanged();
-        let end = lock(&core.cursor).clone();
-        let mut moved = false;
-        for partition in 0..core.meta.partitions {
-            let at = usize::from(partition);
-            let next = cursor.next[at];
-            if stopped[at] || next >= end.next[at] {
-                continue;
-            }
-            moved = true;
-            let reader = core.clone();
-            let read = tokio::task::spawn_blocking(move || reader.log.read(partition, next, READ_BYTES)).await;
-            let frames = match read {
-                Ok(Ok(frames)) => frames,
-                Ok(Err(error)) => {
-                    stopped[at] = true;
-                    // Read from the middle of the damage, the log names where it begins.
-                    let item = core.stopped(partition).unwrap_or(Stopped {
-                        partition,
-                        offset: next,
-                        detail: error.to_string(),
-                    });
-                    if sender.send(FeedItem::Stopped(item)).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                Err(_) => return,
-            };
-            for frame in frames {
-                for (offset, (_, bytes)) in (frame.first_offset..).zip(frame.records) {
-                    if offset < cursor.next[at] || offset >= end.next[at] {
-                        continue;
-                    }
-                    let position = Position {
-                        partition,
-                        offset,
-                        index: 0,
-                    };
-                    let item = match record::decode(&bytes) {
-                        Ok(record) => FeedItem::Record(Box::new(FeedEntry { position, record })),
-                        Err(error) => match record::decode_header(&bytes) {
-                            Ok(header) => FeedItem::Parked {
-                                stream: header.stream,
-                                position,
-                                detail: error.to_string(),
-                            },
-                            Err(_) => {
-                                stopped[at] = true;
-                                FeedItem::Stopped(Stopped {
-                                    partition,
-                                    offset,
-                                    detail: error.to_string(),
-                                })
-                            }
-                        },
-                    };
-                    let ends = stopped[at];
-                    if sender.send(item).await.is_err() {
-                        return;
-                    }
-                    if ends {
-                        break;
-                    }
-                    cursor.next[at] = offset + 1;
-                }
-            }
-        }
-        if moved {
-            told = false;
-            continue;
-        }
-        // A partition that is read up to its damage has an end that is none: that is said before anything is called
-        // caught up.
-        for partition in 0..core.meta.partitions {
-            let at = usize::from(partition);
-            if !stopped[at]
-                && let Some(item) = core.stopped(partition)
-            {
-                stopped[at] = true;
-                if sender.send(FeedItem::Stopped(item)).await.is_err() {
-                    return;
-                }
-            }
-        }
-        if !told {
-            told = true;
-            if sender.send(FeedItem::CaughtUp(cursor.clone())).await.is_err() {
-                return;
-            }
-        }
-        tokio::select! {
-            changed = durable.changed() => if changed.is_err() { return },
-            () = sender.closed() => return,
-        }
-        if core.stopping.load(Ordering::Acquire) {
-            return;
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// Starts behind `from`.
+    pub(crate) fn start(core: Arc<Core>, from: Cursor, filter: FeedFilter) -> Self {
+        let topic: Topic = filter.org.clone();
+        let wanted = wanted(&core, &filter);
+        let changed = core.hub.subscribe(&topic, &core.cursor);
+        Self {
+            stopped: core.stopped.subscribe(),
+            subscription: Subscription::new(topic, from.next, wanted),
+            core,
+            filter: Arc::new(filter),
+            ready: VecDeque::new(),
+            reading: None,
+            gone: Arc::default(),
+            changed,
+            delivered: Instant::now(),
         }
     }
+
+    /// Where it is, once everything ready was taken.
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            log: self.core.meta.log_id,
+            generation: self.core.meta.generation,
+            next: self.subscription.next().to_vec(),
+        }
+    }
+
+    /// An item that is there already.
+    pub fn ready(&mut self) -> Option<FeedItem> {
+        self.ready.pop_front()
+    }
+
+    /// The next item; `None` when the node stops. Cancel-safe.
+    pub async fn next(&mut self) -> Option<FeedItem> {
+        self.find_stops();
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            if *self.stopped.borrow() {
+                return None;
+            }
+            self.page().await;
+            if !self.ready.is_empty() {
+                continue;
+            }
+            self.changed.mark_unchanged();
+            match self.step() {
+                Step::Read { partition, from, until } => self.read(partition, from, until),
+                Step::Deliver(items) => {
+                    if items.is_empty() {
+                        tokio::task::yield_now().await;
+                    } else {
+                        self.delivered = Instant::now();
+                    }
+                    self.ready.extend(items);
+                }
+                Step::CaughtUp => {
+                    self.find_stops();
+                    self.ready.push_back(FeedItem::CaughtUp(self.cursor()));
+                }
+                Step::Wait => self.wait().await,
+            }
+        }
+    }
+
+    fn step(&mut self) -> Step<FeedItem> {
+        let (core, filter) = (self.core.clone(), &self.filter);
+        let state = core.hub.state();
+        let ends = lock(&core.cursor);
+        let takes = |item: &FeedItem| match item {
+            FeedItem::Record(entry) => filter.takes_stream(&entry.record.header.stream) && filter.takes_record(&entry.record),
+            FeedItem::Parked { stream, .. } => filter.takes_stream(stream),
+            FeedItem::CaughtUp(_) | FeedItem::Stopped(_) => false,
+        };
+        self.subscription.step(&state.machine, &ends.next, FEED_HELD_BYTES, takes)
+    }
+
+    /// Says of each partition that ends in damage where it does: its end is none.
+    fn find_stops(&mut self) {
+        if !self.ready.is_empty() {
+            return;
+        }
+        let open: Vec<u16> = self.subscription.open().collect();
+        for partition in open {
+            let Some(stopped) = self.core.stopped(partition) else { continue };
+            // What lies before it comes first.
+            let end = lock(&self.core.cursor).next[usize::from(partition)];
+            if self.subscription.next()[usize::from(partition)] < end.min(stopped.offset) {
+                continue;
+            }
+            self.subscription.stop(partition);
+            self.ready.push_back(FeedItem::Stopped(stopped));
+        }
+    }
+
+    fn read(&mut self, partition: u16, from: u64, until: u64) {
+        let (core, filter, gone) = (self.core.clone(), self.filter.clone(), self.gone.clone());
+        let read = async move {
+            core.hub.catching_up.fetch_add(1, Ordering::Relaxed);
+            let _counted = Counted(core.clone());
+            // Whoever follows all orgs serves the node itself, and waits behind no client.
+            let _place = match filter.org {
+                Some(_) => core.hub.readers.clone().acquire_owned().await.ok(),
+                None => None,
+            };
+            if gone.load(Ordering::Acquire) {
+                return Page::nothing(from);
+            }
+            let read = move || page::read(&core, &filter, partition, from, until, FEED_HELD_BYTES);
+            tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Page::nothing(from))
+        };
+        self.reading = Some((partition, tokio::spawn(read)));
+    }
+
+    /// Takes in the page under way, if there is one.
+    async fn page(&mut self) {
+        let Some((partition, reading)) = &mut self.reading else { return };
+        let partition = *partition;
+        let page = reading.await;
+        self.reading = None;
+        let Ok(page) = page else { return };
+        let before = self.subscription.next()[usize::from(partition)];
+        self.subscription.has_read(partition, page.next, !page.items.is_empty());
+        self.ready.extend(page.items.into_iter().map(|(_, item)| item));
+        match page.stopped {
+            Some(stopped) => {
+                self.subscription.stop(partition);
+                self.ready.push_back(FeedItem::Stopped(stopped));
+            }
+            None if page.next <= before && self.ready.is_empty() => sleep(NOT_YET).await,
+            None => {}
+        }
+    }
+
+    async fn wait(&mut self) {
+        let followers = self.core.hub.state().machine.followers(self.subscription.topic());
+        let pause = Duration::from_millis(pause_ms(followers, FEED_LOOKS_PER_S));
+        let stops = async {
+            // An error means that the node is gone.
+            let _ = self.stopped.wait_for(|stopped| *stopped).await;
+        };
+        let is_new = tokio::select! {
+            _ = self.changed.changed() => true,
+            () = stops => false,
+        };
+        if is_new {
+            sleep_until(self.delivered + pause).await;
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Release);
+        self.core.hub.unsubscribe(self.subscription.topic());
+    }
+}
+
+struct Counted(Arc<Core>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.hub.catching_up.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Partitions that can hold what is asked for.
+fn wanted(core: &Core, filter: &FeedFilter) -> Vec<bool> {
+    let partitions = core.meta.partitions;
+    let (Some(org), Some(id)) = (&filter.org, &filter.id) else {
+        return vec![true; usize::from(partitions)];
+    };
+    let kinds = match &filter.kind {
+        Some(kind) => vec![kind.clone()],
+        None => core.kinds.commands().map(|(kind, _)| kind.clone()).collect(),
+    };
+    let mut wanted = vec![false; usize::from(partitions)];
+    for kind in kinds {
+        let stream = StreamId::new(org.clone(), kind, id.clone());
+        wanted[usize::from(stream.partition(partitions))] = true;
+    }
+    wanted
 }

@@ -6,7 +6,7 @@ use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
-    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId, id_prefix, type_id},
+    ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, id_prefix, type_id},
     limits::COMMAND_MAX_BYTES,
     problem::Problem,
 };
@@ -29,26 +29,34 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
     if request.org.is_reserved() {
         return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", request.org)).field("org"));
     }
+    if let Some(person) = request.on_behalf_of.as_ref().filter(|person| person.is_platform()) {
+        return Err(
+            Problem::new(403, "reserved_principal", format!("principal {person} belongs to the platform"))
+                .field("Quipu-On-Behalf-Of")
+                .fix("name a principal of the org, or leave it out to act as the holder of the token"),
+        );
+    }
     let text = request.body.to_string();
-    if text.len() > COMMAND_MAX_BYTES {
+    let size = plain_len(&request.body);
+    if size > COMMAND_MAX_BYTES {
         return Err(Problem::new(
             413,
             "command_too_large",
-            format!("the command takes {} bytes; {COMMAND_MAX_BYTES} is the most", text.len()),
+            format!("the command takes {size} bytes; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
         )
         .fix("send less, or store a large payload elsewhere and pass its address"));
     }
-    let command_id = match request.command_id {
-        Some(id) => id,
+    let command_id = match &request.command_id {
+        Some(id) => id.clone(),
         None => CommandId::parse(type_id("cmd", uuid_v7(now, seed, 1))).expect("a TypeID is a command id"),
     };
-    let id = match request.id {
+    let id = match &request.id {
         Some(id) if id.is_reserved() && request.kind != Kind::ORG => {
             return Err(Problem::new(422, "reserved_id", format!("ids that begin with `_` are reserved: {id}")).field("id"));
         }
-        Some(id) => id,
+        Some(id) => id.clone(),
         None if request.kind == Kind::ORG => StreamId::of_org(&request.org).id,
-        None => derived_id(&request.org, &request.kind, &request.principal, &command_id, now),
+        None => derived_id(&request, &command_id),
     };
     if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
         return Err(Problem::new(
@@ -89,14 +97,29 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
     })
 }
 
-/// A create without an id: the same command by the same principal makes the same entity.
-fn derived_id(org: &OrgId, kind: &Kind, principal: &PrincipalId, command: &CommandId, _now: Millis) -> EntityId {
-    let parts: [&[u8]; 4] = [
-        org.as_str().as_bytes(),
+/// Bytes of a value, its texts counted as they are: how a text is escaped on its way says nothing about its size.
+fn plain_len(value: &Value) -> usize {
+    match value {
+        Value::Null => 4,
+        Value::Bool(_) => 5,
+        Value::Number(number) => number.to_string().len(),
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|item| plain_len(item) + 1).sum::<usize>(),
+        Value::Object(fields) => 2 + fields.iter().map(|(name, value)| name.len() + 4 + plain_len(value)).sum::<usize>(),
+    }
+}
+
+/// A create without an id: the same command by the same person makes the same entity. Two people whom one token speaks for
+/// may give their commands the same ids.
+fn derived_id(request: &CommandRequest, command: &CommandId) -> EntityId {
+    let kind = &request.kind;
+    let mut parts = vec![
+        request.org.as_str().as_bytes(),
         kind.as_str().as_bytes(),
-        principal.as_str().as_bytes(),
+        request.principal.as_str().as_bytes(),
         command.as_str().as_bytes(),
     ];
+    parts.extend(request.on_behalf_of.as_ref().map(|person| person.as_str().as_bytes()));
     let digest = Digest::keyed(&[0; 32], &parts);
     let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
     EntityId::parse(type_id(id_prefix(kind), bits)).expect("a TypeID is an id")
@@ -115,4 +138,47 @@ fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
     Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
         .field("command")
         .fix(format!("use one of {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_schemas::{envelope::DataClass, ids::OrgId};
+    use serde_json::json;
+
+    fn create(person: Option<&'static str>) -> CommandRequest {
+        CommandRequest {
+            org: OrgId::from_static("acme"),
+            kind: Kind::CONVERSATION,
+            id: None,
+            command: "create".into(),
+            body: json!({ "type": "group" }),
+            command_id: None,
+            principal: PrincipalId::BOOTSTRAP,
+            on_behalf_of: person.map(PrincipalId::from_static),
+            expected_version: None,
+            environment: None,
+            data_class: DataClass::None,
+            correlation: None,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn one_key_of_two_people_makes_two_entities() {
+        let one = CommandId::from_static("1");
+        let made = |person| derived_id(&create(person), &one);
+        assert_eq!(made(Some("ada")), made(Some("ada")));
+        assert_ne!(made(Some("ada")), made(Some("bob")));
+        assert_ne!(made(Some("ada")), made(None));
+    }
+
+    #[test]
+    fn size_is_that_of_texts_and_not_of_their_escapes() {
+        let quotes = json!({ "body": "\"".repeat(65_000) });
+        assert!(plain_len(&quotes) < 65_020, "{}", plain_len(&quotes));
+        for plain in [json!({ "a": [1, -2.5, true, null, "xyz"], "b": {} }), json!("é"), json!([])] {
+            assert!(plain_len(&plain) >= plain.to_string().len(), "{plain}");
+        }
+    }
 }

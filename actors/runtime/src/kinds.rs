@@ -134,18 +134,7 @@ impl<D: Decider> KindHandler for Handler<D> {
         base: Option<&Base>,
         records: &mut dyn Iterator<Item = Record>,
     ) -> Result<Box<dyn Entity>, ParkedError> {
-        let mut active = match base {
-            None => Active::<D>::empty(stream.clone()),
-            Some(base) => Active::<D>::from_snapshot(stream.clone(), base).ok_or_else(|| ParkedError {
-                stream: stream.clone(),
-                version: base.version,
-                detail: "snapshot does not decode".into(),
-            })?,
-        };
-        for record in records {
-            active.fold(&record)?;
-        }
-        Ok(Box::new(active))
+        Ok(Box::new(Active::<D>::recovered(stream, base, records)?))
     }
 }
 

@@ -1,9 +1,12 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
+mod bodies;
 mod health;
 mod outbox;
 mod reads;
 mod root;
+#[cfg(test)]
+pub(crate) mod scene;
 mod start;
 mod upkeep;
 
@@ -13,6 +16,7 @@ use crate::{
     core::{Core, lock, stopping},
     ingress,
     kernel::ownership::Input,
+    tasks::Tasks,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -35,6 +39,8 @@ use std::{
 };
 
 pub use crate::core::Counters;
+pub use bodies::BodyHold;
+pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub use start::{NodeConfig, StartError};
 
 struct Inner {
@@ -45,7 +51,7 @@ struct Inner {
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     embedded: Option<Arc<EmbeddedLog>>,
     /// Dropped last: the data directory is free when the log is.
-    _lock: Option<Box<dyn DiskLock>>,
+    lock: Option<Box<dyn DiskLock>>,
 }
 
 /// A running node. Clones are handles to the same node.
@@ -207,6 +213,11 @@ impl Node {
         self.0.embedded.clone()
     }
 
+    /// The long-lived tasks of the node and of its faces.
+    pub fn tasks(&self) -> Tasks {
+        self.0.core.tasks.clone()
+    }
+
     /// Counters.
     pub fn counters(&self) -> &Counters {
         &self.0.core.counters
@@ -222,16 +233,20 @@ impl Node {
         self.0.core.waiting.load(Ordering::Relaxed)
     }
 
-    /// Writes the heads file now (shells call it each second).
+    /// Writes the heads file now, and how many keys the log has used (shells call it each second).
     pub fn write_heads(&self) -> std::io::Result<()> {
         match (&self.0.embedded, &self.0.config.data_dir) {
-            (Some(log), _) => log.write_heads(),
+            (Some(log), _) => log.write_heads()?,
             (None, Some(dir)) => {
+                if let Some(Err(why)) = self.0.lock.as_ref().map(|lock| lock.check()) {
+                    return Err(std::io::Error::other(why));
+                }
                 let core = &self.0.core;
-                heads::note_ends(&RealDisk, dir, core.meta.log_id, core.owned_heads()).map_err(std::io::Error::other)
+                heads::note_ends(&RealDisk, dir, core.meta.log_id, core.owned_heads()).map_err(std::io::Error::other)?;
             }
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
+        self.0.core.keys.note().map_err(std::io::Error::other)
     }
 
     /// Refuses new commands, waits up to `drain` for the ones inside, then stops the tree and closes the index cleanly.
@@ -305,3 +320,6 @@ fn rough_size(value: &serde_json::Value) -> usize {
         _ => 16,
     }
 }
+
+#[cfg(test)]
+mod tests;

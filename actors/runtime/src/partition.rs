@@ -39,6 +39,8 @@ pub(crate) struct Partition {
     unknown: Mutex<Option<([u8; 16], u64)>>,
     /// When this node last asked for the end and then had it, by [`Core::monotonic`]; of a partition that it does not own.
     followed: AtomicU64,
+    /// Since when a frame is on its way to the log, by [`Core::monotonic`]; 0: none is.
+    appending_since: AtomicU64,
 }
 
 impl Partition {
@@ -51,6 +53,20 @@ impl Partition {
             refuses_until: AtomicU64::new(0),
             unknown: Mutex::new(None),
             followed: AtomicU64::new(0),
+            appending_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that a frame is on its way to the log since then, or that none is.
+    pub(crate) fn appending_since(&self, since: Option<u64>) {
+        self.appending_since.store(since.unwrap_or(0), Ordering::Release);
+    }
+
+    /// How long the frame in flight has been on its way, in milliseconds.
+    pub(crate) fn appending_for(&self, now: u64) -> u64 {
+        match self.appending_since.load(Ordering::Acquire) {
+            0 => 0,
+            since => now.saturating_sub(since),
         }
     }
 
@@ -180,6 +196,7 @@ impl Core {
             // A reason that was given before says more.
             let problem = writer.stopped().cloned().unwrap_or_else(|| not_open(partition));
             writer.abandon(problem);
+            self.partition(partition).appending_since(None);
         }
         *lock(&self.partition(partition).relay) = None;
         self.serves_no_more(partition);
@@ -198,7 +215,7 @@ impl Core {
             *known = next.max(*known);
         }
         if records > 0 {
-            self.authority.forget_partition(partition, self.meta.partitions);
+            self.authority.read_further(partition);
             self.durable.send_modify(|n| *n += 1);
             self.timers.send_modify(|n| *n += 1);
         }

@@ -155,13 +155,12 @@ impl Actor for PartitionActor {
             }
             return Ok(());
         }
-        if let Some(stream) = core.registry.find(who.get_id()) {
-            core.registry.remove(&stream, who.get_id());
-            if let Some(error) = crash {
-                core.counters.crashed.fetch_add(1, Ordering::Relaxed);
-                core.partition(state.partition).restarts.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%stream, error, "entity crashed; it recovers from the log with its next command");
-            }
+        if let Some(stream) = core.registry.ended(who.get_id())
+            && let Some(error) = crash
+        {
+            core.counters.crashed.fetch_add(1, Ordering::Relaxed);
+            core.partition(state.partition).restarts.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%stream, error, "entity crashed; it recovers from the log with its next command");
         }
         Ok(())
     }

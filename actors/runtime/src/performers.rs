@@ -5,34 +5,29 @@
 //! nothing is worth repeating once an answer has begun to flow, and that a request that must not be repeated
 //! and may have arrived ends as [`Outcome::Lost`]. Nothing here is durable.
 
-mod answer;
 mod cancel;
-mod client;
-mod dates;
-mod egress;
 mod ending;
 mod http;
-mod openai;
-mod prompt;
-mod scripted;
+pub(crate) mod prompt;
 mod sink;
-mod sse;
 mod tool;
 mod webhook;
 
+pub use crate::wire::{
+    client::ClientError,
+    egress::{BadEntry, Egress, Lookup, Refused, Resolver},
+};
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
-pub use client::ClientError;
-pub use egress::{BadEntry, Egress, Lookup, Refused, Resolver};
-pub use openai::OpenAiConfig;
+pub(crate) use prompt::Room;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
-    secrets::Secrets,
+    providers::{Answer, ChatRequest, Clock, Provider, ProviderConfig},
+    secrets::SecretSource,
     volatile::Volatile,
+    wire::client::Client,
 };
-use answer::Answer;
-use client::Client;
 use ending::Ending;
 use futures::FutureExt;
 use prompt::compose;
@@ -42,9 +37,8 @@ use quipu_schemas::{
     ids::OrgId,
     limits::RECORD_MAX_BYTES,
     personal::{Opened, Personal, SealError},
-    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText},
+    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText, ToolCallRef},
 };
-use serde::Deserialize;
 use sink::{Partial, Sink};
 use std::{
     collections::BTreeMap,
@@ -52,9 +46,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::time::Instant;
-
-/// The wall clock, for signatures and `Retry-After` dates.
-pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// One attempt of one effect.
 #[derive(Debug, Clone)]
@@ -96,23 +87,12 @@ pub enum AttemptEnd {
 /// The code of an attempt that was not made because its destination's breaker is open.
 pub const BREAKER_OPEN: &str = "breaker_open";
 
-/// A configured model provider.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Provider {
-    /// No model: scripted answers.
-    Scripted,
-    /// An OpenAI-compatible server.
-    #[serde(rename = "openai")]
-    OpenAi(OpenAiConfig),
-}
-
 /// What performers are made of.
 pub struct PerformersConfig {
     /// Providers by the name that model configurations use. `scripted` always exists.
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Secrets by name.
-    pub secrets: Secrets,
+    pub secrets: Arc<dyn SecretSource>,
     /// Which addresses may be reached.
     pub egress: Egress,
     /// Opens prompts and seals answers.
@@ -127,9 +107,9 @@ pub struct PerformersConfig {
 
 /// What every performer needs.
 pub(crate) struct Reach {
-    providers: BTreeMap<String, Provider>,
-    secrets: Secrets,
-    client: Client,
+    providers: BTreeMap<String, Arc<dyn Provider>>,
+    secrets: Arc<dyn SecretSource>,
+    client: Arc<Client>,
     keys: Arc<dyn Keys>,
     prompts: Arc<dyn PromptSource>,
     volatile: Volatile,
@@ -156,11 +136,15 @@ impl Performers {
             volatile,
             clock,
         } = config;
-        providers.entry("scripted".into()).or_insert(Provider::Scripted);
+        providers.entry("scripted".into()).or_insert(ProviderConfig::Scripted);
+        let client = Arc::new(Client::new(egress)?);
+        let built = providers
+            .into_iter()
+            .map(|(name, config)| (name, config.build(&client, &secrets, &clock)));
         let reach = Reach {
-            providers,
+            providers: built.collect(),
             secrets,
-            client: Client::new(egress)?,
+            client,
             keys,
             prompts,
             volatile,
@@ -233,8 +217,9 @@ impl Performers {
     }
 
     fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, Open> {
-        let scripted = matches!(&attempt.effect, Effect::LlmInvoke(call) if self.reach.providers.get(&call.model.provider) == Some(&Provider::Scripted));
-        let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !scripted);
+        let provider = |call: &LlmInvoke| self.reach.providers.get(&call.model.provider);
+        let local = matches!(&attempt.effect, Effect::LlmInvoke(call) if provider(call).is_some_and(|provider| !provider.is_remote()));
+        let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !local);
         let admitted = key.map(|key| {
             let permit = lock(&self.breakers).admit(&key, self.now())?;
             Ok((key, permit))
@@ -332,10 +317,14 @@ impl Reach {
             partial,
             next_index: 0,
         };
-        let answer = match provider {
-            Provider::Scripted => scripted::invoke(attempt, &call.model.model, &messages, &mut sink).await,
-            Provider::OpenAi(config) => openai::invoke(self, config, attempt, call, messages, &mut sink).await,
+        let request = ChatRequest {
+            id: attempt.key.message_id(),
+            attempt: attempt.number,
+            model: call.model.clone(),
+            messages,
+            tools: call.tools.clone(),
         };
+        let answer = provider.chat(&request, &mut sink).await.map_err(Ending::from);
         answer
             .and_then(|answer| self.seal(attempt, &answer))
             .unwrap_or_else(|ending| ending)
@@ -395,7 +384,7 @@ impl Reach {
         let answered = LlmAnswer {
             message,
             text,
-            tool_calls: answer.call_refs(),
+            tool_calls: answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect(),
             finish_reason: answer.finish_reason.clone(),
             model: answer.model.clone(),
             prompt_tokens: answer.prompt_tokens,

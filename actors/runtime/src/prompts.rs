@@ -1,22 +1,30 @@
-//! Reads prompts from the log: a directive by its digest, a conversation's messages up to a version.
+//! Reads prompts from the log: a conversation's messages backward from a version until the prompt is full, and a directive by
+//! its digest.
+
+mod directives;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     core::Core,
-    performers::{PromptError, PromptFuture, PromptSource, assemble, open_messages},
+    library::Cancel,
+    performers::{PromptError, PromptFuture, PromptSource, Room, assemble, open_messages},
 };
+use directives::Directives;
+use quipu_events::index::{PageBefore, RecordKey};
 use quipu_schemas::{
-    agent::AgentEvent,
     chat::{ChatMessage, ChatRole},
     codec,
     conversation::{ConversationEvent, ParticipantKind},
-    digest::Digest,
     ids::{MessageId, PrincipalId, StreamId},
-    personal::Opened,
+    limits::PROMPT_MAX_BYTES,
+    personal::{Opened, Opener},
     problem::Problem,
     reaction::Prompt,
+    record::Record,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock, Weak},
 };
 
@@ -24,6 +32,7 @@ use std::{
 #[derive(Default)]
 pub(crate) struct LogPrompts {
     core: OnceLock<Weak<Core>>,
+    directives: Arc<Directives>,
 }
 
 impl LogPrompts {
@@ -44,103 +53,174 @@ impl PromptSource for LogPrompts {
                 .get()
                 .and_then(Weak::upgrade)
                 .ok_or_else(|| PromptError::Unavailable("the node is stopping".into()))?;
-            let Prompt::Conversation {
-                conversation,
-                at_version,
-                agent,
-                directive,
-                transcript,
-            } = prompt
-            else {
-                return Err(PromptError::Gone("only conversations are read from the log".into()));
-            };
-            let directive = match directive {
-                Some(digest) => Some(directive_text(&core, agent, digest)?),
-                None => None,
-            };
-            let speaker = PrincipalId::parse(agent.id.as_str()).map_err(|e| PromptError::Gone(e.to_string()))?;
-            let messages = messages(&core, conversation, *at_version, &speaker)?;
-            let transcript = open_messages(transcript, &*core.keys)?;
-            Ok(assemble(directive.as_deref(), messages, transcript))
+            let (directives, prompt) = (self.directives.clone(), prompt.clone());
+            let cancel = Cancel::default();
+            let _gone = cancel.on_drop();
+            // The log may be on a disk, or on another machine.
+            let read = move || conversation(&core, &directives, &prompt, &cancel);
+            tokio::task::spawn_blocking(read)
+                .await
+                .unwrap_or_else(|_| Err(PromptError::Unavailable("reading the prompt crashed".into())))
         })
     }
 }
 
-fn directive_text(core: &Core, agent: &StreamId, digest: &Digest) -> Result<String, PromptError> {
-    for record in core.records(agent, 0).map_err(unavailable)? {
-        for stored in &record.events {
-            if let Ok(AgentEvent::DirectiveAdded { digest: found, text }) = codec::decode_event(stored)
-                && found == *digest
-            {
-                return Ok(text);
+fn conversation(core: &Core, directives: &Directives, prompt: &Prompt, cancel: &Cancel) -> Result<Vec<ChatMessage>, PromptError> {
+    let Prompt::Conversation {
+        conversation,
+        at_version,
+        agent,
+        directive,
+        transcript,
+    } = prompt
+    else {
+        return Err(PromptError::Gone("only conversations are read from the log".into()));
+    };
+    let directive = match directive {
+        Some(digest) => Some(directives.text(core, agent, digest, cancel)?),
+        None => None,
+    };
+    let speaker = PrincipalId::parse(agent.id.as_str()).map_err(|e| PromptError::Gone(e.to_string()))?;
+    let transcript = open_messages(transcript, &*core.keys)?;
+    let room = Room::beside(PROMPT_MAX_BYTES, directive.as_deref(), &transcript);
+    let mut messages = Backward::new(*at_version, speaker, room);
+    read(core, conversation, *at_version, &mut messages, cancel)?;
+    Ok(assemble(directive.as_deref(), messages.into_oldest_first(), transcript))
+}
+
+/// Reads a conversation backward, page by page, as far as there is room for what it says.
+fn read(core: &Core, conversation: &StreamId, at_version: u64, messages: &mut Backward, cancel: &Cancel) -> Result<(), PromptError> {
+    let mut before = PageBefore::Version(at_version);
+    loop {
+        cancel.check().map_err(unavailable)?;
+        let page = core.read_back(conversation, before).map_err(unavailable)?;
+        for (position, record) in &page {
+            if !messages.take(record, &*core.keys)? {
+                return Ok(());
             }
+            before = PageBefore::Key(RecordKey {
+                first_version: record.header.first_version,
+                offset: position.offset,
+            });
+        }
+        if page.is_empty() {
+            return Ok(());
         }
     }
-    Err(PromptError::Gone(format!("directive {digest} of {agent}")))
 }
 
-struct Said {
-    at: u64,
-    message: ChatMessage,
+/// A conversation as the speaking agent's model sees it, gathered from its end: the agent's own words as `assistant`, everybody
+/// else's as `user` with their names. Deleted and erased messages are left out, edits are in.
+struct Backward {
+    at_version: u64,
+    speaker: PrincipalId,
+    room: Room,
+    newest_first: Vec<ChatMessage>,
+    /// Bodies that replace those of messages further back.
+    edits: BTreeMap<MessageId, String>,
+    /// Ids that nothing further back counts for: said again later, or deleted.
+    done: BTreeSet<MessageId>,
 }
 
-/// The conversation as the speaking agent's model sees it: its own words as `assistant`, everybody else's as `user` with
-/// their names. Deleted and erased messages are left out, edits are in.
-fn messages(core: &Core, conversation: &StreamId, at_version: u64, speaker: &PrincipalId) -> Result<Vec<ChatMessage>, PromptError> {
-    let mut said: BTreeMap<MessageId, Said> = BTreeMap::new();
-    for record in core.records(conversation, 0).map_err(unavailable)? {
-        for (version, stored) in (record.header.first_version..).zip(&record.events) {
-            if version > at_version {
-                break;
+impl Backward {
+    fn new(at_version: u64, speaker: PrincipalId, room: Room) -> Self {
+        Self {
+            at_version,
+            speaker,
+            room,
+            newest_first: Vec::new(),
+            edits: BTreeMap::new(),
+            done: BTreeSet::new(),
+        }
+    }
+
+    fn into_oldest_first(mut self) -> Vec<ChatMessage> {
+        self.newest_first.reverse();
+        self.newest_first
+    }
+
+    /// Takes the next record back; whether there is room for more.
+    fn take(&mut self, record: &Record, opener: &dyn Opener) -> Result<bool, PromptError> {
+        for (index, stored) in record.events.iter().enumerate().rev() {
+            let version = record.header.first_version + index as u64;
+            if version > self.at_version {
+                continue;
             }
             let event: ConversationEvent = codec::decode_event(stored).map_err(|e| PromptError::Gone(e.to_string()))?;
-            match event {
-                ConversationEvent::MessagePosted {
-                    message_id,
-                    sender,
-                    sender_kind,
-                    body,
-                    ..
-                } => {
-                    let Opened::Value(text) = body.shown(&*core.keys)? else { continue };
-                    let own = sender == *speaker && sender_kind == ParticipantKind::Agent;
-                    let message = ChatMessage {
-                        role: if own { ChatRole::Assistant } else { ChatRole::User },
-                        content: Some(text),
-                        tool_calls: None,
-                        tool_call_id: None,
-                        name: (!own).then(|| sender.to_string()),
-                    };
-                    said.insert(message_id, Said { at: version, message });
-                }
-                ConversationEvent::MessageImported {
-                    message_id, role, content, ..
-                } => {
-                    let Opened::Value(content) = content.shown(&*core.keys)? else {
-                        continue;
-                    };
-                    let message = ChatMessage {
-                        role,
-                        content: content.content,
-                        tool_calls: content.tool_calls,
-                        tool_call_id: content.tool_call_id,
-                        name: content.name,
-                    };
-                    said.insert(message_id, Said { at: version, message });
-                }
-                ConversationEvent::MessageEdited { message_id, body } => {
-                    if let (Some(said), Opened::Value(text)) = (said.get_mut(&message_id), body.shown(&*core.keys)?) {
-                        said.message.content = Some(text);
-                    }
-                }
-                ConversationEvent::MessageDeleted { message_id, .. } => {
-                    said.remove(&message_id);
-                }
-                _ => {}
+            if !self.event(event, opener)? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
-    let mut ordered: Vec<Said> = said.into_values().collect();
-    ordered.sort_by_key(|said| said.at);
-    Ok(ordered.into_iter().map(|said| said.message).collect())
+
+    fn event(&mut self, event: ConversationEvent, opener: &dyn Opener) -> Result<bool, PromptError> {
+        match event {
+            ConversationEvent::MessagePosted {
+                message_id,
+                sender,
+                sender_kind,
+                body,
+                ..
+            } => {
+                let Opened::Value(text) = body.shown(opener)? else {
+                    return Ok(true);
+                };
+                let own = sender == self.speaker && sender_kind == ParticipantKind::Agent;
+                let message = ChatMessage {
+                    role: if own { ChatRole::Assistant } else { ChatRole::User },
+                    content: Some(text),
+                    tool_calls: None,
+                    tool_call_id: None,
+                    name: (!own).then(|| sender.to_string()),
+                };
+                Ok(self.message(message_id, message))
+            }
+            ConversationEvent::MessageImported {
+                message_id, role, content, ..
+            } => {
+                let Opened::Value(content) = content.shown(opener)? else {
+                    return Ok(true);
+                };
+                let message = ChatMessage {
+                    role,
+                    content: content.content,
+                    tool_calls: content.tool_calls,
+                    tool_call_id: content.tool_call_id,
+                    name: content.name,
+                };
+                Ok(self.message(message_id, message))
+            }
+            ConversationEvent::MessageEdited { message_id, body } => {
+                if !self.done.contains(&message_id)
+                    && !self.edits.contains_key(&message_id)
+                    && let Opened::Value(text) = body.shown(opener)?
+                {
+                    self.edits.insert(message_id, text);
+                }
+                Ok(true)
+            }
+            ConversationEvent::MessageDeleted { message_id, .. } => {
+                self.edits.remove(&message_id);
+                self.done.insert(message_id);
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn message(&mut self, id: MessageId, mut message: ChatMessage) -> bool {
+        let edit = self.edits.remove(&id);
+        if !self.done.insert(id) {
+            return true;
+        }
+        if let Some(text) = edit {
+            message.content = Some(text);
+        }
+        let fits = self.room.takes(&message);
+        if fits {
+            self.newest_first.push(message);
+        }
+        fits
+    }
 }

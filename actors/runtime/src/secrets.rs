@@ -41,6 +41,9 @@ pub enum SecretError {
     /// Nobody configured it.
     #[error("no secret is configured under `{0}`: an org's secrets are keyed `org/name`, the platform's `name` alone")]
     NotFound(String),
+    /// Where it is kept does not answer.
+    #[error("secret cannot be read: {0}")]
+    Unavailable(String),
     /// It is configured, and is not of the form that its use needs.
     #[error("secret `{name}` is not {expected}")]
     Form {
@@ -52,9 +55,15 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether it may be had later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, SecretError::Unavailable(_))
+    }
+
     /// Stable code.
     pub fn code(&self) -> &'static str {
         match self {
+            SecretError::Unavailable(_) => "secret_unavailable",
             SecretError::NotFound(_) => "secret_not_found",
             SecretError::Form { .. } => "secret_invalid",
         }
@@ -98,6 +107,25 @@ impl From<Vec<String>> for SecretValues {
     }
 }
 
+/// Where secrets are had from: the port that performers and providers know. Answers at once, from memory or a local store.
+pub trait SecretSource: Send + Sync {
+    /// The platform's secret `name`, newest value. Never an org's.
+    fn platform(&self, name: &str) -> Result<Secret, SecretError>;
+
+    /// Every value of secret `name` of `org`, the newest first: several while it is rotated, never none. Never another org's,
+    /// nor the platform's.
+    fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError>;
+
+    /// Secret `name` of `org`, newest value.
+    fn of_org(&self, org: &OrgId, name: &str) -> Result<Secret, SecretError> {
+        let values = self.all_of_org(org, name)?;
+        values
+            .into_iter()
+            .next()
+            .ok_or_else(|| SecretError::NotFound(format!("{org}/{name}")))
+    }
+}
+
 /// All configured secrets. Cheap to clone; `Debug` shows names only.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<BTreeMap<String, SecretValues>>);
@@ -108,29 +136,24 @@ impl Secrets {
         Self(Arc::new(values))
     }
 
-    /// The platform's secret `name`, newest value.
-    pub fn platform(&self, name: &str) -> Result<Secret, SecretError> {
+    fn values(&self, full: &str) -> Result<&[Secret], SecretError> {
+        match self.0.get(full) {
+            Some(SecretValues(values)) if !values.is_empty() => Ok(values),
+            _ => Err(SecretError::NotFound(full.chars().take(160).collect())),
+        }
+    }
+}
+
+impl SecretSource for Secrets {
+    fn platform(&self, name: &str) -> Result<Secret, SecretError> {
         if name.contains('/') {
             return Err(SecretError::NotFound(name.to_owned()));
         }
         self.values(name).map(|values| values[0].clone())
     }
 
-    /// Secret `name` of `org`, newest value.
-    pub fn of_org(&self, org: &OrgId, name: &str) -> Result<Secret, SecretError> {
-        self.all_of_org(org, name).map(|values| values[0].clone())
-    }
-
-    /// Every value of secret `name` of `org`, the newest first: several while it is rotated.
-    pub fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError> {
+    fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError> {
         self.values(&format!("{org}/{name}")).map(<[Secret]>::to_vec)
-    }
-
-    fn values(&self, full: &str) -> Result<&[Secret], SecretError> {
-        match self.0.get(full) {
-            Some(SecretValues(values)) if !values.is_empty() => Ok(values),
-            _ => Err(SecretError::NotFound(full.chars().take(160).collect())),
-        }
     }
 }
 

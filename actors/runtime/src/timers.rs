@@ -1,97 +1,106 @@
-//! Fires durable timers: never before they are due by the node's clock, late rather than never, once.
+//! The shell that fires durable timers: it asks the index, reads the records that set them, and submits what follows. What
+//! to fire and when to look again is decided by [`Timers`](crate::kernel::timers::Timers).
 
 use crate::{
     core::{Core, lock},
-    kernel::relay::fire,
+    kernel::timers::{Found, Look},
 };
 use quipu_events::index::Wake;
-use quipu_schemas::{limits::POISON_CRASHES, reaction::ReactionKey};
+use quipu_schemas::reaction::ReactionKey;
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-/// Timers fired at a time.
-const FIRING_MAX: usize = 256;
-/// The queue is looked at this often even when nothing says so.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Pause after a fire that could not be stored.
-const REFIRE: Duration = Duration::from_millis(250);
-
 /// Runs until the node stops.
 pub(crate) async fn run(core: Arc<Core>) {
-    let firing: Arc<Mutex<BTreeSet<ReactionKey>>> = Arc::default();
-    let crashes: Arc<Mutex<BTreeMap<ReactionKey, u32>>> = Arc::default();
     let mut changed = core.timers.subscribe();
     while !core.stopping.load(Ordering::Acquire) {
-        let now = core.now();
-        let mut due = Vec::new();
-        let mut next: Option<u64> = None;
-        for partition in (0..core.meta.partitions).filter(|partition| core.is_owner(*partition)) {
-            let found = core
-                .index
-                .wakes_due(partition, now, FIRING_MAX)
-                .and_then(|due| Ok((due, core.index.next_wake(partition)?)));
-            match found {
-                Ok((found, at)) => {
-                    due.extend(found);
-                    next = next.into_iter().chain(at).min();
-                }
-                Err(error) => tracing::error!(partition, %error, "timers cannot be read from the index"),
-            }
+        let owned = (0..core.meta.partitions).filter(|partition| core.is_owner(*partition)).collect();
+        let now = core.clock.now();
+        let looks = lock(&core.due).looks(&owned, now);
+        for wake in look(&core, looks).await {
+            tokio::spawn(fire(core.clone(), wake));
         }
-        let mut fired = 0;
-        for wake in due {
-            if !lock(&firing).insert(wake.key.clone()) {
-                continue;
-            }
-            fired += 1;
-            let (core, firing, crashes) = (core.clone(), firing.clone(), crashes.clone());
-            tokio::spawn(async move {
-                let cause = match core.cause_of(&wake.key) {
-                    Ok(cause) => cause,
-                    Err(problem) => {
-                        tracing::error!(key = %wake.key, %problem, "the record that set a timer cannot be read");
-                        return;
-                    }
-                };
-                match core.submit(fire(&wake.key, &wake.name, wake.due, &cause)).await {
-                    Ok(_) => {
-                        lock(&crashes).remove(&wake.key);
-                    }
-                    Err(problem) => {
-                        tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
-                        if problem.code == "command_crashed" {
-                            poisoned(&core, &crashes, &wake);
-                        }
-                        tokio::time::sleep(REFIRE).await;
-                    }
-                }
-                lock(&firing).remove(&wake.key);
-                core.timers.send_modify(|n| *n += 1);
-            });
+        let wait = lock(&core.due).wait_ms(core.clock.now());
+        if wait > 0 {
+            let _ = tokio::time::timeout(Duration::from_millis(wait), changed.changed()).await;
         }
-        if fired >= FIRING_MAX {
-            continue;
-        }
-        let wait = match next {
-            Some(at) if at > now => Duration::from_millis(at - now).min(LOOK_EVERY),
-            // Due ones are being fired; their end wakes us.
-            Some(_) | None => LOOK_EVERY,
-        };
-        let _ = tokio::time::timeout(wait, changed.changed()).await;
     }
 }
 
-/// Counts a crash; after too many the stream waits for a person, and so does its timer.
-fn poisoned(core: &Core, crashes: &Mutex<BTreeMap<ReactionKey, u32>>, wake: &Wake) {
-    let mut crashes = lock(crashes);
-    let count = crashes.entry(wake.key.clone()).or_default();
-    *count += 1;
-    if *count >= POISON_CRASHES {
-        let detail = format!("timer `{}` ({}) crashed it {count} times", wake.name, wake.key);
-        crashes.remove(&wake.key);
-        core.take_out(&wake.key.stream, &detail);
+/// Asks the index, away from the threads that everybody shares.
+async fn look(core: &Arc<Core>, looks: Vec<Look>) -> Vec<Wake> {
+    let (asked, questions) = (core.clone(), looks.clone());
+    let asking = tokio::task::spawn_blocking(move || questions.iter().map(|look| ask(&asked, look)).collect::<Vec<_>>());
+    // A crash of it was logged; the machine asks again after a pause.
+    let answers = asking.await.unwrap_or_else(|_| vec![None; looks.len()]);
+    let (now, mut due) = (core.clock.now(), lock(&core.due));
+    let answered = looks.into_iter().zip(answers);
+    answered.flat_map(|(look, found)| due.found(&look, found, now)).collect()
+}
+
+fn ask(core: &Core, look: &Look) -> Option<Found> {
+    let partition = look.partition;
+    let found = core
+        .index
+        .wakes_due_after(partition, look.before, look.after, look.limit)
+        .and_then(|due| {
+            let next = core.index.next_wake_after(partition, look.before)?;
+            Ok(Found { due, next })
+        });
+    found
+        .inspect_err(|error| tracing::error!(partition, %error, "timers cannot be read from the index"))
+        .ok()
+}
+
+/// A timer that is being fired. However that ends, the machine hears of it.
+struct Firing {
+    core: Arc<Core>,
+    key: ReactionKey,
+    is_told: bool,
+}
+
+impl Drop for Firing {
+    fn drop(&mut self) {
+        if !self.is_told {
+            lock(&self.core.due).unread(&self.key, self.core.clock.now());
+        }
+        self.core.timers.send_modify(|n| *n += 1);
+    }
+}
+
+async fn fire(core: Arc<Core>, wake: Wake) {
+    let mut firing = Firing {
+        core: core.clone(),
+        key: wake.key.clone(),
+        is_told: false,
+    };
+    let (reader, key) = (core.clone(), wake.key.clone());
+    let cause = match tokio::task::spawn_blocking(move || reader.cause_of(&key)).await {
+        Ok(Ok(cause)) => cause,
+        Ok(Err(problem)) => {
+            tracing::error!(key = %wake.key, %problem, "the record that set a timer cannot be read; it is read again");
+            return;
+        }
+        // The crash was logged.
+        Err(_) => return,
+    };
+    let ripe_at = core.clock.ripe_at(cause.time, wake.due);
+    let now = core.clock.now();
+    let Some(command) = lock(&core.due).fire(&wake, &cause, ripe_at, now) else {
+        firing.is_told = true;
+        return;
+    };
+    let answer = core.submit(command).await;
+    if let Err(problem) = &answer {
+        tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
+    }
+    firing.is_told = true;
+    let poisoned = lock(&core.due).answered(&wake.key, &answer, core.clock.now());
+    if let Some(poisoned) = poisoned {
+        let taker = core.clone();
+        // A crash of it was logged.
+        let _ = tokio::task::spawn_blocking(move || taker.take_out(&poisoned.stream, &poisoned.detail)).await;
     }
 }

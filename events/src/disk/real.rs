@@ -3,10 +3,10 @@
 use super::{Disk, DiskFile, DiskLock, LockError};
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
-    os::unix::fs::FileExt,
+    io::{self, Write},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The machine's own file system.
@@ -50,8 +50,89 @@ impl DiskFile for RealFile {
     }
 }
 
-struct RealLock(#[expect(dead_code, reason = "holding the file open is the lock")] File);
-impl DiskLock for RealLock {}
+/// The directory's own descriptor is locked as well as the file in it: a file can be removed and made again, and then two
+/// processes each hold a lock of that name.
+struct RealLock {
+    /// `None` on a file system that locks no directories.
+    dir: Option<File>,
+    path: PathBuf,
+    holder: String,
+    file: Mutex<File>,
+}
+
+impl DiskLock for RealLock {
+    fn check(&self) -> Result<(), String> {
+        if let Some(dir) = &self.dir
+            && !is_at(dir, parent(&self.path))
+        {
+            return Err(format!("{} was moved or replaced", parent(&self.path).display()));
+        }
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_at(&file, &self.path) {
+            return Ok(());
+        }
+        match lock_file(&self.path, &self.holder) {
+            // Nobody could come in between: the directory was locked all the time.
+            Ok(again) if self.dir.is_some() => *file = again,
+            Err(LockError::Io(_)) if self.dir.is_some() => {}
+            Ok(_) | Err(LockError::Io(_)) => return Err(format!("{} was removed or replaced", self.path.display())),
+            Err(LockError::Held(holder)) => {
+                return Err(format!("{} was removed, and then locked by {holder}", self.path.display()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether this open file is what the path names now.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn holder_of(path: &Path) -> String {
+    match std::fs::read_to_string(path) {
+        Ok(who) if !who.is_empty() => who,
+        _ => "another process".into(),
+    }
+}
+
+fn lock_file(path: &Path, holder: &str) -> Result<File, LockError> {
+    /// A file is removed between being opened and being locked about never, and never so often in a row.
+    const ATTEMPTS: usize = 8;
+    for _ in 0..ATTEMPTS {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, path) => {
+                file.set_len(0)?;
+                file.write_all(holder.as_bytes())?;
+                return Ok(file);
+            }
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder_of(path))),
+            Err(TryLockError::Error(e)) => return Err(e.into()),
+        }
+    }
+    Err(io::Error::other(format!("{} is removed again and again", path.display())).into())
+}
+
+/// Who holds the lock of that name or its directory, if anybody does; writes nothing, so that it can be asked of a copy on
+/// read-only storage.
+pub fn locked_by(path: &Path) -> Option<String> {
+    [path, parent(path)].into_iter().find_map(|at| {
+        let file = File::open(at).ok()?;
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| holder_of(path))
+    })
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -94,20 +175,18 @@ impl Disk for RealDisk {
         Ok(files)
     }
     fn lock(&self, path: &Path, holder: &str) -> Result<Box<dyn DiskLock>, LockError> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(holder.as_bytes())?;
-                Ok(Box::new(RealLock(file)))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut who = String::new();
-                file.read_to_string(&mut who)?;
-                Err(LockError::Held(if who.is_empty() { "another process".into() } else { who }))
-            }
-            Err(TryLockError::Error(e)) => Err(e.into()),
-        }
+        let dir = File::open(parent(path))?;
+        let dir = match dir.try_lock() {
+            Ok(()) => Some(dir),
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder_of(path))),
+            Err(TryLockError::Error(_)) => None,
+        };
+        Ok(Box::new(RealLock {
+            dir,
+            path: path.to_owned(),
+            holder: holder.to_owned(),
+            file: Mutex::new(lock_file(path, holder)?),
+        }))
     }
 }
 
@@ -131,6 +210,53 @@ mod tests {
         assert_eq!(&bytes[..9], b"\0\0\0ab\0\0\0\x09", "what was cut off is zero");
         assert_eq!(file.read_at(4, &mut bytes[..1]).unwrap(), 1);
         assert_eq!(file.read_at(9, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn removed_lock_file_keeps_others_out_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert_eq!(locked_by(&path), None);
+        assert!(!path.exists(), "asking makes no file");
+        let lock = RealDisk.lock(&path, "the first").unwrap();
+        assert_eq!(locked_by(&path).as_deref(), Some("the first"));
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(RealDisk.lock(&path, "the second"), Err(LockError::Held(_))));
+        }
+        assert!(locked_by(&path).is_some());
+        assert_eq!(lock.check(), Ok(()));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the first");
+        drop(lock);
+        assert!(RealDisk.lock(&path, "the second").is_ok());
+    }
+
+    #[test]
+    fn lock_that_others_hold_by_now_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = RealDisk.lock(&path, "the first").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // As a process does that locks only the file.
+        let other = lock_file(&path, "the second").unwrap();
+        assert!(lock.check().unwrap_err().contains("the second"));
+        drop(other);
+        assert_eq!(lock.check(), Ok(()));
+    }
+
+    #[test]
+    fn replaced_directory_is_a_lost_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, away) = (root.path().join("data"), root.path().join("away"));
+        std::fs::create_dir(&dir).unwrap();
+        let lock = RealDisk.lock(&dir.join("lock"), "the first").unwrap();
+        std::fs::rename(&dir, &away).unwrap();
+        assert!(lock.check().unwrap_err().contains("moved or replaced"));
+        std::fs::create_dir(&dir).unwrap();
+        assert!(lock.check().is_err());
+        std::fs::remove_dir(&dir).unwrap();
+        std::fs::rename(&away, &dir).unwrap();
+        assert_eq!(lock.check(), Ok(()));
     }
 
     #[test]

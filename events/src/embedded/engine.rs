@@ -68,11 +68,15 @@ pub struct SegmentEngine {
     poisoned: Option<String>,
     buffer: Vec<u8>,
     report: OpenReport,
-    _lock: Box<dyn DiskLock>,
+    lock: Arc<dyn DiskLock>,
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    // A file that would pass the process's limit (`ulimit -f`) is refused like one without room.
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 impl SegmentEngine {
@@ -100,7 +104,7 @@ impl SegmentEngine {
             poisoned: None,
             buffer: Vec::new(),
             report: recovered.report,
-            _lock: lock,
+            lock: Arc::from(lock),
         };
         engine.mark();
         Ok(engine)
@@ -118,6 +122,16 @@ impl SegmentEngine {
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog.clone()
+    }
+
+    /// What keeps other processes away from the data directory.
+    pub(crate) fn lock(&self) -> Arc<dyn DiskLock> {
+        self.lock.clone()
+    }
+
+    /// Takes nothing any more: somebody else may write here.
+    pub(crate) fn give_up(&mut self, why: &str) {
+        self.poisoned.get_or_insert_with(|| why.to_owned());
     }
 
     /// Why the writer takes nothing any more, if it does not.
@@ -316,6 +330,11 @@ impl SegmentEngine {
 
     /// Begins the next segment. Until it is durable, file and name, nothing is written to it.
     fn roll(&mut self, flush_len: u64) -> Result<(), AppendError> {
+        // A name in a directory that is not this one's any more would begin another log there.
+        if let Err(why) = self.lock.check() {
+            self.give_up(&why);
+            return Err(AppendError::Poisoned(why));
+        }
         let (old, end, number) = self.active();
         let meta = &self.catalog.meta;
         let header = SegmentHeader {

@@ -9,7 +9,7 @@ use super::{
     sidecar::{Layout, decode_summary, summary_len},
 };
 use crate::{
-    backup::UNFINISHED_FILE,
+    backup::{UNFINISHED_BACKUP_FILE, UNFINISHED_FILE},
     disk::{Disk, DiskFile},
     heads::{self, HeadEntry, Heads},
     port::LogMeta,
@@ -62,8 +62,12 @@ pub(crate) fn create_segment(disk: &dyn Disk, log_dir: &Path, header: &SegmentHe
 }
 
 pub(crate) fn recover(disk: Arc<dyn Disk>, data_dir: &Path, options: &EmbeddedOptions) -> Result<Recovered, OpenError> {
-    if disk.list(data_dir)?.contains(&data_dir.join(UNFINISHED_FILE)) {
+    let names = disk.list(data_dir)?;
+    if names.contains(&data_dir.join(UNFINISHED_FILE)) {
         return Err(OpenError::Unfinished { dir: data_dir.to_owned() });
+    }
+    if names.contains(&data_dir.join(UNFINISHED_BACKUP_FILE)) {
+        return Err(OpenError::UnfinishedBackup { dir: data_dir.to_owned() });
     }
     let log_dir = data_dir.join(LOG_DIR);
     let numbers = segment_numbers(disk.as_ref(), &log_dir)?;

@@ -286,10 +286,16 @@ impl Index {
     /// The newest snapshot that is whole and of this state schema and these rules; damaged or foreign ones are
     /// passed over.
     pub fn latest_snapshot(&self, stream: &StreamId, schema: &Digest, rules: u32) -> Result<Option<Snapshot>, IndexError> {
+        self.snapshot_up_to(stream, schema, rules, u64::MAX)
+    }
+
+    /// The same among those of at most this version.
+    pub fn snapshot_up_to(&self, stream: &StreamId, schema: &Digest, rules: u32, version: u64) -> Result<Option<Snapshot>, IndexError> {
         self.store.read(|connection| {
             let Some(sid) = sid(connection, stream)? else { return Ok(None) };
-            let mut statement = connection.prepare_cached("SELECT version, bytes FROM snapshots WHERE sid = ?1 ORDER BY version DESC")?;
-            let mut rows = statement.query(params![sid])?;
+            let sql = "SELECT version, bytes FROM snapshots WHERE sid = ?1 AND version <= ?2 ORDER BY version DESC";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![sid, version.min(i64::MAX as u64) as i64])?;
             while let Some(row) = rows.next()? {
                 let version = row.get::<_, i64>(0)? as u64;
                 match Snapshot::decode(row.get_ref(1)?.as_blob()?) {

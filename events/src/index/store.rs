@@ -106,7 +106,8 @@ impl Store {
         prepare(&connection, 8 * 1024)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "OFF")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 2_000)?;
+        // In small steps: each one is a burst of writes behind the commit that it follows.
+        connection.pragma_update(None, "wal_autocheckpoint", 512)?;
         let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         if mode != "wal" {
             return Err(IndexError::Damaged(format!("journal mode is {mode}")));

@@ -4,6 +4,7 @@ mod catch_up;
 mod damage;
 mod life;
 mod lookup;
+mod pages;
 mod random;
 mod scene;
 mod tail;

@@ -72,14 +72,27 @@ fn wake_row(row: &Row<'_>) -> rusqlite::Result<Wake> {
     })
 }
 
-fn from_sqlite(connection: &Connection, partition: u16, before: Millis, limit: usize, changed: &Changed) -> rusqlite::Result<Vec<Wake>> {
+/// Which timers of a partition are asked for.
+struct Asked {
+    partition: u16,
+    before: Millis,
+    after: Option<WakePlace>,
+    limit: usize,
+}
+
+fn from_sqlite(connection: &Connection, asked: &Asked, changed: &Changed) -> rusqlite::Result<Vec<Wake>> {
     let mut statement = connection.prepare_cached(
         "SELECT streams.kind, org, id, name, w.version, ordinal, due, partition, w.offset FROM wakes AS w JOIN streams USING(sid) \
-         WHERE partition = ?1 AND due <= ?2 ORDER BY due, w.offset, w.version, ordinal",
+         WHERE partition = ?1 AND due <= ?2 AND (due, w.offset, w.version, ordinal) > (?3, ?4, ?5, ?6) \
+         ORDER BY due, w.offset, w.version, ordinal",
     )?;
-    let mut rows = statement.query(params![partition, before.min(FIRE_MAX) as i64])?;
+    let limited = |value: u64| value.min(FIRE_MAX) as i64;
+    let (due, offset, version, ordinal) = asked.after.map_or((-1, 0, 0, 0), |WakePlace((due, offset, version, ordinal))| {
+        (limited(due), limited(offset), limited(version), ordinal)
+    });
+    let mut rows = statement.query(params![asked.partition, limited(asked.before), due, offset, version, ordinal])?;
     let mut found = Vec::new();
-    while found.len() < limit
+    while found.len() < asked.limit
         && let Some(row) = rows.next()?
     {
         let wake = wake_row(row)?;
@@ -90,14 +103,41 @@ fn from_sqlite(connection: &Connection, partition: u16, before: Millis, limit: u
     Ok(found)
 }
 
+impl Wake {
+    /// Its place among the timers of its partition.
+    pub fn place(&self) -> WakePlace {
+        WakePlace(order(self))
+    }
+}
+
+/// A place in a partition's timers, in the order in which they are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WakePlace((Millis, u64, u64, u32));
+
+impl WakePlace {
+    /// Behind everything that is due at `time` or earlier.
+    pub fn behind(time: Millis) -> Self {
+        Self((time.min(FIRE_MAX), u64::MAX, u64::MAX, u32::MAX))
+    }
+}
+
 impl Index {
     /// A partition's timers that are due at `before` or earlier, the earliest first. A timer is set by its last
     /// `WakeAt` of that name, until it is cancelled or its key is settled.
     pub fn wakes_due(&self, partition: u16, before: Millis, limit: usize) -> Result<Vec<Wake>, IndexError> {
+        self.wakes_due_after(partition, before, None, limit)
+    }
+
+    /// As [`Index::wakes_due`], only those behind a place: the next page.
+    pub fn wakes_due_after(&self, partition: u16, before: Millis, after: Option<WakePlace>, limit: usize) -> Result<Vec<Wake>, IndexError> {
+        let asked = Asked {
+            partition,
+            before,
+            after,
+            limit,
+        };
         let changed = Changed::of(&self.tail(), partition, self.meta.partitions);
-        let mut found = self
-            .store
-            .read(|connection| from_sqlite(connection, partition, before, limit, &changed))?;
+        let mut found = self.store.read(|connection| from_sqlite(connection, &asked, &changed))?;
         found.extend(
             changed
                 .set()
@@ -105,7 +145,7 @@ impl Index {
                     due: wake.due.min(FIRE_MAX),
                     ..wake
                 })
-                .filter(|wake| wake.due <= before),
+                .filter(|wake| wake.due <= before && after.is_none_or(|after| wake.place() > after)),
         );
         found.sort_by_key(order);
         found.truncate(limit);
@@ -115,5 +155,11 @@ impl Index {
     /// When the partition's next timer is due.
     pub fn next_wake(&self, partition: u16) -> Result<Option<Millis>, IndexError> {
         Ok(self.wakes_due(partition, Millis::MAX, 1)?.first().map(|wake| wake.due))
+    }
+
+    /// When the partition's next timer behind `time` is due.
+    pub fn next_wake_after(&self, partition: u16, time: Millis) -> Result<Option<Millis>, IndexError> {
+        let next = self.wakes_due_after(partition, Millis::MAX, Some(WakePlace::behind(time)), 1)?;
+        Ok(next.first().map(|wake| wake.due))
     }
 }

@@ -1,27 +1,39 @@
 //! The two key files.
 
-use super::KeyringError;
+use super::{KeyringError, fingerprint::Used};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
-use quipu_schemas::personal::{DataKey, Subject};
+use quipu_schemas::{
+    digest::Digest,
+    personal::{DataKey, Subject},
+};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 const MASTER: &str = "quipu-master-key-1";
+
+/// The file, its keys, and what was out of the ordinary about it.
+pub(super) type OpenedFile = (KeyFile, BTreeMap<Subject, DataKey>, Option<String>);
 
 /// The file of data keys, open for appending, with the master key.
 pub(super) struct KeyFile {
     path: PathBuf,
     file: File,
     master: DataKey,
+    /// Whole lines, each of one key.
+    lines: u64,
+    /// Their bytes.
+    hash: Sha256,
     /// A write or sync failed: whether the line is there is not known, and asking the same handle again proves nothing.
     failed: Option<String>,
 }
@@ -58,6 +70,10 @@ pub(super) fn crc(a: &str, b: &str) -> String {
 
 /// Writes a new file of mode 0600, whole or not at all; durable on return.
 pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
+    create_bytes(dir, path, text.as_bytes())
+}
+
+fn create_bytes(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
     let temporary = path.with_extension("new");
     let write = || {
         match fs::remove_file(&temporary) {
@@ -65,7 +81,7 @@ pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringE
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         File::open(dir)?.sync_all()
@@ -146,8 +162,8 @@ pub(super) fn unwrap(master: &DataKey, line: &str) -> Option<(Subject, Option<Da
     Some((subject, opened))
 }
 
-/// Bytes of whole lines. What follows was being written when the machine or process stopped, and was never
-/// acknowledged: it has no end of line, or zeros where blocks were never written.
+/// Bytes of whole lines. What follows has no end of line, or zeros where blocks were never written: it was being written when
+/// the machine or process stopped, and then it was never acknowledged. Or somebody cut the file: the fingerprint knows.
 fn whole_lines(bytes: &[u8]) -> usize {
     let after = |until: usize| bytes[..until].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let end = after(bytes.len());
@@ -180,9 +196,109 @@ pub(super) fn master(dir: &Path, may_make: bool) -> Result<DataKey, KeyringError
     read_master(&path)
 }
 
+/// Both files as they were found, before anything of them is used or changed.
+pub(super) struct Found {
+    dir: PathBuf,
+    path: PathBuf,
+    master: DataKey,
+    bytes: Vec<u8>,
+    /// Bytes of whole lines, of which the last may lack only its end of line.
+    end: usize,
+    /// The last line lacks its end of line, and is whole without it.
+    unended: bool,
+    keys: BTreeMap<Subject, DataKey>,
+}
+
+impl Found {
+    /// Every data key, that of command digests under the empty subject.
+    pub(super) fn keys(&self) -> &BTreeMap<Subject, DataKey> {
+        &self.keys
+    }
+
+    /// The file of data keys.
+    pub(super) fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Whole lines.
+    pub(super) fn lines(&self) -> u64 {
+        self.whole().split_inclusive(|byte| *byte == b'\n').count() as u64
+    }
+
+    fn whole(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
+
+    /// The first so many lines; `None` if there are fewer.
+    pub(super) fn first(&self, lines: u64) -> Option<Used> {
+        let mut hash = Sha256::new();
+        let mut count = 0;
+        for line in self.whole().split_inclusive(|byte| *byte == b'\n').take(lines as usize) {
+            hash.update(line.strip_suffix(b"\n").unwrap_or(line));
+            hash.update(b"\n");
+            count += 1;
+        }
+        (count == lines).then(|| Used {
+            keys: lines,
+            digest: Digest(hash.finalize().into()),
+        })
+    }
+
+    /// Opens the file for new keys. An end that is no whole line goes into a file of its own first, and is told.
+    pub(super) fn open(self) -> Result<OpenedFile, KeyringError> {
+        let (torn, mut note) = (&self.bytes[self.end..], None);
+        let mut whole = self.whole().to_vec();
+        if self.unended {
+            whole.push(b'\n');
+            note = Some(format!(
+                "the last line of {} had no end; the key in it is whole and is used",
+                self.path()
+            ));
+        }
+        if !torn.is_empty() {
+            let aside = set_aside(&self.dir, &self.path, torn)?;
+            note = Some(format!(
+                "the end of {} was not a whole line, and no record used a key of it: it was moved to {}",
+                self.path(),
+                aside.display()
+            ));
+        }
+        if whole.len() != self.bytes.len() || self.unended {
+            create_bytes(&self.dir, &self.path, &whole)?;
+        }
+        let file = OpenOptions::new().append(true).open(&self.path).map_err(io(&self.path))?;
+        // Also where nothing was changed: lines that a killed process wrote and never synced are used from now on.
+        file.sync_all().map_err(io(&self.path))?;
+        let mut hash = Sha256::new();
+        hash.update(&whole);
+        let opened = KeyFile {
+            lines: self.lines(),
+            path: self.path,
+            file,
+            master: self.master,
+            hash,
+            failed: None,
+        };
+        Ok((opened, self.keys, note))
+    }
+}
+
+/// Puts bytes into a file of their own beside `path`; durable on return.
+fn set_aside(dir: &Path, path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyringError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let named = |number: u64| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".torn-{number}"));
+        PathBuf::from(name)
+    };
+    let aside = (now..).map(named).find(|aside| !aside.exists()).unwrap_or_else(|| named(now));
+    create_bytes(dir, &aside, bytes)?;
+    Ok(aside)
+}
+
 impl KeyFile {
-    /// Opens or makes both files; gives every data key, that of command digests under the empty subject.
-    pub(super) fn open(dir: &Path) -> Result<(Self, BTreeMap<Subject, DataKey>), KeyringError> {
+    /// Reads both files, making them where they are not there.
+    pub(super) fn find(dir: &Path) -> Result<Found, KeyringError> {
         make_dir(dir)?;
         let (master_path, path) = (dir.join("master.key"), dir.join("subjects.keys"));
         if !master_path.exists() {
@@ -197,23 +313,35 @@ impl KeyFile {
         }
         check_mode(&path, 0o077, 0o600)?;
         let bytes = fs::read(&path).map_err(io(&path))?;
-        let end = whole_lines(&bytes);
-        let keys = parse(&master, &path, &bytes[..end])?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(io(&path))?;
-        if end < bytes.len() {
-            file.set_len(end as u64).map_err(io(&path))?;
+        let mut end = whole_lines(&bytes);
+        let rest = std::str::from_utf8(&bytes[end..]).ok();
+        let unended = rest.is_some_and(|line| matches!(unwrap(&master, line), Some((_, Some(_)))));
+        if unended {
+            end = bytes.len();
         }
-        // Also where nothing was cut: lines that a killed process wrote and never synced are used from now on.
-        file.sync_all().map_err(io(&path))?;
-        Ok((
-            Self {
-                path,
-                file,
-                master,
-                failed: None,
-            },
+        let keys = parse(&master, &path, &bytes[..end])?;
+        Ok(Found {
+            dir: dir.to_owned(),
+            path,
+            master,
+            bytes,
+            end,
+            unended,
             keys,
-        ))
+        })
+    }
+
+    /// The file of data keys.
+    pub(super) fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// All lines that are durable.
+    pub(super) fn used(&self) -> Used {
+        Used {
+            keys: self.lines,
+            digest: Digest(self.hash.clone().finalize().into()),
+        }
     }
 
     /// Makes a subject's key; durable on return.
@@ -231,14 +359,9 @@ impl KeyFile {
             self.failed = Some(format!("an earlier write failed ({error}); restart the node to go on"));
             return Err(io(&self.path)(error));
         }
+        self.lines += 1;
+        self.hash.update(line.as_bytes());
         Ok(key)
-    }
-
-    pub(super) fn damaged(&self, line: usize) -> KeyringError {
-        KeyringError::Damaged {
-            path: self.path.display().to_string(),
-            line,
-        }
     }
 }
 
@@ -251,7 +374,7 @@ fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<BTreeMap<Subject
     for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let text = std::str::from_utf8(line)
             .ok()
-            .and_then(|text| text.strip_suffix('\n'))
+            .map(|text| text.strip_suffix('\n').unwrap_or(text))
             .ok_or_else(|| damaged(at + 1))?;
         let (subject, key) = unwrap(master, text).ok_or_else(|| damaged(at + 1))?;
         let key = key.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;

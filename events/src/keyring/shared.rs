@@ -87,13 +87,13 @@ impl SharedKeys {
 /// Copies the keys of a data directory into a store, under the same master key. What the store has stays.
 pub fn share(dir: &Path, store: Arc<dyn KeyStore>) -> Result<u64, KeyringError> {
     file::must_be_there(dir)?;
-    let (_, keys) = file::KeyFile::open(dir)?;
+    let keys = file::KeyFile::find(dir)?;
     let shared = SharedKeys {
         store,
         master: file::master(dir, false)?,
     };
     let mut copied = 0;
-    for (name, key) in &keys {
+    for (name, key) in keys.keys() {
         let name: &Subject = name;
         if shared.put(name, key)?.0 != key.0 {
             return Err(KeyringError::Foreign(shared.store.place()));

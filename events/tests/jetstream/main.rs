@@ -5,6 +5,10 @@
 #[path = "../servers/fake.rs"]
 mod fake;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/nats.rs"]
 mod nats;
 #[allow(unreachable_pub, reason = "shared by several test programs")]

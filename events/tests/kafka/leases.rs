@@ -91,8 +91,7 @@ fn on_a_broker(what: &str, scene: impl FnOnce(&str)) {
         return scene(&kafka.address());
     }
     if let Some(tansu) = tansu::start_or_skip(what) {
-        // Not captured with the output of a test that passes.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("checked on Tansu only: {what}\n"));
+        crate::skipped::on_tansu_only(what);
         scene(&tansu.address());
     }
 }

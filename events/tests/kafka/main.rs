@@ -5,6 +5,10 @@
 //! Apache Kafka only.
 
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/kafka.rs"]
 mod kafka;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]

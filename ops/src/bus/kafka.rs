@@ -70,10 +70,11 @@ impl Opened {
             producer,
             status: status.clone(),
         };
+        let watched = app.node.tasks();
         let tasks = vec![
-            tokio::spawn(queue::serve(carrier, stopping.clone())),
-            tokio::spawn(relay.serve(stopping.clone())),
-            tokio::spawn(look(topics, status, stopping)),
+            tokio::spawn(watched.clone().once("bus queue", queue::serve(carrier, stopping.clone()))),
+            tokio::spawn(watched.clone().once("bus relay", relay.serve(stopping.clone()))),
+            tokio::spawn(watched.once("bus topics", look(topics, status, stopping))),
         ];
         Running { stop, tasks }
     }

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
     envelope::Receipt,
-    ids::{CommandId, OrgId, PrincipalId},
+    ids::{CommandId, OrgId},
     limits::{BUS_COMMAND_MAX_BYTES, HEADERS_MAX_BYTES, REQUEST_TIMEOUT_MS},
     problem::Problem,
 };
@@ -101,7 +101,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         ));
     };
     // The platform acts over HTTP, by its token. Here it would be whoever may publish for the org.
-    if *actor == PrincipalId::BOOTSTRAP || actor.as_str().starts_with('_') {
+    if actor.is_platform() {
         let detail = format!("principal {} belongs to the platform", clip(actor.as_str()));
         return Err(Problem::new(403, "reserved_principal", detail)
             .field(ACTOR)
@@ -110,7 +110,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
     if target.org.is_reserved() {
         return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", target.org)).field("org"));
     }
-    let correlation = Correlation::of(headers)?;
+    let correlation = Correlation::of(headers);
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());

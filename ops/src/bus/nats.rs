@@ -86,10 +86,13 @@ impl Opened {
             },
             status: self.status.clone(),
         };
+        let watched = app.node.tasks();
+        let calls = call::serve(app.clone(), self.client.clone(), self.status.clone(), stopping_calls);
+        let queue = queue::serve(app.clone(), self.js, self.status, self.connects, stopping.clone());
         let tasks = vec![
-            tokio::spawn(call::serve(app.clone(), self.client.clone(), self.status.clone(), stopping_calls)),
-            tokio::spawn(queue::serve(app.clone(), self.js, self.status, self.connects, stopping.clone())),
-            tokio::spawn(relay.serve(stopping)),
+            tokio::spawn(watched.clone().once("bus calls", calls)),
+            tokio::spawn(watched.clone().once("bus queue", queue)),
+            tokio::spawn(watched.once("bus relay", relay.serve(stopping))),
         ];
         Running { stop, stop_calls, tasks }
     }

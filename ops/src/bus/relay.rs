@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{cloudevents, http::App, metrics::BUS_EVENTS};
 use bytes::Bytes;
-use quipu_runtime::api::{FeedEntry, FeedItem, Stopped};
+use quipu_runtime::api::{FeedFilter, FeedItem, Stopped};
 use quipu_schemas::{
     ids::StreamId,
     limits::{BUS_FEED_IN_FLIGHT, BUS_MARK_MS},
@@ -133,7 +133,7 @@ impl<B: FeedOut> Relay<B> {
             None => self.status.works(Part::Feed),
         }
         *pace = Pace::new();
-        let mut feed = self.app.node.feed(cursor);
+        let mut feed = self.app.node.feed(cursor, FeedFilter::default());
         let mut lanes: Lanes<StreamId, Outgoing> = Lanes::new();
         let mut running: JoinSet<(StreamId, Position)> = JoinSet::new();
         let mut tick = tokio::time::interval(Duration::from_millis(BUS_MARK_MS));
@@ -156,7 +156,7 @@ impl<B: FeedOut> Relay<B> {
                         progress.sent(position.offset);
                     }
                 }
-                item = feed.recv(), if lanes.held() < BUS_FEED_IN_FLIGHT => match item {
+                item = feed.next(), if lanes.held() < BUS_FEED_IN_FLIGHT => match item {
                     Some(item) => self.item(item, &mut lanes, known)?,
                     None => return Ok(()),
                 },
@@ -176,11 +176,11 @@ impl<B: FeedOut> Relay<B> {
         };
         match item {
             FeedItem::Record(entry) => {
-                let FeedEntry { position, record } = *entry;
+                let (position, record) = (entry.position, &entry.record);
                 read(position, record.events.len());
                 let stream = &record.header.stream;
                 for (index, event) in record.events.iter().enumerate() {
-                    let cloud = cloudevents::encode(&record, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
+                    let cloud = cloudevents::encode(record, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
                     let outgoing = Outgoing {
                         stream: stream.clone(),
                         event: event.name.clone(),

@@ -31,10 +31,5 @@ pub(super) fn must_hold_log(data: &Path) -> Result<(), Failure> {
 
 /// Whether a node uses the directory now.
 pub(super) fn holder(data: &Path) -> Option<String> {
-    use quipu_events::disk::{Disk, LockError, RealDisk};
-    match RealDisk.lock(&data.join(LOCK_FILE), &format!("pid {}", std::process::id())) {
-        Err(LockError::Held(holder)) => Some(holder),
-        // A copy on read-only storage cannot be locked, and nobody writes it either.
-        Ok(_) | Err(LockError::Io(_)) => None,
-    }
+    quipu_events::disk::locked_by(&data.join(LOCK_FILE))
 }

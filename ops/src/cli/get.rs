@@ -1,6 +1,7 @@
 //! `quipu get`.
 
 use super::{
+    columns::{Column, fitting, is_prose, wrapped},
     connect::Connect,
     failure::Failure,
     terminal::{Terminal, Tone, cell, clean, short, table},
@@ -18,6 +19,9 @@ Examples:
   quipu get acme runs --filter state=running
   quipu get acme run r-1 steps
   quipu get acme dead-letters
+  quipu get acme runs --columns id,state,updated_at
+  quipu get acme runs --wide                                   every column, nothing cut
+  quipu get acme runs --all --output ndjson | jq .id           a row a line
   quipu get acme conversation c-1 --min-position p3.1042.0     wait until the views have seen that command
 
 Kinds may be written in the singular or plural. Parts: conversation: messages, participants, turns; run: steps;
@@ -48,6 +52,12 @@ pub(super) struct Get {
     /// Every page
     #[arg(long, conflicts_with_all = ["after", "limit"])]
     all: bool,
+    /// Only these columns, in this order
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Every column, with nothing cut
+    #[arg(long, conflicts_with = "columns")]
+    wide: bool,
     /// Wait until the views have seen this position
     #[arg(long, value_name = "POSITION")]
     min_position: Option<String>,
@@ -70,7 +80,7 @@ impl Get {
         for filter in &self.filter {
             let (name, value) = filter
                 .split_once('=')
-                .ok_or_else(|| Failure::Usage(format!("`{filter}` is no filter: write NAME=VALUE")))?;
+                .ok_or_else(|| Failure::Usage(format!("--filter needs NAME=VALUE, got `{filter}`")))?;
             query.push((name.to_owned(), value.to_owned()));
         }
         let given = [
@@ -92,12 +102,20 @@ impl Get {
         } else {
             client.get(&path, &query).await?.body
         };
+        let items = body.get("items").and_then(Value::as_array);
         if terminal.json {
-            return terminal.value(&body);
+            return match items.filter(|_| terminal.rows) {
+                Some(items) => items.iter().try_for_each(|item| terminal.value(item)),
+                None => terminal.value(&body),
+            };
         }
-        match (body.get("items").and_then(Value::as_array), &body) {
+        match (items, &body) {
             (Some(items), _) => {
-                rows(terminal, items, self.id.as_deref())?;
+                if self.part.as_deref() == Some("messages") && self.columns.is_empty() && !self.wide {
+                    messages(terminal, items)?;
+                } else {
+                    self.rows(terminal, items)?;
+                }
                 match body.get("next").and_then(Value::as_str) {
                     Some(next) => terminal.line(&terminal.paint(Tone::Faint, &format!("more: --after {next}"))),
                     None => Ok(()),
@@ -107,7 +125,111 @@ impl Get {
             (None, other) => terminal.value(other),
         }
     }
+
+    /// Shows rows with the columns that any of them fills, the most telling first, as many as fit.
+    fn rows(&self, terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
+        let objects: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
+        let names = self.names(&objects)?;
+        let text = |row: &Map<String, Value>, name: &str| clean(&cell(name, row.get(name).unwrap_or(&Value::Null)));
+        let one_line = |row: &Map<String, Value>, name: &str| short(&text(row, name), usize::MAX);
+        let widest = |name: &str| objects.iter().map(|row| one_line(row, name).chars().count()).max().unwrap_or(0);
+        let columns = if self.wide || !self.columns.is_empty() {
+            names.iter().map(|name| Column { name, width: usize::MAX }).collect()
+        } else {
+            fitting(&names, &widest, terminal.width())
+        };
+        let shown: Vec<Vec<String>> = objects
+            .iter()
+            .map(|row| {
+                let cut = |column: &Column<'_>| {
+                    let most = if is_prose(column.name) {
+                        column.width.saturating_sub(1)
+                    } else {
+                        usize::MAX
+                    };
+                    let whole = one_line(row, column.name);
+                    if whole.chars().count() <= column.width {
+                        whole
+                    } else {
+                        short(&whole, most)
+                    }
+                };
+                columns.iter().map(cut).collect()
+            })
+            .collect();
+        let headers: Vec<&str> = columns.iter().map(|column| column.name).collect();
+        terminal.table(&headers, &shown, "no rows")?;
+        match names.len() - columns.len() {
+            0 => Ok(()),
+            hidden => terminal.note_faint(&format!("{hidden} more columns: --wide, or --columns {}", names.join(","))),
+        }
+    }
+
+    /// The names of columns that can be shown, the most telling first; those that were asked for, where any were.
+    fn names<'a>(&'a self, objects: &[&'a Map<String, Value>]) -> Result<Vec<&'a str>, Failure> {
+        let about = self.id.as_deref();
+        let mut known: Vec<&str> = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        for (name, value) in objects.iter().flat_map(|row| row.iter()) {
+            if !known.contains(&name.as_str()) {
+                known.push(name);
+            }
+            // Parts of an entity say in each row whose they are.
+            let empty = value.is_null() || (about.is_some() && value.as_str() == about) || value.as_array().is_some_and(Vec::is_empty);
+            let told = self.wide || (!empty && !LEFT_OUT.contains(&name.as_str()));
+            if told && !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        if self.columns.is_empty() {
+            names.sort_by_key(|name| weight(name));
+            return Ok(names);
+        }
+        match self
+            .columns
+            .iter()
+            .find(|name| !known.is_empty() && !known.contains(&name.as_str()))
+        {
+            Some(name) => Err(Failure::Usage(format!("no such column: `{name}`; there are {}", known.join(", ")))),
+            None => Ok(self.columns.iter().map(String::as_str).collect()),
+        }
+    }
 }
+
+/// Widest line of a message, for reading.
+const PROSE_CHARS: usize = 80;
+
+/// Messages as people read them: when, who, and the whole text.
+fn messages(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
+    if items.is_empty() {
+        return terminal.line(&terminal.paint(Tone::Faint, "no messages"));
+    }
+    for item in items {
+        let at = cell("posted_at", &item["posted_at"]);
+        // The date is in the first ten letters, and the seconds' fraction says little.
+        let at = at.get(..19).unwrap_or(&at).replace('T', " ");
+        let sender = clean(item["sender"].as_str().unwrap_or_default());
+        let body = match &item["body"] {
+            Value::String(text) => clean(text),
+            Value::Object(map) if map.contains_key("erased") => "(erased)".to_owned(),
+            Value::Null if item["deleted"] == true => "(deleted)".to_owned(),
+            other => other.to_string(),
+        };
+        let lines = wrapped(&body, PROSE_CHARS.min(terminal.width()).saturating_sub(INDENT.len()));
+        let head = format!("{} {}:", terminal.paint(Tone::Faint, &at), terminal.paint(Tone::Strong, &sender));
+        if lines.len() == 1 && lines[0].chars().count() + at.len() + sender.len() + 3 <= terminal.width() {
+            terminal.line(&format!("{head} {}", lines[0]))?;
+            continue;
+        }
+        terminal.line(&head)?;
+        for line in lines {
+            terminal.line(format!("{INDENT}{line}").trim_end())?;
+        }
+    }
+    Ok(())
+}
+
+const INDENT: &str = "    ";
 
 /// A kind or view as paths name it. Not every view is a plural (`activity`).
 fn in_path(given: &str) -> String {
@@ -120,34 +242,6 @@ fn in_path(given: &str) -> String {
 
 /// Columns that say little in a list.
 const LEFT_OUT: [&str; 6] = ["org", "position", "hash", "previous_hash", "reactions", "order_key"];
-const COLUMNS_MAX: usize = 8;
-const CELL_CHARS: usize = 48;
-
-/// Shows rows with the columns that any of them fills, the most telling first.
-fn rows(terminal: &Terminal, items: &[Value], about: Option<&str>) -> Result<(), Failure> {
-    let objects: Vec<&Map<String, Value>> = items.iter().filter_map(Value::as_object).collect();
-    let mut names: Vec<&str> = Vec::new();
-    for (name, value) in objects.iter().flat_map(|row| row.iter()) {
-        // Parts of an entity say in each row whose they are.
-        let empty = value.is_null() || (about.is_some() && value.as_str() == about) || value.as_array().is_some_and(Vec::is_empty);
-        if !empty && !LEFT_OUT.contains(&name.as_str()) && !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    names.sort_by_key(|name| weight(name));
-    names.truncate(COLUMNS_MAX);
-    let shown: Vec<Vec<String>> = objects
-        .iter()
-        .map(|row| {
-            names
-                .iter()
-                .map(|name| short(&clean(&cell(name, row.get(*name).unwrap_or(&Value::Null))), CELL_CHARS))
-                .collect()
-        })
-        .collect();
-    terminal.table(&names, &shown, "no rows")
-}
-
 fn weight(name: &str) -> usize {
     const FIRST: [&str; 26] = [
         "key",

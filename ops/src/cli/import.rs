@@ -8,6 +8,7 @@ use super::{
 use crate::{
     client::FeedQuery,
     export::{self, ExportError},
+    http::problem::not_found,
     import::{self, ImportError, Report, Target, Tick},
 };
 use clap::{Args, ValueEnum};
@@ -24,10 +25,11 @@ Examples:
   zcat chats.jsonl.gz | quipu import --format openai-chat - --org acme
 
 Each line is a JSON object with `messages` (OpenAI chat messages, tool calls included) and, if you like, an `id`,
-which names the conversation; other fields are passed over. Ids follow from the file alone: running the same
-import again changes nothing, and resumes one that was cut off. Content that is null stays apart from content
-that is empty; in `tool_calls`, `tool_call_id` and `name`, null is the same as absent, and so it is for a content
-that is absent. A line with anything that could not be kept is reported, and nothing of it is sent.";
+which names the conversation, and a `title`; other fields are passed over. Ids follow from the file alone: running
+the same import again changes nothing, and resumes one that was cut off. Content that is null stays apart from
+content that is empty; any other field of a message that is null or an empty list is the same as absent. A line with
+anything that could not be kept (an unknown field, a field given twice, a number of more than 64 bits) is reported,
+and nothing of it is sent.";
 
 const EXPORT_AFTER: &str = "\
 Examples:
@@ -36,7 +38,10 @@ Examples:
   quipu export acme --format openai-chat --out chats.jsonl
   quipu export acme --format openai-chat --id c-1
 
-The exit code is 1 where not everything could be written: the log is damaged, or messages of a transcript were erased or do not
+In openai-chat, each line has the conversation's id, its title if it has one, and its messages; a message that was posted
+names its sender in `name`. `quipu import` takes such a file.
+
+The exit code is 3 where --id or --kind names nothing that is there, and 1 where not everything could be written: the log is damaged, or messages of a transcript were erased or do not
 open with the node's keys (these are marked `\"quipu_erased\": true`; --allow-erased takes that for success).";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -170,7 +175,13 @@ impl Export {
             )),
             None => Box::new(BufWriter::new(io::stdout())),
         };
-        let mut erased = 0;
+        let (mut erased, mut written) = (0, 0);
+        let sought = match (&self.kind, &self.id) {
+            (Some(kind), Some(id)) => Some(format!("{kind} {id} in org {}", self.org)),
+            (None, Some(id)) => Some(format!("entity {id} in org {}", self.org)),
+            (Some(kind), None) => Some(format!("event of a {kind} in org {}", self.org)),
+            (None, None) => None,
+        };
         let said = match self.format {
             ExportFormat::Cloudevents => {
                 let query = FeedQuery {
@@ -178,12 +189,13 @@ impl Export {
                     id: self.id,
                     ..FeedQuery::default()
                 };
-                export::cloudevents(&client, &self.org, &query, &mut out)
-                    .await
-                    .map(|events| format!("{events} events"))
+                export::cloudevents(&client, &self.org, &query, &mut out).await.map(|events| {
+                    written = events;
+                    format!("{events} events")
+                })
             }
             ExportFormat::OpenaiChat => export::chats(&client, &self.org, self.id.as_deref(), &mut out).await.map(|done| {
-                erased = done.erased;
+                (erased, written) = (done.erased, done.conversations);
                 format!("{} conversations, {} messages", done.conversations, done.messages)
             }),
         };
@@ -192,6 +204,9 @@ impl Export {
             ExportError::Write(e) => Failure::of_write(e),
             ExportError::Event(..) => Failure::Failed(e.to_string()),
         })?;
+        if let Some(sought) = sought.filter(|_| written == 0) {
+            return Err(Failure::Problem(Box::new(not_found(sought))));
+        }
         terminal.note(&terminal.paint(Tone::Faint, &said));
         if erased == 0 {
             return Ok(());

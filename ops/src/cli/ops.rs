@@ -150,6 +150,7 @@ mod tests {
     fn health_is_well_only_when_everything_is() {
         let terminal = Terminal {
             json: true,
+            rows: false,
             colour: false,
             watched: false,
         };

@@ -4,6 +4,7 @@ use super::{
     connect::Connect,
     diff::{self, Change},
     failure::Failure,
+    kind::singular,
     terminal::{Terminal, Tone, clean},
 };
 use crate::client::Client;
@@ -28,6 +29,7 @@ pub(super) struct Replay {
     /// The org
     org: OrgId,
     /// Kind of the entity
+    #[arg(value_parser = singular)]
     kind: Kind,
     /// Id of the entity
     id: EntityId,

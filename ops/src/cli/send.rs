@@ -3,6 +3,7 @@
 use super::{
     connect::Connect,
     failure::Failure,
+    kind::singular,
     terminal::{Terminal, Tone},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub(super) struct Send {
     /// The org
     org: OrgId,
     /// Kind of the entity: org, agent, conversation, run…
+    #[arg(value_parser = singular)]
     kind: Kind,
     /// Id of the entity, or + for a new one of the node's choice
     id: String,
@@ -63,14 +65,14 @@ impl Send {
             text => text.to_owned(),
         };
         let body = match json::parse(text.as_bytes()) {
-            Err(e @ JsonError::Repeated { .. }) => return Err(Failure::Usage(e.to_string())),
+            Err(e @ (JsonError::Repeated { .. } | JsonError::Inexact { .. })) => return Err(Failure::Usage(e.problem().to_string())),
             other => other.ok(),
         };
         let body = body
             .filter(Value::is_object)
-            .ok_or_else(|| Failure::Usage("the fields are no JSON object; quote them: '{\"name\":\"value\"}'".into()))?;
+            .ok_or_else(|| Failure::Usage("the fields must be a JSON object; quote them: '{\"name\":\"value\"}'".into()))?;
         let id = match self.id.as_str() {
-            "+" if self.command != "create" => return Err(Failure::Usage("+ stands for a new entity, which only `create` makes".into())),
+            "+" if self.command != "create" => return Err(Failure::Usage("+ means a new entity, which only `create` makes".into())),
             "+" => None,
             id => Some(EntityId::parse(id).map_err(|e| Failure::Usage(e.to_string()))?),
         };

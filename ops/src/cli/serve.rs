@@ -5,14 +5,14 @@ use super::{
     terminal::{Terminal, Tone},
 };
 use crate::{
-    config::{Config, Flags, LogFormat},
-    serve, token,
+    config::{Config, Flags},
+    log_lines, serve, token,
 };
 use clap::Args;
 use quipu_runtime::kinds::Kinds;
 use serde_json::{Value, json};
-use std::{io::IsTerminal, path::PathBuf};
-use tracing_subscriber::{EnvFilter, fmt};
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
 
 const AFTER: &str = "\
 Examples:
@@ -98,6 +98,7 @@ impl Serve {
             return terminal.value(config.effective());
         }
         record(&config)?;
+        serve::check_limits().map_err(Failure::Failed)?;
         let data = config.data.clone();
         let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
         let watched = bar.clone();
@@ -109,6 +110,7 @@ impl Serve {
             signal = signals.next() => {
                 signal?;
                 // Nothing was promised yet, and the log may take long to read: as if the signal had not been heard.
+                #[expect(clippy::disallowed_methods, reason = "the start runs on blocking threads that cannot be cancelled")]
                 std::process::exit(ENDED_AT_START);
             }
         };
@@ -162,17 +164,5 @@ fn ready(url: &str, token: Option<&NewToken>) -> Value {
 /// Sends log lines to standard error.
 fn record(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&config.log_level).map_err(|e| Failure::Usage(format!("logging.level: {e}")))?;
-    let pretty = match config.log_format {
-        LogFormat::Pretty => true,
-        LogFormat::Json => false,
-        LogFormat::Auto => std::io::stderr().is_terminal(),
-    };
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = if pretty {
-        builder.with_ansi(colour).try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
-    };
-    set.map_err(|e| Failure::Failed(format!("logging: {e}")))
+    log_lines::record(filter, config.log_format).map_err(|e| Failure::Failed(format!("logging: {e}")))
 }

@@ -3,11 +3,13 @@
 use super::{
     connect::Connect,
     failure::Failure,
+    kind::singular,
+    live::LiveLine,
     terminal::{Terminal, Tone, clean, short},
 };
-use crate::client::{Client, ClientError, FeedLine, FeedQuery};
+use crate::client::{Client, ClientError, FeedLine, FeedQuery, Live, LiveMessage};
 use clap::Args;
-use quipu_schemas::ids::OrgId;
+use quipu_schemas::ids::{EntityId, Kind, OrgId, StreamId};
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,6 +19,7 @@ Examples:
   quipu tail acme --from start --kind conversation
   quipu tail acme --kind run --id r-1 --from start --no-follow
   quipu tail acme --type quipu.conversation.message_posted.v1 | jq .data.body
+  quipu tail acme --kind conversation --id c-1 --live      also what agents say while they say it, and who types
   quipu tail acme --from CURSOR                            go on where another tail was
 
 When the connection breaks, the tail goes on where it was. In JSON, each line is a CloudEvent or a control line
@@ -32,8 +35,8 @@ pub(super) struct Tail {
     #[arg(long, default_value = "end")]
     from: String,
     /// Only entities of this kind
-    #[arg(long)]
-    kind: Option<String>,
+    #[arg(long, value_parser = singular)]
+    kind: Option<Kind>,
     /// Only the entity of this id
     #[arg(long)]
     id: Option<String>,
@@ -43,6 +46,9 @@ pub(super) struct Tail {
     /// End when everything so far was shown
     #[arg(long)]
     no_follow: bool,
+    /// Also show answers while they are written, and who types; this is never stored
+    #[arg(long, requires = "kind", requires = "id", conflicts_with = "no_follow")]
+    live: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -51,9 +57,16 @@ impl Tail {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         const AGAIN: Duration = Duration::from_secs(1);
         let client = self.connect.client()?;
+        let live = match (&self.kind, &self.id) {
+            (Some(kind), Some(id)) if self.live => {
+                let id = EntityId::parse(id.as_str()).map_err(|e| Failure::Usage(e.to_string()))?;
+                Some(StreamId::new(self.org.clone(), kind.clone(), id))
+            }
+            _ => None,
+        };
         let mut query = FeedQuery {
             from: Some(self.from),
-            kind: self.kind,
+            kind: self.kind.map(|kind| kind.to_string()),
             id: self.id,
             types: self.types,
             follow: !self.no_follow,
@@ -62,11 +75,11 @@ impl Tail {
         let mut shown = BTreeSet::new();
         let mut connected = false;
         loop {
-            match follow(terminal, &client, &self.org, &mut query, &mut shown, &mut connected).await {
+            match follow(terminal, &client, &self.org, live.as_ref(), &mut query, &mut shown, &mut connected).await {
                 Ok(Ended::CaughtUp) => return Ok(()),
                 Ok(Ended::Broken) => {}
                 Err(Trouble::Client(e @ ClientError::Unreachable { .. })) if connected && query.follow => {
-                    terminal.note(&format!("{e}; trying again"))
+                    terminal.note(&clean(&format!("{e}; trying again")))
                 }
                 Err(Trouble::Client(e)) => return Err(e.into()),
                 Err(Trouble::Shown(failure)) => return Err(failure),
@@ -99,15 +112,36 @@ async fn follow(
     terminal: &Terminal,
     client: &Client,
     org: &OrgId,
+    live: Option<&StreamId>,
     query: &mut FeedQuery,
     shown: &mut BTreeSet<String>,
     connected: &mut bool,
 ) -> Result<Ended, Trouble> {
     let mut feed = client.feed(org, query).await?;
+    let mut said = match live {
+        Some(stream) => Some(client.live(stream).await?),
+        None => None,
+    };
+    let mut writing = LiveLine::default();
     *connected = true;
     let mut missing: Option<String> = None;
     let mut caught_up = false;
-    while let Some(line) = feed.next().await? {
+    loop {
+        let line = tokio::select! {
+            line = feed.next() => match line? {
+                Some(line) => line,
+                None => break,
+            },
+            message = next_said(&mut said) => {
+                match message? {
+                    Some(message) => writing.show(terminal, &message).map_err(Trouble::Shown)?,
+                    // The node ends its channels as it ends its feeds, which tell.
+                    None => said = None,
+                }
+                continue;
+            }
+        };
+        writing.end(terminal).map_err(Trouble::Shown)?;
         match line.control() {
             None => {
                 let id = line.value["id"].as_str().unwrap_or_default().to_owned();
@@ -121,7 +155,7 @@ async fn follow(
                     shown.clear();
                 }
                 if terminal.json && control != "heartbeat" {
-                    terminal.line(&line.text).map_err(Trouble::Shown)?;
+                    terminal.json_text(&line.text).map_err(Trouble::Shown)?;
                 }
                 if let Some(what) = line.missing() {
                     terminal.note(&terminal.paint(Tone::Bad, &format!("{control}: {}", clean(&what))));
@@ -143,9 +177,17 @@ async fn follow(
     }
 }
 
+/// The next message of a live channel; never, where there is none.
+async fn next_said(live: &mut Option<Live>) -> Result<Option<LiveMessage>, ClientError> {
+    match live {
+        Some(live) => live.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn show(terminal: &Terminal, line: &FeedLine) -> Result<(), Failure> {
     if terminal.json {
-        return terminal.line(&line.text);
+        return terminal.json_text(&line.text);
     }
     terminal.line(&event(terminal, line))
 }

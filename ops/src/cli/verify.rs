@@ -8,7 +8,8 @@ use super::{
 use clap::Args;
 use quipu_events::{
     disk::RealDisk,
-    verify::{self, VerifyReport},
+    embedded::OpenError,
+    verify::{self, Verdict, VerifyError, VerifyReport},
 };
 use quipu_runtime::{
     kinds::Kinds,
@@ -25,7 +26,10 @@ Examples:
   quipu verify quipu-data --replay      also fold every entity from its first event, and show the digests
 
 Offline: stop the node first, or verify a backup. Located are every flipped bit inside frames, and every frame that was
-dropped, swapped, inserted or cut off before the last head in the heads file. Exit code 1 where anything is wrong.";
+dropped, swapped, inserted or cut off before the last head in the heads file. Nothing is written, also not to a read-only copy.
+
+The verdict is `intact` (exit code 0), `damaged`, or `incomplete`: a backup that did not finish, or a log without the file
+`heads`, which says where it ends (1 both). Exit code 4: the files cannot be read, and nothing is known about them.";
 
 /// Verify a log offline
 #[derive(Debug, Args)]
@@ -60,7 +64,10 @@ impl Verify {
             bar.set_position(done);
         });
         bar.finish_and_clear();
-        let report = report.map_err(|e| Failure::Failed(e.to_string()))?;
+        let report = report.map_err(|e| match e {
+            VerifyError::NoLog(_) => Failure::Failed(e.to_string()),
+            VerifyError::Io(_) => Failure::Unavailable(format!("{}: {e}", self.dir.display())),
+        })?;
         let replayed = if self.replay && report.is_intact() {
             Some(replay(terminal, &self.dir)?)
         } else {
@@ -69,6 +76,7 @@ impl Verify {
         if terminal.json {
             let mut value = serde_json::to_value(&report).map_err(|e| Failure::Failed(e.to_string()))?;
             value["intact"] = report.is_intact().into();
+            value["verdict"] = serde_json::to_value(report.verdict()).map_err(|e| Failure::Failed(e.to_string()))?;
             if let Some(entities) = &replayed {
                 value["replay"] = json!({ "digest": digest_of(entities), "entities": entities });
             }
@@ -81,7 +89,14 @@ impl Verify {
 }
 
 fn replay(terminal: &Terminal, dir: &Path) -> Result<Vec<Replayed>, Failure> {
-    let log = open_log(dir).map_err(|e| Failure::Failed(e.to_string()))?;
+    let log = open_log(dir).map_err(|e| match e {
+        // Replaying opens the log as a node does, which locks it and drops what a crash tore.
+        OpenError::Io(e) => Failure::Unavailable(format!(
+            "{} cannot be replayed where it is ({e}): copy it to where it may be written",
+            dir.display()
+        )),
+        e => Failure::Failed(e.to_string()),
+    })?;
     let bar = terminal.progress(None, "{spinner} {pos} records replayed  {per_sec}");
     let replayed = replay::replay(&log, &Kinds::builtin(), |records| bar.set_position(records));
     bar.finish_and_clear();
@@ -138,13 +153,16 @@ fn show(terminal: &Terminal, report: &VerifyReport, replayed: Option<&[Replayed]
             clean(&problem.detail)
         ))?;
     }
-    if report.is_intact() {
-        terminal.line(&format!(
+    match report.verdict() {
+        Verdict::Intact => terminal.line(&format!(
             "{}  {}",
             terminal.paint(Tone::Good, "intact"),
             terminal.paint(Tone::Faint, &format!("not promised: {}", report.not_promised))
-        ))
-    } else {
-        terminal.line(&terminal.paint(Tone::Bad, &format!("damaged: {} problems", report.problems.len())))
+        )),
+        Verdict::Incomplete => {
+            let why = clean(&report.incomplete.join("; "));
+            terminal.line(&format!("{} {why}", terminal.paint(Tone::Bad, "incomplete:")))
+        }
+        Verdict::Damaged => terminal.line(&terminal.paint(Tone::Bad, &format!("damaged: {} problems", report.problems.len()))),
     }
 }

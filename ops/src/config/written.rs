@@ -60,6 +60,7 @@ pub(super) struct Written {
     pub(super) secrets: BTreeMap<String, SecretWritten>,
     pub(super) keys: Keys,
     pub(super) logging: Logging,
+    pub(super) shutdown: Shutdown,
 }
 
 impl Default for Written {
@@ -85,6 +86,7 @@ impl Default for Written {
                 format: "auto".into(),
                 level: "info".into(),
             },
+            shutdown: Shutdown { delay_ms: 0 },
         }
     }
 }
@@ -181,6 +183,12 @@ pub(super) struct Logging {
     pub(super) level: String,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shutdown {
+    pub(super) delay_ms: u64,
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum SecretWritten {
@@ -257,6 +265,8 @@ impl Written {
 pub(super) struct Layer {
     name: &'static str,
     values: Dict,
+    /// What each key was called where it was written.
+    called: BTreeMap<String, String>,
 }
 
 impl Layer {
@@ -264,11 +274,18 @@ impl Layer {
         let mut layer = Self {
             name: "environment variables",
             values: Dict::new(),
+            called: BTreeMap::new(),
         };
+        let texts = Texts::known();
         for (variable, value) in env.iter().filter(|(variable, _)| !others.contains(&variable.as_str())) {
-            if let Some(key) = variable.strip_prefix("QUIPU_") {
-                layer.set(&key.to_ascii_lowercase().split("__").collect::<Vec<_>>(), parsed(value));
+            let Some(key) = variable.strip_prefix("QUIPU_") else { continue };
+            if is_service_link(key, value) {
+                continue;
             }
+            let key = key.to_ascii_lowercase();
+            let path: Vec<&str> = key.split("__").collect();
+            layer.called.insert(path.join("."), variable.clone());
+            layer.set(&path, texts.value(&path, value));
         }
         layer
     }
@@ -277,9 +294,12 @@ impl Layer {
         let mut layer = Self {
             name: "command line",
             values: Dict::new(),
+            called: BTreeMap::new(),
         };
+        let texts = Texts::known();
         for (key, value) in &flags.set {
-            layer.set(&key.split('.').collect::<Vec<_>>(), parsed(value));
+            let path: Vec<&str> = key.split('.').collect();
+            layer.set(&path, texts.value(&path, value));
         }
         // Directories and addresses are text whatever they look like.
         for (key, value) in [("data", &flags.data), ("listen", &flags.listen)] {
@@ -324,6 +344,55 @@ impl Layer {
     }
 }
 
+/// Whether this is what Kubernetes tells every container about a Service: a Service named `quipu` makes `QUIPU_PORT` and others,
+/// which are no keys of ours. Keys of ours that are levels deep have `__`, which theirs have not.
+fn is_service_link(key: &str, value: &str) -> bool {
+    if key.contains("__") {
+        return false;
+    }
+    let after = |mark: &str| key.strip_prefix(mark).or_else(|| Some(key.split_once(&format!("_{mark}"))?.1));
+    if after("SERVICE_HOST").is_some_and(str::is_empty) {
+        return true;
+    }
+    if let Some(rest) = after("SERVICE_PORT") {
+        return rest.is_empty() || rest.starts_with('_');
+    }
+    match after("PORT") {
+        // Somebody who means our port writes a number.
+        Some("") => value.contains("://"),
+        Some(rest) => {
+            let parts: Vec<&str> = rest.trim_start_matches('_').split('_').collect();
+            let is_port = parts[0].bytes().all(|b| b.is_ascii_digit()) && !parts[0].is_empty();
+            let is_protocol = parts.get(1).is_some_and(|p| matches!(*p, "TCP" | "UDP" | "SCTP"));
+            let is_detail = matches!(parts.get(2..), Some([] | ["PROTO" | "PORT" | "ADDR"]));
+            is_port && is_protocol && is_detail
+        }
+        None => false,
+    }
+}
+
+/// Which keys are texts: their values are taken as written, whatever else they look like.
+struct Texts(serde_json::Value);
+
+impl Texts {
+    fn known() -> Self {
+        Self(serde_json::to_value(Written::default()).unwrap_or_default())
+    }
+
+    fn value(&self, path: &[&str], text: &str) -> Value {
+        let is_text = match path {
+            // A list of several values is written as one.
+            ["secrets", _] => !text.trim_start().starts_with('['),
+            ["providers", _, field] => matches!(*field, "kind" | "base_url" | "api_key" | "max_tokens_field"),
+            _ => path
+                .iter()
+                .try_fold(&self.0, |at, name| at.get(name))
+                .is_some_and(serde_json::Value::is_string),
+        };
+        if is_text { Value::from(text) } else { parsed(text) }
+    }
+}
+
 /// Text as a number, boolean, list or string, as TOML would have it.
 fn parsed(text: &str) -> Value {
     text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
@@ -331,7 +400,17 @@ fn parsed(text: &str) -> Value {
 
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.name)
+        let called = self.called.clone();
+        // A variable is named as its owner wrote it.
+        Metadata::named(self.name).interpolater(move |_, keys| {
+            let key = keys.join(".");
+            // An unknown table is known by what was written into it.
+            let within = format!("{key}.");
+            let written = called
+                .get(&key)
+                .or_else(|| Some(called.iter().find(|(path, _)| path.starts_with(&within))?.1));
+            written.cloned().unwrap_or(key)
+        })
     }
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {
         Ok(Profile::Default.collect(self.values.clone()))

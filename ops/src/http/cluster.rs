@@ -1,8 +1,7 @@
 //! The other nodes: commands that they forward, and what this one knows of them.
 
-use super::{Answer, App, json, params::Params};
+use super::{Answer, App, json, params::Params, request::Forwarded};
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, Uri, header},
 };
@@ -30,14 +29,14 @@ pub(crate) fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem
 }
 
 /// `POST /internal/v1/commands`: a command in stored form, which another node has admitted.
-pub async fn forwarded(State(app): State<App>, body: Bytes) -> Answer {
+pub async fn forwarded(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
     let envelope: CommandEnvelope =
         serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("a forwarded command does not read: {e}")))?;
     json(&app.node.forwarded(envelope).await?)
 }
 
 /// `POST /internal/v1/volatile`: what another node says on the volatile channel.
-pub async fn volatile(State(app): State<App>, body: Bytes) -> Answer {
+pub async fn volatile(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
     let said =
         serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
     app.node.heard(said);

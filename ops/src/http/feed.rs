@@ -9,7 +9,7 @@
 //! carry the cursor before the record, so that a resume repeats rather than skips.
 
 use super::{
-    Answer, App, Stage, filter,
+    Answer, App, Stage, accept, filter,
     params::Params,
     problem::{self, bad_header, bad_parameter, overloaded},
     request::{At, org},
@@ -21,19 +21,22 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
     response::Response,
 };
-use quipu_runtime::api::{FeedEntry, FeedItem, Stopped};
+use quipu_runtime::{
+    api::{FeedEntry, FeedFilter, FeedItem, Stopped},
+    feed,
+};
 use quipu_schemas::{
     context::Keys,
-    ids::{EntityId, Kind, OrgId, StreamId},
+    ids::OrgId,
     limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, STREAMS_MAX},
     personal::Opener,
     position::Cursor,
     problem::Problem,
 };
 use serde_json::{Value, json};
-use std::{collections::VecDeque, convert::Infallible, fmt::Write, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
 
@@ -48,14 +51,11 @@ pub(super) enum Framing {
 
 impl Framing {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-        let mut types = accept
-            .flat_map(|line| line.split(','))
-            .map(|part| part.split(';').next().unwrap_or_default().trim());
-        if types.any(|t| t.eq_ignore_ascii_case("text/event-stream")) {
-            Self::Sse
+        let (lines, events) = (Self::NdJson, Self::Sse);
+        if accept::first_or(headers, lines.media_type(), events.media_type()) == events.media_type() {
+            events
         } else {
-            Self::NdJson
+            lines
         }
     }
 
@@ -115,50 +115,24 @@ pub(super) fn sse(out: &mut String, name: Option<&str>, id: Option<&str>, data: 
 
 fn line(out: &mut String, json: &str) {
     // Between tokens a line break is only white space, and inside strings it is escaped.
-    out.extend(json.chars().filter(|c| !matches!(c, '\n' | '\r')));
+    for part in json.split(['\n', '\r']) {
+        out.push_str(part);
+    }
     out.push('\n');
 }
 
 /// Which events.
-struct Filter {
-    org: OrgId,
-    kind: Option<Kind>,
-    id: Option<EntityId>,
-    types: Vec<String>,
-}
-
-impl Filter {
-    fn read(org: OrgId, params: &Params) -> Result<Self, Problem> {
-        let types = params
-            .text("type")
-            .map(|text| text.split(',').map(str::to_owned).collect())
-            .unwrap_or_default();
-        Ok(Self {
-            org,
-            kind: params.get("kind")?,
-            id: params.get("id")?,
-            types,
-        })
-    }
-
-    fn takes(&self, stream: &StreamId) -> bool {
-        stream.org == self.org && self.kind.as_ref().is_none_or(|k| *k == stream.kind) && self.id.as_ref().is_none_or(|i| *i == stream.id)
-    }
-
-    /// Whether events that are asked for may lie in this partition.
-    fn takes_partition(&self, partition: u16, partitions: usize) -> bool {
-        match (&self.kind, &self.id) {
-            (Some(kind), Some(id)) => {
-                let stream = StreamId::new(self.org.clone(), kind.clone(), id.clone());
-                stream.partition(partitions as u16) == partition
-            }
-            _ => true,
-        }
-    }
-
-    fn takes_type(&self, name: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|t| t == name)
-    }
+fn filter_of(org: OrgId, params: &Params) -> Result<FeedFilter, Problem> {
+    let types = params
+        .text("type")
+        .map(|text| text.split(',').map(str::to_owned).collect())
+        .unwrap_or_default();
+    Ok(FeedFilter {
+        org: Some(org),
+        kind: params.get("kind")?,
+        id: params.get("id")?,
+        types,
+    })
 }
 
 /// Resolves when the node begins to stop.
@@ -188,11 +162,10 @@ impl Drop for OpenStream {
 }
 
 struct Feed {
-    items: mpsc::Receiver<FeedItem>,
-    waiting: VecDeque<FeedItem>,
+    items: feed::Feed,
     cursor: Cursor,
     cursor_text: String,
-    filter: Filter,
+    filter: FeedFilter,
     framing: Framing,
     keys: Arc<dyn Keys>,
     follow: bool,
@@ -212,7 +185,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     filter::known_kind(&app, &params)?;
     filter::known_types(&app, &params)?;
     app.check_org(&org).await?;
-    let filter = Filter::read(org, &params)?;
+    let filter = filter_of(org, &params)?;
     let follow = match params.text("follow") {
         None | Some("true") => true,
         Some("false") => false,
@@ -224,8 +197,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     let cursor = begin(&app, &params, &headers)?;
     let open = OpenStream::open(&app)?;
     let feed = Feed {
-        items: app.node.feed(cursor.clone()),
-        waiting: VecDeque::new(),
+        items: app.node.feed(cursor.clone(), filter.clone()),
         cursor_text: cursor.to_string(),
         cursor,
         filter,
@@ -287,12 +259,12 @@ fn begin(app: &App, params: &Params, headers: &HeaderMap) -> Result<Cursor, Prob
 }
 
 impl Feed {
-    /// The next bytes to send; `None` ends the answer.
+    /// The next bytes to send; `None` ends the answer. No more than these are held for a reader that does not read.
     async fn chunk(&mut self) -> Option<Bytes> {
         const CHUNK_BYTES: usize = 64 * 1024;
         let mut out = String::new();
         while !self.ended {
-            while let Some(item) = self.waiting.pop_front() {
+            while let Some(item) = self.items.ready() {
                 self.item(item, &mut out);
                 if self.ended || out.len() >= CHUNK_BYTES {
                     return Some(self.sent(out));
@@ -301,17 +273,17 @@ impl Feed {
             if !out.is_empty() {
                 return Some(self.sent(out));
             }
-            let mut batch = Vec::new();
             tokio::select! {
-                received = self.items.recv_many(&mut batch, 256) => {
-                    if received == 0 {
-                        self.end(&mut out, "the node stopped");
-                    }
-                    self.waiting.extend(batch);
-                }
+                item = self.items.next() => match item {
+                    Some(item) => self.item(item, &mut out),
+                    None => self.end(&mut out, "the node stopped"),
+                },
                 () = stopping(&mut self.stage) => self.end(&mut out, "the node is stopping"),
                 () = tokio::time::sleep_until(self.heartbeat) => {
+                    // Everything that was ready has been taken: the cursor goes past what was filtered out.
+                    self.cursor = self.items.cursor();
                     self.refresh();
+                    self.heartbeat = Instant::now() + Duration::from_millis(HEARTBEAT_MS);
                     self.framing.heartbeat(&mut out, &self.cursor_text);
                 }
             }
@@ -349,16 +321,12 @@ impl Feed {
                 stopped.iter().for_each(|stopped| self.stop(stopped, out));
             }
             FeedItem::Parked { stream, position, detail } => {
-                if self.filter.takes(&stream) {
-                    self.refresh();
-                    let fields = json!({ "stream": stream, "position": position, "detail": detail });
-                    self.framing.control(out, "parked", &self.cursor_text, fields);
-                }
+                self.refresh();
+                let fields = json!({ "stream": stream, "position": position, "detail": detail });
+                self.framing.control(out, "parked", &self.cursor_text, fields);
+                self.cursor.advance(position);
             }
             FeedItem::Stopped(stopped) => {
-                if !self.filter.takes_partition(stopped.partition, self.cursor.next.len()) {
-                    return;
-                }
                 if self.follow {
                     self.refresh();
                     self.stop(&stopped, out);
@@ -386,27 +354,28 @@ impl Feed {
     fn record(&mut self, entry: &FeedEntry, out: &mut String) {
         let before = std::mem::take(&mut self.cursor_text);
         self.cursor.advance(entry.position);
-        if !self.filter.takes(&entry.record.header.stream) {
-            // The text stays behind the cursor until it is needed.
-            self.cursor_text = before;
-            return;
-        }
         let events = &entry.record.events;
         let taken: Vec<usize> = (0..events.len()).filter(|i| self.filter.takes_type(&events[*i].name)).collect();
         self.refresh();
         for (n, index) in taken.iter().enumerate() {
             let opener: &dyn Opener = &*self.keys;
             let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
-            match cloudevents::encode(&entry.record, entry.position, *index, Some(opener)) {
-                Ok(event) => self.framing.event(out, cursor, event.get()),
-                Err(error) => {
+            // Whoever follows an org sees personal data opened; what is shared among them is that form alone.
+            let shown = entry.shown(*index, true, || {
+                let event = cloudevents::encode(&entry.record, entry.position, *index, Some(opener)).map_err(|e| e.to_string())?;
+                Ok(Bytes::from(Box::<str>::from(event).into_string()))
+            });
+            match shown.as_deref().map(std::str::from_utf8) {
+                Ok(Ok(event)) => self.framing.event(out, cursor, event),
+                Ok(Err(_)) | Err(_) => {
                     // Never skipped in silence: the reader learns that it has not got this event.
+                    let error = shown.as_ref().err().map_or("an event is not UTF-8", String::as_str);
                     tracing::error!(%error, stream = %entry.record.header.stream, "an event cannot be served");
                     self.framing.control(
                         out,
                         "stopped",
                         &before,
-                        json!({ "partition": entry.position.partition, "offset": entry.position.offset, "detail": error.to_string() }),
+                        json!({ "partition": entry.position.partition, "offset": entry.position.offset, "detail": error }),
                     );
                     self.ended = true;
                     return;
@@ -445,6 +414,8 @@ mod tests {
     fn accept_chooses_the_framing() {
         let framing = |accept: &str| Framing::of(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]));
         assert_eq!(framing("text/html, text/event-stream;q=0.9"), Framing::Sse);
+        assert_eq!(framing("application/x-ndjson, text/event-stream;q=0.5"), Framing::NdJson);
+        assert_eq!(framing("text/event-stream;q=0"), Framing::NdJson);
         assert_eq!(framing("*/*"), Framing::NdJson);
         assert_eq!(Framing::of(&HeaderMap::new()), Framing::NdJson);
     }

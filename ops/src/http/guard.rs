@@ -8,7 +8,7 @@ use super::{
 use crate::metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS};
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -31,11 +31,8 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let (correlation, readable) = match Correlation::of(request.headers()) {
-        Ok(correlation) => (correlation, Ok(())),
-        Err(problem) => (Correlation(Correlation::mint()), Err(problem)),
-    };
-    let mut response = match readable.and_then(|()| admit(&app, &request)) {
+    let correlation = Correlation::of(request.headers());
+    let mut response = match admit(&app, &request) {
         Err(problem) => {
             metrics::counter!(HTTP_REFUSED, "reason" => problem.code.clone()).increment(1);
             Failure(problem).into_response()
@@ -121,20 +118,20 @@ enum Admitted {
 fn admit(app: &App, request: &Request) -> Result<Admitted, Problem> {
     let headers = request.headers();
     check_sizes(request.uri(), headers)?;
-    let host = check_host(app, request.uri(), headers)?;
-    check_origin(app, headers, &host)?;
+    let path = request.uri().path();
+    let host = read_host(request)?;
+    if !is_probe(request) {
+        check_host(app, host)?;
+    }
+    check_origin(app, headers, &host.to_ascii_lowercase())?;
     if request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     {
         return Ok(Admitted::Preflight);
     }
-    let path = request.uri().path();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let open = path == "/health"
-        || path.starts_with("/health/")
-        || path.starts_with("/docs/")
-        || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
+    let open = is_probe(request) || path.starts_with("/docs/") || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
     if !open {
         if path.starts_with(cluster::INTERNAL) {
             cluster::check_secret(app, headers)?;
@@ -168,12 +165,32 @@ fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A web page that got its name to resolve to this machine (DNS rebinding) sends its own name as `Host`.
-fn check_host(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
-    let given = match uri.authority() {
+/// Whether this asks how the node is: load balancers do so by its address, by a name of their own, or without any host.
+fn is_probe(request: &Request) -> bool {
+    let path = request.uri().path();
+    path == "/health" || path.starts_with("/health/")
+}
+
+/// The host that a request is for; empty where it names none.
+fn read_host(request: &Request) -> Result<&str, Problem> {
+    let mut given = request.headers().get_all(header::HOST).iter();
+    let first = given.next();
+    // Whatever stands before the node may have looked at the other one.
+    if given.next().is_some() {
+        return Err(problem::bad_header("Host", "Host is given twice", "give it once"));
+    }
+    // Only HTTP/1.0 has requests without one.
+    if first.is_none() && request.uri().authority().is_none() && request.version() > Version::HTTP_10 && !is_probe(request) {
+        return Err(problem::bad_header("Host", "there is no Host", "name the host that is asked"));
+    }
+    Ok(match request.uri().authority() {
         Some(authority) => authority.as_str(),
-        None => headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default(),
-    };
+        None => first.and_then(|v| v.to_str().ok()).unwrap_or_default(),
+    })
+}
+
+/// A web page that got its name to resolve to this machine (DNS rebinding) sends its own name as `Host`.
+fn check_host(app: &App, given: &str) -> Result<(), Problem> {
     if is_loopback(given)
         || app
             .access
@@ -181,7 +198,7 @@ fn check_host(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<String, Probl
             .iter()
             .any(|host| host.eq_ignore_ascii_case(given) || host.eq_ignore_ascii_case(without_port(given)))
     {
-        return Ok(given.to_ascii_lowercase());
+        return Ok(());
     }
     Err(
         Problem::new(403, "host_not_allowed", format!("host `{}` is not served here", clip(given)))

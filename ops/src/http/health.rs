@@ -67,10 +67,23 @@ fn answer(health: &Health) -> Answer {
     Ok(response)
 }
 
-/// `GET /health/live`: the process answers.
-pub async fn live(uri: Uri) -> Answer {
+/// `GET /health/live`: the process answers, and nothing in it has ended that only a restart brings back.
+pub async fn live(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    json(&serde_json::json!({ "status": "ok" }))
+    let ended = app.node.tasks().ended();
+    let parts = ended.map(|detail| HealthPart {
+        name: "tasks".into(),
+        ok: false,
+        critical: true,
+        detail,
+    });
+    match parts {
+        None => json(&serde_json::json!({ "status": "ok" })),
+        Some(part) => answer(&Health {
+            status: "failing",
+            parts: vec![part],
+        }),
+    }
 }
 
 /// `GET /metrics`: the Prometheus page.

@@ -52,10 +52,10 @@ impl Listener {
 }
 
 async fn existing(app: &App, stream: &StreamId) -> Result<(), Problem> {
-    if app.node.history(stream, 1, 1).await?.is_empty() {
-        Err(problem::not_found(stream))
-    } else {
+    if app.node.exists(stream).await? {
         Ok(())
+    } else {
+        Err(problem::not_found(stream))
     }
 }
 

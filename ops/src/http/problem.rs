@@ -48,6 +48,13 @@ impl IntoResponse for Failure {
         if problem.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"quipu\""));
         }
+        if problem.code == "unsupported_encoding" {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        // The rest of a request that was given up is nobody's next one.
+        if problem.status == 408 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         // Outcomes of commands and reads behind a token belong to nobody's cache.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
@@ -126,6 +133,16 @@ pub fn body_too_large() -> Problem {
         format!("the body is over the limit of {} bytes (BODY_MAX_BYTES)", limits::BODY_MAX_BYTES),
     )
     .fix(format!("send at most {} bytes", limits::BODY_MAX_BYTES))
+}
+
+/// The body did not arrive in time: its sender's fault, unlike [`timed_out`].
+pub fn body_too_slow() -> Problem {
+    Problem::new(
+        408,
+        "body_too_slow",
+        format!("the body did not arrive within {} ms (BODY_READ_MS)", limits::BODY_READ_MS),
+    )
+    .fix("send the whole body at once")
 }
 
 /// A header, by name, that does not read.

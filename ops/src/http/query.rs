@@ -2,6 +2,7 @@
 
 use super::{
     Answer, App, KnownKind,
+    answer::json_held,
     command::{position, version_tag},
     filter, json,
     params::Params,
@@ -15,8 +16,10 @@ use quipu_projections::{
     query::{Found, Page, Query},
     view::View,
 };
+use quipu_runtime::node::ReadPermit;
 use quipu_schemas::{
     ids::{EntityId, OrgId, StreamId},
+    limits::PAGE_MAX_BYTES,
     personal,
     position::{Cursor, Position},
     problem::Problem,
@@ -126,6 +129,7 @@ async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
 fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem> {
     let mut query = Query::default()
         .limit(params.limit()?)
+        .order(params.text("order").map(str::to_owned))
         .after(params.text("after").map(str::to_owned));
     for (name, value) in params.given(filters) {
         query = query.with(name, value);
@@ -133,9 +137,11 @@ fn query_of(params: &Params, filters: &[&'static str]) -> Result<Query, Problem>
     Ok(query)
 }
 
-fn allowed(filters: &[&'static str]) -> Vec<&'static str> {
+fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
+    let order = view.orders().next().map(|_| "order");
     ["limit", "after", "min_position"]
         .into_iter()
+        .chain(order)
         .chain(filters.iter().copied())
         .collect()
 }
@@ -144,10 +150,22 @@ fn open(app: &App, value: &mut Value) -> Result<(), Problem> {
     personal::show_all(value, &*app.node.keys()).map_err(|e| problem::internal(e.to_string()))
 }
 
-fn page_answer(app: &App, page: Page) -> Answer {
+/// A page of rows, as it is answered.
+#[derive(serde::Serialize)]
+struct Rows {
+    items: Vec<Value>,
+    next: Option<String>,
+}
+
+/// Memory for a page that is read, opened and encoded.
+async fn room(app: &App) -> Result<ReadPermit, Problem> {
+    app.node.reserve_read(2 * PAGE_MAX_BYTES).await
+}
+
+fn page_answer(app: &App, page: Page, permit: ReadPermit) -> Answer {
     let Page { mut rows, next, cursor } = page;
     rows.iter_mut().try_for_each(|row| open(app, row))?;
-    let mut response = json(&serde_json::json!({ "items": rows, "next": next }))?;
+    let mut response = json_held(&Rows { items: rows, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
@@ -168,19 +186,20 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     let org = org(org_text)?;
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
-    let params = Params::parse(&uri, &allowed(&filters))?;
+    let params = Params::parse(&uri, &allowed(view, &filters))?;
     // The `kind` of a participant is another word, whose values its view knows.
     if view != View::Participants {
         filter::known_kind(&app, &params)?;
     }
     let query = query_of(&params, &filters)?;
     wait(&app, &params).await?;
+    let permit = room(&app).await?;
     let page = app.views.list(view, &org, query).await?;
     // Only an org that exists has rows, so only an empty page costs the look.
     if page.rows.is_empty() {
         app.check_org(&org).await?;
     }
-    page_answer(&app, page)
+    page_answer(&app, page, permit)
 }
 
 /// What is counted in an org: a view, and the columns by which.
@@ -303,15 +322,16 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
     }
     let part = Part::find(&app, org, &plural, id, &name)?;
     let filters = part_filters(part.kind.kind.as_str(), part.view);
-    let params = Params::parse(&uri, &allowed(&filters))?;
+    let params = Params::parse(&uri, &allowed(part.view, &filters))?;
     let query = part.tied(query_of(&params, &filters)?);
     wait(&app, &params).await?;
+    let permit = room(&app).await?;
     let page = app.views.list(part.view, &part.org, query).await?;
     if page.rows.is_empty() && !part.exists(&app).await? {
         app.check_org(&part.org).await?;
         return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, part.org)).into());
     }
-    page_answer(&app, page)
+    page_answer(&app, page, permit)
 }
 
 /// `GET /v1/orgs/{org}/{kind}s/{id}/{part}/{key}`: one row of a part that has names of its own.

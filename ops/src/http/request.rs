@@ -1,7 +1,10 @@
 //! What handlers take from a request: path parts, labels, preconditions and a JSON body, each parsed once.
 
-use super::problem::{self, Failure, bad_header, bad_id, clip};
-use crate::json::{self, JsonError};
+use super::{
+    App,
+    problem::{self, Failure, bad_header, bad_id, clip},
+};
+use crate::json;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -16,6 +19,7 @@ use quipu_schemas::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// Path parts; a part that does not decode is a `400`.
 pub struct At<T>(pub T);
@@ -42,37 +46,71 @@ pub fn entity(text: String) -> Result<EntityId, Problem> {
 /// A JSON object as body; an absent body is an empty one.
 pub struct Fields(pub Value);
 
-impl<S: Send + Sync> FromRequest<S> for Fields {
+impl FromRequest<App> for Fields {
     type Rejection = Failure;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        plain_encoding(request.headers())?;
         let kind = request
             .headers()
             .get(header::CONTENT_TYPE)
             .map(|v| v.to_str().unwrap_or("?").to_owned());
-        let bytes = whole_body(request.into_body()).await?;
+        let mut held = app.node.hold_body();
+        let bytes = whole_body(request.into_body(), limits::BODY_MAX_BYTES, |bytes| held.grow(bytes)).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
     }
 }
 
-/// The body, if it is within its limit. What is a little over is read to its end all the same: a client that still writes
-/// when the connection closes never sees the answer that names the limit.
-async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
+/// A body of another node, as it came.
+pub struct Forwarded(pub Vec<u8>);
+
+impl FromRequest<App> for Forwarded {
+    type Rejection = Failure;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let mut held = app.node.hold_body();
+        let bytes = whole_body(request.into_body(), limits::FORWARD_MAX_BYTES, |bytes| held.grow(bytes)).await?;
+        Ok(Self(bytes))
+    }
+}
+
+/// Refuses a body in any encoding but its own: read as it came, it would be taken for broken JSON.
+fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get_all(header::CONTENT_ENCODING).iter();
+    let encodings = given.map(|value| value.to_str().unwrap_or("?")).flat_map(|value| value.split(','));
+    match encodings.map(str::trim).find(|name| !name.eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(name) => Err(
+            Problem::new(415, "unsupported_encoding", format!("the content encoding is `{}`", clip(name)))
+                .field("Content-Encoding")
+                .fix("send the body as it is, without Content-Encoding"),
+        ),
+    }
+}
+
+/// The body, if it arrives in time and is within its limit.
+async fn whole_body(body: Body, most: usize, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
+    let patience = Duration::from_millis(limits::BODY_READ_MS);
+    tokio::time::timeout(patience, bounded_body(body, most, held))
+        .await
+        .unwrap_or_else(|_elapsed| Err(problem::body_too_slow()))
+}
+
+/// The body, if it is within its limit. `held` is told of what arrives, and may refuse it. What is a
+/// little over is read to its end all the same: a client that still writes when the connection closes never sees the answer
+/// that names the limit.
+async fn bounded_body(body: Body, most: usize, mut held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut seen) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
         seen += chunk.len();
-        if seen <= limits::BODY_MAX_BYTES {
+        if seen <= most {
+            held(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         } else if seen > limits::BODY_DISCARD_MAX_BYTES {
             break;
         }
     }
-    if seen > limits::BODY_MAX_BYTES {
-        Err(problem::body_too_large())
-    } else {
-        Ok(bytes)
-    }
+    if seen > most { Err(problem::body_too_large()) } else { Ok(bytes) }
 }
 
 /// The fields of a command, from a body of this media type.
@@ -94,17 +132,7 @@ pub(crate) fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, 
                 .fix("send application/json"),
         );
     }
-    let value = json::parse(bytes).map_err(|e| match e {
-        JsonError::Syntax(e) => {
-            let detail = format!("the body is not JSON at line {}, column {}: {e}", e.line(), e.column());
-            Problem::new(400, "malformed_json", detail)
-                .field("body")
-                .fix("send one JSON object in UTF-8")
-        }
-        JsonError::Repeated { ref field, .. } => Problem::new(400, "repeated_field", clip(&e.to_string()))
-            .field(clip(field))
-            .fix("give each field once"),
-    })?;
+    let value = json::parse(bytes).map_err(|e| e.problem())?;
     if !value.is_object() {
         return Err(Problem::new(400, "body_not_object", "the body is JSON, but no object")
             .field("body")
@@ -237,11 +265,12 @@ fn is_traceparent(text: &str) -> bool {
 pub struct Correlation(pub String);
 
 impl Correlation {
-    /// Reads or makes it.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    /// Reads or makes it. It is advice, often given by something between client and node: one of another form, or given
+    /// twice, is passed over and never a reason to refuse.
+    pub fn of(headers: &HeaderMap) -> Self {
         for name in ["X-Correlation-Id", "X-Trace-Id"] {
-            if let Some(given) = label(headers, name)? {
-                return Ok(Self(given));
+            if let Ok(Some(given)) = label(headers, name) {
+                return Self(given);
             }
         }
         let trace = one(headers, "traceparent")
@@ -249,7 +278,7 @@ impl Correlation {
             .flatten()
             .filter(|t| is_traceparent(t))
             .map(|t| t[3..35].to_owned());
-        Ok(Self(trace.unwrap_or_else(Self::mint)))
+        Self(trace.unwrap_or_else(Self::mint))
     }
 
     /// A new one.
@@ -328,7 +357,7 @@ mod tests {
             Some(good)
         );
         assert_eq!(
-            Correlation::of(&headers(&[("traceparent", good)])).unwrap().0,
+            Correlation::of(&headers(&[("traceparent", good)])).0,
             "0af7651916cd43dd8448eb211c80319c"
         );
         for bad in [
@@ -340,11 +369,58 @@ mod tests {
             assert_eq!(Labels::read(&headers(&[("traceparent", bad)])).unwrap().traceparent, None);
         }
         assert_eq!(
-            Correlation::of(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)]))
-                .unwrap()
-                .0,
+            Correlation::of(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)])).0,
             "c-1"
         );
-        assert_eq!(Correlation::of(&HeaderMap::new()).unwrap().0.len(), 32);
+        assert_eq!(Correlation::of(&HeaderMap::new()).0.len(), 32);
+    }
+
+    #[test]
+    fn foreign_correlation_ids_are_passed_over() {
+        for foreign in ["{0f8fad5b-d9cb}", "Zm9v+w==", "Root=1-67891233-abc", "", "a b"] {
+            for name in ["X-Correlation-Id", "X-Trace-Id"] {
+                assert_eq!(Correlation::of(&headers(&[(name, foreign)])).0.len(), 32, "{name}: {foreign}");
+            }
+        }
+        let twice = [("X-Correlation-Id", "a"), ("X-Correlation-Id", "b")];
+        assert_eq!(Correlation::of(&headers(&twice)).0.len(), 32);
+        assert_eq!(
+            Correlation::of(&headers(&[("X-Correlation-Id", "{a}"), ("X-Trace-Id", "t-1")])).0,
+            "t-1"
+        );
+    }
+
+    #[test]
+    fn encoded_bodies_are_refused_by_the_name_of_the_header() {
+        for plain in [
+            &[][..],
+            &[("Content-Encoding", "identity")],
+            &[("Content-Encoding", "Identity, identity")],
+        ] {
+            assert!(plain_encoding(&headers(plain)).is_ok());
+        }
+        for encoded in ["gzip", "zstd", "identity, br", "", "gzip, identity"] {
+            let problem = plain_encoding(&headers(&[("Content-Encoding", encoded)])).unwrap_err();
+            assert_eq!(
+                (problem.status, problem.field.as_deref()),
+                (415, Some("Content-Encoding")),
+                "{encoded}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_the_clients_fault() {
+        let drops = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        let problem = whole_body(Body::from_stream(drops), limits::BODY_MAX_BYTES, |_| Ok(()))
+            .await
+            .unwrap_err();
+        assert_eq!((problem.status, problem.code.as_str()), (408, "body_too_slow"));
+        assert!(!problem.should_retry());
+        let whole = Body::from("{}");
+        assert_eq!(whole_body(whole, limits::BODY_MAX_BYTES, |_| Ok(())).await.unwrap(), b"{}");
     }
 }

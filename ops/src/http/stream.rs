@@ -2,15 +2,18 @@
 
 use super::{
     Answer, App,
+    answer::json_held,
     command::{position, version_tag},
-    json,
     params::{Params, rfc3339},
     problem::{self, bad_id, bad_parameter},
     request::{At, entity, org},
 };
 use crate::cloudevents;
 use axum::{extract::State, http::Uri};
-use quipu_runtime::api::HistoryEntry;
+use quipu_runtime::{
+    api::HistoryEntry,
+    node::{Held, PageFrom, RecordKey},
+};
 use quipu_schemas::{
     digest::Digest,
     ids::{CommandId, StreamId},
@@ -87,71 +90,52 @@ fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<Histo
     })
 }
 
-/// Where a page of history begins: a version, and how many records that begin there were seen.
-///
-/// Records without events share their first version with the next one, so a version alone could not tell them apart.
-struct After {
-    version: u64,
-    seen: usize,
+/// Where a page of history begins: behind a record, named by its version and offset, as records without events share their
+/// first version with the next one.
+fn after(text: Option<&str>) -> Result<PageFrom, Problem> {
+    let Some(text) = text else { return Ok(PageFrom::Version(0)) };
+    let bad = || {
+        bad_parameter(
+            "after",
+            format!("`{}` is not a place in a history", problem::clip(text)),
+            "pass `next` of the page before, unchanged",
+        )
+    };
+    let number = |digits: &str| digits.parse::<u64>().ok().filter(|n| i64::try_from(*n).is_ok()).ok_or_else(bad);
+    let (version, offset) = text.split_once('-').ok_or_else(bad)?;
+    let key = RecordKey {
+        first_version: number(version)?,
+        offset: number(offset)?,
+    };
+    if key.first_version == 0 {
+        Err(bad())
+    } else {
+        Ok(PageFrom::After(key))
+    }
 }
 
-impl After {
-    fn parse(text: Option<&str>) -> Result<Self, Problem> {
-        let Some(text) = text else {
-            return Ok(Self { version: 1, seen: 0 });
-        };
-        let bad = || {
-            bad_parameter(
-                "after",
-                format!("`{}` is no place in a history", problem::clip(text)),
-                "pass `next` of the page before, unchanged",
-            )
-        };
-        let (version, seen) = text.split_once('.').ok_or_else(bad)?;
-        let after = Self {
-            version: version.parse().map_err(|_| bad())?,
-            seen: seen.parse().map_err(|_| bad())?,
-        };
-        if after.version == 0 || after.seen > 1_000_000 {
-            Err(bad())
-        } else {
-            Ok(after)
-        }
-    }
-
-    fn following(&self, rows: &[HistoryEntry]) -> Option<String> {
-        let last = rows.last()?.record.header.first_version;
-        let at_last = rows.iter().rev().take_while(|row| row.record.header.first_version == last).count();
-        let before = if last == self.version && at_last == rows.len() {
-            self.seen
-        } else {
-            0
-        };
-        Some(format!("{last}.{}", before + at_last))
-    }
+fn following(last: &HistoryEntry) -> String {
+    format!("{}-{}", last.record.header.first_version, last.position.offset)
 }
 
 /// `GET …/{id}/history`: records of the stream, oldest first.
 pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let stream = stream_of(&app, org, &plural, id)?;
     let params = Params::parse(&uri, &["limit", "after"])?;
-    let (limit, after) = (params.limit()?, After::parse(params.text("after"))?);
+    let (limit, from) = (params.limit()?, after(params.text("after"))?);
     let cursor = app.node.cursor();
-    // Records without events come before the record that holds their version, and the log finds records by the version
-    // that they hold: the search begins one version earlier, and what was seen is left out.
-    let from = after.version.saturating_sub(1).max(1);
-    let mut rows = app.node.history(&stream, from, limit + after.seen + 2).await?;
-    rows.retain(|row| row.record.header.first_version >= after.version);
-    let mut rows = rows.split_off(after.seen.min(rows.len()));
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    if rows.is_empty() && after.version == 1 && after.seen == 0 {
+    let Held { value: page, permit } = app.node.history_page(&stream, from, limit).await?;
+    if page.entries.is_empty() && from == PageFrom::Version(0) {
         return Err(problem::not_found(&stream).into());
     }
     let keys = app.node.keys();
-    let items = rows.iter().map(|row| history_row(row, &*keys)).collect::<Result<Vec<_>, _>>()?;
-    let next = if more { after.following(&rows) } else { None };
-    let mut response = json(&HistoryPage { items, next })?;
+    let items = page
+        .entries
+        .iter()
+        .map(|row| history_row(row, &*keys))
+        .collect::<Result<Vec<_>, _>>()?;
+    let next = page.entries.last().filter(|_| page.more).map(following);
+    let mut response = json_held(&HistoryPage { items, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
@@ -165,9 +149,9 @@ pub async fn state(State(app): State<App>, At((org, plural, id)): At<(String, St
         return Err(bad_parameter("at", "`version` and `at` exclude each other", "give one of them").into());
     }
     let cursor = app.node.cursor();
-    let found = app.node.state(&stream, version, at).await?;
-    let found = found.ok_or_else(|| problem::not_found(format!("state of {stream} at that point")))?;
-    let mut response = json(&found)?;
+    let found = app.node.state_held(&stream, version, at).await?;
+    let Held { value: found, permit } = found.ok_or_else(|| problem::not_found(format!("state of {stream} at that point")))?;
+    let mut response = json_held(&found, permit)?;
     version_tag(&mut response, found.version);
     position(&mut response, &cursor);
     Ok(response)

@@ -1,11 +1,13 @@
 //! One line of a transcript file, checked as a whole before anything of it is sent.
 
+use crate::json::{self, JsonError};
 use quipu_schemas::{
     chat::ChatMessage,
     conversation::ImportedContent,
     digest::Digest,
     ids::EntityId,
-    limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX},
+    limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX, NAME_MAX_CHARS},
+    text::is_printable_line,
 };
 use serde_json::{Map, Value, json};
 
@@ -25,28 +27,30 @@ pub struct Transcript {
     pub line: u64,
     /// Id of the conversation.
     pub conversation: EntityId,
-    /// The line's own id where it could not be the conversation's.
+    /// The line's `title`, else its own id where that could not be the conversation's.
     pub title: Option<String>,
     /// Bodies of `import_message`, in order.
     pub messages: Vec<Value>,
 }
 
-const OPTIONAL: [&str; 3] = ["tool_calls", "tool_call_id", "name"];
-
 /// Parses a line; the error says what is wrong and where.
 pub fn parse(line: u64, text: &[u8]) -> Result<Transcript, String> {
-    let value: Value = serde_json::from_slice(text).map_err(|e| format!("the line is not JSON at column {}: {e}", e.column()))?;
+    let value = json::parse(text).map_err(|e| match e {
+        JsonError::Syntax(e) => format!("the line is not JSON at column {}: {e}", e.column()),
+        JsonError::Repeated { field, column, .. } => format!("the field `{field}` is given twice (column {column})"),
+        JsonError::Inexact { field, number, .. } => format!("`{field}`: the number {number} cannot be kept exactly; write it as text"),
+    })?;
     let Value::Object(fields) = value else {
-        return Err("the line is JSON, but no object".into());
+        return Err("the line is JSON, but not an object".into());
     };
-    let (conversation, title) = name(&fields, text)?;
+    let (conversation, own_id) = name(&fields, text)?;
+    let title = title(&fields)?.or(own_id);
     let messages = match fields.get("messages") {
-        Some(Value::Array(messages)) if messages.is_empty() => return Err("`messages` is empty".into()),
         Some(Value::Array(messages)) if messages.len() > MESSAGES_MAX => {
             return Err(format!("`messages` has {} entries; {MESSAGES_MAX} is the most", messages.len()));
         }
         Some(Value::Array(messages)) => messages,
-        Some(_) => return Err("`messages` is no list".into()),
+        Some(_) => return Err("`messages` is not a list".into()),
         None => return Err("there is no `messages`".into()),
     };
     let messages = messages
@@ -72,15 +76,33 @@ fn name(fields: &Map<String, Value>, text: &[u8]) -> Result<(EntityId, Option<St
     };
     match EntityId::parse(own.clone()) {
         Ok(id) if !id.is_reserved() => Ok((id, None)),
-        _ => Ok((
-            derived(own.as_bytes())?,
-            Some(own.chars().take(quipu_schemas::limits::NAME_MAX_CHARS).collect()),
-        )),
+        _ => Ok((derived(own.as_bytes())?, Some(own.chars().take(NAME_MAX_CHARS).collect()))),
     }
 }
 
+/// The title that the line gives its conversation.
+fn title(fields: &Map<String, Value>) -> Result<Option<String>, String> {
+    match fields.get("title") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(title)) if title.is_empty() => Ok(None),
+        Some(Value::String(title)) if title.chars().count() <= NAME_MAX_CHARS && is_printable_line(title) => Ok(Some(title.clone())),
+        Some(Value::String(_)) => Err(format!("`title`: a title has 1 to {NAME_MAX_CHARS} printable characters")),
+        Some(_) => Err("`title` is not text".into()),
+    }
+}
+
+/// Whether a field that we have no place for says nothing: today's APIs give many so.
+fn says_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
 fn message(at: usize, given: &Value) -> Result<Value, String> {
-    let parsed: ChatMessage = serde_json::from_value(given.clone()).map_err(|e| e.to_string())?;
+    const KEPT: [&str; 5] = ["role", "content", "tool_calls", "tool_call_id", "name"];
+    let mut telling = given.clone();
+    if let Some(fields) = telling.as_object_mut() {
+        fields.retain(|name, value| KEPT.contains(&name.as_str()) || !says_nothing(value));
+    }
+    let parsed: ChatMessage = serde_json::from_value(telling).map_err(|e| e.to_string())?;
     if let Some(lost) = lost(given, &serde_json::to_value(&parsed).map_err(|e| e.to_string())?) {
         return Err(format!("`{lost}` would be lost: chat messages have no such field"));
     }
@@ -106,12 +128,12 @@ fn message(at: usize, given: &Value) -> Result<Value, String> {
     Ok(json!({ "message_id": format!("m{:05}", at + 1), "role": role, "content": content }))
 }
 
-/// A field of `given` that is not in `kept`. Where a message may leave a field out, null says the same.
+/// A field of `given` that says something and is not in `kept`.
 fn lost(given: &Value, kept: &Value) -> Option<String> {
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => given.iter().find_map(|(name, value)| match kept.get(name) {
             Some(inner) => lost(value, inner).map(|rest| format!("{name}.{rest}")),
-            None if value.is_null() && OPTIONAL.contains(&name.as_str()) => None,
+            None if says_nothing(value) => None,
             None => Some(name.clone()),
         }),
         (Value::Array(given), Value::Array(kept)) => given
@@ -172,13 +194,41 @@ mod tests {
             assert!(reason.starts_with("messages[0]: ") && reason.contains(part), "{reason}");
         }
         for (line, part) in [
-            ("[]", "no object"),
+            ("[]", "not an object"),
             ("{", "not JSON"),
-            (r#"{"messages":1}"#, "no list"),
+            (r#"{"messages":1}"#, "not a list"),
+            (r#"{"messages":[],"title":7}"#, "`title` is not text"),
+            (r#"{"messages":[],"title":"a\u202eb"}"#, "`title`: a title has"),
+            (
+                r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#,
+                "`messages.0.content` is given twice",
+            ),
+            (r#"{"messages":[],"messages":[]}"#, "`messages` is given twice"),
+            (
+                r#"{"id":123456789012345678901234567890,"messages":[]}"#,
+                "`id`: the number 1234567890",
+            ),
             (r#"{"id":[],"messages":[1]}"#, "neither text"),
         ] {
             assert!(parse(1, line.as_bytes()).unwrap_err().contains(part), "{line}");
         }
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_loss() {
+        let sdk =
+            r#"{"role":"assistant","content":"yo","refusal":null,"annotations":[],"audio":null,"function_call":null,"tool_calls":null}"#;
+        let kept = one(sdk).unwrap();
+        assert_eq!(kept["content"], json!({ "content": "yo" }));
+        let call = r#"{"id":"t","type":"function","function":{"name":"f","arguments":"{}","strict":null},"custom":null}"#;
+        let kept = one(&format!(r#"{{"role":"assistant","content":null,"tool_calls":[{call}]}}"#)).unwrap();
+        assert_eq!(kept["content"]["tool_calls"][0]["id"], "t");
+        let reason = one(r#"{"role":"assistant","content":"yo","annotations":[{"type":"url_citation"}]}"#).unwrap_err();
+        assert!(reason.contains("`annotations`"), "{reason}");
+        let transcript = parse(1, br#"{"id":"e","title":"Lunch","messages":[]}"#).unwrap();
+        assert_eq!((transcript.title.as_deref(), transcript.messages.len()), (Some("Lunch"), 0));
+        let renamed = parse(1, br#"{"id":"a/b","title":"Lunch","messages":[]}"#).unwrap();
+        assert_eq!(renamed.title.as_deref(), Some("Lunch"));
     }
 
     #[test]

@@ -46,6 +46,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (403, "Host or origin not allowed, or the actor may not do this."),
     (404, "Unknown org, entity, part, view, kind or command."),
     (405, "The method is not taken here; `Allow` names those that are."),
+    (408, "The body did not arrive in time; the connection is closed."),
     (
         409,
         "The command contradicts the present state, or its id was used with another body.",
@@ -54,7 +55,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (412, "The expected version is not the current one, which the problem names."),
     (413, "The body is over its limit, which the problem names."),
     (414, "Path and query are over their limit."),
-    (415, "The body is not application/json."),
+    (415, "The body is not application/json, or has a Content-Encoding."),
     (422, "A field has the wrong type or value, or is unknown; `field` names it."),
     (429, "A queue is full; the problem tells its depth."),
     (431, "The headers are over their limit."),
@@ -68,16 +69,16 @@ const PROBLEMS: &[(u16, &str)] = &[
 
 /// On every route.
 const ALWAYS: &[u16] = &[400, 403, 405, 414, 431, 500, 503];
-const COMMAND: &[u16] = &[401, 404, 409, 412, 413, 415, 422, 429, 507];
+const COMMAND: &[u16] = &[401, 404, 408, 409, 412, 413, 415, 422, 429, 507];
 
 fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {
         Reply::Created | Reply::Decided => COMMAND,
         Reply::Page | Reply::Row | Reply::Stats => &[401, 404, 410],
         Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
-        Reply::Told => &[401, 404, 413, 415, 422],
+        Reply::Told => &[401, 404, 408, 413, 415, 422],
         Reply::Feed => &[401, 404, 410],
-        Reply::Started => &[401, 404, 409, 413, 415, 422],
+        Reply::Started => &[401, 404, 408, 409, 413, 415, 422],
         Reply::Json | Reply::Metrics => &[401],
         Reply::Health | Reply::Open(_) => &[],
     };

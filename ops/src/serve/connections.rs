@@ -1,5 +1,7 @@
-//! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, and the time and size of headers.
+//! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, the time and size of headers, and how long a
+//! peer may take nothing of its answer.
 
+use super::deadline::WriteDeadline;
 use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
@@ -15,7 +17,7 @@ use tokio::{
 use tower::ServiceExt;
 
 /// Serves until `closing` turns true, then lets requests at work finish.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: Arc<TcpListener>, router: Router, mut closing: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut builder = http1::Builder::new();
@@ -60,7 +62,8 @@ fn spawn(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
     });
-    let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+    let io = WriteDeadline::new(stream, Duration::from_millis(limits::WRITE_IDLE_MS));
+    let connection = graceful.watch(builder.serve_connection(TokioIo::new(io), service));
     tokio::spawn(async move {
         let _place = place;
         if let Err(error) = connection.await {

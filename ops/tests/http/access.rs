@@ -45,12 +45,18 @@ async fn foreign_hosts_and_origins_are_refused() {
     let own = format!("http://{}", node.running.address);
     for host in ["evil.example", "evil.example:80", "localhost.evil.example", "10.0.0.1"] {
         assert_eq!(
-            raw(&node, &[("host", host)], "/health").await.problem(403, "host_not_allowed")["field"],
+            raw(&node, &[("host", host)], "/docs/llms.txt")
+                .await
+                .problem(403, "host_not_allowed")["field"],
             "Host"
         );
+        // Load balancers ask by whatever name they have.
+        for probe in ["/health", "/health/live", "/health/ready"] {
+            raw(&node, &[("host", host)], probe).await.expect(200);
+        }
     }
     for host in ["localhost", "localhost:1", "127.0.0.1", "[::1]:80"] {
-        raw(&node, &[("host", host)], "/health").await.expect(200);
+        raw(&node, &[("host", host)], "/docs/llms.txt").await.expect(200);
     }
     for origin in [
         "https://evil.example",
@@ -79,7 +85,7 @@ async fn configured_hosts_and_origins_may_call() {
         client: client(),
         data,
     };
-    raw(&node, &[("host", "quipu.internal:8443")], "/health").await.expect(200);
+    raw(&node, &[("host", "quipu.internal:8443")], "/docs/llms.txt").await.expect(200);
     let answer = raw(&node, &[("origin", "https://desk.example")], "/health").await.expect(200);
     assert_eq!(answer.header("access-control-allow-origin"), "https://desk.example");
     let preflight = node
@@ -101,4 +107,52 @@ async fn the_token_is_minted_once_and_kept() {
     let node = TestNode::over(data).await;
     assert!(!node.running.token_is_new);
     assert_eq!(node.running.token.expose(), token);
+}
+
+/// Bytes as no HTTP client would send them, and the answer's status.
+async fn status_of(node: &TestNode, bytes: &str) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(node.running.address).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).parse().unwrap()
+}
+
+#[tokio::test]
+async fn probes_without_a_host_are_answered_and_two_hosts_refused() {
+    let node = TestNode::start().await;
+    for (bytes, status) in [
+        ("GET /health/ready HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\n\r\n", 200),
+        ("GET /health/live HTTP/1.1\r\n\r\n", 200),
+        ("GET /docs/llms.txt HTTP/1.0\r\n\r\n", 403),
+        ("GET /docs/llms.txt HTTP/1.1\r\n\r\n", 400),
+        ("GET /docs/llms.txt HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        ("GET /docs/llms.txt HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+        ("GET http://evil.example/docs/llms.txt HTTP/1.1\r\nHost: localhost\r\n\r\n", 403),
+    ] {
+        assert_eq!(status_of(&node, bytes).await, status, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn correlation_ids_of_another_form_are_passed_over() {
+    let node = TestNode::with_org().await;
+    for foreign in [
+        ("x-correlation-id", "{0f8fad5b-d9cb-469f-a165-70867728950e}"),
+        ("x-correlation-id", "Zm9v+w=="),
+        ("x-trace-id", "Root=1-67891233-abcdef012345678912345678"),
+    ] {
+        for path in ["/health/ready", "/docs/llms.txt"] {
+            assert_eq!(raw(&node, &[foreign], path).await.expect(200).header("x-correlation-id").len(), 32);
+        }
+        let renamed = node
+            .post_with("/v1/orgs/acme/orgs/acme/rename", &[foreign], json!({ "name": foreign.1 }))
+            .await;
+        assert_eq!(renamed.expect(202).header("x-correlation-id").len(), 32);
+    }
+    let twice = [("x-correlation-id", "a"), ("x-correlation-id", "b")];
+    assert_eq!(raw(&node, &twice, "/health").await.expect(200).header("x-correlation-id").len(), 32);
 }

@@ -118,3 +118,43 @@ async fn labels_are_recorded_and_the_correlation_id_comes_back() {
     let minted = node.get("/v1/orgs/acme/conversations/c").await;
     assert_eq!(minted.header("x-correlation-id").len(), 32);
 }
+
+#[tokio::test]
+async fn one_key_of_two_people_creates_for_each() {
+    let node = TestNode::with_org().await;
+    for person in ["ada", "bob"] {
+        let member = json!({ "principal": person, "role": "member" });
+        node.post("/v1/orgs/acme/orgs/acme/add_member", member).await.expect(202);
+    }
+    let create = async |person| {
+        let headers = [("Idempotency-Key", "1"), ("Quipu-On-Behalf-Of", person)];
+        let receipt = node
+            .post_with("/v1/orgs/acme/conversations", &headers, json!({ "type": "group" }))
+            .await
+            .expect(201)
+            .json();
+        (receipt["stream"].clone(), receipt["duplicate"].clone())
+    };
+    let (ada, _) = create("ada").await;
+    let (bob, _) = create("bob").await;
+    assert_ne!(ada, bob);
+    assert_eq!(create("ada").await, (ada, Value::Bool(true)));
+}
+
+#[tokio::test]
+async fn a_message_of_quotes_counts_as_its_own_length() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    for text in ["\"".repeat(65_000), "\u{1}".repeat(65_536)] {
+        let at = node.say("c", &text).await.header("quipu-position").to_owned();
+        let rows = node
+            .get(&format!("/v1/orgs/acme/conversations/c/messages?min_position={at}"))
+            .await
+            .expect(200)
+            .json();
+        let rows = rows["items"].as_array().unwrap();
+        assert!(rows.iter().any(|row| row["body"] == text.as_str()));
+    }
+    let long = node.post("/v1/orgs/acme/conversations/c/post", json!({ "body": "\"".repeat(65_537) }));
+    assert!((400..500).contains(&long.await.status.as_u16()));
+}

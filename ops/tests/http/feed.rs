@@ -114,7 +114,22 @@ async fn filters_choose_events() {
 async fn a_reader_cut_off_anywhere_resumes_without_loss() {
     let node = scene().await;
     let accept = |request: reqwest::RequestBuilder| request.header("accept", "text/event-stream");
+    // All of an org from the log, and one conversation from the index.
+    for path in [
+        "/v1/orgs/acme/events?follow=false",
+        "/v1/orgs/acme/events?follow=false&kind=conversation&id=a",
+        "/v1/orgs/acme/events?follow=false&id=b",
+    ] {
+        resumes_without_loss(&node, path, accept).await;
+    }
     let path = "/v1/orgs/acme/events?follow=false";
+    // A cursor of NDJSON, and of a command's answer, goes on behind what was seen.
+    let end = node.say("a", "one more").await.header("quipu-position").to_owned();
+    assert!(events(&lines(&node.get(&format!("{path}&from={end}")).await)).is_empty());
+    assert!(events(&lines(&node.get(&format!("{path}&from=end")).await)).is_empty());
+}
+
+async fn resumes_without_loss(node: &TestNode, path: &str, accept: impl Fn(reqwest::RequestBuilder) -> reqwest::RequestBuilder) {
     let whole = TestNode::send(accept(node.request(Method::GET, path))).await.expect(200);
     assert_eq!(whole.header("content-type"), "text/event-stream");
     let whole = sse(&whole.text);
@@ -128,10 +143,6 @@ async fn a_reader_cut_off_anywhere_resumes_without_loss() {
         let rest: std::collections::BTreeSet<String> = rest.iter().filter_map(id_of).collect();
         assert_eq!(&(&seen | &rest), &all, "cut after {cut}");
     }
-    // A cursor of NDJSON, and of a command's answer, goes on behind what was seen.
-    let end = node.say("a", "one more").await.header("quipu-position").to_owned();
-    assert!(events(&lines(&node.get(&format!("{path}&from={end}")).await)).is_empty());
-    assert!(events(&lines(&node.get(&format!("{path}&from=end")).await)).is_empty());
 }
 
 #[tokio::test]
@@ -160,6 +171,44 @@ async fn a_live_feed_catches_up_says_so_and_goes_on() {
         rest.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(rest.contains("event: end"), "{rest}");
+}
+
+#[tokio::test]
+async fn live_feeds_of_both_framings_give_the_same_events() {
+    let node = scene().await;
+    let mut feeds = Vec::new();
+    for (accept, query) in [
+        ("text/event-stream", "kind=conversation&id=a"),
+        ("application/x-ndjson", "id=a"),
+        ("*/*", "kind=conversation"),
+    ] {
+        let request = node.request(Method::GET, &format!("/v1/orgs/acme/events?from=end&{query}"));
+        let mut body = request.header("accept", accept).send().await.unwrap().bytes_stream();
+        let mut text = String::new();
+        while !text.contains("caught_up") {
+            text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+        feeds.push((body, text));
+    }
+    for n in 0..30 {
+        node.say(if n % 3 == 0 { "b" } else { "a" }, &format!("live {n}.")).await;
+    }
+    let mut seen = Vec::new();
+    for (mut body, mut text) in feeds {
+        while !text.contains("live 29.") {
+            text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+        let mut events: Vec<String> = text
+            .lines()
+            .map(|line| line.strip_prefix("data: ").unwrap_or(line))
+            .filter(|line| line.contains("\"subject\":\"a\""))
+            .map(str::to_owned)
+            .collect();
+        events.dedup();
+        assert_eq!(events.len(), 20, "{text}");
+        seen.push(events);
+    }
+    assert!(seen.iter().all(|events| *events == seen[0]), "the same bytes for everybody");
 }
 
 #[tokio::test]

@@ -53,6 +53,94 @@ async fn pages_follow_one_another_without_gap_or_repetition() {
     assert_eq!(bodies, (0..25).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
+/// A conversation that moves to the top while pages are read comes all the same, once.
+#[tokio::test]
+async fn conversations_that_move_between_pages_come_once() {
+    let node = TestNode::with_org().await;
+    for id in ["a", "b", "c"] {
+        node.conversation(id).await;
+    }
+    let at = |answer: &Answer| answer.header("quipu-position").to_owned();
+    let ids = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let said = node.say("b", "x").await;
+    let list = "/v1/orgs/acme/conversations";
+    let first = node
+        .get(&format!("{list}?limit=1&min_position={}", at(&said)))
+        .await
+        .expect(200)
+        .json();
+    let said = node.say("a", "x").await;
+    let after = first["next"].as_str().unwrap();
+    let rest = node
+        .get(&format!("{list}?after={after}&min_position={}", at(&said)))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!([ids(&first), ids(&rest)].concat(), ["c", "b", "a"]);
+    let recent = node.get(&format!("{list}?order=recent&limit=2")).await.expect(200).json();
+    assert_eq!(ids(&recent), ["a", "b"]);
+    let refused = node.get(&format!("{list}?order=size")).await;
+    assert_eq!(refused.problem(400, "bad_parameter")["field"], "order");
+    node.get("/v1/orgs/acme/members?order=recent")
+        .await
+        .problem(400, "unknown_parameter");
+}
+
+/// Views that were lost are made from the log again. Until they are whole, they answer nothing rather than a part.
+#[tokio::test]
+async fn views_made_from_nothing_refuse_until_they_are_whole() {
+    let mut node = TestNode::with_org().await;
+    node.conversation("c").await;
+    let mut position = String::new();
+    for n in 0..200 {
+        position = node.say("c", &format!("{n}")).await.header("quipu-position").to_owned();
+    }
+    let messages = "/v1/orgs/acme/conversations/c/messages?limit=1000";
+    node.get(&format!("{messages}&min_position={position}")).await.expect(200);
+    let data = node.data;
+    node.running.stop().await;
+    std::fs::remove_dir_all(data.path().join("views")).unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.hold_views = true;
+    node = TestNode {
+        running: serve::start(config).await.unwrap(),
+        client: client(),
+        data,
+    };
+    for path in [messages, "/v1/orgs/acme/stats", "/v1/orgs/acme/conversations/c"] {
+        let answer = node.get(path).await;
+        let problem = answer.problem(503, "views_building");
+        assert!(problem["detail"].as_str().unwrap().contains(" 20"), "the lag: {problem}");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    let health = node.get("/health").await.expect(200).json();
+    assert_eq!(health["status"], "degraded", "{health}");
+    node.get("/health/ready").await.expect(200);
+    position = node.say("c", "taken all the same").await.header("quipu-position").to_owned();
+    node.get("/v1/orgs/acme/conversations/c/history").await.expect(200);
+
+    node.running.views.follow().unwrap();
+    let page = node.get(&format!("{messages}&min_position={position}")).await.expect(200).json();
+    assert_eq!(page["items"].as_array().unwrap().len(), 201);
+    assert_eq!(node.get("/health").await.expect(200).json()["status"], "ok");
+
+    // Once whole, always whole: views that only lag answer after a restart, with the position that they have.
+    let data = node.data;
+    node.running.stop().await;
+    let mut config = Config::at(data.path()).unwrap();
+    config.hold_views = true;
+    let running = serve::start(config).await.unwrap();
+    let client = client();
+    node = TestNode { running, client, data };
+    position = node.say("c", "not seen yet").await.header("quipu-position").to_owned();
+    let page = node.get(messages).await.expect(200);
+    assert_eq!(page.json()["items"].as_array().unwrap().len(), 201);
+    assert_ne!(page.header("quipu-position"), position);
+}
+
 #[tokio::test]
 async fn every_view_and_part_answers() {
     let node = TestNode::with_org().await;
@@ -215,4 +303,59 @@ async fn views_made_anew_after_their_loss_are_the_same() {
     std::fs::remove_dir_all(data.path().join("views")).unwrap();
     let node = TestNode::over(data).await;
     assert_eq!(node.get(&path).await.expect(200).json(), before);
+}
+
+#[tokio::test]
+async fn a_page_of_large_rows_ends_early_and_goes_on() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    for n in 0..50 {
+        node.say("c", &format!("{n} {}", "x".repeat(60_000))).await;
+    }
+    for (part, wanted) in [("messages", 50), ("history", 51)] {
+        let (mut rows, mut pages, mut after) = (0, 0, String::new());
+        loop {
+            let min = node.running.node.cursor();
+            let wait = if part == "messages" {
+                format!("&min_position={min}")
+            } else {
+                String::new()
+            };
+            let page = node
+                .get(&format!("/v1/orgs/acme/conversations/c/{part}?limit=1000{after}{wait}"))
+                .await
+                .expect(200);
+            assert!(page.text.len() < 3 * quipu_schemas::limits::PAGE_MAX_BYTES, "{}", page.text.len());
+            let page = page.json();
+            rows += page["items"].as_array().unwrap().len();
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!((rows, pages > 1), (wanted, true), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn reads_without_memory_are_refused_and_come_back() {
+    let node = TestNode::with_org().await;
+    node.conversation("c").await;
+    node.say("c", "hello").await;
+    let mut held = Vec::new();
+    while node.running.node.reads_held() < quipu_schemas::limits::READ_BUDGET_BYTES {
+        held.push(node.running.node.reserve_read(usize::MAX).await.unwrap());
+    }
+    let read = async |part: &str| node.get(&format!("/v1/orgs/acme/conversations/c/{part}")).await;
+    let refused = tokio::join!(read("messages"), read("history?limit=1"), read("state?version=1"));
+    for refused in [refused.0, refused.1, refused.2] {
+        refused.problem(503, "reads_busy");
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() > 0);
+    }
+    // Commands need none of it.
+    node.say("c", "hello again").await;
+    drop(held);
+    node.get("/v1/orgs/acme/conversations/c/history?limit=1").await.expect(200);
+    assert_eq!(node.running.node.reads_held(), 0, "an answer that was read holds nothing");
 }

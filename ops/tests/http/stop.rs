@@ -79,3 +79,29 @@ async fn a_node_in_memory_needs_no_directory() {
     assert_eq!(answer.json()["durability"], "memory");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_told_to_stop_is_first_not_ready_and_serves_on() {
+    let mut config = Config::in_memory().unwrap();
+    config.shutdown_delay_ms = 3_000;
+    let running = serve::start(config).await.unwrap();
+    let (url, token, client) = (running.url(), running.token.expose().to_owned(), client());
+    client
+        .get(format!("{url}/health/ready"))
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    let stop = tokio::spawn(running.stop());
+    // The word spreads before anything is refused.
+    while client.get(format!("{url}/health/ready")).send().await.unwrap().status() != 503 {}
+    let create = client.post(format!("{url}/v1/orgs/acme/orgs")).bearer_auth(&token);
+    TestNode::send(create.json(&json!({ "name": "Acme" }))).await.expect(201);
+    let health = TestNode::send(client.get(format!("{url}/health"))).await.expect(503).json();
+    assert!(health.to_string().contains("leaving"), "{health}");
+    stop.await.unwrap();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(3_000));
+    assert!(client.get(format!("{url}/health/live")).send().await.is_err());
+}

@@ -74,6 +74,19 @@ pub(super) async fn checkpoints(client: &Lease, layout: &Layout) -> Result<Vec<C
     checkpoints_of(&client.query_typed(&checkpoints_sql(layout), &[]).await.map_err(storage)?)
 }
 
+/// Whether the store has ever seen the whole log.
+pub(super) async fn is_whole(client: &Lease, layout: &Layout) -> Result<bool, ViewError> {
+    let sql = format!("SELECT whole FROM {}.origin", quoted(&layout.name));
+    let row = client.query_one(&sql, &[]).await.map_err(storage)?;
+    row.try_get(0).map_err(storage)
+}
+
+/// Remembers that it has.
+pub(super) async fn set_whole(client: &Lease, layout: &Layout) -> Result<(), ViewError> {
+    let sql = format!("UPDATE {}.origin SET whole = true", quoted(&layout.name));
+    client.execute(&sql, &[]).await.map(drop).map_err(storage)
+}
+
 /// The schema of an org's rows; `None` where it has no row yet.
 async fn schema_of(client: &Lease, layout: &Layout, org: &str) -> Result<Option<String>, ViewError> {
     if let Some(schema) = layout.of(org) {

@@ -96,10 +96,10 @@ pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&
     let mut sql = format!(
         "CREATE SCHEMA IF NOT EXISTS {schema};\n\
          CREATE TABLE {schema}.origin (one integer PRIMARY KEY CHECK (one = 1), log_id bytea NOT NULL, generation bigint NOT NULL, \
-         partitions bigint NOT NULL, projector bytea NOT NULL, per_org boolean NOT NULL);\n\
+         partitions bigint NOT NULL, projector bytea NOT NULL, per_org boolean NOT NULL, whole boolean NOT NULL DEFAULT false);\n\
          CREATE TABLE {schema}.checkpoints (partition bigint PRIMARY KEY, log_id bytea NOT NULL, generation bigint NOT NULL, \
          projector bytea NOT NULL, epoch bigint NOT NULL, next_offset bigint NOT NULL) WITH (fillfactor = 50);\n\
-         INSERT INTO {schema}.origin VALUES (1, '\\x{log}', {generation}, {partitions}, '\\x{projector}', {per_org});\n\
+         INSERT INTO {schema}.origin VALUES (1, '\\x{log}', {generation}, {partitions}, '\\x{projector}', {per_org}, false);\n\
          INSERT INTO {schema}.checkpoints SELECT n, '\\x{log}', {generation}, '\\x{projector}', 0, 0 \
          FROM generate_series(0, {partitions} - 1) AS n;\n",
         generation = origin.generation,

@@ -149,12 +149,7 @@ fn under_tls_the_server_must_prove_who_it_is() {
     let root = match server.take_tls() {
         Ok(root) => root,
         Err(why) => {
-            // Not captured with the output of a test that passes.
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("SKIPPED views on PostgreSQL under TLS: {why}\n"),
-            );
-            return;
+            return crate::skipped::skipped("views on PostgreSQL under TLS", &why);
         }
     };
     let connect = |server: &crate::server::Postgres, options: &str| {

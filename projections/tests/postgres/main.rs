@@ -17,6 +17,10 @@ mod record_log;
 #[path = "../views/scene.rs"]
 mod scene;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../../../events/tests/servers/skipped.rs"]
+mod skipped;
+
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/postgres.rs"]
 mod server;
 mod shelf;

@@ -96,3 +96,71 @@ fn bad_pages_and_keys_are_refused() {
     );
     assert!(View::parse("nothing").unwrap_err().to_string().contains("conversations"));
 }
+
+/// Conversations that move to the top while pages are read, and new ones, lose nobody and repeat nobody.
+#[test]
+fn rows_that_move_while_pages_are_read_come_once() {
+    let mut scene = Scene::default();
+    let create = |scene: &mut Scene, n: usize| {
+        let id = format!("acme/conversation/cnv_{n:03}");
+        scene.events(&id, "ada", json!([["created", {"stream": id, "conversation_type": "group", "title": sealed("t"), "claim_window_ms": 1, "auto_turns": false}]]));
+    };
+    (0..20).for_each(|n| create(&mut scene, n));
+    let (mut seen, mut after) = (Vec::new(), None);
+    for round in 0.. {
+        // Everything that was made so far, read anew: the views moved on between two pages.
+        let store = caught_up(&scene.log(5));
+        let page = store
+            .list(View::Conversations, &ACME, &Query::default().limit(3).after(after))
+            .unwrap();
+        seen.extend(page.rows.iter().map(|r| r["id"].as_str().unwrap().to_owned()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+        scene.events("acme/conversation/cnv_001", "ada", json!([["renamed", {"title": sealed("a")}]]));
+        scene.events("acme/conversation/cnv_018", "ada", json!([["renamed", {"title": sealed("b")}]]));
+        create(&mut scene, 100 + round);
+    }
+    let wanted: Vec<_> = (0..20).rev().map(|n| format!("cnv_{n:03}")).collect();
+    assert_eq!(seen, wanted);
+
+    let store = caught_up(&scene.log(5));
+    let recent = || Query::default().limit(2).order(Some("recent".into()));
+    let page = store.list(View::Conversations, &ACME, &recent()).unwrap();
+    let ids = |rows: &[serde_json::Value]| rows.iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&page.rows)[1], "cnv_018", "last active first, behind the newest one");
+    let next = store.list(View::Conversations, &ACME, &recent().after(page.next.clone())).unwrap();
+    assert_eq!(ids(&next.rows)[0], "cnv_001");
+    // A cursor belongs to its order.
+    let mixed = store.list(View::Conversations, &ACME, &Query::default().after(page.next));
+    assert!(matches!(mixed, Err(ViewError::BadPage(_))), "{mixed:?}");
+    let unknown = store.list(View::Conversations, &ACME, &Query::default().order(Some("size".into())));
+    assert!(unknown.unwrap_err().to_string().contains("takes recent"));
+}
+
+/// What pages are ordered by is set once: these columns change, so no view's own order may name them.
+#[test]
+fn no_order_of_pages_names_a_column_that_changes() {
+    let changing = [
+        "last_activity_at",
+        "updated_at",
+        "settled_at",
+        "status",
+        "state",
+        "phase",
+        "message_count",
+        "attempts",
+    ];
+    for view in View::ALL {
+        let reading = view.reading();
+        for column in reading.order.columns {
+            assert!(!changing.contains(column), "{} is paged by {column}", reading.name);
+        }
+        let steps = reading.name == "steps";
+        assert!(
+            !steps || !reading.order.columns.contains(&"sequence"),
+            "a step moves when it starts"
+        );
+    }
+}

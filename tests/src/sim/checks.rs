@@ -54,7 +54,13 @@ impl World {
                 .doubled()
                 .map(|key| format!("{key}: an idempotent receiver took it twice")),
         );
-        check_timers(&records, self.now, &mut broken);
+        let now = node.at(self.reading());
+        check_timers(&records, now, &mut broken);
+        match node.knows_its_org() {
+            Ok(true) => {}
+            Ok(false) => broken.push("what the node keeps of its org differs from the org's stream".into()),
+            Err(error) => broken.push(format!("the org cannot be read: {error}")),
+        }
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
 

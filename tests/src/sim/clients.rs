@@ -39,7 +39,7 @@ impl World {
             .tried
             .entry(format!("{}.{}", request.kind, request.command))
             .or_default() += 1;
-        match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.now) {
+        match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.reading().wall) {
             Ok(envelope) => {
                 let key = (envelope.stream.clone(), envelope.command_id.clone());
                 self.counts.sent += 1;

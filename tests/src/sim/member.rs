@@ -31,9 +31,11 @@ use quipu_projections::{
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
+        clock::{Clock as WallClock, Reading},
         entity::{Decided, outcome_unknown},
         ownership::{Input, Ownership, State, Timing},
         relay::Relay,
+        timers::{Now, Timers},
         writer::Writer,
     },
     kinds::Kinds,
@@ -59,6 +61,7 @@ pub(crate) const REST_MS: u64 = limits::OWNERSHIP_REST_MS / 3;
 pub(crate) const HANDOFF_WAIT_MS: u64 = limits::HANDOFF_WAIT_MS / 3;
 pub(crate) const FORWARD_MS: u64 = limits::FORWARD_MS / 3;
 pub(crate) const DRAIN_LOOK_MS: u64 = 20;
+const CLOCK_HOLD_MS: u64 = 3_000;
 
 /// What a node has to do later, by itself.
 #[derive(Debug, Clone)]
@@ -128,6 +131,19 @@ pub(crate) struct Clock {
     pub(crate) rate: u64,
     /// What its wall clock is ahead.
     pub(crate) ahead: u64,
+    /// What it was set wrong by since.
+    pub(crate) off: i64,
+}
+
+impl Clock {
+    /// Both clocks that node time is made of. They run at the true rate, and go on together where the world is made to wait.
+    fn reading(&self, now: Millis) -> Reading {
+        let elapsed = now + self.ahead;
+        Reading {
+            wall: elapsed.saturating_add_signed(self.off),
+            elapsed,
+        }
+    }
 }
 
 pub(crate) struct Part {
@@ -164,7 +180,8 @@ pub(crate) struct Member {
     waiters: BTreeMap<(StreamId, u64), ReplyTo>,
     submissions: BTreeMap<u64, Submission>,
     running: BTreeMap<u64, Running>,
-    firing: BTreeMap<ReactionKey, u64>,
+    time: WallClock,
+    timers: Timers,
     /// Records of unknown outcome, by partition; of a planted defect alone.
     unsettled: BTreeMap<u16, Vec<Decided>>,
     pub(crate) views: Follower,
@@ -174,7 +191,6 @@ pub(crate) struct Member {
     /// It is ending in order.
     pub(crate) leaving: bool,
     last_id: u64,
-    last_wall: Millis,
     orgs: BTreeMap<OrgId, KnownOrg>,
     plant: Plant,
 }
@@ -231,7 +247,8 @@ impl Member {
             waiters: BTreeMap::new(),
             submissions: BTreeMap::new(),
             running: BTreeMap::new(),
-            firing: BTreeMap::new(),
+            time: WallClock::new(CLOCK_HOLD_MS, clock.reading(clock.booted)),
+            timers: Timers::default(),
             unsettled: BTreeMap::new(),
             views,
             outs: Vec::new(),
@@ -239,7 +256,6 @@ impl Member {
             leaving: false,
             // No two lives share an id.
             last_id: boot << 32,
-            last_wall: 0,
             orgs: BTreeMap::new(),
             plant,
         })
@@ -256,10 +272,17 @@ impl Member {
         (self.now - self.clock.booted) * self.clock.rate / 1_000 + 1
     }
 
-    /// The wall clock, never going back within this life.
+    /// The node's time, as its wall clock is read.
     pub(crate) fn wall(&mut self) -> Millis {
-        self.last_wall = self.last_wall.max(self.now + self.clock.ahead);
-        self.last_wall
+        self.time.read(self.clock.reading(self.now))
+    }
+
+    /// What its timers go by.
+    fn timer_now(&mut self) -> Now {
+        Now {
+            time: self.wall(),
+            elapsed: self.monotonic(),
+        }
     }
 
     fn next_id(&mut self) -> u64 {

@@ -1,9 +1,14 @@
 //! One incarnation of the node: writers, entities, relays, index and views, glued as the shells glue them, with every
 //! hand-over a separate step that the scheduler may delay, reorder or lose in a crash.
 
-use super::{Rng, log::SimLog, reading::Library, sink::Sink};
+use super::{
+    Rng,
+    log::SimLog,
+    reading::{Library, actor, authority},
+    sink::Sink,
+};
 use quipu_events::{
-    index::{Index, IndexEntry, command_mark},
+    index::{Index, IndexEntry, Wake, command_mark},
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log},
 };
@@ -16,25 +21,28 @@ use quipu_projections::{
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
+        clock::{Clock, Reading},
         decided::{self, Decided},
         entity::{Admitted, Entity, EntityAction, outcome_unknown, settles},
-        relay::{Cause, Page, Purpose, Relay, RelayAction, fire},
-        writer::{Durable, Writer},
+        orgs::{Lookup, OrgView, Orgs},
+        relay::{Cause, Page, Purpose, Relay, RelayAction},
+        timers::{Found, Look, Now, Timers},
+        writer::{Durable, Incarnation, Writer},
     },
     kinds::Kinds,
     performers::AttemptEnd,
 };
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
-    context::Millis,
+    context::{Authority, Millis},
     digest::Digest,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, StreamId},
+    ids::{CommandId, Kind, OrgId, StreamId},
     json::Json,
     personal::Personal,
     position::{Cursor, Position},
     problem::Problem,
-    reaction::{Effect, LlmAnswer, Outcome, ReactionKey},
+    reaction::{Effect, LlmAnswer, Outcome, Reaction, ReactionKey},
     record::{self, Record},
 };
 use std::{
@@ -46,6 +54,10 @@ use std::{
 const LOADED_MAX: usize = 4;
 /// Few, so that short lives reach it.
 const COMMANDS_BEFORE_MARKS: u32 = 2;
+/// Short, so that some steps of the clock are followed.
+const CLOCK_HOLD_MS: u64 = 5_000;
+/// How many in a hundred reads of the index or the log for a timer fail.
+const READS_FAIL_PERCENT: u64 = 3;
 
 /// A planted defect, by which the checks prove that they see. It lives in the simulation's glue alone: no build of the
 /// node has it.
@@ -79,10 +91,14 @@ pub enum Mutant {
     PassivatesInFlight,
     /// Takes a page of pending work that could not be read for an empty one.
     ForgetsUnread,
+    /// Takes the highest wall clock ever seen for the time.
+    TrustsTheWallClock,
+    /// Never fires a timer whose record it could not read once.
+    ForgetsUnreadTimers,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 14] = [
+pub const MUTANTS: [Mutant; 16] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -97,6 +113,8 @@ pub const MUTANTS: [Mutant; 14] = [
     Mutant::SwapsPlaces,
     Mutant::PassivatesInFlight,
     Mutant::ForgetsUnread,
+    Mutant::TrustsTheWallClock,
+    Mutant::ForgetsUnreadTimers,
 ];
 
 /// [`Decided`] as it was when `kill -9` found its defect.
@@ -134,7 +152,7 @@ enum Waiter {
         purpose: Purpose,
         envelope: Box<CommandEnvelope>,
     },
-    Timer,
+    Timer(ReactionKey),
 }
 
 struct Running {
@@ -152,7 +170,7 @@ pub(crate) struct SimNode {
     kinds: Kinds,
     writers: Vec<Writer>,
     relays: Vec<Relay>,
-    entities: BTreeMap<StreamId, (Box<dyn Entity>, u64, Decided)>,
+    entities: BTreeMap<StreamId, (Box<dyn Entity>, Incarnation, Decided)>,
     /// Commands of clients on their way, in any order.
     pub(crate) inbox: Vec<CommandEnvelope>,
     /// Commands of the kernel on their way, in order.
@@ -164,7 +182,12 @@ pub(crate) struct SimNode {
     pages: VecDeque<(u16, Page)>,
     waiters: BTreeMap<(StreamId, u64), Waiter>,
     next_ticket: u64,
-    firing: BTreeMap<ReactionKey, ()>,
+    clock: Clock,
+    now: Now,
+    timers: Timers,
+    /// Elapsed time when a timer was set in this life, and the delay from then.
+    set: BTreeMap<ReactionKey, (u64, u64)>,
+    orgs: Orgs,
     views: Follower,
     progress: Arc<Progress>,
     pub(crate) answers: Vec<Answer>,
@@ -181,7 +204,14 @@ pub(crate) struct SimNode {
 }
 
 impl SimNode {
-    pub(crate) fn start(log: SimLog, keys: Arc<Keyring>, kinds: Kinds, seed: u64, mutant: Option<Mutant>) -> Result<Self, String> {
+    pub(crate) fn start(
+        log: SimLog,
+        keys: Arc<Keyring>,
+        kinds: Kinds,
+        seed: u64,
+        first: Reading,
+        mutant: Option<Mutant>,
+    ) -> Result<Self, String> {
         let log = Arc::new(log);
         let meta = log.meta();
         let index = Index::in_memory(&meta).map_err(|e| e.to_string())?;
@@ -210,7 +240,14 @@ impl SimNode {
             pages: VecDeque::new(),
             waiters: BTreeMap::new(),
             next_ticket: 0,
-            firing: BTreeMap::new(),
+            clock: Clock::new(CLOCK_HOLD_MS, first),
+            now: Now {
+                time: first.wall,
+                elapsed: first.elapsed,
+            },
+            timers: Timers::default(),
+            set: BTreeMap::new(),
+            orgs: Orgs::new(4, 1_000),
             views,
             progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),
             answers: Vec::new(),
@@ -251,6 +288,48 @@ impl SimNode {
             .ok()
             .and_then(|org| serde_json::from_value::<OrgState>(org.state().0).ok());
         matches!(state, Some(OrgState::Suspended { .. }))
+    }
+
+    /// The node looks at its clocks.
+    pub(crate) fn at(&mut self, reading: Reading) -> Millis {
+        let time = match self.mutant {
+            Some(Mutant::TrustsTheWallClock) => self.now.time.max(reading.wall),
+            _ => self.clock.read(reading),
+        };
+        self.now = Now {
+            time,
+            elapsed: reading.elapsed,
+        };
+        time
+    }
+
+    /// How long the node would wait before it looks for due timers again, if nothing else happens.
+    pub(crate) fn timers_wait_ms(&self) -> u64 {
+        self.timers.wait_ms(self.now)
+    }
+
+    /// Whether what it keeps of the one org is what the org's stream says.
+    pub(crate) fn knows_its_org(&mut self) -> Result<bool, String> {
+        let org = OrgId::from_static("acme");
+        let stored = OrgView::of(&self.library().whole_org(&org)?, None);
+        Ok(match self.orgs.look(&org, None, 0) {
+            Lookup::Known(known) => known == stored,
+            Lookup::Unsure(_) | Lookup::Missing => true,
+        })
+    }
+
+    fn authority(&mut self, envelope: &CommandEnvelope) -> Result<Authority, String> {
+        let (org, actor) = (&envelope.stream.org, actor(envelope));
+        let view = match self.orgs.look(org, Some(actor), 0) {
+            Lookup::Known(view) => view,
+            Lookup::Unsure(_) | Lookup::Missing => {
+                let read = self.library().whole_org(org)?;
+                let view = OrgView::of(&read, Some(actor));
+                self.orgs.insert(read, 0);
+                view
+            }
+        };
+        Ok(authority(envelope, view))
     }
 
     /// Version of a stream that is durable.
@@ -416,7 +495,7 @@ impl SimNode {
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let authority = self.library().authority(&envelope)?;
+        let authority = self.authority(&envelope)?;
         let durability = self.log.meta().durability;
         self.waiters.insert((stream.clone(), ticket), waiter);
         let admitted = Admitted {
@@ -427,7 +506,10 @@ impl SimNode {
             authority,
             durability,
         };
-        let (entity, ..) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        let (entity, incarnation, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
+        if entity.is_settled() {
+            *incarnation = self.writers[partition].renewed(*incarnation);
+        }
         let actions = entity.command(now, admitted, &*self.keys);
         let lost = entity.is_lost();
         self.entity_actions(&stream, actions, now);
@@ -443,6 +525,7 @@ impl SimNode {
             match action {
                 EntityAction::Reply(ticket, result) => self.reply(stream, ticket, result, now),
                 EntityAction::Append(decided) => {
+                    self.note_timers(&decided.record);
                     if self.mutant == Some(Mutant::AnswersEarly) {
                         let receipt = Receipt {
                             command_id: decided.record.header.command_id.clone(),
@@ -464,13 +547,33 @@ impl SimNode {
                             result: Ok(receipt),
                         });
                     }
-                    let incarnation = self.entities.get(stream).map_or(0, |(_, incarnation, _)| *incarnation);
+                    let incarnation = self
+                        .entities
+                        .get(stream)
+                        .map_or_else(Incarnation::default, |(_, incarnation, _)| *incarnation);
                     let id = self.batch_id();
                     match self.writers[partition].submit(decided, incarnation, id) {
                         Ok(batch) => self.batches.extend(batch),
                         Err(problem) => self.drop_entity(stream, &problem, now),
                     }
                 }
+            }
+        }
+    }
+
+    /// No timer fires before its delay has passed by elapsed time, whatever the wall clock did meanwhile.
+    fn note_timers(&mut self, record: &Record) {
+        if let Some(settlement) = &record.header.settlement
+            && let Some((set_at, delay)) = self.set.get(&settlement.key)
+            && self.now.elapsed < set_at + delay
+        {
+            let early = set_at + delay - self.now.elapsed;
+            self.broken
+                .push(format!("{}: a timer fired {early} ms before its delay was over", settlement.key));
+        }
+        for (key, reaction) in record.keyed_reactions() {
+            if let Reaction::WakeAt { due, .. } = reaction {
+                self.set.insert(key, (self.now.elapsed, due.saturating_sub(self.now.time)));
             }
         }
     }
@@ -503,9 +606,13 @@ impl SimNode {
                 let actions = self.relays[usize::from(partition)].submitted(&key, purpose, envelope, result, now);
                 self.relay_actions(partition, actions);
             }
-            Some(Waiter::Timer) | None => {}
+            Some(Waiter::Timer(key)) => {
+                if let Some(poisoned) = self.timers.answered(&key, &result, self.now) {
+                    self.broken.push(poisoned.detail);
+                }
+            }
+            None => {}
         }
-        self.firing.retain(|_, ()| false);
     }
 
     fn answer(&mut self, stream: StreamId, command_id: CommandId, mut result: Result<Receipt, Problem>) {
@@ -559,6 +666,9 @@ impl SimNode {
         for Durable { decided, position, .. } in flushed.durable {
             self.ends[usize::from(partition)] = position.offset + 1;
             let stream = decided.record.header.stream.clone();
+            if stream.kind == Kind::ORG {
+                self.orgs.record(&decided.record);
+            }
             let actions = self.relays[usize::from(partition)].record(position.offset, &decided.record);
             self.relay_actions(partition, actions);
             if let Some((entity, ..)) = self.entities.get_mut(&stream) {
@@ -695,33 +805,54 @@ impl SimNode {
         Some(line)
     }
 
-    pub(crate) fn fire_timers(&mut self, now: Millis) -> u64 {
+    pub(crate) fn fire_timers(&mut self, rng: &mut Rng) -> u64 {
+        let early = if self.mutant == Some(Mutant::FiresEarly) { 5_000 } else { 0 };
+        let now = Now {
+            time: self.now.time + early,
+            ..self.now
+        };
+        let owned = (0..self.writers.len() as u16).collect();
         let mut fired = 0;
-        for partition in 0..self.writers.len() as u16 {
-            let until = if self.mutant == Some(Mutant::FiresEarly) {
-                now + 5_000
-            } else {
-                now
-            };
-            for wake in self.index.wakes_due(partition, until, 16).unwrap_or_default() {
-                let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
-                if self.mutant == Some(Mutant::ForgetsSleepers) && !self.entities.contains_key(&wake.key.stream) {
-                    continue;
-                }
-                if self.firing.insert(wake.key.clone(), ()).is_some() {
-                    continue;
-                }
-                let cause = self
-                    .records(&wake.key.stream, wake.key.version)
-                    .ok()
-                    .and_then(|r| r.first().map(|r| Cause::from(&r.header)));
-                if let Some(cause) = cause {
-                    self.kernel.push_back((fire(&wake.key, &wake.name, due, &cause), Waiter::Timer));
-                    fired += 1;
-                }
+        for look in self.timers.looks(&owned, now) {
+            let found = if rng.chance(READS_FAIL_PERCENT) { None } else { self.ask(&look) };
+            for wake in self.timers.found(&look, found, now) {
+                fired += u64::from(self.fire(rng, wake, now));
             }
         }
         fired
+    }
+
+    fn ask(&self, look: &Look) -> Option<Found> {
+        let due = self
+            .index
+            .wakes_due_after(look.partition, look.before, look.after, look.limit)
+            .ok()?;
+        let next = self.index.next_wake_after(look.partition, look.before).ok()?;
+        Some(Found { due, next })
+    }
+
+    fn fire(&mut self, rng: &mut Rng, wake: Wake, now: Now) -> bool {
+        let sleeps = self.mutant == Some(Mutant::ForgetsSleepers) && !self.entities.contains_key(&wake.key.stream);
+        let cause = if sleeps || rng.chance(READS_FAIL_PERCENT) {
+            None
+        } else {
+            let records = self.records(&wake.key.stream, wake.key.version).unwrap_or_default();
+            records.first().map(|record| Cause::from(&record.header))
+        };
+        let Some(cause) = cause else {
+            if self.mutant != Some(Mutant::ForgetsUnreadTimers) {
+                self.timers.unread(&wake.key, now);
+            }
+            return false;
+        };
+        let ripe_at = self.clock.ripe_at(cause.time, wake.due);
+        let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
+        let wake = Wake { due, ..wake };
+        let Some(command) = self.timers.fire(&wake, &cause, ripe_at, now) else {
+            return false;
+        };
+        self.kernel.push_back((command, Waiter::Timer(wake.key)));
+        true
     }
 
     pub(crate) fn project_or_index(&mut self, rng: &mut Rng, _: Millis) {
@@ -801,6 +932,7 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
         Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded {
             status: 200,
             body: Json(serde_json::json!({"ok": true})),
+            full_bytes: None,
         }),
         Effect::Tool(_) => Err("the workload grants no tools".into()),
         Effect::Seal(seal) => Ok(Outcome::Sealed {

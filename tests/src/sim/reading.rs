@@ -4,10 +4,11 @@ use quipu_events::{
     index::{Index, PendingCursor},
     port::Log,
 };
-use quipu_rules::org::OrgState;
+use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::{
     kernel::{
-        entity::{Base, Entity},
+        entity::{Active, Base, Entity},
+        orgs::OrgView,
         relay::{Loaded, Page, PageRow, find},
     },
     kinds::Kinds,
@@ -80,10 +81,11 @@ impl Library<'_> {
         Ok((state, org.version()))
     }
 
-    /// What the sender of a command may.
-    pub(crate) fn authority(&self, envelope: &CommandEnvelope) -> Result<Authority, String> {
-        let (org, version) = self.org(&envelope.stream.org)?;
-        Ok(authority(envelope, &org, version))
+    /// An org, from its first record on.
+    pub(crate) fn whole_org(&self, org: &OrgId) -> Result<Active<Org>, String> {
+        let stream = StreamId::of_org(org);
+        let records = self.records(&stream, 0)?;
+        Active::recovered(&stream, None, &mut records.into_iter()).map_err(|e| e.to_string())
     }
 
     /// A page of what a partition's relay has to carry out.
@@ -116,9 +118,13 @@ impl Library<'_> {
     }
 }
 
-/// What the sender of a command may in an org of this state.
-pub(crate) fn authority(envelope: &CommandEnvelope, org: &OrgState, org_version: u64) -> Authority {
-    let actor = envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal);
+/// Who sends a command, or for whom.
+pub(crate) fn actor(envelope: &CommandEnvelope) -> &PrincipalId {
+    envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal)
+}
+
+/// What the sender of a command may in an org.
+pub(crate) fn authority(envelope: &CommandEnvelope, org: OrgView) -> Authority {
     let kernel = matches!(envelope.body, CommandBody::Kernel(_));
     let dispatched_by = match &envelope.body {
         CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
@@ -126,9 +132,9 @@ pub(crate) fn authority(envelope: &CommandEnvelope, org: &OrgState, org_version:
     };
     Authority {
         platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
-        role: org.role(actor),
-        org_version,
-        org_suspended: matches!(org, OrgState::Suspended { .. }),
+        role: org.role,
+        org_version: org.version,
+        org_suspended: org.suspended,
         dispatched_by,
     }
 }

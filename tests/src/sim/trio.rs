@@ -337,6 +337,7 @@ impl Trio {
             booted: self.now,
             rate: seat.rate,
             ahead: seat.ahead,
+            off: 0,
         };
         // No two lives of any node share an id.
         let boot = seat.boots * NODES as u64 + node as u64;

@@ -84,7 +84,7 @@ impl Refusal for AgentRejection {
             }
             AgentRejection::BadName => Problem::new(422, "bad_name", format!("a name has 1 to {NAME_MAX_CHARS} printable characters"))
                 .field("name")
-                .fix("shorten it"),
+                .fix("use at most so many characters, some of them visible, and no line breaks or direction overrides"),
             AgentRejection::BadReason => Problem::new(422, "bad_reason", format!("a reason has at most {REASON_MAX_CHARS} characters"))
                 .field("reason")
                 .fix("shorten it"),

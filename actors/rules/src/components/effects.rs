@@ -1,8 +1,8 @@
 //! Components that act on the world. Definitions name secrets and never hold them.
 
 use super::{
-    ConfigFlaw, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, only, typed,
-    unexpected,
+    ConfigFlaw, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers, only,
+    typed, unexpected,
 };
 use quipu_schemas::{
     chat::ChatRole,
@@ -38,6 +38,24 @@ fn response_ports() -> Ports {
         inputs: vec![Port::optional("in", PortType::Any)],
         outputs: vec![Port::one("out", PortType::Object)],
     }
+}
+
+/// Redirects that can be followed have been: what is left is an answer that did nothing. 304 answers a condition.
+fn is_failure(status: u16) -> bool {
+    status >= 300 && status != 304
+}
+
+/// What an answered request hands on. Where the body was too large to keep, the output says so.
+fn answer(outcome: &Outcome) -> Result<Outputs, NodeError> {
+    let Outcome::Responded { status, body, full_bytes } = outcome else {
+        return Err(unexpected(outcome));
+    };
+    let mut out = json!({"status": status, "body": body});
+    if let Some(bytes) = full_bytes {
+        out["truncated"] = json!(true);
+        out["full_bytes"] = json!(bytes);
+    }
+    Ok(only("out", out))
 }
 
 fn check_url(field: &str, url: &Template, flaws: &mut Vec<ConfigFlaw>) {
@@ -78,15 +96,6 @@ fn render_url(url: &Template, input: &NodeInput<'_>) -> Result<String, NodeError
 }
 
 const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
-/// Headers that carry credentials: their values must name a secret.
-const CREDENTIALS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "api-key",
-    "x-auth-token",
-];
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +105,8 @@ struct HttpConfig {
     method: String,
     /// Absolute URL, or an expression (`=…`).
     url: Template,
-    /// Header values; `{{secret:NAME}}` is put in when it is sent.
+    /// Header values: a text, in which `{{secret:NAME}}` is put in when it is sent, an expression (`=…`), or a list of both
+    /// that is put together. What an expression comes to never names a secret.
     #[serde(default)]
     headers: BTreeMap<String, Template>,
     /// JSON body, with expressions.
@@ -108,7 +118,7 @@ struct HttpConfig {
     /// Milliseconds for one attempt.
     #[serde(default)]
     timeout_ms: Option<u64>,
-    /// Whether an answer of 400 and above fails the node (true unless given).
+    /// Whether an answer of 300 and above fails the node (true unless given). 304 does not.
     #[serde(default = "yes")]
     fail_on_status: bool,
 }
@@ -118,10 +128,6 @@ fn get() -> String {
 }
 fn yes() -> bool {
     true
-}
-
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 struct HttpRequestNode;
@@ -136,24 +142,7 @@ impl TypedComponent for HttpRequestNode {
             flaws.push(ConfigFlaw::new("method", "bad_config", format!("one of {}", METHODS.join(", "))));
         }
         check_url("url", &config.url, &mut flaws);
-        for (name, value) in &config.headers {
-            let field = format!("headers.{name}");
-            value.check(&field, &mut flaws);
-            if !is_header_name(name) {
-                flaws.push(ConfigFlaw::new(&field, "bad_config", "no header's name"));
-            }
-            let names_secret = value.literal().is_some_and(|text| text.contains("{{secret:"));
-            if CREDENTIALS.contains(&name.to_ascii_lowercase().as_str()) && !names_secret {
-                flaws.push(ConfigFlaw::new(
-                    &field,
-                    "secret_in_clear",
-                    "credentials are named, never written: use {{secret:NAME}}",
-                ));
-            }
-        }
-        if config.idempotency_header.as_ref().is_some_and(|name| !is_header_name(name)) {
-            flaws.push(ConfigFlaw::new("idempotency_header", "bad_config", "no header's name"));
-        }
+        headers::check(&config.headers, config.idempotency_header.as_deref(), &mut flaws);
         if config.timeout_ms.is_some_and(|ms| ms == 0 || ms > EFFECT_TIMEOUT_MAX_MS) {
             flaws.push(ConfigFlaw::new("timeout_ms", "bad_config", format!("1 to {EFFECT_TIMEOUT_MAX_MS}")));
         }
@@ -166,22 +155,13 @@ impl TypedComponent for HttpRequestNode {
         response_ports()
     }
     fn start(config: HttpConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
-        let mut headers = BTreeMap::new();
-        for (name, value) in &config.headers {
-            let text = value.render_text(name, input)?;
-            if text.chars().any(|c| c.is_control()) {
-                return Err(NodeError::new(
-                    "bad_header",
-                    format!("the header `{name}` came to a text with control characters"),
-                ));
-            }
-            headers.insert(name.clone(), text);
-        }
+        let headers = headers::render(&config.headers, input)?;
         Ok(effect(
             Effect::Http(HttpRequest {
                 method: config.method,
                 url: render_url(&config.url, input)?,
-                headers,
+                headers: headers.plain,
+                composed_headers: headers.composed,
                 body: config.body.map(|b| b.render(input)).transpose()?.map(Json),
                 idempotency_header: config.idempotency_header,
                 timeout_ms: config.timeout_ms,
@@ -191,12 +171,14 @@ impl TypedComponent for HttpRequestNode {
     }
     fn settle(config: HttpConfig, outcome: &Outcome) -> Result<Outputs, NodeError> {
         match outcome {
-            Outcome::Responded { status, .. } if *status >= 400 && config.fail_on_status => Err(NodeError::new(
-                format!("status_{status}"),
-                format!("the receiver answered {status}"),
-            )),
-            Outcome::Responded { status, body } => Ok(only("out", json!({"status": status, "body": body}))),
-            other => Err(unexpected(other)),
+            Outcome::Responded { status, .. } if config.fail_on_status && is_failure(*status) => {
+                let detail = match status {
+                    300..400 => format!("the receiver answered {status}: a redirect that is not followed, so nothing was done"),
+                    _ => format!("the receiver answered {status}"),
+                };
+                Err(NodeError::new(format!("status_{status}"), detail))
+            }
+            other => answer(other),
         }
     }
 }
@@ -262,10 +244,7 @@ impl TypedComponent for WebhookNode {
         ))
     }
     fn settle(_: WebhookConfig, outcome: &Outcome) -> Result<Outputs, NodeError> {
-        match outcome {
-            Outcome::Responded { status, body } => Ok(only("out", json!({"status": status, "body": body}))),
-            other => Err(unexpected(other)),
-        }
+        answer(outcome)
     }
 }
 

@@ -211,7 +211,7 @@ impl TypedComponent for Parallel {
     }
     fn start(config: ParallelConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
         // Unconnected branches would only repeat the value in the log.
-        let live = config.branches.into_iter().filter(|name| input.connected.contains(&name.as_str()));
+        let live = config.branches.into_iter().filter(|name| input.connected.contains(name));
         Ok(Step::Done(live.map(|name| (name, Json(input.value()))).collect()))
     }
 }
@@ -287,7 +287,7 @@ impl TypedComponent for Log {
             None => input.value(),
         };
         let mut outputs = only("line", line);
-        if input.connected.contains(&"out") {
+        if input.connected.iter().any(|port| port == "out") {
             outputs.insert("out".to_owned(), Json(input.value()));
         }
         Ok(Step::Done(outputs))

@@ -77,6 +77,29 @@ fn the_registry_is_open_and_lists_what_it_holds() {
     );
 }
 
+/// A node's input with `data` at its port.
+pub(super) fn with_input<T>(data: Value, use_it: impl FnOnce(&NodeInput<'_>) -> T) -> T {
+    struct NoKeys;
+    impl Opener for NoKeys {
+        fn opening_key(&self, _: &str) -> Result<Option<personal::DataKey>, personal::SealError> {
+            Ok(None)
+        }
+    }
+    use_it(&NodeInput {
+        stream: &"acme/run/r1".parse().unwrap(),
+        node: "n",
+        now: 0,
+        retry: &Retry::default(),
+        connected: &[],
+        ports: [("in".to_owned(), data)].into(),
+        run_input: Value::Null,
+        texts: json!({}),
+        opener: &NoKeys,
+        subject: "acme/ada".into(),
+        budget: RefCell::default(),
+    })
+}
+
 /// The fields that a component finds flawed in a config.
 fn flawed(name: &str, config: Value) -> Vec<String> {
     let component = Registry::builtin().get(name).unwrap();
@@ -181,6 +204,14 @@ fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
         (header("X:Order".into()), Some("headers.")),
         (keyed("Idempotency-Key".into()), None),
         (keyed("Idempotency Key".into()), Some("idempotency_header")),
+        (http("headers", json!({"X-Name": "a", "x-name": "b"})), Some("headers.x-name")),
+        (http("headers", json!({"X-Name": ["a", "=input"]})), None),
+        (http("headers", json!({"X-Name": []})), Some("headers.X-Name")),
+        (http("headers", json!({"X-Name": ["a", 1]})), Some("headers.X-Name")),
+        (http("headers", json!({"X-Name": "='{{secret:a}}'"})), Some("headers.X-Name")),
+        (http("headers", json!({"X-Name": "{{secret:a"})), Some("headers.X-Name")),
+        (http("headers", json!({"Cookie": ["a=", "{{secret:a}}"]})), None),
+        (http("headers", json!({"Cookie": ["a=", "=input"]})), Some("headers.Cookie")),
         (http("timeout_ms", json!(0)), Some("timeout_ms")),
         (http("timeout_ms", json!(1)), None),
         (http("timeout_ms", json!(EFFECT_TIMEOUT_MAX_MS)), None),
@@ -215,6 +246,8 @@ fn configs_are_good_up_to_their_bounds_and_flawed_beyond_them() {
         (asked(101, 1), Some("approvers")),
         (asked(1, REASON_MAX_CHARS + 1), Some("prompt")),
     ];
+    let both = json!({"url": "https://x.example/", "headers": {"idempotency-key": "a"}, "idempotency_header": "Idempotency-Key"});
+    assert_eq!(flawed("http.request", both), ["idempotency_header"]);
     for ((component, config), wrong) in cases {
         let found = flawed(component, config.clone());
         match wrong {

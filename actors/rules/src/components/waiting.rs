@@ -161,7 +161,7 @@ impl TypedComponent for WaitApproval {
             prompt,
             expires_at: expiry(config.timeout_ms, input.now),
             subject: Json(input.value()),
-            rejected_port: input.connected.contains(&"rejected"),
+            rejected_port: input.connected.iter().any(|port| port == "rejected"),
         })))
     }
 }

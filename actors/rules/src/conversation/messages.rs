@@ -110,6 +110,7 @@ fn posted(
     if room.messages.len() >= MESSAGES_MAX {
         return Err(Rejection::ConversationFull);
     }
+    post.message_id.as_ref().map_or(Ok(()), not_reserved)?;
     // A model may have nothing to say; its turn ends all the same.
     check_body(&post.body, post.content_type, post.turn.is_some(), context)?;
     if let Some(reply_to) = &post.reply_to
@@ -154,7 +155,7 @@ pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>)
         Some(Message::Imported { .. } | Message::Posted { .. } | Message::Deleted { .. }) => {
             return Err(Rejection::MessageIdConflict(import.message_id.clone()));
         }
-        None => {}
+        None => not_reserved(&import.message_id)?,
     }
     if room.messages.len() >= MESSAGES_MAX {
         return Err(Rejection::ConversationFull);
@@ -208,6 +209,14 @@ pub(super) fn delete(room: &Room, delete: &DeleteMessage, context: &Context<'_>)
         message_id: delete.message_id.clone(),
         by: context.actor().clone(),
     }))
+}
+
+fn not_reserved(id: &MessageId) -> Result<(), Rejection> {
+    if id.is_reserved() {
+        Err(Rejection::ReservedId("message_id", id.to_string()))
+    } else {
+        Ok(())
+    }
 }
 
 fn find<'a>(room: &'a Room, id: &MessageId) -> Result<&'a Message, Rejection> {

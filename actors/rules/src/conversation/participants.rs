@@ -118,6 +118,9 @@ pub(super) fn create(create: &CreateConversation, context: &Context<'_>) -> Deci
         if other.role == ParticipantRole::Owner {
             return Err(Rejection::OwnerNotGiven);
         }
+        if other.principal.is_platform() {
+            return Err(Rejection::ReservedId("participants", other.principal.to_string()));
+        }
         if !seen.insert(&other.principal) {
             return Err(Rejection::DuplicateParticipant(other.principal.clone()));
         }
@@ -142,6 +145,9 @@ pub(super) fn add(room: &Room, add: &AddParticipant, context: &Context<'_>) -> D
     room.require(ParticipantRole::Admin, context)?;
     if add.role == ParticipantRole::Owner {
         return Err(Rejection::OwnerNotGiven);
+    }
+    if add.principal.is_platform() && !room.participants.contains_key(&add.principal) {
+        return Err(Rejection::ReservedId("principal", add.principal.to_string()));
     }
     come_in(
         room,

@@ -43,6 +43,8 @@ pub enum ConversationRejection {
     AlreadyParticipant(PrincipalId),
     /// Named twice.
     DuplicateParticipant(PrincipalId),
+    /// An id that belongs to the platform, in this field.
+    ReservedId(&'static str, String),
     /// Ownership cannot be given.
     OwnerNotGiven,
     /// The owner stays.
@@ -227,6 +229,13 @@ impl Refusal for ConversationRejection {
             Self::DuplicateParticipant(who) => {
                 say(422, "duplicate_participant", format!("{who} is named twice"), "name everybody once").field("participants")
             }
+            Self::ReservedId(field, id) => say(
+                422,
+                "reserved_id",
+                format!("{id} belongs to the platform"),
+                "use an id without a leading _, and not `bootstrap` for a principal",
+            )
+            .field(*field),
             Self::OwnerNotGiven => say(
                 422,
                 "owner_not_given",
@@ -259,7 +268,7 @@ impl Refusal for ConversationRejection {
                 422,
                 "bad_title",
                 format!("a title has 1 to {NAME_MAX_CHARS} printable characters"),
-                "shorten it",
+                "use at most so many characters, some of them visible, and no line breaks or direction overrides",
             )
             .field("title"),
             Self::BadReason => say(

@@ -1,74 +1,129 @@
 //! The order in which nodes run, and what leads where.
 
 use super::{Definition, INPUT, OUTPUT};
+use crate::components::{Ports, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
     /// An input of the definition.
-    Input(&'a str),
+    Input(String),
     /// An output port of a node.
     Node {
         /// Place of the node in the definition.
         node: usize,
         /// Its port.
-        port: &'a str,
+        port: String,
     },
 }
 
 /// An edge as its end sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inbound<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
     /// Input port of the node, or output of the definition.
-    pub port: &'a str,
+    pub port: String,
     /// Where its value comes from.
-    pub source: Source<'a>,
+    pub source: Source,
+}
+
+/// A node with what leads to it and away from it.
+#[derive(Debug, Default)]
+pub struct PlannedNode {
+    /// Its place in the order; `None` in a cycle.
+    pub rank: Option<usize>,
+    /// Edges into it, in the definition's order.
+    pub inbound: Vec<Inbound>,
+    /// Its output ports that have an edge.
+    pub connected: Vec<String>,
+    /// Ranks of the nodes that its outputs lead to.
+    pub followers: BTreeSet<usize>,
+    /// Its ports; `None` where there is no such component (any longer).
+    pub ports: Option<Ports>,
 }
 
 /// A checked definition, ready to run.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Plan {
     /// Places of the nodes in Kahn's order.
     pub order: Vec<usize>,
-    /// Edges into each node, by place, in the definition's order.
-    pub inbound: Vec<Vec<Inbound<'a>>>,
-    /// Connected output ports of each node, by place.
-    pub connected: Vec<Vec<&'a str>>,
+    /// The nodes, by place.
+    pub nodes: Vec<PlannedNode>,
+    /// Places by id.
+    pub places: BTreeMap<String, usize>,
     /// Edges into the definition's outputs.
-    pub outputs: Vec<Inbound<'a>>,
+    pub outputs: Vec<Inbound>,
+    /// Ranks of the nodes that an input leads to.
+    pub readers: BTreeMap<String, BTreeSet<usize>>,
+    /// Most values that an input which is given again and again takes: the largest count behind it.
+    pub rooms: BTreeMap<String, usize>,
 }
 
 impl Definition {
     /// The plan of a checked definition (an unchecked one gives a plan without its bad parts).
-    pub fn plan(&self) -> Plan<'_> {
-        let places = places(self);
-        let mut inbound = vec![Vec::new(); self.nodes.len()];
-        let mut connected: Vec<Vec<&str>> = vec![Vec::new(); self.nodes.len()];
-        let mut outputs = Vec::new();
-        for edge in &self.edges {
-            let (Some((from, from_port)), Some((to, port))) = (edge.from.split_once('.'), edge.to.split_once('.')) else {
-                continue;
-            };
-            let source = match (from, places.get(from)) {
-                (INPUT, _) => Source::Input(from_port),
-                (_, Some(&node)) => {
-                    connected[node].push(from_port);
-                    Source::Node { node, port: from_port }
-                }
-                (_, None) => continue,
-            };
-            match (to, places.get(to)) {
-                (OUTPUT, _) => outputs.push(Inbound { port, source }),
-                (_, Some(&node)) => inbound[node].push(Inbound { port, source }),
-                (_, None) => {}
-            }
+    pub fn plan(&self, registry: &Registry) -> Plan {
+        let order = order(self).unwrap_or_default();
+        let mut nodes: Vec<PlannedNode> = self
+            .nodes
+            .iter()
+            .map(|node| PlannedNode {
+                ports: registry.get(&node.component).map(|component| component.ports(&node.config.0)),
+                ..PlannedNode::default()
+            })
+            .collect();
+        for (rank, place) in order.iter().enumerate() {
+            nodes[*place].rank = Some(rank);
         }
-        Plan {
-            order: order(self).unwrap_or_default(),
-            inbound,
-            connected,
-            outputs,
+        let places = places(self).into_iter().map(|(id, place)| (id.to_owned(), place)).collect();
+        let mut plan = Plan {
+            order,
+            nodes,
+            places,
+            outputs: Vec::new(),
+            readers: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+        };
+        for edge in &self.edges {
+            plan.connect(&edge.from, &edge.to);
+        }
+        plan
+    }
+}
+
+impl Plan {
+    fn connect(&mut self, from: &str, to: &str) {
+        let (Some((from, from_port)), Some((to, port))) = (from.split_once('.'), to.split_once('.')) else {
+            return;
+        };
+        let target = self.places.get(to).copied();
+        let rank = target.and_then(|place| self.nodes[place].rank);
+        let source = match (from, self.places.get(from)) {
+            (INPUT, _) => {
+                self.readers.entry(from_port.to_owned()).or_default().extend(rank);
+                let ports = target.and_then(|place| self.nodes[place].ports.as_ref());
+                let counted = ports.and_then(|own| own.inputs.iter().find(|p| p.name == port)?.count);
+                let room = self.rooms.entry(from_port.to_owned()).or_default();
+                *room = (*room).max(counted.unwrap_or(0) as usize);
+                Source::Input(from_port.to_owned())
+            }
+            (_, Some(&node)) => {
+                self.nodes[node].connected.push(from_port.to_owned());
+                self.nodes[node].followers.extend(rank);
+                Source::Node {
+                    node,
+                    port: from_port.to_owned(),
+                }
+            }
+            (_, None) => return,
+        };
+        let inbound = Inbound {
+            port: port.to_owned(),
+            source,
+        };
+        match (to, target) {
+            (OUTPUT, _) => self.outputs.push(inbound),
+            (_, Some(place)) => self.nodes[place].inbound.push(inbound),
+            (_, None) => {}
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use quipu_schemas::limits::JSON_MAX_DEPTH;
 use quipu_schemas::limits::{EDGES_MAX, NODES_MAX};
 use serde_json::json;
 
@@ -59,8 +60,45 @@ edges:
     // The canonical form is a definition again, with the same digest.
     assert_eq!(load(from_json.canonical().0).unwrap().digest(), from_json.digest());
     assert_eq!(from_json.digest().to_string(), GOLDEN_DIGEST);
-    assert_eq!(from_json.plan().order, [0, 1, 2, 3]);
+    assert_eq!(from_json.plan(Registry::builtin()).order, [0, 1, 2, 3]);
 }
+
+#[test]
+fn yaml_of_a_definition_says_what_is_written() {
+    let definition = |version: &str, data: &str| {
+        let node =
+            format!("{{id: a, component: webhook.call, config: {{url: \"https://x.example/\", type: t, secret: s, data: {{{data}}}}}}}");
+        Definition::from_text(&format!("name: n\nversion: {version}\nnodes: [{node}]\n"), Registry::builtin())
+    };
+    for version in ["010", "1.10", "0123456", "1e3"] {
+        assert_eq!(definition(version, "").unwrap().version, version);
+    }
+    let read = definition("1", "zip: 01234, acct: 0000123, n: 7.0, m: 1e3").unwrap();
+    assert_eq!(
+        read.nodes[0].config.0["data"].to_string(),
+        json!({"zip": "01234", "acct": "0000123", "n": 7, "m": 1000}).to_string()
+    );
+    let refused = definition("1", "\"1\": x, 1: y").unwrap_err();
+    assert_eq!(
+        (refused.flaws[0].code.as_str(), refused.flaws[0].field.as_str()),
+        ("bad_yaml", "definition_text")
+    );
+}
+
+#[test]
+fn whole_numbers_count_however_they_are_written() {
+    let with = |attempts: Value, ms: Value| {
+        let mut value = good();
+        value["nodes"][0]["retry"] = json!({"attempts": attempts});
+        value["nodes"][2] = json!({"id": "small", "component": "delay", "config": {"ms": ms}});
+        load(value)
+    };
+    let (plain, pointed) = (with(json!(2), json!(1500)).unwrap(), with(json!(2.0), json!(1500.0)).unwrap());
+    assert_eq!(plain.digest(), pointed.digest());
+    assert_eq!(pointed.nodes[0].effective_retry().attempts, 2);
+    assert!(with(json!(2.5), json!(1500)).is_err() && with(json!(2), json!(1500.5)).is_err());
+}
+
 /// A change here means that old runs' pinned digests no longer match their definitions.
 const GOLDEN_DIGEST: &str = "c840aff96011e61d5c1771dc845e2b8b9f4a4fb3446ac84bf9fb8dbdd8f937ca";
 
@@ -74,7 +112,7 @@ fn the_order_is_kahns_with_ties_by_place() {
         "edges": [edge("input.a", "a.in"), edge("a.out", "c.in"), edge("a.out", "b.in"), edge("b.out", "d.in")],
     }))
     .unwrap();
-    assert_eq!(definition.plan().order, [3, 1, 2, 0]);
+    assert_eq!(definition.plan(Registry::builtin()).order, [3, 1, 2, 0]);
 }
 
 fn flaw(change: impl FnOnce(&mut Value)) -> (String, String, String) {

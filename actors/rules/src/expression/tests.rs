@@ -81,6 +81,50 @@ fn expressions_mean_what_cel_says() {
 }
 
 #[test]
+fn whole_doubles_of_json_are_ints() {
+    let variables: Variables = [
+        (
+            "input".to_owned(),
+            json!({"seven": 7.0, "four": 4.0, "half": 1.5, "far": 1e300, "list": [2.0]}),
+        ),
+        ("edge".to_owned(), json!([9_007_199_254_740_992.0, 9_007_199_254_740_994.0, -0.0])),
+    ]
+    .into();
+    for (source, expected) in [
+        ("input.four % 2 == 0", json!(true)),
+        ("input.seven / 2", json!(3)),
+        ("input.seven / 2.0", json!(3.5)),
+        ("double(input.seven) / 2.0", json!(3.5)),
+        ("input.half * 1000", json!(1500)),
+        ("input.half * 1001", json!(1501.5)),
+        ("type(input.list[0]) == int && type(input.half) == double", json!(true)),
+        (
+            "type(edge[0]) == int && type(edge[1]) == double && type(edge[2]) == int",
+            json!(true),
+        ),
+        ("input.far", json!(1e300)),
+        ("input", json!({"seven": 7, "four": 4, "half": 1.5, "far": 1e300, "list": [2]})),
+    ] {
+        let result = Expression::parse(source).unwrap().evaluate(&variables);
+        // The text, because JSON values of ints and doubles are never equal there.
+        assert_eq!(
+            result.unwrap_or_else(|e| panic!("{source}: {e}")).to_string(),
+            expected.to_string(),
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_are_one_in_json_are_refused() {
+    for source in ["{1: 10, '1': 20}", "{true: 1, 'true': 2}", "[{'a': {-1: 1, '-1': 2}}]"] {
+        assert_eq!(code(source), "type_error", "{source}");
+    }
+    assert_eq!(run("{1: 10, '1': 20}[1]"), Ok(json!(10)), "inside an expression they are two");
+    assert_eq!(run("{1: 10, '2': 20}"), Ok(json!({"1": 10, "2": 20})));
+}
+
+#[test]
 fn errors_are_ordinary_results_with_a_code() {
     for (source, expected) in [
         ("1 +", "syntax"),

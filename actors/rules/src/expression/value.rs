@@ -1,6 +1,7 @@
 //! Values of an evaluation. Shared, never changed in place; maps are ordered.
 
 use super::{ExpressionCode, ExpressionError};
+use quipu_schemas::json;
 use serde_json::{Number, Value as JsonValue};
 use std::{cmp::Ordering, collections::BTreeMap, rc::Rc};
 
@@ -149,7 +150,7 @@ impl Value {
         }
     }
 
-    /// From JSON: whole numbers are ints.
+    /// From JSON: whole numbers are ints, however they are written ([`json::whole`]).
     pub(super) fn from_json(json: &JsonValue) -> Value {
         match json {
             JsonValue::Null => Value::Null,
@@ -160,7 +161,8 @@ impl Value {
                 } else if let Some(u) = n.as_u64() {
                     Value::Uint(u)
                 } else {
-                    Value::Double(n.as_f64().unwrap_or(f64::NAN))
+                    let double = n.as_f64().unwrap_or(f64::NAN);
+                    json::whole(double).map_or(Value::Double(double), Value::Int)
                 }
             }
             JsonValue::String(s) => Value::String(s.as_str().into()),
@@ -173,7 +175,8 @@ impl Value {
         }
     }
 
-    /// To JSON. `budget` bounds the entries: shared values are written once for each place they stand in.
+    /// To JSON. `budget` bounds the entries: shared values are written once for each place they stand in. A whole double
+    /// is written as an int, so that it is one again for whoever reads it.
     pub(super) fn to_json(&self, budget: &mut usize) -> Result<JsonValue, ExpressionError> {
         let cost = match self {
             Value::String(s) => 16 + s.len(),
@@ -190,12 +193,15 @@ impl Value {
             Value::Bool(b) => JsonValue::Bool(*b),
             Value::Int(i) => JsonValue::Number((*i).into()),
             Value::Uint(u) => JsonValue::Number((*u).into()),
-            Value::Double(d) => JsonValue::Number(Number::from_f64(*d).ok_or_else(|| {
-                ExpressionError::new(
-                    ExpressionCode::TypeError,
-                    "the result is not a finite number, which JSON cannot hold",
-                )
-            })?),
+            Value::Double(d) => JsonValue::Number(match json::whole(*d) {
+                Some(int) => int.into(),
+                None => Number::from_f64(*d).ok_or_else(|| {
+                    ExpressionError::new(
+                        ExpressionCode::TypeError,
+                        "the result is not a finite number, which JSON cannot hold",
+                    )
+                })?,
+            }),
             Value::String(s) => JsonValue::String(s.to_string()),
             Value::List(items) => JsonValue::Array(items.iter().map(|v| v.to_json(budget)).collect::<Result<_, _>>()?),
             Value::Map(entries) => {
@@ -203,7 +209,15 @@ impl Value {
                 for (key, value) in entries.iter() {
                     let key = key.to_text();
                     *budget = budget.saturating_sub(key.len());
-                    map.insert(key, value.to_json(budget)?);
+                    let value = value.to_json(budget)?;
+                    // `1` and `"1"` are two keys of a map and one of an object.
+                    if map.contains_key(&key) {
+                        return Err(ExpressionError::new(
+                            ExpressionCode::TypeError,
+                            format!("two keys of a map are both `{}` in JSON", key.chars().take(40).collect::<String>()),
+                        ));
+                    }
+                    map.insert(key, value);
                 }
                 JsonValue::Object(map)
             }

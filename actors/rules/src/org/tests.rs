@@ -87,7 +87,7 @@ fn creation_checks_its_id_and_name() {
     Scene::<Org>::new("acme/org/other").refused(&who("ada"), create(), 422, "org_id_mismatch");
     Scene::<Org>::new("_own/org/_own").refused(&who("ada"), create(), 422, "reserved_id");
     Scene::<Org>::new("_platform/org/_platform").ok(&platform(), create());
-    for name in ["", "  ", "a\nb", &"x".repeat(201)] {
+    for name in ["", "  ", "a\nb", &"x".repeat(201), "\u{200b}", "\u{202e}abc", "a\u{2028}b"] {
         let command = OrgCommand::Create(CreateOrg {
             name: name.into(),
             parent: None,
@@ -130,6 +130,10 @@ fn admins_manage_and_others_do_not() {
     org.ok(&who("bob"), rename("B"));
     org.unchanged(&who("bob"), rename("B"));
     org.refused(&who("bob"), rename(""), 422, "bad_name");
+    org.refused(&who("bob"), rename("\u{feff}\u{2060}"), 422, "bad_name");
+    for reserved in ["_root", "bootstrap"] {
+        org.refused(&who("bob"), add(reserved, Role::Member), 422, "reserved_id");
+    }
     org.ok(&who("bob"), set("dan", Role::Admin));
     org.unchanged(&who("bob"), set("dan", Role::Admin));
     org.refused(&who("bob"), set("eve", Role::Member), 404, "not_a_member");

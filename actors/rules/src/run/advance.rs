@@ -2,8 +2,8 @@
 
 use super::{Draft, GraphRun, RunRejection, RunState, Stage, Wait, registry};
 use crate::{
-    components::{Component, ERROR_PORT, NodeError, NodeInput, Outputs, Step},
-    definition::{Definition, NodeSpec, OnFailure, Plan, Source},
+    components::{Component, ERROR_PORT, NodeError, NodeInput, Outputs, Port, Step},
+    definition::{NodeSpec, OnFailure, Pinned, PlannedNode, Source},
     expression::Budget,
 };
 use quipu_schemas::{
@@ -80,41 +80,44 @@ pub(super) fn fail(node: &NodeSpec, error: NodeError, attempts: u32, draft: &mut
     }
 }
 
-/// Goes on as far as there is nothing to wait for. One pass suffices: Kahn's order puts what a node needs before it.
+/// Goes on as far as there is nothing to wait for, looking at the nodes that were touched and at those behind them. In
+/// Kahn's order what a node needs comes before it, so each is looked at once. While paused nothing new starts, but a
+/// signal ends the wait for it: who answers in time is not late because the run stood still.
 pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Done {
     let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    // The definition never changes; a copy lets the state change beside it.
+    // The definition never changes; sharing it lets the state change beside it.
     let definition = run.definition.clone();
     let plan = definition.plan();
-    for place in &plan.order {
-        let node = &definition.nodes[*place];
+    while let Some(rank) = draft.touched.pop_first() {
+        let place = plan.order[rank];
+        let node = &definition.nodes[place];
         let RunState::Graph(run) = &draft.state else { return Ok(()) };
-        if run.status != RunStatus::Running {
+        if !matches!(run.status, RunStatus::Running | RunStatus::Paused) {
             return Ok(());
         }
-        if let Some(Stage::Waits(Wait::Signal(name))) = run.nodes.get(&node.id).map(|n| &n.stage) {
-            let Some(payload) = run.signals.iter().find(|s| s.name == *name).map(|s| s.payload.clone()) else {
-                continue;
-            };
-            complete(node, [("out".to_owned(), payload)].into(), draft)?;
+        let state = run.nodes.get(&node.id);
+        if let Some(Stage::Waits(Wait::Signal(name))) = state.map(|n| &n.stage) {
+            if let Some(payload) = run.signal(name) {
+                complete(node, [("out".to_owned(), payload)].into(), draft)?;
+            }
             continue;
         }
-        if run.nodes.get(&node.id).is_some_and(|n| n.stage != Stage::Waiting) {
+        if run.status == RunStatus::Paused || state.is_some_and(|n| n.stage != Stage::Waiting) {
             continue;
         }
-        let Some(arrival) = arrive(run, node, *place, &plan) else {
+        let Some(arrival) = arrive(run, node, &plan.nodes[place]) else {
             continue;
         };
         if !draft.step()? {
             return Ok(());
         }
         match arrival {
-            Ok(Some(ports)) => begin(node, ports, &plan.connected[*place], draft)?,
+            Ok(Some(ports)) => begin(node, ports, &plan.nodes[place].connected, draft)?,
             Ok(None) => draft.emit(RunEvent::NodeSkipped { node: node.id.clone() })?,
             Err(error) => fail(node, error, 0, draft)?,
         }
     }
-    finish(&definition, &plan, draft)
+    finish(&definition, draft)
 }
 
 /// How an edge's beginning stands.
@@ -124,7 +127,7 @@ enum Edge {
     Live(Vec<Value>),
 }
 
-fn edge(run: &GraphRun, source: Source<'_>, count: Option<u32>) -> Edge {
+fn edge(run: &GraphRun, source: &Source, count: Option<u32>) -> Edge {
     match source {
         Source::Input(name) if run.is_series(name) => {
             let wanted = count.unwrap_or(0) as usize;
@@ -135,7 +138,7 @@ fn edge(run: &GraphRun, source: Source<'_>, count: Option<u32>) -> Edge {
         }
         Source::Input(name) => run.inputs.get(name).map_or(Edge::Open, |v| Edge::Live(vec![v.0.clone()])),
         Source::Node { node, port } => {
-            let spec = &run.definition.nodes[node];
+            let spec = &run.definition.nodes[*node];
             match run.nodes.get(&spec.id).map(|n| &n.stage) {
                 None | Some(Stage::Waiting | Stage::Waits(_) | Stage::Stopped(_)) => Edge::Open,
                 Some(Stage::Skipped) => Edge::Dead,
@@ -149,20 +152,40 @@ fn edge(run: &GraphRun, source: Source<'_>, count: Option<u32>) -> Edge {
     }
 }
 
+/// Whether an edge may still bring something; costs nothing to ask, however large the value is.
+fn is_open(run: &GraphRun, source: &Source, count: Option<u32>) -> bool {
+    match source {
+        Source::Input(name) if run.is_series(name) => {
+            let wanted = count.unwrap_or(0) as usize;
+            run.series.get(name).is_none_or(|values| values.len() < wanted)
+        }
+        Source::Input(name) => !run.inputs.contains_key(name),
+        Source::Node { node, .. } => {
+            let id = &run.definition.nodes[*node].id;
+            run.nodes.get(id).is_none_or(|node| !node.stage.is_over())
+        }
+    }
+}
+
 /// Values at a node's ports: `None` while some edge is open, `Some(Ok(None))` where nothing reaches it.
 #[allow(clippy::type_complexity)]
-fn arrive(run: &GraphRun, node: &NodeSpec, place: usize, plan: &Plan<'_>) -> Option<Result<Option<BTreeMap<String, Value>>, NodeError>> {
-    let component = match component(node) {
-        Ok(component) => component,
-        Err(error) => return Some(Err(error)),
+fn arrive(run: &GraphRun, node: &NodeSpec, planned: &PlannedNode) -> Option<Result<Option<BTreeMap<String, Value>>, NodeError>> {
+    let Some(own) = &planned.ports else {
+        return Some(Err(component(node)
+            .err()
+            .unwrap_or_else(|| NodeError::new("unknown_component", "the component is not known"))));
     };
+    let inbound = &planned.inbound;
+    let open = |port: &Port| inbound.iter().any(|e| e.port == port.name && is_open(run, &e.source, port.count));
+    if own.inputs.iter().any(open) {
+        return None;
+    }
     let mut ports: BTreeMap<String, Value> = BTreeMap::new();
-    let inbound = &plan.inbound[place];
     let mut starved = false;
-    for port in component.ports(&node.config.0).inputs {
+    for port in &own.inputs {
         let mut live = Vec::new();
         for edge_in in inbound.iter().filter(|e| e.port == port.name) {
-            match edge(run, edge_in.source, port.count) {
+            match edge(run, &edge_in.source, port.count) {
                 Edge::Open => return None,
                 Edge::Dead => {}
                 Edge::Live(values) => live.extend(values),
@@ -183,7 +206,7 @@ fn arrive(run: &GraphRun, node: &NodeSpec, place: usize, plan: &Plan<'_>) -> Opt
             }
             first
         };
-        ports.insert(port.name, value);
+        ports.insert(port.name.clone(), value);
     }
     if starved || (!inbound.is_empty() && ports.is_empty()) {
         return Some(Ok(None));
@@ -192,14 +215,14 @@ fn arrive(run: &GraphRun, node: &NodeSpec, place: usize, plan: &Plan<'_>) -> Opt
 }
 
 /// A node's turn has come.
-fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[&str], draft: &mut Draft<'_, '_>) -> Done {
+fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[String], draft: &mut Draft<'_, '_>) -> Done {
     let RunState::Graph(run) = &draft.state else { return Ok(()) };
     let attempt = run.nodes.get(&node.id).map_or(0, |n| n.attempts) + 1;
     let mut run_input: serde_json::Map<String, Value> = run.inputs.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
-    for (name, values) in &run.series {
+    for (name, values) in run.series.iter() {
         run_input.insert(name.clone(), values.iter().map(|v| v.0.clone()).collect());
     }
-    let texts = serde_json::to_value(&run.texts).unwrap_or(Value::Null);
+    let texts = serde_json::to_value(&*run.texts).unwrap_or(Value::Null);
     let retry = node.effective_retry();
     let input = NodeInput {
         stream: &run.stream,
@@ -242,9 +265,7 @@ fn wait(node: &NodeSpec, attempt: u32, work: NodeWork, draft: &mut Draft<'_, '_>
     })?;
     // A signal may have come before.
     let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    let early = signal
-        .and_then(|name| run.signals.iter().find(|s| s.name == name))
-        .map(|s| s.payload.clone());
+    let early = signal.and_then(|name| run.signal(&name));
     match early {
         Some(payload) => complete(node, [("out".to_owned(), payload)].into(), draft),
         None => Ok(()),
@@ -252,24 +273,18 @@ fn wait(node: &NodeSpec, attempt: u32, work: NodeWork, draft: &mut Draft<'_, '_>
 }
 
 /// Says that the run is complete, if every node is done.
-fn finish(definition: &Definition, plan: &Plan<'_>, draft: &mut Draft<'_, '_>) -> Done {
+fn finish(definition: &Pinned, draft: &mut Draft<'_, '_>) -> Done {
     let RunState::Graph(run) = &draft.state else { return Ok(()) };
-    let over = |id: &str| {
-        matches!(
-            run.nodes.get(id).map(|n| &n.stage),
-            Some(Stage::Completed(_) | Stage::Failed { .. } | Stage::Skipped)
-        )
-    };
-    if run.status != RunStatus::Running || !definition.nodes.iter().all(|node| over(&node.id)) {
+    if run.status != RunStatus::Running || run.nodes.over() < definition.nodes.len() {
         return Ok(());
     }
     let mut output: BTreeMap<String, Json> = BTreeMap::new();
-    for inbound in &plan.outputs {
-        let Edge::Live(values) = edge(run, inbound.source, None) else {
+    for inbound in &definition.plan().outputs {
+        let Edge::Live(values) = edge(run, &inbound.source, None) else {
             continue;
         };
         if let Some(value) = values.into_iter().next() {
-            output.entry(inbound.port.to_owned()).or_insert(Json(value));
+            output.entry(inbound.port.clone()).or_insert(Json(value));
         }
     }
     let failed = |code: &str, detail: String| RunEvent::Failed {

@@ -58,7 +58,8 @@ pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {
         }],
         RunEvent::Failed { .. } | RunEvent::Cancelled { .. } => run
             .nodes
-            .values()
+            .all()
+            .into_values()
             .filter_map(|node| match &node.stage {
                 Stage::Stopped(Wait::Effect | Wait::Post(_)) => Some(Reaction::CancelEffect { name: node.name.clone() }),
                 Stage::Stopped(Wait::Timer(_)) => Some(Reaction::CancelWake { name: node.name.clone() }),

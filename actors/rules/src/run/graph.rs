@@ -1,13 +1,13 @@
 //! What commands do to a workflow run.
 
 use super::{
-    Draft, GraphRun, RunRejection, Stage, Wait,
+    Draft, GraphRun, NodeRun, RunRejection, Stage, Wait,
     advance::{advance, complete, component, fail, posted, taken},
     become_status, registry, turn,
 };
 use crate::{
     components::{NodeError, Outputs, PortType, is_port_name},
-    definition::{Definition, NodeSpec},
+    definition::{Definition, NodeSpec, Pinned},
 };
 use quipu_schemas::{
     limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES},
@@ -28,6 +28,7 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
         (None, Some(text)) => Definition::from_text(text, registry())?,
         (Some(_), Some(_)) | (None, None) => return Err(RunRejection::OneDefinition),
     };
+    let definition = Pinned::of(definition);
     if let Some(name) = create.texts.keys().find(|name| !is_port_name(name)) {
         return Err(RunRejection::BadName(name.clone(), "texts"));
     }
@@ -65,6 +66,7 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
     draft.emit(RunEvent::Created {
         stream: draft.context.stream.clone(),
         by: draft.context.actor().clone(),
+        principal: draft.context.sender(),
         name: definition.name.clone(),
         digest: definition.digest(),
         definition: definition.canonical(),
@@ -95,16 +97,9 @@ pub(super) fn start(run: &GraphRun, draft: &mut Draft<'_, '_>) -> Done {
     advance(draft)
 }
 
-/// Most values that an input which is given again and again takes: the largest count behind it.
-fn room(definition: &Definition, input: &str) -> usize {
-    let from = format!("input.{input}");
-    let counts = definition.edges.iter().filter(|e| e.from == from).filter_map(|e| {
-        let (node, port) = e.to.split_once('.')?;
-        let node = definition.node(node)?;
-        let ports = registry().get(&node.component)?.ports(&node.config.0);
-        ports.inputs.into_iter().find(|p| p.name == port)?.count
-    });
-    counts.max().unwrap_or(0) as usize
+/// How many values an input takes that is given again and again.
+fn room(definition: &Pinned, input: &str) -> usize {
+    definition.plan().rooms.get(input).copied().unwrap_or(0)
 }
 
 fn check_value(name: &str, field: &str, value: &Value, port_type: PortType) -> Done {
@@ -259,24 +254,38 @@ pub(super) fn retry_node(run: &GraphRun, node: &str, draft: &mut Draft<'_, '_>) 
     advance(draft)
 }
 
+/// Time runs on while a run is paused: a delay ends then too, and whoever has not answered in time is late. What came
+/// of either is recorded; what follows it waits for the end of the pause.
 pub(super) fn timer_fired(run: &GraphRun, name: &str, draft: &mut Draft<'_, '_>) -> Done {
     if name == super::ADVANCE {
+        draft.touch_all();
         return advance(draft);
     }
     let Some((node, wait)) = waiting(run, name) else { return Ok(()) };
     match wait {
         Wait::Timer(outputs) => complete(node, outputs.clone(), draft)?,
+        // It came in time, in a pause in which an earlier release did not look at signals.
+        Wait::Signal(signal) if run.signal(signal).is_some() => {
+            let payload = run.signal(signal).unwrap_or_default();
+            complete(node, [("out".to_owned(), payload)].into(), draft)?;
+        }
         Wait::Signal(_) | Wait::Approval(_) => fail(node, NodeError::new("timeout", "nobody answered in time"), 0, draft)?,
         Wait::Effect | Wait::Post(_) | Wait::Answer(_) => return Ok(()),
     }
     advance(draft)
 }
 
+/// The node that waits under this name. Names are `node#attempt`.
 fn waiting<'r>(run: &'r GraphRun, name: &str) -> Option<(&'r NodeSpec, &'r Wait)> {
-    run.nodes.iter().find_map(|(id, node)| match &node.stage {
-        Stage::Waits(wait) if node.name == name => run.definition.node(id).map(|spec| (spec, wait)),
+    let (id, _) = name.rsplit_once('#')?;
+    match run.nodes.get(id) {
+        Some(NodeRun {
+            stage: Stage::Waits(wait),
+            name: own,
+            ..
+        }) if own == name => run.definition.node(id).map(|spec| (spec, wait)),
         _ => None,
-    })
+    }
 }
 
 pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: &mut Draft<'_, '_>) -> Done {

@@ -1,6 +1,7 @@
 //! State of a workflow run and its fold. Everything here survives binary snapshots.
 
-use crate::{decider::Corrupt, definition::Definition};
+use super::Nodes;
+use crate::{decider::Corrupt, definition::Pinned, shared::Shared};
 use quipu_schemas::{
     digest::Digest,
     ids::{PrincipalId, StreamId},
@@ -18,32 +19,34 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct GraphRun {
     /// Its own stream.
     pub stream: StreamId,
-    /// Who created it; what it composes is sealed for them.
+    /// Who created it: it acts in their name, and what it composes is sealed for them.
     pub by: PrincipalId,
+    /// Who sent the creating command, where that was somebody on behalf of `by`.
+    pub principal: Option<PrincipalId>,
     /// The pinned definition.
-    pub definition: Definition,
+    pub definition: Pinned,
     /// Its digest.
     pub digest: Digest,
     /// Where it stands.
     pub status: RunStatus,
     /// Inputs of one value.
-    pub inputs: BTreeMap<String, Json>,
+    pub inputs: Shared<BTreeMap<String, Json>>,
     /// Inputs that are given again and again.
-    pub series: BTreeMap<String, Vec<Json>>,
+    pub series: Shared<BTreeMap<String, Vec<Shared<Json>>>>,
     /// Sealed texts.
-    pub texts: BTreeMap<String, Personal<String>>,
+    pub texts: Shared<BTreeMap<String, Personal<String>>>,
     /// Inputs that came while paused, in order.
-    pub queue: Vec<QueuedInput>,
+    pub queue: Shared<Vec<Shared<QueuedInput>>>,
     /// Bytes of JSON in `series` and `queue`.
     pub held_bytes: u64,
     /// Signals that nobody has taken, in order.
-    pub signals: Vec<Signal>,
+    pub signals: Shared<Vec<Shared<Signal>>>,
     /// Nodes whose turn has come.
-    pub nodes: BTreeMap<String, NodeRun>,
+    pub nodes: Nodes,
     /// The node that failed the run.
     pub failed_node: Option<String>,
     /// Effects that nobody waits for any longer and whose end has not been recorded.
-    pub stopping: BTreeSet<String>,
+    pub stopping: Shared<BTreeSet<String>>,
 }
 
 /// An input that waits for the end of a pause.
@@ -99,6 +102,16 @@ pub enum Stage {
     Skipped,
 }
 
+impl Stage {
+    /// Whether the node is done.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Stage::Completed(_) | Stage::Failed { .. } | Stage::Skipped => true,
+            Stage::Waiting | Stage::Waits(_) | Stage::Stopped(_) => false,
+        }
+    }
+}
+
 /// What a node waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub enum Wait {
@@ -139,32 +152,37 @@ pub(super) fn set_status(status: &mut RunStatus, next: RunStatus) -> Result<(), 
     Ok(())
 }
 
+/// What the first event of a workflow says.
+pub(super) struct Begun<'e> {
+    pub(super) stream: &'e StreamId,
+    pub(super) by: &'e PrincipalId,
+    pub(super) principal: Option<&'e PrincipalId>,
+    pub(super) definition: Pinned,
+    pub(super) digest: Digest,
+    pub(super) input: &'e BTreeMap<String, Json>,
+    pub(super) texts: &'e BTreeMap<String, Personal<String>>,
+}
+
 impl GraphRun {
-    pub(super) fn new(
-        stream: &StreamId,
-        by: &PrincipalId,
-        definition: Definition,
-        digest: Digest,
-        input: &BTreeMap<String, Json>,
-        texts: &BTreeMap<String, Personal<String>>,
-    ) -> Self {
+    pub(super) fn new(begun: Begun<'_>) -> Self {
         let mut run = Self {
-            stream: stream.clone(),
-            by: by.clone(),
-            definition,
-            digest,
+            stream: begun.stream.clone(),
+            by: begun.by.clone(),
+            principal: begun.principal.cloned(),
+            definition: begun.definition,
+            digest: begun.digest,
             status: RunStatus::Pending,
-            inputs: BTreeMap::new(),
-            series: BTreeMap::new(),
-            texts: texts.clone(),
-            queue: Vec::new(),
+            inputs: Shared::default(),
+            series: Shared::default(),
+            texts: begun.texts.clone().into(),
+            queue: Shared::default(),
             held_bytes: 0,
-            signals: Vec::new(),
-            nodes: BTreeMap::new(),
+            signals: Shared::default(),
+            nodes: Nodes::default(),
             failed_node: None,
-            stopping: BTreeSet::new(),
+            stopping: Shared::default(),
         };
-        for (port, value) in input {
+        for (port, value) in begun.input {
             match &value.0 {
                 Value::Array(items) if run.is_series(port) => items.iter().for_each(|item| run.take_input(port, &Json(item.clone()))),
                 _ => run.take_input(port, value),
@@ -178,41 +196,155 @@ impl GraphRun {
         self.definition.inputs.get(port).is_some_and(|spec| spec.many)
     }
 
+    /// What the first signal of this name carries, if nobody has taken it.
+    pub(super) fn signal(&self, name: &str) -> Option<Json> {
+        self.signals.iter().find(|s| s.name == name).map(|s| s.payload.clone())
+    }
+
     fn take_input(&mut self, port: &str, payload: &Json) {
         if self.is_series(port) {
             self.held_bytes += size(payload);
-            self.series.entry(port.to_owned()).or_default().push(payload.clone());
+            let series = self.series.change().entry(port.to_owned()).or_default();
+            series.push(payload.clone().into());
         } else {
-            self.inputs.insert(port.to_owned(), payload.clone());
+            self.inputs.change().insert(port.to_owned(), payload.clone());
         }
     }
 
-    fn node(&mut self, id: &str) -> Result<&mut NodeRun, Corrupt> {
+    /// Where a node stands now; `None` before its turn has come.
+    fn now(&self, id: &str) -> Result<Option<&NodeRun>, Corrupt> {
         if self.definition.node(id).is_none() {
             return Err(Corrupt(format!("{} has no node `{id}`", self.stream)));
         }
-        Ok(self.nodes.entry(id.to_owned()).or_insert(NodeRun {
-            attempts: 0,
-            name: String::new(),
-            timed: false,
-            stage: Stage::Waiting,
-        }))
+        Ok(self.nodes.get(id))
+    }
+
+    /// Moves a node on.
+    fn set(&mut self, id: &str, stage: Stage) -> Result<(), Corrupt> {
+        let node = match self.now(id)? {
+            Some(was) => NodeRun {
+                attempts: was.attempts,
+                name: was.name.clone(),
+                timed: was.timed,
+                stage,
+            },
+            None => NodeRun {
+                attempts: 0,
+                name: String::new(),
+                timed: false,
+                stage,
+            },
+        };
+        self.nodes.put(id, node);
+        Ok(())
+    }
+
+    fn started(&mut self, id: &str, attempts: u32, name: &str, work: &NodeWork) -> Result<(), Corrupt> {
+        if self.now(id)?.is_some_and(|node| node.stage != Stage::Waiting) {
+            return Err(Corrupt(format!("node `{id}` was started twice")));
+        }
+        let (wait, timed) = match work {
+            NodeWork::Effect { .. } => (Wait::Effect, false),
+            NodeWork::Timer { outputs, .. } => (Wait::Timer(outputs.clone()), false),
+            NodeWork::Signal { name, expires_at } => (Wait::Signal(name.clone()), expires_at.is_some()),
+            NodeWork::Approval(asked) => (Wait::Approval(asked.clone()), asked.expires_at.is_some()),
+            NodeWork::Post { post, .. } => (Wait::Post(post.clone()), false),
+        };
+        let node = NodeRun {
+            attempts,
+            name: name.to_owned(),
+            timed,
+            stage: Stage::Waits(wait),
+        };
+        self.nodes.put(id, node);
+        Ok(())
+    }
+
+    fn completed(&mut self, id: &str, output: &BTreeMap<String, Json>) -> Result<(), Corrupt> {
+        let taken = match self.now(id)?.map(|node| &node.stage) {
+            Some(Stage::Waits(Wait::Signal(name))) => self.signals.iter().position(|s| s.name == *name),
+            None | Some(Stage::Waiting | Stage::Waits(_)) => None,
+            Some(Stage::Stopped(_) | Stage::Completed(_) | Stage::Failed { .. } | Stage::Skipped) => {
+                return Err(Corrupt(format!("node `{id}` was completed twice")));
+            }
+        };
+        if let Some(at) = taken {
+            self.signals.change().remove(at);
+        }
+        self.set(id, Stage::Completed(output.clone()))
     }
 
     /// What nodes wait for has no taker any longer.
-    fn stop(&mut self) {
-        for node in self.nodes.values_mut() {
-            // A message that was sent is not called back: what becomes of it is recorded all the same.
-            if let Stage::Waits(wait) = &node.stage
-                && !matches!(wait, Wait::Answer(_))
-            {
-                if wait.is_effect() {
-                    self.stopping.insert(node.name.clone());
-                }
-                node.stage = Stage::Stopped(wait.clone());
+    fn stop(&mut self) -> Result<(), Corrupt> {
+        let waiting: Vec<(String, String, Wait)> = self
+            .nodes
+            .all()
+            .into_iter()
+            .filter_map(|(id, node)| match &node.stage {
+                // A message that was sent is not called back: what becomes of it is recorded all the same.
+                Stage::Waits(Wait::Answer(_)) => None,
+                Stage::Waits(wait) => Some((id.to_owned(), node.name.clone(), wait.clone())),
+                _ => None,
+            })
+            .collect();
+        for (id, name, wait) in waiting {
+            if wait.is_effect() {
+                self.stopping.change().insert(name);
             }
+            self.set(&id, Stage::Stopped(wait))?;
         }
-        self.queue.clear();
+        self.queue = Shared::default();
+        Ok(())
+    }
+
+    /// The node that failed runs once more, and whatever its failure stopped.
+    fn retried(&mut self, id: &str) -> Result<(), Corrupt> {
+        set_status(&mut self.status, RunStatus::Running)?;
+        self.failed_node = None;
+        self.set(id, Stage::Waiting)?;
+        let nodes = self.nodes.all();
+        let stopped = nodes.into_iter().filter(|(_, node)| matches!(node.stage, Stage::Stopped(_)));
+        for id in stopped.map(|(id, _)| id.to_owned()).collect::<Vec<_>>() {
+            self.set(&id, Stage::Waiting)?;
+        }
+        Ok(())
+    }
+
+    /// The message is on its way, and its node waits for what the conversation says.
+    fn sent(&mut self, id: &str, post: &RunPost) -> Result<(), Corrupt> {
+        let was = self.now(id)?;
+        let (attempts, name) = match was {
+            Some(node) if node.stage != Stage::Waiting => (node.attempts, node.name.clone()),
+            // Nothing had to be sealed before.
+            _ => {
+                let attempts = was.map_or(0, |node| node.attempts) + 1;
+                (attempts, format!("{id}#{attempts}"))
+            }
+        };
+        let node = NodeRun {
+            attempts,
+            name,
+            timed: false,
+            stage: Stage::Waits(Wait::Answer(post.clone())),
+        };
+        self.nodes.put(id, node);
+        Ok(())
+    }
+
+    /// The message of this name was refused after the run's end.
+    fn unanswered(&mut self, name: &str) -> Result<(), Corrupt> {
+        let Some((id, _)) = name.rsplit_once('#') else { return Ok(()) };
+        let waits = match self.nodes.get(id) {
+            Some(node) if node.name == name => match &node.stage {
+                Stage::Waits(wait @ Wait::Answer(_)) => Some(wait.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        match waits {
+            Some(wait) => self.set(id, Stage::Stopped(wait)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn apply(&mut self, event: &RunEvent) -> Result<(), Corrupt> {
@@ -221,107 +353,51 @@ impl GraphRun {
             RunEvent::Started {} => set_status(&mut self.status, RunStatus::Running)?,
             RunEvent::NodeStarted {
                 node, attempt, name, work, ..
-            } => {
-                let run = self.node(node)?;
-                if run.stage != Stage::Waiting {
-                    return Err(Corrupt(format!("node `{node}` was started twice")));
-                }
-                run.attempts = *attempt;
-                run.name.clone_from(name);
-                let (wait, timed) = match work {
-                    NodeWork::Effect { .. } => (Wait::Effect, false),
-                    NodeWork::Timer { outputs, .. } => (Wait::Timer(outputs.clone()), false),
-                    NodeWork::Signal { name, expires_at } => (Wait::Signal(name.clone()), expires_at.is_some()),
-                    NodeWork::Approval(asked) => (Wait::Approval(asked.clone()), asked.expires_at.is_some()),
-                    NodeWork::Post { post, .. } => (Wait::Post(post.clone()), false),
-                };
-                run.timed = timed;
-                run.stage = Stage::Waits(wait);
-            }
-            RunEvent::NodeCompleted { node, output } => {
-                let run = self.node(node)?;
-                let was = std::mem::replace(&mut run.stage, Stage::Completed(output.clone()));
-                match was {
-                    Stage::Waits(Wait::Signal(name)) => {
-                        if let Some(at) = self.signals.iter().position(|s| s.name == name) {
-                            self.signals.remove(at);
-                        }
-                    }
-                    Stage::Waiting | Stage::Waits(_) => {}
-                    Stage::Stopped(_) | Stage::Completed(_) | Stage::Failed { .. } | Stage::Skipped => {
-                        return Err(Corrupt(format!("node `{node}` was completed twice")));
-                    }
-                }
-            }
+            } => self.started(node, *attempt, name, work)?,
+            RunEvent::NodeCompleted { node, output } => self.completed(node, output)?,
             RunEvent::NodeFailed { node, code, detail, .. } => {
-                self.node(node)?.stage = Stage::Failed {
-                    code: code.clone(),
-                    detail: detail.clone(),
-                };
+                let (code, detail) = (code.clone(), detail.clone());
+                self.set(node, Stage::Failed { code, detail })?;
             }
-            RunEvent::NodeSkipped { node } => self.node(node)?.stage = Stage::Skipped,
+            RunEvent::NodeSkipped { node } => self.set(node, Stage::Skipped)?,
             RunEvent::InputGiven { port, payload } => self.take_input(port, payload),
             RunEvent::InputQueued { port, payload, .. } => {
                 self.held_bytes += size(payload);
-                self.queue.push(QueuedInput {
-                    port: port.clone(),
-                    payload: payload.clone(),
-                });
+                let (port, payload) = (port.clone(), payload.clone());
+                self.queue.change().push(QueuedInput { port, payload }.into());
             }
             RunEvent::InputDrained { count } => {
                 let count = usize::try_from(*count).unwrap_or(usize::MAX);
                 if count > self.queue.len() {
                     return Err(Corrupt("more inputs were drained than wait".into()));
                 }
-                for input in self.queue.drain(..count).collect::<Vec<_>>() {
+                for input in self.queue.change().drain(..count).collect::<Vec<_>>() {
                     self.held_bytes -= size(&input.payload);
                     self.take_input(&input.port, &input.payload);
                 }
             }
-            RunEvent::SignalReceived { name, payload } => self.signals.push(Signal {
-                name: name.clone(),
-                payload: payload.clone(),
-            }),
+            RunEvent::SignalReceived { name, payload } => {
+                let (name, payload) = (name.clone(), payload.clone());
+                self.signals.change().push(Signal { name, payload }.into());
+            }
             RunEvent::Paused { .. } => set_status(&mut self.status, RunStatus::Paused)?,
             RunEvent::Resumed { .. } => set_status(&mut self.status, RunStatus::Running)?,
-            RunEvent::NodeRetried { node, .. } => {
-                set_status(&mut self.status, RunStatus::Running)?;
-                self.failed_node = None;
-                self.node(node)?.stage = Stage::Waiting;
-                for run in self.nodes.values_mut().filter(|n| matches!(n.stage, Stage::Stopped(_))) {
-                    run.stage = Stage::Waiting;
-                }
-            }
+            RunEvent::NodeRetried { node, .. } => self.retried(node)?,
             RunEvent::Completed { .. } => set_status(&mut self.status, RunStatus::Completed)?,
             RunEvent::Failed { node, .. } => {
                 set_status(&mut self.status, RunStatus::Failed)?;
                 self.failed_node.clone_from(node);
-                self.stop();
+                self.stop()?;
             }
             RunEvent::Cancelled { .. } => {
                 set_status(&mut self.status, RunStatus::Cancelled)?;
-                self.stop();
+                self.stop()?;
             }
             RunEvent::EffectStopped { name, .. } => {
-                self.stopping.remove(name);
-                let unanswered = |node: &&mut NodeRun| node.name == *name && matches!(node.stage, Stage::Waits(Wait::Answer(_)));
-                if let Some(node) = self.nodes.values_mut().find(unanswered)
-                    && let Stage::Waits(wait) = &node.stage
-                {
-                    node.stage = Stage::Stopped(wait.clone());
-                }
+                self.stopping.change().remove(name);
+                self.unanswered(name)?;
             }
-            RunEvent::MessageSent { node, post, .. } => {
-                let id = node;
-                let node = self.node(id)?;
-                if node.stage == Stage::Waiting {
-                    // Nothing had to be sealed before.
-                    node.attempts += 1;
-                    node.name = format!("{id}#{}", node.attempts);
-                    node.timed = false;
-                }
-                node.stage = Stage::Waits(Wait::Answer(post.clone()));
-            }
+            RunEvent::MessageSent { node, post, .. } => self.sent(node, post)?,
             RunEvent::ApprovalGiven { .. } | RunEvent::ApprovalRefused { .. } | RunEvent::AdvanceDeferred { .. } => {}
             RunEvent::Created { .. }
             | RunEvent::AgentPinned { .. }

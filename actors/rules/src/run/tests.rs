@@ -1,8 +1,10 @@
 //! Scenes of workflow runs; turns have their own.
 
 mod bounds;
+mod cost;
 mod failures;
 mod nodes;
+mod pauses;
 mod turns;
 
 use super::*;
@@ -64,6 +66,7 @@ pub(super) fn responded(body: Value) -> Outcome {
     Outcome::Responded {
         status: 200,
         body: Json(body),
+        full_bytes: None,
     }
 }
 
@@ -320,7 +323,10 @@ fn the_digest_is_pinned_and_yaml_is_taken() {
     let [RunEvent::Created { digest, definition, .. }] = &events[..] else {
         panic!()
     };
-    assert_eq!(*digest, Definition::load(&definition.0, registry()).unwrap().digest());
+    assert_eq!(
+        *digest,
+        crate::definition::Definition::load(&definition.0, registry()).unwrap().digest()
+    );
     assert_eq!(scene.state.status(), Some(RunStatus::Pending));
     assert_eq!(
         said(&scene.ok(&ada(), RunCommand::Start(StartRun {}))),

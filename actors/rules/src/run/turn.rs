@@ -36,6 +36,7 @@ pub(super) fn create(task: &TurnTask, draft: &mut Draft<'_, '_>) -> Result<(), R
     draft.emit(RunEvent::Created {
         stream: draft.context.stream.clone(),
         by: draft.context.actor().clone(),
+        principal: draft.context.sender(),
         name: NAME.to_owned(),
         digest: Digest::of(&[definition.to_text().as_bytes()]),
         definition,
@@ -193,7 +194,7 @@ pub(super) fn effect_settled(run: &TurnRun, settled: &RunEffectSettled, draft: &
         }
         Outcome::Failed { code, detail } if model => fail(draft, code, detail),
         Outcome::Failed { code, detail } => fail(draft, "tool_failed", &format!("{code}: {detail}")),
-        Outcome::Lost => fail(draft, "lost", "the node crashed while it was sent, and it may not be sent twice"),
+        Outcome::Lost { detail } => fail(draft, "lost", &Outcome::lost_detail(detail.as_deref())),
         Outcome::Cancelled { .. } => fail(draft, "cancelled", "the effect was cancelled from outside of the turn"),
         Outcome::Answered(_) | Outcome::ToolResult { .. } | Outcome::Responded { .. } | Outcome::Sealed { .. } => {
             fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind")
@@ -210,7 +211,7 @@ pub(super) fn came_to(outcome: &Outcome) -> (&'static str, Option<Personal<Strin
         Outcome::ToolResult { .. } => ("responded", None),
         Outcome::Sealed { .. } => ("sealed", None),
         Outcome::Failed { .. } => ("failed", None),
-        Outcome::Lost => ("lost", None),
+        Outcome::Lost { .. } => ("lost", None),
     }
 }
 
@@ -320,7 +321,7 @@ fn ask(run: &TurnRun, name: &str) -> Option<Reaction> {
             at_version: run.task.at_version,
             agent: run.agent(),
             directive: pin.directive,
-            transcript: run.transcript.clone(),
+            transcript: run.transcript.to_vec(),
         },
         tools: pin.tools,
         stream_to: Some(StreamTo {

@@ -1,12 +1,12 @@
 //! State of an agent's turn and its fold. Everything here survives binary snapshots.
 
 use super::state::set_status;
-use crate::decider::Corrupt;
+use crate::{decider::Corrupt, shared::Shared};
 use quipu_schemas::{
     chat::ChatMessage,
     conversation::TurnTask,
     digest::Digest,
-    ids::{EntityId, Kind, MessageId, StreamId},
+    ids::{EntityId, Kind, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
     reaction::{LlmAnswer, ToolCallRef},
@@ -21,16 +21,20 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct TurnRun {
     /// Its own stream.
     pub stream: StreamId,
+    /// Who created it, which is who wrote the message: it acts in their name.
+    pub by: PrincipalId,
+    /// Who sent the creating command, where that was somebody on behalf of `by`.
+    pub principal: Option<PrincipalId>,
     /// What it executes.
     pub task: TurnTask,
     /// Where it stands.
     pub status: RunStatus,
     /// The agent's configuration (an `AgentPin`), once it is ready.
-    pub pin: Option<Json>,
+    pub pin: Option<Shared<Json>>,
     /// Model calls so far.
     pub iteration: u32,
     /// Model and tool messages of the turn, in order.
-    pub transcript: Vec<Personal<ChatMessage>>,
+    pub transcript: Shared<Vec<Personal<ChatMessage>>>,
     /// What it waits for.
     pub stage: TurnStage,
     /// Effects that nobody waits for any longer and whose end has not been recorded.
@@ -77,14 +81,16 @@ pub enum TurnStage {
 }
 
 impl TurnRun {
-    pub(super) fn new(stream: &StreamId, task: &TurnTask) -> Self {
+    pub(super) fn new(stream: &StreamId, by: &PrincipalId, principal: Option<&PrincipalId>, task: &TurnTask) -> Self {
         Self {
             stream: stream.clone(),
+            by: by.clone(),
+            principal: principal.cloned(),
             task: task.clone(),
             status: RunStatus::Pending,
             pin: None,
             iteration: 0,
-            transcript: Vec::new(),
+            transcript: Shared::default(),
             stage: TurnStage::Agent,
             stopping: BTreeSet::new(),
             partial: None,
@@ -128,7 +134,7 @@ impl TurnRun {
     }
 
     fn answered(&mut self, answer: &LlmAnswer) {
-        self.transcript.push(answer.message.clone());
+        self.transcript.change().push(answer.message.clone());
         self.stage = if answer.tool_calls.is_empty() {
             TurnStage::Answered { text: answer.text.clone() }
         } else {
@@ -149,7 +155,7 @@ impl TurnRun {
             RunEvent::Paused { .. } => set_status(&mut self.status, RunStatus::Paused)?,
             RunEvent::Resumed { .. } => set_status(&mut self.status, RunStatus::Running)?,
             RunEvent::AgentPinned { pin } => {
-                self.pin = Some(Json(serde_json::to_value(pin).map_err(|e| Corrupt(e.to_string()))?));
+                self.pin = Some(Json(serde_json::to_value(pin).map_err(|e| Corrupt(e.to_string()))?).into());
                 self.stage = TurnStage::Ready;
             }
             RunEvent::ModelAsked { iteration, name } => {
@@ -170,7 +176,7 @@ impl TurnRun {
                 results.insert(place, result.clone());
                 if results.len() == calls.len() {
                     // In the order of the calls, not of their answers.
-                    self.transcript.extend(std::mem::take(results).into_values());
+                    self.transcript.change().extend(std::mem::take(results).into_values());
                     self.stage = TurnStage::Ready;
                 }
             }

@@ -1,6 +1,9 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
+mod appends;
+mod feeds;
 mod outbox;
+mod timers;
 
 use super::*;
 use crate::{
@@ -29,7 +32,7 @@ use quipu_schemas::{
     context::Context,
     envelope::DataClass,
     ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
-    position::LogId,
+    position::{Cursor, LogId},
 };
 use ractor::{Actor, ActorRef};
 use schemars::JsonSchema;
@@ -116,14 +119,14 @@ struct Node {
 
 impl Node {
     /// A node that has read the log to its end and owns nothing. All nodes have the same keys.
-    fn new(log: &Arc<MemoryLog>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
+    fn new<L: Log + 'static>(log: &Arc<L>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
         let keys = Arc::new(Keyring::ephemeral(7));
         let volatile = Volatile::new();
         let prompts = Arc::new(LogPrompts::default());
         let allowed: Vec<String> = reaches.iter().map(SocketAddr::to_string).collect();
         let performers = Performers::new(PerformersConfig {
             providers: BTreeMap::new(),
-            secrets: Secrets::default(),
+            secrets: Arc::new(Secrets::default()),
             egress: Egress::new(&allowed).expect("addresses"),
             keys: keys.clone(),
             prompts: prompts.clone(),
@@ -143,6 +146,7 @@ impl Node {
             volatile,
             snapshots,
             is_shared: true,
+            clock: crate::clock::ClockSource::default(),
         };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);

@@ -12,11 +12,12 @@ use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
+    limits::RECORD_MAX_BYTES,
     personal::Opener,
     position::Position,
     problem::Problem,
     reaction::{Outcome, ReactionKey, Settled, Settlement},
-    record::{self, EncodedRecord, Header, Record, RecordError, StoredReaction},
+    record::{self, Acting, EncodedRecord, Header, Record, RecordError, StoredReaction},
 };
 use serde::Deserialize;
 use std::{
@@ -87,8 +88,8 @@ pub trait Entity: Send {
     fn fold(&mut self, record: &Record) -> Result<(), ParkedError>;
     /// Whether nothing is in flight.
     fn is_settled(&self) -> bool;
-    /// Whether its rules broke in the middle of a fold: the state is gone, and the machine must be dropped and
-    /// recovered from the log.
+    /// Whether a decision could not be folded or stored when the state had been touched already: the state is gone, nothing
+    /// of that decision leaves, and the machine must be recovered from the log once what is in flight is durable.
     fn is_lost(&self) -> bool;
     /// Version, in flight included.
     fn version(&self) -> u64;
@@ -166,9 +167,6 @@ pub fn state_shape<D: Decider>() -> Digest {
     Digest::of(&[SNAPSHOT_FORM, schema.as_value().to_string().as_bytes()])
 }
 
-/// Events of fewer bytes cannot make a record too large, unless their reactions are many times their size.
-const KEEP_STATE_BYTES: usize = 4 * 1024;
-
 const BINCODE: bincode::config::Configuration = bincode::config::standard();
 
 impl<D: Decider> Active<D> {
@@ -197,6 +195,32 @@ impl<D: Decider> Active<D> {
             in_flight: VecDeque::new(),
             snapshot_version: base.version,
         })
+    }
+
+    /// Folds an entity from a snapshot, or from nothing, and the records after it.
+    pub fn recovered(stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Self, ParkedError> {
+        let mut active = match base {
+            None => Self::empty(stream.clone()),
+            Some(base) => Self::from_snapshot(stream.clone(), base).ok_or_else(|| ParkedError {
+                stream: stream.clone(),
+                version: base.version,
+                detail: "snapshot does not decode".into(),
+            })?,
+        };
+        for record in records {
+            active.fold(&record)?;
+        }
+        Ok(active)
+    }
+
+    /// The entity's stream.
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// Hash of its last record, in flight included.
+    pub fn hash(&self) -> Digest {
+        self.hash
     }
 
     /// The typed state.
@@ -311,7 +335,7 @@ impl<D: Decider> Active<D> {
     /// Folds new events onto the speculative state, collecting reactions, and encodes the record.
     fn record(
         &mut self,
-        now: Millis,
+        time: Millis,
         command: &CommandEnvelope,
         events: Vec<D::Event>,
         settlement: Option<Settlement>,
@@ -323,26 +347,28 @@ impl<D: Decider> Active<D> {
             .map(codec::encode_event)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| broken(e.to_string()))?;
+        // Events that are too large by themselves are refused before the state is touched. A copy of the state would cost as
+        // much as the entity is large: if the fold fails, or reactions make the record too large, the state is lost, and
+        // recovered from the log.
         let bytes: usize = stored.iter().map(|event| event.data.get().len()).sum();
-        // A copy costs as much as the entity is large, so it is kept only where the record may turn out too large to
-        // be stored. If a fold fails without one, the state is lost, and recovered from the log.
-        let kept = (bytes > KEEP_STATE_BYTES).then(|| self.typed_state().clone());
+        if bytes > RECORD_MAX_BYTES {
+            return Err(too_large(bytes));
+        }
         let mut state = self.state.take().expect("a lost entity takes no commands");
         let mut reactions = Vec::new();
         for (version, event) in (self.version + 1..).zip(&events) {
-            state = match D::evolve(state, event) {
-                Ok(state) => state,
-                Err(e) => {
-                    self.state = kept;
-                    return Err(broken(format!("{}: {e}", self.stream)));
-                }
-            };
+            state = D::evolve(state, event).map_err(|e| broken(format!("{}: {e}", self.stream)))?;
             reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction {
                 version,
                 ordinal,
                 reaction,
             }));
         }
+        let sender = Acting {
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+        };
+        let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
         let header = Header {
             stream: self.stream.clone(),
             first_version: self.version + 1,
@@ -350,9 +376,10 @@ impl<D: Decider> Active<D> {
             reactions: reactions.len() as u32,
             command_id: command.command_id.clone(),
             digest: command.digest,
-            time: now,
-            principal: command.principal.clone(),
-            on_behalf_of: command.on_behalf_of.clone(),
+            time,
+            principal: sender.principal,
+            on_behalf_of: sender.on_behalf_of,
+            acts_as,
             environment: command.environment.clone(),
             data_class: command.data_class,
             authority: authority.org_version,
@@ -366,21 +393,16 @@ impl<D: Decider> Active<D> {
             Ok(encoded) => encoded,
             Err(error) => {
                 // Without events the state was not touched.
-                self.state = if events.is_empty() { Some(state) } else { kept };
+                self.state = events.is_empty().then_some(state);
                 return Err(match error {
-                    RecordError::TooLarge(bytes) => {
-                        Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes")).fix(format!(
-                            "keep what one command stores under {} bytes",
-                            quipu_schemas::limits::RECORD_MAX_BYTES
-                        ))
-                    }
+                    RecordError::TooLarge(bytes) => too_large(bytes),
                     other => broken(other.to_string()),
                 });
             }
         };
         self.state = Some(state);
         self.version = header.last_version();
-        self.time = now;
+        self.time = time;
         let previous = std::mem::replace(&mut self.hash, encoded.hash);
         let record = Record {
             header,
@@ -394,6 +416,11 @@ impl<D: Decider> Active<D> {
             record: Arc::new(record),
         })
     }
+}
+
+fn too_large(bytes: usize) -> Problem {
+    Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
+        .fix(format!("keep what one command stores under {RECORD_MAX_BYTES} bytes"))
 }
 
 /// The reaction that a command settles, if it does.
@@ -415,7 +442,7 @@ fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settled>, first:
 fn failure_of(outcome: &Outcome) -> (String, String) {
     match outcome {
         Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
-        Outcome::Lost => ("lost".into(), "started, and the node stopped before an outcome was known".into()),
+        Outcome::Lost { detail } => ("lost".into(), Outcome::lost_detail(detail.as_deref())),
         other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
     }
 }
@@ -480,10 +507,13 @@ impl<D: Decider> Entity for Active<D> {
             CommandBody::Kernel(KernelCommand::TimerFired { due, .. }) => *due,
             _ => 0,
         };
-        let now = now.max(self.time).max(due);
+        // Due times count from the clock. Only the record's own time stays at that of a stream which was written while a
+        // clock was ahead: delays counted from there would never pass.
+        let now = now.max(due);
+        let time = now.max(self.time);
         let decided = self
             .decide(now, &admitted, opener)
-            .and_then(|(events, settlement)| self.record(now, &command, events, settlement, &admitted.authority));
+            .and_then(|(events, settlement)| self.record(time, &command, events, settlement, &admitted.authority));
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
             Ok(decided) => {
@@ -544,6 +574,7 @@ impl<D: Decider> Entity for Active<D> {
 
     fn fail(&mut self, problem: &Problem) -> Vec<EntityAction> {
         let mut actions = Vec::new();
+        let unseen = undecided(problem);
         for pending in self.in_flight.drain(..) {
             match pending {
                 Pending::Record { ticket, more, .. } => {
@@ -551,7 +582,7 @@ impl<D: Decider> Entity for Active<D> {
                     actions.extend(more.into_iter().map(|ticket| EntityAction::Reply(ticket, Err(problem.clone()))));
                 }
                 // It saw versions that may never have existed.
-                Pending::Answer { ticket, .. } => actions.push(EntityAction::Reply(ticket, Err(outcome_unknown()))),
+                Pending::Answer { ticket, .. } => actions.push(EntityAction::Reply(ticket, Err(unseen.clone()))),
             }
         }
         actions
@@ -644,6 +675,16 @@ pub fn outcome_unknown() -> Problem {
         .retry_after(1)
 }
 
+/// The answer to a command that appended nothing itself when an append of its entity failed for `problem`: a full disk stored
+/// nothing of either, anything else leaves it open what it was decided on.
+pub fn undecided(problem: &Problem) -> Problem {
+    if problem.status == 507 {
+        problem.clone()
+    } else {
+        outcome_unknown()
+    }
+}
+
 /// Digest of a state in its stored form, for comparing replays.
 pub fn state_digest(state: &Json) -> Digest {
     Digest::of(&[state.to_text().as_bytes()])
@@ -659,3 +700,6 @@ impl ShapeCell {
         *self.0.get_or_init(state_shape::<D>)
     }
 }
+
+#[cfg(test)]
+mod tests;

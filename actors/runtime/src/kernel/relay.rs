@@ -142,7 +142,10 @@ impl Relay {
         }
         if loaded.started && !item.cancelled {
             // Started, and the node stopped: for an at-most-once effect nobody knows what happened.
-            item.again = Some((Purpose::Settle, Box::new(commands::settle(&key, &item, Outcome::Lost))));
+            item.again = Some((
+                Purpose::Settle,
+                Box::new(commands::settle(&key, &item, Outcome::Lost { detail: None })),
+            ));
             item.stage = Stage::Ready;
         }
         self.take(key, item);

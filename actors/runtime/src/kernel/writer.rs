@@ -26,10 +26,21 @@ pub struct Writer {
     in_flight: Vec<Decided>,
     /// Records queued or in flight, by stream: an entity is not recovered while it has any.
     pending: BTreeMap<StreamId, u32>,
-    failures: u64,
+    incarnation: Incarnation,
+    /// What a command gets whose entity holds state that the last failed append cost it.
+    lost: Problem,
     stopped: Option<Problem>,
     /// Admission is closed; what was admitted goes on.
     closing: Option<Problem>,
+}
+
+/// Under which owner, and after how many failed appends, an entity's state was folded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Incarnation {
+    /// Rises when the partition is claimed or abandoned: whatever was in memory before is worth nothing then.
+    claims: u64,
+    /// Rises with every failed append: only an entity that waited for one may hold state that was never stored.
+    failures: u64,
 }
 
 /// A record that is now durable.
@@ -65,7 +76,8 @@ impl Writer {
             queue: VecDeque::new(),
             in_flight: Vec::new(),
             pending: BTreeMap::new(),
-            failures: 0,
+            incarnation: Incarnation::default(),
+            lost: not_stored("an earlier append of this entity failed"),
             stopped: None,
             closing: None,
         }
@@ -86,9 +98,12 @@ impl Writer {
 
     /// Goes on at `head`, which its owner has just claimed. Nothing may be queued or in flight.
     pub fn resume(&mut self, head: Head) {
-        let failures = self.failures + 1;
+        let incarnation = Incarnation {
+            claims: self.incarnation.claims + 1,
+            failures: self.incarnation.failures,
+        };
         *self = Self {
-            failures,
+            incarnation,
             ..Self::new(self.partition, head)
         };
     }
@@ -104,7 +119,7 @@ impl Writer {
         self.queue.clear();
         self.in_flight.clear();
         self.pending.clear();
-        self.failures += 1;
+        self.incarnation.claims += 1;
         self.stopped = Some(problem);
     }
 
@@ -137,10 +152,20 @@ impl Writer {
         self.stopped.as_ref().or(self.closing.as_ref())
     }
 
-    /// Rises with every failed append; an entity that was recovered under an older count may hold state that was
-    /// never stored.
-    pub fn incarnation(&self) -> u64 {
-        self.failures
+    /// What an entity that is recovered now belongs to. It rises with every failed append and with every change of the
+    /// owner; an entity of an older one may hold state that was never stored.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The incarnation of an entity that waits for no record. A failed append costs it nothing, so it goes on under the
+    /// current one; a change of the owner ends it all the same.
+    pub fn renewed(&self, incarnation: Incarnation) -> Incarnation {
+        if incarnation.claims == self.incarnation.claims {
+            self.incarnation
+        } else {
+            incarnation
+        }
     }
 
     /// Whether records of this stream are queued or in flight.
@@ -164,12 +189,12 @@ impl Writer {
     }
 
     /// Takes a record; `Ok(Some)` is a frame to append now. `Err` refuses it (its entity must be dropped).
-    pub fn submit(&mut self, decided: Decided, incarnation: u64, batch_id: [u8; 16]) -> Result<Option<Batch>, Problem> {
+    pub fn submit(&mut self, decided: Decided, incarnation: Incarnation, batch_id: [u8; 16]) -> Result<Option<Batch>, Problem> {
         if let Some(problem) = &self.stopped {
             return Err(problem.clone());
         }
-        if incarnation != self.failures {
-            return Err(not_stored("an earlier append of this entity failed"));
+        if incarnation != self.incarnation {
+            return Err(self.lost.clone());
         }
         *self.pending.entry(decided.record.header.stream.clone()).or_default() += 1;
         self.queue.push_back(decided);
@@ -229,14 +254,13 @@ impl Writer {
                 flushed.next = self.next_batch(next_batch_id);
             }
             Err(error) => {
-                self.failures += 1;
+                self.incarnation.failures += 1;
+                let behind = match &error {
+                    AppendError::Full => storage_full(),
+                    _ => not_stored("an earlier append of this partition failed"),
+                };
                 let (in_flight, stop) = match &error {
-                    AppendError::Full => (
-                        Problem::new(507, "storage_full", "no space left for the log")
-                            .fix("free space on the log's disk")
-                            .retry_after(5),
-                        false,
-                    ),
+                    AppendError::Full => (storage_full(), false),
                     AppendError::Invalid(detail) => (Problem::new(500, "append_refused", detail.clone()), false),
                     AppendError::Unknown(_) => (super::entity::outcome_unknown(), true),
                     AppendError::Fenced { .. } | AppendError::Conflict { .. } | AppendError::Poisoned(_) => {
@@ -252,10 +276,9 @@ impl Writer {
                 }
                 for decided in std::mem::take(&mut self.queue) {
                     self.forget(&decided);
-                    flushed
-                        .failed
-                        .push((decided, not_stored("an earlier append of this partition failed")));
+                    flushed.failed.push((decided, behind.clone()));
                 }
+                self.lost = behind;
             }
         }
         flushed
@@ -273,8 +296,18 @@ pub fn stopped(partition: u16, error: &AppendError) -> Problem {
     .retry_after(5)
 }
 
+/// What every command gets whose record met a full disk, or waited behind one that did.
+fn storage_full() -> Problem {
+    Problem::new(507, "storage_full", "no space left for the log")
+        .fix("free space on the log's disk")
+        .retry_after(5)
+}
+
 fn not_stored(detail: &str) -> Problem {
     Problem::new(503, "not_stored", format!("the command was not stored: {detail}"))
         .fix("send it again with the same id")
         .retry_after(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@ use super::Node;
 use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
     core::{index_problem, lock},
+    kernel::entity::outcome_unknown,
 };
-use quipu_schemas::{ids::StreamId, problem::Problem};
+use quipu_schemas::{ids::StreamId, limits, problem::Problem};
 use std::sync::atomic::Ordering;
 
 impl Node {
@@ -17,9 +18,12 @@ impl Node {
         }
         core.index.unpark(stream).map_err(|e| index_problem(&e))?;
         core.drop_entity(stream);
-        core.recover(stream)?;
+        let (reader, recovered) = (core.clone(), stream.clone());
+        let fits = tokio::task::spawn_blocking(move || reader.recover(&recovered).map(|_| ())).await;
+        lock(&core.due).unparked(stream);
+        core.timers.send_modify(|n| *n += 1);
         self.reload(stream);
-        Ok(())
+        fits.unwrap_or_else(|_| Err(outcome_unknown()))
     }
 
     /// Streams that the node has taken out of service, by name. Those that only the views left alone are not among them.
@@ -91,6 +95,20 @@ impl Node {
         }
     }
 
+    /// Appends that wait for the storage longer than they should; `None` where none does.
+    fn slow_appends(&self) -> Option<HealthPart> {
+        let core = &self.0.core;
+        let now = core.monotonic();
+        let waits = (0..core.meta.partitions).map(|number| core.partition(number).appending_for(now));
+        let longest = waits.max().unwrap_or(0);
+        (longest > limits::APPEND_SLOW_MS).then(|| HealthPart {
+            name: "appends".into(),
+            ok: false,
+            critical: false,
+            detail: format!("an append has been waiting for the storage for {} s", longest / 1000),
+        })
+    }
+
     /// Health of the parts that the node itself runs.
     pub fn health(&self) -> Vec<HealthPart> {
         let core = &self.0.core;
@@ -109,6 +127,8 @@ impl Node {
                 )
             }),
         }];
+        parts.extend(self.slow_appends());
+        parts.extend(core.tasks.health());
         for number in 0..core.meta.partitions {
             // What another node serves is nothing to worry about here.
             let elsewhere = core
@@ -138,6 +158,14 @@ impl Node {
                 format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
             parts.push(HealthPart {
                 name: "index".into(),
+                ok: false,
+                critical: false,
+                detail,
+            });
+        }
+        if let Some(detail) = core.clock.trouble() {
+            parts.push(HealthPart {
+                name: "clock".into(),
                 ok: false,
                 critical: false,
                 detail,

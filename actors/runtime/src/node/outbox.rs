@@ -106,7 +106,7 @@ impl Node {
     }
 
     fn describe(&self, key: &ReactionKey) -> Option<(String, String)> {
-        let record = self.0.core.record_of(key).ok()?;
+        let record = self.0.core.record_of(&key.stream, key.version).ok()??;
         record
             .keyed_reactions()
             .find(|(at, _)| at == key)

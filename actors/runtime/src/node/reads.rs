@@ -1,23 +1,37 @@
 //! Questions to a node: receipts, histories, states, and the feed.
 
+mod past;
+#[cfg(test)]
+mod tests;
+
 use super::Node;
 use crate::{
-    api::{FeedItem, HistoryEntry, StateAt},
-    core::{index_problem, lock, partition_stopped, refold},
-    feed,
+    api::{FeedCounts, FeedFilter, HistoryEntry, HistoryPage, StateAt},
+    core::{index_problem, lock, partition_stopped},
+    feed::Feed,
     kernel::entity::state_digest,
+    library::{Cancel, Placed, within},
     shadow,
 };
 use quipu_schemas::{
     context::Millis,
     envelope::Receipt,
     ids::{CommandId, StreamId},
+    limits::{PAGE_MAX_BYTES, READ_PAGE_BYTES, READ_PAGE_RECORDS, READ_REQUEST_MAX_BYTES},
     personal,
     position::Cursor,
     problem::Problem,
 };
 use std::collections::BTreeSet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+
+pub use crate::read_budget::{Held, ReadPermit};
+pub use quipu_events::index::{PageFrom, RecordKey};
+
+/// Bytes of memory for a byte of a record: stored, decoded, and encoded for the answer.
+const READ_COST: usize = 4;
+/// Bytes of a state, folded and as JSON, for a record of its stream.
+const STATE_BYTES_A_RECORD: usize = 256;
 
 impl Node {
     /// The receipt of a command that was decided before.
@@ -38,7 +52,7 @@ impl Node {
     /// Whether the log holds anything of a stream. The index knows, so damage and length are no matter.
     pub async fn exists(&self, stream: &StreamId) -> Result<bool, Problem> {
         let (core, stream) = (self.0.core.clone(), stream.clone());
-        blocking(move || {
+        blocking(move |_| {
             let known = || Ok(core.index.stream_head(&stream).map_err(|e| index_problem(&e))?.is_some());
             let partition = stream.partition(core.meta.partitions);
             if known()? || !core.is_elsewhere(partition) {
@@ -51,59 +65,73 @@ impl Node {
         .await
     }
 
-    /// Records of a stream, from the one that holds `from_version` on.
+    /// Records of a stream, from the one that holds `from_version` on. For tools: not bounded in bytes.
     pub async fn history(&self, stream: &StreamId, from_version: u64, limit: usize) -> Result<Vec<HistoryEntry>, Problem> {
         let (core, stream) = (self.0.core.clone(), stream.clone());
-        blocking(move || {
-            let records = core.positioned_records(&stream, from_version)?;
-            Ok(records
-                .into_iter()
-                .take(limit)
-                .map(|(position, record)| HistoryEntry { position, record })
-                .collect())
+        blocking(move |cancel| {
+            let mut records = core.read_on(&stream, PageFrom::Version(from_version), cancel)?;
+            let entries = records.by_ref().take(limit).map(entry).collect();
+            records.end()?;
+            Ok(entries)
         })
         .await
     }
 
+    /// A page of a stream's records: as many as were asked for, or fewer where they are large; one at least, if there is one.
+    pub async fn history_page(&self, stream: &StreamId, from: PageFrom, limit: usize) -> Result<Held<HistoryPage>, Problem> {
+        let (core, of) = (self.0.core.clone(), stream.clone());
+        let (places, more) = blocking(move |_| {
+            core.is_whole(&of)?;
+            let mut places = core.index.places_page(&of, from, limit + 1).map_err(|e| index_problem(&e))?;
+            let count = within(places.iter().take(limit), PAGE_MAX_BYTES);
+            let more = places.len() > count;
+            places.truncate(count);
+            Ok((places, more))
+        })
+        .await?;
+        let stored: usize = places.iter().map(|place| place.place.len as usize).sum();
+        let permit = self.reserve_read(READ_COST * stored).await?;
+        let (core, of) = (self.0.core.clone(), stream.clone());
+        let entries = blocking(move |cancel| {
+            let mut entries = Vec::with_capacity(places.len());
+            for some in places.chunks(READ_PAGE_RECORDS) {
+                cancel.check()?;
+                entries.extend(core.read_places(&of, some)?.into_iter().map(entry));
+            }
+            Ok(entries)
+        })
+        .await?;
+        Ok(Held {
+            value: HistoryPage { entries, more },
+            permit,
+        })
+    }
+
     /// The state of an entity now, at a version, or at a time; `None` before its first record.
     pub async fn state(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<StateAt>, Problem> {
+        Ok(self.state_held(stream, version, at).await?.map(|held| held.value))
+    }
+
+    /// The same, with what it holds.
+    pub async fn state_held(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<Held<StateAt>>, Problem> {
+        let (core, of) = (self.0.core.clone(), stream.clone());
+        let head = blocking(move |_| core.index.stream_head(&of).map_err(|e| index_problem(&e))).await?;
+        // Without knowing it, a state is taken for as large as all that it may have kept.
+        let records = head.map_or(0, |head| head.records).min(1 << 32) as usize;
+        let cost = READ_COST * READ_PAGE_BYTES + STATE_BYTES_A_RECORD * records;
+        let permit = self.reserve_read(cost).await?;
         let (core, stream) = (self.0.core.clone(), stream.clone());
-        blocking(move || {
+        let value = blocking(move |cancel| {
             let entity = if version.is_none() && at.is_none() {
                 core.recover(&stream)?
             } else {
-                let handler = core
-                    .kinds
-                    .get(&stream.kind)
-                    .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)))?;
-                // A version may lie within a record: time travel sees the events up to it, whole records otherwise.
-                let until = core
-                    .records(&stream, 0)?
-                    .into_iter()
-                    .filter(|r| at.is_none_or(|at| r.header.time <= at))
-                    .map_while(|mut record| {
-                        let first = record.header.first_version;
-                        match version {
-                            Some(v) if v < first => None,
-                            Some(v) if v < record.header.last_version() => {
-                                record.header.events = (v + 1 - first) as u32;
-                                record.events.truncate(record.header.events as usize);
-                                Some(record)
-                            }
-                            Some(_) | None => Some(record),
-                        }
-                    });
-                refold(&**handler, &stream, None, &mut { until }).map_err(|e| crate::core::parked(&stream, &e.to_string()))?
+                past::fold(&core, &stream, version, at, cancel)?
             };
             if entity.version() == 0 {
                 return Ok(None);
             }
             if version.is_some_and(|asked| asked > entity.version()) {
-                return Err(
-                    Problem::new(404, "unknown_version", format!("{stream} is at version {}", entity.version()))
-                        .field("version")
-                        .at_version(entity.version()),
-                );
+                return Err(past::unknown_version(&stream, entity.version()));
             }
             let mut state = entity.state();
             let digest = state_digest(&state).to_string();
@@ -116,7 +144,19 @@ impl Node {
                 stream,
             }))
         })
-        .await
+        .await?;
+        Ok(value.map(|value| Held { value, permit }))
+    }
+
+    /// Holds so many bytes of the node's budget for reads, and for answers that are not written yet; refused with `503
+    /// reads_busy` where others hold too much of it for long.
+    pub async fn reserve_read(&self, bytes: usize) -> Result<ReadPermit, Problem> {
+        self.0.core.reads.reserve(bytes.min(READ_REQUEST_MAX_BYTES)).await
+    }
+
+    /// Bytes that reads and unwritten answers hold.
+    pub fn reads_held(&self) -> usize {
+        self.0.core.reads.held()
     }
 
     /// The durable end of every partition.
@@ -135,9 +175,14 @@ impl Node {
         self.0.core.serving.subscribe()
     }
 
-    /// Every record behind `from`: catches up, says so, and goes on live. Bounded: a slow reader slows its own feed.
-    pub fn feed(&self, from: Cursor) -> mpsc::Receiver<FeedItem> {
-        feed::start(self.0.core.clone(), from)
+    /// What is asked for of all records behind `from`: catches up, says so, and goes on live. A slow reader slows its own feed.
+    pub fn feed(&self, from: Cursor, filter: FeedFilter) -> Feed {
+        Feed::start(self.0.core.clone(), from, filter)
+    }
+
+    /// The open feeds.
+    pub fn feeds(&self) -> FeedCounts {
+        self.0.core.hub.counts()
     }
 
     /// Refuses a cursor of another log or generation.
@@ -173,8 +218,19 @@ impl Node {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Problem::new(500, "internal", "the query crashed")))
+fn entry((position, record): Placed) -> HistoryEntry {
+    HistoryEntry { position, record }
+}
+
+/// Runs where it may block; whoever goes away cancels it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce(&Cancel) -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let cancel = Cancel::default();
+    let _gone = cancel.on_drop();
+    tokio::task::spawn_blocking(move || {
+        // It may have waited for a thread longer than anybody waited for it.
+        cancel.check()?;
+        work(&cancel)
+    })
+    .await
+    .unwrap_or_else(|_| Err(Problem::new(500, "internal", "the query crashed")))
 }

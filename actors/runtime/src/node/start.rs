@@ -8,14 +8,18 @@ use super::{
 use crate::{
     abroad::{OverChannel, OverHttp},
     api::Stopped,
+    clock::ClockSource,
     cluster::{self, Cluster, ClusterConfig},
     core::{Core, Opened},
-    ingress,
+    hub, ingress,
     kinds::Kinds,
-    performers::{Egress, Performers, PerformersConfig, Provider},
+    performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
+    providers::ProviderConfig,
     secrets::Secrets,
-    shadow, snapshotter, timers,
+    shadow,
+    snapshotter::{self, SnapshotMsg},
+    timers,
     volatile::Volatile,
 };
 use quipu_events::{
@@ -33,10 +37,13 @@ use ractor::Actor;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 /// How a node is started.
 #[derive(Debug, Clone)]
@@ -48,7 +55,7 @@ pub struct NodeConfig {
     /// Partitions of a new log in memory or in the data directory.
     pub partitions: u16,
     /// Model providers by name (`scripted` is always there).
-    pub providers: BTreeMap<String, Provider>,
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Secrets by name.
     pub secrets: Secrets,
     /// Which addresses effects may reach.
@@ -65,6 +72,8 @@ pub struct NodeConfig {
     pub allow_lost_keys: bool,
     /// How this node appears to others that serve the same log.
     pub cluster: ClusterConfig,
+    /// Where the node reads its clocks.
+    pub clock: ClockSource,
 }
 
 impl Default for NodeConfig {
@@ -82,6 +91,7 @@ impl Default for NodeConfig {
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
             allow_lost_keys: false,
             cluster: ClusterConfig::default(),
+            clock: ClockSource::default(),
         }
     }
 }
@@ -133,7 +143,7 @@ impl Node {
         let prompts = Arc::new(LogPrompts::default());
         let performers = Performers::new(PerformersConfig {
             providers: config.providers.clone(),
-            secrets: config.secrets.clone(),
+            secrets: Arc::new(config.secrets.clone()),
             egress: config.egress.clone(),
             keys: keys.clone(),
             prompts: prompts.clone(),
@@ -150,6 +160,7 @@ impl Node {
             volatile,
             snapshots,
             is_shared: config.log.is_shared(),
+            clock: config.clock.clone(),
         };
         let core = tokio::task::spawn_blocking(move || Core::new(opened))
             .await
@@ -181,24 +192,82 @@ impl Node {
             .map_err(|e| StartError::Actors(e.to_string()))?;
         cluster::listen(&core, &*leases);
         core.all_opened().await;
-        let tasks = Mutex::new(vec![
-            tokio::spawn(snapshotter::run(core.clone(), snapshot_queue)),
-            tokio::spawn(timers::run(core.clone())),
-            tokio::spawn(upkeep::flush_index(core.clone())),
-            tokio::spawn(upkeep::passivate(core.clone(), config.passivate_after_ms, config.active_max)),
-        ]);
-        if config.log.is_shared() {
-            crate::core::lock(&tasks).push(tokio::spawn(shadow::run(core.clone())));
-        }
+        let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue)?);
         Ok(Self(Arc::new(Inner {
             core,
             config,
             root: Mutex::new(Some(root)),
             tasks,
             embedded,
-            _lock: lock,
+            lock,
         })))
     }
+}
+
+/// What works beside the actors until the node stops.
+fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<SnapshotMsg>) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let snapshots = Arc::new(tokio::sync::Mutex::new(snapshots));
+    let (after_ms, most) = (config.passivate_after_ms, config.active_max);
+    let mut tasks = vec![
+        supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
+        supervised(core, "timers", timers::run),
+        supervised(core, "hub", hub::follow),
+        on_thread(core, "index", upkeep::flush_index)?,
+        supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
+    ];
+    if config.log.is_shared() {
+        tasks.push(supervised(core, "shadow", shadow::run));
+    } else if config.data_dir.is_some() {
+        tasks.push(supervised(core, "scrub", upkeep::scrub));
+    }
+    Ok(tasks)
+}
+
+fn supervised<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Arc<Core>) -> F + Send + Sync + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let core = core.clone();
+    tokio::spawn(async move {
+        let is_over = || core.stopping.load(Ordering::Acquire);
+        core.tasks.run(name, is_over, || task(core.clone())).await;
+    })
+}
+
+/// A task that works more than it waits, on a thread of its own: no request and no lookup queues behind it.
+fn on_thread<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Weak<Core>) -> F + Send + 'static) -> Result<JoinHandle<()>, StartError>
+where
+    F: Future<Output = ()>,
+{
+    let failed = |error: std::io::Error| StartError::Actors(format!("no thread for `{name}`: {error}"));
+    let (tasks, core) = (core.tasks.clone(), Arc::downgrade(core));
+    let (ended, end) = oneshot::channel::<()>();
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        // Dropped with the thread.
+        let _ended = ended;
+        // Made here: a runtime that is dropped within another one panics.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        drop(ready.send(Ok(())));
+        let is_over = || core.upgrade().is_none_or(|core| core.stopping.load(Ordering::Acquire));
+        runtime.block_on(tasks.run(name, is_over, || task(core.clone())));
+    };
+    std::thread::Builder::new()
+        .name(format!("quipu-{name}"))
+        .spawn(work)
+        .map_err(failed)?;
+    is_ready
+        .recv()
+        .unwrap_or_else(|_| Err(std::io::Error::other("it ended")))
+        .map_err(failed)?;
+    Ok(tokio::spawn(async move {
+        // Nothing is ever sent: its other end goes with the thread.
+        let _ = end.await;
+    }))
 }
 
 fn wall_clock() -> Millis {
@@ -246,6 +315,9 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
     };
     let leases = opened.join(me.clone(), Duration::from_millis(life))?;
     let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
+    for note in keys.notes() {
+        tracing::warn!(note, "the keys were not found as they were left");
+    }
     let OpenedLog { log, embedded, lock, .. } = opened;
     let (index, keys) = (Arc::new(index), Arc::new(keys));
     let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;

@@ -1,15 +1,17 @@
 //! How an attempt ends, before the outbox hears of it.
 
-use super::client::{Body, Reached, Trouble};
-use crate::{breaker::Health, secrets::SecretError};
-use quipu_schemas::{
-    json::{Json, check},
-    limits::RESPONSE_KEEP_BYTES,
-    personal::SealError,
-    reaction::Outcome,
+use crate::{
+    breaker::Health,
+    providers::NoAnswer,
+    secrets::SecretError,
+    wire::{
+        blot::Blot,
+        client::{Reached, Trouble},
+        status::{health_of, may_mend},
+    },
 };
+use quipu_schemas::{personal::SealError, reaction::Outcome};
 use reqwest::StatusCode;
-use serde_json::Value;
 
 /// An attempt's end with what it says about its destination.
 #[derive(Debug)]
@@ -46,12 +48,45 @@ impl Ending {
     pub(crate) fn of_trouble(trouble: Trouble, repeatable: bool) -> Self {
         match trouble.reached {
             Reached::Never => Self::failed(trouble.code, trouble.detail, Health::Unknown),
-            Reached::Perhaps if !repeatable => Ending::done(Outcome::Lost, Health::Down),
+            Reached::Perhaps if !repeatable => {
+                let detail = Some(trouble.detail);
+                Ending::done(Outcome::Lost { detail }, Health::Down)
+            }
             Reached::NotYet | Reached::Perhaps => Ending::Again {
                 code: trouble.code.into(),
                 detail: trouble.detail,
                 retry_after_ms: None,
                 health: Health::Down,
+            },
+        }
+    }
+
+    /// Without the secrets that its texts may have taken from an answer.
+    pub(crate) fn blotted(self, blot: &Blot) -> Self {
+        match self {
+            Ending::Done(outcome, health) => {
+                let outcome = match *outcome {
+                    Outcome::Failed { code, detail } => Outcome::Failed {
+                        code: blot.text(&code),
+                        detail: blot.text(&detail),
+                    },
+                    Outcome::Lost { detail } => Outcome::Lost {
+                        detail: detail.map(|detail| blot.text(&detail)),
+                    },
+                    other => other,
+                };
+                Ending::done(outcome, health)
+            }
+            Ending::Again {
+                code,
+                detail,
+                retry_after_ms,
+                health,
+            } => Ending::Again {
+                code: blot.text(&code),
+                detail: blot.text(&detail),
+                retry_after_ms,
+                health,
             },
         }
     }
@@ -79,7 +114,28 @@ impl Ending {
 
 impl From<SecretError> for Ending {
     fn from(error: SecretError) -> Self {
-        Self::failed(error.code(), error.to_string(), Health::Unknown)
+        NoAnswer::from(error).into()
+    }
+}
+
+impl From<NoAnswer> for Ending {
+    fn from(no: NoAnswer) -> Self {
+        let NoAnswer {
+            code,
+            detail,
+            again,
+            retry_after_ms,
+            health,
+        } = no;
+        match again {
+            true => Ending::Again {
+                code,
+                detail,
+                retry_after_ms,
+                health,
+            },
+            false => Self::failed(code, detail, health),
+        }
     }
 }
 
@@ -97,96 +153,17 @@ impl From<SealError> for Ending {
     }
 }
 
-/// Whether the same request may fare better later. 408, 425 and 429 say that it was not acted upon; a 5xx
-/// does not, so an unrepeatable request ends there.
-pub(crate) fn may_mend(status: StatusCode, repeatable: bool) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429) || (repeatable && status.is_server_error())
-}
-
-/// What a status says about its server.
-pub(crate) fn health_of(status: StatusCode) -> Health {
-    match status.as_u16() {
-        429 => Health::Unknown,
-        500.. => Health::Down,
-        _ => Health::Up,
-    }
-}
-
-/// A response body to be recorded: JSON where it is whole, sane JSON; its text, cut, otherwise. The encoded
-/// form is at most [`RESPONSE_KEEP_BYTES`], and `secrets` are blotted out (some servers echo requests).
-pub(crate) fn kept_json(body: &Body, secrets: &[String]) -> Json {
-    let text = redact(&body.bytes, secrets);
-    if !body.cut {
-        let parsed = serde_json::from_str::<Value>(&text).ok().filter(|value| check(value).is_ok());
-        if let Some(value) = parsed.filter(|value| value.to_string().len() <= RESPONSE_KEEP_BYTES) {
-            return Json(value);
-        }
-        if text.is_empty() {
-            return Json(Value::Null);
-        }
-    }
-    Json(Value::String(cut_encoded(&text, RESPONSE_KEEP_BYTES)))
-}
-
-/// A response body as text for a model, cut alike.
-pub(crate) fn kept_text(body: &Body, secrets: &[String]) -> String {
-    cut_encoded(&redact(&body.bytes, secrets), RESPONSE_KEEP_BYTES)
-}
-
-fn redact(bytes: &[u8], secrets: &[String]) -> String {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    secrets
-        .iter()
-        .filter(|secret| !secret.is_empty())
-        .fold(text, |text, secret| text.replace(secret.as_str(), "[secret]"))
-}
-
-/// Cuts so that the JSON string of the rest takes at most `max` bytes.
-pub(crate) fn cut_encoded(text: &str, max: usize) -> String {
-    let mut encoded = 2;
-    text.chars()
-        .take_while(|c| {
-            encoded += match c {
-                '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-                c if u32::from(*c) < 0x20 => 6,
-                c => c.len_utf8(),
-            };
-            encoded <= max
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_told_apart() {
-        let table = [
-            (400, false),
-            (404, false),
-            (408, true),
-            (409, false),
-            (410, false),
-            (422, false),
-            (425, true),
-            (429, true),
-            (500, true),
-        ];
-        for (status, again) in table {
-            assert_eq!(may_mend(StatusCode::from_u16(status).unwrap(), true), again, "{status}");
-        }
-        assert!(!may_mend(StatusCode::SERVICE_UNAVAILABLE, false) && may_mend(StatusCode::TOO_MANY_REQUESTS, false));
-        assert_eq!(health_of(StatusCode::TOO_MANY_REQUESTS), Health::Unknown);
-        assert_eq!(health_of(StatusCode::BAD_GATEWAY), Health::Down);
-        assert_eq!(health_of(StatusCode::NOT_FOUND), Health::Up);
-    }
-
-    #[test]
     fn an_unknown_outcome_is_repeated_only_where_that_is_harmless() {
-        let perhaps = || Trouble::timeout("the answer", 5);
+        let perhaps = || Trouble::timeout("answer", 5);
         assert!(matches!(Ending::of_trouble(perhaps(), true), Ending::Again { .. }));
-        assert!(matches!(Ending::of_trouble(perhaps(), false), Ending::Done(outcome, _) if *outcome == Outcome::Lost));
+        assert!(
+            matches!(Ending::of_trouble(perhaps(), false), Ending::Done(outcome, _) if matches!(&*outcome, Outcome::Lost { detail: Some(why) } if why == "no answer within 5 ms"))
+        );
         let not_yet = Trouble {
             reached: Reached::NotYet,
             ..perhaps()
@@ -199,24 +176,19 @@ mod tests {
     }
 
     #[test]
-    fn kept_bodies_are_bounded_clean_and_json_where_they_can_be() {
-        let body = |bytes: &[u8], cut| Body {
-            bytes: bytes.to_vec(),
-            cut,
-        };
-        let secrets = ["hunter2".to_owned()];
+    fn what_an_attempt_ended_with_names_no_secret() {
+        let blot = Blot::new(["hunter2"]);
+        let lost = Ending::of_trouble(Trouble::timeout("answer from hunter2:80", 5), false);
+        let Ending::Done(outcome, _) = lost.blotted(&blot) else { panic!() };
         assert_eq!(
-            kept_json(&body(br#"{"a":"hunter2"}"#, false), &secrets).0,
-            serde_json::json!({"a": "[secret]"})
+            *outcome,
+            Outcome::Lost {
+                detail: Some("no answer from [secret]:80 within 5 ms".into())
+            }
         );
-        assert_eq!(kept_json(&body(b"", false), &[]).0, Value::Null);
-        assert_eq!(kept_json(&body(b"{\"a\":1}", true), &[]).0, Value::String("{\"a\":1}".into()));
-        assert_eq!(kept_json(&body(b"\xff!", false), &[]).0, Value::String("\u{fffd}!".into()));
-        // Imitated ciphertext and deep nesting stay text.
-        assert!(kept_json(&body(br#"{"$sealed":"x"}"#, false), &[]).0.is_string());
-        assert!(kept_json(&body("[".repeat(60).as_bytes(), false), &[]).0.is_string());
-        let hostile = vec![1u8; RESPONSE_KEEP_BYTES];
-        assert!(kept_json(&body(&hostile, true), &[]).to_text().len() <= RESPONSE_KEEP_BYTES);
-        assert_eq!(cut_encoded("äöü", 6), "äö");
+        let Ending::Again { code, detail, .. } = Ending::of_trouble(Trouble::timeout("hunter2", 5), true).blotted(&blot) else {
+            panic!()
+        };
+        assert_eq!((code.as_str(), detail.as_str()), ("timeout", "no [secret] within 5 ms"));
     }
 }

@@ -1,23 +1,28 @@
 //! `http`: one request to anywhere that egress permits.
 
-use super::{
-    Attempt, Reach,
-    client::{Outgoing, Redirects, Trouble, read_bounded, trouble},
-    dates::retry_after_ms,
-    egress::authority,
-    ending::{Ending, health_of, kept_json, may_mend},
+use super::{Attempt, Reach, ending::Ending};
+use crate::{
+    secrets::{SecretError, SecretSource},
+    wire::{
+        blot::Blot,
+        body::{self, Body, Kept},
+        client::{Outgoing, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, may_mend, retry_after_ms},
+    },
 };
-use crate::secrets::{SecretError, Secrets};
 use quipu_schemas::{
     ids::OrgId,
+    json::Json,
     limits::{EFFECT_TIMEOUT_MAX_MS, EFFECT_TIMEOUT_MS, RESPONSE_KEEP_BYTES},
-    reaction::{HttpRequest, Outcome},
+    reaction::{HeaderPart, HttpRequest, Outcome, SECRET_OPEN},
 };
 use reqwest::{
-    Method, Url,
+    Method, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
-use std::{collections::BTreeMap, time::Duration};
+use serde_json::Value;
+use std::time::Duration;
 
 /// Headers that belong to the connection, not to the request's author.
 const RESERVED: [&str; 8] = [
@@ -32,44 +37,70 @@ const RESERVED: [&str; 8] = [
 ];
 
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Ending {
+    match outgoing(reach, attempt, request) {
+        Ok((outgoing, blot)) => exchange(reach, attempt, request, outgoing, &blot).await.blotted(&blot),
+        Err(ending) => ending,
+    }
+}
+
+async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgoing: Outgoing, blot: &Blot) -> Ending {
     let repeatable = attempt.effect.is_repeatable();
-    let (outgoing, secrets) = match outgoing(reach, attempt, request) {
-        Ok(ready) => ready,
-        Err(ending) => return ending,
-    };
     let peer = authority(&outgoing.url);
     let ms = request.timeout_ms.unwrap_or(EFFECT_TIMEOUT_MS).clamp(1, EFFECT_TIMEOUT_MAX_MS);
     let url = outgoing.url.clone();
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = read_bounded(&mut response, RESPONSE_KEEP_BYTES)
-            .await
-            .map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(ms), exchange).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(trouble)) => return Ending::of_trouble(trouble, repeatable),
-        Err(_) => return Ending::of_trouble(Trouble::timeout(&format!("the answer of {peer}"), ms), repeatable),
+        Err(_) => return Ending::of_trouble(Trouble::timeout(&format!("answer from {peer}"), ms), repeatable),
     };
     let status = response.status();
     if may_mend(status, repeatable) || status.is_server_error() {
         return Ending::of_status(status, &peer, None, retry_after_ms(response.headers(), (reach.clock)()), repeatable);
     }
-    Ending::done(
-        Outcome::Responded {
-            status: status.as_u16(),
-            body: kept_json(&body, &secrets),
-        },
-        health_of(status),
-    )
+    responded(status, &body, blot, &peer)
 }
 
-fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(Outgoing, Vec<String>), Ending> {
+/// An answer to keep. One that cannot be kept as what it is fails the request, unless its status says already that nothing
+/// came of it.
+fn responded(status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending {
+    let (value, full_bytes) = match body.keep(blot) {
+        Ok(Kept::Json(value)) => (value, None),
+        Ok(Kept::Text(text)) => (Value::String(text), None),
+        Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
+        Ok(Kept::JsonTooLarge(full)) if !status.is_success() => (Value::Null, Some(full)),
+        Ok(Kept::JsonTooLarge(full)) => {
+            let detail = format!(
+                "{peer} answered {} with {full} bytes of JSON; at most {RESPONSE_KEEP_BYTES} are kept",
+                status.as_u16()
+            );
+            return Ending::failed("value_too_large", detail, health_of(status));
+        }
+        Err(error) => {
+            return Ending::failed(
+                error.code(),
+                format!("{peer} answered {}: {error}", status.as_u16()),
+                health_of(status),
+            );
+        }
+    };
+    let outcome = Outcome::Responded {
+        status: status.as_u16(),
+        body: Json(value),
+        full_bytes,
+    };
+    Ending::done(outcome, health_of(status))
+}
+
+fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(Outgoing, Blot), Ending> {
     let refused = |code, detail: String| Ending::of_trouble(Trouble::refused(code, detail), true);
     let method = method(&request.method).ok_or_else(|| refused("request_invalid", "the method is not an HTTP method".into()))?;
     let url = Url::parse(&request.url).map_err(|_| refused("url_refused", "the URL is not an absolute http or https URL".into()))?;
-    let mut filled = fill_headers(&request.headers, &reach.secrets, &attempt.org)?;
+    let mut filled = fill_headers(request, &*reach.secrets, &attempt.org)?;
     if let Some(name) = &request.idempotency_header {
         insert(&mut filled.headers, name, &attempt.key.message_id()).map_err(|detail| refused("header_refused", detail))?;
     }
@@ -85,7 +116,7 @@ fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(
         body,
         redirects: Redirects::Follow,
     };
-    Ok((outgoing, filled.secrets))
+    Ok((outgoing, Blot::new(filled.secrets)))
 }
 
 /// A method of the request kinds that effects send.
@@ -102,18 +133,26 @@ struct Filled {
     secrets: Vec<String>,
 }
 
-fn fill_headers(written: &BTreeMap<String, String>, secrets: &Secrets, org: &OrgId) -> Result<Filled, Ending> {
+fn fill_headers(request: &HttpRequest, secrets: &dyn SecretSource, org: &OrgId) -> Result<Filled, Ending> {
     let mut filled = Filled {
         headers: HeaderMap::new(),
         confidential: Vec::new(),
         secrets: Vec::new(),
     };
-    for (name, template) in written {
-        let (value, used) = fill(template, secrets, org)?;
-        let secret = !used.is_empty();
-        let name = insert(&mut filled.headers, name, &value)
-            .map_err(|detail| Ending::of_trouble(Trouble::refused("header_refused", detail), true))?;
-        if secret {
+    let refused = |detail| Ending::of_trouble(Trouble::refused("header_refused", detail), true);
+    for (name, value) in &request.headers {
+        // Stored before secrets and data were kept apart: nobody can tell which of them this is.
+        if value.contains(SECRET_OPEN) {
+            let shown: String = name.chars().take(80).collect();
+            let detail = format!("header `{shown}` was stored by an older version, which did not tell secrets from data; retry its node");
+            return Err(Ending::of_trouble(Trouble::refused("secret_ambiguous", detail), true));
+        }
+        insert(&mut filled.headers, name, value).map_err(refused)?;
+    }
+    for (name, parts) in &request.composed_headers {
+        let (value, used) = fill(parts, secrets, org)?;
+        let name = insert(&mut filled.headers, name, &value).map_err(refused)?;
+        if !used.is_empty() {
             filled.confidential.push(name);
             filled.secrets.extend(used);
         }
@@ -133,38 +172,38 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<HeaderName
     Ok(name)
 }
 
-/// Puts secrets in the place of `{{secret:NAME}}`; returns which values were used.
-fn fill(template: &str, secrets: &Secrets, org: &OrgId) -> Result<(String, Vec<String>), SecretError> {
-    let (mut value, mut used, mut rest) = (String::new(), Vec::new(), template);
-    while let Some((before, after)) = rest.split_once("{{secret:") {
-        let Some((name, tail)) = after.split_once("}}") else { break };
-        let secret = secrets.of_org(org, name.trim())?;
-        value.push_str(before);
-        value.push_str(secret.expose());
-        used.push(secret.expose().to_owned());
-        rest = tail;
+/// Puts a value together; returns which secrets it holds. Texts are never looked into.
+fn fill(parts: &[HeaderPart], secrets: &dyn SecretSource, org: &OrgId) -> Result<(String, Vec<String>), SecretError> {
+    let (mut value, mut used) = (String::new(), Vec::new());
+    for part in parts {
+        match part {
+            HeaderPart::Text(text) => value.push_str(text),
+            HeaderPart::Secret(name) => {
+                let secret = secrets.of_org(org, name)?;
+                value.push_str(secret.expose());
+                used.push(secret.expose().to_owned());
+            }
+        }
     }
-    value.push_str(rest);
     Ok((value, used))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Secrets;
 
     #[test]
-    fn secrets_are_filled_in_by_name_and_unknown_ones_are_named() {
-        let secrets = Secrets::from([("acme/a", "A"), ("acme/b", "B"), ("openai", "platform")]);
+    fn secrets_are_filled_in_by_name_and_texts_are_left_alone() {
+        let secrets = Secrets::from([("acme/a", "{{secret:b}}"), ("acme/b", "B"), ("openai", "platform")]);
         let org = OrgId::from_static("acme");
-        let fill = |template: &str| fill(template, &secrets, &org);
-        assert_eq!(fill("Bearer {{secret:a}}").unwrap().0, "Bearer A");
-        assert_eq!(
-            fill("{{secret:a}}:{{secret: b }}").unwrap(),
-            ("A:B".into(), vec!["A".into(), "B".into()])
-        );
-        assert_eq!(fill("plain {{x}}").unwrap(), ("plain {{x}}".into(), vec![]));
-        assert_eq!(fill("{{secret:a").unwrap().0, "{{secret:a");
-        assert_eq!(fill("{{secret:openai}}"), Err(SecretError::NotFound("acme/openai".into())));
+        let text = |text: &str| HeaderPart::Text(text.into());
+        let secret = |name: &str| HeaderPart::Secret(name.into());
+        let fill = |parts: &[HeaderPart]| fill(parts, &secrets, &org);
+        assert_eq!(fill(&[text("Bearer "), secret("b")]), Ok(("Bearer B".into(), vec!["B".into()])));
+        assert_eq!(fill(&[text("{{secret:b}}")]), Ok(("{{secret:b}}".into(), vec![])));
+        assert_eq!(fill(&[secret("a")]).unwrap().0, "{{secret:b}}", "a secret's value is data too");
+        assert_eq!(fill(&[secret("openai")]), Err(SecretError::NotFound("acme/openai".into())));
     }
 
     #[test]

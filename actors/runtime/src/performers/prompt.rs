@@ -67,23 +67,37 @@ pub(crate) fn compose(messages: &[ComposedMessage], opener: &dyn Opener) -> Resu
 /// answers are left out, and missing ones are said to be missing. Where the whole is larger than
 /// [`PROMPT_MAX_BYTES`], the oldest messages of the conversation are left out.
 pub fn assemble(directive: Option<&str>, messages: Vec<ChatMessage>, transcript: Vec<ChatMessage>) -> Vec<ChatMessage> {
-    let system = directive
-        .filter(|text| !text.trim().is_empty())
-        .map(|text| plain(ChatRole::System, text));
-    let fixed: usize = system.iter().chain(&transcript).map(encoded_len).sum();
-    let mut room = PROMPT_MAX_BYTES.saturating_sub(fixed);
-    let mut kept: Vec<ChatMessage> = messages
-        .into_iter()
-        .rev()
-        .take_while(|message| {
-            let len = encoded_len(message);
-            let fits = len <= room;
-            room = if fits { room - len } else { 0 };
-            fits
-        })
-        .collect();
+    let mut room = Room::beside(PROMPT_MAX_BYTES, directive, &transcript);
+    let mut kept: Vec<ChatMessage> = messages.into_iter().rev().take_while(|message| room.takes(message)).collect();
     kept.reverse();
+    let system = system(directive);
     system.into_iter().chain(pair_calls(kept.into_iter().chain(transcript))).collect()
+}
+
+fn system(directive: Option<&str>) -> Option<ChatMessage> {
+    directive
+        .filter(|text| !text.trim().is_empty())
+        .map(|text| plain(ChatRole::System, text))
+}
+
+/// What a prompt has room for, beside what it holds in any case. Messages are offered newest first; after the first that does
+/// not fit, none does.
+pub(crate) struct Room(usize);
+
+impl Room {
+    /// In a prompt of at most so many bytes.
+    pub(crate) fn beside(most: usize, directive: Option<&str>, transcript: &[ChatMessage]) -> Self {
+        let fixed: usize = system(directive).iter().chain(transcript).map(encoded_len).sum();
+        Self(most.saturating_sub(fixed))
+    }
+
+    /// Whether the next older message fits; if so, its room is taken.
+    pub(crate) fn takes(&mut self, message: &ChatMessage) -> bool {
+        let len = encoded_len(message);
+        let fits = len <= self.0;
+        self.0 = if fits { self.0 - len } else { 0 };
+        fits
+    }
 }
 
 /// A message of text alone.

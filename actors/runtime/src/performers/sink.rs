@@ -1,6 +1,9 @@
 //! Where the pieces of a model's answer go while they come.
 
-use crate::volatile::{Volatile, VolatileEvent};
+use crate::{
+    providers::Deltas,
+    volatile::{Volatile, VolatileEvent},
+};
 use quipu_schemas::reaction::StreamTo;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,8 +30,8 @@ pub(crate) struct Sink<'a> {
     pub(crate) next_index: u64,
 }
 
-impl Sink<'_> {
-    pub(crate) fn push(&mut self, text: &str) {
+impl Deltas for Sink<'_> {
+    fn push(&mut self, text: &str) {
         if text.is_empty() {
             return;
         }

@@ -1,19 +1,20 @@
 //! `tool`: a model's call of a function, run as an HTTP request. What goes wrong in a way that the model can
 //! mend, or talk about, is told to the model; the rest is an outcome like any other.
 
-use super::{
-    Attempt, Reach,
-    client::{Outgoing, Reached, Redirects, Trouble, read_bounded, trouble},
-    dates::retry_after_ms,
-    egress::authority,
-    ending::{Ending, health_of, kept_text, may_mend},
-    http,
-    prompt::tool_answer,
+use super::{Attempt, Reach, ending::Ending, http, prompt::tool_answer};
+use crate::{
+    breaker::Health,
+    wire::{
+        blot::Blot,
+        body::{self, Kept},
+        client::{Outgoing, Reached, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, may_mend, retry_after_ms},
+    },
 };
-use crate::breaker::Health;
 use quipu_schemas::{
     chat::{FunctionCall, ToolRun},
-    limits::{EFFECT_TIMEOUT_MS, RESPONSE_KEEP_BYTES},
+    limits::EFFECT_TIMEOUT_MS,
     personal::{Opened, Personal},
     reaction::{Outcome, ToolInvoke},
 };
@@ -83,9 +84,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = read_bounded(&mut response, RESPONSE_KEEP_BYTES)
-            .await
-            .map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(EFFECT_TIMEOUT_MS), exchange).await {
@@ -94,7 +93,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
         Ok(Err(trouble)) => return Err(Ending::of_trouble(trouble, repeatable)),
         Err(_) => {
             return Err(Ending::of_trouble(
-                Trouble::timeout(&format!("the answer of {peer}"), EFFECT_TIMEOUT_MS),
+                Trouble::timeout(&format!("answer from {peer}"), EFFECT_TIMEOUT_MS),
                 repeatable,
             ));
         }
@@ -109,7 +108,12 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
             repeatable,
         ));
     }
-    let text = kept_text(&body, &[]);
+    let text = match body.keep_text(&Blot::default()) {
+        Ok(Kept::CutText(text, full)) => format!("{text}\n[cut: the tool answered {full} bytes]"),
+        Ok(Kept::Text(text)) => text,
+        Ok(Kept::Json(_) | Kept::JsonTooLarge(_)) => String::new(),
+        Err(error) => return Ok((Said::Error(format!("the tool's answer cannot be read: {error}")), health_of(status))),
+    };
     let said = if status.is_success() {
         Said::Result(text)
     } else {

@@ -1,25 +1,34 @@
 //! `webhook`: signed messages per Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
 
-use super::{
-    Attempt, Reach,
-    client::{Outgoing, Redirects, Trouble, read_bounded, trouble},
-    dates::{retry_after_ms, rfc3339},
-    egress::authority,
-    ending::{Ending, health_of, kept_json},
+use super::{Attempt, Reach, ending::Ending};
+use crate::{
+    secrets::{Secret, SecretError},
+    wire::{
+        blot::Blot,
+        body::{self, Kept},
+        client::{Outgoing, Redirects, Trouble, trouble},
+        egress::authority,
+        status::{health_of, retry_after_ms},
+    },
 };
-use crate::secrets::{Secret, SecretError};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use quipu_schemas::{
-    limits::{RESPONSE_KEEP_BYTES, WEBHOOK_TIMEOUT_MS},
+    context::Millis,
+    json::Json,
+    limits::WEBHOOK_TIMEOUT_MS,
     reaction::{Outcome, WebhookCall},
 };
 use reqwest::{
     Method, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use serde_json::Value;
 use sha2::Sha256;
 use std::time::Duration;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+
+const RFC_3339_MS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall) -> Ending {
     let Ok(url) = Url::parse(&call.url) else {
@@ -62,28 +71,41 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = read_bounded(&mut response, RESPONSE_KEEP_BYTES)
-            .await
-            .map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(WEBHOOK_TIMEOUT_MS), exchange).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(trouble)) => return Ending::of_trouble(trouble, true),
-        Err(_) => return Ending::of_trouble(Trouble::timeout(&format!("the answer of {peer}"), WEBHOOK_TIMEOUT_MS), true),
+        Err(_) => return Ending::of_trouble(Trouble::timeout(&format!("answer from {peer}"), WEBHOOK_TIMEOUT_MS), true),
     };
     let status = response.status();
     if status.is_success() {
+        // The message was taken: what its receiver says beside that must not make it be sent again.
+        let (value, full_bytes) = match body.keep(&Blot::default()) {
+            Ok(Kept::Json(value)) => (value, None),
+            Ok(Kept::Text(text)) => (Value::String(text), None),
+            Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
+            Ok(Kept::JsonTooLarge(full)) => (Value::Null, Some(full)),
+            Err(_) => (Value::Null, Some(body.seen())),
+        };
         return Ending::done(
             Outcome::Responded {
                 status: status.as_u16(),
-                body: kept_json(&body, &[]),
+                body: Json(value),
+                full_bytes,
             },
             health_of(status),
         );
     }
     let note = (status.as_u16() == 410).then_some("the endpoint is gone");
     Ending::of_status(status, &peer, note, retry_after_ms(response.headers(), now), true)
+}
+
+/// `2026-01-02T03:04:05.678Z`.
+fn rfc3339(at: Millis) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(RFC_3339_MS).unwrap_or_default()
 }
 
 /// One `v1,` signature a secret, newest first, over `id.timestamp.body`. `timestamp` is in seconds.
@@ -112,6 +134,18 @@ mod tests {
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
     /// The published example of the reference libraries.
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    #[test]
+    fn record_times_are_written_as_rfc_3339() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_614_265_330_123, "2021-02-25T15:02:10.123Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(ms), text);
+        }
+    }
 
     #[test]
     fn the_published_example_is_signed_alike() {

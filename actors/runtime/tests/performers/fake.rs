@@ -46,7 +46,9 @@ impl Fake {
     pub(crate) async fn start(part: impl Fn(usize, &Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test sends few requests")]
         let (seen_in, seen) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "a test sends few requests")]
         let (gone_in, gone) = mpsc::unbounded_channel();
         let part = Arc::new(part);
         tokio::spawn(async move {

@@ -8,11 +8,10 @@ use quipu_runtime::performers::{AttemptEnd, Egress, Lookup, Resolver};
 use quipu_schemas::{
     json::Json,
     limits::{REDIRECTS_MAX, RESPONSE_KEEP_BYTES},
-    reaction::{Effect, HttpRequest, Outcome, ReactionKey},
+    reaction::{Effect, HeaderPart, HttpRequest, Outcome, ReactionKey},
 };
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc,
@@ -24,10 +23,24 @@ fn request(method: &str, url: &str) -> HttpRequest {
     HttpRequest {
         method: method.into(),
         url: url.into(),
-        headers: BTreeMap::new(),
-        body: None,
-        idempotency_header: None,
         timeout_ms: Some(10_000),
+        ..HttpRequest::default()
+    }
+}
+
+fn text(text: &str) -> HeaderPart {
+    HeaderPart::Text(text.into())
+}
+
+fn secret(name: &str) -> HeaderPart {
+    HeaderPart::Secret(name.into())
+}
+
+#[track_caller]
+fn lost(end: AttemptEnd) -> String {
+    match end {
+        AttemptEnd::Done(Outcome::Lost { detail }) => detail.unwrap(),
+        other => panic!("not lost: {other:?}"),
     }
 }
 
@@ -38,7 +51,11 @@ fn effect(method: &str, url: &str) -> Effect {
 #[track_caller]
 fn responded(end: AttemptEnd) -> (u16, Value) {
     match end {
-        AttemptEnd::Done(Outcome::Responded { status, body }) => (status, body.0),
+        AttemptEnd::Done(Outcome::Responded {
+            status,
+            body,
+            full_bytes: None,
+        }) => (status, body.0),
         other => panic!("not responded: {other:?}"),
     }
 }
@@ -73,9 +90,10 @@ async fn a_request_goes_out_with_its_headers_and_its_answer_is_kept() {
     .await;
     let stage = Props::reaching(&[&fake]).secret("acme/token", "s3cret").stage();
     let mut request = request("POST", &fake.url("/orders?page=1"));
-    request.headers = [
-        ("Authorization".to_owned(), "Bearer {{secret:token}}".to_owned()),
-        ("x-a".to_owned(), "b".to_owned()),
+    request.headers = [("x-a".to_owned(), "b".to_owned())].into();
+    request.composed_headers = [
+        ("Authorization".to_owned(), vec![text("Bearer "), secret("token")]),
+        ("x-data".to_owned(), vec![text("{{secret:token}}")]),
     ]
     .into();
     request.body = Some(Json(json!({"n": 1})));
@@ -88,6 +106,10 @@ async fn a_request_goes_out_with_its_headers_and_its_answer_is_kept() {
     assert_eq!(
         (seen.header("authorization"), seen.header("x-a"), seen.header("content-type")),
         ("Bearer s3cret", "b", "application/json")
+    );
+    assert_eq!(
+        (seen.header("x-data"), seen.header("accept-encoding")),
+        ("{{secret:token}}", "identity")
     );
     let key: ReactionKey = "acme/run/run_1@3.0".parse().unwrap();
     assert_eq!(seen.header("idempotency-key"), key.message_id());
@@ -185,11 +207,8 @@ async fn permitted_redirects_are_followed_a_few_times_without_secrets() {
     let outer = Fake::answering(response(307, &[("location", &inner.url("/there"))], "")).await;
     let stage = Props::reaching(&[&outer, &inner]).secret("acme/token", "s3cret").stage();
     let mut request = request("PUT", &outer.url("/"));
-    request.headers = [
-        ("x-key".to_owned(), "{{secret:token}}".to_owned()),
-        ("x-plain".to_owned(), "p".to_owned()),
-    ]
-    .into();
+    request.headers = [("x-plain".to_owned(), "p".to_owned())].into();
+    request.composed_headers = [("x-key".to_owned(), vec![secret("token")])].into();
     request.body = Some(Json(json!([1])));
     assert_eq!(responded(stage.perform(Effect::Http(request)).await), (200, json!("arrived")));
     let seen = inner.next().await;
@@ -235,10 +254,8 @@ async fn a_request_that_may_have_arrived_is_repeated_or_lost() {
     let (code, detail, _) = retryable(stage.perform(effect("GET", &dropping.url("/path?token=s3cret"))).await);
     assert_eq!(code, "connection_lost");
     assert!(!detail.contains("s3cret") && !detail.contains("/path"), "{detail}");
-    assert_eq!(
-        stage.perform(effect("POST", &dropping.url("/"))).await,
-        AttemptEnd::Done(Outcome::Lost)
-    );
+    let why = lost(stage.perform(effect("POST", &dropping.url("/"))).await);
+    assert!(why.contains("the connection was closed"), "{why}");
 
     let mut silent = Fake::start(|_, _| vec![Step::Hold]).await;
     let stage = Props::reaching(&[&silent]).stage();
@@ -250,7 +267,8 @@ async fn a_request_that_may_have_arrived_is_repeated_or_lost() {
     };
     let (get, post) = (impatient("GET"), impatient("POST"));
     assert_eq!(retryable(stage.perform(get).await).0, "timeout");
-    assert_eq!(stage.perform(post).await, AttemptEnd::Done(Outcome::Lost));
+    let why = lost(stage.perform(post).await);
+    assert_eq!(why, format!("no answer from {} within 80 ms", silent.address));
     silent.client_gone(std::time::Duration::from_secs(1)).await;
 
     // Nobody listens: nothing was sent, so anything may be repeated.
@@ -272,6 +290,7 @@ async fn bad_requests_are_refused_before_anything_is_sent() {
     let mut fake = Fake::answering(response(200, &[], "")).await;
     let stage = Props::reaching(&[&fake])
         .secret("other/token", "theirs")
+        .secret("acme/old", "ours")
         .secret("platform", "ours")
         .stage();
     let with = |name: &str, value: &str| {
@@ -280,10 +299,17 @@ async fn bad_requests_are_refused_before_anything_is_sent() {
             ..request("GET", &fake.url("/"))
         })
     };
+    let naming = |name: &str| {
+        Effect::Http(HttpRequest {
+            composed_headers: [("x-key".to_owned(), vec![secret(name)])].into(),
+            ..request("GET", &fake.url("/"))
+        })
+    };
     for (bad, expected) in [
-        (with("x-key", "{{secret:token}}"), "secret_not_found"),
-        (with("x-key", "{{secret:platform}}"), "secret_not_found"),
-        (with("x-key", "{{secret:other/token}}"), "secret_not_found"),
+        (naming("token"), "secret_not_found"),
+        (naming("platform"), "secret_not_found"),
+        (naming("other/token"), "secret_not_found"),
+        (with("x-key", "Bearer {{secret:token}}"), "secret_ambiguous"),
         (with("Host", "internal"), "header_refused"),
         (with("x", "a\nb"), "header_refused"),
         (effect("TRACE", &fake.url("/")), "request_invalid"),
@@ -294,9 +320,82 @@ async fn bad_requests_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_cut() {
-    let fake = Fake::answering(response(200, &[], &"x".repeat(4 * RESPONSE_KEEP_BYTES))).await;
+async fn a_large_text_is_cut_and_large_json_fails() {
+    let perform = async |body: String, status: u16| {
+        let fake = Fake::answering(response(status, &[], &body)).await;
+        Props::reaching(&[&fake]).stage().perform(effect("GET", &fake.url("/"))).await
+    };
+    let long = 5 * RESPONSE_KEEP_BYTES;
+    match perform("x".repeat(long), 200).await {
+        AttemptEnd::Done(Outcome::Responded { body, full_bytes, .. }) => {
+            let kept = body.0.as_str().unwrap().len();
+            assert!(kept <= RESPONSE_KEEP_BYTES && kept > RESPONSE_KEEP_BYTES / 2);
+            assert_eq!(full_bytes, Some(long as u64));
+        }
+        other => panic!("{other:?}"),
+    }
+    let json = |n: usize| json!({"items": "x".repeat(n)}).to_string();
+    for size in [RESPONSE_KEEP_BYTES + 1, long] {
+        let (code, detail) = failed(perform(json(size), 200).await);
+        assert!(
+            code == "value_too_large" && detail.contains(&json(size).len().to_string()),
+            "{code} {detail}"
+        );
+    }
+    // The status says enough: a part of JSON is never kept as a text.
+    let end = perform(json(long), 404).await;
+    let full = json(long).len() as u64;
+    assert!(
+        matches!(&end, AttemptEnd::Done(Outcome::Responded { status: 404, body: Json(Value::Null), full_bytes: Some(bytes) }) if *bytes == full),
+        "{end:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_echoed_secret_is_blotted_however_it_is_spelt() {
+    let key = "s3cr/et\"+=";
+    let echoes = [
+        r#"{"h":"s3cr\/et\"+="}"#,
+        r#"{"h":"s3cr\u002fet\u0022\u002B="}"#,
+        r#"{"s3cr%2Fet%22%2B%3D":1}"#,
+        r#"{"inner":"{\"h\":\"s3cr\\\/et\\\"+=\"}"}"#,
+        "you sent s3cr/et&quot;+=",
+        "Basic dXNlcjpzM2NyL2V0Iis9",
+    ];
+    for echo in echoes {
+        let fake = Fake::answering(response(200, &[], echo)).await;
+        let stage = Props::reaching(&[&fake]).secret("acme/token", key).stage();
+        let mut request = request("GET", &fake.url("/"));
+        request.composed_headers = [("x-key".to_owned(), vec![secret("token")])].into();
+        let (_, body) = responded(stage.perform(Effect::Http(request)).await);
+        let kept = body.to_string();
+        assert!(
+            kept.contains("[secret]") && !kept.contains("s3cr") && !kept.contains("zM2NyL2V0"),
+            "{echo}: {kept}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_encoding_or_charset_that_is_not_known_fails_by_name() {
+    for (header, value, code) in [
+        ("content-encoding", "br", "encoding_unsupported"),
+        ("content-encoding", "gzip", "encoding_damaged"),
+        ("content-type", "text/plain; charset=klingon", "charset_unsupported"),
+    ] {
+        let fake = Fake::answering(response(200, &[(header, value)], "xyz")).await;
+        let (found, detail) = failed(Props::reaching(&[&fake]).stage().perform(effect("GET", &fake.url("/"))).await);
+        assert!(
+            found == code && detail.contains(value.rsplit('=').next().unwrap()),
+            "{found}: {detail}"
+        );
+    }
+    let latin = [
+        &b"HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: 2\r\ncontent-type: text/plain; charset=iso-8859-1\r\n\r\n"[..],
+        b"\xfc\xdf",
+    ]
+    .concat();
+    let fake = Fake::answering(latin).await;
     let (_, body) = responded(Props::reaching(&[&fake]).stage().perform(effect("GET", &fake.url("/"))).await);
-    let text = body.as_str().unwrap();
-    assert!(text.len() <= RESPONSE_KEEP_BYTES && text.len() > RESPONSE_KEEP_BYTES / 2);
+    assert_eq!(body, json!("üß"));
 }

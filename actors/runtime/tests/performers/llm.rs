@@ -6,7 +6,8 @@ use crate::{
 };
 use quipu_runtime::{
     breaker::BreakerState,
-    performers::{AttemptEnd, BREAKER_OPEN, CancelToken, OpenAiConfig, cancel_pair},
+    performers::{AttemptEnd, BREAKER_OPEN, CancelToken, cancel_pair},
+    providers::OpenAiConfig,
     volatile::{Heard, Subscription, VolatileEvent},
 };
 use quipu_schemas::{
@@ -165,6 +166,68 @@ async fn tool_calls_are_put_together_from_their_deltas() {
         (said.content, answer.text.is_none(), answer.finish_reason.as_str()),
         (None, true, "tool_calls")
     );
+}
+
+#[tokio::test]
+async fn odd_chunks_do_not_cost_the_answer() {
+    let wire = [
+        "data:\n\n",
+        &event(&json!({"choices": [{"index": null, "delta": {"content": [{"type": "text", "text": "Hel"}]}, "finish_reason": ""}]})),
+        "data\n\n",
+        &event(&json!({"choices": [{"index": "0", "delta": {"content": "lo"}, "finish_reason": "stop"}]})),
+        &event(&json!({"choices": null, "usage": {"prompt_tokens": 1.0, "completion_tokens": 2}})),
+        "data: [done]\n\n",
+    ]
+    .concat();
+    let fake = Fake::start(move |_, _| streamed(&wire, 11)).await;
+    let answer = answered(stage(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
+    assert_eq!(open(&answer.message).content.as_deref(), Some("Hello"));
+    assert_eq!(
+        (answer.finish_reason.as_str(), answer.prompt_tokens, answer.completion_tokens),
+        ("stop", 1, 2)
+    );
+
+    // No reason to finish is no end.
+    let half = event(&json!({"choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": ""}]}));
+    let fake = Fake::start(move |_, _| streamed(&half, 64)).await;
+    let (code, _) = failed(stage(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
+    assert_eq!(code, "stream_interrupted");
+}
+
+#[tokio::test]
+async fn a_prompt_that_strict_servers_refuse_is_mended_on_the_way() {
+    let wire = [text("Hi"), finish("stop")].concat();
+    let mut fake = Fake::start(move |_, _| streamed(&wire, 4096)).await;
+    let mut named = user("hi");
+    named.name = Some("Ada Example".into());
+    let mut calls = message(ChatRole::Assistant, "x");
+    calls.tool_calls = Some(vec![]);
+    let prompt = vec![named, calls, message(ChatRole::Assistant, "")];
+    answered(stage(&fake).perform(Effect::LlmInvoke(ask("openai", prompt))).await);
+    let seen = fake.next().await;
+    assert_eq!(
+        seen.json()["messages"],
+        json!([{"role": "user", "content": "hi", "name": "Ada_Example"}, {"role": "assistant", "content": "x"}])
+    );
+    assert_eq!(seen.header("accept-encoding"), "identity");
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_a_failure_never_shows_its_key() {
+    let stage_of = |fake: &Fake| {
+        let config = OpenAiConfig {
+            api_key: Some("openai".into()),
+            ..OpenAiConfig::at(fake.url("/v1"))
+        };
+        Props::reaching(&[fake]).provider(config).secret("openai", "key_0123456789").stage()
+    };
+    let fake = Fake::answering(response(401, &[], r#"{"error":{"code":"bad.key_0123456789"}}"#)).await;
+    let (_, detail) = failed(stage_of(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
+    assert!(detail.contains("bad.[secret]"), "{detail}");
+
+    let fake = Fake::answering(response(200, &[("content-encoding", "gzip")], "x")).await;
+    let (code, detail) = failed(stage_of(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
+    assert!(code == "encoding_unsupported" && detail.contains("gzip"), "{detail}");
 }
 
 #[tokio::test]

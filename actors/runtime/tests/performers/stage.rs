@@ -2,10 +2,8 @@
 
 use crate::fake::Fake;
 use quipu_runtime::{
-    performers::{
-        Attempt, AttemptEnd, CancelToken, Egress, OpenAiConfig, Performers, PerformersConfig, PromptError, PromptFuture, PromptSource,
-        Provider,
-    },
+    performers::{Attempt, AttemptEnd, CancelToken, Egress, Performers, PerformersConfig, PromptError, PromptFuture, PromptSource},
+    providers::{OpenAiConfig, ProviderConfig},
     secrets::{SecretValues, Secrets},
     volatile::Volatile,
 };
@@ -77,7 +75,7 @@ pub(crate) struct Stage {
 #[derive(Default)]
 pub(crate) struct Props {
     pub(crate) egress: Egress,
-    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) secrets: BTreeMap<String, SecretValues>,
 }
 
@@ -92,7 +90,7 @@ impl Props {
     }
 
     pub(crate) fn provider(mut self, config: OpenAiConfig) -> Self {
-        self.providers.insert("openai".into(), Provider::OpenAi(config));
+        self.providers.insert("openai".into(), ProviderConfig::OpenAi(config));
         self
     }
 
@@ -106,7 +104,7 @@ impl Props {
         let keys: Arc<dyn Keys> = Arc::new(OneKey);
         let performers = Performers::new(PerformersConfig {
             providers: self.providers,
-            secrets: Secrets::new(self.secrets),
+            secrets: Arc::new(Secrets::new(self.secrets)),
             egress: self.egress,
             keys,
             prompts: Arc::new(Prompts),

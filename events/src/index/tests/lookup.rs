@@ -123,6 +123,31 @@ fn streams_are_given_by_kind_and_org_in_pages() {
     });
 }
 
+/// The next page begins behind the last timer of the one before, though many are due at once.
+#[test]
+fn timers_are_paged_alike_from_tail_and_file() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    for id in 1..=3 {
+        scene.note(&index, &stream(id), 1, vec![wake("a", 5), wake("b", 5), wake("later", 9)], None);
+    }
+    before_and_after_the_flush(&index, |name| {
+        let whole = index.wakes_due(0, 5, 100).unwrap();
+        assert_eq!(whole.len(), 6, "{name}");
+        let (mut paged, mut after) = (Vec::new(), None);
+        loop {
+            let page = index.wakes_due_after(0, 5, after, 2).unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.place());
+            paged.extend(page);
+        }
+        assert_eq!(paged, whole, "{name}");
+        assert_eq!(index.next_wake_after(0, 5).unwrap(), Some(9), "{name}");
+        assert_eq!(index.next_wake_after(0, 4).unwrap(), Some(5), "{name}");
+        assert_eq!(index.next_wake_after(0, 9).unwrap(), None, "{name}");
+    });
+}
+
 /// SQLite has no numbers above: what is due later than any clock says is due then.
 #[test]
 fn a_timer_that_is_due_after_all_time_is_given_alike_from_tail_and_file() {

@@ -54,10 +54,7 @@ pub(super) fn effect() -> Reaction {
     let request = HttpRequest {
         method: "POST".into(),
         url: "http://127.0.0.1:1/".into(),
-        headers: BTreeMap::new(),
-        body: None,
-        idempotency_header: None,
-        timeout_ms: None,
+        ..HttpRequest::default()
     };
     Reaction::Perform(Perform {
         name: "call".into(),
@@ -136,6 +133,7 @@ impl Scene {
             time: 1_000 + n,
             principal: PrincipalId::parse("ada").unwrap(),
             on_behalf_of: n.is_multiple_of(3).then(|| PrincipalId::parse("eve").unwrap()),
+            acts_as: None,
             environment: None,
             data_class: DataClass::None,
             authority: 1,

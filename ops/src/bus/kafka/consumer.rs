@@ -150,6 +150,10 @@ impl Consumer {
             is_assigned: AtomicBool::new(false),
             ends: AtomicBool::new(false),
         });
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the consumer pauses at a bound of commands held: BUS_QUEUE_AHEAD"
+        )]
         let (send, heard) = unbounded_channel();
         let context = Group {
             shared: shared.clone(),

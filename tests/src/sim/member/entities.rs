@@ -1,15 +1,21 @@
 //! Entities in memory, the records that they append, and the answers that follow.
 
 use super::{Member, Out, ReplyTo, Wake};
-use crate::sim::{reading::authority, trio::Plant};
+use crate::sim::{
+    reading::{actor, authority},
+    trio::Plant,
+};
 use quipu_events::{
     index::{IndexEntry, command_mark},
     port::{AppendError, Appended, Batch},
 };
+use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
     decided::{self, Decided},
     entity::{self, Admitted, Entity, EntityAction, outcome_unknown, settles},
+    orgs::OrgView,
     ownership::Input,
+    writer::Incarnation,
 };
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
@@ -25,7 +31,7 @@ const DURABILITY: Durability = Durability::QuorumFsync;
 
 pub(crate) struct Slot {
     pub(crate) entity: Box<dyn Entity>,
-    incarnation: u64,
+    incarnation: Incarnation,
     decided: Decided,
 }
 
@@ -58,7 +64,14 @@ impl Member {
                 let stream = envelope.stream.clone();
                 self.waiters.insert((stream.clone(), ticket), reply);
                 let (now, keys) = (self.wall(), self.keys.clone());
+                let Some(incarnation) = self.entities.get(&stream).map(|slot| slot.incarnation) else {
+                    return;
+                };
+                let renewed = self.part(partition).writer.renewed(incarnation);
                 let Some(slot) = self.entities.get_mut(&stream) else { return };
+                if slot.entity.is_settled() {
+                    slot.incarnation = renewed;
+                }
                 let actions = slot.entity.command(now, admitted, &*keys);
                 let lost = slot.entity.is_lost();
                 self.entity_actions(&stream, actions);
@@ -100,7 +113,12 @@ impl Member {
             self.follow(placed);
             org = self.org(&stream.org).map_err(unreadable)?;
         }
-        let authority = authority(envelope, &org.0, org.1);
+        let view = OrgView {
+            version: org.1,
+            suspended: matches!(org.0, OrgState::Suspended { .. }),
+            role: org.0.role(actor(envelope)),
+        };
+        let authority = authority(envelope, view);
         let outside = matches!(envelope.body, CommandBody::Given { .. });
         if outside && stream.kind != Kind::ORG && org.1 == 0 {
             return Err(Problem::new(404, "unknown_org", format!("there is no org {}", stream.org)));
@@ -159,7 +177,7 @@ impl Member {
                     let id = self.batch_id();
                     let incarnation = match self.plant {
                         Plant::KeepsEntities => self.part(partition).writer.incarnation(),
-                        _ => self.entities.get(stream).map_or(0, |slot| slot.incarnation),
+                        _ => self.entities.get(stream).map_or_else(Incarnation::default, |slot| slot.incarnation),
                     };
                     match self.part(partition).writer.submit(decided, incarnation, id) {
                         Ok(batch) => self.append(batch),

@@ -7,7 +7,8 @@ use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
         entity::{Decided, outcome_unknown},
-        relay::{Cause, Purpose, Relay, RelayAction, fire},
+        relay::{Cause, Purpose, Relay, RelayAction},
+        timers::Found,
     },
     performers::AttemptEnd,
 };
@@ -94,7 +95,6 @@ const OWNER_LOOK_MS: u64 = 20;
 const RELAY_IDLE_MS: u64 = 300;
 /// So few that the relays leave some of their work in the index.
 const LOADED_MAX: usize = 8;
-const REFIRE_MS: u64 = 250;
 
 impl Member {
     /// Sends a command to its entity, on whichever node that is.
@@ -215,8 +215,10 @@ impl Member {
                 self.relay_step(partition, None);
             }
             Origin::Timer(key) => {
-                let until = if result.is_ok() { 0 } else { self.monotonic() + REFIRE_MS };
-                self.firing.insert(key, until);
+                let now = self.timer_now();
+                if let Some(poisoned) = self.timers.answered(&key, &result, now) {
+                    self.broken.push(poisoned.detail);
+                }
             }
         }
     }
@@ -407,24 +409,21 @@ impl Member {
 
     /// Fires what is due in the partitions that this node owns.
     pub(crate) fn fire_timers(&mut self) -> u64 {
-        let (now, monotonic, mut fired) = (self.wall(), self.monotonic(), 0);
-        self.firing.retain(|_, until| *until > monotonic);
-        for partition in (0..self.partitions())
-            .filter(|partition| self.is_owner(*partition))
-            .collect::<Vec<_>>()
-        {
-            for wake in self.index.wakes_due(partition, now, 16).unwrap_or_default() {
-                if self.firing.contains_key(&wake.key) {
+        let (now, mut fired) = (self.timer_now(), 0);
+        let owned = (0..self.partitions()).filter(|partition| self.is_owner(*partition)).collect();
+        for look in self.timers.looks(&owned, now) {
+            let due = self.index.wakes_due_after(look.partition, look.before, look.after, look.limit);
+            let next = self.index.next_wake_after(look.partition, look.before);
+            let found = due.and_then(|due| Ok(Found { due, next: next? })).ok();
+            for wake in self.timers.found(&look, found, now) {
+                let records = self.library().records(&wake.key.stream, wake.key.version).unwrap_or_default();
+                let Some(cause) = records.first().map(|record| Cause::from(&record.header)) else {
+                    self.timers.unread(&wake.key, now);
                     continue;
-                }
-                let cause = self
-                    .library()
-                    .records(&wake.key.stream, wake.key.version)
-                    .ok()
-                    .and_then(|r| r.first().map(|r| Cause::from(&r.header)));
-                if let Some(cause) = cause {
-                    self.firing.insert(wake.key.clone(), u64::MAX);
-                    self.submit(Arc::new(fire(&wake.key, &wake.name, wake.due, &cause)), Origin::Timer(wake.key));
+                };
+                let ripe_at = self.time.ripe_at(cause.time, wake.due);
+                if let Some(command) = self.timers.fire(&wake, &cause, ripe_at, now) {
+                    self.submit(Arc::new(command), Origin::Timer(wake.key));
                     fired += 1;
                 }
             }

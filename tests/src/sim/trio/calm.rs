@@ -16,8 +16,9 @@ impl Trio {
         self.calm = true;
         for node in 0..NODES {
             let seat = &mut self.seats[node];
-            if let Some(member) = &seat.member {
+            if let Some(member) = &mut seat.member {
                 member.log.reach(true);
+                member.clock.off = 0;
             }
             (seat.cut_until, seat.alone_until) = (0, 0);
             seat.paused_until = seat.paused_until.min(self.now);

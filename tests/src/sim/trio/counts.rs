@@ -49,6 +49,8 @@ counters!(
     pauses,
     /// Pauses longer than a lease.
     pauses_past_the_lease,
+    /// Wall clocks set wrong, or right again.
+    clocks_set,
     /// One node cut off from the broker.
     cuts_from_the_broker,
     /// One node cut off from the other nodes.

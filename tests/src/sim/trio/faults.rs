@@ -41,8 +41,23 @@ impl Trio {
                     seat.cut_until = self.now + ms;
                 }
             }
+            80..=84 => self.set_clock(node),
             _ => self.leave(node),
         }
+    }
+
+    /// A node's wall clock is set ahead, back, or right again.
+    fn set_clock(&mut self, node: usize) {
+        let by = [10_000, 60_000, 600_000][self.draw(3) as usize];
+        let off = match self.draw(3) {
+            0 => by,
+            1 => -by,
+            _ => 0,
+        };
+        let Some(member) = &mut self.seats[node].member else { return };
+        member.clock.off = off;
+        self.counts.clocks_set += 1;
+        self.note(&format!("the wall clock of node {node} is set {off} ms ahead"));
     }
 
     fn pause(&mut self, node: usize) {

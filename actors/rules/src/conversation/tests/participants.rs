@@ -82,6 +82,9 @@ fn opening_is_checked() {
     fresh().refused(&as_role("dan", Some(Role::Viewer)), group(vec![]), 403, "viewer_cannot_write");
     fresh().refused(&as_role("dan", None), group(vec![]), 403, "not_an_org_member");
     fresh().refused(&ada(), group(vec![participant("ada", PERSON)]), 422, "duplicate_participant");
+    for reserved in ["_root", "bootstrap"] {
+        fresh().refused(&ada(), group(vec![participant(reserved, PERSON)]), 422, "reserved_id");
+    }
     fresh().refused(
         &ada(),
         group(vec![participant("bob", PERSON), participant("bob", PERSON)]),

@@ -66,7 +66,7 @@ fn continue_hands_the_failure_on_at_error() {
 #[test]
 fn skip_counts_as_if_nothing_had_reached_the_node() {
     let mut scene = started("skip", None);
-    let events = scene.ok(&platform(), settled("call#1", Outcome::Lost));
+    let events = scene.ok(&platform(), settled("call#1", Outcome::Lost { detail: None }));
     assert_eq!(
         said(&events),
         ["node_failed call", "node_skipped call", "node_skipped after", "node_skipped rescue"]

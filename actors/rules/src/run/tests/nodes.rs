@@ -1,6 +1,7 @@
 //! What each component does in a run.
 
 use super::*;
+use quipu_schemas::reaction::HeaderPart;
 
 fn outcome_of(component: &str, config: Value, port: &str, out: &str, input: Value) -> Option<Value> {
     let mut scene = scene();
@@ -182,7 +183,11 @@ fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() 
         ("n#1", "https://x.example/a", &Retry::default())
     );
     assert_eq!(request.body, Some(Json(json!({"n": 2, "k": "plain"}))));
-    assert_eq!(request.headers["Authorization"], "Bearer {{secret:API}}");
+    let bearer = [HeaderPart::Text("Bearer ".into()), HeaderPart::Secret("API".into())];
+    assert_eq!(
+        (&request.composed_headers["Authorization"][..], request.headers.len()),
+        (&bearer[..], 0)
+    );
     http.refused(&ada(), settled("n#1", responded(json!("ok"))), 403, "not_allowed");
     let events = http.ok(&platform(), settled("n#1", responded(json!("ok"))));
     assert_eq!(output(&events)["out"], json!({"status": 200, "body": "ok"}));
@@ -203,6 +208,7 @@ fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() 
             Outcome::Responded {
                 status: 404,
                 body: Json(Value::Null),
+                full_bytes: None,
             },
         ),
     );
@@ -394,5 +400,61 @@ fn texts_that_come_to_nothing_fail_their_node() {
             Some("type_error"),
             "{odd}"
         );
+    }
+}
+
+#[test]
+fn data_that_looks_like_a_secret_leaves_as_text() {
+    let config = json!({"url": "https://x.example/", "headers": {"X-Request-Id": "=input", "Authorization": "Bearer {{secret:API}}"}});
+    let mut run = scene();
+    run.ok(
+        &ada(),
+        creating(single("http.request", config, "in", "out"), json!({"in": "{{secret:billing}}"})),
+    );
+    let [(_, Effect::Http(request), _)] = &performed(&run)[..] else {
+        panic!("{:?}", run.reactions)
+    };
+    assert_eq!(
+        request.composed_headers["X-Request-Id"],
+        [HeaderPart::Text("{{secret:billing}}".into())]
+    );
+    assert!(request.headers.is_empty(), "an older node fills what stands here");
+}
+
+#[test]
+fn redirects_that_end_a_request_fail_the_node_unless_asked_for() {
+    for (config, status, fails) in [
+        (json!({"url": "https://x.example/", "method": "POST"}), 302, true),
+        (json!({"url": "https://x.example/"}), 300, true),
+        (json!({"url": "https://x.example/"}), 304, false),
+        (json!({"url": "https://x.example/"}), 299, false),
+        (
+            json!({"url": "https://x.example/", "method": "POST", "fail_on_status": false}),
+            302,
+            false,
+        ),
+    ] {
+        let mut run = scene();
+        run.ok(
+            &ada(),
+            creating(single("http.request", config.clone(), "in", "out"), json!({"in": 1})),
+        );
+        let answer = Outcome::Responded {
+            status,
+            body: Json(Value::Null),
+            full_bytes: Some(99_999),
+        };
+        let events = run.ok(&platform(), settled("n#1", answer));
+        match fails {
+            true => assert!(
+                matches!(&events[0], RunEvent::NodeFailed { code, .. } if *code == format!("status_{status}")),
+                "{config}"
+            ),
+            false => assert_eq!(
+                output(&events)["out"],
+                json!({"status": status, "body": null, "truncated": true, "full_bytes": 99_999}),
+                "{config}"
+            ),
+        }
     }
 }

@@ -285,7 +285,7 @@ fn a_transcript_that_grows_too_large_fails_the_turn() {
 fn each_failure_of_a_turn_is_told_to_the_conversation() {
     let failures: Vec<(RunCommand, &str)> = vec![
         (settled("model#1", broke()), "connect"),
-        (settled("model#1", Outcome::Lost), "lost"),
+        (settled("model#1", Outcome::Lost { detail: None }), "lost"),
         (settled("model#1", Outcome::Cancelled { partial: None }), "cancelled"),
         (settled("model#1", responded(json!(1))), "unexpected_outcome"),
         (answered("model#1", None, &[]), "empty_answer"),
@@ -497,7 +497,12 @@ fn only_the_turns_own_conversation_and_agent_speak_for_it() {
 #[test]
 fn a_long_run_id_still_gives_a_message_id() {
     let long = "r".repeat(64);
-    let run = TurnRun::new(&format!("acme/run/{long}").parse().unwrap(), &task());
+    let run = TurnRun::new(
+        &format!("acme/run/{long}").parse().unwrap(),
+        &crate::scene::id("ada"),
+        None,
+        &task(),
+    );
     assert_eq!(run.message_id(), run.message_id());
     assert!(run.message_id().as_str().starts_with("msg_") && run.message_id().as_str().len() <= 64);
 }

@@ -80,7 +80,7 @@ pub(super) fn settle(key: &ReactionKey, item: &Item, outcome: Outcome) -> Comman
         Work::Perform(perform) => perform.name.clone(),
         Work::Dispatch(_) => String::new(),
     };
-    let dead = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost);
+    let dead = matches!(outcome, Outcome::Failed { .. } | Outcome::Lost { .. });
     let word = KernelCommand::EffectSettled {
         key: key.clone(),
         name,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a consequence inherits from its cause.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cause {
-    /// Sender of the causing command.
+    /// In whose name it is done: the sender's of the causing command, unless the entity acts in another's.
     pub principal: PrincipalId,
     /// For whom.
     pub on_behalf_of: Option<PrincipalId>,
@@ -32,9 +32,13 @@ pub struct Cause {
 
 impl From<&Header> for Cause {
     fn from(header: &Header) -> Self {
+        let (principal, on_behalf_of) = match &header.acts_as {
+            Some(acting) => (&acting.principal, &acting.on_behalf_of),
+            None => (&header.principal, &header.on_behalf_of),
+        };
         Self {
-            principal: header.principal.clone(),
-            on_behalf_of: header.on_behalf_of.clone(),
+            principal: principal.clone(),
+            on_behalf_of: on_behalf_of.clone(),
             correlation: header.correlation.clone(),
             traceparent: header.traceparent.clone(),
             environment: header.environment.clone(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use quipu_schemas::limits::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION},
     redirect, retry,
 };
 use std::{error::Error as _, time::Duration};
@@ -75,10 +75,11 @@ impl Trouble {
         }
     }
 
-    pub(crate) fn timeout(what: &str, ms: u64) -> Self {
+    /// `missing` did not come in time: `an answer from host:port`.
+    pub(crate) fn timeout(missing: &str, ms: u64) -> Self {
         Self {
             code: "timeout",
-            detail: format!("{what} took longer than {ms} ms"),
+            detail: format!("no {missing} within {ms} ms"),
             reached: Reached::Perhaps,
         }
     }
@@ -111,6 +112,10 @@ impl Client {
                 .headers(request.headers.clone());
             if let Some(body) = &request.body {
                 call = call.body(body.clone());
+            }
+            if !request.headers.contains_key(ACCEPT_ENCODING) {
+                // Without it any encoding is allowed.
+                call = call.header(ACCEPT_ENCODING, "identity");
             }
             let response = call.send().await.map_err(|error| trouble(&error, &request.url))?;
             if request.redirects == Redirects::Answer {
@@ -208,7 +213,7 @@ pub(crate) fn trouble(error: &reqwest::Error, url: &Url) -> Trouble {
         cause = inner.source();
     }
     let peer = authority(url);
-    let why = io.map_or_else(|| "the connection broke".to_owned(), |kind| kind.to_string());
+    let why = io.map_or_else(|| "the connection was closed".to_owned(), |kind| kind.to_string());
     let reached = if error.is_connect() { Reached::NotYet } else { Reached::Perhaps };
     let (code, detail) = match tls {
         Some(tls) => ("tls", format!("TLS with {peer} failed: {tls}")),
@@ -220,25 +225,6 @@ pub(crate) fn trouble(error: &reqwest::Error, url: &Url) -> Trouble {
         None => ("connection_lost", format!("connection to {peer} lost before its answer: {why}")),
     };
     Trouble { code, detail, reached }
-}
-
-/// Reads at most `max` bytes of the body, and drops the rest with its connection.
-pub(crate) async fn read_bounded(response: &mut Response, max: usize) -> Result<Body, reqwest::Error> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        let room = max - bytes.len();
-        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            return Ok(Body { bytes, cut: true });
-        }
-    }
-    Ok(Body { bytes, cut: false })
-}
-
-/// A body, perhaps cut.
-pub(crate) struct Body {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) cut: bool,
 }
 
 #[cfg(test)]

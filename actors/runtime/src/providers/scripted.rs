@@ -11,7 +11,7 @@
 //! ```
 //! In a reply, `{user}` stands for the last user message and `{tool}` for the last tool result.
 
-use super::{Attempt, answer::Answer, ending::Ending, prompt::plain, sink::Sink};
+use super::{Answer, ChatFuture, ChatRequest, Deltas, NoAnswer, Provider};
 use crate::breaker::Health;
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, FunctionCall, ToolCall},
@@ -22,20 +22,28 @@ use std::time::Duration;
 
 const QUOTE_MAX_CHARS: usize = 200;
 
-/// Answers a prompt. Equal prompts and attempt numbers get equal answers.
-pub(crate) async fn invoke(attempt: &Attempt, model: &str, messages: &[ChatMessage], sink: &mut Sink<'_>) -> Result<Answer, Ending> {
+/// Equal prompts and attempt numbers get equal answers.
+pub(crate) struct Scripted;
+
+impl Provider for Scripted {
+    fn chat<'a>(&'a self, request: &'a ChatRequest, deltas: &'a mut dyn Deltas) -> ChatFuture<'a> {
+        Box::pin(answer(request, deltas))
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+}
+
+async fn answer(request: &ChatRequest, deltas: &mut dyn Deltas) -> Result<Answer, NoAnswer> {
+    let messages = &request.messages[..];
     let script = Script::of(messages);
     match &script.fail {
-        Some((code, Some(times))) if attempt.number <= *times => {
-            let detail = format!("scripted failure {} of {times}", attempt.number);
-            return Err(Ending::Again {
-                code: code.clone(),
-                detail,
-                retry_after_ms: None,
-                health: Health::Unknown,
-            });
+        Some((code, Some(times))) if request.attempt <= *times => {
+            let detail = format!("scripted failure {} of {times}", request.attempt);
+            return Err(NoAnswer::again(code.clone(), detail, Health::Unknown));
         }
-        Some((code, None)) => return Err(Ending::failed(code.clone(), "scripted failure", Health::Unknown)),
+        Some((code, None)) => return Err(NoAnswer::failed(code.clone(), "scripted failure", Health::Unknown)),
         _ => {}
     }
     let message = script.answer(messages);
@@ -47,11 +55,11 @@ pub(crate) async fn invoke(attempt: &Attempt, model: &str, messages: &[ChatMessa
             // So that a cancellation is heard between tokens.
             tokio::task::yield_now().await;
         }
-        sink.push(token);
+        deltas.push(token);
     }
     Ok(Answer {
         finish_reason: if message.tool_calls.is_some() { "tool_calls" } else { "stop" }.into(),
-        model: format!("scripted:{model}"),
+        model: format!("scripted:{}", request.model.model),
         prompt_tokens: messages.iter().filter_map(|m| m.content.as_deref()).map(words).sum(),
         completion_tokens: words(&text)
             + message
@@ -66,6 +74,16 @@ pub(crate) async fn invoke(attempt: &Attempt, model: &str, messages: &[ChatMessa
 
 fn words(text: &str) -> u64 {
     text.split_whitespace().count() as u64
+}
+
+fn plain(role: ChatRole, text: &str) -> ChatMessage {
+    ChatMessage {
+        role,
+        content: Some(text.to_owned()),
+        tool_calls: None,
+        tool_call_id: None,
+        name: None,
+    }
 }
 
 #[derive(Debug, Default)]
@@ -183,8 +201,8 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::prompt::tool_answer;
     use super::*;
+    use crate::performers::prompt::tool_answer;
 
     fn answer(messages: &[ChatMessage]) -> ChatMessage {
         Script::of(messages).answer(messages)

@@ -1,0 +1,103 @@
+//! A step costs what it touches, however many nodes the definition has.
+
+use super::super::nodes::LOOKED_AT;
+use super::*;
+
+fn looked_at() -> u64 {
+    LOOKED_AT.with(std::cell::Cell::get)
+}
+
+fn definition(nodes: Vec<Value>, edges: &[(String, String)]) -> Value {
+    let edges: Vec<_> = edges.iter().map(|(from, to)| json!({"from": from, "to": to})).collect();
+    json!({"name": "x", "inputs": {"in": {}}, "nodes": nodes, "edges": edges})
+}
+
+/// Signals in a row: each step ends one wait and begins the next.
+fn chain(count: usize) -> Value {
+    let nodes = (0..count).map(|n| json!({"id": format!("n{n}"), "component": "wait_signal", "config": {"signal": "go"}}));
+    let source = |n: usize| if n == 0 { "input.in".to_owned() } else { format!("n{}.out", n - 1) };
+    let edges: Vec<_> = (0..count).map(|n| (source(n), format!("n{n}.in"))).collect();
+    definition(nodes.collect(), &edges)
+}
+
+/// All wait at once, each for a signal of its own.
+fn fan(count: usize) -> Value {
+    let nodes = (0..count).map(|n| json!({"id": format!("n{n}"), "component": "wait_signal", "config": {"signal": format!("go{n}")}}));
+    let edges: Vec<_> = (0..count).map(|n| ("input.in".to_owned(), format!("n{n}.in"))).collect();
+    definition(nodes.collect(), &edges)
+}
+
+/// Most nodes looked up by one decision of the run, creation left out.
+fn dearest_step(definition: Value, count: usize, name: impl Fn(usize) -> String) -> u64 {
+    let mut scene = scene();
+    scene.ok(&ada(), creating(definition, json!({"in": 1})));
+    // What is begun beyond one decision's steps begins in the next ones.
+    while graph(&scene).nodes.all().is_empty()
+        || scene
+            .reactions
+            .iter()
+            .any(|r| matches!(r, Reaction::WakeAt { name, .. } if name == ADVANCE))
+    {
+        scene.ok(&platform(), fired(ADVANCE));
+    }
+    let dearest = (0..count).map(|n| {
+        let command = RunCommand::Signal(SendSignal {
+            name: name(n),
+            payload: Json(json!(n)),
+        });
+        let before = looked_at();
+        scene.decide(&ada(), &command).unwrap();
+        let step = looked_at() - before;
+        scene.ok(&ada(), command);
+        step
+    });
+    let dearest = dearest.max().unwrap();
+    assert_eq!(scene.state.status(), Some(RunStatus::Completed));
+    dearest
+}
+
+#[test]
+fn a_step_looks_at_the_nodes_it_touches_only() {
+    for shape in [chain, fan] {
+        let own = |n: usize| {
+            if std::ptr::fn_addr_eq(shape as fn(usize) -> Value, fan as fn(usize) -> Value) {
+                format!("go{n}")
+            } else {
+                "go".into()
+            }
+        };
+        let (few, many) = (
+            dearest_step(shape(10), 10, own),
+            dearest_step(shape(limits::NODES_MAX), limits::NODES_MAX, own),
+        );
+        assert_eq!(
+            few,
+            many,
+            "nodes looked at by the dearest step of 10 nodes and of {}",
+            limits::NODES_MAX
+        );
+        assert!(many < 20, "{many}");
+    }
+}
+
+/// A decision works on a copy of the state; the copy shares what it does not change.
+#[test]
+fn a_copy_of_a_state_shares_its_parts() {
+    let mut scene = scene();
+    scene.ok(&ada(), creating(chain(limits::NODES_MAX), json!({"in": "x".repeat(1000)})));
+    let (before, after) = (graph(&scene).clone(), {
+        scene.ok(
+            &ada(),
+            RunCommand::Signal(SendSignal {
+                name: "go".into(),
+                payload: Json(json!(1)),
+            }),
+        );
+        graph(&scene)
+    });
+    assert!(std::ptr::eq(&*before.inputs, &*after.inputs));
+    assert!(std::ptr::eq(&*before.texts, &*after.texts));
+    assert!(std::ptr::eq(&before.definition.nodes, &after.definition.nodes));
+    assert_eq!(before.nodes.over(), 0);
+    assert_eq!(after.nodes.over(), 1);
+}
