@@ -4,6 +4,7 @@ use super::*;
 use quipu_schemas::{
     json::Json,
     reaction::{Dispatch, Reaction},
+    record::{self, Record},
 };
 
 const COMMANDS: usize = 250;
@@ -55,9 +56,7 @@ impl Decider for Sower {
     }
 }
 
-static REAPED: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what it is sent.
+/// Takes what it is sent.
 struct Field;
 
 impl Decider for Field {
@@ -73,7 +72,6 @@ impl Decider for Field {
     }
 
     fn decide(_: &Nothing, _: &SowerCommand, _: &Context<'_>) -> Result<Decision<SowerEvent>, Closed> {
-        REAPED.fetch_add(1, Ordering::AcqRel);
         Ok(Decision::Unchanged)
     }
 
@@ -103,10 +101,33 @@ async fn more_pending_than_memory_holds_is_all_delivered() {
     let b = Node::new(&log, &of_b, kinds, &[]);
     assert_eq!(b.core.index.pending(0, None, usize::MAX).expect("the index").len(), sown);
     b.own(0).await;
+    // The org, the sowers and one settlement for each seed. Decisions do not count: one may be made again before it is stored.
+    let records = (1 + COMMANDS + sown) as u64;
     let deadline = Instant::now() + 6 * PATIENCE;
-    while REAPED.load(Ordering::Acquire) < sown {
-        assert!(Instant::now() < deadline, "{} of {sown} came", REAPED.load(Ordering::Acquire));
+    while b.core.index.next_offset(0) < records {
+        let stored = b.core.index.next_offset(0);
+        assert!(Instant::now() < deadline, "{stored} of {records} records are stored");
         tokio::time::sleep(LOOK_EVERY).await; // poll
+    }
+    assert_eq!(b.core.index.pending(0, None, 1).expect("the index"), []);
+    let mut settlements: BTreeMap<String, u32> = BTreeMap::new();
+    for settlement in records_of(&log, 0).into_iter().filter_map(|record| record.header.settlement) {
+        *settlements.entry(settlement.key.to_string()).or_default() += 1;
+    }
+    assert_eq!(settlements.len(), sown);
+    let more: Vec<_> = settlements.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(more.is_empty(), "settled more than once: {more:?}");
+}
+
+/// Every record of a partition.
+fn records_of(log: &MemoryLog, partition: u16) -> Vec<Record> {
+    let (mut records, mut next) = (Vec::new(), 0);
+    loop {
+        let frames = log.read(partition, next, limits::FRAME_MAX_BYTES).expect("the log");
+        let Some(last) = frames.last() else { return records };
+        next = last.first_offset + last.records.len() as u64;
+        let stored = frames.iter().flat_map(|frame| &frame.records);
+        records.extend(stored.map(|(_, bytes)| record::decode(bytes).expect("a record")));
     }
 }
 

@@ -117,7 +117,10 @@ async fn a_timer_fires_though_its_record_is_not_read_once() {
         version: 1,
         ordinal: 0,
     };
-    until("the bell to ring", || node.core.is_settled(&key).is_ok_and(|settled| settled)).await;
+    until("the bell to ring", || {
+        node.core.settled(&key).is_ok_and(|settled| settled.is_some())
+    })
+    .await;
     assert_eq!(log.fails.load(Ordering::Acquire), 0, "no read failed");
     node.core.stopping.store(true, Ordering::Release);
 }

@@ -82,7 +82,7 @@ fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
         ticket: 1,
         command: Arc::new(command),
         seen: None,
-        already_settled: false,
+        settled: None,
         authority: Authority::default(),
         durability: Durability::Memory,
     };

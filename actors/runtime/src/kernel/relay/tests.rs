@@ -48,6 +48,7 @@ fn effect(method: &str, url: &str) -> Reaction {
             method: method.into(),
             url: url.into(),
             headers: BTreeMap::new(),
+            composed_headers: BTreeMap::new(),
             body: None,
             idempotency_header: None,
             timeout_ms: None,
@@ -123,6 +124,7 @@ impl Stage {
             traceparent: None,
             schema: 1,
             settlement: None,
+            acts_as: None,
         };
         self.log.push(Record {
             header,

@@ -97,6 +97,7 @@ impl Scene {
             durability: Durability::Memory,
             unchanged: false,
             duplicate: false,
+            settled: None,
         };
         assert_eq!(self.timers.answered(key, &Ok(receipt), self.now), None);
     }
