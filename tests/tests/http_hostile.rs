@@ -103,7 +103,7 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
             "invalid_command",
             Some("priority"),
         ),
-        ("a huge number", huge_number, 400, "malformed_json", None),
+        ("a huge number", huge_number, 422, "inexact_number", Some("priority")),
         (
             "a command over the limit",
             format!("{{\"body\":\"{}\"}}", "x".repeat(100 * 1024)),

@@ -36,13 +36,14 @@ use std::{
     time::Duration,
 };
 
-/// Removes everything that is derived; what stays is log, keys, blobs, token.
+/// Removes everything that is derived; what stays is log, keys (with the fingerprint that says whether all of them are there),
+/// blobs, token.
 fn forget_what_is_derived(data: &Path) -> BTreeSet<String> {
     let mut kept = BTreeSet::new();
     for entry in fs::read_dir(data).expect("the data directory") {
         let entry = entry.expect("an entry");
         let name = entry.file_name().to_string_lossy().into_owned();
-        if ["log", "keys", "blobs", "token", "lock", "log.json"].contains(&name.as_str()) {
+        if ["log", "keys", "keys.fingerprint", "blobs", "token", "lock", "log.json"].contains(&name.as_str()) {
             kept.insert(name);
         } else if entry.file_type().expect("a type").is_dir() {
             fs::remove_dir_all(entry.path()).expect("removed");

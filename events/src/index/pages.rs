@@ -193,13 +193,15 @@ impl Index {
         };
         let (begins, mut places) = self.store.read(|connection| {
             let Some(sid) = sid(connection, stream)? else {
-                return Ok((
-                    known.unwrap_or(RecordKey {
+                let begins = match (known, from) {
+                    (Some(key), _) => key,
+                    (None, PageFrom::Version(version)) => begin(None, version),
+                    (None, from) => RecordKey {
                         first_version: 0,
                         offset: from.offset(),
-                    }),
-                    Vec::new(),
-                ));
+                    },
+                };
+                return Ok((begins, Vec::new()));
             };
             let begins = match (known, from) {
                 (Some(key), _) => key,
