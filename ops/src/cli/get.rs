@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{client::segment, http::query::view_named};
 use clap::Args;
-use quipu_schemas::ids::OrgId;
+use quipu_schemas::ids::{Kind, OrgId};
 use serde_json::{Map, Value};
 
 const AFTER: &str = "\
@@ -233,10 +233,11 @@ const INDENT: &str = "    ";
 
 /// A kind or view as paths name it. Not every view is a plural (`activity`).
 fn in_path(given: &str) -> String {
-    if given.ends_with('s') || view_named(given).is_some() {
-        given.to_owned()
-    } else {
-        format!("{given}s")
+    let is_plural = Kind::parse_plural(given).is_some() || view_named(given).is_some();
+    match Kind::parse(given) {
+        // No word of the house ends in an `s` in the singular; somebody's own may, and is then given in the plural.
+        Ok(kind) if !is_plural && !given.ends_with('s') => kind.plural().into_owned(),
+        _ => given.to_owned(),
     }
 }
 
@@ -308,6 +309,8 @@ mod tests {
             ("activity", "activity"),
             ("dead-letter", "dead-letters"),
             ("robot", "robots"),
+            ("memory", "memories"),
+            ("memories", "memories"),
         ] {
             assert_eq!(in_path(given), path);
         }

@@ -181,7 +181,7 @@ fn row_answer(app: &App, found: Found, what: impl std::fmt::Display) -> Answer {
     Ok(response)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s` and `/v1/orgs/{org}/{view}`.
+/// `GET /v1/orgs/{org}/{kinds}` and `/v1/orgs/{org}/{view}`.
 pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, String)>, uri: Uri) -> Answer {
     let org = org(org_text)?;
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
@@ -239,7 +239,7 @@ pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -
     Ok(response)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}`.
+/// `GET /v1/orgs/{org}/{kinds}/{id}`.
 pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let org = org(org_text)?;
     let kind = app.kind(&plural);
@@ -302,7 +302,7 @@ impl Part {
 
     /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
     async fn exists(&self, app: &App) -> Result<bool, Problem> {
-        match view_named(&format!("{}s", self.kind.kind)) {
+        match view_named(&self.kind.plural) {
             Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
                 let stream = StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
@@ -312,7 +312,7 @@ impl Part {
     }
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}`.
+/// `GET /v1/orgs/{org}/{kinds}/{id}/{part}`.
 pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
     if app
         .kind(&plural)
@@ -334,7 +334,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
     page_answer(&app, page, permit)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}/{key}`: one row of a part that has names of its own.
+/// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
 pub async fn part_row(
     State(app): State<App>,
     At((org, plural, id, name, key)): At<(String, String, String, String, String)>,
