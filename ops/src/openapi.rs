@@ -5,7 +5,7 @@ mod responses;
 pub(crate) mod schemas;
 
 use crate::http::query::{part_filters, parts, view_named};
-use quipu_projections::view::View;
+use quipu_projections::{families, reading::View};
 use quipu_runtime::api::KindInfo;
 use responses::{Reply, responses};
 use schemas::Components;
@@ -474,11 +474,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     let summary = "How many there are of what: members, agents, conversations, messages and so on, by what matters about them.";
     let asked = references(&["org", "min_position"]);
     paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
-    for view in View::ALL
-        .iter()
-        .copied()
-        .filter(|view| !kinds.iter().any(|kind| kind.plural == view.name()))
-    {
+    for view in families::views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());

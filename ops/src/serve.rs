@@ -13,7 +13,7 @@ use crate::{
     views::Views,
 };
 use axum::Router;
-use quipu_projections::{error::ViewError, view::View};
+use quipu_projections::{error::ViewError, families, reading::View};
 use quipu_runtime::{
     kinds::{KindError, Kinds},
     node::{Node, StartError},
@@ -92,7 +92,7 @@ pub async fn start(config: Config) -> Result<Running, ServeError> {
 /// Starts a node of these kinds; `progress` hears how many records the index has caught up with.
 pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Running, ServeError> {
     // In an org's paths a kind and a view of one name would hide each other.
-    kinds.beside(View::ALL.iter().map(|view| view.name()))?;
+    kinds.beside(families::views().map(View::name))?;
     // Before anything records.
     let _ = crate::metrics::recorder();
     let (token, token_is_new) = match &config.data {
