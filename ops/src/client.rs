@@ -144,11 +144,12 @@ impl Command {
     }
 
     fn path(&self) -> String {
-        let Self { org, kind, name, .. } = self;
+        let Self { org, name, .. } = self;
+        let kinds = self.kind.plural();
         match (&self.id, name.as_str()) {
-            (None, _) => format!("/v1/orgs/{org}/{kind}s"),
-            (Some(id), "create") => format!("/v1/orgs/{org}/{kind}s/{id}"),
-            (Some(id), _) => format!("/v1/orgs/{org}/{kind}s/{id}/{}", segment(name)),
+            (None, _) => format!("/v1/orgs/{org}/{kinds}"),
+            (Some(id), "create") => format!("/v1/orgs/{org}/{kinds}/{id}"),
+            (Some(id), _) => format!("/v1/orgs/{org}/{kinds}/{id}/{}", segment(name)),
         }
     }
 }
@@ -413,7 +414,7 @@ impl Client {
 
     /// Listens to an entity's volatile channel. Once this returns, nothing that is said is missed.
     pub async fn live(&self, stream: &StreamId) -> Result<Live, ClientError> {
-        let path = format!("/v1/orgs/{}/{}s/{}/live", stream.org, stream.kind, stream.id);
+        let path = format!("{}/live", stream.path());
         let response = self
             .patient(|| self.request(Method::GET, &path).header(header::ACCEPT, "text/event-stream"))
             .await?;

@@ -4,6 +4,7 @@
 
 use crate::http::params::rfc3339;
 use quipu_schemas::{
+    ids::StreamId,
     personal::{self, Opener, SEALED_KEY, SealError},
     position::Position,
     record::{Record, StoredEvent},
@@ -37,10 +38,21 @@ struct CloudEvent<'a> {
     data: &'a RawValue,
 }
 
+/// The `source` of an entity's events; `plural` is that of its kind.
+pub fn source(stream: &StreamId, plural: &str) -> String {
+    format!("/orgs/{}/{plural}/{}", stream.org, stream.id)
+}
+
 /// The `index`-th event of a record as a CloudEvent, sealed values opened by `opener` where there is one.
 ///
-/// `position` is the record's; the event's own has `index` set.
-pub fn encode(record: &Record, position: Position, index: usize, opener: Option<&dyn Opener>) -> Result<Box<RawValue>, SealError> {
+/// `plural` is that of the stream's kind, `position` is the record's; the event's own has `index` set.
+pub fn encode(
+    record: &Record,
+    plural: &str,
+    position: Position,
+    index: usize,
+    opener: Option<&dyn Opener>,
+) -> Result<Box<RawValue>, SealError> {
     let header = &record.header;
     let stream = &header.stream;
     let event = &record.events[index];
@@ -52,7 +64,7 @@ pub fn encode(record: &Record, position: Position, index: usize, opener: Option<
     let cloud = CloudEvent {
         specversion: "1.0",
         id: format!("{stream}@{version}"),
-        source: format!("/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id),
+        source: source(stream, plural),
         name: &event.name,
         subject: stream.id.as_str(),
         time: rfc3339(header.time),
@@ -94,7 +106,7 @@ pub fn schema() -> serde_json::Value {
         "properties": {
             "specversion": { "const": "1.0" },
             "id": { "type": "string", "description": "org/kind/id@version" },
-            "source": { "type": "string", "description": "/orgs/{org}/{kind}s/{id}" },
+            "source": { "type": "string", "description": "/orgs/{org}/{kinds}/{id}" },
             "type": { "type": "string", "description": "The stored name, quipu.<kind>.<event>.v<n>." },
             "subject": { "type": "string", "description": "The entity's id." },
             "time": { "type": "string", "format": "date-time" },
@@ -176,7 +188,7 @@ mod tests {
             offset: 9,
             index: 0,
         };
-        let text = encode(&record(r#"{"b": 1,"a":2}"#), position, 1, Some(&OneKey(true))).unwrap();
+        let text = encode(&record(r#"{"b": 1,"a":2}"#), "conversations", position, 1, Some(&OneKey(true))).unwrap();
         assert_eq!(
             text.get(),
             r#"{"specversion":"1.0","id":"acme/conversation/cnv_1@4","source":"/orgs/acme/conversations/cnv_1","type":"quipu.x.y.v1","subject":"cnv_1","time":"2023-11-14T22:13:20.000Z","datacontenttype":"application/json","streamversion":4,"position":"p3.9.1","partitionkey":"acme/conversation/cnv_1","correlationid":"co","principal":"bootstrap","data":{"b": 1,"a":2}}"#
@@ -187,7 +199,12 @@ mod tests {
     fn personal_data_is_opened_by_right_and_stays_sealed_without() {
         let sealed = Personal::seal(&"hello".to_owned(), "acme/ada", &OneKey(true)).unwrap();
         let data = serde_json::json!({ "body": sealed }).to_string();
-        let show = |opener: Option<&dyn Opener>| encode(&record(&data), Position::default(), 1, opener).unwrap().get().to_owned();
+        let show = |opener: Option<&dyn Opener>| {
+            encode(&record(&data), "conversations", Position::default(), 1, opener)
+                .unwrap()
+                .get()
+                .to_owned()
+        };
         assert!(show(Some(&OneKey(true))).contains(r#""data":{"body":"hello"}"#));
         assert!(show(Some(&OneKey(false))).contains(r#""data":{"body":{"erased":true}}"#));
         assert!(show(None).contains(SEALED_KEY) && !show(None).contains("hello"));

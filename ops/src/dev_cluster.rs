@@ -141,7 +141,7 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     let client = cluster.client(0)?;
     let mut lost = 0;
     for (stream, id) in &acknowledged {
-        let path = format!("/v1/orgs/{}/{}s/{}/commands/{id}", stream.org, stream.kind, stream.id);
+        let path = format!("{}/commands/{id}", stream.path());
         if client.get(&path, &[]).await.is_err() {
             lost += 1;
         }

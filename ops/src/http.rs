@@ -73,6 +73,8 @@ pub struct Access {
 pub struct KnownKind {
     /// The kind.
     pub kind: Kind,
+    /// Its plural, as in paths.
+    pub plural: Arc<str>,
     /// Names of the commands that clients may send.
     pub commands: Arc<[String]>,
 }
@@ -129,8 +131,13 @@ impl App {
             .commands()
             .into_iter()
             .map(|(kind, commands)| {
-                let commands = commands.into();
-                (format!("{kind}s"), KnownKind { kind, commands })
+                let plural = node.plural(&kind).into_owned();
+                let known = KnownKind {
+                    plural: plural.as_str().into(),
+                    kind,
+                    commands: commands.into(),
+                };
+                (plural, known)
             })
             .collect();
         Self(Arc::new(Shared {
@@ -184,16 +191,25 @@ impl App {
         self.asyncapi.get_or_init(make).clone()
     }
 
-    /// A kind by the plural in paths.
+    /// A kind by the plural in paths: its own, or the usual one of its name, for clients that know no more than the name.
     pub fn kind(&self, plural: &str) -> Result<&KnownKind, Problem> {
-        self.kinds
-            .get(plural)
+        self.known(plural)
             .ok_or_else(|| problem::unknown_kind(plural, &self.plurals().join(", ")))
+    }
+
+    fn known(&self, plural: &str) -> Option<&KnownKind> {
+        let usual = || self.kinds.values().find(|known| known.kind.plural() == plural);
+        self.kinds.get(plural).or_else(usual)
+    }
+
+    /// The path of an entity.
+    pub(crate) fn path(&self, stream: &StreamId) -> String {
+        format!("/v1/orgs/{}/{}/{}", stream.org, self.node.plural(&stream.kind), stream.id)
     }
 
     /// Whether paths know this plural as a kind.
     pub fn has_kind(&self, plural: &str) -> bool {
-        self.kinds.contains_key(plural)
+        self.known(plural).is_some()
     }
 
     fn kinds(&self) -> impl Iterator<Item = &KnownKind> {

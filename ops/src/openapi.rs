@@ -5,7 +5,7 @@ mod responses;
 pub(crate) mod schemas;
 
 use crate::http::query::{part_filters, parts, view_named};
-use quipu_projections::view::View;
+use quipu_projections::{families, reading::View};
 use quipu_runtime::api::KindInfo;
 use responses::{Reply, responses};
 use schemas::Components;
@@ -136,7 +136,8 @@ impl Paths {
     }
 
     fn kind(&mut self, kind: &KindInfo, components: &mut Components) {
-        let (name, base) = (kind.kind.as_str(), format!("/v1/orgs/{{org}}/{}s", kind.kind));
+        let (name, plural) = (kind.kind.as_str(), kind.plural.as_str());
+        let base = format!("/v1/orgs/{{org}}/{plural}");
         let entity = format!("{base}/{{id}}");
         for command in &kind.commands {
             let body = components.hoist(name, &command.name, &command.schema);
@@ -156,12 +157,12 @@ impl Paths {
                 self.add(&format!("{entity}/{}", command.name), "post", operation(id, true, Reply::Decided));
             }
         }
-        match view_named(&format!("{name}s")) {
+        match view_named(plural) {
             Some(view) => {
                 self.list(
                     &base,
                     name,
-                    &format!("list_{name}s"),
+                    &format!("list_{}", plural.replace('-', "_")),
                     view,
                     references(&["org"]),
                     view.filters().collect(),
@@ -473,11 +474,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     let summary = "How many there are of what: members, agents, conversations, messages and so on, by what matters about them.";
     let asked = references(&["org", "min_position"]);
     paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
-    for view in View::ALL
-        .iter()
-        .copied()
-        .filter(|view| !kinds.iter().any(|kind| format!("{}s", kind.kind) == view.name()))
-    {
+    for view in families::views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());

@@ -13,9 +13,9 @@ use crate::{
     views::Views,
 };
 use axum::Router;
-use quipu_projections::error::ViewError;
+use quipu_projections::{error::ViewError, families, reading::View};
 use quipu_runtime::{
-    kinds::Kinds,
+    kinds::{KindError, Kinds},
     node::{Node, StartError},
     tasks::Tasks,
 };
@@ -43,6 +43,9 @@ pub enum ServeError {
     /// Token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Kinds and views share the names in paths.
+    #[error(transparent)]
+    Kind(#[from] KindError),
     /// Node.
     #[error(transparent)]
     Node(#[from] StartError),
@@ -88,6 +91,8 @@ pub async fn start(config: Config) -> Result<Running, ServeError> {
 
 /// Starts a node of these kinds; `progress` hears how many records the index has caught up with.
 pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Running, ServeError> {
+    // In an org's paths a kind and a view of one name would hide each other.
+    kinds.beside(families::views().map(View::name))?;
     // Before anything records.
     let _ = crate::metrics::recorder();
     let (token, token_is_new) = match &config.data {

@@ -12,9 +12,9 @@ use quipu_projections::{
     projector::Stop,
     query::{Counted, Found, Page, Query},
     readiness::{Lateness, Readiness},
+    reading::View,
     store::Origin,
     verify::Verdict,
-    view::View,
     views,
 };
 use quipu_runtime::{
@@ -353,7 +353,7 @@ impl Views {
     /// A page of a view within an org.
     pub async fn list(&self, view: View, org: &OrgId, query: Query) -> Result<Page, Problem> {
         let (inner, org) = (self.0.clone(), org.clone());
-        if view != View::ParkedStreams {
+        if view != View::PARKED_STREAMS {
             return self.read(move || inner.views.list(view, &org, &query)).await;
         }
         // The node parks streams on its own account: they follow behind the last row of the view.
@@ -378,7 +378,7 @@ impl Views {
     /// Whether the views have left a stream alone.
     pub async fn is_parked(&self, stream: &StreamId) -> Result<bool, Problem> {
         let key = vec![stream.kind.to_string(), stream.id.to_string()];
-        Ok(self.get(View::ParkedStreams, &stream.org, key).await?.row.is_some())
+        Ok(self.get(View::PARKED_STREAMS, &stream.org, key).await?.row.is_some())
     }
 
     /// One row of a view within an org.

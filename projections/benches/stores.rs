@@ -33,9 +33,9 @@ use quipu_projections::{
     postgres::{Database, PostgresStore},
     progress::Progress,
     query::Query,
+    reading::View,
     sqlite::SqliteStore,
     store::{DigestOf, Origin, ViewStore},
-    view::View,
 };
 use quipu_schemas::ids::OrgId;
 use record_log::RecordLog;
@@ -182,7 +182,7 @@ fn measure(log: &RecordLog, store: &Arc<dyn ViewStore>, records: u64) -> Figures
         let query = Query::default()
             .with("conversation", format!("cnv_{}", n as usize % TALKS))
             .limit(50);
-        assert_eq!(store.list(View::Messages, &org, &query).expect("a page").rows.len(), 50);
+        assert_eq!(store.list(View::MESSAGES, &org, &query).expect("a page").rows.len(), 50);
     }
     Figures {
         rate,

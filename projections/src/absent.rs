@@ -3,8 +3,8 @@
 use crate::{
     error::ViewError,
     query::{Counted, Found, Page, Query},
+    reading::View,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
-    view::View,
 };
 use quipu_schemas::{
     ids::{OrgId, StreamId},

@@ -1,7 +1,9 @@
 //! Every command that left a record: its receipt, and who did what on whose behalf. One row a record.
 
 use crate::{
-    reduce::At,
+    family::{Family, Tie},
+    reading::{Computed, Filter, Reading, View, falling, rising},
+    scope::At,
     statement::{Statements, Value, json},
     table::{Table, bytes, index, index_only, int, json as json_column, place, text},
 };
@@ -31,6 +33,64 @@ pub static COMMANDS: Table = Table {
         index("principal, time, kind, id, offset"),
         index_only("on_behalf_of, time, kind, id, offset", "on_behalf_of IS NOT NULL"),
     ],
+};
+
+static RECEIPTS_READING: Reading = Reading {
+    name: "receipts",
+    table: &COMMANDS,
+    only: None,
+    order: rising(&["kind", "id", "offset"]),
+    in_stream: Some(rising(&["offset"])),
+    orders: &[],
+    named_by: &["kind", "id", "command_id"],
+    computed: &[Computed::Position, Computed::Stream, Computed::Unchanged],
+    filters: &[
+        ("kind", Filter::Is("kind")),
+        ("id", Filter::Is("id")),
+        ("command_id", Filter::Is("command_id")),
+    ],
+};
+
+static ACTIVITY_READING: Reading = Reading {
+    name: "activity",
+    table: &COMMANDS,
+    only: None,
+    order: falling(&["time", "kind", "id", "offset"]),
+    in_stream: Some(falling(&["offset"])),
+    orders: &[],
+    named_by: &["kind", "id", "command_id"],
+    computed: &[Computed::Position, Computed::Stream, Computed::Unchanged],
+    filters: &[
+        ("principal", Filter::Is("principal")),
+        ("on_behalf_of", Filter::Is("on_behalf_of")),
+        ("kind", Filter::Is("kind")),
+        ("id", Filter::Is("id")),
+        ("correlation", Filter::Is("correlation")),
+        ("from", Filter::From("time")),
+        ("before", Filter::Before("time")),
+    ],
+};
+
+impl View {
+    /// Receipts of commands, in stream order.
+    pub const RECEIPTS: View = View::of(&RECEIPTS_READING);
+    /// Who did what on whose behalf, newest first.
+    pub const ACTIVITY: View = View::of(&ACTIVITY_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "activity",
+    kind: None,
+    version: 1,
+    tables: &[&COMMANDS],
+    views: &[View::RECEIPTS, View::ACTIVITY],
+    parts: &[(View::RECEIPTS, Tie::Stream), (View::ACTIVITY, Tie::Stream)],
+    counts: &[],
+    reduce: |record, at, out| {
+        reduce(record, at, out);
+        Ok(())
+    },
 };
 
 pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) {

@@ -1,7 +1,9 @@
 //! Agents with their directives and tools.
 
 use crate::{
-    reduce::Scope,
+    family::{Family, Tie},
+    reading::{ACTIVE, Filter, Reading, View, one_of, whole},
+    scope::{Scope, events},
     statement::{Statements, Value, json, name},
     table::{Table, count, flag, index, int, json as json_column, text, text_or},
 };
@@ -45,6 +47,43 @@ pub static TOOLS: Table = Table {
     key: &[text("agent"), text("name")],
     columns: &[json_column("tool"), int("granted_at")],
     indexes: &[],
+};
+
+static AGENTS_READING: Reading = whole(
+    "agents",
+    &AGENTS,
+    &["id"],
+    &[("status", one_of!("status": "active", "suspended", "retired"))],
+);
+
+static DIRECTIVES_READING: Reading = whole(
+    "directives",
+    &DIRECTIVES,
+    &["agent", "digest"],
+    &[("agent", Filter::Is("agent")), ("active", ACTIVE)],
+);
+
+static AGENT_TOOLS_READING: Reading = whole("tools", &TOOLS, &["agent", "name"], &[("agent", Filter::Is("agent"))]);
+
+impl View {
+    /// Agents.
+    pub const AGENTS: View = View::of(&AGENTS_READING);
+    /// Directive versions of agents.
+    pub const DIRECTIVES: View = View::of(&DIRECTIVES_READING);
+    /// Tools granted to agents.
+    pub const AGENT_TOOLS: View = View::of(&AGENT_TOOLS_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "agent",
+    kind: Some("agent"),
+    version: 1,
+    tables: &[&AGENTS, &DIRECTIVES, &TOOLS],
+    views: &[View::AGENTS, View::DIRECTIVES, View::AGENT_TOOLS],
+    parts: &[(View::DIRECTIVES, Tie::Id("agent")), (View::AGENT_TOOLS, Tie::Id("agent"))],
+    counts: &[(View::AGENTS, &["status"])],
+    reduce: |record, _, out| events(record, out, reduce),
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: AgentEvent, out: &mut Statements) {

@@ -3,13 +3,13 @@
 
 use crate::{
     error::ViewError,
+    families::projector_version,
     messages::MESSAGES,
     orgs::{MEMBERS, ORGS},
     query::Query,
+    reading::View,
     statement::{Statement, Statements, Value},
     store::{Checkpoint, DigestOf, Digests, Origin, ViewBatch, ViewStore},
-    table::projector_version,
-    view::View,
 };
 use quipu_schemas::{digest::Digest, ids::OrgId, position::LogId};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ fn put(name: &str) -> Vec<Statement> {
 }
 
 fn org(store: &dyn ViewStore) -> serde_json::Value {
-    store.get(View::Orgs, &ACME, &["acme"]).unwrap().row.unwrap_or_default()
+    store.get(View::ORGS, &ACME, &["acme"]).unwrap().row.unwrap_or_default()
 }
 
 /// Texts that a store must neither lose nor sort by anything but their bytes.
@@ -73,7 +73,7 @@ fn text_is_bytes(store: &dyn ViewStore) {
     store.apply(&[batch(1, 3, 4, out.into_inner())]).unwrap();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = store.list(View::Members, &lab, &Query::default().limit(5).after(after)).unwrap();
+        let page = store.list(View::MEMBERS, &lab, &Query::default().limit(5).after(after)).unwrap();
         seen.extend(page.rows.iter().map(|row| row["principal"].as_str().unwrap().to_owned()));
         assert!(page.rows.iter().all(|row| row["role"] == row["principal"]));
         after = page.next;
@@ -83,11 +83,11 @@ fn text_is_bytes(store: &dyn ViewStore) {
     }
     assert_eq!(seen, TEXTS);
     for text in TEXTS {
-        assert_eq!(store.get(View::Members, &lab, &[text]).unwrap().row.unwrap()["role"], text);
+        assert_eq!(store.get(View::MEMBERS, &lab, &[text]).unwrap().row.unwrap()["role"], text);
     }
     assert!(
         store
-            .list(View::Members, &OrgId::from_static("none"), &Query::default())
+            .list(View::MEMBERS, &OrgId::from_static("none"), &Query::default())
             .unwrap()
             .rows
             .is_empty()
@@ -170,23 +170,23 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
         (&row["name"], &row["member_count"], &row["status"]),
         (&"one".into(), &11.into(), &"suspended".into())
     );
-    let members = store.list(View::Members, &ACME, &Query::default()).unwrap();
-    let counted = store.count(View::Members, &ACME, &["role"]).unwrap();
+    let members = store.list(View::MEMBERS, &ACME, &Query::default()).unwrap();
+    let counted = store.count(View::MEMBERS, &ACME, &["role"]).unwrap();
     assert_eq!(
         (counted.total(), counted.by(0)),
         (2, [("member".into(), 1), ("owner".into(), 1)].into())
     );
-    assert_eq!(store.count(View::Messages, &ACME, &[]).unwrap().total(), 2);
+    assert_eq!(store.count(View::MESSAGES, &ACME, &[]).unwrap().total(), 2);
     assert_eq!(
         store
-            .count(View::Members, &OrgId::parse("nobody").unwrap(), &["role"])
+            .count(View::MEMBERS, &OrgId::parse("nobody").unwrap(), &["role"])
             .unwrap()
             .total(),
         0
     );
     let roles: Vec<_> = members.rows.iter().map(|r| format!("{}={}", r["principal"], r["role"])).collect();
     assert_eq!(roles, [r#""ada"="member""#, r#""bob"="owner""#]);
-    assert_eq!(store.get(View::Messages, &ACME, &["c", "m2"]).unwrap().row.unwrap()["thread"], "m0");
+    assert_eq!(store.get(View::MESSAGES, &ACME, &["c", "m2"]).unwrap().row.unwrap()["thread"], "m0");
 
     // 4. The cursor is of the same moment as the rows, also beside a writer.
     std::thread::scope(|scope| {
@@ -198,7 +198,7 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
             }
         });
         for _ in 0..200 {
-            let found = store.get(View::Orgs, &ACME, &["acme"]).unwrap();
+            let found = store.get(View::ORGS, &ACME, &["acme"]).unwrap();
             let version = found.row.unwrap()["version"].as_u64().unwrap();
             assert!(
                 version == found.cursor.next[0] || (version == 0 && found.cursor.next[0] == 9),
@@ -218,7 +218,7 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
 
     // 6. Digests depend on the rows alone; those of everything see what those of the content do not.
     let digests = store.digests(DigestOf::Everything).unwrap();
-    assert_eq!(digests.len(), crate::table::TABLES.len());
+    assert_eq!(digests.len(), crate::families::tables().count());
     let mut away = Statements::default();
     away.put(&MEMBERS, &ACME, ["dan".into()], [("role", "viewer".into())]);
     store.apply(&[batch(0, 200, 201, away.into_inner())]).unwrap();

@@ -1,8 +1,10 @@
 //! Conversations and who takes part; messages and turns have files of their own.
 
 use crate::{
+    family::{Family, Tie},
     messages,
-    reduce::Scope,
+    reading::{ACTIVE, Filter, Reading, View, falling, one_of, whole},
+    scope::{Scope, events},
     statement::{Statements, Value, json, name},
     table::{Table, count, flag, index, index_only, int, json as json_column, text, text_or},
     turns,
@@ -56,6 +58,81 @@ pub static PARTICIPANTS: Table = Table {
         int("removed_at"),
     ],
     indexes: &[index("principal, active, conversation")],
+};
+
+/// The phases that people look for have an index of their own.
+const PHASE: Filter = Filter::OneOf(&[
+    ("idle", "phase = 'idle'"),
+    ("ai_active", "phase = 'ai_active'"),
+    ("waiting_for_user", "phase = 'waiting_for_user'"),
+    (
+        "handoff_pending",
+        "phase = 'handoff_pending' AND phase IN ('handoff_pending', 'agent_active')",
+    ),
+    (
+        "agent_active",
+        "phase = 'agent_active' AND phase IN ('handoff_pending', 'agent_active')",
+    ),
+    ("resolved", "phase = 'resolved'"),
+    ("archived", "phase = 'archived'"),
+]);
+
+static CONVERSATIONS_READING: Reading = Reading {
+    name: "conversations",
+    table: &CONVERSATIONS,
+    only: None,
+    order: falling(&["created_at", "id"]),
+    in_stream: None,
+    orders: &[("recent", falling(&["last_activity_at", "id"]))],
+    named_by: &["id"],
+    computed: &[],
+    filters: &[
+        ("phase", PHASE),
+        ("type", one_of!("type": "private", "group")),
+        ("active_from", Filter::From("last_activity_at")),
+        ("active_before", Filter::Before("last_activity_at")),
+    ],
+};
+
+static PARTICIPANTS_READING: Reading = whole(
+    "participants",
+    &PARTICIPANTS,
+    &["conversation", "principal"],
+    &[
+        ("conversation", Filter::Is("conversation")),
+        ("principal", Filter::Is("principal")),
+        ("active", ACTIVE),
+        ("kind", one_of!("kind": "person", "agent", "service")),
+        ("role", one_of!("role": "member", "admin", "owner")),
+    ],
+);
+
+impl View {
+    /// Conversations, newest first; `recent`: last active first.
+    pub const CONVERSATIONS: View = View::of(&CONVERSATIONS_READING);
+    /// Who takes or took part in conversations.
+    pub const PARTICIPANTS: View = View::of(&PARTICIPANTS_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "conversation",
+    kind: Some("conversation"),
+    version: 1,
+    tables: &[&CONVERSATIONS, &PARTICIPANTS, &messages::MESSAGES, &turns::TURNS],
+    views: &[View::CONVERSATIONS, View::PARTICIPANTS, View::MESSAGES, View::TURNS],
+    parts: &[
+        (View::MESSAGES, Tie::Id("conversation")),
+        (View::PARTICIPANTS, Tie::Id("conversation")),
+        (View::TURNS, Tie::Id("conversation")),
+    ],
+    counts: &[
+        (View::CONVERSATIONS, &["type", "phase", "paused"]),
+        (View::PARTICIPANTS, &["kind", "active"]),
+        (View::MESSAGES, &[]),
+        (View::TURNS, &["state"]),
+    ],
+    reduce: |record, _, out| events(record, out, reduce),
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {

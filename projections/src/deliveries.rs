@@ -4,6 +4,8 @@
 //! which may be read before the sender's: both sides put different columns of the row, so either may come first.
 
 use crate::{
+    family::{Family, Tie},
+    reading::{Computed, Filter, Reading, View, falling, whole},
     statement::{Statements, Value},
     table::{Table, count, index, index_only, int, text, text_or},
     timers,
@@ -53,6 +55,107 @@ pub static DISPATCHES: Table = Table {
         int("settled_at"),
     ],
     indexes: &[index_only("kind, id, version, ordinal", "status = 'pending'")],
+};
+
+const EFFECT_KEY: &[&str] = &["kind", "id", "version", "ordinal"];
+
+static DELIVERIES_READING: Reading = Reading {
+    name: "deliveries",
+    table: &DELIVERIES,
+    only: None,
+    order: falling(&["created_at", "kind", "id", "version", "ordinal"]),
+    in_stream: Some(falling(&["version", "ordinal"])),
+    orders: &[],
+    named_by: EFFECT_KEY,
+    computed: &[Computed::Key, Computed::Stream],
+    filters: &[
+        (
+            "status",
+            Filter::OneOf(&[
+                ("pending", "status = 'pending' AND status <> 'delivered'"),
+                ("processing", "status = 'processing' AND status <> 'delivered'"),
+                ("delivered", "status = 'delivered'"),
+                ("failed", "status = 'failed' AND status <> 'delivered'"),
+                ("cancelled", "status = 'cancelled' AND status <> 'delivered'"),
+                ("dead", "status = 'dead' AND status <> 'delivered'"),
+                ("dropped", "status = 'dropped' AND status <> 'delivered'"),
+            ]),
+        ),
+        ("kind", Filter::Is("kind")),
+        ("id", Filter::Is("id")),
+        ("effect", Filter::Is("effect")),
+        ("destination", Filter::Is("destination")),
+    ],
+};
+
+static DEAD_LETTERS_READING: Reading = Reading {
+    name: "dead-letters",
+    table: &DELIVERIES,
+    only: Some("status = 'dead' AND status <> 'delivered'"),
+    order: falling(&["created_at", "kind", "id", "version", "ordinal"]),
+    in_stream: Some(falling(&["version", "ordinal"])),
+    orders: &[("recent", falling(&["settled_at", "kind", "id", "version", "ordinal"]))],
+    named_by: EFFECT_KEY,
+    computed: &[Computed::Key, Computed::Stream],
+    filters: &[
+        ("kind", Filter::Is("kind")),
+        ("id", Filter::Is("id")),
+        ("effect", Filter::Is("effect")),
+        ("destination", Filter::Is("destination")),
+    ],
+};
+
+static DISPATCHES_READING: Reading = Reading {
+    computed: &[Computed::Key, Computed::Stream],
+    ..whole(
+        "dispatches",
+        &DISPATCHES,
+        EFFECT_KEY,
+        &[
+            (
+                "status",
+                Filter::OneOf(&[
+                    ("pending", "status = 'pending'"),
+                    ("accepted", "status = 'accepted'"),
+                    ("unchanged", "status = 'unchanged'"),
+                    ("refused", "status = 'refused'"),
+                    ("parked", "status = 'parked'"),
+                ]),
+            ),
+            ("kind", Filter::Is("kind")),
+            ("id", Filter::Is("id")),
+            ("receiver", Filter::Is("receiver")),
+        ],
+    )
+};
+
+impl View {
+    /// Effects, newest first.
+    pub const DELIVERIES: View = View::of(&DELIVERIES_READING);
+    /// Effects that are dead, newest first; `recent`: last to die first (a retry dies again).
+    pub const DEAD_LETTERS: View = View::of(&DEAD_LETTERS_READING);
+    /// Commands that entities sent to others.
+    pub const DISPATCHES: View = View::of(&DISPATCHES_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "effects",
+    kind: None,
+    version: 1,
+    tables: &[&DELIVERIES, &DISPATCHES, &timers::TIMERS],
+    views: &[View::DELIVERIES, View::DEAD_LETTERS, View::DISPATCHES, View::TIMERS],
+    parts: &[
+        (View::DELIVERIES, Tie::Stream),
+        (View::DEAD_LETTERS, Tie::Stream),
+        (View::DISPATCHES, Tie::Stream),
+        (View::TIMERS, Tie::Stream),
+    ],
+    counts: &[(View::DEAD_LETTERS, &[])],
+    reduce: |record, _, out| {
+        reduce(record, out);
+        Ok(())
+    },
 };
 
 pub(crate) fn reduce(record: &Record, out: &mut Statements) {

@@ -5,7 +5,7 @@ use crate::{
     error::ViewError,
     progress::Progress,
     projector::{Action, Input, Projector, Stop, follow},
-    reduce::At,
+    scope::At,
     statement::{Statement, Statements},
     store::{Checkpoint, Origin, Tip, ViewBatch, ViewStore},
 };

@@ -1,6 +1,6 @@
 //! **Who reads?** Views, the projectors that keep them, and the stores that hold them.
 //!
-//! A view is made by pure reducers ([`reduce::reduce`]) from records to statements; a sans-I/O machine a partition
+//! A view is made by pure reducers ([`families::reduce`]) from records to statements; a sans-I/O machine a partition
 //! ([`projector::Projector`]) turns frames into batches; a store ([`store::ViewStore`]) commits a batch and its
 //! checkpoint at once. Nothing here can dispatch a command or perform an effect.
 
@@ -13,6 +13,8 @@ pub mod conversations;
 pub mod deliveries;
 pub mod directory;
 pub mod error;
+pub mod families;
+pub mod family;
 pub mod follower;
 pub mod messages;
 pub mod orgs;
@@ -23,8 +25,9 @@ pub mod progress;
 pub mod projector;
 pub mod query;
 pub mod readiness;
-pub mod reduce;
+pub mod reading;
 pub mod runs;
+pub mod scope;
 pub mod shelf;
 pub mod sqlite;
 pub mod statement;
@@ -33,7 +36,6 @@ pub mod table;
 pub mod timers;
 pub mod turns;
 pub mod verify;
-pub mod view;
 pub mod views;
 
 mod absent;

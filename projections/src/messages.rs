@@ -2,7 +2,8 @@
 
 use crate::{
     conversations::CONVERSATIONS,
-    reduce::Scope,
+    reading::{Filter, Reading, View, rising},
+    scope::Scope,
     statement::{Statements, Value, json, name},
     table::{Table, count, flag, index, index_only, int, json as json_column, text},
 };
@@ -39,6 +40,36 @@ pub static MESSAGES: Table = Table {
         index_only("conversation, thread, sequence", "reply_to IS NOT NULL"),
     ],
 };
+
+static MESSAGES_READING: Reading = Reading {
+    name: "messages",
+    table: &MESSAGES,
+    only: None,
+    order: rising(&["conversation", "sequence"]),
+    in_stream: None,
+    orders: &[],
+    named_by: &["conversation", "id"],
+    computed: &[],
+    filters: &[
+        ("conversation", Filter::Is("conversation")),
+        ("thread", Filter::Is("thread")),
+        ("reply_to", Filter::Is("reply_to")),
+        ("sender", Filter::Is("sender")),
+        ("turn", Filter::Is("turn")),
+        ("from_sequence", Filter::From("sequence")),
+        ("before_sequence", Filter::Before("sequence")),
+        ("deleted", Filter::OneOf(&[("true", "deleted = 1"), ("false", "deleted = 0")])),
+        (
+            "historical",
+            Filter::OneOf(&[("true", "historical = 1"), ("false", "historical = 0")]),
+        ),
+    ],
+};
+
+impl View {
+    /// Messages, in the order of their conversation.
+    pub const MESSAGES: View = View::of(&MESSAGES_READING);
+}
 
 pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     let org = at.org();

@@ -1,7 +1,9 @@
 //! Orgs with their settings, workspaces and members.
 
 use crate::{
-    reduce::Scope,
+    family::{Family, Tie},
+    reading::{Reading, View, one_of, whole},
+    scope::{Scope, events},
     statement::{Statements, Value, json, name},
     table::{Table, count, index, int, json as json_column, text, text_or},
 };
@@ -52,6 +54,46 @@ pub static MEMBERS: Table = Table {
         int("updated_at"),
     ],
     indexes: &[index("role")],
+};
+
+static ORGS_READING: Reading = whole("orgs", &ORGS, &["org"], &[]);
+
+static ORG_SETTINGS_READING: Reading = whole("settings", &SETTINGS, &["name"], &[]);
+
+static WORKSPACES_READING: Reading = whole("workspaces", &WORKSPACES, &["workspace"], &[]);
+
+static MEMBERS_READING: Reading = whole(
+    "members",
+    &MEMBERS,
+    &["principal"],
+    &[("role", one_of!("role": "viewer", "member", "admin", "owner"))],
+);
+
+impl View {
+    /// The org itself (one row).
+    pub const ORGS: View = View::of(&ORGS_READING);
+    /// An org's settings.
+    pub const ORG_SETTINGS: View = View::of(&ORG_SETTINGS_READING);
+    /// Orgs below this one.
+    pub const WORKSPACES: View = View::of(&WORKSPACES_READING);
+    /// Members of the org.
+    pub const MEMBERS: View = View::of(&MEMBERS_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "org",
+    kind: Some("org"),
+    version: 1,
+    tables: &[&ORGS, &SETTINGS, &WORKSPACES, &MEMBERS],
+    views: &[View::ORGS, View::ORG_SETTINGS, View::WORKSPACES, View::MEMBERS],
+    parts: &[
+        (View::MEMBERS, Tie::Org),
+        (View::ORG_SETTINGS, Tie::Org),
+        (View::WORKSPACES, Tie::Org),
+    ],
+    counts: &[(View::MEMBERS, &["role"])],
+    reduce: |record, _, out| events(record, out, reduce),
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: OrgEvent, out: &mut Statements) {

@@ -1,7 +1,9 @@
 //! Streams whose records no longer fit: they are left alone from there on, and everything else goes on.
 
 use crate::{
-    reduce::At,
+    family::Family,
+    reading::{Computed, Filter, Reading, View, whole},
+    scope::At,
     statement::Statements,
     table::{Table, count, int, place, text},
 };
@@ -20,6 +22,29 @@ pub static PARKED: Table = Table {
         count("waiting"),
     ],
     indexes: &[],
+};
+
+static PARKED_STREAMS_READING: Reading = Reading {
+    computed: &[Computed::Position, Computed::Stream],
+    ..whole("parked-streams", &PARKED, &["kind", "id"], &[("kind", Filter::Is("kind"))])
+};
+
+impl View {
+    /// Streams that parked.
+    pub const PARKED_STREAMS: View = View::of(&PARKED_STREAMS_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "parked",
+    kind: None,
+    version: 1,
+    tables: &[&PARKED],
+    views: &[View::PARKED_STREAMS],
+    parts: &[],
+    counts: &[],
+    // The projector says what parks: no record does.
+    reduce: |_, _, _| Ok(()),
 };
 
 /// The stream parks at this record.

@@ -25,9 +25,9 @@ pub use shelf::PostgresShelf;
 use crate::{
     error::ViewError,
     query::{self, Counted, Found, Page, Query, Select},
+    reading::View,
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
-    view::View,
 };
 use applying::Move;
 use database::Lease;

@@ -4,8 +4,9 @@
 //! back. After a failed or unknown commit the machine is dropped, and a new one made from the store's checkpoint.
 
 use crate::{
+    families::reduce,
     parked,
-    reduce::{At, reduce},
+    scope::At,
     statement::{Statement, Statements},
     store::{Checkpoint, Tip, ViewBatch},
 };

@@ -2,9 +2,9 @@
 
 use crate::{
     error::ViewError,
+    reading::{Computed, Filter, Order, Reading, View},
     statement::Value,
     table::{Column, Type},
-    view::{Filter, Order, Reading, View},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_schemas::{
@@ -407,7 +407,8 @@ pub(crate) fn page(view: View, paging: &Paging, mut rows: Vec<Vec<Value>>, curso
 
 /// A row as people and programs meet it.
 pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
-    let table = view.reading().table;
+    let reading = view.reading();
+    let table = reading.table;
     let mut out = Map::new();
     for (column, value) in table.all_columns().zip(row) {
         let shown = match (column.ty, value) {
@@ -423,44 +424,47 @@ pub(crate) fn show(view: View, row: Vec<Value>) -> Result<Json, ViewError> {
         };
         out.insert(column.name.to_owned(), shown);
     }
-    let number = |out: &Map<String, Json>, name: &str| out.get(name).and_then(Json::as_u64);
-    if let (Some(partition), Some(offset)) = (number(&out, "partition"), number(&out, "offset")) {
-        let partition = u16::try_from(partition).unwrap_or(u16::MAX);
-        out.remove("partition");
-        out.remove("offset");
-        out.insert(
-            "position".into(),
-            Json::from(
-                Position {
-                    partition,
-                    offset,
-                    index: 0,
-                }
-                .to_string(),
-            ),
-        );
-    }
-    let stream = match (out.get("kind"), out.get("id")) {
-        (Some(Json::String(kind)), Some(Json::String(id))) if table.key.iter().any(|c| c.name == "kind") => {
-            Some(format!("{}/{kind}/{id}", out.get("org").and_then(Json::as_str).unwrap_or_default()))
-        }
-        _ => None,
-    };
-    if let Some(stream) = stream {
-        if table.key.iter().any(|c| c.name == "ordinal") {
-            let key = format!(
-                "{stream}@{}.{}",
-                number(&out, "version").unwrap_or(0),
-                number(&out, "ordinal").unwrap_or(0)
-            );
-            out.insert("key".into(), Json::from(key));
-        }
-        out.insert("stream".into(), Json::from(stream));
-    }
-    if let Some(events) = number(&out, "event_count") {
-        out.insert("unchanged".into(), Json::from(events == 0));
+    for computed in reading.computed {
+        compute(*computed, &mut out);
     }
     Ok(Json::Object(out))
+}
+
+/// Adds a column that is made of stored ones, where those are set.
+fn compute(computed: Computed, out: &mut Map<String, Json>) {
+    let number = |name: &str| out.get(name).and_then(Json::as_u64);
+    let text = |name: &str| out.get(name).and_then(Json::as_str);
+    let stream = || Some(format!("{}/{}/{}", text("org").unwrap_or_default(), text("kind")?, text("id")?));
+    match computed {
+        Computed::Position => {
+            let (Some(partition), Some(offset)) = (number("partition"), number("offset")) else {
+                return;
+            };
+            let position = Position {
+                partition: u16::try_from(partition).unwrap_or(u16::MAX),
+                offset,
+                index: 0,
+            };
+            out.remove("partition");
+            out.remove("offset");
+            out.insert("position".into(), Json::from(position.to_string()));
+        }
+        Computed::Key => {
+            let Some(stream) = stream() else { return };
+            let key = format!("{stream}@{}.{}", number("version").unwrap_or(0), number("ordinal").unwrap_or(0));
+            out.insert("key".into(), Json::from(key));
+        }
+        Computed::Stream => {
+            if let Some(stream) = stream() {
+                out.insert("stream".into(), Json::from(stream));
+            }
+        }
+        Computed::Unchanged => {
+            if let Some(events) = number("event_count") {
+                out.insert("unchanged".into(), Json::from(events == 0));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -499,54 +503,54 @@ mod tests {
     fn later_pages_begin_with_a_seek_to_their_first_row() {
         let stream: &[(&str, &str)] = &[("kind", "run"), ("id", "r1")];
         let cases: &[(View, &[(&str, &str)], Option<&str>, &str)] = &[
-            (View::Messages, &[("conversation", "c1")], None, "conversation=? AND sequence>?"),
+            (View::MESSAGES, &[("conversation", "c1")], None, "conversation=? AND sequence>?"),
             (
-                View::Messages,
+                View::MESSAGES,
                 &[("conversation", "c1"), ("from_sequence", "1")],
                 None,
                 "conversation=? AND sequence>?",
             ),
-            (View::Messages, &[], None, "org=? AND (conversation,sequence)>(?,?)"),
+            (View::MESSAGES, &[], None, "org=? AND (conversation,sequence)>(?,?)"),
             (
-                View::Turns,
+                View::TURNS,
                 &[("conversation", "c1")],
                 None,
                 "conversation=? AND (sequence,turn)>(?,?)",
             ),
             (
-                View::Participants,
+                View::PARTICIPANTS,
                 &[("conversation", "c1")],
                 None,
                 "conversation=? AND principal>?",
             ),
-            (View::RunSteps, &[("run", "r1")], None, "run=? AND (ordinal,step)>(?,?)"),
+            (View::RUN_STEPS, &[("run", "r1")], None, "run=? AND (ordinal,step)>(?,?)"),
             (
-                View::RunSteps,
+                View::RUN_STEPS,
                 &[("run", "r1")],
                 Some("timeline"),
                 "run=? AND (sequence,step)>(?,?)",
             ),
-            (View::Directives, &[("agent", "a1")], None, "agent=? AND digest>?"),
-            (View::AgentTools, &[("agent", "a1")], None, "agent=? AND name>?"),
-            (View::Conversations, &[], None, "org=? AND (created_at,id)<(?,?)"),
-            (View::Conversations, &[], Some("recent"), "org=? AND (last_activity_at,id)<(?,?)"),
+            (View::DIRECTIVES, &[("agent", "a1")], None, "agent=? AND digest>?"),
+            (View::AGENT_TOOLS, &[("agent", "a1")], None, "agent=? AND name>?"),
+            (View::CONVERSATIONS, &[], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::CONVERSATIONS, &[], Some("recent"), "org=? AND (last_activity_at,id)<(?,?)"),
             (
-                View::Conversations,
+                View::CONVERSATIONS,
                 &[("phase", "handoff_pending")],
                 None,
                 "phase=? AND (created_at,id)<(?,?)",
             ),
-            (View::Runs, &[], None, "org=? AND (created_at,id)<(?,?)"),
-            (View::Runs, &[("created_before", "90000")], None, "org=? AND (created_at,id)<(?,?)"),
-            (View::Runs, &[("state", "running")], None, "state=? AND (created_at,id)<(?,?)"),
-            (View::Deliveries, &[], None, "org=? AND (created_at,kind"),
-            (View::Deliveries, stream, None, "id=? AND (version,ordinal)<(?,?)"),
-            (View::DeadLetters, &[], None, "status=? AND (created_at,kind"),
-            (View::DeadLetters, &[], Some("recent"), "org=? AND (settled_at,kind"),
-            (View::Dispatches, stream, None, "id=? AND (version,ordinal)>(?,?)"),
-            (View::Timers, stream, None, "id=? AND name>?"),
-            (View::Receipts, stream, None, "id=? AND offset>?"),
-            (View::Activity, stream, None, "id=? AND offset<?"),
+            (View::RUNS, &[], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::RUNS, &[("created_before", "90000")], None, "org=? AND (created_at,id)<(?,?)"),
+            (View::RUNS, &[("state", "running")], None, "state=? AND (created_at,id)<(?,?)"),
+            (View::DELIVERIES, &[], None, "org=? AND (created_at,kind"),
+            (View::DELIVERIES, stream, None, "id=? AND (version,ordinal)<(?,?)"),
+            (View::DEAD_LETTERS, &[], None, "status=? AND (created_at,kind"),
+            (View::DEAD_LETTERS, &[], Some("recent"), "org=? AND (settled_at,kind"),
+            (View::DISPATCHES, stream, None, "id=? AND (version,ordinal)>(?,?)"),
+            (View::TIMERS, stream, None, "id=? AND name>?"),
+            (View::RECEIPTS, stream, None, "id=? AND offset>?"),
+            (View::ACTIVITY, stream, None, "id=? AND offset<?"),
         ];
         let mut wrong = Vec::new();
         for (view, filters, order, expected) in cases {
@@ -561,14 +565,14 @@ mod tests {
 
     #[test]
     fn a_bound_that_the_cursor_has_passed_is_left_out() {
-        let reading = View::Messages.reading();
+        let reading = View::MESSAGES.reading();
         let sql = |from: &str| {
             let after = URL_SAFE_NO_PAD.encode(serde_json::json!([reading.name, "c1", 10]).to_string());
             let query = Query::default()
                 .with("conversation", "c1")
                 .with("from_sequence", from)
                 .after(Some(after));
-            list(View::Messages, &ACME, &query).unwrap().0.sql
+            list(View::MESSAGES, &ACME, &query).unwrap().0.sql
         };
         assert!(!sql("10").contains(">="), "{}", sql("10"));
         assert!(sql("11").contains("\"sequence\" >= ?"), "a narrower one stays: {}", sql("11"));

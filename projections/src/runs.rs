@@ -1,10 +1,11 @@
 //! Runs with the timeline of their steps: nodes of a workflow, model and tool calls of an agent's turn.
 
 use crate::{
-    reduce::Scope,
+    family::{Family, Tie},
+    reading::{Filter, Reading, View, falling, one_of, rising},
+    scope::{Scope, events},
     statement::{Statements, Value, json},
     table::{Table, count, index, index_only, int, json as json_column, text, text_or},
-    view::{Filter, Reading, falling, one_of, rising},
 };
 use quipu_schemas::run::{NodeWork, RunEvent as Event, RunStatus};
 use serde_json::Value as Json;
@@ -72,7 +73,7 @@ pub static RUN_STEPS: Table = Table {
     indexes: &[index("run, ordinal, step"), index("run, sequence, step")],
 };
 
-pub(crate) const RUNS_READING: Reading = Reading {
+static RUNS_READING: Reading = Reading {
     name: "runs",
     table: &RUNS,
     only: None,
@@ -80,6 +81,7 @@ pub(crate) const RUNS_READING: Reading = Reading {
     in_stream: None,
     orders: &[],
     named_by: &["id"],
+    computed: &[],
     filters: &[
         (
             "state",
@@ -93,7 +95,8 @@ pub(crate) const RUNS_READING: Reading = Reading {
         ("created_before", Filter::Before("created_at")),
     ],
 };
-pub(crate) const STEPS_READING: Reading = Reading {
+
+static STEPS_READING: Reading = Reading {
     name: "steps",
     table: &RUN_STEPS,
     only: None,
@@ -101,6 +104,7 @@ pub(crate) const STEPS_READING: Reading = Reading {
     in_stream: None,
     orders: &[("timeline", rising(&["run", "sequence", "step"]))],
     named_by: &["run", "step"],
+    computed: &[],
     filters: &[
         ("run", Filter::Is("run")),
         (
@@ -109,6 +113,25 @@ pub(crate) const STEPS_READING: Reading = Reading {
         ),
         ("component", Filter::Is("component")),
     ],
+};
+
+impl View {
+    /// Runs.
+    pub const RUNS: View = View::of(&RUNS_READING);
+    /// The timeline of runs.
+    pub const RUN_STEPS: View = View::of(&STEPS_READING);
+}
+
+/// What it brings to the read models.
+pub(crate) static FAMILY: Family = Family {
+    name: "run",
+    kind: Some("run"),
+    version: 1,
+    tables: &[&RUNS, &RUN_STEPS],
+    views: &[View::RUNS, View::RUN_STEPS],
+    parts: &[(View::RUN_STEPS, Tie::Id("run"))],
+    counts: &[(View::RUNS, &["state"])],
+    reduce: |record, _, out| events(record, out, reduce),
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {

@@ -4,13 +4,13 @@
 
 use crate::{
     error::ViewError,
+    families::tables,
     query::{self, Counted, Found, Page, Query, Select},
+    reading::View,
     row_digest::{self, RowDigest},
     sqlite_write::{PREPARED_MAX, Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
-    table::TABLES,
-    view::View,
 };
 use quipu_schemas::{
     digest::Digest,
@@ -346,7 +346,7 @@ impl ViewStore for SqliteStore {
 
     fn digests(&self, of: DigestOf) -> Result<Digests, ViewError> {
         self.reading(|connection| {
-            let digest = |table: &&'static crate::table::Table| {
+            let digest = |table: &'static crate::table::Table| {
                 let (columns, key) = row_digest::columns(table, of);
                 let sql = format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), table.name, key.join(", "));
                 let mut digest = RowDigest::default();
@@ -359,7 +359,7 @@ impl ViewStore for SqliteStore {
                 }
                 Ok((table.name, digest.finish()))
             };
-            TABLES.iter().map(digest).collect()
+            tables().map(digest).collect()
         })
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     error::ViewError,
+    families::tables,
     query::quoted,
     statement::{Columns, Statement, Value},
     store::{Checkpoint, Origin, ViewBatch},
-    table::{TABLES, Table, Type},
+    table::{Table, Type},
 };
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
 use std::fmt::Write;
@@ -50,7 +51,7 @@ pub(crate) fn schema() -> String {
          CREATE TABLE checkpoints (partition INTEGER PRIMARY KEY, log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
          projector BLOB NOT NULL, epoch INTEGER NOT NULL, next_offset INTEGER NOT NULL) STRICT;\n",
     );
-    for table in TABLES {
+    for table in tables() {
         let _ = write!(sql, "CREATE TABLE {} (\"org\" TEXT NOT NULL", table.name);
         for column in table.key.iter().chain(table.columns) {
             let ty = match column.ty {

@@ -13,8 +13,8 @@
 use crate::{
     error::ViewError,
     query::{Counted, Found, Page, Query},
+    reading::View,
     statement::Statement,
-    view::View,
 };
 use quipu_schemas::{
     digest::Digest,
@@ -32,7 +32,7 @@ pub struct Origin {
     pub generation: u32,
     /// Its partitions.
     pub partitions: u16,
-    /// [`crate::table::projector_version`] of the maker.
+    /// [`crate::families::projector_version`] of the maker.
     pub projector: Digest,
 }
 
@@ -43,7 +43,7 @@ impl Origin {
             log_id: log.log_id,
             generation: log.generation,
             partitions: log.partitions,
-            projector: crate::table::projector_version(),
+            projector: crate::families::projector_version(),
         }
     }
 

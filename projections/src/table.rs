@@ -2,9 +2,6 @@
 //!
 //! Every table's key begins with `org`; no table can be written or read without one.
 
-use crate::{activity, agents, conversations, deliveries, messages, orgs, parked, runs, timers, turns};
-use quipu_schemas::digest::Digest;
-
 /// How a column is stored and shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -142,35 +139,4 @@ impl Table {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.all_columns().find(|c| c.name == name)
     }
-}
-
-/// Every table.
-pub const TABLES: &[&Table] = &[
-    &orgs::ORGS,
-    &orgs::SETTINGS,
-    &orgs::WORKSPACES,
-    &orgs::MEMBERS,
-    &agents::AGENTS,
-    &agents::DIRECTIVES,
-    &agents::TOOLS,
-    &conversations::CONVERSATIONS,
-    &conversations::PARTICIPANTS,
-    &messages::MESSAGES,
-    &turns::TURNS,
-    &runs::RUNS,
-    &runs::RUN_STEPS,
-    &deliveries::DELIVERIES,
-    &deliveries::DISPATCHES,
-    &timers::TIMERS,
-    &activity::COMMANDS,
-    &parked::PARKED,
-];
-
-/// Raised when a reducer gives other statements for the same record.
-pub const REDUCERS_VERSION: u32 = 1;
-
-/// What views are made by: a hash over the reducers' version and every table. A store made by another version is
-/// rebuilt beside it.
-pub fn projector_version() -> Digest {
-    Digest::of(&[&REDUCERS_VERSION.to_be_bytes(), format!("{TABLES:?}").as_bytes()])
 }

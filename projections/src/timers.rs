@@ -1,6 +1,7 @@
 //! Durable timers: the last wake of each name in a stream.
 
 use crate::{
+    reading::{Computed, Filter, Reading, View, whole},
     statement::{Statements, Value},
     table::{Table, index, index_only, int, text},
 };
@@ -20,6 +21,33 @@ pub static TIMERS: Table = Table {
     ],
     indexes: &[index("kind, id, version"), index_only("due", "status = 'set'")],
 };
+
+static TIMERS_READING: Reading = Reading {
+    computed: &[Computed::Stream],
+    ..whole(
+        "timers",
+        &TIMERS,
+        &["kind", "id", "name"],
+        &[
+            (
+                "status",
+                Filter::OneOf(&[
+                    ("set", "status = 'set'"),
+                    ("fired", "status = 'fired'"),
+                    ("cancelled", "status = 'cancelled'"),
+                ]),
+            ),
+            ("kind", Filter::Is("kind")),
+            ("id", Filter::Is("id")),
+            ("due_before", Filter::Before("due")),
+        ],
+    )
+};
+
+impl View {
+    /// Timers.
+    pub const TIMERS: View = View::of(&TIMERS_READING);
+}
 
 /// A wake replaces the one of its name.
 pub(crate) fn set(header: &Header, version: u64, ordinal: u32, name: &str, due: Millis, out: &mut Statements) {

@@ -2,7 +2,8 @@
 
 use crate::{
     conversations::CONVERSATIONS,
-    reduce::Scope,
+    reading::{Filter, Reading, View, one_of, rising},
+    scope::Scope,
     statement::{Statements, Value, json, name},
     table::{Table, count, index, int, json as json_column, text, text_or},
 };
@@ -35,6 +36,28 @@ pub static TURNS: Table = Table {
     ],
     indexes: &[index("conversation, sequence"), index("state, conversation, turn")],
 };
+
+static TURNS_READING: Reading = Reading {
+    name: "turns",
+    table: &TURNS,
+    only: None,
+    order: rising(&["conversation", "sequence", "turn"]),
+    in_stream: None,
+    orders: &[],
+    named_by: &["conversation", "turn"],
+    computed: &[],
+    filters: &[
+        ("conversation", Filter::Is("conversation")),
+        ("state", one_of!("state": "open", "claimed", "decided", "closed", "finished")),
+        ("winner", Filter::Is("winner")),
+        ("run", Filter::Is("run")),
+    ],
+};
+
+impl View {
+    /// Turns, in the order of their conversation.
+    pub const TURNS: View = View::of(&TURNS_READING);
+}
 
 pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
     let org = at.org();

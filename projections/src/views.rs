@@ -10,11 +10,11 @@ use crate::{
     follower::{Follower, Round},
     progress::Progress,
     query::{Counted, Found, Page, Query},
+    reading::View,
     shelf::{InMemory, Placed, Shelf},
     sqlite::SqliteStore,
     store::{Origin, ViewStore},
     verify::{self, Verdict},
-    view::View,
 };
 use quipu_events::port::Log;
 use quipu_schemas::ids::OrgId;

@@ -1,6 +1,9 @@
 //! Typed ids. One grammar: `[A-Za-z0-9_-]{1,64}`; command ids also take `.` and `:` up to 128.
 
-use crate::limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS};
+use crate::{
+    kind::Placement,
+    limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
@@ -190,11 +193,6 @@ impl Kind {
     pub const CONVERSATION: Kind = Kind::from_static("conversation");
     /// `run`
     pub const RUN: Kind = Kind::from_static("run");
-
-    /// Authority kinds are placed by the hash of their org, so one partition orders an org's rights.
-    pub fn is_authority(&self) -> bool {
-        matches!(self.as_str(), "org" | "principal" | "grant")
-    }
 }
 
 /// `org/kind/id`: the name of one entity's stream.
@@ -233,7 +231,7 @@ impl StreamId {
             }
         };
         eat(self.org.as_str());
-        if !self.kind.is_authority() {
+        if self.kind.placement() == Placement::ById {
             eat(self.kind.as_str());
             eat(self.id.as_str());
         }
@@ -295,17 +293,6 @@ pub fn type_id(prefix: &str, uuid: u128) -> String {
         text.push(ALPHABET[((uuid >> (place * 5)) & 31) as usize] as char);
     }
     text
-}
-
-/// The TypeID prefix of a kind's minted entity ids.
-pub fn id_prefix(kind: &Kind) -> &str {
-    match kind.as_str() {
-        "org" => "org",
-        "agent" => "agt",
-        "conversation" => "cnv",
-        "run" => "run",
-        other => &other[..other.len().min(8)],
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod envelope;
 pub mod ids;
 pub mod json;
+pub mod kind;
 pub mod limits;
 pub mod org;
 pub mod personal;

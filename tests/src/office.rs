@@ -5,6 +5,7 @@ use crate::{
     process::{Launch, Process},
     receiver::{Receiver, SECRET},
 };
+use quipu_schemas::ids::StreamId;
 use serde_json::{Value, json};
 
 /// A running node with an org and a receiver.
@@ -21,7 +22,8 @@ pub struct Office {
 
 /// The path of an entity of the org.
 pub fn path(kind: &str, id: &str) -> String {
-    format!("/v1/orgs/acme/{kind}s/{id}")
+    let stream: StreamId = format!("acme/{kind}/{id}").parse().expect("a stream");
+    stream.path()
 }
 
 impl Office {

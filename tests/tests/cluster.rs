@@ -349,7 +349,7 @@ impl Trial {
             .sum();
         for caller in &self.trio.callers {
             for (stream, (version, digest)) in &replayed {
-                let entity = format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id);
+                let entity = stream.path();
                 wait(&format!("{stream} to be known everywhere"), || async {
                     (caller.digest(&entity).await == (*version, digest.clone())).then_some(())
                 })

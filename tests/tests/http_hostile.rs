@@ -477,12 +477,16 @@ fn encode(text: &str) -> String {
 
 /// Paths that no route was made for, and paths that lead to a handler whose input is hostile.
 fn place() -> impl Strategy<Value = (&'static str, String)> {
-    let commands: Vec<(String, String)> = Kinds::builtin()
+    let commands: Vec<(String, String, String)> = Kinds::builtin()
         .info()
         .into_iter()
-        .flat_map(|kind| kind.commands.into_iter().map(move |c| (kind.kind.clone(), c.name)))
+        .flat_map(|kind| {
+            kind.commands
+                .into_iter()
+                .map(move |c| (kind.kind.clone(), kind.plural.clone(), c.name))
+        })
         // One lucky draw would have all that follows refused for the same reason.
-        .filter(|(kind, command)| (kind.as_str(), command.as_str()) != ("org", "suspend"))
+        .filter(|(kind, _, command)| (kind.as_str(), command.as_str()) != ("org", "suspend"))
         .collect();
     let id = || prop::sample::select(vec!["acme", "desk", "scout", "new-1", "new-2", "r"]);
     let parts = vec![
@@ -506,9 +510,9 @@ fn place() -> impl Strategy<Value = (&'static str, String)> {
     )
         .prop_map(|(method, segments)| (method, segments.join("/")));
     prop_oneof![
-        4 => (prop::sample::select(commands), id()).prop_map(|((kind, command), id)| match command.as_str() {
-            "create" => ("POST", format!("{kind}s/{id}")),
-            _ => ("POST", format!("{kind}s/{id}/{command}")),
+        4 => (prop::sample::select(commands), id()).prop_map(|((_, plural, command), id)| match command.as_str() {
+            "create" => ("POST", format!("{plural}/{id}")),
+            _ => ("POST", format!("{plural}/{id}/{command}")),
         }),
         2 => (kinds, id(), prop::sample::select(parts)).prop_map(|(kind, id, part)| ("GET", format!("{kind}/{id}/{part}"))),
         1 => Just(("GET", "events".to_owned())),

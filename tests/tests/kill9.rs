@@ -122,7 +122,7 @@ async fn nothing_is_lost_or_doubled_by_sigkill_under_load() {
 
     node = launch.start().await;
     for (stream, (version, digest)) in &replayed {
-        let entity = format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id);
+        let entity = stream.path();
         assert_eq!(
             node.caller.digest(&entity).await,
             (*version, digest.clone()),

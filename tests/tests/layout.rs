@@ -112,6 +112,25 @@ fn rules_are_pure() {
     }
 }
 
+/// Plurals come from the sheet of kinds: `memorys` would stand in the sources of events for ever.
+#[test]
+fn plurals_are_not_made_by_formatting() {
+    let allowed = ["schemas/src/kind.rs", "tests/tests/layout.rs"];
+    for path in files(".rs").into_iter().filter(|p| !allowed.contains(&shown(p).as_str())) {
+        for (place, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            // A placeholder with an `s` right behind it, in a path or alone; numbers with their unit look otherwise.
+            let made = line.match_indices("}s").any(|(at, _)| {
+                let (before, after) = (&line[..at], &line[at + 2..]);
+                let placeholder = before.rsplit('{').next().unwrap_or_default();
+                let is_number = placeholder.contains(':');
+                let is_placeholder = before.contains('{') && placeholder.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+                !is_number && is_placeholder && (after.starts_with(['/', '"', '?', '\\', '[', '`']))
+            });
+            assert!(!made, "{}:{}: use Kind::plural, not an `s`", shown(&path), place + 1);
+        }
+    }
+}
+
 #[test]
 fn machines_iterate_no_randomly_seeded_map() {
     let machines = ["actors/runtime/src/kernel", "projections/src", "events/src"];

@@ -137,6 +137,39 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
     }
 }
 
+/// A kind that is called as a view is.
+struct Message;
+
+impl Decider for Message {
+    const KIND: &'static str = "message";
+    const RULES_VERSION: u32 = 1;
+    type State = FuseState;
+    type Command = FuseCommand;
+    type Event = FuseEvent;
+    type Rejection = Never;
+
+    fn initial() -> FuseState {
+        FuseState::default()
+    }
+
+    fn decide(_: &FuseState, _: &FuseCommand, _: &Context<'_>) -> Result<Decision<FuseEvent>, Never> {
+        Ok(Decision::Unchanged)
+    }
+
+    fn evolve(state: FuseState, _: &FuseEvent) -> Result<FuseState, Corrupt> {
+        Ok(state)
+    }
+}
+
+#[tokio::test]
+async fn kind_called_like_a_view_stops_the_start() {
+    let data = tempfile::tempdir().expect("a directory");
+    let config = Config::at(data.path()).expect("a configuration");
+    let error = serve::start_with(config, Kinds::builtin().with::<Message>(), |_| {}).await.err();
+    let told = error.map_or_else(String::new, |e| e.to_string());
+    assert!(told.contains("kind message cannot be called `messages`: a view is"), "{told:?}");
+}
+
 struct Scene {
     running: Running,
     caller: Caller,

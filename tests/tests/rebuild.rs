@@ -137,7 +137,7 @@ async fn without_index_views_and_snapshots_everything_is_equal_and_no_effect_is_
     assert!(kept.contains("log") && kept.contains("keys"), "{kept:?}");
     office.start().await;
     for (stream, (version, digest)) in &digests {
-        let entity = format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id);
+        let entity = stream.path();
         assert_eq!(office.ada.digest(&entity).await, (*version, digest.clone()), "{stream}");
     }
     let again = views(&office).await;

@@ -11,6 +11,11 @@ use serde::{Serialize, de::DeserializeOwned};
 pub trait Decider: 'static {
     /// Singular name of the kind, `[a-z][a-z0-9-]{0,31}`.
     const KIND: &'static str;
+    /// Plural in paths and in the `source` of events, where it is not [`Kind::plural`](quipu_schemas::ids::Kind::plural)
+    /// (the name with an `s`); it must never change once there are events.
+    const PLURAL: Option<&'static str> = None;
+    /// Prefix of minted ids, 1 to 8 of a-z 0-9 -; otherwise the first letters of the name.
+    const PREFIX: Option<&'static str> = None;
     /// Raised when `evolve` folds the same events into another state; invalidates snapshots.
     const RULES_VERSION: u32;
     /// The state: an enum whose variants own only what is legal there. Must survive bincode (no

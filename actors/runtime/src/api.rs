@@ -240,6 +240,8 @@ pub struct HealthPart {
 pub struct KindInfo {
     /// Singular name.
     pub kind: String,
+    /// Plural, as in paths.
+    pub plural: String,
     /// Public commands with the JSON Schema of their bodies.
     pub commands: Vec<CommandInfo>,
     /// Stored event names with the JSON Schema of their data.

@@ -6,7 +6,7 @@ use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
-    ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, id_prefix, type_id},
+    ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
     limits::COMMAND_MAX_BYTES,
     problem::Problem,
 };
@@ -56,7 +56,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         }
         Some(id) => id.clone(),
         None if request.kind == Kind::ORG => StreamId::of_org(&request.org).id,
-        None => derived_id(&request, &command_id),
+        None => derived_id(&request, &command_id, handler.prefix()),
     };
     if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
         return Err(Problem::new(
@@ -111,7 +111,7 @@ fn plain_len(value: &Value) -> usize {
 
 /// A create without an id: the same command by the same person makes the same entity. Two people whom one token speaks for
 /// may give their commands the same ids.
-fn derived_id(request: &CommandRequest, command: &CommandId) -> EntityId {
+fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> EntityId {
     let kind = &request.kind;
     let mut parts = vec![
         request.org.as_str().as_bytes(),
@@ -122,11 +122,11 @@ fn derived_id(request: &CommandRequest, command: &CommandId) -> EntityId {
     parts.extend(request.on_behalf_of.as_ref().map(|person| person.as_str().as_bytes()));
     let digest = Digest::keyed(&[0; 32], &parts);
     let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
-    EntityId::parse(type_id(id_prefix(kind), bits)).expect("a TypeID is an id")
+    EntityId::parse(type_id(prefix, bits)).expect("a TypeID is an id")
 }
 
 fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
-    let known: Vec<String> = kinds.commands().map(|(kind, _)| format!("{kind}s")).collect();
+    let known: Vec<String> = kinds.commands().map(|(kind, _)| kinds.plural(kind).into_owned()).collect();
     Problem::new(404, "unknown_kind", format!("there is no kind {kind}"))
         .field("kind")
         .fix(format!("use one of {}", known.join(", ")))
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn one_key_of_two_people_makes_two_entities() {
         let one = CommandId::from_static("1");
-        let made = |person| derived_id(&create(person), &one);
+        let made = |person| derived_id(&create(person), &one, "cnv");
         assert_eq!(made(Some("ada")), made(Some("ada")));
         assert_ne!(made(Some("ada")), made(Some("bob")));
         assert_ne!(made(Some("ada")), made(None));

@@ -7,15 +7,16 @@ use crate::{
 use quipu_rules::decider::Decider;
 use quipu_schemas::{
     digest::Digest,
-    ids::{Kind, StreamId},
+    ids::{BadId, Kind, StreamId},
     json::Json,
+    kind::{is_plural, is_prefix, is_reserved},
     personal::{self, Sealer},
     problem::Problem,
     record::Record,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 /// One kind, with its types erased: what shells and simulation call.
 pub trait KindHandler: Send + Sync {
@@ -25,6 +26,10 @@ pub trait KindHandler: Send + Sync {
     fn commands(&self) -> &[String];
     /// Whether clients may send this command.
     fn is_public(&self, command: &str) -> bool;
+    /// Plural in paths and in the `source` of events.
+    fn plural(&self) -> &str;
+    /// Prefix of minted ids.
+    fn prefix(&self) -> &str;
     /// See [`Decider::data_subject`].
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String>;
     /// Parses a client's command, sealing personal fields, into its stored form.
@@ -43,9 +48,34 @@ pub trait KindHandler: Send + Sync {
 }
 
 struct Handler<D: Decider> {
+    plural: Cow<'static, str>,
+    prefix: String,
     shape: ShapeCell,
     commands: Vec<String>,
     of: PhantomData<fn() -> D>,
+}
+
+/// Why a kind cannot be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KindError {
+    /// The name is outside its grammar.
+    #[error(transparent)]
+    BadName(#[from] BadId),
+    /// The plural is outside its grammar.
+    #[error("plural `{0}` is not valid: use 1 to 33 of a-z 0-9 -, starting with a letter")]
+    BadPlural(String),
+    /// The prefix is outside its grammar.
+    #[error("id prefix `{0}` is not valid: use 1 to 8 of a-z 0-9 -, starting with a letter")]
+    BadPrefix(String),
+    /// The word is reserved.
+    #[error("kind {0} cannot be called `{1}`: the word is reserved; give it another name or plural")]
+    Reserved(Kind, String),
+    /// Another kind is called so.
+    #[error("kind {0} cannot be called `{1}`: kind {2} is; give it another name or plural")]
+    Taken(Kind, String, Kind),
+    /// A view is called so.
+    #[error("kind {0} cannot be called `{1}`: a view is; give it another name or plural")]
+    View(Kind, String),
 }
 
 /// The registry of kinds.
@@ -64,21 +94,68 @@ impl Kinds {
             .with::<quipu_rules::run::Run>()
     }
 
-    /// Adds a kind; a later one of the same name replaces it.
+    /// Adds a kind.
     ///
     /// # Panics
-    /// If `D::KIND` is outside the grammar: that is a mistake in the program.
-    pub fn with<D: Decider>(mut self) -> Self {
-        let kind = Kind::parse(D::KIND).expect("Decider::KIND must be a valid kind");
-        self.handlers.insert(
-            kind,
-            Arc::new(Handler::<D> {
-                shape: ShapeCell::default(),
-                commands: command_names::<D>(),
-                of: PhantomData,
-            }),
-        );
-        self
+    /// Where [`Kinds::try_with`] refuses it: that is a mistake in the program.
+    pub fn with<D: Decider>(self) -> Self {
+        self.try_with::<D>().unwrap_or_else(|e| panic!("Decider::KIND: {e}"))
+    }
+
+    /// Adds a kind. Its name and its plural must be free, because paths and command lines take either: not another kind's,
+    /// and neither reserved nor kept for a kind of the house.
+    pub fn try_with<D: Decider>(mut self) -> Result<Self, KindError> {
+        let kind = Kind::parse(D::KIND)?;
+        let plural = plural_of::<D>(&kind);
+        let prefix = D::PREFIX.unwrap_or_else(|| kind.prefix()).to_owned();
+        if !is_plural(&plural) {
+            return Err(KindError::BadPlural(plural.into_owned()));
+        }
+        if !is_prefix(&prefix) {
+            return Err(KindError::BadPrefix(prefix));
+        }
+        // The usual plural is taken in paths as well.
+        for word in [kind.as_str(), &plural, &kind.plural()] {
+            if kind.spec().is_none() && is_reserved(word) {
+                return Err(KindError::Reserved(kind.clone(), word.to_owned()));
+            }
+            if let Some(other) = self.named(word) {
+                return Err(KindError::Taken(kind.clone(), word.to_owned(), other.clone()));
+            }
+        }
+        let handler = Handler::<D> {
+            plural,
+            prefix,
+            shape: ShapeCell::default(),
+            commands: command_names::<D>(),
+            of: PhantomData,
+        };
+        self.handlers.insert(kind, Arc::new(handler));
+        Ok(self)
+    }
+
+    /// The kind that a word names, in the singular or the plural.
+    pub fn named(&self, word: &str) -> Option<&Kind> {
+        let is_called =
+            |(kind, handler): &(&Kind, &Arc<dyn KindHandler>)| word == kind.as_str() || word == handler.plural() || word == kind.plural();
+        self.handlers.iter().find(is_called).map(|(kind, _)| kind)
+    }
+
+    /// Refuses a kind that is called like one of these views. Kinds of the house have views of their own plural.
+    pub fn beside<'a>(&self, views: impl IntoIterator<Item = &'a str>) -> Result<(), KindError> {
+        for view in views {
+            if let Some(kind) = self.named(view).filter(|kind| kind.spec().is_none()) {
+                return Err(KindError::View(kind.clone(), view.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The plural of a kind, its own where it brings one.
+    pub fn plural(&self, kind: &Kind) -> Cow<'_, str> {
+        self.handlers
+            .get(kind)
+            .map_or_else(|| kind.plural(), |handler| Cow::Borrowed(handler.plural()))
     }
 
     /// The rules of a kind.
@@ -108,6 +185,14 @@ impl<D: Decider> KindHandler for Handler<D> {
 
     fn is_public(&self, command: &str) -> bool {
         self.commands.iter().any(|name| name == command)
+    }
+
+    fn plural(&self) -> &str {
+        &self.plural
+    }
+
+    fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String> {
@@ -182,6 +267,11 @@ fn named_field(detail: &str) -> Option<String> {
     Some(rest.split('`').next()?.to_owned())
 }
 
+/// The plural that a kind brings, or its usual one.
+fn plural_of<D: Decider>(kind: &Kind) -> Cow<'static, str> {
+    D::PLURAL.map_or_else(|| kind.plural(), Cow::Borrowed)
+}
+
 fn command_names<D: Decider>() -> Vec<String> {
     let schema = schemars::schema_for!(D::Command);
     let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
@@ -209,6 +299,7 @@ fn describe<D: Decider>() -> KindInfo {
     });
     KindInfo {
         kind: D::KIND.to_owned(),
+        plural: plural_of::<D>(&Kind::from_static(D::KIND)).into_owned(),
         commands: commands
             .into_iter()
             .filter(|(name, ..)| D::is_public(name))
@@ -245,6 +336,8 @@ fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Varia
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quipu_rules::decider::{Corrupt, Decision, Refusal};
+    use quipu_schemas::context::Context;
 
     #[test]
     fn the_names_of_commands_are_those_of_the_documents() {
@@ -253,6 +346,111 @@ mod tests {
             assert_eq!(info.kind, kind.as_str());
             assert!(!names.is_empty());
             assert_eq!(info.commands.iter().map(|c| c.name.clone()).collect::<Vec<_>>(), names);
+        }
+    }
+
+    /// A kind that only has a name, a plural and a prefix.
+    macro_rules! bare {
+        ($name:ident, $kind:literal, $plural:expr, $prefix:expr) => {
+            struct $name;
+            impl Decider for $name {
+                const KIND: &'static str = $kind;
+                const PLURAL: Option<&'static str> = $plural;
+                const PREFIX: Option<&'static str> = $prefix;
+                const RULES_VERSION: u32 = 1;
+                type State = ();
+                type Command = ();
+                type Event = ();
+                type Rejection = Never;
+                fn initial() {}
+                fn decide(_: &(), (): &(), _: &Context<'_>) -> Result<Decision<()>, Never> {
+                    Ok(Decision::Unchanged)
+                }
+                fn evolve((): (), (): &()) -> Result<(), Corrupt> {
+                    Ok(())
+                }
+            }
+        };
+    }
+
+    #[derive(Debug)]
+    struct Never;
+    impl Refusal for Never {
+        fn problem(&self) -> Problem {
+            Problem::new(409, "never", "never")
+        }
+    }
+
+    bare!(Memory, "memory", None, None);
+    bare!(Person, "person", Some("people"), Some("prs"));
+    bare!(Runs, "runs", None, None);
+    bare!(Jog, "jog", Some("runs"), None);
+    bare!(People, "people", None, None);
+    bare!(Grant, "grant", None, None);
+    bare!(Event, "event", None, None);
+    bare!(Happening, "happening", Some("events"), None);
+    bare!(Run, "run", None, None);
+    bare!(Loud, "loud", Some("LOUD"), None);
+    bare!(Long, "long", None, Some("longer-than"));
+    bare!(Upper, "Upper", None, None);
+
+    #[test]
+    fn own_kinds_bring_plural_and_prefix() {
+        let kinds = Kinds::builtin().with::<Memory>().with::<Person>();
+        let kind = |name: &str| Kind::parse(name.to_owned()).unwrap();
+        assert_eq!(kinds.plural(&kind("memory")), "memories");
+        assert_eq!(kinds.plural(&kind("person")), "people");
+        assert_eq!(kinds.plural(&kind("unknown")), "unknowns");
+        assert_eq!(kinds.get(&kind("person")).unwrap().prefix(), "prs");
+        for word in ["person", "people", "persons"] {
+            assert_eq!(kinds.named(word), Some(&kind("person")), "{word}");
+        }
+        let plurals: Vec<_> = kinds.info().into_iter().map(|info| info.plural).collect();
+        assert_eq!(plurals, ["agents", "conversations", "memories", "orgs", "people", "runs"]);
+    }
+
+    #[test]
+    fn kinds_called_like_a_view_are_refused() {
+        let kinds = Kinds::builtin().with::<Person>().with::<Memory>();
+        assert_eq!(kinds.beside(["runs", "orgs", "messages", "activity"]), Ok(()));
+        for view in ["person", "people", "persons", "memories"] {
+            let told = kinds.beside(["runs", view]).unwrap_err().to_string();
+            assert!(told.contains(&format!("`{view}`: a view is")), "{told}");
+        }
+    }
+
+    #[test]
+    fn taken_and_reserved_words_are_refused() {
+        let kinds = || Kinds::builtin().with::<Person>();
+        let told = [
+            kinds().try_with::<Runs>().err(),
+            kinds().try_with::<Jog>().err(),
+            kinds().try_with::<People>().err(),
+            kinds().try_with::<Run>().err(),
+            kinds().try_with::<Grant>().err(),
+            kinds().try_with::<Event>().err(),
+            kinds().try_with::<Happening>().err(),
+            kinds().try_with::<Loud>().err(),
+            kinds().try_with::<Long>().err(),
+            kinds().try_with::<Upper>().err(),
+        ];
+        let told: Vec<String> = told
+            .into_iter()
+            .map(|error| error.map_or_else(String::new, |e| e.to_string()))
+            .collect();
+        for (error, expected) in told.iter().zip([
+            "`runs`: kind run is",
+            "`runs`: kind run is",
+            "`people`: kind person is",
+            "`run`: kind run is",
+            "`grant`: the word is reserved",
+            "`event`: the word is reserved",
+            "`events`: the word is reserved",
+            "plural `LOUD` is not valid",
+            "id prefix `longer-than` is not valid",
+            "kind `Upper` is not an id",
+        ]) {
+            assert!(error.contains(expected), "{error:?} against {expected}");
         }
     }
 }

@@ -34,6 +34,7 @@ use quipu_schemas::{
 };
 use ractor::ActorRef;
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
@@ -201,6 +202,11 @@ impl Node {
             .commands()
             .map(|(kind, names)| (kind.clone(), names.to_vec()))
             .collect()
+    }
+
+    /// The plural of a kind, as in paths and in the `source` of events.
+    pub fn plural<'a>(&'a self, kind: &Kind) -> Cow<'a, str> {
+        self.0.core.kinds.plural(kind)
     }
 
     /// The log, for projectors and tools.

@@ -116,7 +116,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         .map_or(Some("application/json"), |value| value.to_str().ok());
     let asked = Asked {
         org: target.org,
-        kind: app.kind(&format!("{}s", target.kind))?,
+        kind: app.kind(&target.kind.plural())?,
         id: target.id,
         command: &target.command,
         labels,

@@ -179,8 +179,10 @@ impl<B: FeedOut> Relay<B> {
                 let (position, record) = (entry.position, &entry.record);
                 read(position, record.events.len());
                 let stream = &record.header.stream;
+                let plural = self.app.node.plural(&stream.kind);
                 for (index, event) in record.events.iter().enumerate() {
-                    let cloud = cloudevents::encode(record, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
+                    let cloud =
+                        cloudevents::encode(record, &plural, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
                     let outgoing = Outgoing {
                         stream: stream.clone(),
                         event: event.name.clone(),
@@ -193,7 +195,14 @@ impl<B: FeedOut> Relay<B> {
             }
             FeedItem::Parked { stream, position, detail } => {
                 read(position, 1);
-                let outgoing = word(&stream, position, "parked", format!("{stream}@parked.{position}"), &detail);
+                let outgoing = word(
+                    &stream,
+                    &self.app.node.plural(&stream.kind),
+                    position,
+                    "parked",
+                    format!("{stream}@parked.{position}"),
+                    &detail,
+                );
                 lanes.push(stream, outgoing);
             }
             FeedItem::Stopped(stopped) => {
@@ -241,11 +250,11 @@ impl<B: FeedOut> Relay<B> {
 }
 
 /// A word of the feed itself about a stream; no event of any, so its name begins with `_`.
-fn word(stream: &StreamId, position: Position, name: &str, id: String, detail: &str) -> Outgoing {
+fn word(stream: &StreamId, plural: &str, position: Position, name: &str, id: String, detail: &str) -> Outgoing {
     let body = json!({
         "specversion": "1.0",
         "id": id,
-        "source": format!("/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id),
+        "source": cloudevents::source(stream, plural),
         "type": format!("quipu.feed.{name}.v1"),
         "subject": stream.id,
         "datacontenttype": "application/json",

@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{client::segment, http::query::view_named};
 use clap::Args;
-use quipu_schemas::ids::OrgId;
+use quipu_projections::families::FAMILIES;
+use quipu_schemas::ids::{Kind, OrgId};
 use serde_json::{Map, Value};
 
-const AFTER: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   quipu get acme conversations
   quipu get acme conversation c-1
@@ -22,15 +23,34 @@ Examples:
   quipu get acme runs --columns id,state,updated_at
   quipu get acme runs --wide                                   every column, nothing cut
   quipu get acme runs --all --output ndjson | jq .id           a row a line
-  quipu get acme conversation c-1 --min-position p3.1042.0     wait until the views have seen that command
+  quipu get acme conversation c-1 --min-position p3.1042.0     wait until the views have seen that command\n";
 
-Kinds may be written in the singular or plural. Parts: conversation: messages, participants, turns; run: steps;
-agent: directives, tools; org: members, settings, workspaces; every kind: history, state, deliveries, dead-letters,
-dispatches, timers, receipts, activity.";
+/// Examples, and the parts of every kind.
+fn after() -> String {
+    let names = |parts: &mut dyn Iterator<Item = &'static str>| parts.collect::<Vec<_>>().join(", ");
+    let own = FAMILIES.iter().filter(|family| !family.parts.is_empty()).filter_map(|family| {
+        let mut parts = family.parts.iter().map(|(view, _)| view.name());
+        Some(format!("{}: {}", family.kind?, names(&mut parts)))
+    });
+    let every = FAMILIES
+        .iter()
+        .filter(|family| family.kind.is_none())
+        .flat_map(|family| family.parts);
+    let mut every = ["history", "state"].into_iter().chain(every.map(|(view, _)| view.name()));
+    let parts = own
+        .chain([format!("every kind: {}", names(&mut every))])
+        .collect::<Vec<_>>()
+        .join("; ");
+    let text = format!("Kinds may be written in the singular or plural. Parts: {parts}.");
+    format!("{EXAMPLES}\n{}", wrapped(&text, HELP_CHARS).join("\n"))
+}
+
+/// Widest line of the help.
+const HELP_CHARS: usize = 118;
 
 /// Query the views
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = after())]
 pub(super) struct Get {
     /// The org
     org: OrgId,
@@ -233,10 +253,11 @@ const INDENT: &str = "    ";
 
 /// A kind or view as paths name it. Not every view is a plural (`activity`).
 fn in_path(given: &str) -> String {
-    if given.ends_with('s') || view_named(given).is_some() {
-        given.to_owned()
-    } else {
-        format!("{given}s")
+    let is_plural = Kind::parse_plural(given).is_some() || view_named(given).is_some();
+    match Kind::parse(given) {
+        // No word of the house ends in an `s` in the singular; somebody's own may, and is then given in the plural.
+        Ok(kind) if !is_plural && !given.ends_with('s') => kind.plural().into_owned(),
+        _ => given.to_owned(),
     }
 }
 
@@ -295,11 +316,11 @@ fn row_table(row: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quipu_projections::view::View;
+    use quipu_projections::families;
 
     #[test]
     fn kinds_are_taken_in_singular_and_plural_and_views_by_their_names() {
-        for view in View::ALL {
+        for view in families::views() {
             assert_eq!(in_path(view.name()), view.name());
         }
         for (given, path) in [
@@ -308,6 +329,8 @@ mod tests {
             ("activity", "activity"),
             ("dead-letter", "dead-letters"),
             ("robot", "robots"),
+            ("memory", "memories"),
+            ("memories", "memories"),
         ] {
             assert_eq!(in_path(given), path);
         }

@@ -47,7 +47,7 @@ pub(super) struct Replay {
 }
 
 async fn state(client: &Client, stream: &StreamId, query: &[(&str, &str)]) -> Result<Value, Failure> {
-    let path = format!("/v1/orgs/{}/{}s/{}/state", stream.org, stream.kind, stream.id);
+    let path = format!("{}/state", stream.path());
     Ok(client.get(&path, query).await?.body)
 }
 

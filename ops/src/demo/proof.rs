@@ -70,10 +70,7 @@ async fn states(stage: &mut Stage) -> Result<States, DemoError> {
         let stream: StreamId = key
             .parse()
             .map_err(|e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string()))?;
-        let found = client
-            .get(&format!("/v1/orgs/{}/{}s/{}/state", stream.org, stream.kind, stream.id), &[])
-            .await?
-            .body;
+        let found = client.get(&format!("{}/state", stream.path()), &[]).await?.body;
         let digest = found["digest"].as_str().unwrap_or_default().to_owned();
         out.insert(stream, (found["version"].as_u64().unwrap_or_default(), digest));
     }

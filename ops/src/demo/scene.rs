@@ -445,12 +445,10 @@ impl Stage {
     }
 
     async fn state(&self, kind: &str, id: &str) -> Result<Value, DemoError> {
-        Ok(self
-            .node()?
-            .client
-            .get(&format!("/v1/orgs/{ORG}/{kind}s/{id}/state"), &[])
-            .await?
-            .body)
+        let stream: StreamId = format!("{ORG}/{kind}/{id}")
+            .parse()
+            .map_err(|e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string()))?;
+        Ok(self.node()?.client.get(&format!("{}/state", stream.path()), &[]).await?.body)
     }
 
     async fn after_the_crash(&mut self, story: &mut Story) -> Result<(), DemoError> {

@@ -42,7 +42,7 @@ impl Call {
     }
 }
 
-/// `POST /v1/orgs/{org}/{kind}s`: the `create` command of a new entity.
+/// `POST /v1/orgs/{org}/{kinds}`: the `create` command of a new entity.
 pub async fn create(
     State(app): State<App>,
     At((org_text, plural)): At<(String, String)>,
@@ -60,7 +60,7 @@ pub async fn create(
     send(&app, org, kind, None, "create", call).await
 }
 
-/// `POST /v1/orgs/{org}/{kind}s/{id}`: the `create` command under the client's own id.
+/// `POST /v1/orgs/{org}/{kinds}/{id}`: the `create` command under the client's own id.
 pub async fn create_named(
     State(app): State<App>,
     At((org_text, plural, id)): At<(String, String, String)>,
@@ -76,7 +76,7 @@ pub async fn create_named(
     send(&app, org, kind, Some(id), "create", call).await
 }
 
-/// `POST /v1/orgs/{org}/{kind}s/{id}/{command}`; also behind routes whose last segment is fixed for `GET`.
+/// `POST /v1/orgs/{org}/{kinds}/{id}/{command}`; also behind routes whose last segment is fixed for `GET`.
 pub async fn command(
     State(app): State<App>,
     At(parts): At<Vec<(String, String)>>,
@@ -181,7 +181,7 @@ pub(super) fn receipt_answer(app: &App, receipt: &Receipt, status: StatusCode) -
     version_tag(&mut response, receipt.version);
     if status == StatusCode::CREATED {
         let stream = &receipt.stream;
-        if let Ok(value) = HeaderValue::from_str(&format!("/v1/orgs/{}/{}s/{}", stream.org, stream.kind, stream.id)) {
+        if let Ok(value) = HeaderValue::from_str(&app.path(stream)) {
             response.headers_mut().insert(header::LOCATION, value);
         }
     }

@@ -26,7 +26,7 @@ pub async fn llms(State(app): State<App>, uri: Uri) -> Answer {
     let mut page = String::from(include_str!("llms.txt"));
     page.push_str("\n## Kinds and commands of this node\n");
     for kind in app.node.kinds() {
-        let _ = writeln!(page, "\n### {}s\n", kind.kind);
+        let _ = writeln!(page, "\n### {}\n", kind.plural);
         for command in &kind.commands {
             let _ = writeln!(page, "- `{}`: {}", command.name, command.summary);
         }

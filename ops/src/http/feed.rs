@@ -24,6 +24,7 @@ use axum::{
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
     feed,
+    node::Node,
 };
 use quipu_schemas::{
     context::Keys,
@@ -167,6 +168,7 @@ struct Feed {
     cursor_text: String,
     filter: FeedFilter,
     framing: Framing,
+    node: Node,
     keys: Arc<dyn Keys>,
     follow: bool,
     since_cursor: u32,
@@ -202,6 +204,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
         cursor,
         filter,
         framing,
+        node: app.node.clone(),
         keys: app.node.keys(),
         follow,
         since_cursor: 0,
@@ -359,10 +362,11 @@ impl Feed {
         self.refresh();
         for (n, index) in taken.iter().enumerate() {
             let opener: &dyn Opener = &*self.keys;
+            let plural = self.node.plural(&entry.record.header.stream.kind);
             let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
             // Whoever follows an org sees personal data opened; what is shared among them is that form alone.
             let shown = entry.shown(*index, true, || {
-                let event = cloudevents::encode(&entry.record, entry.position, *index, Some(opener)).map_err(|e| e.to_string())?;
+                let event = cloudevents::encode(&entry.record, &plural, entry.position, *index, Some(opener)).map_err(|e| e.to_string())?;
                 Ok(Bytes::from(Box::<str>::from(event).into_string()))
             });
             match shown.as_deref().map(std::str::from_utf8) {

@@ -71,7 +71,7 @@ pub fn bad_id(field: &str, error: &BadId) -> Problem {
 /// No such route.
 pub fn unknown_route(path: &str) -> Problem {
     Problem::new(404, "unknown_route", format!("nothing is at {}", clip(path)))
-        .fix("known: /v1/orgs/{org}/{kind}s[/{id}[/{part}]], /v1/orgs/{org}/events, /v1/ops, /health, /metrics, /docs/openapi.json")
+        .fix("known: /v1/orgs/{org}/{kinds}[/{id}[/{part}]], /v1/orgs/{org}/events, /v1/ops, /health, /metrics, /docs/openapi.json")
 }
 
 /// The route takes other methods.

@@ -12,9 +12,11 @@ use super::{
 };
 use axum::{extract::State, http::Uri};
 use quipu_projections::{
+    families,
+    family::Tie,
     progress::Wanted,
     query::{Found, Page, Query},
-    view::View,
+    reading::View,
 };
 use quipu_runtime::node::ReadPermit;
 use quipu_schemas::{
@@ -26,44 +28,9 @@ use quipu_schemas::{
 };
 use serde_json::Value;
 
-/// Filters that tie a part to its entity.
-enum Tie {
-    /// The part belongs to the org, whose id the entity's is.
-    Org,
-    /// The column of this name holds the entity's id.
-    Id(&'static str),
-    /// Columns `kind` and `id` name the entity.
-    Stream,
-}
-
-const OWN_PARTS: &[(&str, View, Tie)] = &[
-    ("org", View::Members, Tie::Org),
-    ("org", View::OrgSettings, Tie::Org),
-    ("org", View::Workspaces, Tie::Org),
-    ("agent", View::Directives, Tie::Id("agent")),
-    ("agent", View::AgentTools, Tie::Id("agent")),
-    ("conversation", View::Messages, Tie::Id("conversation")),
-    ("conversation", View::Participants, Tie::Id("conversation")),
-    ("conversation", View::Turns, Tie::Id("conversation")),
-    ("run", View::RunSteps, Tie::Id("run")),
-];
-/// Parts that every kind has, a user's own included.
-const EVERY_PART: &[View] = &[
-    View::Deliveries,
-    View::DeadLetters,
-    View::Dispatches,
-    View::Timers,
-    View::Receipts,
-    View::Activity,
-];
-
 /// The parts of a kind, by name.
 pub fn parts(kind: &str) -> impl Iterator<Item = View> {
-    OWN_PARTS
-        .iter()
-        .filter(move |(of, ..)| *of == kind)
-        .map(|(_, view, _)| *view)
-        .chain(EVERY_PART.iter().copied())
+    families::parts(kind).map(|(view, _)| view)
 }
 
 /// Filters of a part that a client may give: the view's, but those that tie it to its entity.
@@ -81,14 +48,13 @@ pub fn is_read_only(kind: &str, name: &str) -> bool {
     matches!(name, "history" | "state") || parts(kind).any(|view| view.name() == name)
 }
 
-fn tie(kind: &str, view: View) -> Option<&'static Tie> {
-    let own = OWN_PARTS.iter().find(|(of, v, _)| *of == kind && *v == view).map(|(.., tie)| tie);
-    own.or_else(|| EVERY_PART.contains(&view).then_some(&Tie::Stream))
+fn tie(kind: &str, view: View) -> Option<Tie> {
+    families::parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
 }
 
 /// The view of a plural, if it has one.
 pub fn view_named(plural: &str) -> Option<View> {
-    View::ALL.iter().copied().find(|view| view.name() == plural)
+    families::views().find(|view| view.name() == plural)
 }
 
 fn no_view(app: &App, plural: &str) -> Problem {
@@ -97,7 +63,8 @@ fn no_view(app: &App, plural: &str) -> Problem {
             .fix("read one entity, its history or its state, or follow /v1/orgs/{org}/events");
     }
     // Most kinds have a view of the same name: each is told once.
-    let views = View::ALL.iter().map(|view| view.name()).filter(|name| !app.has_kind(name));
+    let views = families::views().map(View::name).filter(|name| !app.has_kind(name));
+    let views: Vec<&str> = views.collect();
     let known: Vec<_> = app.plurals().into_iter().chain(views).collect();
     problem::unknown_kind(plural, &known.join(", "))
 }
@@ -181,14 +148,14 @@ fn row_answer(app: &App, found: Found, what: impl std::fmt::Display) -> Answer {
     Ok(response)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s` and `/v1/orgs/{org}/{view}`.
+/// `GET /v1/orgs/{org}/{kinds}` and `/v1/orgs/{org}/{view}`.
 pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, String)>, uri: Uri) -> Answer {
     let org = org(org_text)?;
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
     let params = Params::parse(&uri, &allowed(view, &filters))?;
     // The `kind` of a participant is another word, whose values its view knows.
-    if view != View::Participants {
+    if view.filters_by("kind") {
         filter::known_kind(&app, &params)?;
     }
     let query = query_of(&params, &filters)?;
@@ -202,18 +169,6 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     page_answer(&app, page, permit)
 }
 
-/// What is counted in an org: a view, and the columns by which.
-pub const STATS: &[(View, &[&str])] = &[
-    (View::Members, &["role"]),
-    (View::Agents, &["status"]),
-    (View::Conversations, &["type", "phase", "paused"]),
-    (View::Participants, &["kind", "active"]),
-    (View::Messages, &[]),
-    (View::Turns, &["state"]),
-    (View::Runs, &["state"]),
-    (View::DeadLetters, &[]),
-];
-
 /// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
 pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -> Answer {
     let org = org(org_text)?;
@@ -222,8 +177,8 @@ pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -
     app.check_org(&org).await?;
     let mut out = serde_json::Map::new();
     let mut seen = None;
-    for (view, by) in STATS {
-        let counted = app.views.count(*view, &org, by).await?;
+    for (view, by) in families::counts() {
+        let counted = app.views.count(view, &org, by).await?;
         let mut told = serde_json::Map::from_iter([("total".to_owned(), counted.total().into())]);
         for (place, column) in by.iter().enumerate() {
             told.insert(format!("by_{column}"), serde_json::json!(counted.by(place)));
@@ -239,7 +194,7 @@ pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -
     Ok(response)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}`.
+/// `GET /v1/orgs/{org}/{kinds}/{id}`.
 pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let org = org(org_text)?;
     let kind = app.kind(&plural);
@@ -267,7 +222,7 @@ struct Part {
     kind: KnownKind,
     id: EntityId,
     view: View,
-    tie: &'static Tie,
+    tie: Tie,
 }
 
 impl Part {
@@ -302,7 +257,7 @@ impl Part {
 
     /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
     async fn exists(&self, app: &App) -> Result<bool, Problem> {
-        match view_named(&format!("{}s", self.kind.kind)) {
+        match view_named(&self.kind.plural) {
             Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
                 let stream = StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
@@ -312,7 +267,7 @@ impl Part {
     }
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}`.
+/// `GET /v1/orgs/{org}/{kinds}/{id}/{part}`.
 pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
     if app
         .kind(&plural)
@@ -334,7 +289,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
     page_answer(&app, page, permit)
 }
 
-/// `GET /v1/orgs/{org}/{kind}s/{id}/{part}/{key}`: one row of a part that has names of its own.
+/// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
 pub async fn part_row(
     State(app): State<App>,
     At((org, plural, id, name, key)): At<(String, String, String, String, String)>,

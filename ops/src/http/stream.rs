@@ -62,7 +62,7 @@ struct HistoryPage<'a> {
     next: Option<String>,
 }
 
-fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<HistoryRow<'a>, Problem> {
+fn history_row<'a>(entry: &'a HistoryEntry, plural: &str, opener: &dyn Opener) -> Result<HistoryRow<'a>, Problem> {
     let (record, header) = (&entry.record, &entry.record.header);
     let sealed = |e: quipu_schemas::personal::SealError| problem::internal(e.to_string());
     let reaction = |stored: &StoredReaction| -> Result<Value, Problem> {
@@ -81,7 +81,7 @@ fn history_row<'a>(entry: &'a HistoryEntry, opener: &dyn Opener) -> Result<Histo
         correlation: header.correlation.as_deref(),
         causation: header.causation.as_deref(),
         events: (0..record.events.len())
-            .map(|index| cloudevents::encode(record, entry.position, index, Some(opener)).map_err(sealed))
+            .map(|index| cloudevents::encode(record, plural, entry.position, index, Some(opener)).map_err(sealed))
             .collect::<Result<_, _>>()?,
         reactions: record.reactions.iter().map(reaction).collect::<Result<_, _>>()?,
         settlement: header.settlement.as_ref(),
@@ -132,7 +132,7 @@ pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, 
     let items = page
         .entries
         .iter()
-        .map(|row| history_row(row, &*keys))
+        .map(|row| history_row(row, &app.node.plural(&row.record.header.stream.kind), &*keys))
         .collect::<Result<Vec<_>, _>>()?;
     let next = page.entries.last().filter(|_| page.more).map(following);
     let mut response = json_held(&HistoryPage { items, next }, permit)?;

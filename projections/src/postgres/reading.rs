@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     error::ViewError,
+    families::tables,
     query::{Select, quoted},
     row_digest::{self, RowDigest},
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, ParkedStream, Tip},
-    table::TABLES,
 };
 use futures::TryStreamExt;
 use quipu_schemas::{
@@ -214,7 +214,7 @@ pub(super) async fn digests(client: &Lease, layout: &Layout, of: DigestOf) -> Re
     client.batch_execute(SNAPSHOT).await.map_err(storage)?;
     let schemas = schemas(client, layout).await?;
     let mut digests = Digests::new();
-    for table in TABLES {
+    for table in tables() {
         let (columns, key) = row_digest::columns(table, of);
         let mut digest = RowDigest::default();
         for (org, schema) in &schemas {

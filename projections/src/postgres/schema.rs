@@ -5,12 +5,7 @@ use super::{
     options::{NAME_MAX, PostgresOptions},
     storage,
 };
-use crate::{
-    error::ViewError,
-    query::quoted,
-    store::Origin,
-    table::{TABLES, Type},
-};
+use crate::{error::ViewError, families::tables, query::quoted, store::Origin, table::Type};
 use quipu_schemas::{digest::Digest, ids::OrgId, position::LogId};
 use std::fmt::Write;
 use tokio_postgres::{Row, error::SqlState};
@@ -111,7 +106,7 @@ pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&
             "CREATE TABLE {schema}.org_schemas (\"org\" text COLLATE \"C\" PRIMARY KEY, schema text NOT NULL);"
         );
     } else {
-        tables(&schema, &mut sql);
+        create_tables(&schema, &mut sql);
     }
     let protected = if per_org { vec!["org_schemas"] } else { table_names() };
     protect(&schema, &protected, reader, &mut sql);
@@ -119,21 +114,21 @@ pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&
 }
 
 fn table_names() -> Vec<&'static str> {
-    TABLES.iter().map(|table| table.name).collect()
+    tables().map(|table| table.name).collect()
 }
 
 /// The DDL of one org's schema of a store.
 pub(super) fn org(name: &str, reader: Option<&str>) -> String {
     let schema = quoted(name);
     let mut sql = format!("CREATE SCHEMA {schema};\n");
-    tables(&schema, &mut sql);
+    create_tables(&schema, &mut sql);
     protect(&schema, &table_names(), reader, &mut sql);
     sql
 }
 
 /// Text compares by its bytes, as in every other store: pages and digests depend on it.
-fn tables(schema: &str, sql: &mut String) {
-    for table in TABLES {
+fn create_tables(schema: &str, sql: &mut String) {
+    for table in tables() {
         let _ = write!(sql, "CREATE TABLE {schema}.{} (\"org\" text COLLATE \"C\" NOT NULL", table.name);
         for column in table.key.iter().chain(table.columns) {
             let ty = match column.ty {

@@ -13,9 +13,9 @@ use quipu_projections::{
     postgres::{Database, PostgresOptions, PostgresStore},
     progress::Progress,
     query::Query,
+    reading::View,
     sqlite::SqliteStore,
     store::{DigestOf, Digests, Origin, ViewStore},
-    view::View,
 };
 use quipu_schemas::ids::OrgId;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ fn calls_may_be_made_from_within_another_runtime() {
     runtime.block_on(async {
         let store: Arc<dyn ViewStore> = Arc::new(PostgresStore::open(&shared.database, &name(), Origin::of(&log.meta())).unwrap());
         catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
-        assert!(store.get(View::Orgs, &ACME, &["acme"]).unwrap().row.is_some());
+        assert!(store.get(View::ORGS, &ACME, &["acme"]).unwrap().row.is_some());
         drop(store);
         drop(Database::connect(&shared.server.url().parse().unwrap()).unwrap());
     });
@@ -128,13 +128,13 @@ fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
         server.kill();
         assert!(matches!(follower.round(&log, &[0, 1, 2, 3], &progress), Err(ViewError::Storage(_))));
         assert!(matches!(
-            store.list(View::Messages, &ACME, &Query::default()),
+            store.list(View::MESSAGES, &ACME, &Query::default()),
             Err(ViewError::Storage(_))
         ));
         server.restart();
         // Connections that ended while nobody used them are replaced without an error.
         follower.reload().unwrap();
-        assert!(store.list(View::Messages, &ACME, &Query::default()).is_ok());
+        assert!(store.list(View::MESSAGES, &ACME, &Query::default()).is_ok());
     }
     while !follower.round(&log, &[0, 1, 2, 3], &progress).unwrap().caught_up {}
     assert_eq!(store.digests(DigestOf::Everything).unwrap(), wanted);

@@ -12,10 +12,10 @@ use quipu_projections::{
     orgs::ORGS,
     postgres::PostgresShelf,
     query::Query,
+    reading::View,
     shelf::Shelf,
     statement::Statement,
     store::{DigestOf, Origin, ViewBatch},
-    view::View,
     views::Views,
 };
 use quipu_schemas::{digest::Digest, ids::OrgId};
@@ -48,8 +48,8 @@ fn a_rebuild_happens_beside_and_every_process_moves_over() {
         follower.catch_up(&log, views.progress()).unwrap();
         let before = stores();
         assert_eq!(before.len(), each, "{before:?}");
-        let rows = views.list(View::Messages, &ACME, &Query::default()).unwrap();
-        assert_eq!(other.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+        let rows = views.list(View::MESSAGES, &ACME, &Query::default()).unwrap();
+        assert_eq!(other.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
 
         // Called off: nothing changed, nothing left behind.
         assert!(views.rebuild(&log, &mut |_| false).is_err());
@@ -63,7 +63,7 @@ fn a_rebuild_happens_beside_and_every_process_moves_over() {
                 ticks += 1;
                 drop(open());
                 assert_eq!(stores().len(), 2 * each);
-                assert_eq!(views.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+                assert_eq!(views.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
                 true
             })
             .unwrap();
@@ -72,13 +72,13 @@ fn a_rebuild_happens_beside_and_every_process_moves_over() {
         let after = stores();
         assert_eq!(after.len(), each);
         assert_ne!(after, before);
-        assert_eq!(views.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+        assert_eq!(views.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
         assert_eq!(
             views.store().digests(DigestOf::Everything).unwrap(),
             caught_up(&log).digests(DigestOf::Everything).unwrap()
         );
         // The other process meets the old store gone, and reads the new one.
-        assert_eq!(other.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+        assert_eq!(other.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
         views.rebuild(&log, &mut |_| true).unwrap();
         assert_eq!(other.follower(&log).unwrap().catch_up(&log, other.progress()).unwrap().records, 0);
         assert_eq!(other.progress().now(), rows.cursor);
@@ -95,12 +95,12 @@ fn views_whose_server_is_away_begin_when_it_is_there() {
     let origin = Origin::of(&log.meta());
     server.kill();
     let views = Views::on_when_there(Box::new(shelf(&server, "late", false)), origin);
-    assert!(matches!(views.get(View::Orgs, &ACME, &["acme"]), Err(ViewError::Storage(_))));
+    assert!(matches!(views.get(View::ORGS, &ACME, &["acme"]), Err(ViewError::Storage(_))));
     assert!(matches!(views.follower(&log).map(|_| ()), Err(ViewError::Storage(_))));
     assert_eq!(views.progress().now().next, [0, 0]);
     server.restart();
     views.follower(&log).unwrap().catch_up(&log, views.progress()).unwrap();
-    assert!(views.get(View::Orgs, &ACME, &["acme"]).unwrap().row.is_some());
+    assert!(views.get(View::ORGS, &ACME, &["acme"]).unwrap().row.is_some());
     assert!(views.verify(&log).unwrap().is_equal());
 }
 
@@ -150,7 +150,7 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
     of_new.rebuild(&log, &mut |_| true).unwrap();
     assert_eq!(schemas(&shared.server, &schema).len(), 1);
     assert!(
-        of_old.list(View::Orgs, &ACME, &Query::default()).unwrap().rows.is_empty(),
+        of_old.list(View::ORGS, &ACME, &Query::default()).unwrap().rows.is_empty(),
         "begun anew"
     );
 }

@@ -7,13 +7,13 @@ use crate::{
 };
 use quipu_events::port::Log;
 use quipu_projections::{
+    families::tables,
     follower::catch_up,
     postgres::{Database, PostgresStore},
     progress::Progress,
     query::Query,
+    reading::View,
     store::{DigestOf, Origin, ViewStore},
-    table::TABLES,
-    view::View,
 };
 use quipu_schemas::ids::OrgId;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ fn a_query_without_its_condition_sees_one_org_or_none() {
         } else {
             (name.clone(), name.clone())
         };
-        for table in TABLES {
+        for table in tables() {
             let orgs = format!("SELECT \"org\" FROM {of_acme}.{}", table.name);
             assert!(as_reader(None, &orgs).is_empty(), "{orgs}");
             assert!(as_reader(Some(""), &orgs).is_empty(), "{orgs}");
@@ -86,9 +86,9 @@ fn a_query_without_its_condition_sees_one_org_or_none() {
 
         // The one connection carries neither role nor org from one query to the next.
         for _ in 0..3 {
-            assert!(!store.list(View::Activity, &ACME, &Query::default()).unwrap().rows.is_empty());
-            assert_eq!(store.list(View::Activity, &LAB, &Query::default()).unwrap().rows.len(), 1);
-            assert_eq!(store.get(View::Conversations, &LAB, &["cnv_1"]).unwrap().row, None);
+            assert!(!store.list(View::ACTIVITY, &ACME, &Query::default()).unwrap().rows.is_empty());
+            assert_eq!(store.list(View::ACTIVITY, &LAB, &Query::default()).unwrap().rows.len(), 1);
+            assert_eq!(store.get(View::CONVERSATIONS, &LAB, &["cnv_1"]).unwrap().row, None);
             assert_eq!(store.parked().unwrap().len(), 1, "the owner sees all orgs");
         }
     }
@@ -122,7 +122,7 @@ fn an_ordinary_user_needs_the_role_or_says_that_it_goes_without() {
         let (name, log) = (name(), world().log(2));
         let store: Arc<dyn ViewStore> = Arc::new(PostgresStore::open(&database, &name, Origin::of(&log.meta())).unwrap());
         catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
-        assert!(!store.list(View::Messages, &ACME, &Query::default()).unwrap().rows.is_empty());
+        assert!(!store.list(View::MESSAGES, &ACME, &Query::default()).unwrap().rows.is_empty());
         assert_eq!(
             store.digests(DigestOf::Everything).unwrap(),
             crate::scene::caught_up(&log).digests(DigestOf::Everything).unwrap()

@@ -8,8 +8,8 @@ use quipu_projections::{
     progress::{Progress, WaitError, Wanted},
     projector::{Action, Input, Projector, StopReason},
     query::Query,
+    reading::View,
     store::{Checkpoint, DigestOf},
-    view::View,
 };
 use quipu_schemas::{
     ids::{OrgId, StreamId},
@@ -170,22 +170,22 @@ fn a_stream_whose_record_does_not_fit_parks_alone_and_is_taken_up_again() {
     let mut follower = Follower::new(&log, store.clone()).unwrap();
     let round = follower.catch_up(&log, &progress).unwrap();
     assert_eq!((round.records, round.stopped.len()), (5, 0));
-    let parked = store.list(View::ParkedStreams, &ACME, &Query::default()).unwrap().rows;
+    let parked = store.list(View::PARKED_STREAMS, &ACME, &Query::default()).unwrap().rows;
     assert_eq!(parked[0]["stream"], bad);
     assert_eq!(parked[0]["position"], "p0.1.0");
     assert_eq!(parked[0]["waiting"], 3);
     assert!(parked[0]["reason"].as_str().unwrap().contains("hash"), "{parked:?}");
     assert_eq!(
-        store.get(View::Conversations, &ACME, &["cnv_9"]).unwrap().row.unwrap()["version"],
+        store.get(View::CONVERSATIONS, &ACME, &["cnv_9"]).unwrap().row.unwrap()["version"],
         1
     );
-    assert!(store.get(View::Orgs, &ACME, &["acme"]).unwrap().row.is_some(), "others go on");
+    assert!(store.get(View::ORGS, &ACME, &["acme"]).unwrap().row.is_some(), "others go on");
 
     // A restart remembers it, and taking it up again too early parks it again.
     let stream: StreamId = bad.parse().unwrap();
     let mut follower = Follower::new(&log, store.clone()).unwrap();
     assert!(!follower.unpark(&log, &stream).unwrap());
-    assert_eq!(store.list(View::ParkedStreams, &ACME, &Query::default()).unwrap().rows, parked);
+    assert_eq!(store.list(View::PARKED_STREAMS, &ACME, &Query::default()).unwrap().rows, parked);
     assert!(follower.unpark(&whole, &stream).unwrap());
     assert_eq!(
         store.digests(DigestOf::Everything).unwrap(),
@@ -202,7 +202,7 @@ fn a_broken_chain_and_an_unknown_event_park_their_stream() {
     scene.records.push(twice);
     let log = scene.log(2);
     let store = caught_up(&log);
-    let rows = store.list(View::ParkedStreams, &ACME, &Query::default()).unwrap().rows;
+    let rows = store.list(View::PARKED_STREAMS, &ACME, &Query::default()).unwrap().rows;
     let reasons: Vec<_> = rows.iter().map(|r| r["reason"].as_str().unwrap()).collect();
     assert!(reasons[0].contains("version 1 follows version"), "{reasons:?}");
     assert!(reasons[1].contains("quipu.org.sold.v1"), "{reasons:?}");

@@ -6,9 +6,9 @@ use quipu_projections::{
     error::ViewError,
     orgs::ORGS,
     query::Query,
+    reading::View,
     statement::Statement,
     store::{DigestOf, Origin, ViewBatch},
-    view::View,
     views::Views,
 };
 use quipu_schemas::{digest::Digest, ids::OrgId};
@@ -61,7 +61,7 @@ fn a_rebuild_happens_beside_and_switches_at_once() {
     follower.catch_up(&log, views.progress()).unwrap();
     let before = files();
     assert_eq!(before.len(), 1);
-    let rows = views.list(View::Messages, &ACME, &Query::default()).unwrap();
+    let rows = views.list(View::MESSAGES, &ACME, &Query::default()).unwrap();
 
     // Called off: nothing changed, nothing left behind.
     assert!(views.rebuild(&log, &mut |_| false).is_err());
@@ -74,7 +74,7 @@ fn a_rebuild_happens_beside_and_switches_at_once() {
             ticks += 1;
             assert_eq!(files().len(), 2);
             assert_eq!(
-                views.list(View::Messages, &ACME, &Query::default()).unwrap(),
+                views.list(View::MESSAGES, &ACME, &Query::default()).unwrap(),
                 rows,
                 "the old views answer meanwhile"
             );
@@ -85,7 +85,7 @@ fn a_rebuild_happens_beside_and_switches_at_once() {
     assert!(!views.is_current(&follower));
     assert_eq!(files().len(), 1);
     assert_ne!(files(), before);
-    assert_eq!(views.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+    assert_eq!(views.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
     assert_eq!(
         views.store().digests(DigestOf::Everything).unwrap(),
         caught_up(&log).digests(DigestOf::Everything).unwrap()
@@ -95,7 +95,7 @@ fn a_rebuild_happens_beside_and_switches_at_once() {
     // After a restart the new ones are there, whole.
     let views = Views::open(directory.path(), origin).unwrap();
     assert!(views.follower(&log).unwrap().catch_up(&log, views.progress()).unwrap().records == 0);
-    assert_eq!(views.list(View::Messages, &ACME, &Query::default()).unwrap(), rows);
+    assert_eq!(views.list(View::MESSAGES, &ACME, &Query::default()).unwrap(), rows);
 }
 
 #[test]
@@ -146,5 +146,5 @@ fn a_rebuild_that_meets_damage_keeps_the_old_views() {
             ..
         })
     ));
-    assert!(views.get(View::Orgs, &ACME, &["acme"]).unwrap().row.is_some());
+    assert!(views.get(View::ORGS, &ACME, &["acme"]).unwrap().row.is_some());
 }

@@ -2,7 +2,7 @@
 //! own writes.
 
 use super::{Sent, World, history::Returned, node::Answer};
-use quipu_projections::{progress::Wanted, view::View};
+use quipu_projections::{progress::Wanted, reading::View};
 use quipu_schemas::{envelope::CommandEnvelope, ids::StreamId};
 
 impl World {
@@ -161,7 +161,7 @@ impl World {
         }
         let (views, _) = node.views();
         let found = views.store().get(
-            View::Receipts,
+            View::RECEIPTS,
             &stream.org,
             &[stream.kind.as_str(), stream.id.as_str(), id.as_str()],
         );

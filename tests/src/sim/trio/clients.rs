@@ -2,7 +2,7 @@
 
 use super::{NODES, PARTITIONS, Sent, Trio, network::Event};
 use crate::sim::{broker::lock, history::Returned};
-use quipu_projections::{progress::Wanted, view::View};
+use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
@@ -210,7 +210,7 @@ impl Trio {
             return;
         }
         let found = member.views.store().get(
-            View::Receipts,
+            View::RECEIPTS,
             &stream.org,
             &[stream.kind.as_str(), stream.id.as_str(), id.as_str()],
         );
