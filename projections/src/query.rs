@@ -502,7 +502,8 @@ mod tests {
     #[test]
     fn later_pages_begin_with_a_seek_to_their_first_row() {
         let stream: &[(&str, &str)] = &[("kind", "run"), ("id", "r1")];
-        let cases: &[(View, &[(&str, &str)], Option<&str>, &str)] = &[
+        type Case<'a> = (View, &'a [(&'a str, &'a str)], Option<&'a str>, &'a str);
+        let cases: &[Case<'_>] = &[
             (View::MESSAGES, &[("conversation", "c1")], None, "conversation=? AND sequence>?"),
             (
                 View::MESSAGES,

@@ -126,10 +126,7 @@ mod tests {
         assert_eq!(readiness.late(&[7], &[9], &[], 3_000), late(2, 1_000), "record 7 has waited since");
         // What was waited for is there, and more has come: its wait begins.
         assert_eq!(readiness.late(&[8], &[12], &[], 4_000), late(4, 0));
-        assert_eq!(
-            readiness.late(&[8], &[12], &[], 4_000 + VIEW_LAG_DEGRADED_MS - 1).is_degraded(),
-            false
-        );
+        assert!(!readiness.late(&[8], &[12], &[], 4_000 + VIEW_LAG_DEGRADED_MS - 1).is_degraded());
         assert!(readiness.late(&[8], &[12], &[], 4_000 + VIEW_LAG_DEGRADED_MS).is_degraded());
         assert_eq!(readiness.late(&[12], &[12], &[], 90_000), late(0, 0));
         assert!(readiness.late(&[12], &[12 + VIEW_LAG_DEGRADED_RECORDS], &[], 90_001).is_degraded());
