@@ -2,7 +2,7 @@
 
 use crate::{
     core::Core,
-    kernel::relay::{Cause, LOADED_MAX, Loaded, Purpose, Relay, RelayAction, Row, Work},
+    kernel::relay::{Cause, LOADED_MAX, Loaded, Purpose, Relay, RelayAction, Row, Standing, Work},
     performers::{Attempt, AttemptEnd, CancelSource, Performers, cancel_pair},
 };
 use quipu_events::index::PendingKind;
@@ -35,6 +35,7 @@ pub(crate) enum RelayMsg {
         planned: bool,
     },
     Rows(oneshot::Sender<Vec<Row>>),
+    Standing(oneshot::Sender<Standing>),
     /// Look into the index again: a dead effect was asked for again.
     Reload,
 }
@@ -103,12 +104,16 @@ impl Actor for RelayActor {
                 let _ = sender.send(state.relay.rows());
                 return Ok(());
             }
+            RelayMsg::Standing(sender) => {
+                let _ = sender.send(state.relay.standing());
+                return Ok(());
+            }
         }
         if state.relay.wants_loading() {
             state.load();
         }
         let core = state.core.clone();
-        actions.extend(state.relay.step(now, &|org| core.is_suspended(org)));
+        actions.extend(state.relay.step(now, &|org| core.holds_back(org)));
         for action in actions {
             state.perform(&myself, action);
         }

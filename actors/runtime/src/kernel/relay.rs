@@ -4,6 +4,10 @@
 //! again from the index, which is derived from the log. Dispatches and effects leave only after their record is
 //! durable. Effects with an order key leave one at a time, in version order.
 
+mod standing;
+
+pub use standing::Standing;
+
 use crate::performers::{AttemptEnd, BREAKER_OPEN};
 use quipu_schemas::{
     context::Millis,
