@@ -169,7 +169,11 @@ pub fn page_of(node: &Node) -> String {
     if let Ok(backlog) = node.backlog() {
         let late_s = backlog.late_ms / 1_000;
         for (name, help, value) in [
-            ("quipu_outbox_pending", "Effects and dispatches that are not settled", backlog.pending),
+            (
+                "quipu_outbox_pending",
+                "Effects and dispatches that are not settled",
+                backlog.pending,
+            ),
             ("quipu_outbox_dead", "Effects and dispatches that were given up", backlog.dead),
             ("quipu_timers_due", "Timers that are due and not fired yet", backlog.due),
             ("quipu_timers_late", "Timers that are due for more than 5 s", backlog.late),

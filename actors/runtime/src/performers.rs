@@ -275,7 +275,8 @@ impl Performers {
     }
 
     fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, Open> {
-        let local = matches!(&attempt.effect, Effect::LlmInvoke(call) if self.provider(call).is_some_and(|(_, provider)| !provider.is_remote()));
+        let local =
+            matches!(&attempt.effect, Effect::LlmInvoke(call) if self.provider(call).is_some_and(|(_, provider)| !provider.is_remote()));
         let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !local);
         let admitted = key.map(|key| {
             let permit = lock(&self.breakers).admit(&key, self.now())?;
@@ -325,7 +326,9 @@ fn counted(end: &AttemptEnd) -> (Ended, &str, &str) {
         AttemptEnd::Done(Outcome::Failed { code, detail }) => (Ended::Failed, code, detail),
         AttemptEnd::Done(Outcome::Lost { detail }) => (Ended::Lost, "lost", detail.as_deref().unwrap_or_default()),
         AttemptEnd::Done(Outcome::Cancelled { .. }) => (Ended::Cancelled, "", ""),
-        AttemptEnd::Done(Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. }) => (Ended::Done, "", ""),
+        AttemptEnd::Done(Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. }) => {
+            (Ended::Done, "", "")
+        }
     }
 }
 

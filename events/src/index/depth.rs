@@ -20,7 +20,9 @@ impl Index {
             let count = |open: u8| {
                 let sql = format!("SELECT count(*) FROM (SELECT 1 FROM reactions WHERE partition = ?1 AND open = {open} LIMIT ?2)");
                 let mut statement = connection.prepare_cached(&sql)?;
-                statement.query_row(params![partition, most as i64], |row| row.get::<_, i64>(0)).map(|n| n as u64)
+                statement
+                    .query_row(params![partition, most as i64], |row| row.get::<_, i64>(0))
+                    .map(|n| n as u64)
             };
             Ok(Depth {
                 pending: count(1)?,

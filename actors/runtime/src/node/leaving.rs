@@ -20,7 +20,10 @@ impl Node {
             return;
         }
         let calls = self.open_model_calls();
-        tracing::warn!(calls, "model calls were still under way when the node had to stop; they end as node_stopped");
+        tracing::warn!(
+            calls,
+            "model calls were still under way when the node had to stop; they end as node_stopped"
+        );
         self.0.performers.end_model_calls();
         if !self.model_calls_recorded(Duration::from_millis(limits::STOP_RECORD_MS)).await {
             let calls = self.open_model_calls();

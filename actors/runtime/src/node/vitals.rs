@@ -7,7 +7,7 @@ use crate::{
     kernel::{relay::Standing, vitals::Vitals},
     relay_actor::RelayMsg,
 };
-use quipu_schemas::{limits, problem::Problem};
+use quipu_schemas::{context::Millis, limits, problem::Problem};
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::sync::oneshot;
 
@@ -78,19 +78,34 @@ impl Node {
 
 fn count(core: &Core) -> Result<Backlog, Problem> {
     let mut sum = Backlog::default();
-    let now = core.clock.now().time;
+    let (now, stepped) = (core.clock.now().time, core.clock.stepped_ms());
     for partition in (0..core.meta.partitions).filter(|partition| core.is_owner(*partition)) {
-        let depth = core.index.depth(partition, limits::OUTBOX_COUNTED_MAX).map_err(|e| index_problem(&e))?;
+        let depth = core
+            .index
+            .depth(partition, limits::OUTBOX_COUNTED_MAX)
+            .map_err(|e| index_problem(&e))?;
         sum.pending += depth.pending;
         sum.dead += depth.dead;
         // The earliest first.
-        let due = core.index.wakes_due(partition, now, limits::TIMERS_COUNTED_MAX).map_err(|e| index_problem(&e))?;
+        let due = core
+            .index
+            .wakes_due(partition, now, limits::TIMERS_COUNTED_MAX)
+            .map_err(|e| index_problem(&e))?;
         sum.due += due.len() as u64;
-        let late = due.iter().map(|wake| now - wake.due).filter(|ms| *ms > limits::TIMER_LATE_MS);
-        sum.late += late.count() as u64;
-        sum.late_ms = sum.late_ms.max(due.first().map_or(0, |wake| now - wake.due));
+        let (late, late_ms) = lateness(due.iter().map(|wake| wake.due), now, stepped);
+        sum.late += late;
+        sum.late_ms = sum.late_ms.max(late_ms);
     }
     Ok(sum)
+}
+
+/// How many are late, and by how much the latest. A timer that was set before node time stepped ahead is ripe by as much
+/// later.
+fn lateness(due: impl Iterator<Item = Millis>, now: Millis, stepped_ms: u64) -> (u64, u64) {
+    let late = due
+        .map(|due| now.saturating_sub(due))
+        .filter(|ms| ms.saturating_sub(stepped_ms) > limits::TIMER_LATE_MS);
+    late.fold((0, 0), |(count, longest), ms| (count + 1, longest.max(ms)))
 }
 
 fn dead_effects(backlog: Backlog) -> Option<HealthPart> {
@@ -105,17 +120,23 @@ fn late_timers(backlog: Backlog) -> Option<HealthPart> {
     let Backlog { late, late_ms, .. } = backlog;
     (late > 0).then(|| {
         let seconds = late_ms / 1_000;
-        let detail = format!("{late} timers are late, one of them by {seconds} s: the log line `timer not fired` says why; see parked streams");
+        let detail =
+            format!("{late} timers are late, one of them by {seconds} s: the log line `timer not fired` says why; see parked streams");
         HealthPart::degraded("timers", late, detail)
     })
 }
 
 fn failing_models(vitals: &Vitals, now: u64) -> Option<HealthPart> {
-    let recent = vitals.errors().iter().map(|(name, errors)| (name, errors, errors.recent.count(now)));
+    let recent = vitals
+        .errors()
+        .iter()
+        .map(|(name, errors)| (name, errors, errors.recent.count(now)));
     let failing: Vec<_> = recent.filter(|(_, _, count)| *count > 0).collect();
     let sum = failing.iter().map(|(_, _, count)| count).sum();
     (!failing.is_empty()).then(|| {
-        let each = failing.iter().map(|(name, errors, count)| format!("`{name}` {count} times, last with {}", errors.last));
+        let each = failing
+            .iter()
+            .map(|(name, errors, count)| format!("`{name}` {count} times, last with {}", errors.last));
         let each = each.collect::<Vec<_>>().join("; ");
         let minutes = limits::TROUBLE_RECENT_MS / 60_000;
         let detail = format!("model calls failed in the last {minutes} minutes: {each}; look at the provider, its key and its limits");
@@ -133,3 +154,6 @@ fn failed_turns(vitals: &Vitals, now: u64) -> Option<HealthPart> {
         HealthPart::degraded("turns", count, detail)
     })
 }
+
+#[cfg(test)]
+mod tests;
