@@ -11,6 +11,7 @@
 
 mod catch_up;
 mod content;
+mod depth;
 mod entry;
 mod lookup;
 mod mark;
@@ -44,6 +45,7 @@ use std::{
 };
 
 pub use catch_up::{CaughtUp, Progress, Unreadable};
+pub use depth::Depth;
 pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
 pub use lookup::command_mark;
 pub use mark::boot_id;

@@ -1,5 +1,9 @@
 //! Names of the metrics that this crate records, and the page that shows all of them. No tenant labels, ever.
 
+mod vitals;
+
+pub use vitals::outbox_of;
+
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use quipu_runtime::node::{Counters, Node};
 use std::{
@@ -36,6 +40,18 @@ pub const BUS_EVENTS: &str = "quipu_bus_events_total";
 pub const BUS_FEED_LAG: &str = "quipu_bus_feed_lag_records";
 /// 1 while the bus is connected.
 pub const BUS_CONNECTED: &str = "quipu_bus_connected";
+/// Effects and dispatches in the relays' memory; label `state`. What they do not hold waits in the index.
+pub const OUTBOX_STATE: &str = "quipu_outbox_depth";
+/// Attempts of effects that ended; labels `effect` and `outcome`.
+pub const ATTEMPTS: &str = "quipu_effect_attempts_total";
+/// Effects and dispatches that were given up.
+pub const DEAD: &str = "quipu_effects_dead_total";
+/// How long model calls took; label `provider`, a configured name.
+pub const MODEL_SECONDS: &str = "quipu_model_call_seconds";
+/// Model calls that failed; label `provider`.
+pub const MODEL_ERRORS: &str = "quipu_model_call_errors_total";
+/// Turns that ended; label `outcome`.
+pub const TURNS: &str = "quipu_turns_finished_total";
 /// Failed writes of the heads file.
 pub const HEADS_ERRORS: &str = "quipu_heads_errors_total";
 
@@ -102,6 +118,13 @@ pub fn page_of(node: &Node) -> String {
         "Tasks of the node that crashed and were started again",
         restarts,
     );
+    let restarts = node.partition_restarts();
+    line(
+        "quipu_partition_restarts_total",
+        "counter",
+        "Actors of partitions that crashed and were started again",
+        restarts,
+    );
     let partitions = node.partitions();
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
     gauge("quipu_entities_active", "Entities in memory", node.active_entities());
@@ -129,6 +152,12 @@ pub fn page_of(node: &Node) -> String {
     );
     let trouble = usize::from(node.log().trouble().is_some());
     gauge("quipu_log_trouble", "1 while the log takes no appends", trouble);
+    gauge("quipu_mailbox_depth", "Commands that wait for entities", node.mailbox_depth());
+    gauge(
+        "quipu_model_calls_open",
+        "Model calls under way, or whose end is not recorded yet",
+        node.open_model_calls(),
+    );
     // Where the index does not answer there is no number; health says why.
     if let Ok(parked) = node.parked() {
         gauge(
@@ -137,6 +166,23 @@ pub fn page_of(node: &Node) -> String {
             parked.len(),
         );
     }
+    if let Ok(backlog) = node.backlog() {
+        let late_s = backlog.late_ms / 1_000;
+        for (name, help, value) in [
+            (
+                "quipu_outbox_pending",
+                "Effects and dispatches that are not settled",
+                backlog.pending,
+            ),
+            ("quipu_outbox_dead", "Effects and dispatches that were given up", backlog.dead),
+            ("quipu_timers_due", "Timers that are due and not fired yet", backlog.due),
+            ("quipu_timers_late", "Timers that are due for more than 5 s", backlog.late),
+            ("quipu_timer_lateness_seconds", "How long the latest timer has been due", late_s),
+        ] {
+            line(name, "gauge", help, value);
+        }
+    }
+    vitals::add(&mut page, node);
     page
 }
 

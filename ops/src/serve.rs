@@ -235,7 +235,7 @@ impl Running {
     }
 
     /// Stops in order: not ready (and serving all the same for `shutdown.delay_ms`, so that whoever sends requests here has
-    /// seen it), requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it returns, the data directory is free for another node.
+    /// seen it), model calls and requests at work finished (at most [`limits::DRAIN_MS`] in all), node, views. When it returns, the data directory is free for another node.
     pub async fn stop(self) {
         let Self {
             node,
@@ -252,6 +252,8 @@ impl Running {
         stage.send_replace(Stage::Leaving);
         tokio::time::sleep(delay).await;
         let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
+        // While the partitions are this node's: the outcome of a model call is recorded here or not at all.
+        node.finish_model_calls(deadline.saturating_duration_since(Instant::now())).await;
         // While it still listens: what reaches this node meanwhile goes to whoever owns the partitions next.
         node.hand_over().await;
         stage.send_replace(Stage::Stopping);

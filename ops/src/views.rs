@@ -291,6 +291,7 @@ impl Views {
     pub fn health(&self, end: &Cursor) -> HealthPart {
         if self.0.off {
             return HealthPart {
+                count: None,
                 name: "views".into(),
                 ok: true,
                 critical: false,
@@ -315,6 +316,7 @@ impl Views {
             (false, seconds) => format!("{lag} records behind, for {seconds} s"),
         });
         HealthPart {
+            count: None,
             name: "views".into(),
             ok,
             critical: false,

@@ -317,6 +317,10 @@ pub const SHADOW_LOOK_MS: u64 = 1_000;
 pub const OWNERSHIP_REST_MS: u64 = 1_000;
 /// Longest time that a node may be told to go on serving after it said that it is not ready any more.
 pub const SHUTDOWN_DELAY_MAX_MS: u64 = 10 * 60 * 1000;
+/// How long a stop waits for model calls that are under way, milliseconds, as a part of [`DRAIN_MS`]; then they are ended.
+pub const MODEL_CALL_STOP_MS: u64 = 20_000;
+/// How long a stop waits for the record of a model call that it has ended, milliseconds.
+pub const STOP_RECORD_MS: u64 = 2_000;
 /// Longest drain of a graceful stop.
 pub const DRAIN_MS: u64 = 30_000;
 /// Longest correlation id and environment label.
@@ -402,6 +406,18 @@ pub const BUS_BEHIND_MS: u64 = 5_000;
 pub const TASK_PAUSE_MS: u64 = 1_000;
 /// How long health names a task that crashed, milliseconds.
 pub const TASK_TROUBLE_MS: u64 = 5 * 60 * 1000;
+/// How long failed model calls and failed turns degrade health, milliseconds.
+pub const TROUBLE_RECENT_MS: u64 = 5 * 60 * 1000;
+/// Failures of one kind whose times a node remembers; health counts at most so many.
+pub const TROUBLE_KEPT_MAX: usize = 1_000;
+/// A timer that is due for longer than this is late, and degrades health, milliseconds.
+pub const TIMER_LATE_MS: u64 = 5_000;
+/// Due timers of a partition that metrics and health count.
+pub const TIMERS_COUNTED_MAX: usize = 1_000;
+/// Pending and dead effects of a partition, of each, that metrics and health count.
+pub const OUTBOX_COUNTED_MAX: usize = 10_000;
+/// How long these counts are used again before the index is asked anew, milliseconds.
+pub const COUNTS_KEPT_MS: u64 = 1_000;
 /// An append that waits longer than this for the storage degrades health, milliseconds.
 pub const APPEND_SLOW_MS: u64 = 3_000;
 /// Least limit on a node's address space under which it starts; its stacks and arenas reserve most of this and use little.

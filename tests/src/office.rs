@@ -74,6 +74,14 @@ impl Office {
         self.node.take().expect("the node is up").kill().await;
     }
 
+    /// `SIGTERM`: the node stops in order.
+    ///
+    /// # Panics
+    /// If it is down, or does not stop.
+    pub async fn stop(&mut self) {
+        self.node.take().expect("the node is up").stop().await;
+    }
+
     /// Starts the node again, at the same address.
     ///
     /// # Panics

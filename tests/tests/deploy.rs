@@ -61,7 +61,7 @@ fn prometheus_takes_the_alerts_and_fires_them_when_it_should() {
             .args(["check", "rules"])
             .arg(deploy.join("prometheus-rules.yaml")),
     );
-    assert!(said.contains("11 rules found"), "{said}");
+    assert!(said.contains("19 rules found"), "{said}");
     passes(
         Command::new(&promtool)
             .args(["test", "rules"])

@@ -193,3 +193,74 @@ async fn a_model_that_fails_at_first_is_asked_again_and_one_that_fails_for_good_
         "{finished}"
     );
 }
+
+#[tokio::test]
+async fn model_call_under_way_is_waited_for_at_a_stop() {
+    let mut office = Office::open().await;
+    let directive = "scripted: delay_ms 400 per token\nscripted: reply one two three four five";
+    office.agent("scout", directive, json!([])).await;
+    office.room("desk", &["scout"], 0).await;
+    office.say("desk", "q", "count").await;
+    let desk = path("conversation", "desk");
+    let decided = office.ada.await_event(&desk, "conversation.turn_decided", |_| true).await;
+    let run = path("run", decided["run"].as_str().expect("a run"));
+    wait("the call to be under way", || async {
+        let page = office.node().caller.get("/metrics").await.text;
+        page.contains("quipu_model_calls_open 1").then_some(())
+    })
+    .await;
+    office.stop().await;
+    office.start().await;
+    // Were it asked again, the answer would take another two seconds.
+    let answered = office.ada.count(&run, "run.model_answered", |_| true).await;
+    assert_eq!(answered, 1, "recorded before the stop");
+    office
+        .ada
+        .await_event(&desk, "conversation.message_posted", |data| data["sender"] == "scout")
+        .await;
+    assert_eq!(office.ada.count(&run, "run.model_asked", |_| true).await, 1);
+}
+
+#[tokio::test]
+async fn turn_without_an_answer_is_shown_and_counted() {
+    let office = Office::open().await;
+    office.agent("scout", "scripted: fail out_of_words", json!([])).await;
+    office.room("desk", &["scout"], 0).await;
+    office.say("desk", "q", "hello?").await;
+    let desk = path("conversation", "desk");
+    let finished = office.ada.await_event(&desk, "conversation.turn_finished", |_| true).await;
+    assert_eq!(finished["outcome"]["is"], "failed", "{finished}");
+    // What a person sees of it.
+    let turn = wait("the turn to be shown", || async {
+        let page = office.ada.get("/v1/orgs/acme/turns").await.taken().body;
+        let turn = page["items"].as_array()?.first()?.clone();
+        (turn["state"] == "finished").then_some(turn)
+    })
+    .await;
+    let outcome = turn["outcome"].to_string();
+    assert!(outcome.contains("failed") && outcome.contains("out_of_words"), "{turn}");
+    let health = wait("health to tell of it", || async {
+        let health = office.node().caller.get("/health").await.body;
+        let parts = health["parts"].as_array()?.clone();
+        let has = |name: &str| {
+            parts
+                .iter()
+                .any(|part| part["name"] == name && part["ok"] == false && part["count"] == 1)
+        };
+        (has("turns") && has("models") && has("effects")).then_some(health)
+    })
+    .await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    let page = office.node().caller.get("/metrics").await.text;
+    for line in [
+        "quipu_turns_finished_total{outcome=\"failed\"} 1",
+        "quipu_effects_dead_total 1",
+        "quipu_outbox_dead 1",
+        "quipu_model_call_errors_total{provider=\"scripted\"} 1",
+        "quipu_model_call_seconds_count{provider=\"scripted\"} 1",
+        "quipu_effect_attempts_total{effect=\"llm.invoke\",outcome=\"failed\"} 1",
+    ] {
+        assert!(page.lines().any(|told| told == line), "{line}\n{page}");
+    }
+    assert!(!page.contains("acme"), "no tenant is named");
+}

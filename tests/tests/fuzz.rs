@@ -122,7 +122,7 @@ fn cloud_event() {
             offset: 7,
             index: 0,
         };
-        let cloud = quipu::cloudevents::encode(&record, position, 0, None).expect("nothing sealed is opened");
+        let cloud = quipu::cloudevents::encode(&record, "conversations", position, 0, None).expect("nothing sealed is opened");
         let cloud: Value = serde_json::from_str(cloud.get()).expect("JSON");
         for name in ["specversion", "id", "source", "type", "time", "datacontenttype"] {
             assert!(cloud[name].as_str().is_some_and(|value| !value.is_empty()), "{name} of {cloud}");

@@ -231,8 +231,39 @@ pub struct HealthPart {
     pub ok: bool,
     /// Whether the node can take commands without it.
     pub critical: bool,
-    /// In words.
+    /// How many there are of what it complains about, where that can be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// In words, with what to do.
     pub detail: String,
+}
+
+impl HealthPart {
+    /// A part that commands do not need, and that has something to tell of.
+    pub fn degraded(name: &str, count: u64, detail: String) -> Self {
+        Self {
+            name: name.into(),
+            ok: false,
+            critical: false,
+            count: Some(count),
+            detail,
+        }
+    }
+}
+
+/// What waits in a node's own partitions. Counted within bounds; a count that reached one stands for "at least".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Effects and dispatches that are not settled.
+    pub pending: u64,
+    /// Those that were given up, and neither retried nor dropped.
+    pub dead: u64,
+    /// Timers that are due.
+    pub due: u64,
+    /// Timers that are due for longer than [`limits::TIMER_LATE_MS`](quipu_schemas::limits::TIMER_LATE_MS).
+    pub late: u64,
+    /// How late the latest is, milliseconds.
+    pub late_ms: u64,
 }
 
 /// A kind as the node knows it, for documents and discovery.

@@ -78,6 +78,11 @@ impl NodeClock {
         lock(&self.clock).ripe_at(set_at, due)
     }
 
+    /// How far node time has stepped ahead: timers that were set before are ripe by at most as much later.
+    pub(crate) fn stepped_ms(&self) -> u64 {
+        lock(&self.clock).lead()
+    }
+
     /// Notes the time of a record.
     pub(crate) fn met(&self, record: Millis) {
         self.newest_record.fetch_max(record, Ordering::Relaxed);

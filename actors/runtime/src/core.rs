@@ -1,7 +1,7 @@
 //! What all of a node's actors share: log, index, keys, writers, registry, authority.
 
 use crate::{
-    api::Stopped,
+    api::{Backlog, Stopped},
     authority::AuthorityView,
     clock::{ClockSource, NodeClock},
     cluster::Cluster,
@@ -12,6 +12,7 @@ use crate::{
         ownership::{AppendOutcome, Input},
         relay::Cause,
         timers::Timers,
+        vitals::{Trouble, Vitals},
         writer::{self, Durable, Incarnation, Writer},
     },
     kinds::{KindHandler, Kinds},
@@ -20,7 +21,7 @@ use crate::{
     partition::{Partition, not_open},
     partition_actor::outcome_of,
     read_budget::ReadBudget,
-    registry::{Registry, Waiting},
+    registry::Registry,
     relay_actor::RelayMsg,
     snapshotter::SnapshotMsg,
     tasks::Tasks,
@@ -105,6 +106,12 @@ pub(crate) struct Core {
     /// Timers that are due, and what is done about them.
     pub(crate) due: Mutex<Timers>,
     pub(crate) clock: NodeClock,
+    /// What goes wrong beside commands, counted.
+    pub(crate) vitals: Arc<Mutex<Vitals>>,
+    /// The last count of what waits, and when it was made, by [`Core::monotonic`].
+    pub(crate) counted: Mutex<Option<(u64, Backlog)>>,
+    /// Turns true when the node is about to stop or to hand its partitions over: the relays begin nothing new.
+    pub(crate) leaving: AtomicBool,
     /// Entities that may be read back from the log at a time.
     pub(crate) recoveries: Semaphore,
     /// Turns true with `stopping`, for tasks that wait for nothing else: `durable` would wake them for every frame.
@@ -168,6 +175,7 @@ pub(crate) struct Opened {
     /// Whether other nodes may write to the log.
     pub(crate) is_shared: bool,
     pub(crate) clock: ClockSource,
+    pub(crate) vitals: Arc<Mutex<Vitals>>,
 }
 
 impl Core {
@@ -221,6 +229,9 @@ impl Core {
             timers: watch::channel(0).0,
             due: Mutex::default(),
             clock: NodeClock::new(opened.clock),
+            vitals: opened.vitals,
+            counted: Mutex::default(),
+            leaving: AtomicBool::new(false),
             recoveries: Semaphore::new(limits::RECOVERIES_MAX),
             stopped: watch::channel(false).0,
             cursor: Mutex::new(cursor),
@@ -448,6 +459,7 @@ impl Core {
         for durable in durable {
             let record = durable.decided.record.clone();
             self.clock.met(record.header.time);
+            self.note_trouble(&record);
             if !record.reactions.is_empty() || record.header.settlement.is_some() {
                 wakes |= record
                     .reactions
@@ -466,6 +478,27 @@ impl Core {
             self.timers.send_modify(|n| *n += 1);
         }
         self.durable.send_modify(|n| *n += 1);
+    }
+
+    /// What a record tells of failures is counted, and said once.
+    fn note_trouble(&self, record: &Record) {
+        let now = self.monotonic();
+        let told = lock(&self.vitals).record(record, now);
+        for trouble in told {
+            match trouble {
+                Trouble::Dead { key, code, detail } => {
+                    tracing::warn!(%key, code, detail, "an effect was given up; see `quipu outbox ls`");
+                }
+                Trouble::TurnFailed { stream, turn, code } => {
+                    tracing::warn!(%stream, turn, code, "a turn ended without an answer");
+                }
+            }
+        }
+    }
+
+    /// Whether the relay holds back what is not under way yet: of a suspended org, or because the node leaves.
+    pub(crate) fn holds_back(&self, org: &OrgId) -> bool {
+        self.leaving.load(Ordering::Acquire) || self.is_suspended(org)
     }
 
     /// Recovers an entity: snapshot, then the stream's tail. Blocks.
@@ -685,7 +718,7 @@ impl Core {
                 self.registry.remove_from(&mut shard, &stream);
                 continue;
             }
-            let waiting = Waiting::new(&slot.waiting);
+            let waiting = self.registry.wait(&slot);
             // A dead actor drops the message, and with it the reply, which then answers for itself.
             let _ = slot.actor.send_message(EntityMsg::Command {
                 envelope,

@@ -8,4 +8,5 @@ pub mod orgs;
 pub mod ownership;
 pub mod relay;
 pub mod timers;
+pub mod vitals;
 pub mod writer;

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod health;
+mod leaving;
 mod outbox;
 mod reads;
 mod root;
@@ -9,6 +10,7 @@ mod root;
 pub(crate) mod scene;
 mod start;
 mod upkeep;
+mod vitals;
 
 use crate::{
     api::{CommandRequest, KindInfo},
@@ -16,6 +18,7 @@ use crate::{
     core::{Core, lock, stopping},
     ingress,
     kernel::ownership::Input,
+    performers::Performers,
     tasks::Tasks,
     volatile::Volatile,
 };
@@ -47,6 +50,7 @@ pub use start::{NodeConfig, StartError};
 struct Inner {
     core: Arc<Core>,
     config: NodeConfig,
+    performers: Performers,
     root: Mutex<Option<ActorRef<()>>>,
     /// What works on the index beside the actors: ended before it is closed.
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
@@ -255,9 +259,11 @@ impl Node {
         self.0.core.keys.note().map_err(std::io::Error::other)
     }
 
-    /// Refuses new commands, waits up to `drain` for the ones inside, then stops the tree and closes the index cleanly.
+    /// Refuses new commands, waits up to `drain` for the ones inside and for model calls that are under way (see
+    /// [`Node::finish_model_calls`]), then stops the tree and closes the index cleanly.
     pub async fn shutdown(&self, drain: Duration) {
         let core = &self.0.core;
+        let deadline = tokio::time::Instant::now() + drain;
         core.stopping.store(true, Ordering::Release);
         core.stopped.send_replace(true);
         core.timers.send_modify(|n| *n += 1);
@@ -267,7 +273,9 @@ impl Node {
                 let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
             }
         };
-        if tokio::time::timeout(drain, idle).await.is_err() {
+        // Beside the commands: neither is held up by the other.
+        let (_, drained) = tokio::join!(self.finish_model_calls(drain), tokio::time::timeout_at(deadline, idle));
+        if drained.is_err() {
             tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
         }
         self.hand_over().await;

@@ -199,6 +199,7 @@ impl Core {
             self.partition(partition).appending_since(None);
         }
         *lock(&self.partition(partition).relay) = None;
+        lock(&self.vitals).forget(|stream| stream.partition(self.meta.partitions) == partition);
         self.serves_no_more(partition);
         for actor in self.registry.remove_partition(partition, self.meta.partitions) {
             actor.stop(None);

@@ -23,6 +23,7 @@ pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_message
 
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
+    kernel::vitals::{Attempted, Ended, Vitals},
     providers::{Answer, ChatRequest, Clock, Provider, ProviderConfig},
     secrets::SecretSource,
     volatile::Volatile,
@@ -87,6 +88,9 @@ pub enum AttemptEnd {
 /// The code of an attempt that was not made because its destination's breaker is open.
 pub const BREAKER_OPEN: &str = "breaker_open";
 
+/// The code of a model call that was still under way when its node had waited long enough for it to stop.
+pub const NODE_STOPPED: &str = "node_stopped";
+
 /// What performers are made of.
 pub struct PerformersConfig {
     /// Providers by the name that model configurations use. `scripted` always exists.
@@ -121,6 +125,9 @@ pub(crate) struct Reach {
 pub struct Performers {
     reach: Arc<Reach>,
     breakers: Arc<Mutex<Breakers>>,
+    vitals: Arc<Mutex<Vitals>>,
+    /// Model calls end when this is cancelled.
+    model_calls: Arc<CancelSource>,
     started: Instant,
 }
 
@@ -153,17 +160,62 @@ impl Performers {
         Ok(Self {
             reach: Arc::new(reach),
             breakers: Arc::default(),
+            vitals: Arc::default(),
+            model_calls: Arc::new(cancel_pair().0),
             started: Instant::now(),
         })
     }
 
+    /// What comes of attempts, counted.
+    pub fn vitals(&self) -> Arc<Mutex<Vitals>> {
+        self.vitals.clone()
+    }
+
+    /// Ends the model calls that are under way as failed with [`NODE_STOPPED`], and every later one: an answer that nobody
+    /// waits for would be paid for twice.
+    pub fn end_model_calls(&self) {
+        self.model_calls.cancel();
+    }
+
     /// Makes one attempt. Dropping the future abandons the attempt and closes its connection, as cancelling does.
     pub async fn perform(&self, attempt: Attempt) -> AttemptEnd {
+        let begun = Instant::now();
+        let end = self.attempt(&attempt).await;
+        self.note(&attempt, &end, begun);
+        end
+    }
+
+    fn note(&self, attempt: &Attempt, end: &AttemptEnd, begun: Instant) {
+        let (ended, code, detail) = counted(end);
+        // Names that no provider is configured under are an org's words: they are no label.
+        let provider = match &attempt.effect {
+            Effect::LlmInvoke(call) => Some(self.provider(call).map_or("unknown", |(name, _)| name)),
+            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
+        };
+        let attempted = Attempted {
+            effect: attempt.effect.name(),
+            provider,
+            ended,
+            code,
+            took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        lock(&self.vitals).attempted(attempted, self.now());
+        if let Some(provider) = provider.filter(|_| !matches!(ended, Ended::Done | Ended::Cancelled)) {
+            tracing::warn!(effect = %attempt.key, provider, code, detail, "a model call failed");
+        }
+    }
+
+    fn provider(&self, call: &LlmInvoke) -> Option<(&str, &Arc<dyn Provider>)> {
+        let found = self.reach.providers.get_key_value(&call.model.provider);
+        found.map(|(name, provider)| (name.as_str(), provider))
+    }
+
+    async fn attempt(&self, attempt: &Attempt) -> AttemptEnd {
         let partial = Partial::default();
         if attempt.cancel.is_cancelled() {
-            return self.cancelled(&attempt, &partial);
+            return self.cancelled(attempt, &partial);
         }
-        let pass = match self.enter(&attempt) {
+        let pass = match self.enter(attempt) {
             Ok(pass) => pass,
             Err(Open { retry_after_ms }) => {
                 let detail = format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination());
@@ -174,15 +226,21 @@ impl Performers {
                 };
             }
         };
-        let work = AssertUnwindSafe(self.reach.run(&attempt, &partial)).catch_unwind();
+        let is_model_call = matches!(attempt.effect, Effect::LlmInvoke(_));
+        if is_model_call {
+            lock(&self.vitals).call_begins(&attempt.key);
+        }
+        let model_calls = self.model_calls.token();
+        let work = AssertUnwindSafe(self.reach.run(attempt, &partial)).catch_unwind();
         let ending = tokio::select! {
             // First, so that an answer that never pauses cannot outrun its cancellation.
             biased;
             () = attempt.cancel.cancelled() => None,
+            () = model_calls.cancelled(), if is_model_call => return AttemptEnd::Done(node_stopped()),
             ended = work => Some(ended),
         };
         match ending {
-            None => self.cancelled(&attempt, &partial),
+            None => self.cancelled(attempt, &partial),
             Some(Err(_)) => {
                 tracing::error!(effect = %attempt.key, "a performer panicked");
                 let detail = "the performer crashed; its node's log says more".to_owned();
@@ -217,8 +275,8 @@ impl Performers {
     }
 
     fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, Open> {
-        let provider = |call: &LlmInvoke| self.reach.providers.get(&call.model.provider);
-        let local = matches!(&attempt.effect, Effect::LlmInvoke(call) if provider(call).is_some_and(|provider| !provider.is_remote()));
+        let local =
+            matches!(&attempt.effect, Effect::LlmInvoke(call) if self.provider(call).is_some_and(|(_, provider)| !provider.is_remote()));
         let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !local);
         let admitted = key.map(|key| {
             let permit = lock(&self.breakers).admit(&key, self.now())?;
@@ -259,8 +317,30 @@ fn breaker_key(effect: &Effect, org: &OrgId) -> Option<String> {
     }
 }
 
-fn lock(breakers: &Mutex<Breakers>) -> MutexGuard<'_, Breakers> {
-    breakers.lock().unwrap_or_else(PoisonError::into_inner)
+/// What an attempt's end is counted as, with the code and the words of a failure.
+fn counted(end: &AttemptEnd) -> (Ended, &str, &str) {
+    match end {
+        AttemptEnd::Retryable { code, detail, .. } if code == BREAKER_OPEN => (Ended::NotSent, code, detail),
+        AttemptEnd::Retryable { code, detail, .. } => (Ended::Retryable, code, detail),
+        AttemptEnd::Cancelled(_) => (Ended::Cancelled, "", ""),
+        AttemptEnd::Done(Outcome::Failed { code, detail }) => (Ended::Failed, code, detail),
+        AttemptEnd::Done(Outcome::Lost { detail }) => (Ended::Lost, "lost", detail.as_deref().unwrap_or_default()),
+        AttemptEnd::Done(Outcome::Cancelled { .. }) => (Ended::Cancelled, "", ""),
+        AttemptEnd::Done(Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. }) => {
+            (Ended::Done, "", "")
+        }
+    }
+}
+
+fn node_stopped() -> Outcome {
+    Outcome::Failed {
+        code: NODE_STOPPED.into(),
+        detail: "the node stopped before the model had answered".into(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Leave of a breaker, given back however the attempt ends.

@@ -25,18 +25,13 @@ pub(crate) struct Slot {
 }
 
 /// Counts one waiting command until it is handled.
-pub(crate) struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count.clone())
-    }
-}
+pub(crate) struct Waiting([Arc<AtomicUsize>; 2]);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        for count in &self.0 {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -49,6 +44,8 @@ pub(crate) struct Registry {
     streams: Vec<Mutex<BTreeMap<ActorId, StreamId>>>,
     /// The shard from which the next ones are put to sleep.
     sleeping_from: AtomicUsize,
+    /// Commands that wait for entities, all together.
+    mailboxes: Arc<AtomicUsize>,
 }
 
 impl Registry {
@@ -57,7 +54,22 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             streams: (0..SHARDS).map(|_| Mutex::default()).collect(),
             sleeping_from: AtomicUsize::new(0),
+            mailboxes: Arc::default(),
         }
+    }
+
+    /// One more command waits for an entity.
+    pub(crate) fn wait(&self, slot: &Slot) -> Waiting {
+        let counts = [slot.waiting.clone(), self.mailboxes.clone()];
+        for count in &counts {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+        Waiting(counts)
+    }
+
+    /// Commands that wait for entities, all together.
+    pub(crate) fn mailbox_depth(&self) -> usize {
+        self.mailboxes.load(Ordering::Acquire)
     }
 
     /// The shard that holds `stream`; commands are sent under its lock.

@@ -2,7 +2,7 @@
 
 use crate::{
     core::{Core, index_problem, read_problem},
-    kernel::relay::{Loaded, Page, PageRow, Purpose, Relay, RelayAction, Row, find},
+    kernel::relay::{Loaded, Page, PageRow, Purpose, Relay, RelayAction, Row, Standing, find},
     performers::{Attempt, AttemptEnd, CancelSource, Performers, cancel_pair},
 };
 use quipu_events::index::{Pending, PendingCursor, PendingKind};
@@ -44,6 +44,7 @@ pub(crate) enum RelayMsg {
         planned: bool,
     },
     Rows(oneshot::Sender<Vec<Row>>),
+    Standing(oneshot::Sender<Standing>),
     /// Look into the index again: a dead effect was asked for again.
     Reload,
 }
@@ -111,9 +112,13 @@ impl Actor for RelayActor {
                 let _ = sender.send(state.relay.rows());
                 return Ok(());
             }
+            RelayMsg::Standing(sender) => {
+                let _ = sender.send(state.relay.standing());
+                return Ok(());
+            }
         }
         let core = state.core.clone();
-        actions.extend(state.relay.step(now, &|org| core.is_suspended(org)));
+        actions.extend(state.relay.step(now, &|org| core.holds_back(org)));
         for action in actions {
             state.perform(&myself, action);
         }

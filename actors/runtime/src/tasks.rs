@@ -132,6 +132,7 @@ impl Tasks {
         let crashed = crashes.iter().filter(|(_, crash)| recent(crash)).map(again);
         let told: Vec<String> = self.ended().into_iter().chain(crashed).collect();
         (!told.is_empty()).then(|| HealthPart {
+            count: None,
             name: "tasks".into(),
             ok: false,
             critical: false,

@@ -109,6 +109,7 @@ impl Status {
             wrong.push(format!("feed: {} records behind", known.lag));
         }
         HealthPart {
+            count: None,
             name: "bus".into(),
             ok: wrong.is_empty(),
             critical: false,

@@ -24,6 +24,7 @@ async fn examine(app: &App) -> Health {
     let stage = *app.stage.borrow();
     if stage != Stage::Serving {
         parts.push(HealthPart {
+            count: None,
             name: "node".into(),
             ok: false,
             critical: true,
@@ -72,6 +73,7 @@ pub async fn live(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     let ended = app.node.tasks().ended();
     let parts = ended.map(|detail| HealthPart {
+        count: None,
         name: "tasks".into(),
         ok: false,
         critical: true,
@@ -94,6 +96,7 @@ pub async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, super
     let own = tokio::task::spawn_blocking(move || crate::metrics::page_of(&node))
         .await
         .unwrap_or_default();
+    let own = own + &crate::metrics::outbox_of(&app.node.outbox_standing().await);
     let page = app.metrics.map(|handle| handle.render()).unwrap_or_default() + &own;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
 }

@@ -100,7 +100,9 @@ fn rewrite(value: &mut Value, names: &BTreeMap<String, String>) {
 fn answers() -> [(&'static str, Value); 8] {
     let part = json!({
         "type": "object", "required": ["name", "ok", "critical", "detail"],
-        "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" }, "detail": { "type": "string" } }
+        "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" },
+            "count": { "type": "integer", "description": "How many there are of what the part complains about, where that can be counted." },
+            "detail": { "type": "string", "description": "In words, with what to do." } }
     });
     [
         ("Problem", schemars::schema_for!(Problem).to_value()),

@@ -147,6 +147,7 @@ impl Node {
             snapshots,
             is_shared: true,
             clock: crate::clock::ClockSource::default(),
+            vitals: Arc::default(),
         };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);

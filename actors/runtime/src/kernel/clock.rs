@@ -63,7 +63,8 @@ impl Clock {
         }
     }
 
-    fn lead(&self) -> u64 {
+    /// How far node time has stepped ahead since the start.
+    pub fn lead(&self) -> u64 {
         self.steps.iter().map(|step| step.by).sum()
     }
 

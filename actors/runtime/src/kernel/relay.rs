@@ -10,9 +10,11 @@ mod commands;
 mod lanes;
 mod reading;
 mod sending;
+mod standing;
 mod words;
 
 pub use commands::{fire, person_note};
+pub use standing::Standing;
 pub use words::{Cause, Found, Loaded, Page, PageRow, Purpose, RelayAction, Row, Work, find};
 
 use lanes::Lanes;

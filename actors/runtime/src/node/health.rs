@@ -102,6 +102,7 @@ impl Node {
         let waits = (0..core.meta.partitions).map(|number| core.partition(number).appending_for(now));
         let longest = waits.max().unwrap_or(0);
         (longest > limits::APPEND_SLOW_MS).then(|| HealthPart {
+            count: None,
             name: "appends".into(),
             ok: false,
             critical: false,
@@ -114,6 +115,7 @@ impl Node {
         let core = &self.0.core;
         let trouble = core.log.trouble();
         let mut parts = vec![HealthPart {
+            count: None,
             name: "log".into(),
             ok: trouble.is_none(),
             critical: true,
@@ -146,6 +148,7 @@ impl Node {
                 .or(refused);
             if let Some(detail) = detail {
                 parts.push(HealthPart {
+                    count: None,
                     name: format!("partition-{number}"),
                     ok: false,
                     critical: false,
@@ -157,6 +160,7 @@ impl Node {
             let detail =
                 format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
             parts.push(HealthPart {
+                count: None,
                 name: "index".into(),
                 ok: false,
                 critical: false,
@@ -165,6 +169,7 @@ impl Node {
         }
         if let Some(detail) = core.clock.trouble() {
             parts.push(HealthPart {
+                count: None,
                 name: "clock".into(),
                 ok: false,
                 critical: false,
@@ -175,13 +180,9 @@ impl Node {
         if !parked.is_empty() {
             let names: Vec<String> = parked.iter().take(5).map(|p| p.stream.to_string()).collect();
             let detail = format!("{} parked: {}", parked.len(), names.join(", "));
-            parts.push(HealthPart {
-                name: "streams".into(),
-                ok: false,
-                critical: false,
-                detail,
-            });
+            parts.push(HealthPart::degraded("streams", parked.len() as u64, detail));
         }
+        parts.extend(self.troubles());
         parts
     }
 }

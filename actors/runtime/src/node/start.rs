@@ -161,6 +161,7 @@ impl Node {
             snapshots,
             is_shared: config.log.is_shared(),
             clock: config.clock.clone(),
+            vitals: performers.vitals(),
         };
         let core = tokio::task::spawn_blocking(move || Core::new(opened))
             .await
@@ -183,7 +184,7 @@ impl Node {
         }
         let args = RootArgs {
             core: core.clone(),
-            performers: Arc::new(performers),
+            performers: Arc::new(performers.clone()),
             leases: leases.clone(),
             owner,
         };
@@ -196,6 +197,7 @@ impl Node {
         Ok(Self(Arc::new(Inner {
             core,
             config,
+            performers,
             root: Mutex::new(Some(root)),
             tasks,
             embedded,
