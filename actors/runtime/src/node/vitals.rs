@@ -57,7 +57,7 @@ impl Node {
 
     /// How often actors of partitions were started again since the node started.
     pub fn partition_restarts(&self) -> u64 {
-        let restarts = |partition: &crate::partition::Partition| u64::from(partition.restarts.load(Ordering::Relaxed));
+        let restarts = |partition: &crate::partition::Partition| partition.restarts.load(Ordering::Relaxed);
         self.0.core.partitions.iter().map(restarts).sum()
     }
 

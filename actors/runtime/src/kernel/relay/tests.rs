@@ -214,7 +214,7 @@ impl Stage {
 
     fn submitted(&mut self, key: &ReactionKey, purpose: Purpose, envelope: Box<CommandEnvelope>) {
         let answer = match (purpose, &self.answer) {
-            (Purpose::Dispatch, Err(code)) => Err(Problem::new(503, *code, "not now")),
+            (Purpose::Dispatch, Err(code)) => Err(Problem::new(503, code, "not now")),
             (Purpose::Dispatch, Ok(settled)) => {
                 self.sent.push(key.clone());
                 self.settled.insert(key.clone(), settled.clone());
