@@ -3,12 +3,12 @@
 use std::{env, fs, path::Path};
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=QUIPU_COMMIT");
-    let commit = env::var("QUIPU_COMMIT").ok().filter(|commit| !commit.is_empty());
+    println!("cargo::rerun-if-env-changed=BUILT_FROM_COMMIT");
+    let commit = env::var("BUILT_FROM_COMMIT").ok().filter(|commit| !commit.is_empty());
     // Only a release names its commit: otherwise each commit would build the binary again.
     let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| release.then(checked_out).flatten());
-    println!("cargo::rustc-env=QUIPU_COMMIT={}", commit.as_deref().unwrap_or("development build"));
+    println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", commit.as_deref().unwrap_or("development build"));
     let features: Vec<&str> = ["jetstream", "kafka", "postgres"]
         .into_iter()
         .filter(|name| env::var_os(format!("CARGO_FEATURE_{}", name.to_uppercase())).is_some())
@@ -18,7 +18,7 @@ fn main() {
     } else {
         features.join(", ")
     };
-    println!("cargo::rustc-env=QUIPU_FEATURES={features}");
+    println!("cargo::rustc-env=BUILT_WITH_FEATURES={features}");
 }
 
 /// The commit of the work tree, read without git; `None` outside of one.

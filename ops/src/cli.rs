@@ -39,9 +39,9 @@ const ABOUT: &str = "Event-sourced actors for AI agents: publish commands, subsc
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",
-    env!("QUIPU_COMMIT"),
+    env!("BUILT_FROM_COMMIT"),
     ")\nfeatures: ",
-    env!("QUIPU_FEATURES"),
+    env!("BUILT_WITH_FEATURES"),
     "\nformats: record 1, frame 1, index 1, snapshot 1"
 );
 
