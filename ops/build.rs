@@ -8,7 +8,10 @@ fn main() {
     // Only a release names its commit: otherwise each commit would build the binary again.
     let release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| release.then(checked_out).flatten());
-    println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", commit.as_deref().unwrap_or("development build"));
+    println!(
+        "cargo::rustc-env=BUILT_FROM_COMMIT={}",
+        commit.as_deref().unwrap_or("development build")
+    );
     let features: Vec<&str> = ["jetstream", "kafka", "postgres"]
         .into_iter()
         .filter(|name| env::var_os(format!("CARGO_FEATURE_{}", name.to_uppercase())).is_some())

@@ -32,6 +32,8 @@ pub const BROKER_READ_BYTES: (usize, usize) = (64 * 1024, 4 * 1024 * 1024);
 pub const BROKER_READS_AT_ONCE: usize = 32;
 /// Consumers that read a log on Kafka at once.
 pub const BROKER_READERS_MAX: usize = 4;
+/// How often a lease on JetStream is renewed until its servers take it, while it reads as ours.
+pub const BROKER_RENEWAL_ATTEMPTS: u32 = 6;
 /// First and longest pause between two questions to a log on Kafka about the same thing, in milliseconds.
 pub const BROKER_PAUSE_MS: (u64, u64) = (2, 200);
 /// Memory for the newest records of a log on a broker, all partitions together.

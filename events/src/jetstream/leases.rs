@@ -13,6 +13,7 @@ use super::{
 };
 use crate::leases::{Answering, Change, LeaseAnswer, Leases, Member, Tell, placement};
 use futures::StreamExt;
+use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_RENEWAL_ATTEMPTS};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
@@ -23,7 +24,11 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 /// A lease as the stream keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,8 +348,12 @@ impl Shared {
     }
 
     async fn renew(&self, partition: u16, grant: u64) -> Result<LeaseAnswer, Silence> {
-        // Twice: the first may meet a renewal of our own whose answer was lost.
-        for _ in 0..2 {
+        // The first may meet a renewal of our own whose answer was lost, and servers that still bring that one to each other
+        // refuse the next ones too. The lease is ours as long as it reads so, and nobody else can take it meanwhile.
+        for attempt in 0..BROKER_RENEWAL_ATTEMPTS {
+            if attempt > 1 {
+                sleep(Duration::from_millis(BROKER_PAUSE_MS.0 << attempt)).await;
+            }
             let seen = self.look(partition).await?;
             let ours = |lease: &&Lease| lease.grant == grant && lease.holder.node == self.me.node && !lease.free;
             let Some(lease) = seen.lease.as_ref().filter(ours) else { break };

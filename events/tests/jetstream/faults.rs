@@ -83,6 +83,8 @@ fn refusals_of_three_servers_are_read_back_and_never_called_a_conflict() {
     for fates in cases {
         proxy.next(fates);
         owner.write(&*log, 2);
+        // A record that was read back at once is not sent again, and leaves the fate of its repetition to nobody.
+        proxy.forget_fates();
     }
     // The leader refuses the second one of these while the first one is still on its way to the others: its refusal is the first
     // answer to what becomes stored.

@@ -33,7 +33,7 @@ use kafka_proxy::{END_TXN, Fate, PRODUCE, Proxy};
 use quipu_events::{
     contract::{self, Owner, Subject, append, read_all},
     kafka::{KafkaLog, KafkaOptions, OpenError},
-    port::{AppendError, Batch, Log, Place, ReadError},
+    port::{AppendError, Batch, FrameRead, Log, Place, ReadError},
 };
 use quipu_schemas::{envelope::Durability, position::LogId};
 use std::{

@@ -169,10 +169,24 @@ pub(crate) fn wait_for(count: &AtomicU32, at_least: u32) {
     }
 }
 
+/// What a partition holds. A broker that has just come back does not know its partitions for some seconds, and a read says so.
+fn read_in_the_end(log: &dyn Log, partition: u16) -> Vec<FrameRead> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match read_all(log, partition, 1 << 20) {
+            Err(ReadError::Io(detail)) if Instant::now() < deadline => {
+                println!("partition {partition} is read again: {detail}");
+                thread::sleep(Duration::from_millis(50)); // poll
+            }
+            read => return read.expect("the partition is read"),
+        }
+    }
+}
+
 /// Every acknowledged record is at its offset, and the chain has no hole.
 pub(crate) fn all_there(log: &dyn Log, acknowledged: &[(u16, u64, Vec<u8>)]) {
     for partition in 0..log.meta().partitions {
-        let frames = read_all(log, partition, 1 << 20).unwrap();
+        let frames = read_in_the_end(log, partition);
         assert!(frames.windows(2).all(|w| w[1].previous == w[0].hash));
         let records: Vec<&[u8]> = frames.iter().flat_map(|f| f.records.iter().map(|(_, r)| r.as_slice())).collect();
         for (_, offset, bytes) in acknowledged.iter().filter(|(p, ..)| *p == partition) {

@@ -105,6 +105,11 @@ impl Proxy {
         lock(&self.state).fates.extend(fates);
     }
 
+    /// Lets pass what no publish has met yet.
+    pub fn forget_fates(&self) {
+        lock(&self.state).fates.clear();
+    }
+
     /// Publishes to a log that were seen.
     pub fn publishes(&self) -> usize {
         lock(&self.state).publishes
