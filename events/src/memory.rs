@@ -5,7 +5,10 @@ use crate::{
     port::{AppendDone, AppendError, Appended, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
 use quipu_schemas::{digest::Digest, envelope::Durability, position::LogId, record::check_hash};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// What the next append to a partition will meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,36 @@ pub struct MemoryLog {
     log_id: LogId,
     generation: u32,
     partitions: Vec<Mutex<Partition>>,
+    turns: Vec<Mutex<Turn>>,
+}
+
+/// Whoever is told of an append may append again, and must have heard of the first one to its end before the second one is
+/// told: what is appended meanwhile waits.
+#[derive(Default)]
+struct Turn {
+    is_telling: bool,
+    waiting: VecDeque<(Batch, AppendDone)>,
+}
+
+/// Ends a turn also where whoever was told crashed.
+struct Telling<'a>(&'a Mutex<Turn>);
+
+impl Telling<'_> {
+    /// What waits; once nothing does, the turn has ended.
+    fn next(&self) -> Option<(Batch, AppendDone)> {
+        let mut turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = turn.waiting.pop_front();
+        turn.is_telling = next.is_some();
+        next
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).is_telling = false;
+        }
+    }
 }
 
 impl MemoryLog {
@@ -53,6 +86,7 @@ impl MemoryLog {
             log_id,
             generation: 1,
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
+            turns: (0..partitions).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -106,6 +140,16 @@ impl MemoryLog {
             frame_hash: encoded.hash,
             places,
         })
+    }
+
+    fn append_now(&self, batch: Batch, done: AppendDone) {
+        let is_dropped = |p: &mut Partition| p.fault.take_if(|fault| *fault == Fault::Dropped).is_some();
+        if self.partition(batch.partition).is_some_and(|mut p| is_dropped(&mut p)) {
+            return drop(done);
+        }
+        // Outside the lock: `done` may append again.
+        let result = self.try_append(batch);
+        done(result);
     }
 
     fn try_append(&self, batch: Batch) -> Result<Appended, AppendError> {
@@ -179,13 +223,22 @@ impl Log for MemoryLog {
     }
 
     fn append(&self, batch: Batch, done: AppendDone) {
-        let is_dropped = |p: &mut Partition| p.fault.take_if(|fault| *fault == Fault::Dropped).is_some();
-        if self.partition(batch.partition).is_some_and(|mut p| is_dropped(&mut p)) {
-            return drop(done);
+        let Some(turn) = self.turns.get(usize::from(batch.partition)) else {
+            return self.append_now(batch, done);
+        };
+        {
+            let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if turn.is_telling {
+                return turn.waiting.push_back((batch, done));
+            }
+            turn.is_telling = true;
         }
-        // Outside the lock: `done` may append again.
-        let result = self.try_append(batch);
-        done(result);
+        let telling = Telling(turn);
+        let mut next = Some((batch, done));
+        while let Some((batch, done)) = next {
+            self.append_now(batch, done);
+            next = telling.next();
+        }
     }
 
     fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
