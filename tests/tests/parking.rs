@@ -250,10 +250,13 @@ impl Scene {
         unparked.await
     }
 
+    /// Health follows a moment later: what was parked is carried out first.
     async fn is_well(&self) {
         assert_eq!(self.parked().await, Vec::<Value>::new());
-        let health = self.health().await;
-        assert_eq!(health["status"], "ok", "{health}");
+        wait("health to be ok", || async {
+            (self.health().await["status"] == "ok").then_some(())
+        })
+        .await;
     }
 }
 

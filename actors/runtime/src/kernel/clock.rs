@@ -135,12 +135,13 @@ impl Clock {
     }
 
     /// The node time at which a timer is ripe that was set at `set_at`: when it is due, and by as much later as node time
-    /// has stepped ahead since. Timers of earlier lives of the node go by the time alone.
+    /// has stepped ahead since. Timers of earlier lives of the node go by the time alone. `set_at` is a record's time, which may
+    /// be ahead of the clock; one from before the step ended is older than the step, since later records have later times.
     pub fn ripe_at(&self, set_at: Millis, due: Millis) -> Millis {
         if set_at < self.first.wall {
             return due;
         }
-        let since = self.steps.iter().filter(|step| step.before >= set_at);
+        let since = self.steps.iter().filter(|step| set_at < step.before.saturating_add(step.by));
         due.saturating_add(since.map(|step| step.by).sum())
     }
 }
@@ -186,6 +187,19 @@ mod tests {
             self.elapsed += ms % 1_000;
             self.clock.read(self.reading()) - START
         }
+    }
+
+    #[test]
+    fn a_delay_of_a_stream_ahead_of_the_clock_keeps_its_length() {
+        let mut two = Two::new();
+        two.pass(1_000);
+        // The stream's last record is ten minutes ahead; the timer is set by the clock, for half a second from now.
+        let (set_at, due) = (START + 600_000, START + 1_500);
+        two.off = 600_000;
+        let before = two.pass(HOLD + 1_000);
+        assert!(before > 600_000, "node time follows: {before}");
+        assert_eq!(two.clock.ripe_at(set_at, due), due + 600_000);
+        assert_eq!(two.clock.ripe_at(START + before, START + before + 500), START + before + 500);
     }
 
     #[test]
