@@ -37,7 +37,7 @@ fn a_backup_under_load_restores_to_an_equal_log_of_the_next_generation() {
     let stop = AtomicBool::new(false);
     let include = BackupOptions {
         include: vec!["blobs".into()],
-        keys: vec![],
+        ..BackupOptions::default()
     };
     let manifest = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -99,6 +99,7 @@ fn keys_are_copied_only_when_asked_for_and_damage_is_refused() {
         &BackupOptions {
             include: vec![],
             keys: vec!["keys".into()],
+            ..BackupOptions::default()
         },
         |_| {},
     )
@@ -153,7 +154,7 @@ fn what_cannot_be_looked_at_is_not_left_out_of_a_backup_unsaid() {
     fs::write(data.join("notes"), b"a file").unwrap();
     let include = |path: &str| BackupOptions {
         include: vec![path.into()],
-        keys: vec![],
+        ..BackupOptions::default()
     };
     assert!(matches!(
         backup(&log, &copy, &include("notes/within"), |_| {}),
@@ -171,8 +172,8 @@ fn keys_stay_private_in_a_backup_and_open_after_a_restore() {
     Owner::claim(&log, 0).write(&log, 1);
     let digest_key = Keyring::open(&data.join("keys")).unwrap().digest_key();
     let with_keys = BackupOptions {
-        include: vec![],
         keys: vec!["keys".into()],
+        ..BackupOptions::default()
     };
     backup(&log, &copy, &with_keys, |_| {}).unwrap();
     restore(&copy, &new, |_| {}).unwrap();
@@ -258,6 +259,7 @@ fn a_backup_that_did_not_finish_is_told_and_never_opened() {
     let include = BackupOptions {
         include: vec!["blobs".into()],
         keys: vec![],
+        ..BackupOptions::default()
     };
     let mut steps = 0;
     let whole = root.path().join("whole");

@@ -6,6 +6,7 @@ pub(crate) mod accept;
 pub mod admin;
 pub mod answer;
 pub mod backup;
+pub mod blobs;
 pub mod cluster;
 pub mod command;
 pub mod docs;
@@ -28,7 +29,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     middleware,
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use problem::Failure;
@@ -253,6 +254,8 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/orgs/{org}/events", get(feed::events))
         .route("/v1/orgs/{org}/stats", get(query::stats))
+        .route("/v1/orgs/{org}/blobs", put(blobs::put))
+        .route("/v1/orgs/{org}/blobs/{digest}", get(blobs::get))
         .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))
         .route(entity, get(query::row).post(command::create_named))
         .route(&format!("{entity}/history"), get(stream::history).post(command::command))

@@ -264,3 +264,29 @@ async fn turn_without_an_answer_is_shown_and_counted() {
     }
     assert!(!page.contains("acme"), "no tenant is named");
 }
+
+#[tokio::test]
+async fn large_results_of_many_calls_leave_a_small_log() {
+    let office = Office::open().await;
+    let large = "result ".repeat(150_000);
+    office.receiver.answer("/lookup", &large);
+    let calls: String = (0..12).map(|id| format!("scripted: tool lookup {{\"id\": {id}}}\n")).collect();
+    office
+        .agent("scout", &format!("{calls}scripted: reply done"), tool(&office, "/lookup", true))
+        .await;
+    office.room("desk", &["scout"], 0).await;
+    office.say("desk", "q", "look everything up").await;
+    let desk = path("conversation", "desk");
+    let answer = office
+        .ada
+        .await_event(&desk, "conversation.message_posted", |data| data["sender"] == "scout")
+        .await;
+    assert_eq!(answer["body"], "done");
+    let decided = office.ada.await_event(&desk, "conversation.turn_decided", |_| true).await;
+    let run = path("run", decided["run"].as_str().expect("a run"));
+    let returned = office.ada.await_event(&run, "run.tool_returned", |_| true).await;
+    let named = &returned["result"];
+    assert!(named["$size"].as_u64().is_some_and(|size| size > 1_000_000), "{named}");
+    let history = office.ada.get(&format!("{run}/history?limit=1000")).await;
+    assert!(history.text.len() < 400_000, "{} bytes of history", history.text.len());
+}

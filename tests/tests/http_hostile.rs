@@ -106,7 +106,10 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
         ("a huge number", huge_number, 422, "inexact_number", Some("priority")),
         (
             "a command over the limit",
-            format!("{{\"body\":\"{}\"}}", "x".repeat(100 * 1024)),
+            format!(
+                "{{\"body\":\"x\",\"mentions\":[{}\"x\"]}}",
+                format!("\"{}\",", "m".repeat(60)).repeat(2_000)
+            ),
             413,
             "command_too_large",
             None,

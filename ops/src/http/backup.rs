@@ -2,7 +2,10 @@
 
 use super::{Answer, App, json, params::Params, request::Fields};
 use axum::{extract::State, http::StatusCode, http::Uri};
-use quipu_events::backup::{self, BackupOptions, Manifest};
+use quipu_events::{
+    backup::{self, BackupOptions, BlobSource, Manifest},
+    blobs::Blobs,
+};
 use quipu_schemas::problem::Problem;
 use serde::Serialize;
 use serde_json::Value;
@@ -46,9 +49,10 @@ impl Backups {
 }
 
 /// What a backup takes besides the log: blobs, and keys if they were asked for.
-pub fn options(with_keys: bool) -> BackupOptions {
+pub fn options(with_keys: bool, blobs: Option<Arc<dyn Blobs>>) -> BackupOptions {
     BackupOptions {
-        include: vec!["blobs".into()],
+        include: Vec::new(),
+        blobs: blobs.map(BlobSource),
         keys: if with_keys { vec!["keys".into()] } else { Vec::new() },
     }
 }
@@ -111,9 +115,9 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
         }
         *job = started.clone();
     }
-    let backups = app.backups.clone();
+    let (backups, kept) = (app.backups.clone(), app.node.blobs());
     tokio::task::spawn_blocking(move || {
-        let result = backup::backup(&log, &to, &options(with_keys), |bytes| backups.job().bytes = bytes);
+        let result = backup::backup(&log, &to, &options(with_keys, kept), |bytes| backups.job().bytes = bytes);
         let mut job = backups.job();
         match result {
             Ok(manifest) => (job.status, job.manifest) = ("done", Some(manifest)),

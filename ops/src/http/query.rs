@@ -3,6 +3,7 @@
 use super::{
     Answer, App, KnownKind,
     answer::json_held,
+    blobs,
     command::{position, version_tag},
     filter, json,
     params::Params,
@@ -113,8 +114,15 @@ fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
         .collect()
 }
 
-fn open(app: &App, value: &mut Value) -> Result<(), Problem> {
-    personal::show_all(value, &*app.node.keys()).map_err(|e| problem::internal(e.to_string()))
+/// Opens rows for whoever reads them. Only values that are kept beside the log may have to be waited for.
+async fn open(app: &App, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
+    let keys = app.node.keys();
+    if rows.iter().any(personal::contains_blob) {
+        return blobs::shown(keys, rows).await;
+    }
+    let shown = rows.iter_mut().try_for_each(|row| personal::show_all(row, &*keys));
+    shown.map_err(|e| e.problem())?;
+    Ok(rows)
 }
 
 /// A page of rows, as it is answered.
@@ -129,17 +137,17 @@ async fn room(app: &App) -> Result<ReadPermit, Problem> {
     app.node.reserve_read(2 * PAGE_MAX_BYTES).await
 }
 
-fn page_answer(app: &App, page: Page, permit: ReadPermit) -> Answer {
-    let Page { mut rows, next, cursor } = page;
-    rows.iter_mut().try_for_each(|row| open(app, row))?;
-    let mut response = json_held(&Rows { items: rows, next }, permit)?;
+async fn page_answer(app: &App, page: Page, permit: ReadPermit) -> Answer {
+    let Page { rows, next, cursor } = page;
+    let items = open(app, rows).await?;
+    let mut response = json_held(&Rows { items, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
 
-fn row_answer(app: &App, found: Found, what: impl std::fmt::Display) -> Answer {
-    let mut row = found.row.ok_or_else(|| problem::not_found(what))?;
-    open(app, &mut row)?;
+async fn row_answer(app: &App, found: Found, what: String) -> Answer {
+    let row = found.row.ok_or_else(|| problem::not_found(what))?;
+    let row = open(app, vec![row]).await?.pop().unwrap_or_default();
     let mut response = json(&row)?;
     position(&mut response, &found.cursor);
     if let Some(version) = row.get("version").and_then(Value::as_u64) {
@@ -166,7 +174,7 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     if page.rows.is_empty() {
         app.check_org(&org).await?;
     }
-    page_answer(&app, page, permit)
+    page_answer(&app, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
@@ -214,7 +222,7 @@ pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String,
     if found.row.is_none() {
         app.check_org(&org).await?;
     }
-    row_answer(&app, found, format!("{plural}/{} in org {org}", clip(&id)))
+    row_answer(&app, found, format!("{plural}/{} in org {org}", clip(&id))).await
 }
 
 struct Part {
@@ -286,7 +294,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
         app.check_org(&part.org).await?;
         return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, part.org)).into());
     }
-    page_answer(&app, page, permit)
+    page_answer(&app, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
@@ -304,5 +312,5 @@ pub async fn part_row(
     };
     wait(&app, &params).await?;
     let found = app.views.get(part.view, &part.org, names).await?;
-    row_answer(&app, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id))
+    row_answer(&app, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
+    blobs::BlobsAt,
     channel::Channel,
     disk::DiskLock,
     embedded::EmbeddedLog,
@@ -50,6 +51,8 @@ use tokio::{
 pub struct NodeConfig {
     /// Which log.
     pub log: Backend,
+    /// Where large values are kept, if not where the log is.
+    pub blobs: BlobsAt,
     /// Where index, keys and blobs live, and the log if it is embedded; `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
     /// Partitions of a new log in memory or in the data directory.
@@ -80,6 +83,7 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             log: Backend::Memory,
+            blobs: BlobsAt::default(),
             data_dir: None,
             partitions: limits::PARTITIONS_DEFAULT,
             providers: BTreeMap::new(),
@@ -217,6 +221,9 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
         on_thread(core, "index", upkeep::flush_index)?,
         supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
     ];
+    if core.keys.blobs().is_some() {
+        tasks.push(supervised(core, "sweep", upkeep::sweep_blobs));
+    }
     if config.log.is_shared() {
         tasks.push(supervised(core, "shadow", shadow::run));
     } else if config.data_dir.is_some() {
@@ -306,6 +313,9 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
             )
         }
     };
+    if let Some(blobs) = opened.blobs(dir, &config.blobs)? {
+        keys.keep_in(blobs);
+    }
     let me = Member {
         node: node_id(dir).map_err(quipu_events::backend::OpenError::Io)?,
         address: config.cluster.address.clone(),
