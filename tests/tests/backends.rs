@@ -20,7 +20,7 @@ fn end_to_end(log: &str) {
         .map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
     let status = Command::new(env!("CARGO"))
         // As `cargo test --workspace` resolves features: nothing is built again.
-        .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e_*"])
+        .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("QUIPU_TEST_LOG", log)
         .envs(views)

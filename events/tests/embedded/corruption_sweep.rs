@@ -3,7 +3,7 @@
 //! each, or it lies behind the last head, which is named as not promised. Opened, a log serves what continues, and never
 //! anything else in its place.
 //!
-//! CI flips every seventh bit and cuts at every third byte; `QUIPU_CORRUPTION=all cargo test -p quipu-events --test corruption_sweep -- --nocapture`
+//! CI flips every seventh bit and cuts at every third byte; `QUIPU_CORRUPTION=all cargo test -p quipu-events --test embedded corruption_sweep -- --nocapture`
 //! takes all and prints the numbers.
 
 use quipu_events::{

@@ -1,6 +1,6 @@
 //! Whatever bytes and texts come in, decoders answer with a value or an error and never panic.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release -p quipu-tests --test fuzz_decoders` looks longer. What was once found
+//! `PROPTEST_CASES=100000 cargo test --release -p quipu-tests --test laws fuzz_decoders` looks longer. What was once found
 //! to break a decoder stands below as a case of its own.
 
 use proptest::prelude::*;

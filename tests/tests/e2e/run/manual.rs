@@ -5,7 +5,7 @@ use quipu_tests::office::{Office, path};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const MANUAL: &str = include_str!("../../../ops/docs/workflows.md");
+const MANUAL: &str = include_str!("../../../../ops/docs/workflows.md");
 /// The receiver's address in the manual.
 const RECEIVER: &str = "http://127.0.0.1:9000";
 

@@ -98,7 +98,7 @@ async fn an_unmodified_client_calls_queues_commands_and_reads_receipts_and_event
 async fn users_of_one_org_reach_no_other_with_the_permissions_of_the_manual() {
     let what = "NATS permissions per org";
     let Some(python) = python_or_skip(what) else { return };
-    let manual = include_str!("../../ops/docs/bus.md");
+    let manual = include_str!("../../../ops/docs/bus.md");
     let config = manual
         .split("```conf\n")
         .nth(1)

@@ -1,7 +1,7 @@
 //! `SIGKILL` of the real binary under load, again and again.
 //!
 //! Twelve rounds unless told otherwise; the long one is
-//! `QUIPU_ROUNDS=200 cargo test --release -p quipu-tests --test kill9 -- --nocapture`.
+//! `QUIPU_ROUNDS=200 cargo test --release -p quipu-tests --test nodes kill9 -- --nocapture`.
 //! The seed is printed; `QUIPU_SEED=<seed>` draws the same kill points and the same commands.
 
 use quipu_tests::{

@@ -2,15 +2,10 @@
 //!
 //! `QUIPU_MODEL_DEEP=1` widens the bounds (minutes, gigabytes; meant for `--release`).
 
-#[path = "ownership_model/broker.rs"]
 mod broker;
-#[path = "ownership_model/canonical.rs"]
 mod canonical;
-#[path = "ownership_model/motion.rs"]
 mod motion;
-#[path = "ownership_model/shell.rs"]
 mod shell;
-#[path = "ownership_model/world.rs"]
 mod world;
 
 use motion::Motion;

@@ -5,7 +5,6 @@
 //! The disk is a small `tmpfs` in a mount namespace of the node's own, which needs Linux and unprivileged namespaces;
 //! where they are missing the test says so and passes.
 
-#[path = "disk_full/limits.rs"]
 mod limits;
 
 use quipu_tests::{

@@ -2,7 +2,7 @@
 //! off from the broker; restarted one after another, and all at once.
 //!
 //! Six faults unless told otherwise; the long one is
-//! `QUIPU_FAILOVERS=100 cargo test --release -p quipu-tests --test cluster -- --nocapture`.
+//! `QUIPU_FAILOVERS=100 cargo test --release -p quipu-tests --test several cluster -- --nocapture`.
 //! The seed is printed; `QUIPU_SEED=<seed>` draws the same faults and the same commands.
 
 use futures::future::join_all;

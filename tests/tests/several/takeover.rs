@@ -1,7 +1,7 @@
 //! How long a partition with many entities is without an owner when its node stops in order and when it is killed, and how fast
 //! a node that has never seen the log makes its index.
 //!
-//! `QUIPU_ENTITIES=10000 cargo test --release -p quipu-tests --test takeover -- --nocapture` prints the figures of
+//! `QUIPU_ENTITIES=10000 cargo test --release -p quipu-tests --test several takeover -- --nocapture` prints the figures of
 //! ops/docs/benchmarks.md.
 
 use quipu_tests::{

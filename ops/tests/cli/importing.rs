@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
-#[path = "../../events/tests/servers/skipped.rs"]
+#[path = "../../../events/tests/servers/skipped.rs"]
 mod skipped;
 
 const ORG: OrgId = OrgId::from_static("acme");

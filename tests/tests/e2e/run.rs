@@ -1,6 +1,5 @@
 //! A workflow run through HTTP: branches, durable timers, webhooks, approvals, pauses, dead letters.
 
-#[path = "e2e_run/manual.rs"]
 mod manual;
 
 use quipu_tests::{

@@ -1,0 +1,6 @@
+//! Laws that need no node: the layout, stored forms, decoders, the model of ownership.
+
+mod fuzz_decoders;
+mod golden;
+mod layout;
+mod ownership_model;
