@@ -77,6 +77,8 @@ async fn killed_after(office: &mut Office, n: usize, event: Option<&str>) {
         .await;
     assert_eq!(answers, 1, "killed after {event:?}");
     let run = path("run", decided["run"].as_str().expect("a run"));
+    // The run ends when it hears that its reply was taken, after the conversation's own record of that.
+    office.ada.await_event(&run, "run.completed", |_| true).await;
     for name in ["run.reply_sent", "run.tool_returned", "run.completed"] {
         assert_eq!(office.ada.count(&run, name, |_| true).await, 1, "{name}, killed after {event:?}");
     }
