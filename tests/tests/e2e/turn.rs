@@ -241,6 +241,11 @@ async fn turn_without_an_answer_is_shown_and_counted() {
     .await;
     let outcome = turn["outcome"].to_string();
     assert!(outcome.contains("failed") && outcome.contains("out_of_words"), "{turn}");
+    let messages = office.ada.fresh(&format!("{desk}/messages")).await.taken().body;
+    let notice = &messages["items"][1];
+    assert_eq!((&notice["sender"], &notice["body"]), (&json!("scout"), &json!(null)), "{messages}");
+    assert_eq!(notice["notice"], finished["outcome"], "{messages}");
+    assert_eq!(messages["items"].as_array().map(Vec::len), Some(2), "{messages}");
     let health = wait("health to tell of it", || async {
         let health = office.node().caller.get("/health").await.body;
         let parts = health["parts"].as_array()?.clone();
