@@ -243,7 +243,8 @@ where
     })
 }
 
-/// A task that works more than it waits, on a thread of its own: no request and no lookup queues behind it.
+/// A task that works more than it waits, on a thread of its own and of lower priority: no request and no lookup queues behind
+/// it, and where processors are scarce the workers go first.
 fn on_thread<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Weak<Core>) -> F + Send + 'static) -> Result<JoinHandle<()>, StartError>
 where
     F: Future<Output = ()>,
@@ -255,6 +256,7 @@ where
     let work = move || {
         // Dropped with the thread.
         let _ended = ended;
+        lower_priority(name);
         // Made here: a runtime that is dropped within another one panics.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = match runtime {
@@ -277,6 +279,20 @@ where
         // Nothing is ever sent: its other end goes with the thread.
         let _ = end.await;
     }))
+}
+
+/// How much less this thread gets of a processor that others want too: a third, where the others have one.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 5;
+
+/// On Linux a thread has a niceness of its own; elsewhere the process has one, which stays as it is.
+pub(super) fn lower_priority(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+        tracing::warn!(task = name, %error, "the priority of a background thread could not be lowered");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 fn wall_clock() -> Millis {
