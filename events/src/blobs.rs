@@ -66,6 +66,12 @@ pub enum BlobError {
     /// The bytes under this name are not the ones that were stored: restore it from a backup.
     #[error("blob {0} is damaged: its bytes do not match its name")]
     Damaged(Digest),
+    /// There is no space left where blobs are kept. None of them counts as stored; there may be room later.
+    #[error("no space left for values in {place}")]
+    Full {
+        /// Which store.
+        place: String,
+    },
     /// The store did not answer, or refused. Whether blobs were stored is not known; storing them again is safe.
     #[error("blob store {place}: {detail}")]
     Unreachable {

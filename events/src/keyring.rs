@@ -444,6 +444,7 @@ fn seal_error(subject: &str, error: &BlobError) -> SealError {
         BlobError::Missing(name) => SealError::Missing(*name),
         BlobError::Damaged(_) => SealError::Damaged(subject.to_owned()),
         BlobError::TooLarge { size, .. } => SealError::TooLarge { size: *size },
+        BlobError::Full { .. } => SealError::Full(error.to_string()),
         BlobError::Unreachable { .. } => SealError::Unreachable(error.to_string()),
     }
 }

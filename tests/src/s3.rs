@@ -59,9 +59,9 @@ impl S3 {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The address of a bucket as `--blobs` takes it.
-    pub fn address(&self, bucket: &str) -> String {
-        format!("s3://testing:testing@{bucket}/values?endpoint={}", self.endpoint())
+    /// The address of a prefix in a bucket as `--blobs` takes it.
+    pub fn address(&self, bucket: &str, prefix: &str) -> String {
+        format!("s3://testing:testing@{bucket}/{prefix}?endpoint={}", self.endpoint())
     }
 
     /// Makes a bucket.
@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn open(server: &S3, bucket: &str) -> Arc<dyn Blobs> {
-        Arc::new(S3Blobs::open(&server.address(bucket).parse().unwrap()).unwrap())
+        Arc::new(S3Blobs::open(&server.address(bucket, "values").parse().unwrap()).unwrap())
     }
 
     impl contract::Subject for Bucket {
@@ -143,7 +143,7 @@ mod tests {
             return;
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let missing = server.address("missing").parse::<BlobsAt>().unwrap().open();
+        let missing = server.address("missing", "values").parse::<BlobsAt>().unwrap().open();
         let told = missing.err().expect("no such bucket").to_string();
         assert!(told.contains("NoSuchBucket") && !told.contains("testing"), "{told}");
         runtime.block_on(server.make_bucket("main"));

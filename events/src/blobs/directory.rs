@@ -65,6 +65,21 @@ impl Place {
         }
     }
 
+    /// Why nothing was written: a full disk is told apart, since more room is all that helps.
+    fn not_written(&self, error: &(dyn std::error::Error + 'static)) -> BlobError {
+        let by_file = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
+        let by_rows = error
+            .downcast_ref::<rusqlite::Error>()
+            .is_some_and(|e| e.sqlite_error_code() == Some(ErrorCode::DiskFull));
+        if by_file || by_rows {
+            let place = self.root.display().to_string();
+            return BlobError::Full { place };
+        }
+        self.lost(error)
+    }
+
     fn org_dir(&self, org: &OrgId) -> PathBuf {
         self.root.join(LARGE_DIR).join(org.as_str())
     }

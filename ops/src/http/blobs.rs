@@ -191,7 +191,7 @@ fn find(blobs: &dyn quipu_events::blobs::Blobs, org: &OrgId, digest: &Digest, ke
     let stored = blobs.get(org, digest).map_err(|e| match e {
         BlobError::Missing(_) => missing(digest, org),
         BlobError::Damaged(_) | BlobError::TooLarge { .. } => damaged(org.as_str()),
-        BlobError::Unreachable { .. } => SealError::Unreachable(e.to_string()).problem(),
+        BlobError::Unreachable { .. } | BlobError::Full { .. } => SealError::Unreachable(e.to_string()).problem(),
     })?;
     let blob = BlobRef::told_by(*digest, &stored).filter(|blob| blob.org().as_ref() == Some(org));
     let blob = blob.ok_or_else(|| missing(digest, org))?;

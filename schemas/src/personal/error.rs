@@ -22,6 +22,9 @@ pub enum SealError {
     /// The store of values did not answer; asking again may help.
     #[error("{0}")]
     Unreachable(String),
+    /// There is no space left in the store of values; nothing was kept.
+    #[error("{0}")]
+    Full(String),
     /// The value is not kept any more, or never was.
     #[error("value {0} is missing: it was never stored, or its time is over")]
     Missing(Digest),
@@ -46,7 +49,7 @@ impl SealError {
     /// Whether asking again gives the same.
     pub fn is_lasting(&self) -> bool {
         match self {
-            SealError::Store(_) | SealError::Unreachable(_) => false,
+            SealError::Store(_) | SealError::Unreachable(_) | SealError::Full(_) => false,
             SealError::Damaged(_)
             | SealError::Form(..)
             | SealError::Missing(_)
@@ -67,6 +70,9 @@ impl SealError {
             SealError::Unreachable(_) => Problem::new(503, "blob_unavailable", detail)
                 .fix("send it again with the same id when the blob store answers")
                 .retry_after(2),
+            SealError::Full(_) => Problem::new(507, "storage_full", detail)
+                .fix("free space where the blob store keeps its values")
+                .retry_after(5),
             SealError::Missing(_) => Problem::new(410, "value_expired", detail).fix("upload the value again"),
             SealError::TooLarge { .. } | SealError::NotBrought(_) => {
                 Problem::new(422, "value_too_large", detail).fix("send less, or split the value")

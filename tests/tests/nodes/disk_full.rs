@@ -1,4 +1,4 @@
-//! A full disk under the log of the real binary: commands are refused before anything of them is stored, reads go on,
+//! A full disk under the log and the values of the real binary: commands are refused before anything of them is stored, reads go on,
 //! and once there is room again so do commands. (A failing `fsync` is injected on the simulated disk: see the suites of
 //! `quipu-events` and `simulation.rs`.)
 //!
@@ -23,10 +23,11 @@ const BALLAST_MIB: &str = "60";
 const SCRIPT: &str = r#"
 set -e
 home=$1; quipu=$2; shift 2
-mkdir -p "$home/disk" "$home/data/log"
+mkdir -p "$home/disk" "$home/data/log" "$home/data/blobs"
 mount -t tmpfs -o size="$DISK" tmpfs "$home/disk"
-mkdir "$home/disk/log"
+mkdir "$home/disk/log" "$home/disk/blobs"
 mount --bind "$home/disk/log" "$home/data/log"
+mount --bind "$home/disk/blobs" "$home/data/blobs"
 dd if=/dev/zero of="$home/disk/ballast" bs=1M count="$BALLAST_MIB" 2>/dev/null
 (until [ -e "$home/room" ]; do sleep 0.05; done; rm "$home/disk/ballast"; touch "$home/roomy") &
 "$quipu" "$@" &

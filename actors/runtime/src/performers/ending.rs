@@ -148,6 +148,12 @@ impl From<SealError> for Ending {
                 retry_after_ms: None,
                 health: Health::Unknown,
             },
+            SealError::Full(_) => Ending::Again {
+                code: "storage_full".into(),
+                detail: error.to_string(),
+                retry_after_ms: None,
+                health: Health::Unknown,
+            },
             SealError::Unreachable(_) => Ending::Again {
                 code: "blob_unavailable".into(),
                 detail: error.to_string(),

@@ -25,7 +25,7 @@ pub enum PromptError {
 impl From<SealError> for PromptError {
     fn from(error: SealError) -> Self {
         match error {
-            SealError::Store(detail) | SealError::Unreachable(detail) => PromptError::Unavailable(detail),
+            SealError::Store(detail) | SealError::Unreachable(detail) | SealError::Full(detail) => PromptError::Unavailable(detail),
             error => PromptError::Gone(error.to_string()),
         }
     }

@@ -160,3 +160,17 @@ fn bytes_flipped_in_the_packed_file_are_never_served() {
     }
     assert!(noticed > 50, "{noticed}");
 }
+
+#[test]
+fn a_full_disk_is_told_apart_from_a_store_that_does_not_answer() {
+    let place = Place { root: "blobs".into() };
+    let full = |error: Box<dyn std::error::Error>| matches!(place.not_written(&*error), BlobError::Full { .. });
+    assert!(full(Box::new(io::Error::from(ErrorKind::StorageFull))));
+    assert!(full(Box::new(io::Error::from(ErrorKind::QuotaExceeded))));
+    assert!(!full(Box::new(io::Error::from(ErrorKind::PermissionDenied))));
+    // As SQLite says it: no page may be added any more.
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch("CREATE TABLE t (x); PRAGMA max_page_count = 2").unwrap();
+    let error = connection.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
+    assert!(full(Box::new(error)));
+}

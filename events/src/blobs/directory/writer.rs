@@ -41,7 +41,7 @@ impl Writer {
                 }
             }
             if !group.is_empty() {
-                let stored = self.store(&group).map_err(|e| self.place.lost(e));
+                let stored = self.store(&group).map_err(|e| self.place.not_written(&*e));
                 for (.., answer) in group {
                     // Nobody may wait any longer.
                     let _ = answer.send(stored.clone());
@@ -91,10 +91,17 @@ impl Writer {
             dirs.insert(org_dir);
         }
         let written = shard.join(format!("{name}.new"));
-        let mut file = File::create(&written)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&written, &path)?;
+        let write = || {
+            let mut file = File::create(&written)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&written, &path)
+        };
+        if let Err(error) = write() {
+            // Half a file on a full disk is in the way of everything else.
+            drop(fs::remove_file(&written));
+            return Err(error);
+        }
         dirs.insert(shard);
         Ok(())
     }
