@@ -7,11 +7,13 @@ mod kafka;
 
 use crate::{
     bus::subject::{self, CALL, CMD, FEED, RECEIPT},
-    openapi::{pascal, schemas::Components},
+    openapi::{
+        pascal,
+        schemas::{Components, keep_used},
+    },
 };
 use quipu_runtime::api::KindInfo;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 
 const ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 const COMMAND_ID: &str = "^[A-Za-z0-9_.:-]{1,128}$";
@@ -36,6 +38,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     document.nats(kinds);
     document.kafka(kinds);
     let mut schemas = document.components.into_schemas();
+    // Others are OpenAPI's alone.
     keep_used(&mut schemas, &Value::Object(document.messages.clone()));
     json!({
         "asyncapi": "3.0.0",
@@ -90,35 +93,6 @@ fn command_headers() -> Value {
             "traceparent": { "type": "string", "description": "W3C trace context; ignored where malformed." },
         },
     })
-}
-
-/// Schemas that nothing here speaks of are OpenAPI's alone.
-fn keep_used(schemas: &mut Value, messages: &Value) {
-    const HERE: &str = "#/components/schemas/";
-    let (mut used, mut open) = (BTreeSet::new(), Vec::new());
-    references(messages, &mut open);
-    while let Some(reference) = open.pop() {
-        let Some(name) = reference.strip_prefix(HERE).map(str::to_owned) else {
-            continue;
-        };
-        if used.insert(name.clone()) {
-            references(&schemas[&name], &mut open);
-        }
-    }
-    if let Some(all) = schemas.as_object_mut() {
-        all.retain(|name, _| used.contains(name));
-    }
-}
-
-fn references(value: &Value, out: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
-        Value::Object(map) => {
-            out.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
-            map.values().for_each(|item| references(item, out));
-        }
-        _ => {}
-    }
 }
 
 fn command_name(kind: &str, command: &str) -> String {

@@ -2,12 +2,16 @@
 //! routes and statuses from the tables here. Checked in as `schemas/openapi.json`; a test holds the two together.
 
 mod blobs;
+mod enums;
 mod responses;
+mod rows;
 pub(crate) mod schemas;
+mod workflows;
 
 use crate::http::query::{part_filters, parts, view_named};
 use quipu_projections::{families, reading::View};
 use quipu_runtime::api::KindInfo;
+use quipu_schemas::envelope::DataClass;
 use responses::{Reply, responses};
 use schemas::Components;
 use serde_json::{Map, Value, json};
@@ -65,16 +69,24 @@ fn reference(parameter: &str) -> Value {
 const ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 fn parameters() -> Value {
+    let mut all = common_parameters();
+    for (name, parameter) in rows::filters() {
+        all[name] = parameter;
+    }
+    all
+}
+
+fn common_parameters() -> Value {
     let header = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
     json!({
-        "org": path_parameter("org", ID, "The org: the one tenant key."),
+        "org": path_parameter("org", ID, "The org."),
         "id": path_parameter("id", ID, "The entity's id."),
-        "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: a repetition gets the first receipt."),
+        "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: send the command again under the same id and you get the original receipt."),
         "if-match": header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,15}\"$" }), "The expected version, quoted."),
-        "if-none-match": header("If-None-Match", json!({ "type": "string", "enum": ["*"] }), "The entity must not exist."),
+        "if-none-match": header("If-None-Match", json!({ "type": "string", "const": "*" }), "The entity must not exist."),
         "on-behalf-of": header("Quipu-On-Behalf-Of", json!({ "type": "string", "pattern": ID }), "The principal who acts."),
         "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Label: environment."),
-        "data-class": header("X-Data-Class", json!({ "type": "string", "enum": ["none", "pii", "phi", "secret"] }), "Label: how sensitive the data is."),
+        "data-class": header("X-Data-Class", json!({ "$ref": "#/components/schemas/DataClass" }), "Label: how sensitive the data is."),
         "correlation": header("X-Correlation-Id", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Correlates everything that the request causes; minted where absent, returned always."),
         "traceparent": header("traceparent", json!({ "type": "string" }), "W3C trace context; ignored where malformed."),
         "limit": query_parameter("limit", json!({ "type": "integer", "minimum": 1, "maximum": quipu_schemas::limits::PAGE_MAX_ROWS, "default": quipu_schemas::limits::PAGE_DEFAULT_ROWS }), "Rows of a page."),
@@ -102,10 +114,8 @@ fn command_parameters(with_id: bool) -> Vec<Value> {
     all
 }
 
-fn filter_parameters(filters: impl IntoIterator<Item = &'static str>) -> impl Iterator<Item = Value> {
-    filters
-        .into_iter()
-        .map(|name| query_parameter(name, json!({ "type": "string" }), "Filter."))
+fn filter_parameters(view: View, filters: Vec<&'static str>) -> impl Iterator<Item = Value> {
+    filters.into_iter().map(move |name| reference(&rows::filter_name(view, name)))
 }
 
 /// Names of types in `$ref`s and ids: `dead-letters` → `DeadLetters`.
@@ -175,7 +185,7 @@ impl Paths {
                     format!("get_{name}"),
                     summary,
                     references(&["org", "id", "min_position"]),
-                    Reply::Row,
+                    Reply::Row(view),
                 );
             }
             None => {
@@ -229,14 +239,14 @@ impl Paths {
             Reply::Receipt,
         );
         let live = format!("{entity}/live");
-        let summary = "The volatile channel: deltas, typing, presence. Nothing of it is in the log.";
+        let summary = "Listens to the volatile channel: deltas, typing, presence. None of it is stored.";
         self.get(&live, name, format!("live_{name}"), summary, entity_parameters(), Reply::Live);
         let mut tell = entity_parameters();
         tell.push(reference("on-behalf-of"));
         let operation = Operation {
             id: format!("tell_{name}"),
             tag: name,
-            summary: "Tells present listeners.".into(),
+            summary: "Sends a volatile signal (typing, online) to those who listen.".into(),
             parameters: tell,
             body: Some(json!({ "$ref": "#/components/schemas/VolatileWord" })),
             reply: Reply::Told,
@@ -255,14 +265,14 @@ impl Paths {
                  The view's own order gives each row once.",
             ));
         }
-        parameters.extend(filter_parameters(filters));
+        parameters.extend(filter_parameters(view, filters));
         self.get(
             path,
             tag,
             id,
             format!("A page of the view `{}`.", view.name()),
             parameters,
-            Reply::Page,
+            Reply::Page(view),
         );
     }
 
@@ -278,11 +288,11 @@ impl Paths {
         );
         self.get("/v1/ops/tree", ops, "ops_tree", "The supervision tree.", vec![], Reply::Json);
         let outbox = vec![
-            query_parameter("org", json!({ "type": "string", "pattern": ID }), "Of this org alone."),
+            query_parameter("org", json!({ "type": "string", "pattern": ID }), "Only effects of this org."),
             query_parameter(
                 "status",
                 json!({ "type": "string", "enum": ["pending", "processing", "delivered", "failed", "dead"] }),
-                "In this state alone.",
+                "Only effects in this state.",
             ),
         ];
         self.get(
@@ -293,7 +303,7 @@ impl Paths {
             outbox,
             Reply::Json,
         );
-        for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives an effect up.")] {
+        for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives up an effect.")] {
             let key = path_parameter("key", "^.+@.+$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
             let parameters = vec![key, reference("on-behalf-of")];
             let operation = Operation {
@@ -315,7 +325,7 @@ impl Paths {
             Reply::Json,
         );
         for (verb, summary) in [
-            ("rebuild", "Makes the views anew beside the current ones."),
+            ("rebuild", "Rebuilds the views beside the current ones, then switches to them."),
             ("verify", "Compares the views with a rebuild from zero."),
         ] {
             let operation = Operation {
@@ -335,7 +345,7 @@ impl Paths {
         let operation = Operation {
             id: "ops_unpark".into(),
             tag: ops,
-            summary: "Takes a parked stream up again.".into(),
+            summary: "Resumes a parked stream.".into(),
             parameters: vec![],
             body: Some(body),
             reply: Reply::Started,
@@ -442,22 +452,22 @@ fn feed_parameters() -> Vec<Value> {
     all.push(query_parameter(
         "follow",
         json!({ "type": "boolean", "default": true }),
-        "Whether to go on live once caught up.",
+        "Whether to keep the connection open and send new events as they happen.",
     ));
     all.push(query_parameter(
         "kind",
         json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,31}$" }),
-        "Of this kind alone.",
+        "Only events of this kind.",
     ));
     all.push(query_parameter(
         "id",
         json!({ "type": "string", "pattern": ID }),
-        "Of this entity alone.",
+        "Only events of this entity.",
     ));
     all.push(query_parameter(
         "type",
         json!({ "type": "string" }),
-        "Of these stored names alone, comma-separated.",
+        "Only events of these types, separated by commas.",
     ));
     all.push(json!({ "name": "Last-Event-ID", "in": "header", "required": false, "description": "The last id seen by a reconnecting SSE client; wins over `from`.", "schema": { "type": "string" } }));
     all
@@ -470,9 +480,11 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     for kind in kinds {
         paths.kind(kind, &mut components);
     }
+    components.add("DataClass", schemars::schema_for!(DataClass).to_value());
+    rows::add(&mut components);
     let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
     paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);
-    let summary = "How many there are of what: members, agents, conversations, messages and so on, by what matters about them.";
+    let summary = "Counts of the org's members, agents, conversations, messages and so on, by state and other columns.";
     let asked = references(&["org", "min_position"]);
     paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
     for view in families::views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
@@ -484,6 +496,10 @@ pub fn document(kinds: &[KindInfo]) -> Value {
         paths.0.insert(path.to_owned(), item);
     }
     paths.ops();
+    let mut schemas = components.into_schemas();
+    let responses = responses::components();
+    let spoken_of = json!([paths.0, parameters(), responses]);
+    schemas::keep_used(&mut schemas, &spoken_of);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -494,12 +510,26 @@ pub fn document(kinds: &[KindInfo]) -> Value {
         },
         "servers": [{ "url": "/" }],
         "security": [{ "bearer": [] }],
+        "tags": tags(kinds),
         "paths": paths.0,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "The bootstrap token: printed on the first start, kept in the data directory." } },
             "parameters": parameters(),
-            "responses": responses::components(),
-            "schemas": components.into_schemas(),
+            "responses": responses,
+            "schemas": schemas,
         }
     })
+}
+
+fn tags(kinds: &[KindInfo]) -> Vec<Value> {
+    let of_kind = |kind: &KindInfo| json!({ "name": kind.kind, "description": format!("Commands and queries of {}.", kind.plural) });
+    let others = [
+        ("feed", "Events as they happen."),
+        ("views", "Queries over a whole org."),
+        ("ops", "Operating a node."),
+    ];
+    let others = others
+        .iter()
+        .map(|(name, description)| json!({ "name": name, "description": description }));
+    kinds.iter().map(of_kind).chain(others).collect()
 }

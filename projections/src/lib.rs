@@ -8,6 +8,7 @@ pub mod activity;
 pub mod agents;
 #[cfg(feature = "postgres")]
 pub mod certify;
+pub mod columns;
 pub mod contract;
 pub mod conversations;
 pub mod deliveries;

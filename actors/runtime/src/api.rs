@@ -1,6 +1,7 @@
 //! What a node offers to its faces: the request and answer types of [`crate::node::Node`].
 
 use bytes::Bytes;
+use quipu_rules::{components::Registry, definition::Definition};
 use quipu_schemas::{
     context::Millis,
     envelope::DataClass,
@@ -277,6 +278,35 @@ pub struct KindInfo {
     pub commands: Vec<CommandInfo>,
     /// Stored event names with the JSON Schema of their data.
     pub events: Vec<EventInfo>,
+}
+
+/// A component of workflow runs, for documents.
+#[derive(Debug, Clone)]
+pub struct ComponentInfo {
+    /// Name, as nodes name it.
+    pub name: String,
+    /// What it does, in a sentence.
+    pub about: String,
+    /// JSON Schema of its config.
+    pub config: serde_json::Value,
+}
+
+/// The components that nodes of a workflow run may name.
+pub fn components() -> Vec<ComponentInfo> {
+    let text = |entry: &serde_json::Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let catalogue = Registry::builtin().catalogue().into_iter();
+    catalogue
+        .map(|mut entry| ComponentInfo {
+            name: text(&entry, "name"),
+            about: text(&entry, "about"),
+            config: entry["config"].take(),
+        })
+        .collect()
+}
+
+/// JSON Schema of a workflow's definition.
+pub fn definition_schema() -> serde_json::Value {
+    schemars::schema_for!(Definition).to_value()
 }
 
 /// A command for documents.

@@ -1,5 +1,7 @@
 //! What each sort of route can answer: every status that can occur, and no other.
 
+use super::rows::{page_name, row_name};
+use quipu_projections::reading::View;
 use serde_json::{Map, Value, json};
 
 /// The sort of a route's answer.
@@ -11,10 +13,10 @@ pub(super) enum Reply {
     Decided,
     /// 200 with a receipt.
     Receipt,
-    /// A page of rows.
-    Page,
-    /// One row.
-    Row,
+    /// A page of a view's rows.
+    Page(View),
+    /// One row of a view.
+    Row(View),
     /// Counts of an org.
     Stats,
     /// A state.
@@ -45,7 +47,7 @@ const PROBLEMS: &[(u16, &str)] = &[
     (401, "No token, or not this node's."),
     (403, "Host or origin not allowed, or the actor may not do this."),
     (404, "Unknown org, entity, part, view, kind or command."),
-    (405, "The method is not taken here; `Allow` names those that are."),
+    (405, "The method is not allowed on this path; `Allow` names those that are."),
     (408, "The body did not arrive in time; the connection is closed."),
     (
         409,
@@ -74,7 +76,7 @@ const COMMAND: &[u16] = &[401, 404, 408, 409, 412, 413, 415, 422, 429, 507];
 fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {
         Reply::Created | Reply::Decided => COMMAND,
-        Reply::Page | Reply::Row | Reply::Stats => &[401, 404, 410],
+        Reply::Page(_) | Reply::Row(_) | Reply::Stats => &[401, 404, 410],
         Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
         Reply::Told => &[401, 404, 408, 413, 415, 422],
         Reply::Feed => &[401, 404, 410],
@@ -137,17 +139,17 @@ pub(super) fn responses(reply: Reply) -> Value {
             200,
             success("The first receipt.", json_media, reference("Receipt"), &["Quipu-Position", "ETag"]),
         ),
-        Reply::Page => (200, success("Rows.", json_media, reference("Page"), &["Quipu-Position"])),
-        Reply::Row => (
+        Reply::Page(view) => (200, success("Rows.", json_media, reference(&page_name(view)), &["Quipu-Position"])),
+        Reply::Row(view) => (
             200,
-            success("The row.", json_media, json!({ "type": "object" }), &["Quipu-Position", "ETag"]),
+            success("The row.", json_media, reference(&row_name(view)), &["Quipu-Position", "ETag"]),
         ),
         Reply::Stats => (200, success("Counts by view.", json_media, reference("Stats"), &["Quipu-Position"])),
         Reply::State => (
             200,
             success("The state.", json_media, reference("StateAt"), &["Quipu-Position", "ETag"]),
         ),
-        Reply::History => (200, success("Records.", json_media, reference("Page"), &["Quipu-Position"])),
+        Reply::History => (200, success("Records.", json_media, reference("HistoryPage"), &["Quipu-Position"])),
         Reply::Feed => {
             let mut answer = success(
                 "Events, without end unless follow=false.",
@@ -167,7 +169,7 @@ pub(super) fn responses(reply: Reply) -> Value {
             success(
                 "Told.",
                 json_media,
-                json!({ "type": "object", "properties": { "listeners": { "type": "integer" } } }),
+                json!({ "type": "object", "required": ["listeners"], "properties": { "listeners": { "type": "integer" } } }),
                 &[],
             ),
         ),
@@ -236,7 +238,7 @@ mod tests {
         for reply in [
             Reply::Created,
             Reply::Decided,
-            Reply::Page,
+            Reply::Page(View::RUNS),
             Reply::Told,
             Reply::Feed,
             Reply::Started,

@@ -1,11 +1,11 @@
 //! Schemas of the document: hoisted out of the commands, and those of answers. Also the checked-in JSON Schemas.
 
-use super::pascal;
+use super::{enums, pascal, workflows};
 use crate::cloudevents;
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::{envelope::Receipt, problem::Problem};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `#/components/schemas` under construction.
 #[derive(Default)]
@@ -21,6 +21,10 @@ impl Components {
     /// Equal definitions of several commands become one; unequal ones of the same name get the kind before theirs.
     pub(crate) fn hoist(&mut self, kind: &str, command: &str, schema: &Value) -> Value {
         let mut schema = schema.clone();
+        enums::fold(&mut schema);
+        if (kind, command) == ("run", "create") {
+            workflows::add(self, &mut schema);
+        }
         let definitions = take_definitions(&mut schema);
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         for (name, definition) in &definitions {
@@ -53,18 +57,27 @@ impl Components {
         json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 
+    /// Adds a schema under a name of its own, its definitions beside it.
+    pub(crate) fn add(&mut self, name: &str, mut schema: Value) {
+        enums::fold(&mut schema);
+        let definitions = take_definitions(&mut schema);
+        let names: BTreeMap<_, _> = definitions.keys().map(|name| (name.clone(), name.clone())).collect();
+        for (inner, mut definition) in definitions {
+            rewrite(&mut definition, &names);
+            debug_assert!(
+                self.schemas.get(&inner).is_none_or(|there| *there == definition),
+                "two schemas are called {inner}"
+            );
+            self.schemas.entry(inner).or_insert(definition);
+        }
+        rewrite(&mut schema, &names);
+        self.schemas.insert(name.to_owned(), schema);
+    }
+
     /// All of them, with those of answers.
     pub(crate) fn into_schemas(mut self) -> Value {
         for (name, schema) in answers() {
-            let mut schema = schema;
-            let definitions = take_definitions(&mut schema);
-            let names = definitions.keys().map(|name| (name.clone(), name.clone())).collect();
-            for (inner, mut definition) in definitions {
-                rewrite(&mut definition, &names);
-                self.schemas.entry(inner).or_insert(definition);
-            }
-            rewrite(&mut schema, &names);
-            self.schemas.insert(name.to_owned(), schema);
+            self.add(name, schema);
         }
         Value::Object(self.schemas.into_iter().collect())
     }
@@ -96,6 +109,61 @@ fn rewrite(value: &mut Value, names: &BTreeMap<String, String>) {
     }
 }
 
+/// Drops schemas that are not reachable from here: nobody can send or get them.
+pub(crate) fn keep_used(schemas: &mut Value, from: &Value) {
+    const HERE: &str = "#/components/schemas/";
+    let (mut used, mut open) = (BTreeSet::new(), Vec::new());
+    references_to(from, HERE, &mut open);
+    while let Some(name) = open.pop() {
+        if used.insert(name.clone()) {
+            references_to(&schemas[&name], HERE, &mut open);
+        }
+    }
+    if let Some(all) = schemas.as_object_mut() {
+        all.retain(|name, _| used.contains(name));
+    }
+}
+
+/// A page of what this reference describes.
+pub(crate) fn page(item: &str) -> Value {
+    json!({
+        "type": "object", "required": ["items", "next"],
+        "properties": {
+            "items": { "type": "array", "items": { "$ref": item } },
+            "next": { "type": ["string", "null"], "description": "`after` of the next page; null on the last." }
+        }
+    })
+}
+
+/// A page of a stream's history.
+fn history() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let record = json!({
+        "type": "object",
+        "description": "What one command did: its events, and what must follow them.",
+        "required": ["position", "first_version", "version", "time", "command_id", "principal", "events", "previous_hash", "hash"],
+        "properties": {
+            "position": text("Where it is in the log."),
+            "first_version": { "type": "integer", "description": "Version of its first event." },
+            "version": { "type": "integer", "description": "Version of its last event." },
+            "time": { "type": "string", "format": "date-time" },
+            "command_id": text("The command."),
+            "principal": text("Who sent it."),
+            "on_behalf_of": text("For whom."),
+            "correlation": text("Correlation id."),
+            "causation": text("What caused it."),
+            "events": { "type": "array", "items": { "$ref": "#/$defs/CloudEvent" } },
+            "reactions": { "type": "array", "items": { "type": "object" }, "description": "What must follow: effects, timers, commands to other entities." },
+            "settlement": { "type": "object", "description": "The effect, timer or command whose outcome it records." },
+            "previous_hash": text("Hash of the record before."),
+            "hash": text("Hash of this record."),
+        },
+    });
+    let mut page = page("#/$defs/HistoryRecord");
+    page["$defs"] = json!({ "HistoryRecord": record, "CloudEvent": cloudevents::schema() });
+    page
+}
+
 /// Schemas of answers, by name.
 fn answers() -> [(&'static str, Value); 8] {
     let part = json!({
@@ -121,16 +189,7 @@ fn answers() -> [(&'static str, Value); 8] {
                 },
             }),
         ),
-        (
-            "Page",
-            json!({
-                "type": "object", "required": ["items", "next"],
-                "properties": {
-                    "items": { "type": "array", "items": { "type": "object" } },
-                    "next": { "type": ["string", "null"], "description": "`after` of the next page; null on the last." }
-                }
-            }),
-        ),
+        ("HistoryPage", history()),
         (
             "StateAt",
             json!({
@@ -147,15 +206,15 @@ fn answers() -> [(&'static str, Value); 8] {
             "Health",
             json!({
                 "type": "object", "required": ["status", "parts"],
-                "properties": { "status": { "enum": ["ok", "degraded", "failing"] }, "parts": { "type": "array", "items": part } }
+                "properties": { "status": { "type": "string", "enum": ["ok", "degraded", "failing"] }, "parts": { "type": "array", "items": part } }
             }),
         ),
         (
             "VolatileWord",
             json!({
                 "oneOf": [
-                    { "type": "object", "required": ["typing"], "additionalProperties": false, "properties": { "typing": { "type": "boolean" } } },
-                    { "type": "object", "required": ["online"], "additionalProperties": false, "properties": { "online": { "type": "boolean" } } }
+                    { "type": "object", "title": "Typing", "required": ["typing"], "additionalProperties": false, "properties": { "typing": { "type": "boolean" } } },
+                    { "type": "object", "title": "Online", "required": ["online"], "additionalProperties": false, "properties": { "online": { "type": "boolean" } } }
                 ]
             }),
         ),
@@ -167,6 +226,7 @@ pub fn json_schemas(kinds: &[KindInfo]) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     let mut put = |name: String, title: String, schema: &Value| {
         let mut schema = schema.clone();
+        enums::fold(&mut schema);
         if let Some(object) = schema.as_object_mut() {
             object.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
             object.insert("title".into(), title.into());
@@ -196,10 +256,10 @@ fn keep_used_definitions(schema: &mut Map<String, Value>) {
     };
     let mut used: BTreeMap<String, Value> = BTreeMap::new();
     let mut open: Vec<String> = Vec::new();
-    references(&Value::Object(schema.clone()), &mut open);
+    references_to(&Value::Object(schema.clone()), DEFINITIONS, &mut open);
     while let Some(name) = open.pop() {
         if let Some(definition) = definitions.get(&name).filter(|_| !used.contains_key(&name)) {
-            references(definition, &mut open);
+            references_to(definition, DEFINITIONS, &mut open);
             used.insert(name, definition.clone());
         }
     }
@@ -208,14 +268,17 @@ fn keep_used_definitions(schema: &mut Map<String, Value>) {
     }
 }
 
-fn references(value: &Value, out: &mut Vec<String>) {
+const DEFINITIONS: &str = "#/$defs/";
+
+/// Names that are referred to in this place.
+fn references_to(value: &Value, place: &str, out: &mut Vec<String>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+        Value::Array(items) => items.iter().for_each(|item| references_to(item, place, out)),
         Value::Object(map) => {
-            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/$defs/")) {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix(place)) {
                 out.push(name.to_owned());
             }
-            map.values().for_each(|item| references(item, out));
+            map.values().for_each(|item| references_to(item, place, out));
         }
         _ => {}
     }
