@@ -7,6 +7,7 @@ mod written;
 
 use crate::{
     bus::{BusConfig, at::BadBusAt},
+    nearest::nearest,
     views_in::{BadViewsIn, ViewsIn},
 };
 use figment::{
@@ -53,7 +54,7 @@ pub enum ConfigError {
     #[error("configuration file {0}: {1}")]
     File(PathBuf, io::Error),
     /// An unknown key, a wrong type, or broken TOML.
-    #[error("configuration: {0}")]
+    #[error("configuration: {0}{meant}", meant = meant_key(.0))]
     Written(Box<figment::Error>),
     /// A value that parses and makes no sense.
     #[error("configuration: `{key}`: {detail}")]
@@ -63,6 +64,16 @@ pub enum ConfigError {
         /// What is wrong, and what to write.
         detail: String,
     },
+}
+
+/// The key that was probably meant, where an unknown one is the mistake.
+fn meant_key(error: &figment::Error) -> String {
+    match &error.kind {
+        figment::error::Kind::UnknownField(key, known) => {
+            nearest(key, known.iter().copied()).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+        }
+        _ => String::new(),
+    }
 }
 
 fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
@@ -422,7 +433,9 @@ mod tests {
     fn unknown_keys_and_senseless_values_are_errors_that_name_the_key() {
         for (file, env, named) in [
             ("lisen = \"x\"", &[][..], "lisen"),
+            ("lisen = \"x\"", &[], "did you mean `listen`?"),
             ("[log]\npartition = 4", &[], "partition"),
+            ("[log]\npartition = 4", &[], "did you mean `partitions`?"),
             ("", &[("QUIPU_LOGS__PARTITIONS", "8")][..], "QUIPU_LOGS__PARTITIONS"),
             ("", &[("QUIPU_PORT", "8080")], "QUIPU_PORT"),
             ("", &[("QUIPU_Log__Partition", "8")], "QUIPU_Log__Partition"),

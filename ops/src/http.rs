@@ -4,6 +4,7 @@
 
 pub(crate) mod accept;
 pub mod admin;
+mod allow;
 pub mod answer;
 pub mod backup;
 pub mod blobs;
@@ -25,10 +26,10 @@ use crate::{asyncapi, bus::status::Status, openapi, token::Token, views::Views};
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, HeaderValue, header},
     middleware,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -298,8 +299,13 @@ async fn unknown_route(request: Request) -> Failure {
     Failure(problem::unknown_route(request.uri().path()))
 }
 
-async fn method_not_allowed(request: Request) -> Failure {
-    Failure(problem::method_not_allowed(request.method().as_str(), request.uri().path()))
+async fn method_not_allowed(State(app): State<App>, request: Request) -> Response {
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    match allow::methods(&app, path) {
+        Some(allowed) => problem::only(allowed, method, path),
+        // The router adds the methods that it knows.
+        None => Failure(problem::method_not_allowed(method, path)).into_response(),
+    }
 }
 
 /// What a handler answers.

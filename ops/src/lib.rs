@@ -15,6 +15,7 @@ pub mod import;
 pub mod json;
 pub mod log_lines;
 pub mod metrics;
+pub mod nearest;
 pub mod openapi;
 pub mod serve;
 pub mod token;

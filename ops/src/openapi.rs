@@ -83,7 +83,7 @@ fn common_parameters() -> Value {
         "id": path_parameter("id", ID, "The entity's id."),
         "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: send the command again under the same id and you get the original receipt."),
         "if-match": header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,15}\"$" }), "The expected version, quoted."),
-        "if-none-match": header("If-None-Match", json!({ "type": "string", "const": "*" }), "The entity must not exist."),
+        "if-none-match": header("If-None-Match", json!({ "$ref": "#/components/schemas/IfNoneMatch" }), "The entity must not exist."),
         "on-behalf-of": header("Quipu-On-Behalf-Of", json!({ "type": "string", "pattern": ID }), "The principal who acts."),
         "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Label: environment."),
         "data-class": header("X-Data-Class", json!({ "$ref": "#/components/schemas/DataClass" }), "Label: how sensitive the data is."),
@@ -481,6 +481,8 @@ pub fn document(kinds: &[KindInfo]) -> Value {
         paths.kind(kind, &mut components);
     }
     components.add("DataClass", schemars::schema_for!(DataClass).to_value());
+    // Not a constant: generators refuse constants in headers.
+    components.add("IfNoneMatch", json!({ "type": "string", "enum": ["*"] }));
     rows::add(&mut components);
     let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
     paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);

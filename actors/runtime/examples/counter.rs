@@ -41,7 +41,7 @@ enum CounterCommand {
     Create(Create),
     /// Counts.
     Add(Add),
-    /// The hour is over (sent by the kernel).
+    /// The hour is over (sent by the node).
     Reset(Reset),
 }
 
@@ -343,16 +343,43 @@ mod tests {
     }
 
     #[test]
-    fn the_document_shows_what_is_here() {
+    fn the_document_holds_the_whole_program() {
         let document = include_str!("../../../ops/docs/own-kind.md");
-        let excerpts: Vec<&str> = document
-            .split("```rust\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("```").next())
+        let blocks = |language: &str| -> Vec<&str> {
+            let begun = format!("```{language}\n");
+            let rest = document.split(begun.as_str()).skip(1);
+            rest.filter_map(|rest| rest.split("```").next()).collect()
+        };
+        // The blocks of the page, one after the other, are the program.
+        let tidy = |text: &str| {
+            text.lines()
+                .filter(|line| !line.is_empty())
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        let own = include_str!("counter.rs");
+        let program = own.split_once("\n#[cfg(test)]\n").expect("tests").0;
+        let program: String = program
+            .lines()
+            .filter(|line| !line.starts_with("//!"))
+            .map(|line| format!("{line}\n"))
             .collect();
-        assert!(excerpts.len() >= 4);
-        for excerpt in excerpts {
-            assert!(include_str!("counter.rs").contains(excerpt), "not in the example:\n{excerpt}");
+        assert_eq!(tidy(&blocks("rust").concat()), tidy(&program));
+        // Its manifest names what the program uses, as this workspace has it.
+        let [manifest] = blocks("toml")[..] else { panic!("one manifest") };
+        let workspace = include_str!("../../../Cargo.toml");
+        let dependencies = manifest.split_once("[dependencies]\n").expect("dependencies").1;
+        for line in dependencies.lines() {
+            let (name, what) = line.split_once(" = ").expect("name = version");
+            assert!(program.contains(&name.replace('-', "_")), "{name} is not used");
+            let ours = workspace
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{name} = ")))
+                .expect(name);
+            let path = what.split_once("../quipu/").map(|(_, path)| path);
+            let version = what.split('"').nth(1).expect("a version");
+            let same = path.map_or_else(|| format!("\"{version}\""), |path| path.trim_end_matches(" }").to_owned());
+            assert!(ours.contains(&same), "{name}: {ours}");
         }
     }
 }

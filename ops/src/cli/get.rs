@@ -6,9 +6,12 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone, cell, clean, short, table},
 };
-use crate::{client::segment, http::query::view_named};
+use crate::{client::segment, http::query::view_named, nearest};
 use clap::Args;
-use quipu_projections::families::FAMILIES;
+use quipu_projections::{
+    families::{FAMILIES, views},
+    reading::View,
+};
 use quipu_schemas::ids::{Kind, OrgId};
 use serde_json::{Map, Value};
 
@@ -55,7 +58,8 @@ pub(super) struct Get {
     /// The org
     org: OrgId,
     /// A kind (conversations) or another view (deliveries)
-    kind: String,
+    #[arg(value_name = "KIND_OR_VIEW")]
+    kind: Option<String>,
     /// One entity
     id: Option<String>,
     /// A part of it, such as messages
@@ -86,13 +90,15 @@ pub(super) struct Get {
 }
 
 impl Get {
-    fn path(&self) -> String {
-        let mut path = format!("/v1/orgs/{}/{}", self.org, segment(&in_path(&self.kind)));
-        for part in [&self.id, &self.part].into_iter().flatten() {
+    fn path(&self) -> Result<String, Failure> {
+        let Some(kind) = &self.kind else { return Err(no_view(&self.org)) };
+        let mut path = format!("/v1/orgs/{}/{}", self.org, segment(&in_path(kind)));
+        let part = self.part.as_deref().map(part_in_path);
+        for part in [&self.id, &part].into_iter().flatten() {
             path.push('/');
             path.push_str(&segment(part));
         }
-        path
+        Ok(path)
     }
 
     fn query(&self) -> Result<Vec<(String, String)>, Failure> {
@@ -101,7 +107,12 @@ impl Get {
             let (name, value) = filter
                 .split_once('=')
                 .ok_or_else(|| Failure::Usage(format!("--filter needs NAME=VALUE, got `{filter}`")))?;
-            query.push((name.to_owned(), value.to_owned()));
+            // Participants have a `kind` of their own, which no kind of entity is called like.
+            let value = match (name, Kind::parse_plural(value)) {
+                ("kind", Some(kind)) => kind.to_string(),
+                _ => value.to_owned(),
+            };
+            query.push((name.to_owned(), value));
         }
         let given = [
             ("limit", self.limit.map(|n| n.to_string())),
@@ -116,7 +127,7 @@ impl Get {
         let query = self.query()?;
         let query: Vec<(&str, &str)> = query.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let client = self.connect.client()?;
-        let path = self.path();
+        let path = self.path()?;
         let body = if self.all {
             serde_json::json!({ "items": client.all(&path, &query).await?, "next": null })
         } else {
@@ -131,7 +142,7 @@ impl Get {
         }
         match (items, &body) {
             (Some(items), _) => {
-                if self.part.as_deref() == Some("messages") && self.columns.is_empty() && !self.wide {
+                if self.part.as_deref().map(part_in_path).as_deref() == Some("messages") && self.columns.is_empty() && !self.wide {
                     messages(terminal, items)?;
                 } else {
                     self.rows(terminal, items)?;
@@ -210,7 +221,10 @@ impl Get {
             .iter()
             .find(|name| !known.is_empty() && !known.contains(&name.as_str()))
         {
-            Some(name) => Err(Failure::Usage(format!("no such column: `{name}`; there are {}", known.join(", ")))),
+            Some(name) => Err(Failure::Usage(format!(
+                "no such column: `{name}`; {}",
+                nearest::fix(name, "known", known.iter().copied())
+            ))),
             None => Ok(self.columns.iter().map(String::as_str).collect()),
         }
     }
@@ -266,6 +280,31 @@ fn in_path(given: &str) -> String {
         Ok(kind) if !is_plural && !given.ends_with('s') => kind.plural().into_owned(),
         _ => given.to_owned(),
     }
+}
+
+/// A part as paths name it: the singular of one that is known only in the plural is taken for it.
+fn part_in_path(given: &str) -> String {
+    let known = |name: &str| {
+        FAMILIES
+            .iter()
+            .any(|family| family.parts.iter().any(|(view, _)| view.name() == name))
+    };
+    let plural = in_path(given);
+    if !known(given) && known(&plural) {
+        plural
+    } else {
+        given.to_owned()
+    }
+}
+
+/// Nothing was asked for; perhaps the org was left out.
+fn no_view(org: &OrgId) -> Failure {
+    let views: Vec<&str> = views().map(View::name).collect();
+    let meant = nearest::nearest(&in_path(org.as_str()), views.iter().copied());
+    Failure::Usage(match meant {
+        Some(view) => format!("an org comes first: did you mean `quipu get ORG {view}`?"),
+        None => format!("say what to get: `quipu get {org} KIND_OR_VIEW`, such as {}", views.join(", ")),
+    })
 }
 
 /// Columns that say little in a list.
@@ -341,5 +380,32 @@ mod tests {
         ] {
             assert_eq!(in_path(given), path);
         }
+    }
+
+    #[test]
+    fn parts_are_taken_in_singular_and_plural() {
+        for (given, path) in [
+            ("message", "messages"),
+            ("messages", "messages"),
+            ("dead-letter", "dead-letters"),
+            ("step", "steps"),
+            ("activity", "activity"),
+            ("history", "history"),
+            ("mesages", "mesages"),
+        ] {
+            assert_eq!(part_in_path(given), path);
+        }
+    }
+
+    #[test]
+    fn a_view_in_the_place_of_the_org_is_pointed_out() {
+        let said = |org: &'static str| no_view(&OrgId::from_static(org)).to_string();
+        assert!(
+            said("mesages").contains("did you mean `quipu get ORG messages`?"),
+            "{}",
+            said("mesages")
+        );
+        assert!(said("run").contains("quipu get ORG runs"), "{}", said("run"));
+        assert!(said("acme").contains("quipu get acme KIND_OR_VIEW"), "{}", said("acme"));
     }
 }

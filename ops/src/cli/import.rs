@@ -3,6 +3,7 @@
 use super::{
     connect::Connect,
     failure::Failure,
+    kind::singular,
     terminal::{Terminal, Tone, clean},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     import::{self, ImportError, Report, Target, Tick},
 };
 use clap::{Args, ValueEnum};
-use quipu_schemas::ids::{OrgId, PrincipalId};
+use quipu_schemas::ids::{Kind, OrgId, PrincipalId};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Write},
@@ -148,8 +149,8 @@ pub(super) struct Export {
     #[arg(long, value_enum, default_value = "cloudevents")]
     format: ExportFormat,
     /// Only entities of this kind
-    #[arg(long)]
-    kind: Option<String>,
+    #[arg(long, value_parser = singular)]
+    kind: Option<Kind>,
     /// Only the entity of this id
     #[arg(long)]
     id: Option<String>,
@@ -165,7 +166,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
-        if self.format == ExportFormat::OpenaiChat && self.kind.as_deref().is_some_and(|kind| kind != "conversation") {
+        if self.format == ExportFormat::OpenaiChat && self.kind.as_ref().is_some_and(|kind| *kind != Kind::CONVERSATION) {
             return Err(Failure::Usage("only conversations can be written as openai-chat".into()));
         }
         let client = self.connect.client()?;
@@ -185,7 +186,7 @@ impl Export {
         let said = match self.format {
             ExportFormat::Cloudevents => {
                 let query = FeedQuery {
-                    kind: self.kind,
+                    kind: self.kind.map(|kind| kind.to_string()),
                     id: self.id,
                     ..FeedQuery::default()
                 };

@@ -8,6 +8,17 @@ pub(super) fn singular(text: &str) -> Result<Kind, String> {
     Kind::parse_plural(text).map_or_else(|| Kind::parse(text).map_err(|e| e.to_string()), Ok)
 }
 
+/// A stream, or the key of something of it, with its kind in the singular: `acme/runs/r-1@7.0` is `acme/run/r-1@7.0`.
+pub(super) fn of_stream(text: &str) -> String {
+    match text.splitn(3, '/').collect::<Vec<_>>()[..] {
+        [org, kind, rest] => {
+            let kind = Kind::parse_plural(kind).map_or_else(|| kind.to_owned(), |kind| kind.to_string());
+            format!("{org}/{kind}/{rest}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -19,5 +30,13 @@ mod tests {
         assert_eq!(singular("memories").unwrap().as_str(), "memory");
         assert_eq!(singular("status").unwrap().as_str(), "status");
         assert!(singular("a b").is_err());
+    }
+
+    #[test]
+    fn streams_are_taken_with_singular_and_plural_kinds() {
+        assert_eq!(of_stream("acme/runs/r-1"), "acme/run/r-1");
+        assert_eq!(of_stream("acme/run/r-1@7.0"), "acme/run/r-1@7.0");
+        assert_eq!(of_stream("acme/status/s"), "acme/status/s");
+        assert_eq!(of_stream("acme"), "acme");
     }
 }

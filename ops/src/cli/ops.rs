@@ -3,6 +3,7 @@
 use super::{
     connect::Connect,
     failure::Failure,
+    kind::of_stream,
     terminal::{Terminal, Tone, clean},
 };
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ const AFTER: &str = "\
 Examples:
   quipu ops tree
   quipu ops health
-  quipu ops health --ready                           for a probe: a part that is late or parked is no reason to restart
+  quipu ops health --ready                           for a probe: does not fail for a part that is late or parked
   quipu ops unpark acme/run/r-1";
 
 /// See and operate a node
@@ -25,7 +26,7 @@ pub(super) enum Ops {
     /// Health of every part; exit code 1 where something fails, if only in part
     #[command(after_help = AFTER)]
     Health(Health),
-    /// Take a parked stream up again
+    /// Resume a parked stream
     #[command(after_help = AFTER)]
     Unpark(Unpark),
 }
@@ -68,6 +69,7 @@ impl Ops {
                 show_health(terminal, &health, ready)
             }
             Ops::Unpark(Unpark { stream, connect }) => {
+                let stream = of_stream(&stream);
                 let answer = connect.client()?.post("/v1/ops/unpark", &json!({ "stream": stream })).await?;
                 if terminal.json {
                     return terminal.value(&answer);
@@ -75,12 +77,9 @@ impl Ops {
                 let views = if answer["views_fit"] == Value::Bool(true) {
                     ""
                 } else {
-                    "; its views still do not fit"
+                    "; its records still do not fit the views"
                 };
-                terminal.line(&format!(
-                    "{} is taken up again{views}",
-                    terminal.paint(Tone::Strong, &clean(&stream))
-                ))
+                terminal.line(&format!("{} is resumed{views}", terminal.paint(Tone::Strong, &clean(&stream))))
             }
         }
     }

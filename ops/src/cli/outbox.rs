@@ -3,6 +3,7 @@
 use super::{
     connect::Connect,
     failure::Failure,
+    kind::of_stream,
     terminal::{Terminal, Tone, cell, clean, short},
 };
 use crate::client::segment;
@@ -37,7 +38,7 @@ pub(super) struct Ls {
     #[arg(long)]
     org: Option<String>,
     /// Only these: pending, processing, failed or dead
-    #[arg(long)]
+    #[arg(long, value_parser = ["pending", "processing", "failed", "dead", "delivered"])]
     status: Option<String>,
     #[command(flatten)]
     connect: Connect,
@@ -90,7 +91,7 @@ impl Ls {
                     .collect()
             })
             .collect();
-        terminal.table(&COLUMNS, &rows, "nothing waits")
+        terminal.table(&COLUMNS, &rows, "the outbox is empty")
     }
 }
 
@@ -99,12 +100,12 @@ impl Key {
         let receipt = self
             .connect
             .client()?
-            .post(&format!("/v1/ops/outbox/{}/{verb}", segment(&self.key)), &json!({}))
+            .post(&format!("/v1/ops/outbox/{}/{verb}", segment(&of_stream(&self.key))), &json!({}))
             .await?;
         if terminal.json {
             return terminal.value(&receipt);
         }
-        let done = if verb == "retry" { "is sent again" } else { "is given up" };
+        let done = if verb == "retry" { "will be sent again" } else { "was given up" };
         terminal.line(&format!("{} {done}", terminal.paint(Tone::Strong, &self.key)))
     }
 }

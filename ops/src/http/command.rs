@@ -70,6 +70,9 @@ pub async fn create_named(
     Fields(fields): Fields,
 ) -> Answer {
     let org = org(org_text)?;
+    if !app.has_kind(&plural) && view_named(&plural).is_some() {
+        return Ok(problem::only("GET, HEAD", "POST", uri.path()));
+    }
     let kind = app.kind(&plural)?;
     let id = entity(id)?;
     let call = Call::read(&uri, &headers, correlation, fields)?;

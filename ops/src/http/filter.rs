@@ -6,6 +6,7 @@ use super::{
     params::Params,
     problem::{bad_parameter, clip},
 };
+use crate::nearest;
 use quipu_schemas::problem::Problem;
 
 /// Refuses a `kind` that this node does not have.
@@ -14,11 +15,10 @@ pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
     if app.kinds().any(|known| known.kind.as_str() == kind) {
         return Ok(());
     }
-    let known: Vec<_> = app.kinds().map(|known| known.kind.as_str()).collect();
     Err(bad_parameter(
         "kind",
-        format!("there is no kind `{}`", clip(kind)),
-        format!("known: {}", known.join(", ")),
+        format!("unknown kind `{}`", clip(kind)),
+        nearest::fix(kind, "known", app.kinds().map(|known| known.kind.as_str())),
     ))
 }
 
@@ -32,6 +32,6 @@ pub fn known_types(app: &App, params: &Params) -> Result<(), Problem> {
     Err(bad_parameter(
         "type",
         format!("no event is stored as `{}`", clip(unknown)),
-        format!("known: {}", known.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+        nearest::fix(unknown, "known", known.iter().map(String::as_str)),
     ))
 }

@@ -1,6 +1,7 @@
 //! Query parameters: parsed once, unknown ones refused.
 
 use super::problem::{bad_parameter, clip};
+use crate::nearest;
 use axum::{extract::Query, http::Uri};
 use quipu_schemas::{context::Millis, limits, problem::Problem};
 use std::{fmt::Display, str::FromStr};
@@ -23,17 +24,17 @@ impl Params {
                 "use name=value&…, percent-encoded",
             )
         })?;
-        let known = || {
+        let known = |name: &str| {
             if allowed.is_empty() {
-                "none is taken here".to_owned()
+                "this path takes no parameters".to_owned()
             } else {
-                format!("allowed: {}", allowed.join(", "))
+                nearest::fix(name, "allowed", allowed.iter().copied())
             }
         };
         for (at, (name, _)) in pairs.iter().enumerate() {
             if !allowed.contains(&name.as_str()) {
-                let detail = format!("there is no parameter `{}` here", clip(name));
-                return Err(Problem::new(400, "unknown_parameter", detail).field(clip(name)).fix(known()));
+                let detail = format!("unknown parameter `{}`", clip(name));
+                return Err(Problem::new(400, "unknown_parameter", detail).field(clip(name)).fix(known(name)));
             }
             if pairs[..at].iter().any(|(earlier, _)| earlier == name) {
                 return Err(bad_parameter(name, format!("`{name}` is given twice"), "give it once"));
@@ -63,7 +64,7 @@ impl Params {
         match self.get::<usize>("limit")? {
             None => Ok(limits::PAGE_DEFAULT_ROWS),
             Some(n) if (1..=max).contains(&n) => Ok(n),
-            Some(n) => Err(bad_parameter("limit", format!("{n} is no page size"), format!("use 1 to {max}"))),
+            Some(n) => Err(bad_parameter("limit", format!("{n} is not a page size"), format!("use 1 to {max}"))),
         }
     }
 
@@ -73,7 +74,7 @@ impl Params {
         let refuse = || {
             bad_parameter(
                 name,
-                format!("`{}` is no time", clip(text)),
+                format!("not a time: `{}`", clip(text)),
                 "use RFC 3339 (2026-01-31T12:00:00Z) or milliseconds since 1970",
             )
         };

@@ -1,5 +1,6 @@
 //! One error → HTTP map, at the edge.
 
+use crate::nearest;
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -70,7 +71,7 @@ pub fn bad_id(field: &str, error: &BadId) -> Problem {
 
 /// No such route.
 pub fn unknown_route(path: &str) -> Problem {
-    Problem::new(404, "unknown_route", format!("nothing is at {}", clip(path)))
+    Problem::new(404, "unknown_route", format!("no such path: {}", clip(path)))
         .fix("known: /v1/orgs/{org}/{kinds}[/{id}[/{part}]], /v1/orgs/{org}/events, /v1/ops, /health, /metrics, /docs/openapi.json")
 }
 
@@ -79,7 +80,7 @@ pub fn method_not_allowed(method: &str, path: &str) -> Problem {
     Problem::new(
         405,
         "method_not_allowed",
-        format!("{} is not taken at {}", clip(method), clip(path)),
+        format!("{} is not allowed on {}", clip(method), clip(path)),
     )
     .fix("see the Allow header")
 }
@@ -95,7 +96,7 @@ pub fn only(allow: &'static str, method: &str, path: &str) -> Response {
 pub fn unknown_kind(text: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_kind", format!("there is no `{}` in an org", clip(text)))
         .field("kind")
-        .fix(format!("known: {known}"))
+        .fix(nearest::fix(text, "known", known.split(", ")))
 }
 
 /// No such org.
@@ -109,14 +110,14 @@ pub fn unknown_org(org: &OrgId) -> Problem {
 pub fn unknown_command(kind: &str, command: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_command", format!("{kind} has no command `{}`", clip(command)))
         .field("command")
-        .fix(format!("known: {known}"))
+        .fix(nearest::fix(command, "known", known.split(", ")))
 }
 
 /// No such part of an entity, with the ones there are.
 pub fn unknown_part(kind: &str, part: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_part", format!("{kind} has no part `{}`", clip(part)))
         .field("part")
-        .fix(format!("known: {known}"))
+        .fix(nearest::fix(part, "known", known.split(", ")))
 }
 
 /// No such entity, row or receipt.

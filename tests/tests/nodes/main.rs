@@ -1,5 +1,6 @@
 //! One node in trouble: crashes, damage, a full disk, hostile input.
 
+mod clients;
 mod damaged_node;
 mod disk_full;
 mod http_hostile;

@@ -1,0 +1,151 @@
+"""A whole flow through a generated client, with types: `mypy --strict` reads it, and a node answers it."""
+
+import importlib
+import os
+import pkgutil
+import time
+
+import quipu_client.api
+from quipu_client import AuthenticatedClient
+from quipu_client.api.agent import agent_create_named
+from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
+from quipu_client.api.org import org_create_named
+from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
+from quipu_client.models import (
+    AddParticipant,
+    AnswerApproval,
+    CreateAgent,
+    CreateConversation,
+    CreateOrg,
+    CreateRun,
+    CreateRunInput,
+    ConversationType,
+    Definition,
+    DefinitionInputs,
+    DefinitionOutputs,
+    EdgeSpec,
+    InputSpec,
+    MapConfig,
+    MapNode,
+    MessageRow,
+    ModelConfig,
+    OutputSpec,
+    ParticipantKind,
+    PostMessage,
+    Problem,
+    Receipt,
+    RunPage,
+    RunRow,
+    RunState,
+    StepStatus,
+    WaitApprovalConfig,
+    WaitApprovalNode,
+)
+
+ORG = "typed"
+ADA = "ada"
+
+
+def receipt(answer: Receipt | Problem | None) -> Receipt:
+    assert isinstance(answer, Receipt), answer
+    return answer
+
+
+def the_run(client: AuthenticatedClient, run: str, state: RunState) -> RunRow:
+    for _ in range(200):
+        row = get_run.sync(ORG, run, client=client)
+        if isinstance(row, RunRow) and row.state == state:
+            return row
+        time.sleep(0.05)
+    raise AssertionError(f"{run} is not {state}: {row}")
+
+
+def conversation(client: AuthenticatedClient) -> None:
+    model = ModelConfig(provider="scripted", model="demo")
+    agent = CreateAgent(name="Scout", model=model)
+    receipt(agent_create_named.sync(ORG, "scout", client=client, body=agent, quipu_on_behalf_of=ADA))
+    desk = CreateConversation(
+        type_=ConversationType.GROUP,
+        participants=[AddParticipant(principal="scout", kind=ParticipantKind.AGENT)],
+    )
+    receipt(conversation_create_named.sync(ORG, "desk", client=client, body=desk, quipu_on_behalf_of=ADA))
+    post = PostMessage(body="What can you do?")
+    posted = receipt(
+        conversation_post.sync(ORG, "desk", client=client, body=post, idempotency_key="post-1", quipu_on_behalf_of=ADA)
+    )
+    page = list_conversation_messages.sync(ORG, "desk", client=client, min_position=posted.position)
+    assert page is not None and not isinstance(page, Problem), page
+    first: MessageRow = page.items[0]
+    assert (first.body, first.sender, first.deleted) == ("What can you do?", ADA, False), first
+    # The agent's turn is a run.
+    for _ in range(200):
+        runs = list_runs.sync(ORG, client=client, agent="scout", state=RunState.COMPLETED)
+        if isinstance(runs, RunPage) and runs.items:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the agent does not answer: {runs}")
+
+
+def workflow(client: AuthenticatedClient) -> None:
+    definition = Definition(
+        name="refund",
+        inputs=DefinitionInputs.from_dict({"amount": InputSpec().to_dict()}),
+        outputs=DefinitionOutputs.from_dict({"answer": OutputSpec().to_dict()}),
+        nodes=[
+            WaitApprovalNode(component="wait_approval", id="ask", config=WaitApprovalConfig(approvers=[ADA])),
+            MapNode(component="map", id="pay", config=MapConfig(expression="'paid ' + string(input)")),
+        ],
+        edges=[
+            EdgeSpec(from_="input.amount", to="ask.in"),
+            EdgeSpec(from_="ask.approved", to="pay.in"),
+            EdgeSpec(from_="pay.out", to="output.answer"),
+        ],
+    )
+    create = CreateRun(definition=definition, input_=CreateRunInput.from_dict({"amount": 240}))
+    receipt(run_create_named.sync(ORG, "refund-1", client=client, body=create, quipu_on_behalf_of=ADA))
+    the_run(client, "refund-1", RunState.RUNNING)
+    answer = AnswerApproval(node="ask")
+    receipt(run_approve.sync(ORG, "refund-1", client=client, body=answer, quipu_on_behalf_of=ADA))
+    run = the_run(client, "refund-1", RunState.COMPLETED)
+    assert run.output == {"answer": "paid 240"}, run
+    steps = list_run_steps.sync(ORG, "refund-1", client=client, status=StepStatus.COMPLETED)
+    assert steps is not None and not isinstance(steps, Problem), steps
+    assert [step.step for step in steps.items] == ["ask", "pay"], steps
+
+
+def problem(client: AuthenticatedClient) -> None:
+    answer = conversation_post.sync(ORG, "nowhere", client=client, body=PostMessage(body="Hello"), quipu_on_behalf_of=ADA)
+    assert isinstance(answer, Problem), answer
+    assert answer.status == 404 and answer.code == "conversation_not_found", answer
+
+
+def every_view(client: AuthenticatedClient) -> int:
+    """Rows of every view read as their schemas say: a field that is missing or a name that is unknown raises."""
+    rows = 0
+    for module in pkgutil.walk_packages(quipu_client.api.__path__, "quipu_client.api."):
+        name = module.name.rsplit(".", 1)[-1]
+        kind = module.name.rsplit(".", 2)[-2]
+        if not name.startswith("list_"):
+            continue
+        operation = importlib.import_module(module.name)
+        ids = {"agent": "scout", "conversation": "desk", "run": "refund-1", "org": ORG}
+        of_one = name.startswith(f"list_{kind}_")
+        arguments = (ORG, ids[kind]) if of_one else (ORG,)
+        page = operation.sync(*arguments, client=client)
+        assert page is not None and not isinstance(page, Problem), (module.name, page)
+        rows += len(page.items)
+    return rows
+
+
+def main() -> None:
+    client = AuthenticatedClient(
+        base_url=os.environ["QUIPU_URL"], token=os.environ["QUIPU_TOKEN"], raise_on_unexpected_status=True
+    )
+    receipt(org_create_named.sync(ORG, ORG, client=client, body=CreateOrg(name="Typed"), quipu_on_behalf_of=ADA))
+    conversation(client)
+    workflow(client)
+    problem(client)
+    print(every_view(client))
+
+
+main()
