@@ -50,7 +50,7 @@ pub enum Backend {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBackend {
     /// No kind of log.
-    #[error("`{0}` is no log: use embedded, memory, or an address that begins with nats://, tls:// or kafka://")]
+    #[error("not a log: `{0}`; use embedded, memory, or an address that begins with nats://, tls:// or kafka://")]
     Unknown(String),
     /// A kind of log that was left out of this build.
     #[error("this build has no {scheme} log: build it with `--features {feature}`")]
@@ -94,7 +94,7 @@ pub enum OpenError {
         holder: String,
     },
     /// The embedded log was copied to a broker: it is the past, and to go on from it would make two futures.
-    #[error("the log in this directory was moved to {to}: start with --log and that address, or delete {} to go on from the old copy", file.display())]
+    #[error("the log in this directory was moved to {to}: start with --log and that address, or delete {} to continue from the old copy", file.display())]
     Moved {
         /// The broker's log.
         to: String,

@@ -160,7 +160,7 @@ impl JetStreamLog {
 
     fn submit(&self, partition: u16, job: Job) {
         let Some(writer) = self.writers.get(usize::from(partition)) else {
-            return job.refuse(AppendError::Invalid(format!("there is no partition {partition}")));
+            return job.refuse(AppendError::Invalid(format!("no such partition: {partition}")));
         };
         match writer.try_send(job) {
             Ok(()) => {}
@@ -175,7 +175,7 @@ impl JetStreamLog {
 
     fn partition(&self, partition: u16) -> Result<Arc<Partition>, ReadError> {
         let found = self.partitions.get(usize::from(partition)).cloned();
-        found.ok_or_else(|| ReadError::Io(format!("there is no partition {partition}")))
+        found.ok_or_else(|| ReadError::Io(format!("no such partition: {partition}")))
     }
 
     fn wait<T: Send + 'static>(&self, work: impl Future<Output = Result<T, ReadError>> + Send + 'static) -> Result<T, ReadError> {

@@ -108,7 +108,7 @@ impl KafkaLog {
 
     fn submit(&self, partition: u16, job: Job) {
         let Some(writer) = self.writers.get(usize::from(partition)) else {
-            return job.refuse(AppendError::Invalid(format!("there is no partition {partition}")));
+            return job.refuse(AppendError::Invalid(format!("no such partition: {partition}")));
         };
         match writer.try_send(job) {
             Ok(()) => {}
@@ -125,7 +125,7 @@ impl KafkaLog {
         let found = self.partitions.get(usize::from(partition));
         found
             .map(Arc::as_ref)
-            .ok_or_else(|| ReadError::Io(format!("there is no partition {partition}")))
+            .ok_or_else(|| ReadError::Io(format!("no such partition: {partition}")))
     }
 }
 

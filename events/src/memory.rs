@@ -199,7 +199,7 @@ impl MemoryLog {
 }
 
 fn no_partition(partition: u16) -> AppendError {
-    AppendError::Invalid(format!("there is no partition {partition}"))
+    AppendError::Invalid(format!("no such partition: {partition}"))
 }
 
 impl Log for MemoryLog {
@@ -243,7 +243,7 @@ impl Log for MemoryLog {
 
     fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
         let Some(state) = self.partition(partition) else {
-            return Err(ReadError::Io(format!("there is no partition {partition}")));
+            return Err(ReadError::Io(format!("no such partition: {partition}")));
         };
         let (mut frames, mut whole, mut bytes) = (Vec::new(), 0, 0);
         let start = state
@@ -284,7 +284,7 @@ impl Log for MemoryLog {
     fn head(&self, partition: u16) -> Result<Head, ReadError> {
         match self.partition(partition) {
             Some(state) => Ok(state.head()),
-            None => Err(ReadError::Io(format!("there is no partition {partition}"))),
+            None => Err(ReadError::Io(format!("no such partition: {partition}"))),
         }
     }
 }

@@ -63,7 +63,7 @@ pub enum BenchError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Between parent and child.
-    #[error("a child says something else than expected: {0}")]
+    #[error("unexpected output of a child process: {0}")]
     Json(#[from] serde_json::Error),
     /// A child.
     #[error("child process: {0}")]

@@ -77,7 +77,7 @@ pub struct Cli {
 enum Verb {
     /// Run a node
     Serve(serve::Serve),
-    /// See everything at work: a node of its own, a story, a crash, a verified replay
+    /// See everything working: a node of its own, a story, a crash, a verified replay
     Demo(demo::Demo),
     /// Send a command to an entity
     Send(send::Send),
@@ -106,7 +106,7 @@ enum Verb {
     Ops(ops::Ops),
     /// Back up a data directory
     Backup(backup::Backup),
-    /// Make a data directory from a backup, under a new generation
+    /// Restore a data directory from a backup, under a new generation
     Restore(backup::Restore),
     /// Copy an embedded log to a broker
     MigrateLog(migrate::MigrateLog),

@@ -50,7 +50,7 @@ pub enum ClientError {
     #[error("the feed is incomplete: {0}")]
     Incomplete(String),
     /// The address cannot be used.
-    #[error("`{0}` is no http or https address")]
+    #[error("not an http or https address: `{0}`")]
     BadUrl(String),
     /// There is no token.
     #[error("no token: set QUIPU_TOKEN, or pass --data with the node's data directory ({0})")]
@@ -290,7 +290,7 @@ impl Client {
                 problem.retry_after = problem.retry_after.or(retry_after);
                 ClientError::Refused(Box::new(problem))
             }
-            Ok(Err(_)) => self.foreign(status, "its body is no problem document"),
+            Ok(Err(_)) => self.foreign(status, "its body is not a problem document"),
             Err(e) => self.lost(&e),
         }
     }

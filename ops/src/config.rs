@@ -183,7 +183,7 @@ impl Config {
         let listen = written
             .listen
             .parse()
-            .map_err(|_| wrong("listen", format!("`{}` is no address: use ip:port", written.listen)))?;
+            .map_err(|_| wrong("listen", format!("not an address: `{}`; use ip:port", written.listen)))?;
         let memory = matches!(log, Backend::Memory);
         if written.log.partitions == 0 || written.log.partitions > 1024 {
             return Err(wrong("log.partitions", "use 1 to 1024"));
@@ -208,7 +208,7 @@ impl Config {
         for origin in &written.origins {
             let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if rest.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
-                return Err(wrong("origins", format!("`{origin}` is no origin: use https://host[:port]")));
+                return Err(wrong("origins", format!("not an origin: `{origin}`; use https://host[:port]")));
             }
         }
         Egress::new(&written.egress.allow).map_err(|e| wrong("egress.allow", e.to_string()))?;
@@ -271,7 +271,7 @@ fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfi
     if !address.is_empty() && !["http://", "https://"].iter().any(|scheme| address.starts_with(scheme)) {
         return Err(wrong(
             "cluster.address",
-            format!("`{address}` is no address: use http://host:port, as other nodes reach this one"),
+            format!("not an address: `{address}`; use http://host:port, as other nodes reach this one"),
         ));
     }
     if !(500..=60_000).contains(&written.lease_ms) {
@@ -314,7 +314,10 @@ fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
         "pretty" => Ok(LogFormat::Pretty),
-        other => Err(wrong("logging.format", format!("`{other}` is no format: use auto, json or pretty"))),
+        other => Err(wrong(
+            "logging.format",
+            format!("unknown format `{other}`; use auto, json or pretty"),
+        )),
     }
 }
 

@@ -187,7 +187,7 @@ impl<'de> Visitor<'de> for Once<'_> {
             self.0.path.push(name.clone());
             if fields.contains_key(&name) {
                 self.0.repeated = Some(self.0.path.join("."));
-                return Err(A::Error::custom("a field is given twice"));
+                return Err(A::Error::custom("a field is repeated"));
             }
             fields.insert(name, object.next_value_seed(Once(self.0))?);
             self.0.path.pop();

@@ -18,7 +18,7 @@ use std::{
 pub const HTTP_REQUESTS: &str = "quipu_http_requests_total";
 /// Time to the first byte of an answer, in seconds; label `route`.
 pub const HTTP_SECONDS: &str = "quipu_http_request_seconds";
-/// Requests at work.
+/// Requests being served.
 pub const HTTP_IN_FLIGHT: &str = "quipu_http_requests_in_flight";
 /// Requests refused before any work; label `reason`.
 pub const HTTP_REFUSED: &str = "quipu_http_refused_total";
@@ -204,7 +204,7 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
 fn describe() {
     metrics::describe_counter!(HTTP_REQUESTS, "Requests answered");
     metrics::describe_histogram!(HTTP_SECONDS, metrics::Unit::Seconds, "Time to the first byte of an answer");
-    metrics::describe_gauge!(HTTP_IN_FLIGHT, "Requests at work");
+    metrics::describe_gauge!(HTTP_IN_FLIGHT, "Requests being served");
     metrics::describe_counter!(HTTP_REFUSED, "Requests refused before any work");
     metrics::describe_gauge!(HTTP_STREAMS, "Open feeds and live channels");
     metrics::describe_gauge!(VIEW_LAG_RECORDS, "Records that views are behind the log");

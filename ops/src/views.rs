@@ -122,10 +122,10 @@ impl Outcome {
             detail: stop.why.to_string(),
         });
         let detail = if equal {
-            format!("{} records projected anew; {} tables are equal", verdict.records, tables.len())
+            format!("{} records projected from zero; {} tables are equal", verdict.records, tables.len())
         } else {
             format!(
-                "{} records projected anew; {differing} of {} tables differ, {} partitions got stuck",
+                "{} records projected from zero; {differing} of {} tables differ, {} partitions got stuck",
                 verdict.records,
                 tables.len(),
                 verdict.stopped.len()
@@ -481,7 +481,7 @@ impl Views {
             inner.wake.notify_one();
             Ok(Outcome {
                 records: round.records,
-                detail: format!("{} records projected anew", round.records),
+                detail: format!("{} records projected from zero", round.records),
                 ..Outcome::default()
             })
         })
@@ -723,7 +723,7 @@ pub fn view_problem(error: ViewError) -> Problem {
         | ViewError::Storage(_)
         | ViewError::Log(_)
         | ViewError::Stopped { .. } => Problem::new(503, "views_unavailable", text)
-            .fix("see GET /health; `quipu views rebuild` makes them anew")
+            .fix("see GET /health; `quipu views rebuild` rebuilds them")
             .retry_after(5),
     }
 }

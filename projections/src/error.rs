@@ -30,7 +30,7 @@ pub enum ViewError {
     #[error(transparent)]
     Log(#[from] ReadError),
     /// No such view.
-    #[error("no view is called `{0}`; there are {1}")]
+    #[error("no such view: `{0}`; known: {1}")]
     UnknownView(String, String),
     /// A filter that the view does not have.
     #[error("view {view} has no filter `{name}`; it has {allowed}")]

@@ -20,7 +20,7 @@ pub enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
     /// The cursor is of another log or generation (`410 log_generation_changed`).
-    #[error("the cursor is of another log or of generation {0}, not of the present one")]
+    #[error("the cursor is of another log or of generation {0}, not of the current one")]
     OtherLog(u32),
     /// The position names a partition that the log does not have.
     #[error("position {0} names a partition that the log does not have")]

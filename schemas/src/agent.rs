@@ -33,9 +33,9 @@ pub enum AgentCommand {
     Resume(ResumeAgent),
     /// Ends the agent for good.
     Retire(RetireAgent),
-    /// Asks for the configuration to execute a won turn with (sent by runs).
+    /// Asks for the configuration to execute a won turn with.
     StartTurn(StartTurn),
-    /// Reports the tool calls of a turn to the runaway guard (sent by runs).
+    /// Reports the tool calls of a turn to the runaway guard.
     ReportCalls(ReportCalls),
 }
 
@@ -115,7 +115,7 @@ pub struct ConfigureGuard {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuspendAgent {
-    /// Why, for the audit. Stands in the log in the clear: no personal data.
+    /// Why, for the audit. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -129,7 +129,7 @@ pub struct ResumeAgent {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetireAgent {
-    /// Why, for the audit. Stands in the log in the clear: no personal data.
+    /// Why, for the audit. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -250,7 +250,7 @@ pub enum AgentEvent {
     /// No more turns.
     #[serde(rename = "quipu.agent.suspended.v1")]
     Suspended {
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// Turns again.
@@ -259,7 +259,7 @@ pub enum AgentEvent {
     /// The end.
     #[serde(rename = "quipu.agent.retired.v1")]
     Retired {
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
 }

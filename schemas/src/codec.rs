@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// The event does not have the adjacently tagged form `{"type": …, "data": …}`.
-    #[error("event {name} does not decode: {detail}")]
+    #[error("event {name} cannot be decoded: {detail}")]
     Decode {
         /// Stored name.
         name: String,

@@ -153,7 +153,7 @@ pub enum ConversationCommand {
     Resolve(ResolveConversation),
     /// Makes it read-only for good.
     Archive(ArchiveConversation),
-    /// The run that executes a turn reports how it ended (sent by runs).
+    /// The run that executes a turn reports how it ended.
     FinishTurn(FinishTurn),
     /// The claim window is over (sent by the kernel's timer).
     CloseTurn(CloseTurn),
@@ -267,7 +267,7 @@ pub struct PostMessage {
     /// Agents addressed by name: only they are eligible for the turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<PrincipalId>,
-    /// The turn that this answers (sent by runs).
+    /// The turn that this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<String>,
 }
@@ -325,7 +325,7 @@ pub struct DeleteMessage {
 pub struct ClaimTurn {
     /// The turn.
     pub turn: String,
-    /// Why this agent, for people to read; 1 to 500 characters. Stands in the log in the clear: no personal data.
+    /// Why this agent, for people to read; 1 to 500 characters. Stored unencrypted: no personal data.
     pub reason: String,
     /// How sure, 0 to 1.
     pub confidence: f64,
@@ -350,7 +350,7 @@ pub struct ClaimTurn {
 pub struct DeferTurn {
     /// The turn.
     pub turn: String,
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -359,7 +359,7 @@ pub struct DeferTurn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Control {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -370,7 +370,7 @@ pub struct Control {
 pub struct RouteTurn {
     /// To whom.
     pub agent: PrincipalId,
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -379,7 +379,7 @@ pub struct RouteTurn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestHandoff {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
     /// A particular person.
@@ -404,7 +404,7 @@ pub struct AcceptHandoff {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnHandoff {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -413,7 +413,7 @@ pub struct ReturnHandoff {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveConversation {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -477,7 +477,7 @@ pub struct Bid {
     pub agent: PrincipalId,
     /// `None`: deferred or silent.
     pub claim: Option<BidClaim>,
-    /// The agent's reason. Stands in the log in the clear: no personal data.
+    /// The agent's reason. Stored unencrypted: no personal data.
     pub reason: String,
 }
 
@@ -617,7 +617,7 @@ pub enum ConversationEvent {
         from: Phase,
         /// To.
         to: Phase,
-        /// Why, where a person said so. Stands in the log in the clear: no personal data.
+        /// Why, where a person said so. Stored unencrypted: no personal data.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
@@ -642,7 +642,7 @@ pub enum ConversationEvent {
         turn: String,
         /// The agent.
         agent: PrincipalId,
-        /// Its reason. Stands in the log in the clear: no personal data.
+        /// Its reason. Stored unencrypted: no personal data.
         reason: String,
         /// Its confidence.
         confidence: f64,
@@ -665,7 +665,7 @@ pub enum ConversationEvent {
         turn: String,
         /// The agent.
         agent: PrincipalId,
-        /// Its reason. Stands in the log in the clear: no personal data.
+        /// Its reason. Stored unencrypted: no personal data.
         reason: String,
     },
     /// The turn is decided: exactly one agent answers.
@@ -709,7 +709,7 @@ pub enum ConversationEvent {
     Paused {
         /// By whom.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// Resumed.
@@ -717,7 +717,7 @@ pub enum ConversationEvent {
     Resumed {
         /// By whom.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// The running turn was interrupted.
@@ -731,7 +731,7 @@ pub enum ConversationEvent {
         how: Interruption,
         /// By whom.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// A person was asked for.
@@ -742,7 +742,7 @@ pub enum ConversationEvent {
         /// Whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<PrincipalId>,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
         /// When it lapses.
         expires_at: Millis,
@@ -764,7 +764,7 @@ pub enum ConversationEvent {
     HandoffReturned {
         /// Who.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// Nobody accepted in time.

@@ -113,7 +113,7 @@ pub struct ChangeSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuspendOrg {
-    /// Why, for the audit. Stands in the log in the clear: no personal data.
+    /// Why, for the audit. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -179,7 +179,7 @@ pub enum OrgEvent {
     /// All other commands are refused from here.
     #[serde(rename = "quipu.org.suspended.v1")]
     Suspended {
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// Commands are taken again.

@@ -168,7 +168,7 @@ pub enum RecordError {
     #[error("record of {0} is damaged: its hash does not match its bytes")]
     Hash(String),
     /// JSON that does not parse.
-    #[error("record {part} does not decode: {detail}")]
+    #[error("record {part} cannot be decoded: {detail}")]
     Json {
         /// `header` or `body`.
         part: &'static str,

@@ -130,7 +130,7 @@ pub struct CreateRun {
     /// The definition as YAML or JSON text, at most 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition_text: Option<String>,
-    /// Values by input name. No personal data: they stand in the log in the clear.
+    /// Values by input name. No personal data: they are stored unencrypted.
     #[serde(default)]
     pub input: BTreeMap<String, Json>,
     /// Personal texts by name (sealed); expressions hand them on as `texts.NAME` without seeing them.
@@ -186,7 +186,7 @@ pub struct AnswerApproval {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRun {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -196,11 +196,11 @@ pub struct PauseRun {
 #[serde(deny_unknown_fields)]
 pub struct ResumeRun {}
 
-/// Cancels. Conversations send it too, hence the same shape as their control events.
+/// Cancels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRun {
-    /// Why, for people to read. Stands in the log in the clear: no personal data.
+    /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
 }
@@ -479,7 +479,7 @@ pub enum RunEvent {
     Paused {
         /// By whom.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// Resumed.
@@ -518,7 +518,7 @@ pub enum RunEvent {
     Cancelled {
         /// By whom.
         by: PrincipalId,
-        /// Why, for people to read. Stands in the log in the clear: no personal data.
+        /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
     /// An effect that nobody waits for any longer came to its end.

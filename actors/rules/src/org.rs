@@ -174,12 +174,12 @@ impl Refusal for OrgRejection {
             OrgRejection::AlreadyMember(who) => Problem::new(409, "already_member", format!("{who} is a member already"))
                 .field("principal")
                 .fix("use set_role to change the role"),
-            OrgRejection::NotAMember(who) => Problem::new(404, "not_a_member", format!("{who} is no member"))
+            OrgRejection::NotAMember(who) => Problem::new(404, "not_a_member", format!("{who} is not a member"))
                 .field("principal")
                 .fix("add them first"),
             OrgRejection::LastOwner(who) => Problem::new(409, "last_owner", format!("{who} is the last owner"))
                 .field("principal")
-                .fix("make somebody else an owner first"),
+                .fix("make another member an owner first"),
             OrgRejection::TooManyMembers => Problem::new(409, "too_many_members", format!("an org has at most {MEMBERS_MAX} members"))
                 .fix("remove a member or use another org"),
             OrgRejection::BadSettingName(name) => Problem::new(422, "bad_setting_name", format!("`{name}` is not a setting's name"))

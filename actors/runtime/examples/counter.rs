@@ -83,7 +83,7 @@ impl Refusal for CounterRejection {
     fn problem(&self) -> Problem {
         match self {
             CounterRejection::Exists => Problem::new(409, "counter_exists", "the counter exists already"),
-            CounterRejection::Missing => Problem::new(404, "unknown_counter", "there is no such counter").fix("create it first"),
+            CounterRejection::Missing => Problem::new(404, "unknown_counter", "no such counter").fix("create it first"),
             CounterRejection::OverLimit { limit } => Problem::new(409, "over_limit", format!("the counter may not pass {limit}"))
                 .field("by")
                 .fix("add less"),

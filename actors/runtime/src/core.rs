@@ -517,7 +517,7 @@ impl Core {
     fn handler(&self, stream: &StreamId) -> Result<&Arc<dyn KindHandler>, Problem> {
         self.kinds
             .get(&stream.kind)
-            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind"))
+            .ok_or_else(|| Problem::new(404, "unknown_kind", format!("no such kind: {}", stream.kind)).field("kind"))
     }
 
     fn recover_by<T>(&self, stream: &StreamId, handler: &dyn KindHandler, fold: Fold<'_, T>) -> Result<T, Problem> {
@@ -678,7 +678,7 @@ impl Core {
         let stream = envelope.stream.clone();
         if self.kinds.get(&stream.kind).is_none() {
             return reply.send(Err(
-                Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)).field("kind")
+                Problem::new(404, "unknown_kind", format!("no such kind: {}", stream.kind)).field("kind")
             ));
         }
         let partition = stream.partition(self.meta.partitions);

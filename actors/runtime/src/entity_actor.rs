@@ -243,7 +243,7 @@ impl EntityState {
             let authority = core.authority(&envelope)?;
             let outside = matches!(envelope.body, CommandBody::Given { .. });
             if outside && self.stream.kind != Kind::ORG && authority.org_version == 0 {
-                return Err(Problem::new(404, "unknown_org", format!("there is no org {}", self.stream.org))
+                return Err(Problem::new(404, "unknown_org", format!("no such org: {}", self.stream.org))
                     .field("org")
                     .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
             }

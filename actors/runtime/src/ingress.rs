@@ -135,7 +135,7 @@ fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> En
 
 fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
     let known: Vec<String> = kinds.commands().map(|(kind, _)| kinds.plural(kind).into_owned()).collect();
-    Problem::new(404, "unknown_kind", format!("there is no kind {kind}"))
+    Problem::new(404, "unknown_kind", format!("no such kind: {kind}"))
         .field("kind")
         .fix(format!("use one of {}", known.join(", ")))
 }

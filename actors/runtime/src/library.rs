@@ -36,7 +36,7 @@ impl Cancel {
     /// Refuses to go on for nobody.
     pub(crate) fn check(&self) -> Result<(), Problem> {
         if self.0.load(Ordering::Acquire) {
-            return Err(Problem::new(503, "read_cancelled", "nobody waits for this read any more").retry_after(1));
+            return Err(Problem::new(503, "read_cancelled", "the reader has gone").retry_after(1));
         }
         Ok(())
     }

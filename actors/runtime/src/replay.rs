@@ -49,7 +49,7 @@ pub enum ReplayError {
     #[error("stream {0} is of an unknown kind")]
     UnknownKind(StreamId),
     /// An event does not fit.
-    #[error("stream {stream} does not fold: {detail}")]
+    #[error("stream {stream} cannot be replayed: {detail}")]
     Fold {
         /// The stream.
         stream: StreamId,

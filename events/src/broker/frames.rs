@@ -22,7 +22,7 @@ pub(crate) struct Frames {
 impl Frames {
     /// Decodes a message of this partition.
     pub(crate) fn decode(&self, payload: &[u8]) -> Result<Decoded, String> {
-        let frame = frame::decode(payload).map_err(|e| format!("the message is no frame: {e}"))?;
+        let frame = frame::decode(payload).map_err(|e| format!("the message is not a frame: {e}"))?;
         if frame.len != payload.len() {
             return Err("the message holds more than its frame".into());
         }
@@ -262,6 +262,6 @@ mod tests {
         let (_, mut bytes, _) = payload(false, |_| {});
         bytes.push(0);
         assert_eq!(OURS.decode(&bytes).unwrap_err(), "the message holds more than its frame");
-        assert_eq!(OURS.decode(b"{}").unwrap_err(), "the message is no frame: frame is cut short");
+        assert_eq!(OURS.decode(b"{}").unwrap_err(), "the message is not a frame: frame is cut short");
     }
 }

@@ -383,7 +383,7 @@ fn keep<T>(kept: &Recent<T>, segment: u64, value: T, most: usize) {
 }
 
 fn no_partition(partition: u16) -> ReadError {
-    ReadError::Io(format!("there is no partition {partition}"))
+    ReadError::Io(format!("no such partition: {partition}"))
 }
 
 fn damaged(partition: u16, stop: &Stop) -> ReadError {

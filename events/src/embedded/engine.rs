@@ -267,7 +267,7 @@ impl SegmentEngine {
         let head = *state
             .heads
             .get(p)
-            .ok_or_else(|| AppendError::Invalid(format!("there is no partition {partition}")))?;
+            .ok_or_else(|| AppendError::Invalid(format!("no such partition: {partition}")))?;
         match &state.stops[p] {
             Some(stop) => {
                 let detail = format!(

@@ -266,7 +266,7 @@ pub(crate) fn scan(
                     pos = to;
                     continue;
                 }
-                let detail = format!("{} bytes that are no intact flush", last + 1 - first);
+                let detail = format!("{} bytes that are not an intact flush", last + 1 - first);
                 return Ok(Scanned {
                     tail: Some((first, last + 1, detail)),
                     ..end

@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(last(&[failed(1), failed(2)]), Some((2, 9, 5)));
         assert_eq!(last(&[failed(1), dead(), failed(2)]), Some((1, 9, 5)));
         assert_eq!(last(&[Settled::Accepted, failed(1)]), None);
-        assert_eq!(last(&[failed(1), dead(), Settled::Retried]), None, "a retry counts anew");
+        assert_eq!(last(&[failed(1), dead(), Settled::Retried]), None, "a retry counts from zero");
         assert_eq!(
             fold(&[Settled::Started { attempt: 2 }, Settled::Started { attempt: 1 }])
                 .attempts

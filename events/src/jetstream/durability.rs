@@ -44,7 +44,7 @@ pub(crate) async fn ask(options: &JetStreamOptions, system: &Login, holders: &[S
         told.push(reply.data);
     }
     if let Some(silent) = holders.iter().find(|name| !told.iter().any(|varz| varz.server_name == **name)) {
-        return Err(format!("server {silent} did not tell its sync mode"));
+        return Err(format!("server {silent} did not report its sync mode"));
     }
     let always = told
         .iter()

@@ -87,10 +87,10 @@ pub enum BadOptions {
     #[error("a JetStream log is named by nats://host:port[/prefix][?key=value], not by `{0}`")]
     Address(String),
     /// A key that does not exist.
-    #[error("`{0}` is no option of a JetStream log: see partitions, replicas, domain, credentials, ca, system, sync, accept")]
+    #[error("unknown option `{0}` of a JetStream log; known: partitions, replicas, domain, credentials, ca, system, sync, accept")]
     Key(String),
     /// A value that its key does not take.
-    #[error("`{value}` is no value of `{key}`: {takes}")]
+    #[error("`{key}` cannot be `{value}`: {takes}")]
     Value {
         /// The key.
         key: &'static str,

@@ -40,7 +40,7 @@ impl std::fmt::Display for Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Silence {
     /// Nobody listens on the subject: the request was dropped by the server that took it.
-    #[error("nobody answers for the stream")]
+    #[error("no server answers for the stream")]
     NoResponders,
     /// The request may have arrived.
     #[error("{0}")]

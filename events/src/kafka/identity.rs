@@ -128,7 +128,7 @@ impl<'a> Meta<'a> {
                 ) => {
                     let id = hex::decode(&log).ok().and_then(|id| id.try_into().ok());
                     identity = Some(Identity {
-                        log_id: LogId(id.ok_or_else(|| self.refused(format!("`{log}` is no log id")))?),
+                        log_id: LogId(id.ok_or_else(|| self.refused(format!("not a log id: `{log}`")))?),
                         generation,
                         partitions,
                         complete: false,

@@ -74,7 +74,7 @@ impl KafkaKeys {
                         read.keys.entry(note.name).or_insert(note.wrapped);
                         read.sequence = message.sequence;
                     }
-                    Err(error) => wrong = Some(format!("message {} is no key: {error}", message.sequence)),
+                    Err(error) => wrong = Some(format!("message {} is not a key: {error}", message.sequence)),
                 }
                 wrong.is_none()
             });

@@ -67,10 +67,10 @@ pub enum BadOptions {
     #[error("a Kafka log's address takes no user and no password: this release speaks to brokers without TLS and SASL only")]
     Login,
     /// A key that does not exist.
-    #[error("`{0}` is no option of a Kafka log: see partitions, replicas, min_insync, sync, accept")]
+    #[error("unknown option `{0}` of a Kafka log; known: partitions, replicas, min_insync, sync, accept")]
     Key(String),
     /// A value that its key does not take.
-    #[error("`{value}` is no value of `{key}`: {takes}")]
+    #[error("`{key}` cannot be `{value}`: {takes}")]
     Value {
         /// The key.
         key: &'static str,

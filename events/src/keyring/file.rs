@@ -356,7 +356,7 @@ impl KeyFile {
         let line = wrap(&self.master, subject, &key)?;
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            self.failed = Some(format!("an earlier write failed ({error}); restart the node to go on"));
+            self.failed = Some(format!("an earlier write failed ({error}); restart the node to continue"));
             return Err(io(&self.path)(error));
         }
         self.lines += 1;

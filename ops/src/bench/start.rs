@@ -71,7 +71,7 @@ pub(super) async fn start_lines(setup: &Setup, material: &Material, out: &mut Ve
         &format!("first command with {} entities and no index", count(entities as f64)),
         format!("{:.1} s", cold.as_secs_f64()),
         format!(
-            "the index is made anew from {} records (written in {:.1} s); {rss:.0} MiB resident after",
+            "the index is rebuilt from {} records (written in {:.1} s); {rss:.0} MiB resident after",
             count(records as f64),
             written.as_secs_f64()
         ),

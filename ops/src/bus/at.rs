@@ -21,7 +21,7 @@ pub enum BusAt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBusAt {
     /// No kind of bus.
-    #[error("`{0}` is no bus: use an address that begins with nats://, tls:// or kafka://")]
+    #[error("not a bus: `{0}`; use an address that begins with nats://, tls:// or kafka://")]
     Unknown(String),
     /// Left out of this build.
     #[error("this build has no bus on {system}: build it with `--features {feature}`")]

@@ -37,7 +37,7 @@ pub(super) async fn serve(app: App, client: Client, status: Arc<Status>, mut sto
         .await
         .is_err()
     {
-        tracing::warn!("calls over the bus were still at work at the end of the drain");
+        tracing::warn!("calls over the bus were still running at the end of the drain");
     }
     // Whoever does not get the last answers asks again.
     let _ = tokio::time::timeout(Duration::from_secs(1), client.flush()).await;

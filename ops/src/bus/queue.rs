@@ -189,7 +189,7 @@ impl Carrier {
                 }
             }
             Err(refused) => {
-                tracing::warn!(subject = %message.subject, problem = %refused.problem, "a queued message is no command");
+                tracing::warn!(subject = %message.subject, problem = %refused.problem, "a queued message is not a command");
                 if let (Some(org), Some(id)) = (&refused.org, &refused.command_id) {
                     let subject = subject::receipt(org, id);
                     if let Told::Open { last } = self.told(&subject, sequence).await {

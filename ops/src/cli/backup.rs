@@ -46,7 +46,7 @@ const COPYING: &str = "{spinner} {bytes} copied  {bytes_per_sec}";
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP_AFTER)]
 pub(super) struct Backup {
-    /// Where to; an empty or new directory
+    /// Where to write: an empty or new directory
     out: PathBuf,
     /// Also copy the keys that open personal data
     #[arg(long)]
@@ -127,7 +127,7 @@ fn copy(terminal: &Terminal, data: &Path, out: &Path, with_keys: bool) -> Result
 pub(super) struct Restore {
     /// The backup
     backup: PathBuf,
-    /// Where to; an empty or new directory
+    /// Where to write: an empty or new directory
     dir: PathBuf,
 }
 

@@ -32,7 +32,7 @@ pub(super) enum Shell {
     /// Write a manual page for each verb
     #[command(after_help = AFTER_MAN)]
     Man {
-        /// Directory for the pages; it is made if it does not exist
+        /// Directory for the pages; it is created if it does not exist
         dir: PathBuf,
     },
 }

@@ -15,7 +15,7 @@ Examples:
 
 The scene needs no network and no key: agents answer by the provider `scripted`, and every answer says so.";
 
-/// See everything at work: a node of its own, a story, a crash, a verified replay
+/// See everything working: a node of its own, a story, a crash, a verified replay
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Demo {

@@ -26,8 +26,8 @@ Examples:
   zcat chats.jsonl.gz | quipu import --format openai-chat - --org acme
 
 Each line is a JSON object with `messages` (OpenAI chat messages, tool calls included) and, if you like, an `id`,
-which names the conversation, and a `title`; other fields are passed over. Ids follow from the file alone: running
-the same import again changes nothing, and resumes one that was cut off. Content that is null stays apart from
+which names the conversation, and a `title`; other fields are ignored. Ids depend on the file alone: running
+the same import again changes nothing, and resumes one that was interrupted. Content that is null stays apart from
 content that is empty; any other field of a message that is null or an empty list is the same as absent. A line with
 anything that could not be kept (an unknown field, a field given twice, a number of more than 64 bits) is reported,
 and nothing of it is sent.";
@@ -42,8 +42,8 @@ Examples:
 In openai-chat, each line has the conversation's id, its title if it has one, and its messages; a message that was posted
 names its sender in `name`. `quipu import` takes such a file.
 
-The exit code is 3 where --id or --kind names nothing that is there, and 1 where not everything could be written: the log is damaged, or messages of a transcript were erased or do not
-open with the node's keys (these are marked `\"quipu_erased\": true`; --allow-erased takes that for success).";
+The exit code is 3 if --id or --kind matches nothing, and 1 if not everything could be written: the log is damaged, or messages
+of a transcript were erased or cannot be opened with the node's keys (these are marked `\"quipu_erased\": true`; --allow-erased makes that a success).";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ImportFormat {
@@ -97,7 +97,7 @@ impl Import {
         bar.finish_and_clear();
         let report = result.map_err(|e| match e {
             ImportError::Client(e) => {
-                terminal.note("the import stopped; run it again, and it goes on where it was");
+                terminal.note("the import stopped; run it again, and it resumes where it was");
                 Failure::from(e)
             }
             ImportError::Read(e) => Failure::Failed(e.to_string()),
@@ -154,10 +154,10 @@ pub(super) struct Export {
     /// Only the entity of this id
     #[arg(long)]
     id: Option<String>,
-    /// Where to; standard output unless given
+    /// Where to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// End with exit code 0 although messages are erased, or do not open with the node's keys
+    /// Exit with code 0 even if messages are erased, or cannot be opened with the node's keys
     #[arg(long)]
     allow_erased: bool,
     #[command(flatten)]
@@ -213,13 +213,13 @@ impl Export {
             return Ok(());
         }
         let lost = format!(
-            "{erased} messages were erased, or do not open with the keys of this node: they are written as \"{}\":true with \"content\":null",
+            "{erased} messages were erased, or cannot be opened with the keys of this node: they are written as \"{}\":true with \"content\":null",
             export::ERASED
         );
         if self.allow_erased {
             terminal.note(&terminal.paint(Tone::Notice, &lost));
             return Ok(());
         }
-        Err(Failure::Failed(format!("{lost} (--allow-erased takes that for success)")))
+        Err(Failure::Failed(format!("{lost} (--allow-erased makes that a success)")))
     }
 }

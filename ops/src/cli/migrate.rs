@@ -24,8 +24,9 @@ Examples:
   quipu serve --data quipu-data --log 'nats://127.0.0.1:4222/main?replicas=3&system=sys:PASSWORD'
 
 Stop the node first. Records keep their offsets, hashes and ids; the data keys are copied too, wrapped as they are, and the master
-key stays where it is. Afterwards both logs are verified and their digests compared. Run again after an interruption, it goes on where it
-was. The embedded log is left as it is, with a note beside it so that no node goes on from it: cursors of its feed answer 410 on the new one, views and index are made anew.";
+key stays where it is. Afterwards both logs are verified and their digests compared. After an interruption, run it
+again: it resumes where it was. The embedded log stays as it is, with a note beside it so that no node continues from it. Cursors of
+its feed answer 410 on the new one; views and index are rebuilt.";
 
 /// Copy an embedded log to a broker, and verify that nothing changed
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ impl MigrateLog {
         let target: Backend = self.to.parse().map_err(|e| Failure::Usage(format!("--to: {e}")))?;
         if !target.is_on_broker() {
             return Err(Failure::Usage(format!(
-                "--to: `{target}` is no broker: use an address such as nats://host:port/name"
+                "--to: not a broker: `{target}`; use an address such as nats://host:port/name"
             )));
         }
         let at: BlobsAt = match &self.blobs {

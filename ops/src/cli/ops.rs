@@ -23,7 +23,7 @@ pub(super) enum Ops {
     /// The supervision tree
     #[command(after_help = AFTER)]
     Tree(Connect1),
-    /// Health of every part; exit code 1 where something fails, if only in part
+    /// Health of every part; exit code 1 if any part is degraded or failing
     #[command(after_help = AFTER)]
     Health(Health),
     /// Resume a parked stream
@@ -39,7 +39,7 @@ pub(super) struct Connect1 {
 
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// Fail only where commands cannot be taken: for probes that restart what they find failing
+    /// Fail only if the node cannot take commands: for probes that restart a failing process
     #[arg(long)]
     ready: bool,
     #[command(flatten)]

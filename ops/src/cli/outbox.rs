@@ -27,17 +27,17 @@ pub(super) enum Outbox {
     /// Send a dead effect again, from its first attempt
     #[command(after_help = AFTER)]
     Retry(Key),
-    /// Give an effect up; its entity is told that it failed
+    /// Give up an effect; its entity learns that it failed
     #[command(after_help = AFTER)]
     Drop(Key),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
-    /// Only this org's
+    /// Only effects of this org
     #[arg(long)]
     org: Option<String>,
-    /// Only these: pending, processing, failed or dead
+    /// Only effects in this state
     #[arg(long, value_parser = ["pending", "processing", "failed", "dead", "delivered"])]
     status: Option<String>,
     #[command(flatten)]

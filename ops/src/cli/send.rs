@@ -41,7 +41,7 @@ pub(super) struct Send {
     /// Its fields as a JSON object, or - to read them from standard input
     #[arg(default_value = "{}")]
     body: String,
-    /// The command's identity: sent again under the same one, it is decided once
+    /// Identity of the command: sent again under the same identity, it is decided only once
     #[arg(long = "id", id = "command_id", value_name = "COMMAND_ID")]
     command_id: Option<CommandId>,
     /// Version that the entity must be at (0: it must not exist)

@@ -60,7 +60,7 @@ pub(super) struct Serve {
     /// (better as env:NAME or file:PATH, which hide a password)
     #[arg(long, value_name = "BUS")]
     bus: Option<String>,
-    /// Serve a log whose keys are lost: personal data of before reads as erased, and new keys are made for what comes
+    /// Serve a log whose keys are lost: existing personal data reads as erased, and new keys are made for new data
     /// (`keys.allow_lost` in the configuration)
     #[arg(long, conflicts_with = "memory")]
     without_keys: bool,

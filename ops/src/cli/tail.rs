@@ -20,10 +20,10 @@ Examples:
   quipu tail acme --kind run --id r-1 --from start --no-follow
   quipu tail acme --type quipu.conversation.message_posted.v1 | jq .data.body
   quipu tail acme --kind conversation --id c-1 --live      also what agents say while they say it, and who types
-  quipu tail acme --from CURSOR                            go on where another tail was
+  quipu tail acme --from CURSOR                            resume where another tail ended
 
-When the connection breaks, the tail goes on where it was. In JSON, each line is a CloudEvent or a control line
-with the cursor to go on from. Where the log is damaged, everything else so far is shown, and the exit code is 1.";
+When the connection breaks, the tail reconnects and resumes where it was. In JSON, each line is a CloudEvent or a control
+line with the cursor to resume from. If the log is damaged, everything readable is shown, and the exit code is 1.";
 
 /// Follow an org's events
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub(super) struct Tail {
     /// Only events of these types, separated by commas
     #[arg(long = "type", value_name = "TYPES")]
     types: Option<String>,
-    /// End when everything so far was shown
+    /// Exit after the last event so far
     #[arg(long)]
     no_follow: bool,
     /// Also show answers while they are written, and who types; this is never stored

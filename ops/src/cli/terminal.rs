@@ -121,7 +121,7 @@ impl Terminal {
         }
     }
 
-    /// Tells a person something that is no part of the answer.
+    /// Tells a person something beside the answer.
     pub fn note(&self, text: &str) {
         // Nobody to tell is no failure.
         let _ = writeln!(io::stderr(), "{text}");
@@ -163,7 +163,7 @@ impl Terminal {
 
 const WIDTH_MIN: u16 = 40;
 const WIDTH_UNKNOWN: u16 = 120;
-/// Longer words may be broken: they are no ids.
+/// Longer words may be broken: they are not ids.
 const WORD_MAX: usize = 220;
 const PADDING: u16 = 2;
 

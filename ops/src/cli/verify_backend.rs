@@ -41,7 +41,7 @@ impl VerifyBackend {
         let backend: Backend = self.address.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
         if !backend.is_on_broker() {
             return Err(Failure::Usage(format!(
-                "`{backend}` is no broker: use an address such as nats://host:port"
+                "not a broker: `{backend}`; use an address such as nats://host:port"
             )));
         }
         let terminal = *terminal;

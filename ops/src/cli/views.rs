@@ -12,9 +12,9 @@ use std::time::Duration;
 
 const AFTER: &str = "\
 Examples:
-  quipu views lag           exit code 1 where the views do not follow, or a partition is damaged
-  quipu views verify        rebuild in memory from the log and compare; exit code 1 where they differ
-  quipu views rebuild       make them anew beside the current ones, then switch";
+  quipu views lag           exit code 1 if the views do not follow, or a partition is damaged
+  quipu views verify        rebuild in memory from the log and compare; exit code 1 if they differ
+  quipu views rebuild       rebuild them beside the current ones, then switch";
 
 /// Rebuild, verify or watch the views
 #[derive(Debug, Subcommand)]
@@ -26,7 +26,7 @@ pub(super) enum Views {
     /// Compare the views with a rebuild from zero
     #[command(after_help = AFTER)]
     Verify(At),
-    /// Make the views anew; the current ones answer meanwhile
+    /// Rebuild the views; the current ones answer meanwhile
     #[command(after_help = AFTER)]
     Rebuild(At),
 }

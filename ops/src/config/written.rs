@@ -239,7 +239,7 @@ impl Written {
                 .or_insert_with(|| SecretWritten::One(format!("env:{OPENAI_API_KEY}")));
         }
         if let Some(base_url) = base_url {
-            let bad = || wrong(super::OPENAI_BASE_URL, format!("`{base_url}` is no http(s) URL"));
+            let bad = || wrong(super::OPENAI_BASE_URL, format!("not an http or https URL: `{base_url}`"));
             let url = reqwest::Url::parse(base_url).map_err(|_| bad())?;
             let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(bad)?;
             self.egress.allow.push(format!("{host}:{port}"));

@@ -252,7 +252,7 @@ async fn derived_files(stage: &mut Stage, story: &mut Story, before: &States) ->
     say(
         story,
         good,
-        "index, views and snapshots are made anew: equal digests, and no effect was repeated",
+        "index, views and snapshots are rebuilt: equal digests, and no effect was repeated",
     )?;
     let result = format!(
         "{} of {} states equal, {repeated} effects repeated",

@@ -257,7 +257,8 @@ fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, DemoError> {
             .skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     });
-    let (uid, gid) = account.ok_or_else(|| failed("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`"))?;
+    let (uid, gid) =
+        account.ok_or_else(|| failed("PostgreSQL does not run as root, and this machine has no account `postgres` or `nobody`"))?;
     chown(dir, Some(uid), Some(gid))?;
     Ok(Some((uid, gid)))
 }

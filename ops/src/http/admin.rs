@@ -32,7 +32,7 @@ pub async fn outbox(State(app): State<App>, uri: Uri) -> Answer {
     let org: Option<OrgId> = params.get("org")?;
     let status = params.text("status");
     if let Some(unknown) = status.filter(|status| !STATUSES.contains(status)) {
-        let detail = format!("`{}` is no status", super::problem::clip(unknown));
+        let detail = format!("unknown status `{}`", super::problem::clip(unknown));
         return Err(bad_parameter("status", detail, format!("use one of {}", STATUSES.join(", "))).into());
     }
     let mut rows = app.node.outbox(org.as_ref()).await;

@@ -30,15 +30,15 @@ pub(crate) fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem
 
 /// `POST /internal/v1/commands`: a command in stored form, which another node has admitted.
 pub async fn forwarded(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
-    let envelope: CommandEnvelope =
-        serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("a forwarded command does not read: {e}")))?;
+    let envelope: CommandEnvelope = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(400, "bad_envelope", format!("a forwarded command cannot be decoded: {e}")))?;
     json(&app.node.forwarded(envelope).await?)
 }
 
 /// `POST /internal/v1/volatile`: what another node says on the volatile channel.
 pub async fn volatile(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
     let said =
-        serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
+        serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node sent cannot be decoded: {e}")))?;
     app.node.heard(said);
     json(&value!({}))
 }

@@ -193,7 +193,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
         None | Some("true") => true,
         Some("false") => false,
         Some(other) => {
-            return Err(bad_parameter("follow", format!("`{}` is no boolean", problem::clip(other)), "use true or false").into());
+            return Err(bad_parameter("follow", format!("not a boolean: `{}`", problem::clip(other)), "use true or false").into());
         }
     };
     let framing = Framing::of(&headers);

@@ -262,7 +262,7 @@ fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
             },
         )
         .field("Authorization")
-        .fix("send Authorization: Bearer <token>; it stands in the file `token` of the node's data directory")),
+        .fix("send Authorization: Bearer <token>; the token is in the file `token` in the node's data directory")),
     }
 }
 

@@ -101,7 +101,7 @@ pub fn unknown_kind(text: &str, known: &str) -> Problem {
 
 /// No such org.
 pub fn unknown_org(org: &OrgId) -> Problem {
-    Problem::new(404, "unknown_org", format!("there is no org {org}"))
+    Problem::new(404, "unknown_org", format!("no such org: {org}"))
         .field("org")
         .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
 }

@@ -183,7 +183,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Proble
     let mut values = headers.get_all(key).iter();
     let Some(first) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(bad_header(name, format!("{name} is given twice"), "give it once"));
+        return Err(bad_header(name, format!("duplicate {name}"), "give it once"));
     }
     first
         .to_str()
@@ -209,7 +209,7 @@ pub fn label(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem>
     match one(headers, name)? {
         Some(text) if !is_label(text) => Err(bad_header(
             name,
-            format!("`{}` is no label", clip(text)),
+            format!("not a label: `{}`", clip(text)),
             format!("use 1 to {} of A-Z a-z 0-9 _ . : -", limits::LABEL_MAX_CHARS),
         )),
         other => Ok(other.map(str::to_owned)),
@@ -224,7 +224,7 @@ fn data_class(headers: &HeaderMap) -> Result<DataClass, Problem> {
         Some("secret") => Ok(DataClass::Secret),
         Some(other) => Err(bad_header(
             "X-Data-Class",
-            format!("`{}` is no data class", clip(other)),
+            format!("unknown data class `{}`", clip(other)),
             "use none, pii, phi or secret",
         )),
     }
@@ -247,7 +247,7 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
             .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .map(Some)
-            .ok_or_else(|| bad_header("If-Match", format!("`{}` is no version", clip(tag)), fix)),
+            .ok_or_else(|| bad_header("If-Match", format!("not a version: `{}`", clip(tag)), fix)),
         (Some(_), Some(_)) => Err(bad_header("If-Match", "If-Match and If-None-Match exclude each other", fix)),
     }
 }

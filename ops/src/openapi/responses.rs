@@ -59,12 +59,12 @@ const PROBLEMS: &[(u16, &str)] = &[
     (414, "Path and query are over their limit."),
     (415, "The body is not application/json, or has a Content-Encoding."),
     (422, "A field has the wrong type or value, or is unknown; `field` names it."),
-    (429, "A queue is full; the problem tells its depth."),
+    (429, "A queue is full; the problem gives its depth."),
     (431, "The headers are over their limit."),
     (500, "A mistake of the node's."),
     (
         503,
-        "Overloaded, stopping, parked, behind, or of unknown outcome; `code` tells, `Retry-After` says when.",
+        "Overloaded, stopping, parked, behind, or of unknown outcome; `code` says which, `Retry-After` when to try again.",
     ),
     (507, "The disk is full; nothing was stored."),
 ];
@@ -129,7 +129,7 @@ pub(super) fn responses(reply: Reply) -> Value {
         Reply::Decided => (
             202,
             success(
-                "Decided and durable; what follows goes on.",
+                "Decided and durable; effects that follow are carried out later.",
                 json_media,
                 reference("Receipt"),
                 &["Quipu-Position", "ETag"],

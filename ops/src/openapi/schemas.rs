@@ -169,7 +169,7 @@ fn answers() -> [(&'static str, Value); 8] {
     let part = json!({
         "type": "object", "required": ["name", "ok", "critical", "detail"],
         "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" },
-            "count": { "type": "integer", "description": "How many there are of what the part complains about, where that can be counted." },
+            "count": { "type": "integer", "description": "How many of what the part reports, where that can be counted." },
             "detail": { "type": "string", "description": "In words, with what to do." } }
     });
     [

@@ -177,7 +177,7 @@ async fn check(data: &Path, hit: &StreamId, neighbour: &StreamId, others: &[Stre
     let (code, chats, error) = run(&["export", "acme", "--format", "openai-chat"]);
     assert_eq!(code, 1, "{error}");
     assert!(error.contains(&named), "{error}");
-    assert_eq!(chats.len(), others.len(), "what may be cut off is no transcript");
+    assert_eq!(chats.len(), others.len(), "what may be cut off is not a transcript");
 
     let http = reqwest::Client::new();
     for (accept, last) in [

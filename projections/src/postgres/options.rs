@@ -34,7 +34,7 @@ pub enum BadOptions {
     #[error("views on PostgreSQL are named by postgres://user@host:port/database[?key=value]: {0}")]
     Address(String),
     /// A value that its key does not take.
-    #[error("`{value}` is no value of `{key}`: {takes}")]
+    #[error("`{key}` cannot be `{value}`: {takes}")]
     Value {
         /// The key.
         key: &'static str,
@@ -112,7 +112,7 @@ impl PostgresOptions {
             "reader" if is_name(value, NAME_MAX) => self.reader = Some(value.to_owned()),
             "reader" => return Err(bad("reader", "none, or 1 to 63 of a-z 0-9 _, not beginning with a digit or pg_")),
             "ca" => self.roots = Some(value.into()),
-            "password" => return Err(BadOptions::Address("a password stands before the @".into())),
+            "password" => return Err(BadOptions::Address("a password comes before the @".into())),
             _ => return Ok(false),
         }
         Ok(true)

@@ -170,7 +170,7 @@ pub(super) async fn tips(client: &Lease, layout: &Layout, streams: &[StreamId]) 
             let place = usize::try_from(number(&row, 0)? - 1).ok().and_then(|n| places.get(n));
             let hash = <[u8; 32]>::try_from(row.try_get::<_, &[u8]>(2).map_err(storage)?).ok();
             let (Some(place), Some(hash)) = (place, hash) else {
-                return Err(ViewError::Storage("a chain's end does not read".into()));
+                return Err(ViewError::Storage("a chain's end cannot be decoded".into()));
             };
             tips[*place] = Some(Tip {
                 version: number(&row, 1)?,
@@ -197,7 +197,7 @@ pub(super) async fn parked(client: &Lease, layout: &Layout) -> Result<Vec<Parked
     let answers = pipelined(selects.iter().map(|(sql, org)| asked(client, sql, org)).collect()).await?;
     let mut out = Vec::new();
     for row in answers.iter().flatten() {
-        let bad = |e: &dyn std::fmt::Display| ViewError::Storage(format!("a parked stream does not read: {e}"));
+        let bad = |e: &dyn std::fmt::Display| ViewError::Storage(format!("a parked stream cannot be decoded: {e}"));
         out.push(ParkedStream {
             stream: text(row, 0)?.parse().map_err(|e: quipu_schemas::ids::BadId| bad(&e))?,
             partition: u16::try_from(number(row, 1)?).map_err(|e| bad(&e))?,

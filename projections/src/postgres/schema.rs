@@ -228,7 +228,7 @@ pub(super) async fn ensure_org(client: &Lease, store: &str, org: &OrgId, reader:
 }
 
 fn origin_of(row: &Row) -> Result<Origin, ViewError> {
-    let odd = |what: &str| ViewError::Storage(format!("the store's {what} does not read"));
+    let odd = |what: &str| ViewError::Storage(format!("the store's {what} cannot be decoded"));
     let bytes = |n| row.get::<_, &[u8]>(n);
     Ok(Origin {
         log_id: LogId(bytes(0).try_into().map_err(|_| odd("log id"))?),

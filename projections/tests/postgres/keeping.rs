@@ -157,7 +157,7 @@ fn under_tls_the_server_must_prove_who_it_is() {
         Database::connect(&options)
     };
     let trusting = format!("sslmode=require&ca={}", root.display());
-    assert!(connect(&server, &trusting).is_err(), "no TLS is no reason to go without");
+    assert!(connect(&server, &trusting).is_err(), "without TLS it must not connect");
     server.kill();
     server.restart();
     let database = connect(&server, &trusting).unwrap();

@@ -151,7 +151,7 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
     assert_eq!(schemas(&shared.server, &schema).len(), 1);
     assert!(
         of_old.list(View::ORGS, &ACME, &Query::default()).unwrap().rows.is_empty(),
-        "begun anew"
+        "begun again"
     );
 }
 

@@ -14,7 +14,7 @@ pub enum SealError {
     #[error("key store: {0}")]
     Store(String),
     /// The ciphertext does not open under the subject's key, or is not what was stored.
-    #[error("sealed value of {0} does not open: wrong key or damaged")]
+    #[error("sealed value of {0} cannot be opened: wrong key or damaged")]
     Damaged(Subject),
     /// The opened bytes are not of the expected type.
     #[error("sealed value of {0} has an unexpected form: {1}")]

@@ -284,7 +284,7 @@ fn containers_are_configured_by_keys_that_exist() {
             .iter()
             .filter(|name| !name.starts_with("QUIPU_SECRETS__") && *name != "QUIPU_PASSWORD")
         {
-            assert!(reference.contains(&format!("`{name}`")), "{file} sets {name}, which is no key");
+            assert!(reference.contains(&format!("`{name}`")), "{file} sets {name}, which is not a key");
         }
     }
 }

@@ -86,7 +86,7 @@ async fn moves(to: &str) {
     }
     // What was sealed opens with the keys that moved, and life goes on.
     ada.post(&format!("{desk}/post"), say(20)).await.taken();
-    wait("the views to be made anew", || async {
+    wait("the views to be rebuilt", || async {
         let rows = ada.fresh(&format!("{desk}/messages?limit=100")).await.body["items"].take();
         let bodies: Vec<String> = rows
             .as_array()?

@@ -123,7 +123,7 @@ impl Refusal for AgentRejection {
             AgentRejection::BadToolUrl(name) => Problem::new(422, "bad_tool_url", format!("the URL of {name} is not absolute"))
                 .field("tool.run.url")
                 .fix("begin with http:// or https:// and a host"),
-            AgentRejection::DuplicateTool(name) => Problem::new(422, "duplicate_tool", format!("{name} is given twice"))
+            AgentRejection::DuplicateTool(name) => Problem::new(422, "duplicate_tool", format!("duplicate {name}"))
                 .field("tools")
                 .fix("name each tool once"),
             AgentRejection::TooManyTools => {

@@ -199,7 +199,7 @@ impl TypedComponent for Parallel {
                 flaws.push(ConfigFlaw::new(
                     format!("branches[{i}]"),
                     "duplicate_port",
-                    format!("the branch `{name}` stands twice"),
+                    format!("duplicate branch `{name}`"),
                 ));
             }
         }

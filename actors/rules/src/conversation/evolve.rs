@@ -373,7 +373,7 @@ impl Floor {
             }
             Event::HandoffReturned { .. } | Event::HandoffExpired {} => {
                 if !matches!(self.stage.phase(), Phase::HandoffPending | Phase::AgentActive) {
-                    return corrupt("there is no handoff", event);
+                    return corrupt("no handoff is open", event);
                 }
                 self.stage = Stage::Idle;
             }

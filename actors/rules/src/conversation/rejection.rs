@@ -197,7 +197,7 @@ impl Refusal for ConversationRejection {
             Self::NotAnOrgMember(who) => say(
                 403,
                 "not_an_org_member",
-                format!("{who} is no member of the org"),
+                format!("{who} is not a member of the org"),
                 "ask an admin of the org to add them",
             ),
             Self::NotAParticipant(who) => say(
@@ -320,7 +320,7 @@ impl Refusal for ConversationRejection {
             Self::NotTheSender(id) => say(
                 403,
                 "not_the_sender",
-                format!("message {id} is somebody else's"),
+                format!("message {id} was sent by another principal"),
                 "only its sender edits a message",
             ),
             Self::MessageDeleted(id) => say(409, "message_deleted", format!("message {id} is deleted"), "post another"),
@@ -339,7 +339,7 @@ impl Refusal for ConversationRejection {
             Self::UnknownMention(who) => say(
                 422,
                 "unknown_mention",
-                format!("{who} is no agent of the conversation"),
+                format!("{who} is not an agent of the conversation"),
                 "mention agents that take part",
             )
             .field("mentions"),
@@ -349,7 +349,12 @@ impl Refusal for ConversationRejection {
                 format!("agents keep silent in {}", name(phase)),
                 "wait until the person gives the conversation back",
             ),
-            Self::TurnHeld(turn) => say(409, "turn_held", format!("turn {turn} goes on"), "claim it, or wait until it ends"),
+            Self::TurnHeld(turn) => say(
+                409,
+                "turn_held",
+                format!("turn {turn} is still running"),
+                "claim it, or wait until it ends",
+            ),
             Self::UnknownTurn(turn) => say(
                 404,
                 "turn_not_found",
@@ -398,18 +403,18 @@ impl Refusal for ConversationRejection {
             .field(*field),
             Self::BadExpiry => say(422, "bad_expiry", "expires_ms is out of range".into(), "use 1 to 60000").field("expires_ms"),
             Self::BadConfidence => say(422, "bad_confidence", "confidence is out of range".into(), "use 0 to 1").field("confidence"),
-            Self::NoTurn => say(409, "no_turn", "no turn goes on".into(), "wait for one"),
+            Self::NoTurn => say(409, "no_turn", "no turn is running".into(), "wait for one"),
             Self::Paused => say(409, "paused", "the conversation is paused".into(), "resume it first"),
             Self::NothingToAnswer => say(
                 409,
                 "nothing_to_answer",
-                "nobody but agents has said anything".into(),
+                "only agents have said anything".into(),
                 "post a message first",
             ),
             Self::NotAnAgent(who) => say(
                 422,
                 "not_an_agent",
-                format!("{who} is no agent of the conversation"),
+                format!("{who} is not an agent of the conversation"),
                 "name an agent that takes part",
             )
             .field("agent"),
@@ -434,7 +439,7 @@ impl Refusal for ConversationRejection {
             )
             .field("to"),
             Self::NotAPerson { field, principal } => {
-                say(422, "not_a_person", format!("{principal} is no person"), "only people take over").field(*field)
+                say(422, "not_a_person", format!("{principal} is not a person"), "only people take over").field(*field)
             }
             Self::Contradiction(what) => say(
                 409,

@@ -45,11 +45,7 @@ pub(super) fn flaws(definition: &Definition, registry: &Registry) -> Vec<Flaw> {
         if let Err(cycle) = plan::order(definition) {
             let first = cycle.first().copied().unwrap_or_default();
             let names: Vec<&str> = cycle.iter().map(|i| definition.nodes[*i].id.as_str()).collect();
-            let detail = format!(
-                "node `{}`: the nodes {} stand in a cycle",
-                definition.nodes[first].id,
-                names.join(", ")
-            );
+            let detail = format!("node `{}`: nodes {} form a cycle", definition.nodes[first].id, names.join(", "));
             found.add(format!("definition.nodes[{first}]"), "cycle", detail);
         }
     }
@@ -87,7 +83,7 @@ impl Found {
                 );
             }
             if ports.contains_key(node.id.as_str()) {
-                self.add(format!("{at}.id"), "duplicate_node", format!("node `{}` stands twice", node.id));
+                self.add(format!("{at}.id"), "duplicate_node", format!("duplicate node id `{}`", node.id));
                 continue;
             }
             let Some(component) = registry.get(&node.component) else {
@@ -95,7 +91,7 @@ impl Found {
                 self.add(
                     format!("{at}.component"),
                     "unknown_component",
-                    format!("node `{}`: there is no component `{}`; known are {known}", node.id, node.component),
+                    format!("node `{}`: unknown component `{}`; known: {known}", node.id, node.component),
                 );
                 ports.insert(&node.id, None);
                 continue;
@@ -156,7 +152,7 @@ impl Found {
                 self.add(
                     &at,
                     "duplicate_edge",
-                    format!("the edge from `{}` to `{}` stands twice", edge.from, edge.to),
+                    format!("duplicate edge from `{}` to `{}`", edge.from, edge.to),
                 );
             }
             let from = self.source(&format!("{at}.from"), &edge.from, definition, ports);
@@ -227,11 +223,7 @@ impl Found {
     fn end<'e>(&mut self, field: &str, end: &'e str) -> Option<(&'e str, &'e str)> {
         let parts = end.split_once('.');
         if parts.is_none() {
-            self.add(
-                field,
-                "bad_edge",
-                format!("`{end}` is no end of an edge: it looks like `node.port`"),
-            );
+            self.add(field, "bad_edge", format!("`{end}` is not an end of an edge: write `node.port`"));
         }
         parts
     }
@@ -240,7 +232,7 @@ impl Found {
         match ports.get(node) {
             Some(own) => own.as_ref(),
             None => {
-                self.add(field, "unknown_node", format!("there is no node `{node}`"));
+                self.add(field, "unknown_node", format!("no such node: `{node}`"));
                 None
             }
         }

@@ -109,7 +109,7 @@ impl<'a> Evaluator<'a> {
             Node::Map(entries) => self.map(entries),
             Node::Select { of, field } => {
                 let value = self.eval(of)?;
-                select(&value, field)?.ok_or_else(|| fail(Code::NoSuchKey, format!("there is no field `{}`", shown(field))))
+                select(&value, field)?.ok_or_else(|| fail(Code::NoSuchKey, format!("no such field: `{}`", shown(field))))
             }
             Node::Has { of, field } => {
                 let value = self.eval(of)?;
@@ -325,14 +325,14 @@ impl<'a> Evaluator<'a> {
                     .ok()
                     .and_then(|place| items.get(place))
                     .cloned()
-                    .ok_or_else(|| fail(Code::OutOfRange, format!("there is no index {place} in a list of {}", items.len())))
+                    .ok_or_else(|| fail(Code::OutOfRange, format!("index {place} is outside a list of {}", items.len())))
             }
             Value::Map(entries) => {
                 let key = Key::of(at)?;
                 entries
                     .get(&key)
                     .cloned()
-                    .ok_or_else(|| fail(Code::NoSuchKey, "there is no such key in the map"))
+                    .ok_or_else(|| fail(Code::NoSuchKey, "no such key in the map"))
             }
             other => Err(mismatch("index", other, at)),
         }
@@ -431,7 +431,7 @@ fn mistyped(to: &str, value: &Value) -> ExpressionError {
 }
 
 fn conversion(text: &str, to: &str) -> ExpressionError {
-    fail(Code::BadConversion, format!("`{}` is no {to}", shown(text)))
+    fail(Code::BadConversion, format!("cannot read `{}` as {to}", shown(text)))
 }
 
 fn overflow() -> ExpressionError {

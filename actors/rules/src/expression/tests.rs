@@ -229,7 +229,7 @@ fn height_is_counted_along_one_branch() {
     assert_eq!(fields(limits::EXPRESSION_MAX_HEIGHT - 1), Ok(()));
     assert_eq!(fields(limits::EXPRESSION_MAX_HEIGHT).unwrap_err().code, ExpressionCode::TooDeep);
     let wide = vec!["1"; 2 * limits::EXPRESSION_MAX_HEIGHT - 1].join(",");
-    assert!(Expression::parse(&format!("[{wide}]")).is_ok(), "neighbours are no height");
+    assert!(Expression::parse(&format!("[{wide}]")).is_ok(), "neighbours do not count as depth");
 }
 
 #[test]

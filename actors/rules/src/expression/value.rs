@@ -38,7 +38,7 @@ impl Key {
             Value::String(s) => Ok(Key::String(s.clone())),
             other => Err(ExpressionError::new(
                 ExpressionCode::TypeError,
-                format!("{} is no key of a map", other.type_name()),
+                format!("a map's key cannot be {}", other.type_name()),
             )),
         }
     }

@@ -18,12 +18,9 @@ use std::{cell::RefCell, collections::BTreeMap};
 type Done = Result<(), RunRejection>;
 
 pub(super) fn component(node: &NodeSpec) -> Result<&'static dyn Component, NodeError> {
-    registry().get(&node.component).ok_or_else(|| {
-        NodeError::new(
-            "unknown_component",
-            format!("there is no component `{}` any longer", node.component),
-        )
-    })
+    registry()
+        .get(&node.component)
+        .ok_or_else(|| NodeError::new("unknown_component", format!("component `{}` no longer exists", node.component)))
 }
 
 /// Sends a message; its node waits for what the conversation says.

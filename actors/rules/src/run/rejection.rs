@@ -27,7 +27,7 @@ pub enum RunRejection {
     #[error("the run is {}", .0.as_str())]
     NotUnderWay(RunStatus),
     /// The command is for turns.
-    #[error("the run is no agent's turn")]
+    #[error("the run is not an agent's turn")]
     NotATurn,
     /// The command is for workflows.
     #[error("the run is an agent's turn, not a workflow")]
@@ -55,10 +55,10 @@ pub enum RunRejection {
         wanted: String,
     },
     /// An input was given before.
-    #[error("the input `{0}` was given before")]
+    #[error("the input `{0}` was already given")]
     InputGiven(String),
     /// An input takes no more values.
-    #[error("the input `{0}` has all the values that it takes")]
+    #[error("the input `{0}` already has all its values")]
     InputClosed(String),
     /// A value is too large.
     #[error("`{0}` has more than {max} bytes of JSON", max = limits::RUN_VALUE_MAX_BYTES)]
@@ -82,7 +82,7 @@ pub enum RunRejection {
     #[error("node `{0}` did not fail this run")]
     NotFailed(String),
     /// A name is outside its grammar, or there are too many.
-    #[error("`{0}` is no name: 1 to 64 of A-Z a-z 0-9 _ -")]
+    #[error("not a name: `{0}`; use 1 to 64 of A-Z a-z 0-9 _ -")]
     BadName(String, &'static str),
     /// A reason is too long.
     #[error("a reason has at most {max} characters", max = limits::REASON_MAX_CHARS)]

@@ -292,7 +292,7 @@ pub fn stopped(partition: u16, error: &AppendError) -> Problem {
         "partition_stopped",
         format!("partition {partition} takes no commands: {error}"),
     )
-    .fix("see /health; restart the node once the cause is mended")
+    .fix("see /health; fix the cause, then restart the node")
     .retry_after(5)
 }
 

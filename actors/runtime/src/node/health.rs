@@ -157,8 +157,7 @@ impl Node {
             }
         }
         if let Some(damage) = core.index.damage() {
-            let detail =
-                format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start makes it anew from the log");
+            let detail = format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start rebuilds it from the log");
             parts.push(HealthPart {
                 count: None,
                 name: "index".into(),

@@ -151,7 +151,7 @@ impl Node {
 
     fn settled(&self, key: &ReactionKey) -> Result<Option<FinalState>, Problem> {
         if self.describe(key).is_none() {
-            return Err(Problem::new(404, "unknown_effect", format!("there is no effect {key}"))
+            return Err(Problem::new(404, "unknown_effect", format!("no such effect: {key}"))
                 .field("key")
                 .fix("see `quipu outbox ls`"));
         }

@@ -15,7 +15,7 @@ pub enum PromptError {
     #[error("prompt is unavailable: {0}")]
     Unavailable(String),
     /// It will never be had: what it names does not exist.
-    #[error("prompt is gone: {0}")]
+    #[error("prompt no longer exists: {0}")]
     Gone(String),
     /// Its personal data was erased.
     #[error("prompt was erased")]

@@ -58,7 +58,7 @@ enum Said {
 async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &FunctionCall) -> Result<(Said, Health), Ending> {
     let tell = |text: String| Ok((Said::Error(text), Health::Unknown));
     let Some(spec) = invoke.spec.as_ref().filter(|spec| spec.name == function.name) else {
-        return tell(format!("there is no tool `{}`", function.name.chars().take(80).collect::<String>()));
+        return tell(format!("no such tool: `{}`", function.name.chars().take(80).collect::<String>()));
     };
     let arguments = match parse_arguments(&function.arguments) {
         Ok(arguments) => arguments,

@@ -89,7 +89,7 @@ async fn what_the_model_can_mend_is_told_to_the_model() {
     };
     assert_eq!(
         told(stage.perform(Effect::Tool(unknown)).await),
-        (false, "there is no tool `look`".into())
+        (false, "no such tool: `look`".into())
     );
     let (ok, text) = told(stage.perform(Effect::Tool(invoke("{}", "http://127.0.0.1:1/", false))).await);
     assert!(!ok && text.contains("cannot be reached"), "{text}");

@@ -104,7 +104,7 @@ fn large_flushes_follow_each_other_in_one_segment() {
 fn what_is_refused_is_answered_with_its_reason() {
     let disk = SimDisk::new(1);
     let (mut engine, mut owner) = begun(&disk, 64 * 1024);
-    assert_eq!(engine.claim(9, "x"), Err(AppendError::Invalid("there is no partition 9".into())));
+    assert_eq!(engine.claim(9, "x"), Err(AppendError::Invalid("no such partition: 9".into())));
     let appended = write(&mut engine, &mut owner).unwrap();
     let frames = engine.read(0, 0, usize::MAX).unwrap();
     assert_eq!(frames.iter().map(|f| f.records.len()).collect::<Vec<_>>(), [0, 1]);
@@ -144,7 +144,7 @@ fn a_write_that_fails_ends_the_writer_and_one_that_found_no_room_does_not() {
     engine.mark();
     assert_eq!(bytes(&disk, 1), cut, "nor does a mark begin behind it");
     assert!(engine.append_all(vec![batch]).pop().unwrap().is_ok());
-    assert_eq!(numbers(&disk), [1, 2], "there is no room in the first one");
+    assert_eq!(numbers(&disk), [1, 2], "the first one is full");
 }
 
 #[test]

@@ -378,7 +378,7 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
     );
     let log = log.again();
     let note = format!(
-        "segment {:016}.seg byte {len} to {}: 20 bytes that are no intact flush, and a later segment exists",
+        "segment {:016}.seg byte {len} to {}: 20 bytes that are not an intact flush, and a later segment exists",
         1,
         len + 20
     );
@@ -441,7 +441,7 @@ fn a_torn_tail_is_zeroed_from_its_first_byte_to_its_last() {
         let log = log.again();
         assert_eq!(log.engine.report().dropped_bytes, tail as u64);
         let note = format!(
-            "segment {:016}.seg byte {end} to {}: torn tail dropped ({tail} bytes that are no intact flush)",
+            "segment {:016}.seg byte {end} to {}: torn tail dropped ({tail} bytes that are not an intact flush)",
             1,
             end + tail
         );

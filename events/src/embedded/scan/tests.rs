@@ -117,7 +117,10 @@ fn a_damaged_flush_header_costs_no_frame() {
     let (told, at, tail) = damaged.told(Some(11), UNPROVEN);
     assert_eq!((told, at), (damaged.whole(0..3), (starts[2], 13)));
     let bytes = zeros.0 - starts[2];
-    assert_eq!(tail, Some((starts[2], zeros.0, format!("{bytes} bytes that are no intact flush"))));
+    assert_eq!(
+        tail,
+        Some((starts[2], zeros.0, format!("{bytes} bytes that are not an intact flush")))
+    );
 }
 
 #[test]
@@ -354,7 +357,7 @@ fn what_is_torn_behind_a_mark_is_told() {
     let from = sheet.bytes.len() + 7;
     let mut sheet = sheet.reserved(7);
     sheet.bytes.resize(from + 50, 0xEE);
-    let tail = Some((from, from + 50, "50 bytes that are no intact flush".to_owned()));
+    let tail = Some((from, from + 50, "50 bytes that are not an intact flush".to_owned()));
     assert_eq!(sheet.told(Some(11), UNPROVEN), (sheet.whole(0..5), (sheet.end(), 14), tail));
 }
 

@@ -212,7 +212,7 @@ impl Carrier {
             }
             Err(refused) => {
                 let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-                tracing::warn!(topic, partition, offset, problem = %refused.problem, "a message is no command");
+                tracing::warn!(topic, partition, offset, problem = %refused.problem, "a message is not a command");
                 if let (Some(org), Some(id)) = (&refused.org, &refused.command_id) {
                     let answer = message::answer(&Err(refused.problem), Some(id), "");
                     self.tell(org, id, message, &answer).await;

@@ -124,7 +124,7 @@ impl Member {
         let authority = authority(envelope, view);
         let outside = matches!(envelope.body, CommandBody::Given { .. });
         if outside && stream.kind != Kind::ORG && org.1 == 0 {
-            return Err(Problem::new(404, "unknown_org", format!("there is no org {}", stream.org)));
+            return Err(Problem::new(404, "unknown_org", format!("no such org: {}", stream.org)));
         }
         let index = &self.index;
         let load = || {

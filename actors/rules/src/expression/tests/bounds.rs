@@ -280,8 +280,8 @@ fn results_are_bounded_by_their_texts() {
 fn an_error_names_what_it_is_about() {
     let detail = |source: &str| run(source).unwrap_err().detail;
     assert_eq!(detail("missing"), "`missing` is not known here");
-    assert_eq!(detail("input.missing"), "there is no field `missing`");
-    assert_eq!(detail("int('x')"), "`x` is no int");
+    assert_eq!(detail("input.missing"), "no such field: `missing`");
+    assert_eq!(detail("int('x')"), "cannot read `x` as int");
     // A long name is cut.
     assert_eq!(detail(&"n".repeat(41)), format!("`{}` is not known here", "n".repeat(40)));
     assert_eq!(detail("nothing(1)"), "the function `nothing` with 1 argument(s) is not supported");

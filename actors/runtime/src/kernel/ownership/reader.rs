@@ -24,7 +24,7 @@ pub enum Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Broken {
     /// A hole, or a second record at one offset.
-    #[error("frame at offset {found} where {expected} was to follow")]
+    #[error("frame at offset {found} where {expected} was expected")]
     Offset {
         /// Next offset.
         expected: u64,

@@ -29,7 +29,7 @@ pub(super) fn fold(
     let handler = core
         .kinds
         .get(&stream.kind)
-        .ok_or_else(|| Problem::new(404, "unknown_kind", format!("there is no kind {}", stream.kind)))?;
+        .ok_or_else(|| Problem::new(404, "unknown_kind", format!("no such kind: {}", stream.kind)))?;
     let head = core.index.stream_head(stream).map_err(|e| index_problem(&e))?;
     if let (Some(asked), Some(head)) = (version, head)
         && head.version > 0
