@@ -40,6 +40,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     let mut schemas = document.components.into_schemas();
     // Others are OpenAPI's alone.
     keep_used(&mut schemas, &Value::Object(document.messages.clone()));
+    name_discriminators(&mut schemas);
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -93,6 +94,22 @@ fn command_headers() -> Value {
             "traceparent": { "type": "string", "description": "W3C trace context; ignored where malformed." },
         },
     })
+}
+
+/// OpenAPI describes a discriminator by an object, AsyncAPI by the property's name alone.
+fn name_discriminators(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(name_discriminators),
+        Value::Object(map) => {
+            if let Some(discriminator) = map.get_mut("discriminator")
+                && let Some(name) = discriminator.get_mut("propertyName").map(Value::take)
+            {
+                *discriminator = name;
+            }
+            map.values_mut().for_each(name_discriminators);
+        }
+        _ => {}
+    }
 }
 
 fn command_name(kind: &str, command: &str) -> String {
