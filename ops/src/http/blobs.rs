@@ -181,7 +181,7 @@ pub async fn get(State(app): State<App>, At((org_text, digest)): At<(String, Str
 
 fn missing(digest: &Digest, org: &OrgId) -> Problem {
     let hours = BLOB_GRACE_MS / 3_600_000;
-    Problem::new(404, "unknown_blob", format!("there is no blob {digest} in org {org}")).fix(format!(
+    Problem::new(404, "unknown_blob", format!("no such blob in org {org}: {digest}")).fix(format!(
         "check the name; an upload that no command named is deleted after {hours} hours"
     ))
 }
