@@ -1,6 +1,6 @@
 //! How answers look: tables and colours on a terminal, JSON elsewhere.
 
-use super::failure::Failure;
+use crate::failure::Failure;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quipu_schemas::text::steers_terminal;
