@@ -35,7 +35,7 @@ pub mod streams;
 pub mod subject;
 pub mod topic;
 
-use crate::http::App;
+use crate::app::App;
 use at::BusAt;
 use quipu_schemas::limits::BUS_FEED_DAYS;
 use status::Status;

@@ -1,10 +1,14 @@
 //! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
 
+pub mod app;
+pub mod asked;
 pub mod asyncapi;
+pub mod backups;
 pub mod bench;
 pub mod bus;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod cloudevents;
 pub mod config;
 pub mod demo;
@@ -17,6 +21,8 @@ pub mod json;
 pub mod log_lines;
 pub mod metrics;
 pub mod openapi;
+pub mod parts;
+pub mod problems;
 pub mod serve;
 mod stage;
 pub mod terminal;

@@ -4,7 +4,7 @@
 mod responses;
 pub(crate) mod schemas;
 
-use crate::http::query::{part_filters, parts, view_named};
+use crate::parts::{part_filters, parts, view_named};
 use quipu_projections::{families, reading::View};
 use quipu_runtime::api::KindInfo;
 use responses::{Reply, responses};

@@ -224,7 +224,7 @@ pub fn cell(name: &str, value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Number(n) => match n.as_u64().filter(|_| is_time) {
-            Some(millis) => crate::http::params::rfc3339(millis),
+            Some(millis) => crate::clock::rfc3339(millis),
             None => n.to_string(),
         },
         Value::Bool(true) => "yes".into(),

@@ -14,7 +14,7 @@ use super::{
     relay::Relay,
     status::{Part, Status},
 };
-use crate::http::App;
+use crate::app::App;
 use feed::FeedOnKafka;
 use marks::Marks;
 use producer::Producer;

@@ -1,11 +1,10 @@
 //! A command as a message, and its answer as one.
 
 use super::{pace::Pace, subject::Target};
-use crate::http::{
-    App,
-    command::Asked,
-    problem::{self, bad_header, clip},
-    request::{Correlation, Labels, fields},
+use crate::{
+    app::App,
+    asked::{Asked, Correlation, Labels, fields},
+    problems::{self, bad_header, clip},
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
 use bytes::Bytes;
@@ -151,9 +150,9 @@ pub(super) async fn decide(app: &App, request: CommandRequest) -> Result<Receipt
         Ok(Ok(answer)) => answer,
         Ok(Err(_panic)) => {
             tracing::error!("a command over the bus panicked");
-            Err(problem::internal("the handler of this command crashed"))
+            Err(problems::internal("the handler of this command crashed"))
         }
-        Err(_elapsed) => Err(problem::timed_out()),
+        Err(_elapsed) => Err(problems::timed_out()),
     }
 }
 

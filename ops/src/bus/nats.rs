@@ -8,7 +8,7 @@ use super::{
     status::{Part, Status},
     streams, subject,
 };
-use crate::http::App;
+use crate::app::App;
 use async_nats::{
     Client, Event, HeaderMap,
     connection::State,

@@ -13,10 +13,7 @@ use super::{
     streams::{QUEUE, RECEIPTS},
     subject::{self, CMD},
 };
-use crate::{
-    http::{App, request::Correlation},
-    metrics::BUS_COMMANDS,
-};
+use crate::{app::App, asked::Correlation, metrics::BUS_COMMANDS};
 use async_nats::{
     HeaderMap,
     jetstream::{

@@ -9,7 +9,7 @@ use super::{
     progress::Progress,
     status::{Part, Status},
 };
-use crate::{cloudevents, http::App, metrics::BUS_EVENTS};
+use crate::{app::App, cloudevents, metrics::BUS_EVENTS};
 use bytes::Bytes;
 use quipu_runtime::api::{FeedFilter, FeedItem, Stopped};
 use quipu_schemas::{

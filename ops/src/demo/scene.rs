@@ -395,7 +395,7 @@ impl Stage {
         let due = waits.data()["work"]["due"].as_u64().unwrap_or_default();
         story.tell(&format!(
             "`cool_down` waits on a durable timer, due at {}",
-            crate::http::params::rfc3339(due)
+            crate::clock::rfc3339(due)
         ))?;
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use super::{
     Answer, App,
-    command::receipt_answer,
+    answer::receipt_answer,
     json,
     params::Params,
     problem::bad_parameter,
-    request::{At, Fields, Labels},
+    request::{At, Fields},
 };
+use crate::asked::Labels;
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},

@@ -1,57 +1,12 @@
 //! Online backup: the node copies its own log, for it alone knows what is durable at one moment.
 
 use super::{Answer, App, json, params::Params, request::Fields};
+use crate::backups::{Job, options};
 use axum::{extract::State, http::StatusCode, http::Uri};
-use quipu_events::backup::{self, BackupOptions, Manifest};
+use quipu_events::backup;
 use quipu_schemas::problem::Problem;
-use serde::Serialize;
 use serde_json::Value;
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// A backup under way, or the last one.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Job {
-    /// `none`, `running`, `done` or `failed`.
-    pub status: &'static str,
-    /// Where it goes.
-    pub to: PathBuf,
-    /// Bytes copied so far.
-    pub bytes: u64,
-    /// What went wrong.
-    pub detail: String,
-    /// Its table of contents, when done.
-    pub manifest: Option<Manifest>,
-}
-
-/// The node's one place for a backup under way.
-#[derive(Debug, Clone)]
-pub struct Backups(Arc<Mutex<Job>>);
-
-impl Default for Backups {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Job {
-            status: "none",
-            ..Job::default()
-        })))
-    }
-}
-
-impl Backups {
-    fn job(&self) -> MutexGuard<'_, Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a backup takes besides the log: blobs, and keys if they were asked for.
-pub fn options(with_keys: bool) -> BackupOptions {
-    BackupOptions {
-        include: vec!["blobs".into()],
-        keys: if with_keys { vec!["keys".into()] } else { Vec::new() },
-    }
-}
+use std::path::PathBuf;
 
 fn wanted(fields: &Value) -> Result<(PathBuf, bool), Problem> {
     let bad = |field: &str, detail: &str| {

@@ -220,7 +220,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     });
     let mut response = stream_response(framing, Body::from_stream(chunks));
     if let Ok(value) = HeaderValue::from_str(&start) {
-        response.headers_mut().insert(super::command::POSITION, value);
+        response.headers_mut().insert(super::answer::POSITION, value);
     }
     Ok(response)
 }

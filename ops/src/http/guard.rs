@@ -1,11 +1,13 @@
 //! What every request passes before its handler: correlation, `Host`, `Origin`, the token, bounds, a deadline, panics.
 
 use super::{
-    App, Stage, cluster,
-    problem::{self, Failure, clip},
-    request::Correlation,
+    App, Failure, Stage, cluster,
+    problem::{self, clip},
 };
-use crate::metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS};
+use crate::{
+    asked::Correlation,
+    metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
+};
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},

@@ -20,7 +20,7 @@ struct Health {
 async fn examine(app: &App) -> Health {
     let mut parts = app.node.health();
     parts.push(app.views.health(&app.node.cursor()));
-    parts.extend(app.bus.as_ref().map(|bus| bus.health()));
+    parts.extend(app.bus.as_ref().map(|bus| bus()));
     let stage = *app.stage.borrow();
     if stage != Stage::Serving {
         parts.push(HealthPart {

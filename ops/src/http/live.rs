@@ -6,9 +6,10 @@ use super::{
     json,
     params::Params,
     problem::{self, bad_parameter},
-    request::{At, Fields, Labels},
+    request::{At, Fields},
     stream::stream_of,
 };
+use crate::asked::Labels;
 use axum::{
     body::{Body, Bytes},
     extract::State,

@@ -1,14 +1,17 @@
 //! Queries: rows of views by the same grid, with personal data opened and the position that they have seen.
 
 use super::{
-    Answer, App, KnownKind,
-    answer::json_held,
-    command::{position, version_tag},
+    Answer, App,
+    answer::{json_held, only, position, version_tag},
     filter, json,
     params::Params,
     problem::{self, bad_parameter, clip},
     request::{At, entity, org},
     stream,
+};
+use crate::{
+    asked::KnownKind,
+    parts::{is_read_only, part_filters, parts, tie, view_named},
 };
 use axum::{extract::State, http::Uri};
 use quipu_projections::{
@@ -27,35 +30,6 @@ use quipu_schemas::{
     problem::Problem,
 };
 use serde_json::Value;
-
-/// The parts of a kind, by name.
-pub fn parts(kind: &str) -> impl Iterator<Item = View> {
-    families::parts(kind).map(|(view, _)| view)
-}
-
-/// Filters of a part that a client may give: the view's, but those that tie it to its entity.
-pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
-    let tied: &[&str] = match tie(kind, view) {
-        Some(Tie::Id(column)) => &[column],
-        Some(Tie::Stream) => &["kind", "id"],
-        Some(Tie::Org) | None => &[],
-    };
-    view.filters().filter(|name| !tied.contains(name)).collect()
-}
-
-/// Whether the name is for reading alone, where it is no command.
-pub fn is_read_only(kind: &str, name: &str) -> bool {
-    matches!(name, "history" | "state") || parts(kind).any(|view| view.name() == name)
-}
-
-fn tie(kind: &str, view: View) -> Option<Tie> {
-    families::parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
-}
-
-/// The view of a plural, if it has one.
-pub fn view_named(plural: &str) -> Option<View> {
-    families::views().find(|view| view.name() == plural)
-}
 
 fn no_view(app: &App, plural: &str) -> Problem {
     if app.has_kind(plural) {
@@ -273,7 +247,7 @@ pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(Strin
         .kind(&plural)
         .is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name))
     {
-        return Ok(problem::only("POST", "GET", uri.path()));
+        return Ok(only("POST", "GET", uri.path()));
     }
     let part = Part::find(&app, org, &plural, id, &name)?;
     let filters = part_filters(part.kind.kind.as_str(), part.view);

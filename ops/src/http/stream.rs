@@ -2,13 +2,12 @@
 
 use super::{
     Answer, App,
-    answer::json_held,
-    command::{position, version_tag},
-    params::{Params, rfc3339},
+    answer::{json_held, position, receipt_answer, version_tag},
+    params::Params,
     problem::{self, bad_id, bad_parameter},
     request::{At, entity, org},
 };
-use crate::cloudevents;
+use crate::{clock::rfc3339, cloudevents};
 use axum::{extract::State, http::Uri};
 use quipu_runtime::{
     api::HistoryEntry,
@@ -164,5 +163,5 @@ pub async fn receipt(State(app): State<App>, At((org, plural, id, command)): At<
     let command = CommandId::parse(command).map_err(|e| bad_id("command_id", &e))?;
     let found = app.node.receipt(&stream, &command).await?;
     let receipt = found.ok_or_else(|| problem::not_found(format!("command {command} of {stream}")))?;
-    super::command::receipt_answer(&app, &receipt, axum::http::StatusCode::OK)
+    receipt_answer(&app, &receipt, axum::http::StatusCode::OK)
 }
