@@ -1,5 +1,8 @@
 //! The laws of the house: arrows between crates, purity of the rules, nothing unfinished, paths in documents exist.
 
+#[path = "layout/circles.rs"]
+mod circles;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -258,5 +261,20 @@ fn paths_named_in_documents_exist() {
                 );
             }
         }
+    }
+}
+
+/// A crate's folder, and the circles that are still there: between its files, and between the modules of its root. The lists only
+/// become shorter.
+const CIRCLES: &[(&str, &[&str], &[&str])] = &[("ops", &[], &[])];
+
+#[test]
+fn imports_of_a_crate_make_no_new_circle() {
+    for (folder, files, rooms) in CIRCLES {
+        let imports = circles::Imports::of(&root().join(folder).join("src"));
+        let left = |list: &[&str]| list.iter().map(|circle| (*circle).to_owned()).collect();
+        let advice = "open what is new, and take what is gone from the list";
+        assert_eq!(imports.circles(), left(files), "between files of {folder}: {advice}");
+        assert_eq!(imports.of_rooms().circles(), left(rooms), "between modules of {folder}: {advice}");
     }
 }
