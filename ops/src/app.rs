@@ -1,5 +1,8 @@
 //! What the faces share: the node, its views, who may call, and what is known of its kinds.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::{asked::KnownKind, backups::Backups, problems, token::Token, views::Views};
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_runtime::{api::HealthPart, node::Node};

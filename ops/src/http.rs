@@ -1,6 +1,7 @@
 //! The HTTP face: one grid of routes over every kind, problems everywhere, nothing decided here.
 //!
-//! A request passes [`guard`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one handler.
+//! A request passes the [`guard`] of its [`surface`] (correlation, `Host`, `Origin`, token, bounds, deadline, panics) and then one
+//! handler.
 
 pub(crate) mod accept;
 pub mod admin;
@@ -11,13 +12,17 @@ pub mod command;
 pub mod docs;
 pub mod feed;
 pub mod filter;
+mod grid;
 pub mod guard;
 pub mod health;
+mod internal;
 pub mod live;
+mod ops;
 pub mod params;
 pub mod query;
 pub mod request;
 pub mod stream;
+pub mod surface;
 
 pub use crate::app::{Access, App, Stage};
 pub use answer::{Answer, Failure};
@@ -28,51 +33,32 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     middleware,
-    routing::{get, post},
 };
-use quipu_schemas::limits;
+use guard::Gate;
+use std::sync::Arc;
+use surface::{Part, Surface};
 
-/// All routes, with everything around them.
+/// All surfaces.
 pub fn router(app: App) -> Router {
-    // One parameter name a place: `{kinds}` is a plural, of a kind or of a view.
-    let entity = "/v1/orgs/{org}/{kinds}/{id}";
-    Router::new()
-        .route("/v1/orgs/{org}/events", get(feed::events))
-        .route("/v1/orgs/{org}/stats", get(query::stats))
-        .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))
-        .route(entity, get(query::row).post(command::create_named))
-        .route(&format!("{entity}/history"), get(stream::history).post(command::command))
-        .route(&format!("{entity}/state"), get(stream::state).post(command::command))
-        .route(&format!("{entity}/live"), get(live::listen).post(live::tell))
-        .route(&format!("{entity}/{{part}}"), get(query::part).post(command::command))
-        .route(&format!("{entity}/commands/{{command_id}}"), get(stream::receipt))
-        .route(&format!("{entity}/{{part}}/{{key}}"), get(query::part_row))
-        .route("/v1/ops/tree", get(admin::tree))
-        .route("/v1/ops/cluster", get(cluster::cluster))
-        .route(
-            quipu_runtime::cluster::FORWARD_PATH,
-            // Sealed, a body takes more room than it came in.
-            post(cluster::forwarded).layer(DefaultBodyLimit::max(limits::FORWARD_MAX_BYTES)),
-        )
-        .route(quipu_runtime::cluster::VOLATILE_PATH, post(cluster::volatile))
-        .route("/v1/ops/outbox", get(admin::outbox))
-        .route("/v1/ops/outbox/{key}/retry", post(admin::retry))
-        .route("/v1/ops/outbox/{key}/drop", post(admin::drop_effect))
-        .route("/v1/ops/views", get(admin::views))
-        .route("/v1/ops/views/rebuild", post(admin::rebuild))
-        .route("/v1/ops/views/verify", post(admin::verify))
-        .route("/v1/ops/unpark", post(admin::unpark))
-        .route("/v1/ops/backup", get(backup::look).post(backup::begin))
-        .route("/health", get(health::health))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .merge(docs::router(app.clone()))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(limits::BODY_MAX_BYTES))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
-        .with_state(app)
+    let mut parts = vec![grid::part(), internal::part(), docs::part(app.clone())];
+    parts.extend(ops::parts());
+    join(app, parts)
+}
+
+/// Surfaces side by side, each behind its guard.
+pub(crate) fn join(app: App, parts: Vec<Part>) -> Router {
+    let surfaces: Arc<[&'static Surface]> = parts.iter().map(|part| part.surface).collect();
+    let elsewhere = middleware::from_fn_with_state((app.clone(), surfaces), guard::guard_elsewhere);
+    let mut all = Router::new().fallback(unknown_route).layer(elsewhere);
+    for Part { surface, routes } in parts {
+        let gate = Gate { app: app.clone(), surface };
+        let routes = routes
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(DefaultBodyLimit::max(surface.body_max()))
+            .layer(middleware::from_fn_with_state(gate, guard::guard));
+        all = all.merge(routes);
+    }
+    all.with_state(app)
 }
 
 async fn unknown_route(request: Request) -> Failure {

@@ -64,13 +64,13 @@ pub fn not_found(what: impl std::fmt::Display) -> Problem {
 }
 
 /// The body is over its limit.
-pub fn body_too_large() -> Problem {
+pub fn body_too_large(most: u64, limit: &str) -> Problem {
     Problem::new(
         413,
         "body_too_large",
-        format!("the body is over the limit of {} bytes (BODY_MAX_BYTES)", limits::BODY_MAX_BYTES),
+        format!("the body is over the limit of {most} bytes ({limit})"),
     )
-    .fix(format!("send at most {} bytes", limits::BODY_MAX_BYTES))
+    .fix(format!("send at most {most} bytes"))
 }
 
 /// The body did not arrive in time: its sender's fault, unlike [`timed_out`].
@@ -108,14 +108,10 @@ pub fn stopping() -> Problem {
 }
 
 /// The request took too long; a command of it may still come true.
-pub fn timed_out() -> Problem {
-    Problem::new(
-        503,
-        "request_timeout",
-        format!("no answer within {} ms (REQUEST_TIMEOUT_MS)", limits::REQUEST_TIMEOUT_MS),
-    )
-    .fix("repeat it; give a command the same Idempotency-Key")
-    .retry_after(1)
+pub fn timed_out(ms: u64, limit: &str) -> Problem {
+    Problem::new(503, "request_timeout", format!("no answer within {ms} ms ({limit})"))
+        .fix("repeat it; give a command the same Idempotency-Key")
+        .retry_after(1)
 }
 
 /// A mistake of ours.

@@ -152,7 +152,7 @@ pub(super) async fn decide(app: &App, request: CommandRequest) -> Result<Receipt
             tracing::error!("a command over the bus panicked");
             Err(problems::internal("the handler of this command crashed"))
         }
-        Err(_elapsed) => Err(problems::timed_out()),
+        Err(_elapsed) => Err(problems::timed_out(REQUEST_TIMEOUT_MS, "REQUEST_TIMEOUT_MS")),
     }
 }
 

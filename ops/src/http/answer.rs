@@ -59,6 +59,8 @@ impl IntoResponse for Failure {
         }
         // Outcomes of commands and reads behind a token belong to nobody's cache.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // For a surface that tells it in another form.
+        response.extensions_mut().insert(problem);
         response
     }
 }

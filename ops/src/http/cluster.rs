@@ -1,32 +1,9 @@
 //! The other nodes: commands that they forward, and what this one knows of them.
 
 use super::{Answer, App, json, params::Params, request::Forwarded};
-use axum::{
-    extract::State,
-    http::{HeaderMap, Uri, header},
-};
+use axum::{extract::State, http::Uri};
 use quipu_schemas::{envelope::CommandEnvelope, problem::Problem};
 use serde_json::json as value;
-use sha2::{Digest, Sha256};
-
-/// Paths that nodes call and nobody else, by the cluster's secret instead of the token.
-pub(crate) const INTERNAL: &str = "/internal/";
-
-/// Refuses whoever does not show the cluster's secret; everybody, where there is none.
-pub(crate) fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
-    // Digests, so that the time of the comparison tells nothing of the secret.
-    let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
-    match (&app.access.cluster, given) {
-        (Some(secret), Some(given)) if digest(secret) == digest(given) => Ok(()),
-        (None, _) => Err(Problem::new(403, "no_cluster", "this node takes no commands from other nodes")
-            .fix("set `cluster.secret` to the same secret on every node")),
-        (Some(_), _) => Err(Problem::new(401, "unauthenticated", "this is not the cluster's secret").field("Authorization")),
-    }
-}
 
 /// `POST /internal/v1/commands`: a command in stored form, which another node has admitted.
 pub async fn forwarded(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {

@@ -1,6 +1,10 @@
 //! Documents for programs: OpenAPI, AsyncAPI, and a page for language models.
 
-use super::{Answer, App, json_bytes, params::Params};
+use super::{
+    Answer, App, json_bytes,
+    params::Params,
+    surface::{DOCS, Part},
+};
 use crate::{asyncapi, openapi};
 use axum::{
     Router,
@@ -23,18 +27,19 @@ struct Made {
     asyncapi: OnceLock<Bytes>,
 }
 
-/// The routes of the documents.
-pub(super) fn router(app: App) -> Router<App> {
+/// The documents.
+pub(super) fn part(app: App) -> Part {
     let made = Made {
         app,
         openapi: OnceLock::new(),
         asyncapi: OnceLock::new(),
     };
-    Router::new()
+    let routes = Router::new()
         .route("/docs/openapi.json", get(openapi))
         .route("/docs/asyncapi.json", get(asyncapi))
         .route("/docs/llms.txt", get(llms))
-        .with_state(Documents(Arc::new(made)))
+        .with_state(Documents(Arc::new(made)));
+    Part { surface: &DOCS, routes }
 }
 
 fn pretty(document: &Value) -> Bytes {

@@ -3,6 +3,7 @@
 use super::{
     App, Failure,
     problem::{self, bad_id, clip},
+    surface::{Bound, Surface},
 };
 use crate::asked::fields;
 use axum::{
@@ -49,12 +50,13 @@ impl FromRequest<App> for Fields {
     type Rejection = Failure;
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         plain_encoding(request.headers())?;
+        let surface = Surface::of(request.extensions())?;
         let kind = request
             .headers()
             .get(header::CONTENT_TYPE)
             .map(|v| v.to_str().unwrap_or("?").to_owned());
         let mut held = app.node.hold_body();
-        let bytes = whole_body(request.into_body(), limits::BODY_MAX_BYTES, |bytes| held.grow(bytes)).await?;
+        let bytes = whole_body(request.into_body(), surface.body, |bytes| held.grow(bytes)).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
     }
 }
@@ -65,8 +67,9 @@ pub struct Forwarded(pub Vec<u8>);
 impl FromRequest<App> for Forwarded {
     type Rejection = Failure;
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let surface = Surface::of(request.extensions())?;
         let mut held = app.node.hold_body();
-        let bytes = whole_body(request.into_body(), limits::FORWARD_MAX_BYTES, |bytes| held.grow(bytes)).await?;
+        let bytes = whole_body(request.into_body(), surface.body, |bytes| held.grow(bytes)).await?;
         Ok(Self(bytes))
     }
 }
@@ -86,7 +89,7 @@ fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The body, if it arrives in time and is within its limit.
-async fn whole_body(body: Body, most: usize, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
+async fn whole_body(body: Body, most: Bound, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let patience = Duration::from_millis(limits::BODY_READ_MS);
     tokio::time::timeout(patience, bounded_body(body, most, held))
         .await
@@ -96,25 +99,30 @@ async fn whole_body(body: Body, most: usize, held: impl FnMut(usize) -> Result<(
 /// The body, if it is within its limit. `held` is told of what arrives, and may refuse it. What is a
 /// little over is read to its end all the same: a client that still writes when the connection closes never sees the answer
 /// that names the limit.
-async fn bounded_body(body: Body, most: usize, mut held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
+async fn bounded_body(body: Body, most: Bound, mut held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
-    let (mut bytes, mut seen) = (Vec::new(), 0);
+    let (mut bytes, mut seen) = (Vec::new(), 0u64);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|e| Problem::new(400, "bad_body", format!("the body did not arrive whole: {e}")).fix("send it again"))?;
-        seen += chunk.len();
-        if seen <= most {
+        seen += chunk.len() as u64;
+        if seen <= most.most {
             held(chunk.len())?;
             bytes.extend_from_slice(&chunk);
-        } else if seen > limits::BODY_DISCARD_MAX_BYTES {
+        } else if seen > limits::BODY_DISCARD_MAX_BYTES as u64 {
             break;
         }
     }
-    if seen > most { Err(problem::body_too_large()) } else { Ok(bytes) }
+    if seen > most.most {
+        Err(problem::body_too_large(most.most, most.name))
+    } else {
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::surface::GRID;
     use axum::http::HeaderName;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -153,12 +161,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, std::io::Error>("x"), ()))
         });
-        let problem = whole_body(Body::from_stream(drops), limits::BODY_MAX_BYTES, |_| Ok(()))
-            .await
-            .unwrap_err();
+        let problem = whole_body(Body::from_stream(drops), GRID.body, |_| Ok(())).await.unwrap_err();
         assert_eq!((problem.status, problem.code.as_str()), (408, "body_too_slow"));
         assert!(!problem.should_retry());
         let whole = Body::from("{}");
-        assert_eq!(whole_body(whole, limits::BODY_MAX_BYTES, |_| Ok(())).await.unwrap(), b"{}");
+        assert_eq!(whole_body(whole, GRID.body, |_| Ok(())).await.unwrap(), b"{}");
     }
 }
