@@ -1,18 +1,37 @@
 //! What the faces share: the node, its views, who may call, and what is known of its kinds.
+//!
+//! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
 
+pub mod reads;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::{asked::KnownKind, backups::Backups, problems, token::Token, views::Views};
+use crate::{
+    asked::KnownKind,
+    backups::Backups,
+    caller::{InOrg, Operator, Peer},
+    metrics, problems,
+    token::Token,
+    views::Views,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
-use quipu_runtime::{api::HealthPart, node::Node};
+use quipu_projections::progress::Wanted;
+use quipu_runtime::{
+    abroad::Said,
+    api::{CommandRequest, HealthPart, KindInfo},
+    node::{BodyHold, Node, ReadPermit},
+    tasks::Tasks,
+};
 use quipu_schemas::{
-    ids::{OrgId, StreamId},
+    envelope::{CommandEnvelope, Receipt},
+    ids::{Kind, StreamId},
     limits,
-    position::Position,
+    position::{Cursor, Position},
     problem::Problem,
 };
+use reads::Reads;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::Deref,
     sync::{Arc, OnceLock},
@@ -46,22 +65,18 @@ pub type BusHealth = Arc<dyn Fn() -> HealthPart + Send + Sync>;
 
 /// What every handler shares.
 pub struct Shared {
-    /// The node.
-    pub node: Node,
-    /// Its read models.
-    pub views: Views,
+    node: Node,
+    views: Views,
     /// The token that opens it.
     pub token: Token,
     /// Allowed callers.
     pub access: Access,
-    /// Metrics page.
-    pub metrics: Option<&'static PrometheusHandle>,
+    metrics: Option<&'static PrometheusHandle>,
     /// Stage.
     pub stage: watch::Receiver<Stage>,
     /// How the bus is, where there is one.
-    pub bus: Option<BusHealth>,
-    /// The backup under way.
-    pub backups: Backups,
+    bus: Option<BusHealth>,
+    backups: Backups,
     kinds: BTreeMap<String, KnownKind>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
@@ -100,7 +115,7 @@ impl App {
             views,
             token,
             access,
-            metrics: crate::metrics::recorder(),
+            metrics: metrics::recorder(),
             stage,
             bus,
             backups: Backups::default(),
@@ -153,13 +168,103 @@ impl App {
         self.kinds.keys().map(String::as_str).collect()
     }
 
-    /// Refuses an org that the log has never seen. The log, not the views: they may lag behind its creation.
-    pub async fn check_org(&self, org: &OrgId) -> Result<(), Problem> {
-        if self.node.exists(&StreamId::of_org(org)).await? {
-            Ok(())
-        } else {
-            Err(problems::unknown_org(org))
-        }
+    /// What may be read in an org.
+    pub fn reads<'a>(&'a self, by: &'a InOrg) -> Reads<'a> {
+        Reads::new(self, by)
+    }
+
+    /// The node, for who operates it.
+    pub fn node(&self, _by: &Operator) -> &Node {
+        &self.node
+    }
+
+    /// Its views, for who operates it.
+    pub fn views(&self, _by: &Operator) -> &Views {
+        &self.views
+    }
+
+    /// The place of its backup, for who operates it.
+    pub fn backups(&self, _by: &Operator) -> &Backups {
+        &self.backups
+    }
+
+    /// Has a command decided; its principal's rights are looked at where that is done.
+    pub async fn command(&self, request: CommandRequest) -> Result<Receipt, Problem> {
+        self.node.command(request).await
+    }
+
+    /// Has a command decided that another node has admitted.
+    pub async fn forwarded(&self, _by: &Peer, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        self.node.forwarded(envelope).await
+    }
+
+    /// Takes what another node says on the volatile channel.
+    pub fn heard(&self, _by: &Peer, said: Vec<Said>) {
+        self.node.heard(said);
+    }
+
+    /// The durable end of the log.
+    pub fn cursor(&self) -> Cursor {
+        self.node.cursor()
+    }
+
+    /// Refuses a cursor of another log or life.
+    pub fn check_cursor(&self, cursor: &Cursor) -> Result<(), Problem> {
+        self.node.check_cursor(cursor)
+    }
+
+    /// Waits until the views have seen this.
+    pub async fn wait_for(&self, wanted: &Wanted) -> Result<(), Problem> {
+        self.views.wait_for(wanted).await
+    }
+
+    /// Memory for what is read.
+    pub async fn reserve_read(&self, bytes: usize) -> Result<ReadPermit, Problem> {
+        self.node.reserve_read(bytes).await
+    }
+
+    /// Memory for a body.
+    pub fn hold_body(&self) -> BodyHold {
+        self.node.hold_body()
+    }
+
+    /// The plural of a kind.
+    pub fn plural<'a>(&'a self, kind: &Kind) -> Cow<'a, str> {
+        self.node.plural(kind)
+    }
+
+    /// Partitions that this node serves.
+    pub fn serving(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.node.serving()
+    }
+
+    /// Long-lived tasks of the node.
+    pub fn tasks(&self) -> Tasks {
+        self.node.tasks()
+    }
+
+    /// What the node's kinds are called, take and say.
+    pub fn infos(&self) -> Vec<KindInfo> {
+        self.node.kinds()
+    }
+
+    /// How every part is.
+    pub fn health(&self) -> Vec<HealthPart> {
+        let mut parts = self.node.health();
+        parts.push(self.views.health(&self.node.cursor()));
+        parts.extend(self.bus.as_ref().map(|bus| bus()));
+        parts
+    }
+
+    /// The Prometheus page.
+    pub async fn metrics_page(&self) -> String {
+        // Walks the partitions and asks the index: off the threads that serve requests.
+        let node = self.node.clone();
+        let own = tokio::task::spawn_blocking(move || metrics::page_of(&node))
+            .await
+            .unwrap_or_default();
+        let own = own + &metrics::outbox_of(&self.node.outbox_standing().await);
+        self.metrics.map(|handle| handle.render()).unwrap_or_default() + &own
     }
 
     /// Refuses a position that this log does not hold: no partition of that number, or past its end. Whoever has a receipt

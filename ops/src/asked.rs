@@ -1,6 +1,7 @@
 //! A command as a face is asked for it: its fields, labels and preconditions, each parsed once.
 
 use crate::{
+    caller::Caller,
     json,
     problems::{self, bad_header, clip},
 };
@@ -35,6 +36,7 @@ impl KnownKind {
 
 /// A command as a face was asked for it, over HTTP or the bus.
 pub(crate) struct Asked<'a> {
+    pub(crate) caller: &'a Caller,
     pub(crate) org: OrgId,
     pub(crate) kind: &'a KnownKind,
     pub(crate) id: Option<EntityId>,
@@ -62,7 +64,7 @@ impl Asked<'_> {
             command: self.command.to_owned(),
             body: self.fields,
             command_id: self.labels.command_id,
-            principal: PrincipalId::BOOTSTRAP,
+            principal: self.caller.principal()?.clone(),
             on_behalf_of: self.labels.on_behalf_of,
             expected_version: self.labels.expected_version,
             environment: self.labels.environment,

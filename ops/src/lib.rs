@@ -6,6 +6,7 @@ pub mod asyncapi;
 pub mod backups;
 pub mod bench;
 pub mod bus;
+pub mod caller;
 pub mod cli;
 pub mod client;
 pub mod clock;

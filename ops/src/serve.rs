@@ -149,7 +149,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
         Arc::new(move || status.health()) as BusHealth
     });
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
-    let bus = bus.map(|bus| bus.serve(&app));
+    let bus = bus.map(|bus| bus.serve(&app, &node));
     let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), watch_closing));
     let heads = tokio::spawn(note_heads(node.clone()));
     tracing::info!(%address, "listening");

@@ -4,6 +4,7 @@ use super::{pace::Pace, subject::Target};
 use crate::{
     app::App,
     asked::{Asked, Correlation, Labels, fields},
+    caller::{Caller, Credential},
     problems::{self, bad_header, clip},
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
@@ -114,6 +115,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());
     let asked = Asked {
+        caller: &Caller::with(Credential::Bus),
         org: target.org,
         kind: app.kind(&target.kind.plural())?,
         id: target.id,
@@ -145,7 +147,7 @@ pub(super) fn http_headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8
 
 /// Has a command decided, within the time that a request has.
 pub(super) async fn decide(app: &App, request: CommandRequest) -> Result<Receipt, Problem> {
-    let work = AssertUnwindSafe(app.node.command(request)).catch_unwind();
+    let work = AssertUnwindSafe(app.command(request)).catch_unwind();
     match tokio::time::timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), work).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_panic)) => {

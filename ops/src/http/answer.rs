@@ -124,7 +124,7 @@ pub(super) fn receipt_answer(app: &App, receipt: &Receipt, status: StatusCode) -
     let mut response = json_bytes(body);
     *response.status_mut() = status;
     // The durable end of the whole log, so that the same value serves as `min_position` and as a feed's `from`.
-    let mut cursor = app.node.cursor();
+    let mut cursor = app.cursor();
     cursor.advance(receipt.position);
     position(&mut response, &cursor);
     version_tag(&mut response, receipt.version);

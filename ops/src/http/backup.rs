@@ -1,7 +1,10 @@
 //! Online backup: the node copies its own log, for it alone knows what is durable at one moment.
 
 use super::{Answer, App, json, params::Params, request::Fields};
-use crate::backups::{Job, options};
+use crate::{
+    backups::{Job, options},
+    caller::Operator,
+};
 use axum::{extract::State, http::StatusCode, http::Uri};
 use quipu_events::backup;
 use quipu_schemas::problem::Problem;
@@ -36,11 +39,11 @@ fn wanted(fields: &Value) -> Result<(PathBuf, bool), Problem> {
 }
 
 /// `POST /v1/ops/backup` with `{"to": path, "with_keys": bool}`: begins a backup to an empty or new directory.
-pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> Answer {
+pub async fn begin(State(app): State<App>, operator: Operator, uri: Uri, Fields(fields): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let (to, with_keys) = wanted(&fields)?;
-    let Some(log) = app.node.embedded() else {
-        let (detail, fix) = if app.node.log().meta().backend == "memory" {
+    let Some(log) = app.node(&operator).embedded() else {
+        let (detail, fix) = if app.node(&operator).log().meta().backend == "memory" {
             ("this node keeps its log in memory", "run it with a data directory")
         } else {
             (
@@ -56,7 +59,7 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
         ..Job::default()
     };
     {
-        let mut job = app.backups.job();
+        let mut job = app.backups(&operator).job();
         if job.status == "running" {
             return Err(
                 Problem::new(409, "job_running", format!("a backup to {} is under way", job.to.display()))
@@ -66,7 +69,7 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
         }
         *job = started.clone();
     }
-    let backups = app.backups.clone();
+    let backups = app.backups(&operator).clone();
     tokio::task::spawn_blocking(move || {
         let result = backup::backup(&log, &to, &options(with_keys), |bytes| backups.job().bytes = bytes);
         let mut job = backups.job();
@@ -81,8 +84,8 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
 }
 
 /// `GET /v1/ops/backup`: the backup under way, or the last one since the node started.
-pub async fn look(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn look(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let job = app.backups.job().clone();
+    let job = app.backups(&operator).job().clone();
     json(&job)
 }

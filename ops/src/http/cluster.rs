@@ -1,32 +1,33 @@
 //! The other nodes: commands that they forward, and what this one knows of them.
 
 use super::{Answer, App, json, params::Params, request::Forwarded};
+use crate::caller::{Operator, Peer};
 use axum::{extract::State, http::Uri};
 use quipu_schemas::{envelope::CommandEnvelope, problem::Problem};
 use serde_json::json as value;
 
 /// `POST /internal/v1/commands`: a command in stored form, which another node has admitted.
-pub async fn forwarded(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
+pub async fn forwarded(State(app): State<App>, peer: Peer, Forwarded(body): Forwarded) -> Answer {
     let envelope: CommandEnvelope =
         serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("a forwarded command does not read: {e}")))?;
-    json(&app.node.forwarded(envelope).await?)
+    json(&app.forwarded(&peer, envelope).await?)
 }
 
 /// `POST /internal/v1/volatile`: what another node says on the volatile channel.
-pub async fn volatile(State(app): State<App>, Forwarded(body): Forwarded) -> Answer {
+pub async fn volatile(State(app): State<App>, peer: Peer, Forwarded(body): Forwarded) -> Answer {
     let said =
         serde_json::from_slice(&body).map_err(|e| Problem::new(400, "bad_envelope", format!("what a node said does not read: {e}")))?;
-    app.node.heard(said);
+    app.heard(&peer, said);
     json(&value!({}))
 }
 
 /// `GET /v1/ops/cluster`: nodes, and who owns which partition, as this node sees them.
-pub async fn cluster(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn cluster(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let (me, node) = (app.node.me(), app.node.clone());
-    let ends = tokio::task::spawn_blocking(move || node.ends()).await.unwrap_or_default();
-    let partitions: Vec<_> = app
-        .node
+    let node = app.node(&operator);
+    let asked = node.clone();
+    let ends = tokio::task::spawn_blocking(move || asked.ends()).await.unwrap_or_default();
+    let partitions: Vec<_> = node
         .partitions()
         .into_iter()
         .map(|p| {
@@ -42,5 +43,5 @@ pub async fn cluster(State(app): State<App>, uri: Uri) -> Answer {
             })
         })
         .collect();
-    json(&value!({ "node": me, "members": app.node.members(), "partitions": partitions }))
+    json(&value!({ "node": node.me(), "members": node.members(), "partitions": partitions }))
 }

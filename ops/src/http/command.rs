@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     asked::{Asked, Correlation, KnownKind, Labels},
+    caller::Caller,
     parts::{is_read_only, view_named},
 };
 use axum::{
@@ -23,15 +24,17 @@ use serde_json::Value;
 
 /// Everything of a request but its path.
 struct Call {
+    caller: Caller,
     labels: Labels,
     correlation: Correlation,
     fields: Value,
 }
 
 impl Call {
-    fn read(uri: &Uri, headers: &HeaderMap, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
+    fn read(uri: &Uri, headers: &HeaderMap, caller: Caller, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
         Params::parse(uri, &[])?;
         Ok(Self {
+            caller,
             labels: Labels::read(headers)?,
             correlation,
             fields,
@@ -45,6 +48,7 @@ pub async fn create(
     At((org_text, plural)): At<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
+    caller: Caller,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
@@ -53,7 +57,7 @@ pub async fn create(
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let kind = app.kind(&plural)?;
-    let call = Call::read(&uri, &headers, correlation, fields)?;
+    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
     send(&app, org, kind, None, "create", call).await
 }
 
@@ -63,13 +67,14 @@ pub async fn create_named(
     At((org_text, plural, id)): At<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
+    caller: Caller,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
     let org = org(org_text)?;
     let kind = app.kind(&plural)?;
     let id = entity(id)?;
-    let call = Call::read(&uri, &headers, correlation, fields)?;
+    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
     send(&app, org, kind, Some(id), "create", call).await
 }
 
@@ -79,6 +84,7 @@ pub async fn command(
     At(parts): At<Vec<(String, String)>>,
     uri: Uri,
     headers: HeaderMap,
+    caller: Caller,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
@@ -97,17 +103,19 @@ pub async fn command(
     if !kind.has_command(command) && is_read_only(kind.kind.as_str(), command) {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
-    let call = Call::read(&uri, &headers, correlation, fields)?;
+    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
     send(&app, org, kind, Some(id), command, call).await
 }
 
 async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
     let Call {
+        caller,
         labels,
         correlation,
         fields,
     } = call;
     let asked = Asked {
+        caller: &caller,
         org,
         kind,
         id,
@@ -117,7 +125,7 @@ async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, com
         fields,
     };
     let request = asked.into_request()?;
-    let receipt = app.node.command(request).await.map_err(Failure)?;
+    let receipt = app.command(request).await.map_err(Failure)?;
     let status = if command == "create" {
         StatusCode::CREATED
     } else {

@@ -49,14 +49,14 @@ fn pretty(document: &Value) -> Bytes {
 /// `GET /docs/openapi.json`.
 async fn openapi(State(Documents(made)): State<Documents>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let make = || pretty(&openapi::document(&made.app.node.kinds()));
+    let make = || pretty(&openapi::document(&made.app.infos()));
     Ok(json_bytes(made.openapi.get_or_init(make).clone()))
 }
 
 /// `GET /docs/asyncapi.json`.
 async fn asyncapi(State(Documents(made)): State<Documents>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let make = || pretty(&asyncapi::document(&made.app.node.kinds()));
+    let make = || pretty(&asyncapi::document(&made.app.infos()));
     Ok(json_bytes(made.asyncapi.get_or_init(make).clone()))
 }
 
@@ -66,7 +66,7 @@ async fn llms(State(Documents(made)): State<Documents>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     let mut page = String::from(include_str!("llms.txt"));
     page.push_str("\n## Kinds and commands of this node\n");
-    for kind in made.app.node.kinds() {
+    for kind in made.app.infos() {
         let _ = writeln!(page, "\n### {}\n", kind.plural);
         for command in &kind.commands {
             let _ = writeln!(page, "- `{}`: {}", command.name, command.summary);

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     asked::Correlation,
+    caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
 };
 use axum::{
@@ -62,7 +63,8 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
             Failure(problem).into_response()
         }
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Admitted::Yes) => {
+        Ok(Admitted::Yes(caller)) => {
+            request.extensions_mut().insert(caller);
             request.extensions_mut().insert(correlation.clone());
             request.extensions_mut().insert(surface);
             bounded(app, surface, request, next, &correlation).await
@@ -139,7 +141,8 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 enum Admitted {
-    Yes,
+    /// Whoever asks may.
+    Yes(Caller),
     Preflight,
 }
 
@@ -160,16 +163,17 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         return Ok(Admitted::Preflight);
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    match surface.authentication {
-        Authentication::Open | Authentication::Probe => return Ok(Admitted::Yes),
-        Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(Admitted::Yes),
-        Authentication::Cluster => check_secret(app, headers)?,
-        Authentication::Token | Authentication::TokenOrLoopback => check_token(app, headers)?,
-    }
+    let anybody = Admitted::Yes(Caller::with(Credential::Nothing));
+    let shown = match surface.authentication {
+        Authentication::Open | Authentication::Probe => return Ok(anybody),
+        Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
+        Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
+        Authentication::Token | Authentication::TokenOrLoopback => check_token(app, headers).map(|()| Credential::Token)?,
+    };
     if *app.stage.borrow() == Stage::Stopping {
         return Err(problem::stopping());
     }
-    Ok(Admitted::Yes)
+    Ok(Admitted::Yes(Caller::with(shown)))
 }
 
 fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

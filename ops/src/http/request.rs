@@ -5,7 +5,10 @@ use super::{
     problem::{self, bad_id, clip},
     surface::{Bound, Surface},
 };
-use crate::asked::fields;
+use crate::{
+    asked::fields,
+    caller::{Caller, InOrg, Operator, Peer},
+};
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -43,6 +46,43 @@ pub fn entity(text: String) -> Result<EntityId, Problem> {
     EntityId::parse(text).map_err(|e| bad_id("id", &e))
 }
 
+/// Who asks, as the guard has noted; a route that is behind none serves nobody.
+fn caller(parts: &Parts) -> Result<&Caller, Failure> {
+    let unguarded = || Failure(problem::internal("this route is behind no guard"));
+    parts.extensions.get::<Caller>().ok_or_else(unguarded)
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        caller(parts).cloned()
+    }
+}
+
+impl FromRequestParts<App> for InOrg {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let At(path) = At::<Vec<(String, String)>>::from_request_parts(parts, app).await?;
+        let named = path.into_iter().find(|(name, _)| name == "org");
+        let (_, text) = named.ok_or_else(|| problem::internal("this route is within no org"))?;
+        Ok(Self::admit(caller(parts)?, org(text)?)?)
+    }
+}
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Ok(Self::admit(caller(parts)?)?)
+    }
+}
+
+impl FromRequestParts<App> for Peer {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Ok(Self::admit(caller(parts)?)?)
+    }
+}
+
 /// A JSON object as body; an absent body is an empty one.
 pub struct Fields(pub Value);
 
@@ -55,7 +95,7 @@ impl FromRequest<App> for Fields {
             .headers()
             .get(header::CONTENT_TYPE)
             .map(|v| v.to_str().unwrap_or("?").to_owned());
-        let mut held = app.node.hold_body();
+        let mut held = app.hold_body();
         let bytes = whole_body(request.into_body(), surface.body, |bytes| held.grow(bytes)).await?;
         fields(kind.as_deref(), &bytes).map(Self).map_err(Failure)
     }
@@ -68,7 +108,7 @@ impl FromRequest<App> for Forwarded {
     type Rejection = Failure;
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         let surface = Surface::of(request.extensions())?;
-        let mut held = app.node.hold_body();
+        let mut held = app.hold_body();
         let bytes = whole_body(request.into_body(), surface.body, |bytes| held.grow(bytes)).await?;
         Ok(Self(bytes))
     }

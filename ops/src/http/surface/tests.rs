@@ -175,3 +175,30 @@ async fn pages_call_only_surfaces_that_let_them() {
     let status = async |path: &str| ask(&router, None, Method::OPTIONS, path, &preflight, "").await.status.as_u16();
     assert_eq!((status("/v1/orgs/acme/agents").await, status("/other/read").await), (204, 401));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_behind_no_guard_serve_nobody() {
+    let (app, _stage) = in_memory().await;
+    let token = app.token.expose().to_owned();
+    let [ops, ..] = super::super::ops::parts();
+    let parts = [super::super::grid::part(), super::super::internal::part(), ops];
+    let bare = parts
+        .into_iter()
+        .fold(Router::new(), |all, part| all.merge(part.routes))
+        .with_state(app);
+    for (method, path) in [
+        (Method::GET, "/v1/orgs/acme/stats"),
+        (Method::GET, "/v1/orgs/acme/agents/a1/history"),
+        (Method::GET, "/v1/orgs/acme/events"),
+        (Method::POST, "/v1/orgs/acme/agents"),
+        (Method::GET, "/v1/ops/outbox"),
+        (Method::POST, "/internal/v1/commands"),
+    ] {
+        let answered = ask(&bare, Some(&token), method, path, &[], "").await;
+        assert_eq!(
+            (answered.status.as_u16(), &answered.body["code"]),
+            (500, &json!("internal")),
+            "{path}"
+        );
+    }
+}
