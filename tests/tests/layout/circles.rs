@@ -16,11 +16,11 @@ use tokens::{tokens, without_tests};
 type Module = Vec<String>;
 
 /// The files of a crate, and which of them import which.
-pub struct Imports(BTreeMap<Module, BTreeSet<Module>>);
+pub(crate) struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
 impl Imports {
     /// Reads the crate whose `lib.rs` is in `src`.
-    pub fn of(src: &Path) -> Self {
+    pub(crate) fn of(src: &Path) -> Self {
         let mut files = BTreeMap::new();
         read(src, &[], &src.join("lib.rs"), &mut files);
         let known: BTreeSet<Module> = files.keys().cloned().collect();
@@ -35,7 +35,7 @@ impl Imports {
     }
 
     /// The same between modules of the crate's root, each with everything below it.
-    pub fn of_rooms(&self) -> Self {
+    pub(crate) fn of_rooms(&self) -> Self {
         let room = |module: &Module| module.iter().take(1).cloned().collect::<Module>();
         let mut rooms: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
         for (module, targets) in &self.0 {
@@ -48,7 +48,7 @@ impl Imports {
 
     /// Circles, each with its members by name. A circle that closes only by way of a module and something below it, there and
     /// back, is none.
-    pub fn circles(&self) -> BTreeSet<String> {
+    pub(crate) fn circles(&self) -> BTreeSet<String> {
         let without = |left_out: fn(&Module, &Module) -> bool| {
             let kept = self.0.iter().map(|(from, targets)| {
                 let targets = targets.iter().filter(|to| !left_out(from, to)).cloned();

@@ -1,7 +1,7 @@
 //! A source file as tokens: enough to see which paths it writes.
 
 /// Names, `::` and single marks, without comments, texts, numbers and lifetimes.
-pub fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let starts = |at: usize, with: &str| with.chars().enumerate().all(|(n, c)| chars.get(at + n) == Some(&c));
     let (mut out, mut at) = (Vec::new(), 0);
@@ -64,7 +64,7 @@ fn raw_end(chars: &[char], at: usize) -> Option<usize> {
 }
 
 /// Leaves out what is compiled for tests alone.
-pub fn without_tests(tokens: &[String]) -> Vec<String> {
+pub(crate) fn without_tests(tokens: &[String]) -> Vec<String> {
     let (mut out, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
         if tokens[at] != "#" || tokens.get(at + 1).is_none_or(|token| token != "[") {
