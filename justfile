@@ -27,6 +27,6 @@ generate:
 nightly:
     QUIPU_SEEDS=20000 cargo test -p quipu-tests --test simulation -- --nocapture
     QUIPU_CRASH_POINTS=all cargo test -p quipu-tests --test crash_sweep --test process_sweep -- --nocapture
-    QUIPU_CORRUPTION=all cargo test -p quipu-events --test corruption_sweep -- --nocapture
-    QUIPU_MODEL_DEEP=1 cargo test --release -p quipu-tests --test ownership_model
-    QUIPU_ROUNDS=200 cargo test -p quipu-tests --test kill9 -- --nocapture
+    QUIPU_CORRUPTION=all cargo test -p quipu-events --test embedded corruption_sweep -- --nocapture
+    QUIPU_MODEL_DEEP=1 cargo test --release -p quipu-tests --test laws ownership_model
+    QUIPU_ROUNDS=200 cargo test -p quipu-tests --test nodes kill9 -- --nocapture

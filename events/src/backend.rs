@@ -4,13 +4,8 @@
 use crate::jetstream::{self, JetStreamLog, JetStreamOptions};
 #[cfg(feature = "kafka")]
 use crate::kafka::{self, KafkaLog, KafkaOptions};
-#[cfg(any(feature = "jetstream", feature = "kafka"))]
 use crate::{
-    broker::recent::Recent,
-    disk::{Disk, LockError, RealDisk},
-    heads,
-};
-use crate::{
+    blobs::{BLOBS_DIR, BlobError, Blobs, BlobsAt, DirectoryBlobs, MemoryBlobs},
     channel::Channel,
     disk::DiskLock,
     embedded::{self, EmbeddedLog, EmbeddedOptions},
@@ -19,6 +14,12 @@ use crate::{
     leases::{Alone, Leases, Member},
     memory::MemoryLog,
     port::Log,
+};
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
+use crate::{
+    broker::recent::Recent,
+    disk::{Disk, LockError, RealDisk},
+    heads,
 };
 use quipu_schemas::position::LogId;
 use std::{
@@ -103,6 +104,9 @@ pub enum OpenError {
     /// The keys.
     #[error("keys: {0}")]
     Keys(#[from] KeyringError),
+    /// The store of large values.
+    #[error("values: {0}")]
+    Blobs(#[from] BlobError),
     /// The data directory.
     #[error("data directory: {0}")]
     Io(#[from] io::Error),
@@ -114,6 +118,10 @@ pub trait SharedLog: Send + Sync {
     fn keys(&self) -> Result<Arc<dyn KeyStore>, OpenError>;
     /// Joins them. A lease lives for `life`. Blocks.
     fn join(&self, me: Member, life: Duration) -> Result<Arc<dyn Leases>, OpenError>;
+    /// Where their large values are kept, if the servers of the log keep such. Blocks.
+    fn blobs(&self) -> Result<Option<Arc<dyn Blobs>>, OpenError> {
+        Ok(None)
+    }
     /// Plain messages between them, where the servers carry such.
     fn channel(&self) -> Option<Arc<dyn Channel>> {
         None
@@ -138,6 +146,10 @@ impl SharedLog for OnJetStream {
 
     fn channel(&self) -> Option<Arc<dyn Channel>> {
         Some(Arc::new(self.log.channel(&self.options)?))
+    }
+
+    fn blobs(&self) -> Result<Option<Arc<dyn Blobs>>, OpenError> {
+        Ok(Some(Arc::new(self.log.blobs(&self.options)?)))
     }
 }
 
@@ -183,6 +195,19 @@ impl OpenedLog {
             None => Keyring::of_log(data_dir, &*self.log, allow_lost)?,
             Some(shared) => Keyring::of_shared_log(data_dir, &*self.log, shared.keys()?, allow_lost)?,
         })
+    }
+
+    /// Opens the store of large values: where `at` says, else where the log is. `None`: there is none that all nodes of the
+    /// log would find, so values stand in their records. Blocks.
+    pub fn blobs(&self, data_dir: Option<&Path>, at: &BlobsAt) -> Result<Option<Arc<dyn Blobs>>, OpenError> {
+        if let Some(store) = at.open()? {
+            return Ok(Some(store));
+        }
+        match (&self.shared, data_dir) {
+            (Some(shared), _) => shared.blobs(),
+            (None, Some(dir)) => Ok(Some(Arc::new(DirectoryBlobs::open(&dir.join(BLOBS_DIR))?))),
+            (None, None) => Ok(Some(Arc::new(MemoryBlobs::default()))),
+        }
     }
 
     /// Joins the nodes of the log; alone where it is not shared. A lease lives for `life`. Blocks.

@@ -7,6 +7,10 @@
 //! until after the manifest: whoever opens or verifies the directory is told that it is a part of a log.
 
 use crate::{
+    blobs::{
+        self, BLOBS_DIR, BlobError, Blobs, DirectoryBlobs,
+        names::{self, NamesError},
+    },
     disk::{Disk, RealDisk, replace},
     embedded::{
         EmbeddedLog, LOG_DIR,
@@ -23,6 +27,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Name of the manifest within a backup.
@@ -37,10 +42,22 @@ const CHUNK: usize = 1024 * 1024;
 /// What goes into a backup besides the log.
 #[derive(Debug, Clone, Default)]
 pub struct BackupOptions {
-    /// Directories and files, by name within the data directory, that are copied where they exist: `blobs`.
+    /// Directories and files, by name within the data directory, that are copied where they exist.
     pub include: Vec<String>,
+    /// The store of large values.
+    pub blobs: Option<BlobSource>,
     /// Names within the data directory that hold keys; empty unless the person asked for them.
     pub keys: Vec<String>,
+}
+
+/// A store of blobs that a backup is taken of.
+#[derive(Clone)]
+pub struct BlobSource(pub Arc<dyn Blobs>);
+
+impl std::fmt::Debug for BlobSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobSource({})", self.0.place())
+    }
 }
 
 /// A backup's table of contents.
@@ -56,6 +73,12 @@ pub struct Manifest {
     pub records: u64,
     /// Whether keys are inside.
     pub keys: bool,
+    /// Blobs inside.
+    #[serde(default)]
+    pub blobs: u64,
+    /// Blobs that records name and that could not be copied, `org/name`: they were missing or damaged already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs_lost: Vec<String>,
     /// Number of the next flush after the copied ones.
     next_flush: u64,
     /// Every file with its length and digest.
@@ -96,6 +119,12 @@ pub enum BackupError {
     /// The storage failed.
     #[error("backup: {0}")]
     Io(#[from] io::Error),
+    /// The store of large values.
+    #[error("backup: {0}")]
+    Blobs(#[from] BlobError),
+    /// Which values the log names is not known.
+    #[error("backup: {0}")]
+    Names(#[from] NamesError),
 }
 
 /// Copies a log that is being written to an empty or new directory; durable on return.
@@ -133,6 +162,10 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         bytes: written.len() as u64,
         digest: Digest::of(&[&written]),
     });
+    let (blobs, blobs_lost) = match &options.blobs {
+        Some(source) => copy.blobs(&*source.0, log)?,
+        None => (0, Vec::new()),
+    };
     // The fingerprint of the keys goes along even where the keys do not: a restored log knows which keys it needs.
     for name in options
         .include
@@ -150,6 +183,8 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         partitions: meta.partitions,
         records: heads.entries.iter().map(|e| e.offset).sum(),
         keys: !options.keys.is_empty(),
+        blobs,
+        blobs_lost,
         next_flush,
         files: copy.files,
     };
@@ -290,6 +325,56 @@ impl Copy<'_> {
         }
         to.sync_all()?;
         RealDisk.sync_dir(&parent)?;
+        self.files.push(CopiedFile {
+            path: path.to_string_lossy().into_owned(),
+            bytes,
+            digest: Digest(hash.finalize().into()),
+        });
+        Ok(())
+    }
+
+    /// Copies a store of blobs into a directory of blobs, whatever it is itself. A blob is durable before the record that
+    /// names it, so one that is copied after the log's end was noted is enough. How many; and those that the log names and
+    /// that do not read.
+    fn blobs(&mut self, from: &dyn Blobs, log: &EmbeddedLog) -> Result<(u64, Vec<String>), BackupError> {
+        let root = self.to.join(BLOBS_DIR);
+        let copied = {
+            let to = DirectoryBlobs::open(&root)?;
+            let done = self.done;
+            let copied = blobs::copy::copy(from, &to, |bytes| (self.progress)(done + bytes))?;
+            self.done += copied.bytes;
+            to.finish()?;
+            copied
+        };
+        let to = DirectoryBlobs::open_to_read(&root)?;
+        let lost = blobs::copy::unreadable(&names::of_log(log)?, &to)?;
+        drop(to);
+        self.listed(Path::new(BLOBS_DIR))?;
+        let lost = lost.into_iter().map(|(named, _)| format!("{}/{}", named.org, named.name));
+        Ok((copied.blobs, lost.collect()))
+    }
+
+    /// Lists what was written to the target itself, with its digests.
+    fn listed(&mut self, path: &Path) -> io::Result<()> {
+        let target = self.to.join(path);
+        if target.is_dir() {
+            let mut names: Vec<_> = fs::read_dir(&target)?
+                .map(|e| e.map(|e| e.file_name()))
+                .collect::<io::Result<_>>()?;
+            names.sort();
+            return names.into_iter().try_for_each(|name| self.listed(&path.join(name)));
+        }
+        let mut file = fs::File::open(&target)?;
+        let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
+        loop {
+            let got = io::Read::read(&mut file, &mut buffer)?;
+            if got == 0 {
+                break;
+            }
+            hash.update(&buffer[..got]);
+            bytes += got as u64;
+        }
+        file.sync_all()?;
         self.files.push(CopiedFile {
             path: path.to_string_lossy().into_owned(),
             bytes,

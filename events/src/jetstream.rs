@@ -10,6 +10,7 @@
 //! why, and what was measured.
 
 use crate::{
+    blobs::{BlobError, JetStreamBlobs},
     broker::job::Job,
     leases::Member,
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError},
@@ -124,6 +125,21 @@ impl JetStreamLog {
         let (asked, handle) = (options.clone(), self.handle.clone());
         let opened = wait(&self.handle, async move { JetStreamKeys::open(wire, &asked, handle).await });
         opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys was cut short").into()))
+    }
+
+    /// The store of the log's large values, made where there is none. It ends with the log's runtime: keep both.
+    pub fn blobs(&self, options: &JetStreamOptions) -> Result<JetStreamBlobs, BlobError> {
+        let silent = |detail: &str| BlobError::Unreachable {
+            place: format!("the object store of log {}", options.prefix),
+            detail: detail.into(),
+        };
+        let client = self.partitions.first().map(|partition| partition.wire.client.clone());
+        let client = client.ok_or_else(|| silent("a log without partitions"))?;
+        let (asked, handle) = (options.clone(), self.handle.clone());
+        let opened = wait(&self.handle, async move {
+            JetStreamBlobs::open(client, asked.domain.as_deref(), &asked.prefix, asked.replicas, handle).await
+        });
+        opened.unwrap_or_else(|| Err(silent("opening was cut short")))
     }
 
     /// Plain messages between the nodes of this log. They end with the log's runtime: keep both.

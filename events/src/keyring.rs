@@ -23,12 +23,16 @@ mod shared;
 pub use fingerprint::FINGERPRINT_FILE;
 pub use shared::{KeyStore, share};
 
-use crate::port::Log;
+use crate::{
+    blobs::{BlobError, Blobs},
+    port::Log,
+};
 use file::{Found, KeyFile};
 use fingerprint::Fingerprint;
 use quipu_schemas::{
     digest::Digest,
-    personal::{DataKey, Opener, SealError, Sealer, Subject},
+    limits::{VALUE_INLINE_MAX_BYTES, VALUE_UNSHARED_MAX_BYTES},
+    personal::{BlobRef, DataKey, Opener, SealError, Sealer, Subject},
     position::LogId,
 };
 use std::{
@@ -36,7 +40,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -178,6 +182,8 @@ pub struct Keyring {
     nonces: AtomicU64,
     /// What was out of the ordinary when they were opened.
     notes: Vec<String>,
+    /// Where values that are too large for a record are kept.
+    blobs: OnceLock<Arc<dyn Blobs>>,
 }
 
 impl fmt::Debug for Keyring {
@@ -206,6 +212,7 @@ impl Keyring {
             source: Source::File(Box::new(Mutex::new(file)), noting),
             nonces: AtomicU64::new(0),
             notes: note.into_iter().collect(),
+            blobs: OnceLock::new(),
         })
     }
 
@@ -272,6 +279,7 @@ impl Keyring {
             source: Source::Shared(shared),
             nonces: AtomicU64::new(0),
             notes: Vec::new(),
+            blobs: OnceLock::new(),
         })
     }
 
@@ -284,12 +292,24 @@ impl Keyring {
             source: Source::Seed(seed),
             nonces: AtomicU64::new(0),
             notes: Vec::new(),
+            blobs: OnceLock::new(),
         }
     }
 
     /// The key for the keyed digests of command bodies, random, one a log and for its life.
     pub fn digest_key(&self) -> [u8; 32] {
         self.digest_key.0
+    }
+
+    /// Keeps large values in this store from now on. Said once, before anything is sealed.
+    pub fn keep_in(&self, blobs: Arc<dyn Blobs>) {
+        // A second store would not hold what the first one was given.
+        let _ = self.blobs.set(blobs);
+    }
+
+    /// Where large values are kept; `None` where they stand in their records.
+    pub fn blobs(&self) -> Option<&Arc<dyn Blobs>> {
+        self.blobs.get()
     }
 
     /// Number of subjects that have a key in memory.
@@ -398,6 +418,35 @@ impl Sealer for Keyring {
             }
         }
     }
+
+    fn inline_max(&self) -> usize {
+        match self.blobs.get() {
+            Some(_) => VALUE_INLINE_MAX_BYTES,
+            None => VALUE_UNSHARED_MAX_BYTES,
+        }
+    }
+
+    fn keep(&self, subject: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
+        let Some(blobs) = self.blobs.get() else {
+            return Err(SealError::NotShared { size: blob.len() });
+        };
+        let org = BlobRef::org_of(subject).ok_or_else(|| SealError::Store(format!("{subject} belongs to no org")))?;
+        let named = blobs.put(&org, &[blob]).map_err(|e| seal_error(subject, &e))?;
+        named
+            .first()
+            .copied()
+            .ok_or_else(|| SealError::Unreachable("nothing was stored".into()))
+    }
+}
+
+fn seal_error(subject: &str, error: &BlobError) -> SealError {
+    match error {
+        BlobError::Missing(name) => SealError::Missing(*name),
+        BlobError::Damaged(_) => SealError::Damaged(subject.to_owned()),
+        BlobError::TooLarge { size, .. } => SealError::TooLarge { size: *size },
+        BlobError::Full { .. } => SealError::Full(error.to_string()),
+        BlobError::Unreachable { .. } => SealError::Unreachable(error.to_string()),
+    }
 }
 
 impl Opener for Keyring {
@@ -416,6 +465,13 @@ impl Opener for Keyring {
                 Ok(found)
             }
         }
+    }
+
+    fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
+        let (Some(blobs), Some(org)) = (self.blobs.get(), blob.org()) else {
+            return Err(SealError::Missing(blob.digest));
+        };
+        blobs.get(&org, &blob.digest).map_err(|e| seal_error(&blob.subject, &e))
     }
 }
 

@@ -8,6 +8,11 @@
 
 use crate::{
     backup::{UNFINISHED_BACKUP_FILE, UNFINISHED_FILE},
+    blobs::{
+        BlobError, Blobs,
+        copy::complaint,
+        names::{self, Named},
+    },
     disk::Disk,
     embedded::{
         LOG_DIR,
@@ -99,6 +104,11 @@ pub struct VerifyReport {
     pub incomplete: Vec<String>,
     /// Everything wrong.
     pub problems: Vec<Problem>,
+    /// Blobs that records name, each once, with the place of the first record that does.
+    #[serde(skip)]
+    pub names: BTreeMap<Named, Problem>,
+    /// How many of them were read and match their names; `None` where that was not looked at.
+    pub blobs: Option<u64>,
     /// What this cannot see.
     pub not_promised: &'static str,
 }
@@ -118,6 +128,26 @@ impl VerifyReport {
         } else {
             Verdict::Intact
         }
+    }
+}
+
+impl VerifyReport {
+    /// Reads every blob that records name and adds what is wrong. Without a store every name is wrong.
+    pub fn check_blobs(&mut self, blobs: Option<&dyn Blobs>) -> Result<(), BlobError> {
+        let mut intact = 0;
+        for (named, place) in &self.names {
+            let found = blobs.map_or(Err(BlobError::Missing(named.name)), |blobs| blobs.get(&named.org, &named.name));
+            match found {
+                Ok(_) => intact += 1,
+                Err(error @ BlobError::Unreachable { .. }) => return Err(error),
+                Err(error) => self.problems.push(Problem {
+                    detail: complaint(&named.name, &error),
+                    ..place.clone()
+                }),
+            }
+        }
+        self.blobs = Some(intact);
+        Ok(())
     }
 }
 
@@ -524,6 +554,7 @@ struct Records {
     records: u64,
     events: u64,
     problems: Vec<Problem>,
+    names: BTreeMap<Named, Problem>,
 }
 
 impl Records {
@@ -533,6 +564,17 @@ impl Records {
             let bytes = &parcel.bytes[range.clone()];
             self.records += 1;
             let (stream, wrong) = self.record(bytes);
+            // One that does not decode is told below.
+            for named in names::of_record(bytes).unwrap_or_default() {
+                self.names.entry(named).or_insert_with(|| Problem {
+                    file: parcel.file.clone(),
+                    byte: parcel.at + range.start as u64,
+                    partition: Some(parcel.partition),
+                    offset: Some(parcel.first_offset + index as u64),
+                    stream: decode_header(bytes).ok().map(|header| header.stream.to_string()),
+                    detail: String::new(),
+                });
+            }
             if let Some(detail) = wrong {
                 self.problems.push(Problem {
                     file: parcel.file.clone(),
@@ -578,6 +620,7 @@ impl Records {
         report.events = self.events;
         report.streams = self.streams.len() as u64;
         report.problems.extend(self.problems);
+        report.names = self.names;
         let mut all = Vec::new();
         for (partition, digest) in &self.digests {
             all.extend_from_slice(&partition.to_le_bytes());

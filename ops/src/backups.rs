@@ -1,6 +1,9 @@
 //! The place of a node's online backup, and what a backup takes.
 
-use quipu_events::backup::{BackupOptions, Manifest};
+use quipu_events::{
+    backup::{BackupOptions, BlobSource, Manifest},
+    blobs::Blobs,
+};
 use serde::Serialize;
 use std::{
     path::PathBuf,
@@ -43,9 +46,10 @@ impl Backups {
 }
 
 /// What a backup takes besides the log: blobs, and keys if they were asked for.
-pub fn options(with_keys: bool) -> BackupOptions {
+pub fn options(with_keys: bool, blobs: Option<Arc<dyn Blobs>>) -> BackupOptions {
     BackupOptions {
-        include: vec!["blobs".into()],
+        include: Vec::new(),
+        blobs: blobs.map(BlobSource),
         keys: if with_keys { vec!["keys".into()] } else { Vec::new() },
     }
 }

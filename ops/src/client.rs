@@ -365,6 +365,19 @@ impl Client {
         })
     }
 
+    /// A value by the name that stands for it in an answer.
+    pub async fn blob(&self, org: &OrgId, digest: &str) -> Result<Value, ClientError> {
+        let path = format!("/v1/orgs/{org}/blobs/{digest}");
+        let response = self.patient(|| self.request(Method::GET, &path)).await?;
+        let kind = response.headers().get("content-type").and_then(|v| v.to_str().ok());
+        let is_text = kind.is_some_and(|kind| kind.starts_with("text/"));
+        if is_text {
+            response.text().await.map(Value::String).map_err(|e| self.lost(&e))
+        } else {
+            self.read(response).await
+        }
+    }
+
     /// `GET path` once, whatever its status, with the JSON body: for health pages, which answer 503 in full.
     pub async fn probe(&self, path: &str) -> Result<(u16, Value), ClientError> {
         let response = self.request(Method::GET, path).send().await.map_err(|e| self.lost(&e))?;

@@ -5,7 +5,8 @@
 use crate::clock::rfc3339;
 use quipu_schemas::{
     ids::StreamId,
-    personal::{self, Opener, SEALED_KEY, SealError},
+    limits::VALUE_SHOWN_MAX_BYTES,
+    personal::{self, BlobRef, Opener, SEALED_KEY, SealError},
     position::Position,
     record::{Record, StoredEvent},
 };
@@ -86,9 +87,24 @@ pub fn encode(
     serde_json::value::to_raw_value(&cloud).map_err(|e| SealError::Form(stream.to_string(), e.to_string()))
 }
 
+/// The values kept beside the log that the events of a record show in place.
+pub fn shown_blobs(record: &Record) -> Vec<BlobRef> {
+    let mut found = Vec::new();
+    for event in record.events.iter().filter(|event| BlobRef::may_be_in(event.data.get().as_bytes())) {
+        if let Ok(value) = serde_json::from_str(event.data.get()) {
+            BlobRef::each_in(&value, &mut |blob: BlobRef| {
+                if blob.size <= VALUE_SHOWN_MAX_BYTES as u64 {
+                    found.push(blob);
+                }
+            });
+        }
+    }
+    found
+}
+
 /// The data with sealed values opened; `None` where nothing is sealed, so that the stored bytes are served.
 fn open(event: &StoredEvent, opener: &dyn Opener) -> Result<Option<Box<RawValue>>, SealError> {
-    if !event.data.get().contains(SEALED_KEY) {
+    if !event.data.get().contains(SEALED_KEY) && !BlobRef::may_be_in(event.data.get().as_bytes()) {
         return Ok(None);
     }
     let form = |e: serde_json::Error| SealError::Form(event.name.clone(), e.to_string());

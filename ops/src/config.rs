@@ -13,7 +13,7 @@ use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
 };
-use quipu_events::backend::Backend;
+use quipu_events::{backend::Backend, blobs::BlobsAt};
 use quipu_runtime::{
     cluster::ClusterConfig,
     node::NodeConfig,
@@ -78,6 +78,8 @@ fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
 pub struct Config {
     /// Which log.
     pub log: Backend,
+    /// Where large values are kept, if not where the log is.
+    pub blobs: BlobsAt,
     /// Data directory; `None` keeps everything in memory.
     pub data: Option<PathBuf>,
     /// Address to listen on; port 0 takes a free one.
@@ -164,8 +166,10 @@ impl Config {
         // Never with the address as written: it may hold a password.
         let log = resolved("log.backend", &written.log.backend, env)?;
         let log = log.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
+        let blobs = resolved("blobs.store", &written.blobs.store, env)?;
+        let blobs = blobs.parse::<BlobsAt>().map_err(|e| wrong("blobs.store", e.to_string()))?;
         let bus = bus(&written.bus, env)?;
-        let effective = written.redacted(&log, bus.as_ref().map(|bus| &bus.at));
+        let effective = written.redacted(&log, &blobs, bus.as_ref().map(|bus| &bus.at));
         let listen = written
             .listen
             .parse()
@@ -201,6 +205,7 @@ impl Config {
         let secrets = secrets(&written.secrets, env)?;
         Ok(Self {
             log,
+            blobs,
             data: (!memory).then(|| PathBuf::from(&written.data)),
             cluster: cluster(&written.cluster, &secrets)?,
             listen,
@@ -234,6 +239,7 @@ impl Config {
     pub fn node(&self) -> Result<NodeConfig, ConfigError> {
         Ok(NodeConfig {
             log: self.log.clone(),
+            blobs: self.blobs.clone(),
             cluster: self.cluster.clone(),
             data_dir: self.data.clone(),
             partitions: self.partitions,

@@ -2,10 +2,10 @@
 
 use crate::client::{Client, ClientError, FeedQuery};
 use futures::{StreamExt, stream};
-use quipu_schemas::{chat::ChatMessage, conversation::ParticipantKind, ids::OrgId};
+use quipu_schemas::{chat::ChatMessage, conversation::ParticipantKind, ids::OrgId, personal::BLOB_KEY};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -134,7 +134,8 @@ struct Transcript {
 }
 
 async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Transcript, ExportError> {
-    let records = client.all(&format!("/v1/orgs/{org}/conversations/{id}/history"), &[]).await?;
+    let mut records = client.all(&format!("/v1/orgs/{org}/conversations/{id}/history"), &[]).await?;
+    fetch_named(client, org, &mut records).await?;
     let mut transcript = Transcript::default();
     for event in records.iter().filter_map(|record| record.get("events")?.as_array()).flatten() {
         apply(&mut transcript, event).map_err(|e| ExportError::Event(event["id"].to_string(), e))?;
@@ -142,9 +143,51 @@ async fn transcript(client: &Client, org: &OrgId, id: &str) -> Result<Transcript
     Ok(transcript)
 }
 
-/// Whether this is what an erased value is shown as.
+/// Puts values that a history names in their places. One that is missing or damaged stays a name, and is told as erased.
+async fn fetch_named(client: &Client, org: &OrgId, records: &mut [Value]) -> Result<(), ClientError> {
+    let mut named = Vec::new();
+    records.iter().for_each(|record| each_name(record, &mut named));
+    let mut values = BTreeMap::new();
+    for digest in named {
+        match client.blob(org, &digest).await {
+            Ok(value) => drop(values.insert(digest, value)),
+            Err(ClientError::Refused(problem)) if matches!(problem.status, 404 | 410) || problem.code == "blob_damaged" => {}
+            Err(error) => return Err(error),
+        }
+    }
+    records.iter_mut().for_each(|record| put_named(record, &values));
+    Ok(())
+}
+
+fn each_name(value: &Value, named: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| each_name(item, named)),
+        Value::Object(map) => match map.get(BLOB_KEY).and_then(Value::as_str) {
+            Some(digest) => named.push(digest.to_owned()),
+            None => map.values().for_each(|item| each_name(item, named)),
+        },
+        _ => {}
+    }
+}
+
+fn put_named(value: &mut Value, values: &BTreeMap<String, Value>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| put_named(item, values)),
+        Value::Object(map) => match map.get(BLOB_KEY).and_then(Value::as_str) {
+            Some(digest) => {
+                if let Some(found) = values.get(digest) {
+                    *value = found.clone();
+                }
+            }
+            None => map.values_mut().for_each(|item| put_named(item, values)),
+        },
+        _ => {}
+    }
+}
+
+/// Whether this is what an erased value is shown as, or one that is not kept any more.
 fn is_erased(value: &Value) -> bool {
-    value.as_object().is_some_and(|map| map.len() == 1) && value["erased"] == Value::Bool(true)
+    value.get(BLOB_KEY).is_some() || value.as_object().is_some_and(|map| map.len() == 1) && value["erased"] == Value::Bool(true)
 }
 
 /// Folds one opened event into the messages so far.

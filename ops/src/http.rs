@@ -7,6 +7,7 @@ pub(crate) mod accept;
 pub mod admin;
 pub mod answer;
 pub mod backup;
+pub mod blobs;
 pub mod cluster;
 pub mod command;
 pub mod docs;

@@ -1,6 +1,7 @@
 //! OpenAPI 3.1 from the code: kinds and their command schemas from the node, views and filters from the projections,
 //! routes and statuses from the tables here. Checked in as `schemas/openapi.json`; a test holds the two together.
 
+mod blobs;
 mod responses;
 pub(crate) mod schemas;
 
@@ -478,6 +479,9 @@ pub fn document(kinds: &[KindInfo]) -> Value {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
+    }
+    for (path, item) in blobs::paths() {
+        paths.0.insert(path.to_owned(), item);
     }
     paths.ops();
     json!({

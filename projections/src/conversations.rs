@@ -9,7 +9,7 @@ use crate::{
     table::{Table, count, flag, index, index_only, int, json as json_column, text, text_or},
     turns,
 };
-use quipu_schemas::conversation::ConversationEvent as Event;
+use quipu_schemas::conversation::{ConversationEvent as Event, TurnOutcome};
 
 /// One row a conversation.
 pub static CONVERSATIONS: Table = Table {
@@ -118,7 +118,7 @@ impl View {
 pub(crate) static FAMILY: Family = Family {
     name: "conversation",
     kind: Some("conversation"),
-    version: 1,
+    version: 2,
     tables: &[&CONVERSATIONS, &PARTICIPANTS, &messages::MESSAGES, &turns::TURNS],
     views: &[View::CONVERSATIONS, View::PARTICIPANTS, View::MESSAGES, View::TURNS],
     parts: &[
@@ -198,8 +198,13 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
         | Event::TurnDeferred { .. }
         | Event::TurnDecided { .. }
         | Event::TurnClosed { .. }
-        | Event::TurnFinished { .. }
         | Event::TurnInterrupted { .. } => turns::reduce(at, event, out),
+        Event::TurnFinished { ref outcome, .. } => {
+            if matches!(outcome, TurnOutcome::Failed { .. }) {
+                messages::reduce(at, event.clone(), out);
+            }
+            turns::reduce(at, event, out);
+        }
         Event::Paused { by, reason } => out.put(
             &CONVERSATIONS,
             org,

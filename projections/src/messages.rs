@@ -1,4 +1,5 @@
-//! Messages and threads. Bodies stay sealed; a deleted message's body is dropped.
+//! Messages and threads, and notices of turns that ended without an answer. Bodies stay sealed; a deleted message's body is
+//! dropped.
 
 use crate::{
     conversations::CONVERSATIONS,
@@ -6,11 +7,15 @@ use crate::{
     scope::Scope,
     statement::{Statements, Value, json, name},
     table::{Table, count, flag, index, index_only, int, json as json_column, text},
+    turns::TURNS,
 };
-use quipu_schemas::conversation::ConversationEvent as Event;
+use quipu_schemas::conversation::{ConversationEvent as Event, TurnOutcome};
 
 /// One row a message; `sequence` is the version that its event has in its conversation, `thread` the message that
 /// begins its thread (itself, where it answers none).
+///
+/// A turn that failed leaves a row too, in its place among the messages: `notice` says why, its sender is the agent that
+/// should have answered, and its id, `notice:TURN`, is none that a message can have.
 pub static MESSAGES: Table = Table {
     name: "messages",
     key: &[text("conversation"), text("id")],
@@ -28,6 +33,7 @@ pub static MESSAGES: Table = Table {
         text("priority"),
         json_column("mentions"),
         text("turn"),
+        json_column("notice"),
         count("edits"),
         int("edited_at"),
         flag("deleted"),
@@ -58,6 +64,10 @@ static MESSAGES_READING: Reading = Reading {
         ("turn", Filter::Is("turn")),
         ("from_sequence", Filter::From("sequence")),
         ("before_sequence", Filter::Before("sequence")),
+        (
+            "notice",
+            Filter::OneOf(&[("true", "notice IS NOT NULL"), ("false", "notice IS NULL")]),
+        ),
         ("deleted", Filter::OneOf(&[("true", "deleted = 1"), ("false", "deleted = 0")])),
         (
             "historical",
@@ -158,6 +168,27 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
                 ("content", Value::Null),
             ],
         ),
+        Event::TurnFinished {
+            turn,
+            outcome: outcome @ TurnOutcome::Failed { .. },
+        } => {
+            let winner = Statements::read(&TURNS, org, [conversation(), turn.as_str().into()], "winner", Value::Null);
+            let id = Value::from(format!("notice:{turn}"));
+            out.put(
+                &MESSAGES,
+                org,
+                [conversation(), id.clone()],
+                [
+                    ("sequence", at.version.into()),
+                    ("sender", winner),
+                    ("sender_kind", "agent".into()),
+                    ("notice", json(&outcome)),
+                    ("thread", id),
+                    ("turn", turn.into()),
+                    ("posted_at", now()),
+                ],
+            );
+        }
         other => unreachable!("not about a message: {other:?}"),
     }
 }

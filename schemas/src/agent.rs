@@ -105,7 +105,7 @@ pub struct RevokeTool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigureGuard {
-    /// Most model calls of one turn, 1 to 100.
+    /// Most model calls of one turn, 1 to 1,000.
     pub max_iterations: u32,
     /// Equal tool calls among the last 20 that suspend the agent, 2 to 20.
     pub max_repeats: u32,

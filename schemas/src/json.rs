@@ -35,8 +35,10 @@ pub fn check(value: &Value) -> Result<(), String> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| walk(item, depth + 1)),
             Value::Object(map) => {
-                if map.contains_key(personal::SEALED_KEY) {
-                    return Err(format!("the key `{}` is reserved", personal::SEALED_KEY));
+                for reserved in [personal::SEALED_KEY, personal::BLOB_KEY] {
+                    if map.contains_key(reserved) {
+                        return Err(format!("the key `{reserved}` is reserved"));
+                    }
                 }
                 map.values().try_for_each(|item| walk(item, depth + 1))
             }

@@ -45,16 +45,50 @@ pub const BROKER_MARKS_MAX: usize = 2_048;
 pub const INDEX_TAIL_RECORDS: usize = 8_192;
 /// Longest that a durable record waits to be indexed while fewer wait.
 pub const INDEX_FLUSH_MS: u64 = 1_000;
-/// Largest blob.
-pub const BLOB_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Largest value: a model's answer, a tool's result, an upload.
+pub const VALUE_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Largest value as JSON text, which is what is sealed: room for escapes, and for what stands around a text.
+pub const VALUE_ENCODED_MAX_BYTES: usize = 2 * VALUE_MAX_BYTES + 64 * 1024;
+/// Largest value that stands in its record, as JSON text; a larger one is stored once, beside the log, and named by its
+/// record. A blob costs a second sync before the record's, a value in the record a third more bytes (base64) in every
+/// event, reaction and snapshot that holds it.
+pub const VALUE_INLINE_MAX_BYTES: usize = 2 * 1024;
+/// Largest value where there is no store that all nodes of a log share: it stands in its record, whatever that costs.
+pub const VALUE_UNSHARED_MAX_BYTES: usize = 66 * 1024;
+/// Largest value that answers and feeds show in place; a larger one is named, and fetched by itself.
+pub const VALUE_SHOWN_MAX_BYTES: usize = 64 * 1024 + 64;
+/// Values that one decision looks into, together.
+pub const NEEDS_MAX_BYTES: usize = 1024 * 1024 + 4 * 1024;
+/// Values that one entity refers to at a time, together.
+pub const ENTITY_VALUES_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Largest blob: a sealed value with what names its subject.
+pub const BLOB_MAX_BYTES: usize = VALUE_ENCODED_MAX_BYTES + 1024;
+/// Largest blob of a directory that is a row of its one file: above it, a file of its own is as fast, and is written once.
+pub const BLOB_PACKED_MAX_BYTES: usize = 64 * 1024;
+/// How long another process may hold that file, milliseconds.
+pub const BLOB_BUSY_MS: u64 = 10_000;
+/// Stores and deletions that wait for the writer of a directory of blobs.
+pub const BLOB_QUEUE_MAX: usize = 1_024;
+/// Bytes of blobs past which a directory's writer syncs before it takes more.
+pub const BLOB_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// Connections on which a directory of blobs is read.
+pub const BLOB_READERS: usize = 4;
+/// Blobs listed at once.
+pub const BLOB_PAGE_MAX: usize = 1_000;
+/// How long one request to a blob store on other machines is waited for, milliseconds.
+pub const BLOB_REQUEST_MS: u64 = 20_000;
+/// How often blobs that no record names are looked for, milliseconds.
+pub const BLOB_SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Age at which a blob that no record names may be deleted, milliseconds. An upload must be used before.
+pub const BLOB_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Partitions of a new log.
 pub const PARTITIONS_DEFAULT: u16 = 16;
-/// Largest HTTP request body.
-pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+/// Largest HTTP request body, uploads of values excepted: a message and its escapes.
+pub const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of a larger request body that are read and thrown away, so that its sender sees the refusal.
 pub const BODY_DISCARD_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Largest command body after parsing, its texts counted without the escapes of JSON. What is then too large for a record is
-/// refused by the record's own limit.
+/// Largest command in its stored form, without values that are kept beside the log (must fit a record with room for its
+/// header).
 pub const COMMAND_MAX_BYTES: usize = 96 * 1024;
 /// Longest entity, org, principal and message id.
 pub const ID_MAX_CHARS: usize = 64;
@@ -82,8 +116,8 @@ pub const TURNS_REMEMBERED: usize = 64;
 pub const CLAIM_CONDITIONS_MAX: usize = 20;
 /// Longest claim window.
 pub const CLAIM_WINDOW_MAX_MS: u64 = 60_000;
-/// Largest message body.
-pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;
+/// Largest message body that a client posts; an agent's answer may be as large as any value.
+pub const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 /// Most participants of one conversation.
 pub const PARTICIPANTS_MAX: usize = 500;
 /// Most members of one org.
@@ -116,8 +150,6 @@ pub const RUN_DECISION_MAX_BYTES: usize = 40 * 1024;
 pub const RUN_DECISION_MAX_STEPS: usize = 100;
 /// Signals that arrived before the node that waits for them.
 pub const RUN_SIGNALS_MAX: usize = 100;
-/// Sealed bytes of model and tool messages that one agent turn may gather.
-pub const TURN_TRANSCRIPT_MAX_BYTES: usize = 56 * 1024;
 /// Attempts of an effect unless its node says otherwise.
 pub const RETRY_ATTEMPTS_DEFAULT: u32 = 3;
 /// First backoff of a retried effect.
@@ -142,12 +174,16 @@ pub const EXPRESSION_MAX_COMPREHENSIONS: usize = 3;
 pub const EXPRESSION_MAX_STEPS: u64 = 100_000;
 /// Bytes of values that one evaluation may build.
 pub const EXPRESSION_MAX_VALUE_BYTES: usize = 256 * 1024;
-/// Model-tool iterations of one agent turn.
-pub const TURN_MAX_ITERATIONS: u32 = 10;
+/// Model calls of one agent turn, unless its guard says otherwise.
+pub const TURN_MAX_ITERATIONS: u32 = 200;
+/// Model calls of one turn that a guard may allow.
+pub const TURN_ITERATIONS_LIMIT: u32 = 1_000;
 /// Tool fingerprints that the runaway guard remembers.
 pub const RUNAWAY_WINDOW_CALLS: usize = 20;
 /// Equal fingerprints in the window that suspend an agent.
 pub const RUNAWAY_REPEATS: usize = 5;
+/// Response body of a tool that is kept for the model.
+pub const TOOL_RESULT_MAX_BYTES: usize = VALUE_MAX_BYTES;
 /// Response body that an HTTP effect keeps.
 pub const RESPONSE_KEEP_BYTES: usize = 32 * 1024;
 /// Bytes of a response body that are read, and decoded, to keep [`RESPONSE_KEEP_BYTES`] of JSON or text.
@@ -227,12 +263,12 @@ pub const LLM_FIRST_BYTE_TIMEOUT_MS: u64 = 60_000;
 pub const LLM_IDLE_TIMEOUT_MS: u64 = 30_000;
 /// A model's whole answer.
 pub const LLM_TOTAL_TIMEOUT_MS: u64 = 10 * 60 * 1000;
-/// Text and tool arguments of one answer; sealed twice and dispatched once they must fit one record.
-pub const LLM_ANSWER_MAX_BYTES: usize = 24 * 1024;
+/// Text and tool arguments of one answer.
+pub const LLM_ANSWER_MAX_BYTES: usize = VALUE_MAX_BYTES;
 /// Tool calls of one answer.
 pub const LLM_TOOL_CALLS_MAX: usize = 64;
 /// Encoded messages of one prompt; older ones of a conversation are left out.
-pub const PROMPT_MAX_BYTES: usize = 1024 * 1024;
+pub const PROMPT_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// One server-sent event of a provider.
 pub const SSE_EVENT_MAX_BYTES: usize = 256 * 1024;
 /// Failures in a row that open a destination's breaker.
@@ -301,7 +337,7 @@ pub const CURSOR_EVERY_EVENTS: u32 = 256;
 /// refuse shorter sessions unless told otherwise (`group.min.session.timeout.ms`).
 pub const LEASE_MS: u64 = 6_000;
 /// A command in stored form on its way between nodes.
-pub const FORWARD_MAX_BYTES: usize = 4 * BODY_MAX_BYTES;
+pub const FORWARD_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long the node that a command is forwarded to may take to be connected, milliseconds.
 pub const FORWARD_CONNECT_MS: u64 = 2_000;
 /// How long a command that was forwarded to its owner is waited for, milliseconds.

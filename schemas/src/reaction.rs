@@ -303,14 +303,28 @@ pub enum Prompt {
         agent: StreamId,
         /// Digest of the directive in force when the turn was won (`None`: the agent has none).
         directive: Option<Digest>,
-        /// Model and tool messages of this turn so far, in order.
+        /// Model and tool messages of this turn so far, in order. Empty where `turn` names them: a prompt that repeats them
+        /// makes a log that grows with the square of the turn's calls.
         transcript: Vec<Personal<ChatMessage>>,
+        /// The stream of the turn's run at the version that asks: what model and tools said before stands in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<StreamAt>,
     },
     /// Composed by a workflow run from its values.
     Composed {
         /// The chat, in order.
         messages: Vec<ComposedMessage>,
     },
+}
+
+/// A stream at a version: a history that is named by its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamAt {
+    /// The stream.
+    #[schemars(with = "String")]
+    pub stream: StreamId,
+    /// The version up to which its events count.
+    pub version: u64,
 }
 
 /// One message of a composed prompt.

@@ -107,7 +107,8 @@ impl Default for Launch {
 
 impl Launch {
     /// A node on a new data directory and a free port, with a log of its own: where `QUIPU_TEST_LOG` says, if it says
-    /// something (`{log}` in it becomes a new name each time), embedded otherwise. `QUIPU_TEST_VIEWS` does the same for views.
+    /// something (`{log}` in it becomes a new name each time), embedded otherwise. `QUIPU_TEST_VIEWS` does the same for views,
+    /// `QUIPU_TEST_BLOBS` for values.
     ///
     /// # Panics
     /// If there is no room for temporary files.
@@ -116,7 +117,11 @@ impl Launch {
         let home = Arc::new(TempDir::new().expect("a temporary directory"));
         let name = format!("t{}_{}", std::process::id(), LOGS.fetch_add(1, Ordering::Relaxed));
         let mut flags = Vec::new();
-        for (flag, variable) in [("--log", "QUIPU_TEST_LOG"), ("--views", "QUIPU_TEST_VIEWS")] {
+        for (flag, variable) in [
+            ("--log", "QUIPU_TEST_LOG"),
+            ("--views", "QUIPU_TEST_VIEWS"),
+            ("--blobs", "QUIPU_TEST_BLOBS"),
+        ] {
             if let Ok(address) = std::env::var(variable) {
                 flags.extend([flag.to_owned(), address.replace("{log}", &name)]);
             }

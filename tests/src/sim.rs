@@ -28,6 +28,7 @@ use history::History;
 use log::SimLog;
 use node::SimNode;
 use quipu_events::{
+    blobs::MemoryBlobs,
     disk::{FaultCounts, SimDisk},
     keyring::Keyring,
 };
@@ -123,6 +124,10 @@ pub struct Counts {
     pub accepted: BTreeMap<String, u64>,
     /// Commands sent, by `kind.command`.
     pub tried: BTreeMap<String, u64>,
+    /// Values that records name and that are kept beside the log.
+    pub values_named: u64,
+    /// Values beside the log that no record names: a crash or a refusal came in between.
+    pub values_unnamed: u64,
     /// Effects that reached the sink.
     pub delivered: u64,
     /// Timers fired.
@@ -188,6 +193,8 @@ macro_rules! counters {
     };
 }
 counters!(
+    values_named,
+    values_unnamed,
     steps,
     sent,
     acknowledged,
@@ -345,13 +352,20 @@ pub fn sweep(seed: u64, steps: u64, strike: Strike) -> Report {
     run_struck(seed, &(0..steps).collect::<Vec<_>>(), None, strike)
 }
 
+/// Keys with a store of values that outlives every crash, as a disk or a bucket does.
+pub(crate) fn values_beside(seed: u64) -> Arc<Keyring> {
+    let keys = Keyring::ephemeral(seed);
+    keys.keep_in(Arc::new(MemoryBlobs::with_clock(|| 1)));
+    Arc::new(keys)
+}
+
 fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) -> Report {
     let mut world = World {
         rng: Rng::new(seed),
         now: 1_800_000_000_000,
         off: 0,
         disk: SimDisk::new(seed),
-        keys: Arc::new(Keyring::ephemeral(seed)),
+        keys: values_beside(seed),
         kinds: Kinds::builtin(),
         node: None,
         sink: Sink::default(),

@@ -5,6 +5,7 @@ use quipu_tests::{
     caller::wait,
     kafka_bus::topics,
     process::{Launch, binary},
+    s3::S3,
     servers::{
         nats::{self, SYSTEM, Shape},
         postgres,
@@ -12,18 +13,20 @@ use quipu_tests::{
 };
 use std::process::{Command, Stdio};
 
-/// Runs the end-to-end tests of this crate with every node on this log, and its views in PostgreSQL.
-fn end_to_end(log: &str) {
+/// Runs the end-to-end tests of this crate with every node on this log, its views in PostgreSQL and its values in `blobs`,
+/// if that is given.
+fn end_to_end(log: &str, blobs: Option<String>) {
     let postgres = postgres::start_or_skip("end-to-end tests with views in PostgreSQL");
     let views = postgres
         .as_ref()
         .map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
     let status = Command::new(env!("CARGO"))
         // As `cargo test --workspace` resolves features: nothing is built again.
-        .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e_*"])
+        .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("QUIPU_TEST_LOG", log)
         .envs(views)
+        .envs(blobs.map(|blobs| ("QUIPU_TEST_BLOBS", blobs)))
         .stdin(Stdio::null())
         .status()
         .expect("cargo runs");
@@ -61,14 +64,25 @@ fn end_to_end_on_one_nats_server() {
     let Some(nats) = nats::start_or_skip(shape, "end-to-end tests on JetStream") else {
         return;
     };
-    end_to_end(&format!("{}/{{log}}?partitions=4&system={SYSTEM}", nats.url()));
+    // Values are kept in an object store of the same servers.
+    end_to_end(&format!("{}/{{log}}?partitions=4&system={SYSTEM}", nats.url()), None);
 }
 
 #[test]
 fn end_to_end_on_kafka() {
-    if let Some(broker) = broker::start_or_skip("end-to-end tests") {
-        end_to_end(&broker.log("{log}", 4));
-    }
+    let Some(broker) = broker::start_or_skip("end-to-end tests") else {
+        return;
+    };
+    // Kafka has no object store: values are kept in a bucket.
+    let Some(s3) = S3::start_or_skip("end-to-end tests with values in a bucket") else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(s3.make_bucket("quipu"));
+    end_to_end(&broker.log("{log}", 4), Some(s3.address("quipu", "{log}")));
 }
 
 /// Certifies a broker by the command; what it told.

@@ -19,7 +19,7 @@ use quipu_schemas::{
     envelope::DataClass,
     ids::{EntityId, Kind, OrgId, StreamId},
     json::Json,
-    limits::{DIRECTIVES_MAX, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX, TURN_MAX_ITERATIONS},
+    limits::{DIRECTIVES_MAX, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX, TURN_ITERATIONS_LIMIT, TURN_MAX_ITERATIONS},
     org::Role,
     reaction::{Dispatch, ModelConfig, Reaction, ToolCallRef},
 };
@@ -116,7 +116,8 @@ impl Guard {
 
 impl Decider for Agent {
     const KIND: &'static str = "agent";
-    const RULES_VERSION: u32 = 1;
+    // 2: an agent whose guard nobody set asks its model up to 200 times a turn.
+    const RULES_VERSION: u32 = 2;
     type State = AgentState;
     type Command = AgentCommand;
     type Event = AgentEvent;
@@ -432,10 +433,10 @@ fn decide_existing(
             max_iterations,
             max_repeats,
         }) => {
-            if !(1..=100).contains(max_iterations) {
+            if !(1..=TURN_ITERATIONS_LIMIT).contains(max_iterations) {
                 return Err(AgentRejection::BadGuard {
                     field: "max_iterations",
-                    fix: "use 1 to 100",
+                    fix: "use 1 to 1000",
                 });
             }
             if !(2..=RUNAWAY_WINDOW_CALLS as u32).contains(max_repeats) {

@@ -262,11 +262,16 @@ impl NodeInput<'_> {
 
     /// Evaluates a condition. It sees sealed values open: only which branch is taken gets into the log.
     pub fn test(&self, source: &str) -> Result<bool, NodeError> {
+        let expression = Expression::parse(source)?;
         let mut variables = self.variables();
-        for value in variables.values_mut() {
-            personal::open_all(value, self.opener).map_err(|e| NodeError::new("sealed", e.to_string()))?;
+        for (name, value) in &mut variables {
+            // What the condition does not mention stays closed: it may be large, and was perhaps not brought.
+            let others: Vec<&str> = NAMES.iter().copied().filter(|other| other != name).collect();
+            if expression.check_names(&others).is_err() {
+                personal::open_all(value, self.opener).map_err(|e| NodeError::new("sealed", e.to_string()))?;
+            }
         }
-        Ok(Expression::parse(source)?.test_within(&variables, &mut self.budget.borrow_mut())?)
+        Ok(expression.test_within(&variables, &mut self.budget.borrow_mut())?)
     }
 }
 
@@ -280,6 +285,10 @@ pub trait Component: Send + Sync {
     fn nature(&self) -> Nature;
     /// JSON Schema of its config.
     fn config_schema(&self) -> Value;
+    /// Whether it looks into sealed values ([`NodeInput::test`]): they are then brought before the run decides.
+    fn looks_inside(&self) -> bool {
+        false
+    }
     /// Refuses a config; empty: it is good.
     fn check(&self, config: &Value) -> Vec<ConfigFlaw>;
     /// Ports, for a good config.
@@ -340,6 +349,7 @@ trait TypedComponent: Send + Sync + 'static {
     const NAME: &'static str;
     const ABOUT: &'static str;
     const NATURE: Nature;
+    const LOOKS_INSIDE: bool = false;
     fn check(_config: &Self::Config) -> Vec<ConfigFlaw> {
         Vec::new()
     }
@@ -369,6 +379,9 @@ impl<T: TypedComponent> Component for Typed<T> {
     }
     fn nature(&self) -> Nature {
         T::NATURE
+    }
+    fn looks_inside(&self) -> bool {
+        T::LOOKS_INSIDE
     }
     fn config_schema(&self) -> Value {
         schemars::schema_for!(T::Config).to_value()

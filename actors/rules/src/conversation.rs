@@ -28,6 +28,7 @@ use quipu_schemas::{
     context::Context,
     conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, FinishTurn, Phase, TurnOutcome},
     envelope::KernelCommand,
+    personal::BlobRef,
     reaction::{Reaction, Settled},
 };
 
@@ -87,6 +88,13 @@ impl Decider for Conversation {
                 | ConversationCommand::ExpireHandoff(_) => Err(ConversationRejection::NotFound(context.stream.id.clone())),
             },
             ConversationState::Existing(room) => decide_existing(room, command, context),
+        }
+    }
+
+    fn needs(state: &ConversationState, command: &ConversationCommand) -> Vec<BlobRef> {
+        match state {
+            ConversationState::Missing => Vec::new(),
+            ConversationState::Existing(room) => messages::needs(room, command),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The contract between an entity's rules and the kernel that runs them.
 
-use quipu_schemas::{context::Context, envelope::KernelCommand, problem::Problem, reaction::Reaction, record::Acting};
+use quipu_schemas::{context::Context, envelope::KernelCommand, personal::BlobRef, problem::Problem, reaction::Reaction, record::Acting};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -33,6 +33,19 @@ pub trait Decider: 'static {
 
     /// Decides a command. Nothing changes unless it is accepted.
     fn decide(state: &Self::State, command: &Self::Command, context: &Context<'_>) -> Result<Decision<Self::Event>, Self::Rejection>;
+
+    /// Whether a decision on this state may look into values that the state names; otherwise [`Decider::needs`] is asked only
+    /// about commands that name one.
+    fn looks_into(_state: &Self::State) -> bool {
+        false
+    }
+
+    /// The values kept beside the log that deciding this command looks into, most wanted first. The shell brings them
+    /// before `decide`, up to [`quipu_schemas::limits::NEEDS_MAX_BYTES`] together, and `context.opener` finds those and no
+    /// others: `decide` does no I/O. What it can decide by a value's size alone it does not name.
+    fn needs(_state: &Self::State, _command: &Self::Command) -> Vec<BlobRef> {
+        Vec::new()
+    }
 
     /// Folds one event. An event that the state does not allow is [`Corrupt`]: the stream parks.
     fn evolve(state: Self::State, event: &Self::Event) -> Result<Self::State, Corrupt>;

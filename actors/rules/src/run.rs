@@ -34,6 +34,7 @@ use quipu_schemas::{
     envelope::KernelCommand,
     ids::StreamId,
     org::Role,
+    personal::BlobRef,
     reaction::Reaction,
     record::Acting,
     run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
@@ -153,6 +154,17 @@ impl Decider for Run {
             },
         }
         Ok(Decision::all(draft.events))
+    }
+
+    fn looks_into(state: &RunState) -> bool {
+        matches!(state, RunState::Graph(run) if !run.definition.plan().testers.is_empty())
+    }
+
+    fn needs(state: &RunState, command: &RunCommand) -> Vec<BlobRef> {
+        match state {
+            RunState::Absent | RunState::Turn(_) => Vec::new(),
+            RunState::Graph(run) => graph::needs(run, command),
+        }
     }
 
     fn evolve(state: RunState, event: &RunEvent) -> Result<RunState, Corrupt> {

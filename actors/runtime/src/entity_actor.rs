@@ -9,12 +9,14 @@ use crate::{
     },
     off_worker::off_worker,
     registry::Waiting,
+    values::{self, Values},
 };
 use quipu_events::index::command_mark;
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Receipt},
     ids::{Kind, StreamId},
     limits::SNAPSHOT_EVERY_EVENTS,
+    personal::Brought,
     problem::Problem,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -149,7 +151,10 @@ impl Actor for EntityActor {
                 if state.may_be_readable() {
                     state.recover().await;
                 }
-                state.command(envelope, reply);
+                match state.bring(&envelope).await {
+                    Ok(values) => state.command(envelope, reply, values),
+                    Err(problem) => reply.send(Err(problem)),
+                }
                 if matches!(state.phase, Phase::Lost) {
                     state.recover().await;
                 }
@@ -207,7 +212,26 @@ impl EntityState {
         matches!(&self.phase, Phase::Parked(problem) if problem.code != "stream_parked")
     }
 
-    fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply) {
+    /// What deciding this command looks into, from the store of values. The entity's other messages wait meanwhile, so the
+    /// state that the rules named it by is the state that they decide on.
+    fn bring(&self, envelope: &CommandEnvelope) -> impl Future<Output = Result<Values, Problem>> + Send + use<> {
+        let needs = match &self.phase {
+            Phase::Active(entity) => entity.needs(envelope),
+            Phase::Parked(_) | Phase::Gone(_) | Phase::Lost => Vec::new(),
+        };
+        let keys = self.core.keys.clone();
+        async move {
+            if needs.is_empty() {
+                return Ok(Values::new());
+            }
+            match tokio::task::spawn_blocking(move || values::bring(&needs, &*keys)).await {
+                Ok(brought) => brought.map_err(|error| error.problem()),
+                Err(_) => Err(Problem::new(500, "internal", "reading values crashed")),
+            }
+        }
+    }
+
+    fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply, values: Values) {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
             Phase::Parked(problem) => return reply.send(Err(problem.clone())),
@@ -251,7 +275,7 @@ impl EntityState {
         }
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
         reply.is_deciding = true;
-        let actions = entity.command(core.now(), admitted, &*core.keys);
+        let actions = entity.command(core.now(), admitted, &Brought::new(&*core.keys, values));
         reply.is_deciding = false;
         self.replies.insert(ticket, reply);
         self.perform(actions);

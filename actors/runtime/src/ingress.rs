@@ -7,7 +7,8 @@ use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
     ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
-    limits::COMMAND_MAX_BYTES,
+    limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
+    personal,
     problem::Problem,
 };
 use serde_json::Value;
@@ -20,7 +21,12 @@ pub(crate) fn entropy() -> Result<u128, Problem> {
     Ok(u128::from_be_bytes(bytes))
 }
 
-/// Turns a request into an envelope. `seed` is fresh entropy, `now` the owner's clock.
+/// Whether admitting a request may wait for a disk or for servers: it holds a value that is kept beside the log.
+pub fn may_block(body: &Value, rough_size: usize) -> bool {
+    rough_size > VALUE_INLINE_MAX_BYTES || personal::contains_blob(body)
+}
+
+/// Turns a request into an envelope. Values that are too large for a record are kept, durably, on return. `seed` is fresh entropy, `now` the owner's clock.
 pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
     let handler = kinds.get(&request.kind).ok_or_else(|| unknown_kind(&request.kind, kinds))?;
     if !handler.is_public(&request.command) {
@@ -38,14 +44,6 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
     }
     let text = request.body.to_string();
     let size = plain_len(&request.body);
-    if size > COMMAND_MAX_BYTES {
-        return Err(Problem::new(
-            413,
-            "command_too_large",
-            format!("the command takes {size} bytes; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
-        )
-        .fix("send less, or store a large payload elsewhere and pass its address"));
-    }
     let command_id = match &request.command_id {
         Some(id) => id.clone(),
         None => CommandId::parse(type_id("cmd", uuid_v7(now, seed, 1))).expect("a TypeID is a command id"),
@@ -80,6 +78,16 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         request.body
     };
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
+    // What was sealed apart has its own bound; the rest must fit a record.
+    let stored = if size > COMMAND_MAX_BYTES { plain_len(&command.0) } else { size };
+    if stored > COMMAND_MAX_BYTES {
+        return Err(Problem::new(
+            413,
+            "command_too_large",
+            format!("the command takes {stored} bytes beside its sealed values; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
+        )
+        .fix("send less, or store a large payload elsewhere and pass its address"));
+    }
     Ok(CommandEnvelope {
         stream: StreamId::new(request.org, request.kind, id),
         command_id,

@@ -6,11 +6,12 @@ use crate::{
 };
 use quipu_rules::decider::Decider;
 use quipu_schemas::{
+    context::Keys,
     digest::Digest,
     ids::{BadId, Kind, StreamId},
     json::Json,
     kind::{is_plural, is_prefix, is_reserved},
-    personal::{self, Sealer},
+    personal,
     problem::Problem,
     record::Record,
 };
@@ -32,8 +33,9 @@ pub trait KindHandler: Send + Sync {
     fn prefix(&self) -> &str;
     /// See [`Decider::data_subject`].
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String>;
-    /// Parses a client's command, sealing personal fields, into its stored form.
-    fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem>;
+    /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
+    /// that may block.
+    fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
     /// Digest of the state's schema.
     fn shape(&self) -> Digest;
     /// See [`Decider::RULES_VERSION`].
@@ -199,8 +201,8 @@ impl<D: Decider> KindHandler for Handler<D> {
         D::data_subject(command, raw)
     }
 
-    fn parse(&self, command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<Json, Problem> {
-        serde_json::to_value(&parsed::<D>(command, body, subject, sealer)?)
+    fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem> {
+        serde_json::to_value(&parsed::<D>(command, body, subject, keys)?)
             .map(Json)
             .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}")))
     }
@@ -224,12 +226,15 @@ impl<D: Decider> KindHandler for Handler<D> {
 }
 
 /// Parses a client's command, sealing what is personal.
-fn parsed<D: Decider>(command: &str, body: Value, subject: &str, sealer: Arc<dyn Sealer>) -> Result<D::Command, Problem> {
+fn parsed<D: Decider>(command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<D::Command, Problem> {
     let wrapped = Value::Object(Map::from_iter([(command.to_owned(), body)]));
-    let parsed = personal::sealing(subject, sealer, || {
+    let (parsed, failed) = personal::sealing(subject, keys, || {
         // Following the path costs as much as parsing, so it is found in a second pass, where there is an error to place.
         D::Command::deserialize(&wrapped).or_else(|_| serde_path_to_error::deserialize::<_, D::Command>(&wrapped))
     });
+    if let Some(failed) = failed {
+        return Err(failed.problem());
+    }
     match parsed {
         Ok(typed) => Ok(typed),
         Err(error) => {

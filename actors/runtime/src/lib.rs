@@ -30,5 +30,6 @@ mod shadow;
 mod snapshotter;
 pub mod tasks;
 mod timers;
+pub mod values;
 pub mod volatile;
 mod wire;

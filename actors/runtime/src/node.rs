@@ -23,6 +23,7 @@ use crate::{
     volatile::Volatile,
 };
 use quipu_events::{
+    blobs::Blobs,
     disk::{DiskLock, RealDisk},
     embedded::EmbeddedLog,
     heads,
@@ -104,7 +105,16 @@ impl Node {
             problem.queue_depth = Some(depth as u64);
             return Err(problem);
         }
-        let envelope = ingress::admit(request, &core.kinds, &core.keys, ingress::entropy()?, core.now())?;
+        let (seed, now) = (ingress::entropy()?, core.now());
+        let envelope = if ingress::may_block(&request.body, bytes) {
+            let admitting = core.clone();
+            let admitted = tokio::task::spawn_blocking(move || ingress::admit(request, &admitting.kinds, &admitting.keys, seed, now));
+            admitted
+                .await
+                .unwrap_or_else(|_| Err(Problem::new(500, "command_crashed", "reading the command crashed")))?
+        } else {
+            ingress::admit(request, &core.kinds, &core.keys, seed, now)?
+        };
         let answer = core.submit(envelope).await;
         drop(admission);
         answer
@@ -191,6 +201,11 @@ impl Node {
     /// Opens and seals personal data.
     pub fn keys(&self) -> Arc<dyn Keys> {
         self.0.core.keys.clone()
+    }
+
+    /// Where values that are too large for a record are kept; `None` where they stand in their records.
+    pub fn blobs(&self) -> Option<Arc<dyn Blobs>> {
+        self.0.core.keys.blobs().cloned()
     }
 
     /// The kinds that this node knows, with their schemas: for documents.

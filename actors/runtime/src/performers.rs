@@ -18,8 +18,8 @@ pub use crate::wire::{
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
 };
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
-pub(crate) use prompt::Room;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
+pub(crate) use prompt::{Room, tool_answer};
 
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
@@ -40,6 +40,7 @@ use quipu_schemas::{
     personal::{Opened, Personal, SealError},
     reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText, ToolCallRef},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use sink::{Partial, Sink};
 use std::{
     collections::BTreeMap,
@@ -213,7 +214,7 @@ impl Performers {
     async fn attempt(&self, attempt: &Attempt) -> AttemptEnd {
         let partial = Partial::default();
         if attempt.cancel.is_cancelled() {
-            return self.cancelled(attempt, &partial);
+            return self.cancelled(attempt, &partial).await;
         }
         let pass = match self.enter(attempt) {
             Ok(pass) => pass,
@@ -240,7 +241,7 @@ impl Performers {
             ended = work => Some(ended),
         };
         match ending {
-            None => self.cancelled(attempt, &partial),
+            None => self.cancelled(attempt, &partial).await,
             Some(Err(_)) => {
                 tracing::error!(effect = %attempt.key, "a performer panicked");
                 let detail = "the performer crashed; its node's log says more".to_owned();
@@ -288,10 +289,14 @@ impl Performers {
         })
     }
 
-    fn cancelled(&self, attempt: &Attempt, partial: &Partial) -> AttemptEnd {
+    async fn cancelled(&self, attempt: &Attempt, partial: &Partial) -> AttemptEnd {
         let text = partial.text();
-        let sealed = (!text.is_empty()).then(|| Personal::seal(&text, &attempt.subject, &*self.reach.keys));
-        let partial = sealed.transpose().unwrap_or_else(|error| {
+        let sealed = if text.is_empty() {
+            Ok(None)
+        } else {
+            self.reach.sealed(text, &attempt.subject).await.map(Some)
+        };
+        let partial = sealed.unwrap_or_else(|error| {
             tracing::error!(effect = %attempt.key, %error, "the text before a cancellation could not be sealed");
             None
         });
@@ -367,6 +372,12 @@ impl Drop for Pass<'_> {
     }
 }
 
+/// Runs what may wait for a disk or for servers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SealError> {
+    let crashed = |_| SealError::Unreachable("the store of values crashed; the node's log says more".into());
+    tokio::task::spawn_blocking(work).await.map_err(crashed)
+}
+
 impl Reach {
     async fn run(&self, attempt: &Attempt, partial: &Partial) -> Ending {
         match &attempt.effect {
@@ -374,7 +385,7 @@ impl Reach {
             Effect::Webhook(call) => webhook::perform(self, attempt, call).await,
             Effect::Http(request) => http::perform(self, attempt, request).await,
             Effect::Tool(call) => tool::perform(self, attempt, call).await,
-            Effect::Seal(text) => self.seal_text(attempt, text).unwrap_or_else(Ending::from),
+            Effect::Seal(text) => self.seal_text(attempt, text).await.unwrap_or_else(Ending::from),
         }
     }
 
@@ -404,19 +415,26 @@ impl Reach {
             messages,
             tools: call.tools.clone(),
         };
-        let answer = provider.chat(&request, &mut sink).await.map_err(Ending::from);
-        answer
-            .and_then(|answer| self.seal(attempt, &answer))
-            .unwrap_or_else(|ending| ending)
+        let sealed = match provider.chat(&request, &mut sink).await {
+            Ok(answer) => self.seal(attempt, answer).await,
+            Err(no_answer) => Err(Ending::from(no_answer)),
+        };
+        sealed.unwrap_or_else(|ending| ending)
     }
 
     async fn messages(&self, prompt: &Prompt) -> Result<Vec<ChatMessage>, Ending> {
         let messages = match prompt {
-            Prompt::Recorded { messages } => match messages.open(&*self.keys)? {
+            Prompt::Recorded { messages } => match self.opened(messages).await? {
                 Opened::Value(messages) => Ok(assemble(None, messages, Vec::new())),
                 Opened::Erased => Err(PromptError::Erased),
             },
-            Prompt::Composed { messages } => compose(messages, &*self.keys).map(|messages| assemble(None, messages, Vec::new())),
+            Prompt::Composed { messages } => {
+                let (messages, keys) = (messages.clone(), self.keys.clone());
+                let composed = blocking(move || compose(&messages, &*keys)).await;
+                composed
+                    .unwrap_or_else(|crashed| Err(crashed.into()))
+                    .map(|messages| assemble(None, messages, Vec::new()))
+            }
             Prompt::Conversation { .. } => self.prompts.messages(prompt).await,
         };
         messages.map_err(|error| match error {
@@ -431,7 +449,7 @@ impl Reach {
         })
     }
 
-    fn seal_text(&self, attempt: &Attempt, SealText { subject, text }: &SealText) -> Result<Ending, SealError> {
+    async fn seal_text(&self, attempt: &Attempt, SealText { subject, text }: &SealText) -> Result<Ending, SealError> {
         // A key belongs to one org's subject; no other org's effect may write under it.
         if subject.strip_prefix(attempt.org.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
             return Ok(Ending::failed(
@@ -440,18 +458,34 @@ impl Reach {
                 Health::Unknown,
             ));
         }
-        let text = Personal::seal(text, subject, &*self.keys)?;
+        let text = self.sealed(text.clone(), subject).await?;
         Ok(Ending::done(Outcome::Sealed { text }, Health::Up))
     }
 
-    fn seal(&self, attempt: &Attempt, answer: &Answer) -> Result<Ending, Ending> {
-        let message = Personal::seal(&answer.message, &attempt.subject, &*self.keys)?;
-        let text = answer
-            .message
-            .content
-            .as_ref()
-            .map(|text| Personal::seal(text, &attempt.subject, &*self.keys))
-            .transpose()?;
+    /// Seals a value. A large one is kept beside the log, durably, before the outcome that names it is submitted.
+    async fn sealed<T>(&self, value: T, subject: &str) -> Result<Personal<T>, SealError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (keys, subject) = (self.keys.clone(), subject.to_owned());
+        blocking(move || Personal::seal(&value, &subject, &*keys)).await?
+    }
+
+    async fn opened<T>(&self, sealed: &Personal<T>) -> Result<Opened<T>, SealError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (keys, sealed) = (self.keys.clone(), sealed.clone());
+        blocking(move || sealed.open(&*keys)).await?
+    }
+
+    async fn seal(&self, attempt: &Attempt, answer: Answer) -> Result<Ending, Ending> {
+        let tool_calls = answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect();
+        let text = match &answer.message.content {
+            Some(text) => Some(self.sealed(text.clone(), &attempt.subject).await?),
+            None => None,
+        };
+        let message = self.sealed(answer.message, &attempt.subject).await?;
         // Text of many control characters grows sixfold in JSON: what could never be recorded is not an answer.
         let sealed = message.sealed_len() + 2 * text.as_ref().map_or(0, Personal::sealed_len);
         if sealed > RECORD_MAX_BYTES - RECORD_MAX_BYTES / 8 {
@@ -464,9 +498,9 @@ impl Reach {
         let answered = LlmAnswer {
             message,
             text,
-            tool_calls: answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect(),
-            finish_reason: answer.finish_reason.clone(),
-            model: answer.model.clone(),
+            tool_calls,
+            finish_reason: answer.finish_reason,
+            model: answer.model,
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
             attempt: attempt.number,

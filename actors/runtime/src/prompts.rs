@@ -5,6 +5,8 @@ mod directives;
 #[cfg(test)]
 mod tests;
 
+mod turn;
+
 use crate::{
     core::Core,
     library::Cancel,
@@ -72,6 +74,7 @@ fn conversation(core: &Core, directives: &Directives, prompt: &Prompt, cancel: &
         agent,
         directive,
         transcript,
+        turn,
     } = prompt
     else {
         return Err(PromptError::Gone("only conversations are read from the log".into()));
@@ -81,7 +84,12 @@ fn conversation(core: &Core, directives: &Directives, prompt: &Prompt, cancel: &
         None => None,
     };
     let speaker = PrincipalId::parse(agent.id.as_str()).map_err(|e| PromptError::Gone(e.to_string()))?;
-    let transcript = open_messages(transcript, &*core.keys)?;
+    let mut transcript = open_messages(transcript, &*core.keys)?;
+    if let Some(at) = turn {
+        cancel.check().map_err(unavailable)?;
+        let records = core.records(&at.stream, 0).map_err(unavailable)?;
+        transcript.extend(turn::so_far(records, at.version, &*core.keys)?);
+    }
     let room = Room::beside(PROMPT_MAX_BYTES, directive.as_deref(), &transcript);
     let mut messages = Backward::new(*at_version, speaker, room);
     read(core, conversation, *at_version, &mut messages, cancel)?;

@@ -15,6 +15,7 @@ mod nats;
 #[path = "../servers/proxy.rs"]
 mod proxy;
 
+mod blobs;
 mod damage;
 mod faults;
 mod leases;

@@ -2,6 +2,7 @@
 
 use super::App;
 use crate::{caller::InOrg, problems};
+use quipu_events::blobs::Blobs;
 use quipu_projections::{
     query::{Counted, Found, Page, Query},
     reading::View,
@@ -106,6 +107,11 @@ impl<'a> Reads<'a> {
     pub fn tell(&self, stream: &StreamId, event: VolatileEvent) -> Result<usize, Problem> {
         self.within(stream)?;
         Ok(self.app.node.volatile().publish(stream, event))
+    }
+
+    /// Where values beside the log are kept, by org; `None` where they are kept nowhere.
+    pub fn blobs(&self) -> Option<Arc<dyn Blobs>> {
+        self.app.node.blobs()
     }
 
     /// What opens personal data.

@@ -2,7 +2,7 @@
 
 use super::{
     connect::Connect,
-    data::{must_hold_log, open_log},
+    data::{blobs_to_read, must_hold_log, open_log},
     failure::Failure,
     terminal::{Terminal, Tone},
 };
@@ -10,13 +10,15 @@ use crate::{backups::options, client::Client};
 use clap::Args;
 use quipu_events::{
     backend::check_moved,
-    backup::{self, BackupOptions, Manifest},
+    backup::{self, Manifest},
+    blobs::Blobs,
     embedded::OpenError,
     keyring::KEYS_DIR,
 };
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -62,8 +64,8 @@ impl Backup {
         }
         let data = self.connect.data().to_owned();
         must_hold_log(&data)?;
-        let (out, options, quiet) = (self.out.clone(), options(self.with_keys), *terminal);
-        let copied = tokio::task::spawn_blocking(move || copy(&quiet, &data, &out, &options));
+        let (out, with_keys, quiet) = (self.out.clone(), self.with_keys, *terminal);
+        let copied = tokio::task::spawn_blocking(move || copy(&quiet, &data, &out, with_keys));
         let manifest = match copied.await.map_err(|e| Failure::Failed(format!("the backup crashed: {e}")))? {
             Ok(manifest) => serde_json::to_value(manifest).map_err(|e| Failure::Failed(e.to_string()))?,
             // The node itself copies: it knows what is durable at one moment.
@@ -105,14 +107,16 @@ enum Copied {
     Failed(Failure),
 }
 
-fn copy(terminal: &Terminal, data: &Path, out: &Path, options: &BackupOptions) -> Result<Manifest, Copied> {
+fn copy(terminal: &Terminal, data: &Path, out: &Path, with_keys: bool) -> Result<Manifest, Copied> {
     check_moved(data).map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))?;
     let log = open_log(data).map_err(|e| match e {
         OpenError::Locked { .. } => Copied::InUse,
         other => Copied::Failed(Failure::Failed(other.to_string())),
     })?;
+    let blobs = blobs_to_read(data).map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))?;
+    let options = options(with_keys, blobs.map(|blobs| Arc::new(blobs) as Arc<dyn Blobs>));
     let bar = terminal.progress(None, COPYING);
-    let manifest = backup::backup(&log, out, options, |bytes| bar.set_position(bytes));
+    let manifest = backup::backup(&log, out, &options, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     manifest.map_err(|e| Copied::Failed(Failure::Failed(e.to_string())))
 }

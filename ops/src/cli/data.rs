@@ -1,7 +1,10 @@
 //! Data directories without a node.
 
 use super::failure::Failure;
-use quipu_events::embedded::{EmbeddedLog, EmbeddedOptions, LOCK_FILE, LOG_DIR, OpenError};
+use quipu_events::{
+    blobs::{BLOBS_DIR, BlobError, DirectoryBlobs},
+    embedded::{EmbeddedLog, EmbeddedOptions, LOCK_FILE, LOG_DIR, OpenError},
+};
 use std::path::Path;
 
 /// Opens the log of a data directory that no node uses; with as many partitions as it was made with.
@@ -27,6 +30,14 @@ pub(super) fn must_hold_log(data: &Path) -> Result<(), Failure> {
         "{} holds no log: name a node's data directory",
         data.display()
     )))
+}
+
+/// The store of large values in a data directory or a backup, if it has one, for reading.
+pub(super) fn blobs_to_read(data: &Path) -> Result<Option<DirectoryBlobs>, BlobError> {
+    let root = data.join(BLOBS_DIR);
+    DirectoryBlobs::is_there(&root)
+        .then(|| DirectoryBlobs::open_to_read(&root))
+        .transpose()
 }
 
 /// Whether a node uses the directory now.

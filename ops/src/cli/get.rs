@@ -233,6 +233,7 @@ fn messages(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
             Value::String(text) => clean(text),
             Value::Object(map) if map.contains_key("erased") => "(erased)".to_owned(),
             Value::Null if item["deleted"] == true => "(deleted)".to_owned(),
+            Value::Null if item["notice"].is_object() => unanswered(&item["notice"]),
             other => other.to_string(),
         };
         let lines = wrapped(&body, PROSE_CHARS.min(terminal.width()).saturating_sub(INDENT.len()));
@@ -247,6 +248,12 @@ fn messages(terminal: &Terminal, items: &[Value]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A turn that ended without an answer.
+fn unanswered(notice: &Value) -> String {
+    let told = |name: &str| clean(notice[name].as_str().unwrap_or_default());
+    format!("(no answer: {}: {})", told("code"), told("detail"))
 }
 
 const INDENT: &str = "    ";

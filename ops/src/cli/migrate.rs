@@ -1,20 +1,22 @@
 //! `quipu migrate-log`.
 
 use super::{
-    data::{holder, must_hold_log, open_log},
+    data::{blobs_to_read, holder, must_hold_log, open_log},
     failure::Failure,
     terminal::{Terminal, Tone},
 };
 use clap::Args;
 use quipu_events::{
-    backend::{self, Backend},
+    backend::{self, Backend, OpenedLog},
+    blobs::{self, BlobsAt, names},
     keyring::{self, KEYS_DIR},
     migrate,
+    port::Log,
     verify::verify_log,
 };
 use quipu_schemas::position::LogId;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const AFTER: &str = "\
 Examples:
@@ -34,6 +36,9 @@ pub(super) struct MigrateLog {
     /// The address of the new log
     #[arg(long, value_name = "LOG")]
     to: String,
+    /// Where large values go, if not where the log goes: s3://…, as for `quipu serve --blobs`; a log on Kafka keeps none
+    #[arg(long, value_name = "STORE")]
+    blobs: Option<String>,
 }
 
 impl MigrateLog {
@@ -51,14 +56,48 @@ impl MigrateLog {
                 "--to: `{target}` is no broker: use an address such as nats://host:port/name"
             )));
         }
+        let at: BlobsAt = match &self.blobs {
+            Some(at) => at.parse().map_err(|e| Failure::Usage(format!("--blobs: {e}")))?,
+            None => BlobsAt::default(),
+        };
         let terminal = *terminal;
-        tokio::task::spawn_blocking(move || copy(&self.dir, &target, &terminal))
+        tokio::task::spawn_blocking(move || copy(&self.dir, &target, &at, &terminal))
             .await
             .map_err(|e| Failure::Failed(format!("the copy crashed: {e}")))?
     }
 }
 
-fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<(), Failure> {
+/// Copies the large values, and checks that every one that the log names has arrived. How many.
+fn move_blobs(dir: &Path, source: &dyn Log, target: &OpenedLog, at: &BlobsAt, terminal: &Terminal) -> Result<u64, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
+    let names = names::of_log(source).map_err(|e| failed(&e))?;
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let Some(to) = target.blobs(None, at).map_err(|e| failed(&e))? else {
+        return Err(Failure::Usage(format!(
+            "the log names {} values that are kept beside it, and the new one keeps none: name a store with --blobs s3://…",
+            names.len()
+        )));
+    };
+    let from = blobs_to_read(dir).map_err(|e| failed(&e))?;
+    let from = from.ok_or_else(|| Failure::Failed(format!("{} holds no values, and its log names {}", dir.display(), names.len())))?;
+    let bar = terminal.progress(None, "{spinner} {bytes} of values copied  {bytes_per_sec}");
+    let copied = blobs::copy::copy(&from, &*to, |bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    let copied = copied.map_err(|e| failed(&e))?;
+    let lost = blobs::copy::unreadable(&names, &*to).map_err(|e| failed(&e))?;
+    match lost.first() {
+        None => Ok(copied.blobs),
+        Some((named, error)) => Err(Failure::Failed(format!(
+            "{} of the values that the log names did not arrive; the first: {}",
+            lost.len(),
+            blobs::copy::complaint(&named.name, error)
+        ))),
+    }
+}
+
+fn copy(dir: &Path, target: &Backend, at: &BlobsAt, terminal: &Terminal) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::Failed(e.to_string());
     let source = open_log(dir).map_err(|e| failed(&e))?;
     let opened = target.open(None, 0, LogId([0; 16])).map_err(|e| failed(&e))?;
@@ -70,6 +109,7 @@ fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<
     let copied = migrate::copy(&source, &*opened.log, watch);
     bar.finish_and_clear();
     let copied = copied.map_err(|e| failed(&e))?;
+    let moved = move_blobs(dir, &source, &opened, at, terminal)?;
     let keys = match &opened.shared {
         Some(shared) => {
             let store = shared.keys().map_err(|e| failed(&e))?;
@@ -89,7 +129,7 @@ fn copy(dir: &std::path::Path, target: &Backend, terminal: &Terminal) -> Result<
     }
     if terminal.json {
         terminal.value(&json!({
-            "to": target.to_string(), "records": copied.records, "copied_before": copied.before, "keys": keys, "equal": equal,
+            "to": target.to_string(), "records": copied.records, "copied_before": copied.before, "keys": keys, "blobs": moved, "equal": equal,
             "digest": { "source": old.digest, "target": new.digest },
             "problems": old.problems.len() + new.problems.len(),
         }))?;

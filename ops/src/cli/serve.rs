@@ -45,6 +45,10 @@ pub(super) struct Serve {
     /// (`nats://HOST:PORT/NAME?replicas=3`, `kafka://HOST:PORT/NAME?replicas=3`)
     #[arg(long, value_name = "LOG")]
     log: Option<String>,
+    /// Where values that are too large for a record are kept: `log` (the default: where the log is; nowhere for a log on
+    /// Kafka), or s3://KEY:SECRET@BUCKET/PREFIX?endpoint=URL (better as env:NAME or file:PATH, which hide the secret)
+    #[arg(long, value_name = "STORE")]
+    blobs: Option<String>,
     /// Keep everything in memory
     #[arg(long, conflicts_with_all = ["data", "log"])]
     memory: bool,
@@ -88,6 +92,7 @@ impl Serve {
             listen: self.listen,
             log: self.log,
             memory: self.memory,
+            blobs: self.blobs,
             views: self.views,
             bus: self.bus,
             without_keys: self.without_keys,

@@ -1,12 +1,13 @@
 //! `quipu verify`.
 
 use super::{
-    data::{holder, must_hold_log, open_log},
+    data::{blobs_to_read, holder, must_hold_log, open_log},
     failure::Failure,
     terminal::{Terminal, Tone, clean},
 };
 use clap::Args;
 use quipu_events::{
+    blobs::{BlobError, Blobs, BlobsAt},
     disk::RealDisk,
     embedded::OpenError,
     verify::{self, Verdict, VerifyError, VerifyReport},
@@ -17,7 +18,10 @@ use quipu_runtime::{
 };
 use quipu_schemas::digest::Digest;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const AFTER: &str = "\
 Examples:
@@ -40,6 +44,9 @@ pub(super) struct Verify {
     /// Also replay every entity from zero
     #[arg(long)]
     replay: bool,
+    /// Where large values are, if not in the directory: s3://…, as for `quipu serve --blobs`
+    #[arg(long, value_name = "STORE")]
+    blobs: Option<String>,
 }
 
 impl Verify {
@@ -57,6 +64,19 @@ impl Verify {
             .map_err(|e| Failure::Failed(format!("verification crashed: {e}")))?
     }
 
+    /// Where the directory's large values are.
+    fn blobs(&self) -> Result<Option<Arc<dyn Blobs>>, Failure> {
+        let failed = |e: BlobError| Failure::Failed(e.to_string());
+        if let Some(at) = &self.blobs {
+            let at: BlobsAt = at.parse().map_err(|e| Failure::Usage(format!("--blobs: {e}")))?;
+            if let Some(store) = at.open().map_err(failed)? {
+                return Ok(Some(store));
+            }
+        }
+        let store = blobs_to_read(&self.dir).map_err(failed)?;
+        Ok(store.map(|store| Arc::new(store) as Arc<dyn Blobs>))
+    }
+
     fn check(&self, terminal: &Terminal) -> Result<(), Failure> {
         let bar = terminal.progress(Some(0), "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {elapsed}");
         let report = verify::verify(&RealDisk, &self.dir, |done, total| {
@@ -64,10 +84,12 @@ impl Verify {
             bar.set_position(done);
         });
         bar.finish_and_clear();
-        let report = report.map_err(|e| match e {
+        let mut report = report.map_err(|e| match e {
             VerifyError::NoLog(_) => Failure::Failed(e.to_string()),
             VerifyError::Io(_) => Failure::Unavailable(format!("{}: {e}", self.dir.display())),
         })?;
+        let blobs = self.blobs()?;
+        report.check_blobs(blobs.as_deref()).map_err(|e| Failure::Failed(e.to_string()))?;
         let replayed = if self.replay && report.is_intact() {
             Some(replay(terminal, &self.dir)?)
         } else {
@@ -122,6 +144,7 @@ fn show(terminal: &Terminal, report: &VerifyReport, replayed: Option<&[Replayed]
         ("records", report.records.to_string()),
         ("events", report.events.to_string()),
         ("streams", report.streams.to_string()),
+        ("large values", report.blobs.unwrap_or_default().to_string()),
         ("heads found", format!("{} of {}", report.heads, report.partitions)),
         ("digest", report.digest.clone()),
     ];

@@ -6,7 +6,7 @@ use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
 };
-use quipu_events::backend::Backend;
+use quipu_events::{backend::Backend, blobs::BlobsAt};
 use quipu_schemas::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct Flags {
     pub log: Option<String>,
     /// `--memory`: nothing on disk.
     pub memory: bool,
+    /// `--blobs STORE`.
+    pub blobs: Option<String>,
     /// `--views STORE`.
     pub views: Option<String>,
     /// `--bus BUS`.
@@ -40,6 +42,7 @@ pub(super) struct Written {
     pub(super) hosts: Vec<String>,
     pub(super) origins: Vec<String>,
     pub(super) log: Log,
+    pub(super) blobs: Blobs,
     pub(super) cluster: Cluster,
     pub(super) bus: Bus,
     pub(super) views: Views,
@@ -60,6 +63,7 @@ impl Default for Written {
             hosts: Vec::new(),
             origins: Vec::new(),
             log: Log::default(),
+            blobs: Blobs { store: "log".into() },
             cluster: Cluster::default(),
             bus: Bus::default(),
             views: Views {
@@ -93,6 +97,12 @@ impl Default for Log {
             partitions: limits::PARTITIONS_DEFAULT,
         }
     }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Blobs {
+    pub(super) store: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -228,8 +238,9 @@ impl Written {
     }
 
     /// For people: where secrets come from is shown, what they are is not.
-    pub(super) fn redacted(&self, log: &Backend, bus: Option<&BusAt>) -> serde_json::Value {
+    pub(super) fn redacted(&self, log: &Backend, blobs: &BlobsAt, bus: Option<&BusAt>) -> serde_json::Value {
         let mut shown = self.clone();
+        shown.blobs.store = blobs.to_string();
         shown.log.backend = log.to_string();
         shown.bus.url = bus.map(BusAt::to_string).unwrap_or_default();
         shown.views.store = views_in::shown(&shown.views.store);
@@ -301,6 +312,9 @@ impl Layer {
         }
         if let Some(log) = &flags.log {
             layer.set(&["log", "backend"], Value::from(log.as_str()));
+        }
+        if let Some(store) = &flags.blobs {
+            layer.set(&["blobs", "store"], Value::from(store.as_str()));
         }
         if let Some(bus) = &flags.bus {
             layer.set(&["bus", "url"], Value::from(bus.as_str()));

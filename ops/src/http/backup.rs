@@ -69,9 +69,9 @@ pub async fn begin(State(app): State<App>, operator: Operator, uri: Uri, Fields(
         }
         *job = started.clone();
     }
-    let backups = app.backups(&operator).clone();
+    let (backups, kept) = (app.backups(&operator).clone(), app.node(&operator).blobs());
     tokio::task::spawn_blocking(move || {
-        let result = backup::backup(&log, &to, &options(with_keys), |bytes| backups.job().bytes = bytes);
+        let result = backup::backup(&log, &to, &options(with_keys, kept), |bytes| backups.job().bytes = bytes);
         let mut job = backups.job();
         match result {
             Ok(manifest) => (job.status, job.manifest) = ("done", Some(manifest)),

@@ -23,12 +23,13 @@ use axum::{
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
     feed,
+    values::Values,
 };
 use quipu_schemas::{
     context::Keys,
     ids::OrgId,
     limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, STREAMS_MAX},
-    personal::Opener,
+    personal::Brought,
     position::Cursor,
     problem::Problem,
 };
@@ -266,7 +267,8 @@ impl Feed {
         let mut out = String::new();
         while !self.ended {
             while let Some(item) = self.items.ready() {
-                self.item(item, &mut out);
+                let values = self.bring(&item).await;
+                self.item(item, values, &mut out);
                 if self.ended || out.len() >= CHUNK_BYTES {
                     return Some(self.sent(out));
                 }
@@ -276,7 +278,10 @@ impl Feed {
             }
             tokio::select! {
                 item = self.items.next() => match item {
-                    Some(item) => self.item(item, &mut out),
+                    Some(item) => {
+                        let values = self.bring(&item).await;
+                        self.item(item, values, &mut out);
+                    }
                     None => self.end(&mut out, "the node stopped"),
                 },
                 () = stopping(&mut self.stage) => self.end(&mut out, "the node is stopping"),
@@ -307,9 +312,21 @@ impl Feed {
         self.ended = true;
     }
 
-    fn item(&mut self, item: FeedItem, out: &mut String) {
+    /// Values of a record that are kept beside the log and small enough to be shown: fetching them may wait for servers.
+    async fn bring(&self, item: &FeedItem) -> Values {
+        let FeedItem::Record(entry) = item else { return Values::new() };
+        let named = cloudevents::shown_blobs(&entry.record);
+        if named.is_empty() {
+            return Values::new();
+        }
+        let keys = self.keys.clone();
+        let fetch = move || named.iter().map(|blob| (blob.digest, keys.kept(blob))).collect();
+        tokio::task::spawn_blocking(fetch).await.unwrap_or_default()
+    }
+
+    fn item(&mut self, item: FeedItem, values: Values, out: &mut String) {
         match item {
-            FeedItem::Record(entry) => self.record(&entry, out),
+            FeedItem::Record(entry) => self.record(&entry, values, out),
             FeedItem::CaughtUp(cursor) => {
                 self.cursor = cursor;
                 self.refresh();
@@ -352,21 +369,27 @@ impl Feed {
         self.framing.control(out, "stopped", &self.cursor_text, fields);
     }
 
-    fn record(&mut self, entry: &FeedEntry, out: &mut String) {
+    fn record(&mut self, entry: &FeedEntry, values: Values, out: &mut String) {
         let before = std::mem::take(&mut self.cursor_text);
         self.cursor.advance(entry.position);
         let events = &entry.record.events;
         let taken: Vec<usize> = (0..events.len()).filter(|i| self.filter.takes_type(&events[*i].name)).collect();
         self.refresh();
+        let keys = self.keys.clone();
+        let is_silent = values.values().any(|value| value.as_ref().is_err_and(|error| !error.is_lasting()));
+        let opener = Brought::new(&*keys, values);
         for (n, index) in taken.iter().enumerate() {
-            let opener: &dyn Opener = &*self.keys;
             let plural = self.app.plural(&entry.record.header.stream.kind);
             let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
-            // Whoever follows an org sees personal data opened; what is shared among them is that form alone.
-            let shown = entry.shown(*index, true, || {
-                let event = cloudevents::encode(&entry.record, &plural, entry.position, *index, Some(opener)).map_err(|e| e.to_string())?;
+            let show = || {
+                let event =
+                    cloudevents::encode(&entry.record, &plural, entry.position, *index, Some(&opener)).map_err(|e| e.to_string())?;
                 Ok(Bytes::from(Box::<str>::from(event).into_string()))
-            });
+            };
+            // Whoever follows an org sees personal data opened; what is shared among them is that form alone. A store of values that
+            // does not answer now is asked again by whoever comes next.
+            let alone = is_silent.then(show);
+            let shown = alone.as_ref().unwrap_or_else(|| entry.shown(*index, true, show));
             match shown.as_deref().map(std::str::from_utf8) {
                 Ok(Ok(event)) => self.framing.event(out, cursor, event),
                 Ok(Err(_)) | Err(_) => {

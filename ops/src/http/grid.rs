@@ -1,10 +1,13 @@
 //! The routes of an org: commands in, queries, history, events.
 
 use super::{
-    command, feed, live, query, stream,
+    blobs, command, feed, live, query, stream,
     surface::{GRID, Part},
 };
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, put},
+};
 
 /// The grid.
 pub(super) fn part() -> Part {
@@ -13,6 +16,8 @@ pub(super) fn part() -> Part {
     let routes = Router::new()
         .route("/v1/orgs/{org}/events", get(feed::events))
         .route("/v1/orgs/{org}/stats", get(query::stats))
+        .route("/v1/orgs/{org}/blobs", put(blobs::put))
+        .route("/v1/orgs/{org}/blobs/{digest}", get(blobs::get))
         .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))
         .route(entity, get(query::row).post(command::create_named))
         .route(&format!("{entity}/history"), get(stream::history).post(command::command))

@@ -3,7 +3,7 @@
 use super::{
     Answer, App,
     answer::{json_held, only, position, version_tag},
-    filter, json,
+    blobs, filter, json,
     params::Params,
     problem::{self, bad_parameter, clip},
     request::{At, entity},
@@ -89,8 +89,15 @@ fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
         .collect()
 }
 
-fn open(reads: &Reads<'_>, value: &mut Value) -> Result<(), Problem> {
-    personal::show_all(value, &*reads.keys()).map_err(|e| problem::internal(e.to_string()))
+/// Opens rows for whoever reads them. Only values that are kept beside the log may have to be waited for.
+async fn open(reads: &Reads<'_>, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
+    let keys = reads.keys();
+    if rows.iter().any(personal::contains_blob) {
+        return blobs::shown(keys, rows).await;
+    }
+    let shown = rows.iter_mut().try_for_each(|row| personal::show_all(row, &*keys));
+    shown.map_err(|e| e.problem())?;
+    Ok(rows)
 }
 
 /// A page of rows, as it is answered.
@@ -105,17 +112,17 @@ async fn room(app: &App) -> Result<ReadPermit, Problem> {
     app.reserve_read(2 * PAGE_MAX_BYTES).await
 }
 
-fn page_answer(reads: &Reads<'_>, page: Page, permit: ReadPermit) -> Answer {
-    let Page { mut rows, next, cursor } = page;
-    rows.iter_mut().try_for_each(|row| open(reads, row))?;
-    let mut response = json_held(&Rows { items: rows, next }, permit)?;
+async fn page_answer(reads: &Reads<'_>, page: Page, permit: ReadPermit) -> Answer {
+    let Page { rows, next, cursor } = page;
+    let items = open(reads, rows).await?;
+    let mut response = json_held(&Rows { items, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
 
-fn row_answer(reads: &Reads<'_>, found: Found, what: impl std::fmt::Display) -> Answer {
-    let mut row = found.row.ok_or_else(|| problem::not_found(what))?;
-    open(reads, &mut row)?;
+async fn row_answer(reads: &Reads<'_>, found: Found, what: String) -> Answer {
+    let row = found.row.ok_or_else(|| problem::not_found(what))?;
+    let row = open(reads, vec![row]).await?.pop().unwrap_or_default();
     let mut response = json(&row)?;
     position(&mut response, &found.cursor);
     if let Some(version) = row.get("version").and_then(Value::as_u64) {
@@ -142,7 +149,7 @@ pub async fn list(State(app): State<App>, in_org: InOrg, At((_, plural)): At<(St
     if page.rows.is_empty() {
         reads.check_org().await?;
     }
-    page_answer(&reads, page, permit)
+    page_answer(&reads, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
@@ -190,7 +197,7 @@ pub async fn row(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<
     if found.row.is_none() {
         reads.check_org().await?;
     }
-    row_answer(&reads, found, format!("{plural}/{} in org {}", clip(&id), in_org.org()))
+    row_answer(&reads, found, format!("{plural}/{} in org {}", clip(&id), in_org.org())).await
 }
 
 struct Part {
@@ -268,7 +275,7 @@ pub async fn part(
         reads.check_org().await?;
         return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, in_org.org())).into());
     }
-    page_answer(&reads, page, permit)
+    page_answer(&reads, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
@@ -288,5 +295,5 @@ pub async fn part_row(
     wait(&app, &params).await?;
     let reads = app.reads(&in_org);
     let found = reads.get(part.view, names).await?;
-    row_answer(&reads, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id))
+    row_answer(&reads, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
 }

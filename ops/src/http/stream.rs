@@ -16,7 +16,8 @@ use quipu_runtime::{
 use quipu_schemas::{
     digest::Digest,
     ids::{CommandId, StreamId},
-    personal::Opener,
+    limits::PAGE_MAX_BYTES,
+    personal::{Opener, Within},
     problem::Problem,
     reaction::Settlement,
     record::StoredReaction,
@@ -62,7 +63,7 @@ struct HistoryPage<'a> {
 
 fn history_row<'a>(entry: &'a HistoryEntry, plural: &str, opener: &dyn Opener) -> Result<HistoryRow<'a>, Problem> {
     let (record, header) = (&entry.record, &entry.record.header);
-    let sealed = |e: quipu_schemas::personal::SealError| problem::internal(e.to_string());
+    let sealed = |e: quipu_schemas::personal::SealError| e.problem();
     let reaction = |stored: &StoredReaction| -> Result<Value, Problem> {
         let mut value = serde_json::to_value(stored).map_err(|e| problem::internal(e.to_string()))?;
         quipu_schemas::personal::show_all(&mut value, opener).map_err(sealed)?;
@@ -127,13 +128,18 @@ pub async fn history(State(app): State<App>, in_org: InOrg, At((_, plural, id)):
         return Err(problem::not_found(&stream).into());
     }
     let keys = app.reads(&in_org).keys();
-    let items = page
-        .entries
-        .iter()
-        .map(|row| history_row(row, &app.plural(&row.record.header.stream.kind), &*keys))
-        .collect::<Result<Vec<_>, _>>()?;
-    let next = page.entries.last().filter(|_| page.more).map(following);
-    let mut response = json_held(&HistoryPage { items, next }, permit)?;
+    // Values that are kept beside the log may have to be waited for.
+    let written = tokio::task::spawn_blocking(move || {
+        let within = Within::new(&*keys, PAGE_MAX_BYTES);
+        let items = page
+            .entries
+            .iter()
+            .map(|row| history_row(row, &app.plural(&row.record.header.stream.kind), &within))
+            .collect::<Result<Vec<_>, _>>()?;
+        let next = page.entries.last().filter(|_| page.more).map(following);
+        json_held(&HistoryPage { items, next }, permit)
+    });
+    let mut response = written.await.map_err(|_| problem::internal("the page could not be written"))??;
     position(&mut response, &cursor);
     Ok(response)
 }

@@ -155,6 +155,9 @@ async fn a_message_of_quotes_counts_as_its_own_length() {
         let rows = rows["items"].as_array().unwrap();
         assert!(rows.iter().any(|row| row["body"] == text.as_str()));
     }
-    let long = node.post("/v1/orgs/acme/conversations/c/post", json!({ "body": "\"".repeat(65_537) }));
+    let long = node.post(
+        "/v1/orgs/acme/conversations/c/post",
+        json!({ "body": "\"".repeat(1024 * 1024 + 1) }),
+    );
     assert!((400..500).contains(&long.await.status.as_u16()));
 }

@@ -7,6 +7,7 @@ mod feed;
 mod queries;
 mod refusals;
 mod stop;
+mod values;
 
 use quipu::{
     config::Config,

@@ -2,8 +2,13 @@
 
 use super::{World, log::SimLog, sink::Sink};
 use quipu_events::{
+    blobs::{
+        copy, each,
+        names::{self, Named},
+    },
     disk::SimDisk,
     index::Index,
+    keyring::Keyring,
     port::{Log, Place},
     verify,
 };
@@ -48,6 +53,13 @@ impl World {
             }
         }
 
+        match check_values(&**node.log(), &self.keys) {
+            Ok((named, unnamed)) => {
+                self.counts.values_named += named;
+                self.counts.values_unnamed += unnamed;
+            }
+            Err(error) => broken.push(error),
+        }
         check_effects(&records, &self.sink, &mut broken);
         broken.extend(
             self.sink
@@ -91,6 +103,28 @@ impl World {
         }
         self.broken.extend(broken);
     }
+}
+
+/// Every value that a record names is there and whole: it was kept before its record. How many there are, and how many that
+/// no record names.
+fn check_values(log: &dyn Log, keys: &Keyring) -> Result<(u64, u64), String> {
+    let blobs = keys.blobs().ok_or("no store of values")?;
+    let names = names::of_log(log).map_err(|e| e.to_string())?;
+    let wrong = copy::unreadable(&names, &**blobs).map_err(|e| e.to_string())?;
+    if let Some((named, error)) = wrong.first() {
+        return Err(format!("a record names {}: {error}", named.name));
+    }
+    let mut unnamed = 0;
+    each(&**blobs, |listed| {
+        let named = Named {
+            org: listed.org,
+            name: listed.name,
+        };
+        unnamed += u64::from(!names.contains(&named));
+        Ok(())
+    })
+    .map_err(|e| e.to_string())?;
+    Ok((names.len() as u64, unnamed))
 }
 
 /// No timer fires before it is due by record time, and none that is due stays behind.

@@ -31,6 +31,7 @@ use quipu_runtime::{
     },
     kinds::Kinds,
     performers::AttemptEnd,
+    values,
 };
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
@@ -39,7 +40,7 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, Kind, OrgId, StreamId},
     json::Json,
-    personal::Personal,
+    personal::{Brought, Personal},
     position::{Cursor, Position},
     problem::Problem,
     reaction::{Effect, LlmAnswer, Outcome, Reaction, ReactionKey},
@@ -496,6 +497,11 @@ impl SimNode {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let authority = self.authority(&envelope)?;
+        let needs = match self.entities.get(&stream) {
+            Some((entity, ..)) => entity.needs(&envelope),
+            None => Vec::new(),
+        };
+        let values = values::bring(&needs, &*self.keys).map_err(|e| e.to_string())?;
         let durability = self.log.meta().durability;
         self.waiters.insert((stream.clone(), ticket), waiter);
         let admitted = Admitted {
@@ -510,7 +516,7 @@ impl SimNode {
         if entity.is_settled() {
             *incarnation = self.writers[partition].renewed(*incarnation);
         }
-        let actions = entity.command(now, admitted, &*self.keys);
+        let actions = entity.command(now, admitted, &Brought::new(&*self.keys, values));
         let lost = entity.is_lost();
         self.entity_actions(&stream, actions, now);
         if lost {
@@ -910,7 +916,8 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
     let failed = |e: quipu_schemas::personal::SealError| e.to_string();
     match effect {
         Effect::LlmInvoke(_) => {
-            let text = "a simulated answer".to_owned();
+            // The second attempt says more than a record should hold.
+            let text = "a simulated answer".repeat(if attempt > 1 { 300 } else { 1 });
             let message = ChatMessage {
                 role: ChatRole::Assistant,
                 content: Some(text.clone()),

@@ -228,7 +228,7 @@ impl Trio {
         let mut trio = Self {
             now: BEGINNING,
             broker: Arc::new(Mutex::new(broker)),
-            keys: Arc::new(Keyring::ephemeral(seed)),
+            keys: crate::sim::values_beside(seed),
             kinds: Kinds::builtin(),
             seats,
             queue: BTreeMap::new(),

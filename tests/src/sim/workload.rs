@@ -292,6 +292,12 @@ impl Workload {
                 json!({ "name": one_of(state, "tools", rng, &|_, _| true).unwrap_or_else(|| "tool0".into()) }),
                 None,
             ),
+            // Some say more than a record should hold; of JSON the rules look into it.
+            ("conversation", "post") if n % 9 == 0 => (json!({ "body": "hello again ".repeat(400), "message_id": message }), None),
+            ("conversation", "post") if n % 9 == 1 => {
+                let (body, content_type) = (json!(vec![n; 1_000]).to_string(), "json");
+                (json!({ "body": body, "content_type": content_type, "message_id": message }), None)
+            }
             ("conversation", "post") => (json!({ "body": format!("hello {n}"), "message_id": message }), None),
             ("conversation", "claim") => {
                 let mut claim = json!({ "turn": turn(), "reason": "mine", "confidence": 0.5 });

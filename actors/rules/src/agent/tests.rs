@@ -392,7 +392,7 @@ fn the_window_forgets_and_its_limits_are_bounded() {
     agent.ok(&admin(), guard(1, 2));
     agent.ok(&run(), calls(&[9]));
     assert_eq!(agent.ok(&run(), calls(&[9])).len(), 3);
-    for (iterations, repeats) in [(0, 5), (101, 5), (5, 1), (5, 21)] {
+    for (iterations, repeats) in [(0, 5), (1_001, 5), (5, 1), (5, 21)] {
         agent.refused(&admin(), guard(iterations, repeats), 422, "bad_guard");
     }
 }

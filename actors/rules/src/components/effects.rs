@@ -10,7 +10,7 @@ use quipu_schemas::{
     ids::{EntityId, MessageId},
     json::Json,
     limits::EFFECT_TIMEOUT_MAX_MS,
-    personal::{Personal, SEALED_KEY},
+    personal::{BLOB_KEY, Personal, SEALED_KEY},
     reaction::{ComposedMessage, ComposedText, Effect, HttpRequest, LlmInvoke, ModelConfig, Outcome, Prompt, SealText, WebhookCall},
     run::{NodeWork, RunPost},
 };
@@ -346,9 +346,11 @@ impl TypedComponent for LlmNode {
 fn composed(field: &str, value: Value) -> Result<ComposedText, NodeError> {
     match value {
         Value::String(text) => Ok(ComposedText::Plain(text)),
-        Value::Object(map) if map.contains_key(SEALED_KEY) => Personal::<String>::deserialize(Value::Object(map))
-            .map(ComposedText::Sealed)
-            .map_err(|e| NodeError::new("sealed", e.to_string())),
+        Value::Object(map) if map.contains_key(SEALED_KEY) || map.contains_key(BLOB_KEY) => {
+            Personal::<String>::deserialize(Value::Object(map))
+                .map(ComposedText::Sealed)
+                .map_err(|e| NodeError::new("sealed", e.to_string()))
+        }
         _ => Err(NodeError::new(
             "type_error",
             format!("`{field}` must come to a string or a sealed text"),

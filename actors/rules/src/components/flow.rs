@@ -81,6 +81,7 @@ struct Filter;
 impl TypedComponent for Filter {
     type Config = FilterConfig;
     const NAME: &'static str = "filter";
+    const LOOKS_INSIDE: bool = true;
     const ABOUT: &'static str = "Hands its input on at `out` where a condition holds, otherwise at `dropped`.";
     const NATURE: Nature = Nature::Pure;
     fn check(config: &FilterConfig) -> Vec<ConfigFlaw> {
@@ -123,6 +124,7 @@ struct Switch;
 impl TypedComponent for Switch {
     type Config = SwitchConfig;
     const NAME: &'static str = "switch";
+    const LOOKS_INSIDE: bool = true;
     const ABOUT: &'static str = "Hands its input on at the port of the first case whose condition holds.";
     const NATURE: Nature = Nature::Pure;
     fn check(config: &SwitchConfig) -> Vec<ConfigFlaw> {

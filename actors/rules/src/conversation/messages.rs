@@ -10,12 +10,12 @@ use crate::decider::Decision;
 use quipu_schemas::{
     context::Context,
     conversation::{
-        ContentType, ConversationEvent as Event, DeleteMessage, EditMessage, ImportMessage, ParticipantKind, ParticipantRole, PostMessage,
-        TurnOutcome,
+        ContentType, ConversationCommand, ConversationEvent as Event, DeleteMessage, EditMessage, ImportMessage, ParticipantKind,
+        ParticipantRole, PostMessage, TurnOutcome,
     },
     ids::{MessageId, PrincipalId},
-    limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX},
-    personal::{Opened, Personal},
+    limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX, VALUE_MAX_BYTES},
+    personal::{BlobRef, Opened, Personal},
 };
 use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
 
@@ -160,7 +160,12 @@ pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>)
     if room.messages.len() >= MESSAGES_MAX {
         return Err(Rejection::ConversationFull);
     }
-    if let Some(content) = open("content", &import.content, context)? {
+    if import.content.blob().is_some() {
+        if import.content.plain_len() > MESSAGE_MAX_BYTES {
+            let bytes = import.content.plain_len();
+            return Err(Rejection::BodyTooLarge { field: "content", bytes });
+        }
+    } else if let Some(content) = open("content", &import.content, context)? {
         let bytes = serde_json::to_vec(&content)
             .map_err(|e| Rejection::UnreadableBody(e.to_string()))?
             .len();
@@ -243,7 +248,43 @@ fn is_repeated(room: &Room, id: Option<&MessageId>, sender: Option<&PrincipalId>
     }
 }
 
-fn check_body(body: &Personal<String>, content_type: ContentType, may_be_empty: bool, context: &Context<'_>) -> Result<(), Rejection> {
+/// The body that a decision on a message looks into: JSON is checked, other text is known well enough by its size.
+pub(super) fn needs(room: &Room, command: &ConversationCommand) -> Vec<BlobRef> {
+    let (body, content_type) = match command {
+        ConversationCommand::Post(post) => (&post.body, Some(post.content_type)),
+        ConversationCommand::EditMessage(edit) => {
+            let content_type = match room.messages.get(&edit.message_id) {
+                Some(Message::Posted { content_type, .. }) => Some(*content_type),
+                Some(Message::Imported { .. } | Message::Deleted { .. }) | None => None,
+            };
+            (&edit.body, content_type)
+        }
+        _ => return Vec::new(),
+    };
+    match content_type {
+        Some(ContentType::Json | ContentType::Event) => body.blob().into_iter().collect(),
+        Some(ContentType::Text | ContentType::Markdown | ContentType::Html) | None => Vec::new(),
+    }
+}
+
+/// Bytes of a text that is kept beside the log: a mark is sealed with it.
+fn text_len(kept: &BlobRef) -> usize {
+    usize::try_from(kept.size).unwrap_or(usize::MAX).saturating_sub(1)
+}
+
+fn check_body(body: &Personal<String>, content_type: ContentType, is_answer: bool, context: &Context<'_>) -> Result<(), Rejection> {
+    if let Some(kept) = body.blob() {
+        // What a model answered may be as large as any value; people write less.
+        let most = if is_answer { VALUE_MAX_BYTES } else { MESSAGE_MAX_BYTES };
+        let bytes = text_len(&kept);
+        if bytes > most {
+            return Err(Rejection::BodyTooLarge { field: "body", bytes });
+        }
+        if matches!(content_type, ContentType::Text | ContentType::Markdown | ContentType::Html) {
+            return Ok(());
+        }
+    }
+    let may_be_empty = is_answer;
     let Some(text) = open("body", body, context)? else { return Ok(()) };
     if text.len() > MESSAGE_MAX_BYTES {
         return Err(Rejection::BodyTooLarge {

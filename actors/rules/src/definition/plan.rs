@@ -1,6 +1,6 @@
 //! The order in which nodes run, and what leads where.
 
-use super::{Definition, INPUT, OUTPUT};
+use super::{Definition, INPUT, NodeSpec, OUTPUT};
 use crate::components::{Ports, Registry};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,8 @@ pub struct Plan {
     pub readers: BTreeMap<String, BTreeSet<usize>>,
     /// Most values that an input which is given again and again takes: the largest count behind it.
     pub rooms: BTreeMap<String, usize>,
+    /// Places of the nodes that look into sealed values.
+    pub testers: Vec<usize>,
 }
 
 impl Definition {
@@ -74,6 +76,8 @@ impl Definition {
         for (rank, place) in order.iter().enumerate() {
             nodes[*place].rank = Some(rank);
         }
+        let looks_inside = |node: &NodeSpec| registry.get(&node.component).is_some_and(|component| component.looks_inside());
+        let testers = (0..self.nodes.len()).filter(|place| looks_inside(&self.nodes[*place])).collect();
         let places = places(self).into_iter().map(|(id, place)| (id.to_owned(), place)).collect();
         let mut plan = Plan {
             order,
@@ -82,6 +86,7 @@ impl Definition {
             outputs: Vec::new(),
             readers: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            testers,
         };
         for edge in &self.edges {
             plan.connect(&edge.from, &edge.to);

@@ -7,18 +7,20 @@ use super::{
 };
 use crate::{
     components::{NodeError, Outputs, PortType, is_port_name},
-    definition::{Definition, NodeSpec, Pinned},
+    definition::{Definition, NodeSpec, Pinned, Source},
 };
 use quipu_schemas::{
     limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES},
     org::Role,
-    personal::Personal,
+    personal::{BlobRef, Personal},
     reaction::Outcome,
     run::{
-        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal,
+        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost,
+        RunStatus, SendSignal,
     },
 };
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 type Done = Result<(), RunRejection>;
 
@@ -364,4 +366,42 @@ impl Settled {
             Settled::Post(post, body) => posted(node, post, body, draft),
         }
     }
+}
+
+/// The values that conditions of nodes still to come may look into: what has just come, what leads to those nodes, the run's
+/// texts. None where no such node is left; otherwise as many steps as lead to those that are.
+pub(super) fn needs(run: &GraphRun, command: &RunCommand) -> Vec<BlobRef> {
+    let plan = run.definition.plan();
+    let stage = |place: usize| run.nodes.get(&run.definition.nodes[place].id).map(|node| &node.stage);
+    let is_waiting = |place: &usize| matches!(stage(*place), None | Some(Stage::Waiting));
+    let mut open: Vec<usize> = plan.testers.iter().copied().filter(is_waiting).collect();
+    if open.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if let RunCommand::EffectSettled(settled) = command {
+        match &settled.outcome {
+            Outcome::Answered(answer) => found.extend(answer.text.as_ref().and_then(Personal::blob)),
+            Outcome::Sealed { text } => found.extend(text.blob()),
+            _ => {}
+        }
+    }
+    let mut seen: BTreeSet<usize> = open.iter().copied().collect();
+    while let Some(place) = open.pop() {
+        for inbound in &plan.nodes[place].inbound {
+            let Source::Node { node, port } = &inbound.source else { continue };
+            match stage(*node) {
+                Some(Stage::Completed(output)) => {
+                    if let Some(value) = output.get(port) {
+                        BlobRef::each_in(&value.0, &mut |blob| found.push(blob));
+                    }
+                }
+                // It may be decided in the same decision, and hand on what leads to it.
+                _ if seen.insert(*node) => open.push(*node),
+                _ => {}
+            }
+        }
+    }
+    found.extend(run.texts.values().filter_map(Personal::blob));
+    found
 }

@@ -8,9 +8,9 @@ use quipu_schemas::{
     digest::Digest,
     ids::{EntityId, StreamId},
     json::Json,
-    limits::TURN_TRANSCRIPT_MAX_BYTES,
+    limits::ENTITY_VALUES_MAX_BYTES,
     personal::Personal,
-    reaction::{Dispatch, Effect, LlmInvoke, Outcome, Perform, Prompt, Reaction, Retry, Settled, StreamTo, ToolInvoke},
+    reaction::{Dispatch, Effect, LlmInvoke, Outcome, Perform, Prompt, Reaction, Retry, Settled, StreamAt, StreamTo, ToolInvoke},
     run::{AgentUnavailable, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus},
 };
 use serde::{Deserialize, Serialize};
@@ -85,13 +85,12 @@ pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Result<(), RunRejection> {
                 let Some(pin) = pin(run) else {
                     return fail(draft, "bad_pin", "the agent's configuration cannot be read");
                 };
-                let gathered: usize = run.transcript.iter().map(Personal::sealed_len).sum();
                 if run.iteration >= pin.max_iterations {
                     let detail = format!("the model was asked {} times without coming to an answer", run.iteration);
                     return fail(draft, "iteration_limit", &detail);
                 }
-                if gathered > TURN_TRANSCRIPT_MAX_BYTES {
-                    let detail = format!("model and tools have said more than {TURN_TRANSCRIPT_MAX_BYTES} bytes in this turn");
+                if run.said_bytes > ENTITY_VALUES_MAX_BYTES as u64 {
+                    let detail = format!("model and tools have said more than {ENTITY_VALUES_MAX_BYTES} bytes in this turn");
                     return fail(draft, "transcript_too_large", &detail);
                 }
                 let iteration = run.iteration + 1;
@@ -321,7 +320,11 @@ fn ask(run: &TurnRun, name: &str) -> Option<Reaction> {
             at_version: run.task.at_version,
             agent: run.agent(),
             directive: pin.directive,
-            transcript: run.transcript.to_vec(),
+            transcript: Vec::new(),
+            turn: Some(StreamAt {
+                stream: run.stream.clone(),
+                version: run.version,
+            }),
         },
         tools: pin.tools,
         stream_to: Some(StreamTo {

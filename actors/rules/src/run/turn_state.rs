@@ -33,8 +33,10 @@ pub struct TurnRun {
     pub pin: Option<Shared<Json>>,
     /// Model calls so far.
     pub iteration: u32,
-    /// Model and tool messages of the turn, in order.
-    pub transcript: Shared<Vec<Personal<ChatMessage>>>,
+    /// Events so far, which is the stream's version: a prompt names the turn's history by it.
+    pub version: u64,
+    /// Bytes that model and tools said in the turn. What they said stands in the stream.
+    pub said_bytes: u64,
     /// What it waits for.
     pub stage: TurnStage,
     /// Effects that nobody waits for any longer and whose end has not been recorded.
@@ -90,7 +92,8 @@ impl TurnRun {
             status: RunStatus::Pending,
             pin: None,
             iteration: 0,
-            transcript: Shared::default(),
+            version: 1,
+            said_bytes: 0,
             stage: TurnStage::Agent,
             stopping: BTreeSet::new(),
             partial: None,
@@ -134,7 +137,7 @@ impl TurnRun {
     }
 
     fn answered(&mut self, answer: &LlmAnswer) {
-        self.transcript.change().push(answer.message.clone());
+        self.said_bytes += answer.message.plain_len() as u64;
         self.stage = if answer.tool_calls.is_empty() {
             TurnStage::Answered { text: answer.text.clone() }
         } else {
@@ -149,6 +152,7 @@ impl TurnRun {
 
     pub(super) fn apply(&mut self, event: &RunEvent) -> Result<(), Corrupt> {
         let odd = || Corrupt(format!("a turn has no {event:?} here"));
+        self.version += 1;
         match event {
             RunEvent::Initialized {} => set_status(&mut self.status, RunStatus::Initializing)?,
             RunEvent::Started {} => set_status(&mut self.status, RunStatus::Running)?,
@@ -174,9 +178,8 @@ impl TurnRun {
                     return Err(odd());
                 };
                 results.insert(place, result.clone());
+                self.said_bytes += result.plain_len() as u64;
                 if results.len() == calls.len() {
-                    // In the order of the calls, not of their answers.
-                    self.transcript.change().extend(std::mem::take(results).into_values());
                     self.stage = TurnStage::Ready;
                 }
             }

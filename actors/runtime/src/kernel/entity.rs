@@ -13,7 +13,7 @@ use quipu_schemas::{
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
     limits::RECORD_MAX_BYTES,
-    personal::Opener,
+    personal::{self, BlobRef, Opener},
     position::Position,
     problem::Problem,
     reaction::{Outcome, ReactionKey, Settled, Settlement},
@@ -78,7 +78,9 @@ pub struct Snapshot {
 
 /// The kind-erased face of an [`Active`] entity.
 pub trait Entity: Send {
-    /// Takes a command.
+    /// The values kept beside the log that deciding this command looks into. The shell brings them in the opener.
+    fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef>;
+    /// Takes a command. `opener` finds what [`Entity::needs`] named, without I/O.
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
     /// The oldest record in flight is durable at `position`.
     fn durable(&mut self, hash: Digest, position: Position, durability: Durability) -> Vec<EntityAction>;
@@ -464,6 +466,19 @@ fn reused_id(id: &CommandId) -> Problem {
 }
 
 impl<D: Decider> Entity for Active<D> {
+    fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef> {
+        let Some(state) = &self.state else { return Vec::new() };
+        // Nearly every command names no value: it is then not decoded a second time.
+        let typed = match &command.body {
+            CommandBody::Given { command: json, .. } if D::looks_into(state) || personal::contains_blob(&json.0) => {
+                D::Command::deserialize(&json.0).ok()
+            }
+            CommandBody::Kernel(word) if D::looks_into(state) => D::from_kernel(word.clone()),
+            CommandBody::Given { .. } | CommandBody::Kernel(_) => None,
+        };
+        typed.map_or_else(Vec::new, |typed| D::needs(state, &typed))
+    }
+
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {
         let ticket = admitted.ticket;
         let command = admitted.command.clone();

@@ -18,7 +18,7 @@ use quipu_schemas::{
     envelope::Receipt,
     ids::{CommandId, StreamId},
     limits::{PAGE_MAX_BYTES, READ_PAGE_BYTES, READ_PAGE_RECORDS, READ_REQUEST_MAX_BYTES},
-    personal,
+    personal::{self, Within},
     position::Cursor,
     problem::Problem,
 };
@@ -135,7 +135,7 @@ impl Node {
             }
             let mut state = entity.state();
             let digest = state_digest(&state).to_string();
-            personal::show_all(&mut state.0, &*core.keys).map_err(|e| Problem::new(500, "sealed_value", e.to_string()))?;
+            personal::show_all(&mut state.0, &Within::new(&*core.keys, PAGE_MAX_BYTES)).map_err(|e| e.problem())?;
             Ok(Some(StateAt {
                 version: entity.version(),
                 time: entity.time(),

@@ -24,6 +24,7 @@ use crate::{
 };
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
+    blobs::BlobsAt,
     channel::Channel,
     disk::DiskLock,
     embedded::EmbeddedLog,
@@ -50,6 +51,8 @@ use tokio::{
 pub struct NodeConfig {
     /// Which log.
     pub log: Backend,
+    /// Where large values are kept, if not where the log is.
+    pub blobs: BlobsAt,
     /// Where index, keys and blobs live, and the log if it is embedded; `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
     /// Partitions of a new log in memory or in the data directory.
@@ -80,6 +83,7 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             log: Backend::Memory,
+            blobs: BlobsAt::default(),
             data_dir: None,
             partitions: limits::PARTITIONS_DEFAULT,
             providers: BTreeMap::new(),
@@ -217,6 +221,9 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
         on_thread(core, "index", upkeep::flush_index)?,
         supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
     ];
+    if core.keys.blobs().is_some() {
+        tasks.push(supervised(core, "sweep", upkeep::sweep_blobs));
+    }
     if config.log.is_shared() {
         tasks.push(supervised(core, "shadow", shadow::run));
     } else if config.data_dir.is_some() {
@@ -236,7 +243,8 @@ where
     })
 }
 
-/// A task that works more than it waits, on a thread of its own: no request and no lookup queues behind it.
+/// A task that works more than it waits, on a thread of its own and of lower priority: no request and no lookup queues behind
+/// it, and where processors are scarce the workers go first.
 fn on_thread<F>(core: &Arc<Core>, name: &'static str, task: impl Fn(Weak<Core>) -> F + Send + 'static) -> Result<JoinHandle<()>, StartError>
 where
     F: Future<Output = ()>,
@@ -248,6 +256,7 @@ where
     let work = move || {
         // Dropped with the thread.
         let _ended = ended;
+        lower_priority(name);
         // Made here: a runtime that is dropped within another one panics.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = match runtime {
@@ -270,6 +279,20 @@ where
         // Nothing is ever sent: its other end goes with the thread.
         let _ = end.await;
     }))
+}
+
+/// How much less this thread gets of a processor that others want too: a third, where the others have one.
+#[cfg(target_os = "linux")]
+const BACKGROUND_NICE: i32 = 5;
+
+/// On Linux a thread has a niceness of its own; elsewhere the process has one, which stays as it is.
+pub(super) fn lower_priority(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+        tracing::warn!(task = name, %error, "the priority of a background thread could not be lowered");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 fn wall_clock() -> Millis {
@@ -306,6 +329,9 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
             )
         }
     };
+    if let Some(blobs) = opened.blobs(dir, &config.blobs)? {
+        keys.keep_in(blobs);
+    }
     let me = Member {
         node: node_id(dir).map_err(quipu_events::backend::OpenError::Io)?,
         address: config.cluster.address.clone(),

@@ -286,3 +286,16 @@ async fn a_too_large_decision_harms_no_command_beside_it() {
     assert_eq!(COPIES.load(Ordering::Relaxed), 0, "a decision copies the state");
     scene.node.shutdown(Duration::from_secs(5)).await;
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn background_threads_have_a_lower_priority_than_the_rest() {
+    let niceness = || rustix::process::getpriority_process(None).expect("this thread's niceness");
+    let before = niceness();
+    let lowered = std::thread::spawn(move || {
+        super::start::lower_priority("test");
+        niceness()
+    });
+    assert!(lowered.join().expect("the thread") > before);
+    assert_eq!(niceness(), before, "of that thread alone");
+}

@@ -2,6 +2,7 @@
 
 use crate::core::Core;
 use quipu_events::{
+    blobs::sweep,
     index::{Index, IndexError},
     port::{Log, ReadError},
 };
@@ -72,6 +73,29 @@ async fn flush(index: &Index, stopping: &AtomicBool) {
         }
         if left > 0 && !is_behind {
             tokio::time::sleep((2 * begun.elapsed()).clamp(PAUSE.0, PAUSE.1)).await;
+        }
+    }
+}
+
+/// Deletes large values that no record names, once a day: uploads that nobody used, and what a crash left.
+pub(super) async fn sweep_blobs(core: Arc<Core>) {
+    let Some(blobs) = core.keys.blobs().cloned() else { return };
+    let mut stopped = core.stopped.subscribe();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(limits::BLOB_SWEEP_EVERY_MS)) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let (log, blobs, now) = (core.log.clone(), blobs.clone(), core.now());
+        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&*log, &*blobs, now, limits::BLOB_GRACE_MS)).await;
+        match swept {
+            Ok(Ok(swept)) => tracing::info!(
+                deleted = swept.deleted,
+                bytes = swept.bytes,
+                "large values that no record names were deleted"
+            ),
+            Ok(Err(error)) => tracing::warn!(%error, "large values that no record names were not deleted; tried again tomorrow"),
+            Err(_) => tracing::error!("the sweep of large values crashed"),
         }
     }
 }

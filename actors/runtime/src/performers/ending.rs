@@ -148,6 +148,22 @@ impl From<SealError> for Ending {
                 retry_after_ms: None,
                 health: Health::Unknown,
             },
+            SealError::Full(_) => Ending::Again {
+                code: "storage_full".into(),
+                detail: error.to_string(),
+                retry_after_ms: None,
+                health: Health::Unknown,
+            },
+            SealError::Unreachable(_) => Ending::Again {
+                code: "blob_unavailable".into(),
+                detail: error.to_string(),
+                retry_after_ms: None,
+                health: Health::Unknown,
+            },
+            SealError::Missing(_) | SealError::TooLarge { .. } | SealError::NotShared { .. } | SealError::NotBrought(_) => {
+                let problem = error.problem();
+                Self::failed(&problem.code, problem.detail, Health::Unknown)
+            }
             SealError::Damaged(_) | SealError::Form(..) => Self::failed("sealed_damaged", error.to_string(), Health::Unknown),
         }
     }

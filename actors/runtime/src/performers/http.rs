@@ -50,7 +50,9 @@ async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgo
     let url = outgoing.url.clone();
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response, body::Bounds::default())
+            .await
+            .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(ms), exchange).await {

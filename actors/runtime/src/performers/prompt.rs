@@ -25,8 +25,8 @@ pub enum PromptError {
 impl From<SealError> for PromptError {
     fn from(error: SealError) -> Self {
         match error {
-            SealError::Store(detail) => PromptError::Unavailable(detail),
-            SealError::Damaged(_) | SealError::Form(..) => PromptError::Gone(error.to_string()),
+            SealError::Store(detail) | SealError::Unreachable(detail) | SealError::Full(detail) => PromptError::Unavailable(detail),
+            error => PromptError::Gone(error.to_string()),
         }
     }
 }

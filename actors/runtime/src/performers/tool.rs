@@ -15,7 +15,7 @@ use crate::{
 use quipu_schemas::{
     chat::{FunctionCall, ToolRun},
     limits::EFFECT_TIMEOUT_MS,
-    personal::{Opened, Personal},
+    personal::Opened,
     reaction::{Outcome, ToolInvoke},
 };
 use reqwest::{
@@ -26,7 +26,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke) -> Ending {
-    let message = match invoke.message.open(&*reach.keys) {
+    let message = match reach.opened(&invoke.message).await {
         Ok(Opened::Value(message)) => message,
         Ok(Opened::Erased) => return Ending::failed("erased", "the tool call's arguments were erased", Health::Unknown),
         Err(error) => return error.into(),
@@ -44,7 +44,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvok
         Said::Error(text) => (text, false),
     };
     let answer = tool_answer(&invoke.call_id, &function.name, text);
-    match Personal::seal(&answer, &attempt.subject, &*reach.keys) {
+    match reach.sealed(answer, &attempt.subject).await {
         Ok(result) => Ending::done(Outcome::ToolResult { result, ok }, health),
         Err(error) => error.into(),
     }
@@ -84,7 +84,9 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response, body::Bounds::TOOL)
+            .await
+            .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(EFFECT_TIMEOUT_MS), exchange).await {

@@ -71,7 +71,9 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response).await.map_err(|error| trouble(&error, &url))?;
+        let body = body::read(&mut response, body::Bounds::default())
+            .await
+            .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
     };
     let (response, body) = match tokio::time::timeout(Duration::from_millis(WEBHOOK_TIMEOUT_MS), exchange).await {

@@ -222,7 +222,7 @@ proptest! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prompt_reads_no_further_back_than_it_has_room() {
     let scene = crate::node::scene::Scene::new().await;
-    scene.say(190, 10_000).await; // fewer than make a snapshot, whose audit reads too
+    scene.say(190, 40_000).await; // fewer than make a snapshot, whose audit reads too
     let agent: StreamId = "acme/agent/bot".parse().unwrap();
     scene
         .send(
@@ -251,12 +251,13 @@ async fn a_prompt_reads_no_further_back_than_it_has_room() {
         agent: agent.clone(),
         directive: Some(digest),
         transcript: Vec::new(),
+        turn: None,
     };
     let (directives, cancel) = (Directives::default(), Cancel::default());
     let before = scene.records_read();
     let whole = conversation(scene.core(), &directives, &prompt(192), &cancel).unwrap();
     let read = scene.records_read() - before;
-    let fits = PROMPT_MAX_BYTES / 10_000;
+    let fits = PROMPT_MAX_BYTES / 40_000;
     assert!(whole.len() > fits - 5 && whole.len() <= fits + 1, "{}", whole.len());
     assert!(read < fits as u64 + 60, "{read} records for {} messages", whole.len());
     assert_eq!(whole[0].content.as_deref(), Some("Be brief."));
@@ -270,6 +271,7 @@ async fn a_prompt_reads_no_further_back_than_it_has_room() {
         agent,
         directive: Some(Digest([9; 32])),
         transcript: Vec::new(),
+        turn: None,
     };
     assert!(matches!(
         conversation(scene.core(), &directives, &gone, &cancel),

@@ -20,7 +20,10 @@ use crate::{
 use assembly::{Assembly, ChunkError, Progress, error_word};
 use quipu_schemas::{
     chat::ToolSpec,
-    limits::{LLM_FIRST_BYTE_TIMEOUT_MS, LLM_IDLE_TIMEOUT_MS, LLM_TOTAL_TIMEOUT_MS, PROMPT_MAX_BYTES, RESPONSE_KEEP_BYTES},
+    limits::{
+        LLM_FIRST_BYTE_TIMEOUT_MS, LLM_IDLE_TIMEOUT_MS, LLM_TOTAL_TIMEOUT_MS, PROMPT_MAX_BYTES, RESPONSE_KEEP_BYTES,
+        VALUE_ENCODED_MAX_BYTES,
+    },
 };
 use reqwest::{
     Method, Response, Url,
@@ -229,7 +232,7 @@ impl Reading {
     /// Takes bytes of the body; `true` ends the answer.
     fn take(&mut self, bytes: &[u8], deltas: &mut dyn Deltas) -> Result<bool, NoAnswer> {
         if let Some(whole) = &mut self.whole {
-            if whole.len() + bytes.len() > PROMPT_MAX_BYTES {
+            if whole.len() + bytes.len() > VALUE_ENCODED_MAX_BYTES {
                 return Err(too_large(&ChunkError::TooLarge));
             }
             whole.extend_from_slice(bytes);

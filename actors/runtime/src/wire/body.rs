@@ -5,7 +5,7 @@ use encoding_rs::{Encoding, UTF_8};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use quipu_schemas::{
     json::check,
-    limits::{RESPONSE_COUNT_MAX_BYTES, RESPONSE_KEEP_BYTES, RESPONSE_READ_BYTES},
+    limits::{RESPONSE_COUNT_MAX_BYTES, RESPONSE_KEEP_BYTES, RESPONSE_READ_BYTES, TOOL_RESULT_MAX_BYTES},
 };
 use reqwest::{
     Response,
@@ -22,11 +22,37 @@ pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
     /// Whether there is more.
     pub(crate) cut: bool,
+    /// Bytes of it that are read, and bytes of its text or JSON that are kept.
+    bounds: Bounds,
     /// Bytes that came, and bytes that were announced.
     seen: u64,
     announced: Option<u64>,
     encoding: String,
     charset: String,
+}
+
+/// How much of a body is read and kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    read: usize,
+    keep: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            read: RESPONSE_READ_BYTES,
+            keep: RESPONSE_KEEP_BYTES,
+        }
+    }
+}
+
+impl Bounds {
+    /// A result for a model, which is kept beside the log.
+    pub(crate) const TOOL: Self = Self {
+        read: 2 * TOOL_RESULT_MAX_BYTES,
+        keep: TOOL_RESULT_MAX_BYTES,
+    };
 }
 
 /// What is kept of a body.
@@ -70,8 +96,11 @@ impl Unreadable {
 }
 
 /// Reads a body: keeps its beginning, counts the rest, and drops what is beyond the count with its connection.
-pub(crate) async fn read(response: &mut Response) -> Result<Body, reqwest::Error> {
-    let mut body = Body::of(response.headers());
+pub(crate) async fn read(response: &mut Response, bounds: Bounds) -> Result<Body, reqwest::Error> {
+    let mut body = Body {
+        bounds,
+        ..Body::of(response.headers())
+    };
     while let Some(chunk) = response.chunk().await? {
         if body.take(&chunk) == Reading::Enough {
             break;
@@ -134,18 +163,18 @@ impl Body {
     }
 
     fn take(&mut self, chunk: &[u8]) -> Reading {
-        let room = RESPONSE_READ_BYTES - self.bytes.len();
+        let room = self.bounds.read - self.bytes.len();
         self.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
         self.cut |= chunk.len() > room;
         self.seen += chunk.len() as u64;
         // An announced size need not be counted.
-        let known = self.announced.is_some() || self.seen > RESPONSE_COUNT_MAX_BYTES;
+        let known = self.announced.is_some() || self.seen > RESPONSE_COUNT_MAX_BYTES.max(self.bounds.read as u64);
         if self.cut && known { Reading::Enough } else { Reading::More }
     }
 
-    /// The body without its content encoding: at most [`RESPONSE_READ_BYTES`], with the size of all of it.
+    /// The body without its content encoding, as far as it is read, with the size of all of it.
     fn plain(&self) -> Result<(Vec<u8>, bool, u64), Unreadable> {
-        let unpack = |reader: &mut dyn Read, name| unpack(reader, self.cut).ok_or(Unreadable::Damaged(name));
+        let unpack = |reader: &mut dyn Read, name| unpack(reader, self.cut, self.bounds.read).ok_or(Unreadable::Damaged(name));
         match self.encoding.as_str() {
             _ if self.bytes.is_empty() => Ok((Vec::new(), false, 0)),
             "" => Ok((self.bytes.clone(), self.cut, self.seen.max(self.announced.unwrap_or(0)))),
@@ -162,13 +191,13 @@ impl Body {
         self.seen
     }
 
-    /// What is kept of it: JSON or text whose JSON form has at most [`RESPONSE_KEEP_BYTES`], without secrets.
+    /// What is kept of it: JSON or text whose JSON form is within its bound, without secrets.
     pub(crate) fn keep(&self, blot: &Blot) -> Result<Kept, Unreadable> {
         let (text, cut, full) = self.text()?;
         if !cut {
             let value = serde_json::from_str::<Value>(&text).ok().filter(|value| check(value).is_ok());
             if let Some(value) = value.map(|value| blot.json(value)) {
-                let fits = value.to_string().len() <= RESPONSE_KEEP_BYTES;
+                let fits = value.to_string().len() <= self.bounds.keep;
                 return Ok(if fits { Kept::Json(value) } else { Kept::JsonTooLarge(full) });
             }
             if text.is_empty() {
@@ -177,13 +206,13 @@ impl Body {
         } else if begins_json(&text) {
             return Ok(Kept::JsonTooLarge(full));
         }
-        Ok(keep_text(&text, cut, full, blot))
+        Ok(keep_text(&text, cut, full, blot, self.bounds.keep))
     }
 
     /// The same as text, whatever it is.
     pub(crate) fn keep_text(&self, blot: &Blot) -> Result<Kept, Unreadable> {
         let (text, cut, full) = self.text()?;
-        Ok(keep_text(&text, cut, full, blot))
+        Ok(keep_text(&text, cut, full, blot, self.bounds.keep))
     }
 
     fn text(&self) -> Result<(String, bool, u64), Unreadable> {
@@ -197,9 +226,9 @@ impl Body {
 }
 
 /// Unpacks the beginning, and counts the rest. `None` where the bytes are not what they should be.
-fn unpack(reader: &mut dyn Read, packed_cut: bool) -> Option<(Vec<u8>, bool, u64)> {
+fn unpack(reader: &mut dyn Read, packed_cut: bool, most: usize) -> Option<(Vec<u8>, bool, u64)> {
     let mut bytes = Vec::new();
-    let first = (&mut *reader).take(RESPONSE_READ_BYTES as u64).read_to_end(&mut bytes);
+    let first = (&mut *reader).take(most as u64).read_to_end(&mut bytes);
     let rest = match first {
         Ok(_) => io::copy(&mut reader.take(RESPONSE_COUNT_MAX_BYTES), &mut io::sink()),
         Err(error) => Err(error),
@@ -220,9 +249,9 @@ fn begins_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
 }
 
-fn keep_text(text: &str, cut: bool, full: u64, blot: &Blot) -> Kept {
+fn keep_text(text: &str, cut: bool, full: u64, blot: &Blot, most: usize) -> Kept {
     let clean = if cut { blot.cut_text(text) } else { blot.text(text) };
-    let kept = cut_encoded(&clean, RESPONSE_KEEP_BYTES);
+    let kept = cut_encoded(&clean, most);
     if cut || kept.len() < clean.len() {
         Kept::CutText(kept, full)
     } else {

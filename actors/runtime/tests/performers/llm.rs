@@ -464,6 +464,7 @@ async fn prompts_are_recorded_composed_or_read_from_a_conversation() {
             agent: "acme/agent/bot".parse().unwrap(),
             directive: None,
             transcript: Vec::new(),
+            turn: None,
         })
     };
     let text = |end| open(&answered(end).text.unwrap());

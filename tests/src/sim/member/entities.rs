@@ -72,7 +72,10 @@ impl Member {
                 if slot.entity.is_settled() {
                     slot.incarnation = renewed;
                 }
-                let actions = slot.entity.command(now, admitted, &*keys);
+                // Values are in memory here: a store that does not answer is not simulated.
+                let values = quipu_runtime::values::bring(&slot.entity.needs(&admitted.command), &*keys).unwrap_or_default();
+                let opener = quipu_schemas::personal::Brought::new(&*keys, values);
+                let actions = slot.entity.command(now, admitted, &opener);
                 let lost = slot.entity.is_lost();
                 self.entity_actions(&stream, actions);
                 if lost {

@@ -4,7 +4,8 @@ use super::*;
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, ToolRun, ToolSpec},
     conversation::{AgentPin, TurnTask},
-    personal::Personal,
+    digest::Digest,
+    personal::{BlobRef, Personal},
     reaction::{LlmInvoke, ModelConfig, Prompt, ToolInvoke},
 };
 
@@ -92,9 +93,17 @@ fn invoke(scene: &Stage1) -> LlmInvoke {
     }
 }
 
-fn transcript(call: &LlmInvoke) -> usize {
+/// The turn's history as the prompt names it: by the version of its stream.
+fn named(call: &LlmInvoke) -> u64 {
     match &call.prompt {
-        Prompt::Conversation { transcript, .. } => transcript.len(),
+        Prompt::Conversation {
+            transcript,
+            turn: Some(turn),
+            ..
+        } => {
+            assert_eq!((transcript.len(), turn.stream.to_string().as_str()), (0, "acme/run/run_1"));
+            turn.version
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -103,7 +112,7 @@ fn transcript(call: &LlmInvoke) -> usize {
 fn a_turn_asks_the_model_and_posts_its_answer_once() {
     let mut scene = asked();
     let call = invoke(&scene);
-    assert_eq!((transcript(&call), call.tools.len()), (0, 1));
+    assert_eq!((named(&call), call.tools.len()), (scene.version, 1));
     let prompt = serde_json::to_value(&call.prompt).unwrap();
     assert_eq!(
         (&prompt["at_version"], &prompt["conversation"], &prompt["agent"]),
@@ -168,15 +177,7 @@ fn tools_run_as_effects_and_return_to_the_model_in_the_order_of_the_calls() {
     assert_eq!(said(&events), ["tool_returned", "model_asked"]);
     assert_eq!(performed(&scene)[0].0, "model#2");
     let call = invoke(&scene);
-    assert_eq!(transcript(&call), 3);
-    let Prompt::Conversation { transcript, .. } = &call.prompt else {
-        unreachable!()
-    };
-    let read = |m: &Personal<ChatMessage>| m.open(&OneKey).unwrap().value().unwrap().content;
-    assert_eq!(
-        (read(&transcript[1]), read(&transcript[2])),
-        (Some("sun".into()), Some("no such tool".into()))
-    );
+    assert_eq!(named(&call), scene.version, "what was said stands in the stream up to here");
     assert_eq!(
         said(&scene.ok(&platform(), answered("model#2", Some("Sunny."), &[]))),
         ["model_answered", "reply_sent"]
@@ -253,32 +254,34 @@ fn a_tool_is_called_once_for_each_call_of_the_model() {
 }
 
 #[test]
-fn a_transcript_is_taken_up_to_its_bound() {
-    // The answers of model and tool, as they are sealed, make the transcript of the second question.
-    let asked_again = |text: &str| {
+fn a_turn_that_says_too_much_fails() {
+    // A result that is kept beside the log counts by its size, and its record stays small.
+    let large = |size: u64| {
+        let blob = BlobRef {
+            digest: Digest([7; 32]),
+            size,
+            subject: "acme/ada".into(),
+        };
+        settled(
+            "tool#1.0",
+            Outcome::ToolResult {
+                result: Personal::kept(blob),
+                ok: true,
+            },
+        )
+    };
+    let most = limits::ENTITY_VALUES_MAX_BYTES as u64 - answer(None, &["weather"]).message.plain_len() as u64;
+    for (size, then) in [(most, "model_asked"), (most + 1, "failed")] {
         let mut scene = asked();
         scene.ok(&platform(), answered("model#1", None, &["weather"]));
-        let events = scene.ok(&platform(), returned("tool#1.0", text));
-        said(&events).last().unwrap().clone()
-    };
-    let model = answer(None, &["weather"]).message.sealed_len();
-    let room = limits::TURN_TRANSCRIPT_MAX_BYTES - model;
-    let sealed_len = |length: usize| tool_message(&"x".repeat(length)).sealed_len();
-    let longest = (room / 4 * 3 - 400..room / 4 * 3)
-        .rev()
-        .find(|length| sealed_len(*length) <= room)
-        .unwrap();
-    assert_eq!(sealed_len(longest), room);
-    assert_eq!(asked_again(&"x".repeat(longest)), "model_asked");
-    assert_eq!(asked_again(&"x".repeat(longest + 1)), "failed");
-}
-
-#[test]
-fn a_transcript_that_grows_too_large_fails_the_turn() {
-    let mut scene = asked();
-    scene.ok(&platform(), answered("model#1", None, &["weather"]));
-    scene.ok(&platform(), returned("tool#1.0", &"x".repeat(limits::TURN_TRANSCRIPT_MAX_BYTES)));
-    assert_eq!(finished(&scene)["code"], json!("transcript_too_large"));
+        let events = scene.ok(&platform(), large(size));
+        assert_eq!(said(&events).last().unwrap(), then);
+        let stored = serde_json::to_vec(&(&events, &scene.reactions)).unwrap();
+        assert!(stored.len() < 4_000, "{}", stored.len());
+        if then == "failed" {
+            assert_eq!(finished(&scene)["code"], json!("transcript_too_large"));
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! The binary `quipu` as a person uses it.
+
+mod commands;
+mod damage;
+mod demo;
+mod import_crash;
+mod importing;
+mod keys;

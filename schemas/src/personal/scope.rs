@@ -1,0 +1,111 @@
+//! The scope in which a client's command is parsed: plain values in, sealed values out.
+
+use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, Subject};
+use crate::context::Keys;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{cell::RefCell, sync::Arc};
+
+struct Scope {
+    subject: Subject,
+    keys: Arc<dyn Keys>,
+    /// Why sealing failed: parsers pass on words alone.
+    failed: Option<SealError>,
+}
+
+thread_local! {
+    static SCOPE: RefCell<Option<Scope>> = const { RefCell::new(None) };
+}
+
+/// Runs `parse` so that every [`Personal`] met while deserializing takes a plain `T` and seals it for `subject`, or the
+/// name of a value that was uploaded before. Outside of this scope a `Personal` takes its stored form only, and inside it
+/// ciphertext is refused, so a client can neither smuggle any in nor store plaintext. Beside the result stands why
+/// sealing failed, if it did. May block.
+pub fn sealing<R>(subject: &str, keys: Arc<dyn Keys>, parse: impl FnOnce() -> R) -> (R, Option<SealError>) {
+    struct Restore(Option<Scope>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SCOPE.with(|scope| *scope.borrow_mut() = self.0.take());
+        }
+    }
+    let previous = SCOPE.with(|scope| {
+        scope.borrow_mut().replace(Scope {
+            subject: subject.to_owned(),
+            keys,
+            failed: None,
+        })
+    });
+    let _restore = Restore(previous);
+    let parsed = parse();
+    let failed = SCOPE.with(|scope| scope.borrow_mut().as_mut().and_then(|scope| scope.failed.take()));
+    (parsed, failed)
+}
+
+/// Whether a client's command is being parsed on this thread.
+pub fn is_sealing() -> bool {
+    SCOPE.with(|scope| scope.borrow().is_some())
+}
+
+/// What a [`Personal`] needs of the scope.
+pub(super) struct Current {
+    subject: Subject,
+    keys: Arc<dyn Keys>,
+    failed: Option<SealError>,
+}
+
+pub(super) fn current() -> Option<Current> {
+    SCOPE.with(|scope| {
+        scope.borrow().as_ref().map(|scope| Current {
+            subject: scope.subject.clone(),
+            keys: scope.keys.clone(),
+            failed: scope.failed.clone(),
+        })
+    })
+}
+
+impl Current {
+    /// Seals what a client sent, or takes the name of what it uploaded.
+    pub(super) fn take<T: Serialize + DeserializeOwned>(self, sent: Value) -> Result<Personal<T>, String> {
+        // Whatever failed before fails again, and may take as long.
+        if let Some(failed) = self.failed {
+            return Err(failed.to_string());
+        }
+        let sealed = if sent.get(BLOB_KEY).is_some() {
+            let named = "name an uploaded value by `$blob`, `$size` and `$subject` alone, as its upload was answered";
+            self.uploaded(BlobRef::of(&sent).ok_or(named)?)
+        } else {
+            let value = T::deserialize(sent).map_err(|e| e.to_string())?;
+            Personal::seal(&value, &self.subject, &*self.keys)
+        };
+        sealed.map_err(|error| {
+            let said = error.to_string();
+            // An upload of another type is a mistake in the command, like any other value of a wrong type.
+            if matches!(error, SealError::Form(..)) {
+                return said;
+            }
+            SCOPE.with(|scope| {
+                if let Some(scope) = scope.borrow_mut().as_mut() {
+                    scope.failed = Some(error);
+                }
+            });
+            said
+        })
+    }
+
+    /// A value that is there already. It must be one of this org and hold a `T`; it is stored again, so that it is as
+    /// young as the record that will name it.
+    fn uploaded<T: Serialize + DeserializeOwned>(&self, blob: BlobRef) -> Result<Personal<T>, SealError> {
+        let org = |subject: &str| subject.split_once('/').map(|(org, _)| org.to_owned());
+        if org(&blob.subject) != org(&self.subject) {
+            return Err(SealError::Missing(blob.digest));
+        }
+        let value = Personal::<T>::kept(blob.clone());
+        match value.open(&*self.keys)? {
+            Opened::Erased => Err(SealError::Missing(blob.digest)),
+            Opened::Value(_) => {
+                self.keys.keep(&blob.subject, self.keys.kept(&blob)?)?;
+                Ok(value)
+            }
+        }
+    }
+}

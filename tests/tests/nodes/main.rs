@@ -1,0 +1,10 @@
+//! One node in trouble: crashes, damage, a full disk, hostile input.
+
+mod damaged_node;
+mod disk_full;
+mod http_hostile;
+mod kill9;
+mod migrate;
+mod parking;
+mod rebuild;
+mod schemathesis;
