@@ -8,6 +8,7 @@ pub mod cluster;
 mod histogram;
 mod http;
 mod in_process;
+pub(crate) mod life;
 mod load;
 pub mod machine;
 mod material;

@@ -35,8 +35,9 @@ pub mod streams;
 pub mod subject;
 pub mod topic;
 
-use crate::http::App;
+use crate::app::App;
 use at::BusAt;
+use quipu_runtime::node::Node;
 use quipu_schemas::limits::BUS_FEED_DAYS;
 use status::Status;
 use std::{sync::Arc, time::Duration};
@@ -133,15 +134,15 @@ impl Opened {
         }
     }
 
-    /// Begins to take commands and to relay events.
-    pub fn serve(self, app: &App) -> Bus {
+    /// Begins to take commands, and to relay the events of all orgs.
+    pub fn serve(self, app: &App, node: &Node) -> Bus {
         // Without a kind of bus in the build there is nothing to serve by.
-        let _ = app;
+        let _ = (app, node);
         match self {
             #[cfg(feature = "jetstream")]
-            Self::Nats(opened) => Bus::Nats(opened.serve(app)),
+            Self::Nats(opened) => Bus::Nats(opened.serve(app, node)),
             #[cfg(feature = "kafka")]
-            Self::Kafka(opened) => Bus::Kafka(opened.serve(app)),
+            Self::Kafka(opened) => Bus::Kafka(opened.serve(app, node)),
         }
     }
 }

@@ -10,7 +10,6 @@ mod data;
 mod demo;
 mod dev_cluster;
 mod diff;
-pub mod failure;
 mod get;
 mod import;
 mod kind;
@@ -19,19 +18,20 @@ mod migrate;
 mod ops;
 mod outbox;
 mod replay;
+mod report;
 mod send;
 mod serve;
 mod tail;
-pub mod terminal;
 mod verify;
 mod verify_backend;
 mod views;
 
-use crate::client::Client;
+use crate::{
+    failure::{self, Failure, code},
+    terminal::{self, Output, Terminal},
+};
 use clap::{Parser, Subcommand};
-use failure::{Failure, code};
 use std::{ffi::OsString, process::ExitCode};
-use terminal::{Output, Terminal};
 
 const ABOUT: &str = "Event-sourced actors for AI agents: publish commands, subscribe to events, query views, replay the log.";
 
@@ -150,11 +150,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::from(code::OK),
         Err(failure) => failure.report(&terminal),
     }
-}
-
-/// Starts a job on the views (`verify`, `rebuild`) and waits for its end.
-pub(crate) async fn finish_views_job(client: &Client, name: &str) -> Result<serde_json::Value, Failure> {
-    views::finish(client, name, |_| {}).await
 }
 
 impl Verb {

@@ -3,6 +3,7 @@
 //! A command is sent again only after a `429` or `503` that may pass by itself, and always under the same command id, so that it is decided once
 //! whatever became of the first attempt.
 
+pub(crate) mod jobs;
 mod lines;
 #[cfg(test)]
 mod retries;

@@ -2,7 +2,7 @@
 //!
 //! The same event has the same bytes wherever and whenever it is served: nothing in it depends on the reader.
 
-use crate::http::params::rfc3339;
+use crate::clock::rfc3339;
 use quipu_schemas::{
     ids::StreamId,
     limits::VALUE_SHOWN_MAX_BYTES,

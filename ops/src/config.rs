@@ -31,7 +31,8 @@ use std::{
 };
 use written::{Layer, Logging, SecretWritten, Views, Written};
 
-pub use written::{Flags, LogFormat};
+pub use crate::log_lines::LogFormat;
+pub use written::Flags;
 
 /// Environment variables of the `QUIPU_` family that are no configuration of a node (the client's and the tools').
 pub const OTHER_ENV: &[&str] = &[

@@ -3,21 +3,19 @@
 //! The node is a real child process of this binary; it is killed in the middle and started again, and at the end its log
 //! is replayed from zero and verified.
 
-pub(crate) mod child;
 mod proof;
 mod receiver;
 mod scene;
-pub(crate) mod story;
 mod witness;
 
 use crate::{
-    cli::{failure::Failure, terminal::Terminal},
-    client::ClientError,
+    failure::Failure,
+    stage::{error::StageError, off_thread, story::Story},
+    terminal::Terminal,
     views_in::ViewsIn,
 };
 use quipu_events::backend::Backend;
 use std::{fs, io, path::PathBuf};
-use story::Story;
 
 /// Who answers for the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,33 +43,6 @@ pub struct Play {
     pub views: String,
 }
 
-/// Why the scene ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The node refused or is gone.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The machine.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Something did not happen.
-    #[error("{0}")]
-    Scene(String),
-    /// The voice.
-    #[error(transparent)]
-    Voice(#[from] Failure),
-}
-
-impl From<DemoError> for Failure {
-    fn from(error: DemoError) -> Self {
-        match error {
-            DemoError::Client(e) => e.into(),
-            DemoError::Voice(failure) => failure,
-            other => Failure::Failed(other.to_string()),
-        }
-    }
-}
-
 /// A data directory that is deleted in the end, unless the person named it.
 struct Home {
     path: PathBuf,
@@ -79,7 +50,7 @@ struct Home {
 }
 
 impl Home {
-    fn make(given: Option<PathBuf>) -> Result<Self, DemoError> {
+    fn make(given: Option<PathBuf>) -> Result<Self, StageError> {
         if let Some(path) = given {
             fs::create_dir_all(&path)?;
             if fs::read_dir(&path)?.next().is_some() {
@@ -92,7 +63,7 @@ impl Home {
             return Ok(Self { path, temporary: false });
         }
         let mut bytes = [0u8; 6];
-        getrandom::fill(&mut bytes).map_err(|e| DemoError::Scene(e.to_string()))?;
+        getrandom::fill(&mut bytes).map_err(|e| StageError::Scene(e.to_string()))?;
         let path = std::env::temp_dir().join(format!("quipu-demo-{}", hex::encode(bytes)));
         fs::create_dir(&path)?;
         Ok(Self { path, temporary: true })
@@ -131,7 +102,7 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
         played = perform(&home, &play, &mut story) => played?,
         // What is dropped with the scene is the node, which ends with it.
         signal = ended_by_person() => {
-            signal.map_err(DemoError::from)?;
+            signal.map_err(StageError::from)?;
             return Err(Failure::Failed("ended before the scene was over".into()));
         }
     };
@@ -140,7 +111,7 @@ pub async fn run(play: Play, terminal: Terminal) -> Result<(), Failure> {
     }
     stage.close().await?;
     if home.temporary && log.is_on_broker() {
-        proof::off_thread(move || log.remove().map_err(|e| DemoError::Scene(format!("the log was not deleted: {e}")))).await?;
+        off_thread(move || log.remove().map_err(|e| StageError::Scene(format!("the log was not deleted: {e}")))).await?;
     }
     if story.all_good() { Ok(()) } else { Err(Failure::Shown) }
 }
@@ -151,7 +122,7 @@ async fn must_be_new(log: &Backend) -> Result<(), Failure> {
         return Ok(());
     }
     let (log, shown) = (log.clone(), log.to_string());
-    let records = proof::off_thread(move || proof::records(&log)).await?;
+    let records = off_thread(move || proof::records(&log)).await?;
     if records > 0 {
         return Err(Failure::Usage(format!(
             "{shown} has {records} records: the scene begins with a new log; name another one in the address"
@@ -160,7 +131,7 @@ async fn must_be_new(log: &Backend) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn perform(home: &Home, play: &Play, story: &mut Story) -> Result<scene::Stage, DemoError> {
+async fn perform(home: &Home, play: &Play, story: &mut Story) -> Result<scene::Stage, StageError> {
     let mut stage = scene::Stage::open(&home.path, play, story).await?;
     stage.play(story).await?;
     proof::prove(&mut stage, story).await?;
@@ -191,7 +162,7 @@ fn own_name() -> String {
 }
 
 /// Leaves the node up until the person ends it.
-async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result<(), DemoError> {
+async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result<(), StageError> {
     let (own, data) = (own_name(), format!("--data {}", home.path.display()));
     story.act("Your turn")?;
     story.aside(&format!(
@@ -210,7 +181,7 @@ async fn explore(stage: &mut scene::Stage, story: &Story, home: &Home) -> Result
     };
     story.aside(&format!("Ctrl-C ends it; {after}."))?;
     tokio::select! {
-        ended = stage.node_mut()?.ended() => Err(DemoError::Scene(format!("the node ended by itself ({})", ended?))),
+        ended = stage.node_mut()?.ended() => Err(StageError::Scene(format!("the node ended by itself ({})", ended?))),
         signal = ended_by_person() => Ok(signal?),
     }
 }

@@ -2,25 +2,27 @@
 //! what befalls a cluster: a node is killed, stopped in order, and paused until others have replaced it.
 
 mod load;
-pub(crate) mod servers;
 
 use crate::{
-    cli::{failure::Failure, terminal::Terminal},
     client::{Client, Command},
-    demo::{
-        DemoError,
+    failure::Failure,
+    stage::{
         child::{Launch, Node},
+        error::StageError,
+        off_thread,
+        servers::{self, Server},
+        share_secrets,
         story::Story,
     },
+    terminal::Terminal,
 };
 use load::{CONVERSATIONS, Lately, Load};
 use quipu_schemas::ids::{PrincipalId, StreamId};
 use serde_json::json;
-use servers::Server;
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -73,7 +75,7 @@ pub async fn run(trial: Trial, terminal: Terminal) -> Result<(), Failure> {
     let mut cluster = tokio::select! {
         played = play(&trial, &mut story) => played?,
         signal = tokio::signal::ctrl_c() => {
-            signal.map_err(DemoError::from)?;
+            signal.map_err(StageError::from)?;
             return Err(Failure::Failed("ended before the scene was over".into()));
         }
     };
@@ -89,7 +91,7 @@ pub async fn run(trial: Trial, terminal: Terminal) -> Result<(), Failure> {
     if story.all_good() { Ok(()) } else { Err(Failure::Shown) }
 }
 
-async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
+async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, StageError> {
     story.act("Servers and nodes")?;
     let mut cluster = Cluster::open(trial, story).await?;
     cluster.settled(None).await?;
@@ -137,7 +139,7 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
 
     story.act("Nothing was lost")?;
     let begun = Instant::now();
-    let acknowledged = load.end().await.map_err(DemoError::Scene)?;
+    let acknowledged = load.end().await.map_err(StageError::Scene)?;
     let client = cluster.client(0)?;
     let mut lost = 0;
     for (stream, id) in &acknowledged {
@@ -156,8 +158,8 @@ async fn play(trial: &Trial, story: &mut Story) -> Result<Cluster, DemoError> {
     Ok(cluster)
 }
 
-fn gone() -> DemoError {
-    DemoError::Scene("the node is down".into())
+fn gone() -> StageError {
+    StageError::Scene("the node is down".into())
 }
 
 fn told(lately: Lately) -> String {
@@ -170,8 +172,8 @@ fn told(lately: Lately) -> String {
     format!("{acknowledged} acknowledged, {refused} refused for a moment, {unanswered} unanswered and sent again")
 }
 
-async fn set_up(client: &Client) -> Result<(PrincipalId, Vec<StreamId>), DemoError> {
-    let bad = |e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string());
+async fn set_up(client: &Client) -> Result<(PrincipalId, Vec<StreamId>), StageError> {
+    let bad = |e: quipu_schemas::ids::BadId| StageError::Scene(e.to_string());
     let by = PrincipalId::parse("ada").map_err(bad)?;
     let org: StreamId = format!("{ORG}/org/{ORG}").parse().map_err(bad)?;
     client
@@ -189,9 +191,9 @@ async fn set_up(client: &Client) -> Result<(PrincipalId, Vec<StreamId>), DemoErr
 }
 
 impl Cluster {
-    async fn open(trial: &Trial, story: &mut Story) -> Result<Self, DemoError> {
+    async fn open(trial: &Trial, story: &mut Story) -> Result<Self, StageError> {
         let mut random = [0u8; 12];
-        getrandom::fill(&mut random).map_err(|e| DemoError::Scene(e.to_string()))?;
+        getrandom::fill(&mut random).map_err(|e| StageError::Scene(e.to_string()))?;
         let dir = std::env::temp_dir().join(format!("quipu-dev-{}", hex::encode(&random[..6])));
         fs::create_dir(&dir)?;
         let home = Home(dir.clone());
@@ -218,7 +220,7 @@ impl Cluster {
                 let started = if is_built {
                     off_thread(move || servers::postgres(&at)).await
                 } else {
-                    Err(DemoError::Scene("this build has no PostgreSQL".into()))
+                    Err(StageError::Scene("this build has no PostgreSQL".into()))
                 };
                 match started {
                     Ok(server) => {
@@ -273,7 +275,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    async fn start(&mut self, n: usize, story: &Story) -> Result<(), DemoError> {
+    async fn start(&mut self, n: usize, story: &Story) -> Result<(), StageError> {
         let node = self.launches[n].start().await?;
         self.launches[n].listen = Some(node.address);
         story.tell(&format!("node {} is up at {} as process {}", n + 1, node.client.url(), node.pid))?;
@@ -281,11 +283,11 @@ impl Cluster {
         Ok(())
     }
 
-    fn client(&self, n: usize) -> Result<Client, DemoError> {
+    fn client(&self, n: usize) -> Result<Client, StageError> {
         Ok(self.nodes[n].as_ref().ok_or_else(gone)?.client.clone())
     }
 
-    async fn owners(&self, seen_by: usize) -> Result<Vec<String>, DemoError> {
+    async fn owners(&self, seen_by: usize) -> Result<Vec<String>, StageError> {
         let told = self.client(seen_by)?.get("/v1/ops/cluster", &[]).await?.body;
         let partitions = told["partitions"].as_array().map_or(&[][..], Vec::as_slice);
         Ok(partitions
@@ -294,12 +296,12 @@ impl Cluster {
             .collect())
     }
 
-    async fn owned_by(&self, seen_by: usize, n: usize) -> Result<usize, DemoError> {
+    async fn owned_by(&self, seen_by: usize, n: usize) -> Result<usize, StageError> {
         Ok(self.owners(seen_by).await?.iter().filter(|owner| **owner == self.ids[n]).count())
     }
 
     /// Waits until every partition has an owner, and every node but one owns some.
-    async fn settled(&self, without: Option<usize>) -> Result<(), DemoError> {
+    async fn settled(&self, without: Option<usize>) -> Result<(), StageError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let owners = self.owners(0).await?;
@@ -308,7 +310,7 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(DemoError::Scene(format!(
+                return Err(StageError::Scene(format!(
                     "ownership did not settle within {PATIENCE:?}: {owners:?}"
                 )));
             }
@@ -316,7 +318,7 @@ impl Cluster {
         }
     }
 
-    async fn show_owners(&self, story: &Story) -> Result<(), DemoError> {
+    async fn show_owners(&self, story: &Story) -> Result<(), StageError> {
         let mut owned: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (partition, owner) in self.owners(0).await?.into_iter().enumerate() {
             let number = self
@@ -332,7 +334,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn report(&self, story: &mut Story, load: &Load, what: &'static str, begun: Instant) -> Result<(), DemoError> {
+    async fn report(&self, story: &mut Story, load: &Load, what: &'static str, begun: Instant) -> Result<(), StageError> {
         let took = begun.elapsed();
         self.show_owners(story).await?;
         // What still waits is answered within this time.
@@ -352,7 +354,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn signal(&self, n: usize, name: &str) -> Result<(), DemoError> {
+    async fn signal(&self, n: usize, name: &str) -> Result<(), StageError> {
         let pid = self.nodes[n].as_ref().ok_or_else(gone)?.pid;
         let sent = tokio::process::Command::new("kill")
             .arg(format!("-{name}"))
@@ -362,28 +364,9 @@ impl Cluster {
         if sent.success() {
             Ok(())
         } else {
-            Err(DemoError::Scene(format!("process {pid} takes no SIG{name}")))
+            Err(StageError::Scene(format!("process {pid} takes no SIG{name}")))
         }
     }
-}
-
-/// The nodes of one log have one token and one master key.
-pub(crate) fn share_secrets(from: &Path, to: &Path) -> Result<(), DemoError> {
-    fs::create_dir(to.join("keys"))?;
-    for private in ["keys", "."] {
-        #[cfg(unix)]
-        fs::set_permissions(to.join(private), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    }
-    for file in ["token", "keys/master.key"] {
-        fs::copy(from.join(file), to.join(file))?;
-    }
-    Ok(())
-}
-
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoError> + Send + 'static) -> Result<T, DemoError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| DemoError::Scene(e.to_string()))?
 }
 
 fn post_hint(data: &str) -> String {
@@ -391,7 +374,7 @@ fn post_hint(data: &str) -> String {
 }
 
 /// Leaves the cluster up until the person ends it.
-async fn explore(cluster: &Cluster, story: &Story) -> Result<(), DemoError> {
+async fn explore(cluster: &Cluster, story: &Story) -> Result<(), StageError> {
     story.act("Your turn")?;
     let data = cluster.launches[0].data.display();
     story.aside(&format!("  quipu cluster --data {data}                who owns what"))?;

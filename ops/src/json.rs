@@ -4,7 +4,7 @@
 //! elsewhere may have seen another one. So is a number that would be stored as another number
 //! ([`quipu_schemas::json::number`] has the rule).
 
-use crate::http::problem::clip;
+use crate::problems::clip;
 use quipu_schemas::{json::number, problem::Problem};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};

@@ -1,15 +1,21 @@
 //! **How** does it run? HTTP, configuration, views' shell, and the composition root; the binary `quipu` is a thin main over it.
 
+pub mod app;
+pub mod asked;
 pub mod asyncapi;
+pub mod backups;
 pub mod bench;
 pub mod bus;
+pub mod caller;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod cloudevents;
 pub mod config;
 pub mod demo;
 pub mod dev_cluster;
 pub mod export;
+pub mod failure;
 pub mod http;
 pub mod import;
 pub mod json;
@@ -17,7 +23,11 @@ pub mod log_lines;
 pub mod metrics;
 pub mod nearest;
 pub mod openapi;
+pub mod parts;
+pub mod problems;
 pub mod serve;
+mod stage;
+pub mod terminal;
 pub mod token;
 pub mod views;
 pub mod views_in;

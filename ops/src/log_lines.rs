@@ -1,7 +1,6 @@
 //! Log lines on standard error. A line that cannot be written is counted and forgotten: a full disk or a collector that ended is
 //! no reason for a node to do less than its work.
 
-use crate::config::LogFormat;
 use std::{
     io::{self, IsTerminal, Write},
     sync::atomic::{AtomicU64, Ordering},
@@ -11,6 +10,17 @@ use tracing_subscriber::{
     fmt::MakeWriter,
     util::{SubscriberInitExt, TryInitError},
 };
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// JSON.
+    Json,
+    /// For people.
+    Pretty,
+}
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 

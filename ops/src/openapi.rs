@@ -8,7 +8,7 @@ mod rows;
 pub(crate) mod schemas;
 mod workflows;
 
-use crate::http::query::{part_filters, parts, view_named};
+use crate::parts::{part_filters, parts, view_named};
 use quipu_projections::{families, reading::View};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::envelope::DataClass;

@@ -5,9 +5,10 @@ mod deadline;
 mod rlimit;
 
 use crate::{
+    app::{Access, App, BusHealth, Stage},
     bus::{self, Bus, BusError},
     config::{Config, ConfigError},
-    http::{self, Access, App, Stage},
+    http,
     metrics::HEADS_ERRORS,
     token::{Token, TokenError},
     views::Views,
@@ -143,9 +144,12 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     if !address.ip().is_unspecified() {
         access.hosts.push(address.to_string());
     }
-    let status = bus.as_ref().map(bus::Opened::status);
+    let status = bus.as_ref().map(|bus| {
+        let status = bus.status();
+        Arc::new(move || status.health()) as BusHealth
+    });
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
-    let bus = bus.map(|bus| bus.serve(&app));
+    let bus = bus.map(|bus| bus.serve(&app, &node));
     let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), watch_closing));
     let heads = tokio::spawn(note_heads(node.clone()));
     tracing::info!(%address, "listening");

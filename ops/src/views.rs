@@ -1,8 +1,8 @@
 //! The shell around the views: a thread that follows the log, readers off the async threads, and waiting for a position.
 
 use crate::{
-    http::problem::{bad_parameter, clip},
     metrics::{VIEW_ERRORS, VIEW_LAG_RECORDS, VIEW_RECORDS},
+    problems::{self, bad_parameter, clip},
     views_in::ViewsIn,
 };
 use quipu_projections::{
@@ -430,13 +430,7 @@ impl Views {
     async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, ViewError> + Send + 'static) -> Result<T, Problem> {
         self.on()?;
         self.whole()?;
-        let permit = self
-            .0
-            .readers
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| crate::http::problem::stopping())?;
+        let permit = self.0.readers.clone().acquire_owned().await.map_err(|_| problems::stopping())?;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -450,7 +444,7 @@ impl Views {
                 Ok(found)
             }
             Ok(Err(error)) => Err(view_problem(error)),
-            Err(e) => Err(crate::http::problem::internal(format!("the query crashed: {e}"))),
+            Err(e) => Err(problems::internal(format!("the query crashed: {e}"))),
         }
     }
 
@@ -460,7 +454,7 @@ impl Views {
         let (sender, receiver) = oneshot::channel();
         lock(&self.0.unparks).push((stream.clone(), sender));
         self.0.wake.notify_one();
-        receiver.await.map_err(|_| crate::http::problem::stopping())?.map_err(view_problem)
+        receiver.await.map_err(|_| problems::stopping())?.map_err(view_problem)
     }
 
     /// The background job under way, or the last one.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    dev_cluster::{servers, share_secrets},
+    stage::{servers, share_secrets},
 };
 use std::{fs, path::PathBuf};
 

@@ -9,8 +9,9 @@ use super::{
     subject::CALL,
 };
 use crate::{
-    http::{App, Stage, problem},
+    app::{App, Stage},
     metrics::BUS_CALLS,
+    problems,
 };
 use async_nats::{Client, Message, Subject};
 use futures::StreamExt;
@@ -86,9 +87,9 @@ async fn take(app: &App, client: &Client, running: &mut JoinSet<()>, call: Messa
         return;
     };
     let refusal = if *app.stage.borrow() == Stage::Stopping {
-        Some(problem::stopping())
+        Some(problems::stopping())
     } else {
-        (running.len() >= BUS_CALLS_MAX).then(|| problem::overloaded("calls", BUS_CALLS_MAX))
+        (running.len() >= BUS_CALLS_MAX).then(|| problems::overloaded("calls", BUS_CALLS_MAX))
     };
     if let Some(problem) = refusal {
         metrics::counter!(BUS_CALLS, "outcome" => "refused").increment(1);

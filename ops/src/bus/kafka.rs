@@ -14,11 +14,12 @@ use super::{
     relay::Relay,
     status::{Part, Status},
 };
-use crate::http::App;
+use crate::app::App;
 use feed::FeedOnKafka;
 use marks::Marks;
 use producer::Producer;
 use quipu_events::kafka::KafkaOptions;
+use quipu_runtime::node::Node;
 use quipu_schemas::limits::BUS_TOPICS_LOOK_MS;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
@@ -52,15 +53,15 @@ pub(super) async fn open(options: KafkaOptions, feed_days: u32) -> Result<Opened
 
 impl Opened {
     /// Begins.
-    pub(super) fn serve(self, app: &App) -> Running {
+    pub(super) fn serve(self, app: &App, node: &Node) -> Running {
         let (stop, stopping) = watch::channel(false);
         let Self { status, topics, producer } = self;
         let relay = Relay {
-            app: app.clone(),
+            node: node.clone(),
             out: FeedOnKafka {
                 topics: topics.clone(),
                 producer: producer.clone(),
-                marks: Arc::new(Marks::new(topics.options(), &app.node.cursor())),
+                marks: Arc::new(Marks::new(topics.options(), &node.cursor())),
             },
             status: status.clone(),
         };
@@ -70,7 +71,7 @@ impl Opened {
             producer,
             status: status.clone(),
         };
-        let watched = app.node.tasks();
+        let watched = node.tasks();
         let tasks = vec![
             tokio::spawn(watched.clone().once("bus queue", queue::serve(carrier, stopping.clone()))),
             tokio::spawn(watched.clone().once("bus relay", relay.serve(stopping.clone()))),

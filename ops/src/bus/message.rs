@@ -1,11 +1,11 @@
 //! A command as a message, and its answer as one.
 
 use super::{pace::Pace, subject::Target};
-use crate::http::{
-    App,
-    command::Asked,
-    problem::{self, bad_header, clip},
-    request::{Correlation, Labels, fields},
+use crate::{
+    app::App,
+    asked::{Asked, Correlation, Labels, fields},
+    caller::{Caller, Credential},
+    problems::{self, bad_header, clip},
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
 use bytes::Bytes;
@@ -115,6 +115,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());
     let asked = Asked {
+        caller: &Caller::with(Credential::Bus),
         org: target.org,
         kind: app.kind(&target.kind.plural())?,
         id: target.id,
@@ -146,14 +147,14 @@ pub(super) fn http_headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8
 
 /// Has a command decided, within the time that a request has.
 pub(super) async fn decide(app: &App, request: CommandRequest) -> Result<Receipt, Problem> {
-    let work = AssertUnwindSafe(app.node.command(request)).catch_unwind();
+    let work = AssertUnwindSafe(app.command(request)).catch_unwind();
     match tokio::time::timeout(Duration::from_millis(REQUEST_TIMEOUT_MS), work).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_panic)) => {
             tracing::error!("a command over the bus panicked");
-            Err(problem::internal("the handler of this command crashed"))
+            Err(problems::internal("the handler of this command crashed"))
         }
-        Err(_elapsed) => Err(problem::timed_out()),
+        Err(_elapsed) => Err(problems::timed_out(REQUEST_TIMEOUT_MS, "REQUEST_TIMEOUT_MS")),
     }
 }
 

@@ -8,13 +8,14 @@ use super::{
     status::{Part, Status},
     streams, subject,
 };
-use crate::http::App;
+use crate::app::App;
 use async_nats::{
     Client, Event, HeaderMap,
     connection::State,
     jetstream::{Context, context::ContextBuilder, kv::Store},
 };
 use quipu_events::jetstream::JetStreamOptions;
+use quipu_runtime::node::Node;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -74,19 +75,19 @@ pub(super) async fn open(options: JetStreamOptions, feed_days: u32) -> Result<Op
 
 impl Opened {
     /// Begins.
-    pub(super) fn serve(self, app: &App) -> Running {
+    pub(super) fn serve(self, app: &App, node: &Node) -> Running {
         let (stop, stopping) = watch::channel(false);
         let (stop_calls, stopping_calls) = watch::channel(None);
         let relay = Relay {
-            app: app.clone(),
+            node: node.clone(),
             out: FeedOnNats {
                 client: self.client.clone(),
                 js: self.js.clone(),
-                marks: Marks::new(self.marks, &app.node.cursor()),
+                marks: Marks::new(self.marks, &node.cursor()),
             },
             status: self.status.clone(),
         };
-        let watched = app.node.tasks();
+        let watched = node.tasks();
         let calls = call::serve(app.clone(), self.client.clone(), self.status.clone(), stopping_calls);
         let queue = queue::serve(app.clone(), self.js, self.status, self.connects, stopping.clone());
         let tasks = vec![

@@ -52,10 +52,7 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        bus::message::one_id,
-        http::{problem, request::Labels},
-    };
+    use crate::{asked::Labels, bus::message::one_id, problems};
 
     #[test]
     fn headers_of_nats_are_read_as_those_of_http() {
@@ -77,7 +74,7 @@ mod tests {
     #[test]
     fn a_problem_tells_its_status_and_code_in_headers() {
         let id = CommandId::parse("c-1").unwrap();
-        let (headers, body) = answer(&Err(problem::overloaded("calls", 3)), Some(&id), "co");
+        let (headers, body) = answer(&Err(problems::overloaded("calls", 3)), Some(&id), "co");
         let header = |name: &str| headers.get(name).map(|v| v.as_str().to_owned()).unwrap_or_default();
         assert_eq!(
             ["Nats-Service-Error-Code", "Nats-Service-Error", "Retry-After", "X-Correlation-Id"].map(header),

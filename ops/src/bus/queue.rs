@@ -13,10 +13,7 @@ use super::{
     streams::{QUEUE, RECEIPTS},
     subject::{self, CMD},
 };
-use crate::{
-    http::{App, request::Correlation},
-    metrics::BUS_COMMANDS,
-};
+use crate::{app::App, asked::Correlation, metrics::BUS_COMMANDS};
 use async_nats::{
     HeaderMap,
     jetstream::{
@@ -48,7 +45,7 @@ struct Carrier {
 
 /// Consumes whenever this node serves partition 0, until told to stop.
 pub(super) async fn serve(app: App, js: Context, status: Arc<Status>, connects: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
-    let mut serving = app.node.serving();
+    let mut serving = app.serving();
     let mut pace = Pace::new();
     loop {
         let is_ours = |serving: &BTreeSet<u16>| serving.contains(&0);

@@ -9,9 +9,12 @@ use super::{
     progress::Progress,
     status::{Part, Status},
 };
-use crate::{cloudevents, http::App, metrics::BUS_EVENTS};
+use crate::{cloudevents, metrics::BUS_EVENTS};
 use bytes::Bytes;
-use quipu_runtime::api::{FeedFilter, FeedItem, Stopped};
+use quipu_runtime::{
+    api::{FeedFilter, FeedItem, Stopped},
+    node::Node,
+};
 use quipu_schemas::{
     ids::StreamId,
     limits::{BUS_FEED_IN_FLIGHT, BUS_MARK_MS},
@@ -54,7 +57,7 @@ pub(super) trait FeedOut: Clone + Send + Sync + 'static {
 /// What the relay speaks by.
 #[derive(Clone)]
 pub(super) struct Relay<B> {
-    pub(super) app: App,
+    pub(super) node: Node,
     pub(super) out: B,
     pub(super) status: Arc<Status>,
 }
@@ -65,7 +68,7 @@ type Known = BTreeMap<u16, Progress>;
 impl<B: FeedOut> Relay<B> {
     /// Relays what this node serves until told to stop, and then notes how far it is.
     pub(super) async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let mut serving = self.app.node.serving();
+        let mut serving = self.node.serving();
         let mut known = Known::new();
         let mut pace = Pace::new();
         loop {
@@ -99,7 +102,7 @@ impl<B: FeedOut> Relay<B> {
 
     /// Where to begin, by partition; and what is wrong with those that are left out.
     async fn begin(&self, served: &BTreeSet<u16>, known: &mut Known) -> Result<(Cursor, Option<String>), String> {
-        let end = self.app.node.cursor();
+        let end = self.node.cursor();
         // The feed passes over what lies behind the end.
         let mut cursor = Cursor {
             next: vec![u64::MAX; end.next.len()],
@@ -133,7 +136,7 @@ impl<B: FeedOut> Relay<B> {
             None => self.status.works(Part::Feed),
         }
         *pace = Pace::new();
-        let mut feed = self.app.node.feed(cursor, FeedFilter::default());
+        let mut feed = self.node.feed(cursor, FeedFilter::default());
         let mut lanes: Lanes<StreamId, Outgoing> = Lanes::new();
         let mut running: JoinSet<(StreamId, Position)> = JoinSet::new();
         let mut tick = tokio::time::interval(Duration::from_millis(BUS_MARK_MS));
@@ -179,7 +182,7 @@ impl<B: FeedOut> Relay<B> {
                 let (position, record) = (entry.position, &entry.record);
                 read(position, record.events.len());
                 let stream = &record.header.stream;
-                let plural = self.app.node.plural(&stream.kind);
+                let plural = self.node.plural(&stream.kind);
                 for (index, event) in record.events.iter().enumerate() {
                     let cloud =
                         cloudevents::encode(record, &plural, position, index, None).map_err(|e| format!("{stream} at {position}: {e}"))?;
@@ -197,7 +200,7 @@ impl<B: FeedOut> Relay<B> {
                 read(position, 1);
                 let outgoing = word(
                     &stream,
-                    &self.app.node.plural(&stream.kind),
+                    &self.node.plural(&stream.kind),
                     position,
                     "parked",
                     format!("{stream}@parked.{position}"),
@@ -233,7 +236,7 @@ impl<B: FeedOut> Relay<B> {
     }
 
     fn lag(&self, known: &Known) {
-        let end = self.app.node.cursor();
+        let end = self.node.cursor();
         let behind = |(partition, progress): (&u16, &Progress)| end.next[usize::from(*partition)].saturating_sub(progress.next());
         self.status.lag(known.iter().map(behind).sum());
     }

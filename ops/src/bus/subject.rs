@@ -1,6 +1,6 @@
 //! Subjects of the bus: what they are made of, and what a command's says.
 
-use crate::http::problem::{bad_id, clip};
+use crate::problems::{bad_id, clip};
 use quipu_schemas::{
     ids::{CommandId, EntityId, Kind, OrgId, StreamId},
     problem::Problem,

@@ -1,7 +1,7 @@
 //! Topics of the bus on Kafka, and the keys of their messages.
 
 use super::subject::{NO_ID, Target};
-use crate::http::problem::{bad_id, clip};
+use crate::problems::{bad_id, clip};
 use quipu_schemas::{
     ids::{EntityId, Kind, OrgId},
     problem::Problem,

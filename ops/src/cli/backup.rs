@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone},
 };
-use crate::{client::Client, http::backup::options};
+use crate::{backups::options, client::Client};
 use clap::Args;
 use quipu_events::{
     backend::check_moved,

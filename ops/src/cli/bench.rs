@@ -112,7 +112,7 @@ impl From<BenchError> for Failure {
 impl Bench {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         if let Some(role) = self.role {
-            return Ok(bench::child::be(role).await?);
+            return Ok(bench::life::be(role).await?);
         }
         let command = std::env::args().skip(1).fold("quipu".to_owned(), |text, word| text + " " + &word);
         if let Some(Long::Cluster { log, seconds, runs }) = self.long {

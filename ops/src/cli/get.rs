@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone, cell, clean, short, table},
 };
-use crate::{client::segment, http::query::view_named, nearest};
+use crate::{client::segment, nearest, parts::view_named};
 use clap::Args;
 use quipu_projections::{
     families::{FAMILIES, views},

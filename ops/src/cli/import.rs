@@ -9,8 +9,8 @@ use super::{
 use crate::{
     client::FeedQuery,
     export::{self, ExportError},
-    http::problem::not_found,
     import::{self, ImportError, Report, Target, Tick},
+    problems::not_found,
 };
 use clap::{Args, ValueEnum};
 use quipu_schemas::ids::{Kind, OrgId, PrincipalId};

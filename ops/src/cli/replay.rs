@@ -86,7 +86,7 @@ impl Replay {
 }
 
 fn heading(terminal: &Terminal, found: &Value) -> String {
-    let time = crate::http::params::rfc3339(found["time"].as_u64().unwrap_or_default());
+    let time = crate::clock::rfc3339(found["time"].as_u64().unwrap_or_default());
     let name = found["stream"].as_str().unwrap_or_default();
     let what = terminal.paint(Tone::Strong, &format!("{name} at version {}", found["version"]));
     format!(

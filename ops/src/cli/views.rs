@@ -5,9 +5,9 @@ use super::{
     failure::Failure,
     terminal::{Terminal, Tone, clean},
 };
-use crate::client::Client;
+use crate::client::{Client, jobs::finish_views_job};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 const AFTER: &str = "\
@@ -77,7 +77,7 @@ async fn job(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Fai
     let bar = terminal.progress(None, "{spinner} {msg}");
     bar.enable_steady_tick(Duration::from_millis(100));
     bar.set_message(format!("{name} of the views"));
-    let done = finish(client, name, |records| {
+    let done = finish_views_job(client, name, |records| {
         bar.set_message(format!("{name} of the views: {records} records"))
     })
     .await;
@@ -132,18 +132,4 @@ fn tables(compared: &[Value]) -> Vec<Vec<String>> {
     // `differs` sorts before `equal`; within them the tables keep their order.
     rows.sort_by(|a, b| a[1].cmp(&b[1]));
     rows
-}
-
-/// Starts a job on the views and waits for its end.
-pub(super) async fn finish(client: &Client, name: &str, progress: impl Fn(u64)) -> Result<Value, Failure> {
-    const LOOK_EVERY: Duration = Duration::from_millis(100);
-    client.post(&format!("/v1/ops/views/{name}"), &json!({})).await?;
-    loop {
-        let job = client.get("/v1/ops/views", &[]).await?.body["job"].take();
-        if job["status"] != "running" {
-            return Ok(job);
-        }
-        progress(job["records"].as_u64().unwrap_or_default());
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }

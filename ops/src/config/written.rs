@@ -34,17 +34,6 @@ pub struct Flags {
     pub set: Vec<(String, String)>,
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    Auto,
-    /// JSON.
-    Json,
-    /// For people.
-    Pretty,
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Written {

@@ -1,11 +1,10 @@
 //! The end of the scene: everything that was shown is checked against the log alone.
 
-use super::{
-    DemoError,
-    scene::{QUESTION, Stage},
-    story::Story,
+use super::scene::{QUESTION, Stage};
+use crate::{
+    client::jobs::finish_views_job,
+    stage::{error::StageError, off_thread, story::Story},
 };
-use crate::cli::finish_views_job;
 use quipu_events::{backend::Backend, disk::RealDisk, embedded::LOG_DIR, port::Log, verify};
 use quipu_runtime::{
     kinds::Kinds,
@@ -25,10 +24,10 @@ use std::{
 type States = BTreeMap<StreamId, (u64, String)>;
 
 /// Replays, compares, verifies, and leaves the node running on a log whose derived files were deleted.
-pub(super) async fn prove(stage: &mut Stage, story: &mut Story) -> Result<(), DemoError> {
+pub(super) async fn prove(stage: &mut Stage, story: &mut Story) -> Result<(), StageError> {
     story.act("The proof: from the log alone")?;
     let begun = Instant::now();
-    let job = finish_views_job(&stage.node()?.client, "verify").await?;
+    let job = finish_views_job(&stage.node()?.client, "verify", |_| {}).await?;
     let equal = job["equal"] == Value::Bool(true);
     say(story, equal, "every view equals a rebuild from zero, table by table")?;
     story.note(
@@ -47,7 +46,7 @@ pub(super) async fn prove(stage: &mut Stage, story: &mut Story) -> Result<(), De
     derived_files(stage, story, &before).await
 }
 
-fn say(story: &Story, good: bool, text: &str) -> Result<(), DemoError> {
+fn say(story: &Story, good: bool, text: &str) -> Result<(), StageError> {
     if good {
         story.proven(text)?
     } else {
@@ -57,7 +56,7 @@ fn say(story: &Story, good: bool, text: &str) -> Result<(), DemoError> {
 }
 
 /// Asks the node for the state of every entity that the feed told of.
-async fn states(stage: &mut Stage) -> Result<States, DemoError> {
+async fn states(stage: &mut Stage) -> Result<States, StageError> {
     let keys: BTreeSet<String> = stage
         .witness()?
         .events
@@ -69,7 +68,7 @@ async fn states(stage: &mut Stage) -> Result<States, DemoError> {
     for key in keys {
         let stream: StreamId = key
             .parse()
-            .map_err(|e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string()))?;
+            .map_err(|e: quipu_schemas::ids::BadId| StageError::Scene(e.to_string()))?;
         let found = client.get(&format!("{}/state", stream.path()), &[]).await?.body;
         let digest = found["digest"].as_str().unwrap_or_default().to_owned();
         out.insert(stream, (found["version"].as_u64().unwrap_or_default(), digest));
@@ -78,32 +77,26 @@ async fn states(stage: &mut Stage) -> Result<States, DemoError> {
 }
 
 /// The stopped node's log.
-fn open(backend: &Backend, data: Option<&Path>) -> Result<Arc<dyn Log>, DemoError> {
+fn open(backend: &Backend, data: Option<&Path>) -> Result<Arc<dyn Log>, StageError> {
     let opened = backend
         .open(data, limits::PARTITIONS_DEFAULT, LogId([0; 16]))
-        .map_err(|e| DemoError::Scene(e.to_string()))?;
+        .map_err(|e| StageError::Scene(e.to_string()))?;
     Ok(opened.log)
 }
 
 /// How many records a broker's log has.
-pub(super) fn records(backend: &Backend) -> Result<u64, DemoError> {
+pub(super) fn records(backend: &Backend) -> Result<u64, StageError> {
     let log = open(backend, None)?;
     let ends = (0..log.meta().partitions).map(|partition| log.head(partition).map(|head| head.next_offset));
-    ends.sum::<Result<u64, _>>().map_err(|e| DemoError::Scene(e.to_string()))
+    ends.sum::<Result<u64, _>>().map_err(|e| StageError::Scene(e.to_string()))
 }
 
-pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, DemoError> + Send + 'static) -> Result<T, DemoError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| DemoError::Scene(format!("a check crashed: {e}")))?
-}
-
-async fn replay_and_compare(stage: &Stage, story: &mut Story, before: &States) -> Result<(), DemoError> {
+async fn replay_and_compare(stage: &Stage, story: &mut Story, before: &States) -> Result<(), StageError> {
     let begun = Instant::now();
     let (backend, data) = (stage.log.clone(), stage.data.clone());
     let replayed: Vec<Replayed> = off_thread(move || {
         let log = open(&backend, Some(&data))?;
-        replay::replay(&*log, &Kinds::builtin(), |_| {}).map_err(|e| DemoError::Scene(e.to_string()))
+        replay::replay(&*log, &Kinds::builtin(), |_| {}).map_err(|e| StageError::Scene(e.to_string()))
     })
     .await?;
     let records: u64 = replayed.iter().map(|entity| entity.records).sum();
@@ -136,14 +129,14 @@ fn same(a: &States, b: &States) -> usize {
     a.iter().filter(|(stream, state)| b.get(stream) == Some(state)).count()
 }
 
-async fn chain(stage: &Stage, story: &mut Story) -> Result<(), DemoError> {
+async fn chain(stage: &Stage, story: &mut Story) -> Result<(), StageError> {
     let begun = Instant::now();
     let (backend, data) = (stage.log.clone(), stage.data.clone());
     let report = off_thread(move || {
         if backend.is_on_broker() {
             return Ok(verify::verify_log(&*open(&backend, Some(&data))?, |_, _| {}));
         }
-        verify::verify(&RealDisk, &data, |_, _| {}).map_err(|e| DemoError::Scene(e.to_string()))
+        verify::verify(&RealDisk, &data, |_, _| {}).map_err(|e| StageError::Scene(e.to_string()))
     })
     .await?;
     let good = report.is_intact();
@@ -200,13 +193,13 @@ fn holds(directory: &Path, words: &[u8]) -> std::io::Result<bool> {
 }
 
 /// Whether a record of a broker's log holds these bytes.
-fn frames_hold(log: &dyn Log, words: &[u8]) -> Result<bool, DemoError> {
+fn frames_hold(log: &dyn Log, words: &[u8]) -> Result<bool, StageError> {
     for partition in 0..log.meta().partitions {
         let mut from = 0;
         loop {
             let frames = log
                 .read(partition, from, limits::FRAME_MAX_BYTES)
-                .map_err(|e| DemoError::Scene(e.to_string()))?;
+                .map_err(|e| StageError::Scene(e.to_string()))?;
             let Some(last) = frames.last() else { break };
             from = last.first_offset + last.records.len() as u64;
             if frames
@@ -222,7 +215,7 @@ fn frames_hold(log: &dyn Log, words: &[u8]) -> Result<bool, DemoError> {
 }
 
 /// Law 1: what is not log, blobs or keys can be deleted, and nothing is lost, repeated or different.
-async fn derived_files(stage: &mut Stage, story: &mut Story, before: &States) -> Result<(), DemoError> {
+async fn derived_files(stage: &mut Stage, story: &mut Story, before: &States) -> Result<(), StageError> {
     let delivered = stage.receiver.received().deliveries;
     let mut deleted = Vec::new();
     for entry in fs::read_dir(&stage.data)? {
@@ -246,7 +239,7 @@ async fn derived_files(stage: &mut Stage, story: &mut Story, before: &States) ->
         stage.node()?.pid
     ))?;
     let after = states(stage).await?;
-    let job = finish_views_job(&stage.node()?.client, "verify").await?;
+    let job = finish_views_job(&stage.node()?.client, "verify", |_| {}).await?;
     let repeated = stage.receiver.received().deliveries - delivered;
     let good = after == *before && job["equal"] == Value::Bool(true) && repeated == 0;
     say(

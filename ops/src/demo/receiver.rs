@@ -3,7 +3,7 @@
 //! It verifies every signature, counts deliveries by `webhook-id`, and refuses the very first delivery, so that one is
 //! repeated under the same id.
 
-use super::DemoError;
+use crate::stage::error::StageError;
 use axum::{
     Router,
     body::Bytes,
@@ -73,9 +73,9 @@ fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
 
 impl Receiver {
     /// Starts on a free loopback port with a secret of its own.
-    pub(super) async fn start() -> Result<Self, DemoError> {
+    pub(super) async fn start() -> Result<Self, StageError> {
         let mut key = vec![0u8; 24];
-        getrandom::fill(&mut key).map_err(|e| DemoError::Scene(e.to_string()))?;
+        getrandom::fill(&mut key).map_err(|e| StageError::Scene(e.to_string()))?;
         let secret = format!("whsec_{}", STANDARD.encode(&key));
         let inner = Arc::new(Inner {
             key,

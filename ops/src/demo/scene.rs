@@ -1,13 +1,14 @@
 //! The scene itself, act by act.
 
-use super::{
-    Answers, DemoError, Play,
-    child::{Launch, Node},
-    receiver::Receiver,
-    story::Story,
-    witness::Witness,
+use super::{Answers, Play, receiver::Receiver, witness::Witness};
+use crate::{
+    client::{ClientError, Command, FeedLine},
+    stage::{
+        child::{Launch, Node},
+        error::StageError,
+        story::Story,
+    },
 };
-use crate::client::{ClientError, Command, FeedLine};
 use quipu_events::backend::Backend;
 use quipu_schemas::{
     envelope::Receipt,
@@ -45,24 +46,24 @@ pub(super) struct Stage {
     pub(super) log: Backend,
 }
 
-fn stream(kind: &str, id: &str) -> Result<StreamId, DemoError> {
+fn stream(kind: &str, id: &str) -> Result<StreamId, StageError> {
     format!("{ORG}/{kind}/{id}")
         .parse()
-        .map_err(|e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string()))
+        .map_err(|e: quipu_schemas::ids::BadId| StageError::Scene(e.to_string()))
 }
 
-fn command_id(text: &str) -> Result<CommandId, DemoError> {
-    CommandId::parse(text).map_err(|e| DemoError::Scene(e.to_string()))
+fn command_id(text: &str) -> Result<CommandId, StageError> {
+    CommandId::parse(text).map_err(|e| StageError::Scene(e.to_string()))
 }
 
 impl Stage {
     /// Starts the receiver and the node.
-    pub(super) async fn open(data: &Path, play: &Play, story: &mut Story) -> Result<Self, DemoError> {
+    pub(super) async fn open(data: &Path, play: &Play, story: &mut Story) -> Result<Self, StageError> {
         story.act("A node, and another system")?;
         if play.answers == Answers::Scripted {
             story.tell("agents answer by the provider `scripted`: no model, no network, no key")?;
         }
-        let log: Backend = play.log.parse().map_err(|e| DemoError::Scene(format!("{e}")))?;
+        let log: Backend = play.log.parse().map_err(|e| StageError::Scene(format!("{e}")))?;
         let receiver = Receiver::start().await?;
         story.tell(&format!("a webhook receiver of another system listens on {}", receiver.address))?;
         let mut launch = Launch {
@@ -104,40 +105,40 @@ impl Stage {
     }
 
     /// The node, while there is one.
-    pub(super) fn node(&self) -> Result<&Node, DemoError> {
-        self.node.as_ref().ok_or_else(|| DemoError::Scene("the node is down".into()))
+    pub(super) fn node(&self) -> Result<&Node, StageError> {
+        self.node.as_ref().ok_or_else(|| StageError::Scene("the node is down".into()))
     }
 
     /// The node, while there is one.
-    pub(super) fn node_mut(&mut self) -> Result<&mut Node, DemoError> {
-        self.node.as_mut().ok_or_else(|| DemoError::Scene("the node is down".into()))
+    pub(super) fn node_mut(&mut self) -> Result<&mut Node, StageError> {
+        self.node.as_mut().ok_or_else(|| StageError::Scene("the node is down".into()))
     }
 
     /// Whoever watches.
-    pub(super) fn witness(&mut self) -> Result<&mut Witness, DemoError> {
-        self.witness.as_mut().ok_or_else(|| DemoError::Scene("nobody watches yet".into()))
+    pub(super) fn witness(&mut self) -> Result<&mut Witness, StageError> {
+        self.witness.as_mut().ok_or_else(|| StageError::Scene("nobody watches yet".into()))
     }
 
     /// Takes the node off the stage, to end it.
-    pub(super) fn take_node(&mut self) -> Result<Node, DemoError> {
-        self.node.take().ok_or_else(|| DemoError::Scene("the node is down".into()))
+    pub(super) fn take_node(&mut self) -> Result<Node, StageError> {
+        self.node.take().ok_or_else(|| StageError::Scene("the node is down".into()))
     }
 
     /// Starts the node again, on the same data and port.
-    pub(super) async fn start_again(&mut self) -> Result<(), DemoError> {
+    pub(super) async fn start_again(&mut self) -> Result<(), StageError> {
         self.node = Some(self.launch.start().await?);
         Ok(())
     }
 
     /// Stops the node in order.
-    pub(super) async fn close(&mut self) -> Result<(), DemoError> {
+    pub(super) async fn close(&mut self) -> Result<(), StageError> {
         match self.node.take() {
             Some(node) => node.stop().await,
             None => Ok(()),
         }
     }
 
-    async fn send(&self, by: &PrincipalId, to: &StreamId, name: &str, body: Value, id: &str) -> Result<Receipt, DemoError> {
+    async fn send(&self, by: &PrincipalId, to: &StreamId, name: &str, body: Value, id: &str) -> Result<Receipt, StageError> {
         let command = Command::to(to, name, body).id(command_id(id)?).on_behalf_of(Some(by));
         Ok(self.node()?.client.command(&command).await?)
     }
@@ -154,7 +155,7 @@ impl Stage {
     }
 
     /// Plays every act.
-    pub(super) async fn play(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    pub(super) async fn play(&mut self, story: &mut Story) -> Result<(), StageError> {
         self.people_and_agents(story).await?;
         self.who_answers(story).await?;
         self.an_order(story).await?;
@@ -162,7 +163,7 @@ impl Stage {
         self.after_the_crash(story).await
     }
 
-    async fn people_and_agents(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn people_and_agents(&mut self, story: &mut Story) -> Result<(), StageError> {
         story.act("An org, a person, two agents")?;
         let begun = Instant::now();
         let org = StreamId::of_org(&ORG);
@@ -229,7 +230,7 @@ impl Stage {
         }
     }
 
-    async fn who_answers(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn who_answers(&mut self, story: &mut Story) -> Result<(), StageError> {
         story.act("Both agents could answer; exactly one does")?;
         let desk = stream("conversation", "desk")?;
         let agent = |principal: PrincipalId| json!({ "principal": principal, "kind": "agent" });
@@ -270,7 +271,7 @@ impl Stage {
         let late = json!({ "turn": turn, "reason": "me too", "confidence": 1.0 });
         let refused = self.send(&CLERK, &desk, "claim", late, "demo:late-claim").await;
         let refused = match refused {
-            Err(DemoError::Client(ClientError::Refused(problem))) => problem.code.clone(),
+            Err(StageError::Client(ClientError::Refused(problem))) => problem.code.clone(),
             Err(other) => return Err(other),
             Ok(_) => String::new(),
         };
@@ -306,20 +307,23 @@ impl Stage {
         winner: &str,
         turn: &str,
         asked: Instant,
-    ) -> Result<(FeedLine, u64, Option<Duration>), DemoError> {
+    ) -> Result<(FeedLine, u64, Option<Duration>), StageError> {
         const PATIENCE: Duration = Duration::from_secs(90);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let (mut tokens, mut first) = (0, None);
         let speaker = format!("{winner} ({})", self.provider());
         let is_answer = |event: &FeedLine| event.event() == "quipu.conversation.message_posted.v1" && event.data()["turn"] == turn;
         let mut answer = self.witness()?.events.iter().find(|event| is_answer(event)).cloned();
-        let witness = self.witness.as_mut().ok_or_else(|| DemoError::Scene("nobody watches yet".into()))?;
+        let witness = self
+            .witness
+            .as_mut()
+            .ok_or_else(|| StageError::Scene("nobody watches yet".into()))?;
         loop {
             tokio::select! {
                 // What was said before the answer is shown before it.
                 biased;
                 message = live.next() => {
-                    let Some(message) = message? else { return Err(DemoError::Scene("the live channel ended".into())) };
+                    let Some(message) = message? else { return Err(StageError::Scene("the live channel ended".into())) };
                     let data: Value = serde_json::from_str(&message.data).unwrap_or_default();
                     if message.event == "delta" && data["turn"] == turn {
                         tokens += 1;
@@ -332,19 +336,19 @@ impl Stage {
                     if is_answer(event) {
                         answer = Some(event.clone());
                     } else if event.event() == "quipu.conversation.turn_finished.v1" && event.data()["outcome"]["is"] == "failed" {
-                        return Err(DemoError::Scene(format!("the turn failed: {}", event.data()["outcome"])));
+                        return Err(StageError::Scene(format!("the turn failed: {}", event.data()["outcome"])));
                     }
                 }
                 () = tokio::time::sleep(Duration::from_millis(50)), if answer.is_some() => {
                     story.end_tokens()?;
-                    return answer.map(|answer| (answer, tokens, first)).ok_or_else(|| DemoError::Scene("no answer".into()));
+                    return answer.map(|answer| (answer, tokens, first)).ok_or_else(|| StageError::Scene("no answer".into()));
                 }
-                () = tokio::time::sleep_until(deadline) => return Err(DemoError::Scene(format!("no answer within {PATIENCE:?}"))),
+                () = tokio::time::sleep_until(deadline) => return Err(StageError::Scene(format!("no answer within {PATIENCE:?}"))),
             }
         }
     }
 
-    async fn an_order(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn an_order(&mut self, story: &mut Story) -> Result<(), StageError> {
         story.act("A workflow run: branch, durable delay, webhook, approval")?;
         let ledger = json!({ "type": "group", "title": "Orders", "auto_turns": false });
         self.send(&ADA, &stream("conversation", "orders")?, "create", ledger, "demo:orders")
@@ -391,12 +395,12 @@ impl Stage {
         let due = waits.data()["work"]["due"].as_u64().unwrap_or_default();
         story.tell(&format!(
             "`cool_down` waits on a durable timer, due at {}",
-            crate::http::params::rfc3339(due)
+            crate::clock::rfc3339(due)
         ))?;
         Ok(())
     }
 
-    async fn crash(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn crash(&mut self, story: &mut Story) -> Result<(), StageError> {
         story.act("SIGKILL in the middle")?;
         let before = self.state("run", "order-4711").await?;
         let node = self.take_node()?;
@@ -444,14 +448,14 @@ impl Stage {
         Ok(())
     }
 
-    async fn state(&self, kind: &str, id: &str) -> Result<Value, DemoError> {
+    async fn state(&self, kind: &str, id: &str) -> Result<Value, StageError> {
         let stream: StreamId = format!("{ORG}/{kind}/{id}")
             .parse()
-            .map_err(|e: quipu_schemas::ids::BadId| DemoError::Scene(e.to_string()))?;
+            .map_err(|e: quipu_schemas::ids::BadId| StageError::Scene(e.to_string()))?;
         Ok(self.node()?.client.get(&format!("{}/state", stream.path()), &[]).await?.body)
     }
 
-    async fn after_the_crash(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn after_the_crash(&mut self, story: &mut Story) -> Result<(), StageError> {
         story.act("The scene goes on")?;
         let waits = self
             .witness()?
@@ -504,7 +508,7 @@ impl Stage {
         self.approval(story).await
     }
 
-    async fn approval(&mut self, story: &mut Story) -> Result<(), DemoError> {
+    async fn approval(&mut self, story: &mut Story) -> Result<(), StageError> {
         let run = stream("run", "order-4711")?;
         let asks = self
             .witness()?
@@ -516,7 +520,7 @@ impl Stage {
             .send(&SCOUT, &run, "approve", json!({ "node": "approval" }), "demo:not-yours")
             .await
         {
-            Err(DemoError::Client(ClientError::Refused(problem))) => problem.code.clone(),
+            Err(StageError::Client(ClientError::Refused(problem))) => problem.code.clone(),
             Err(other) => return Err(other),
             Ok(_) => String::new(),
         };

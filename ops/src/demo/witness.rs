@@ -1,7 +1,7 @@
 //! Sees the org's feed as any subscriber would, and waits for what must happen.
 
-use super::DemoError;
 use crate::client::{Client, Feed, FeedLine, FeedQuery};
+use crate::stage::error::StageError;
 use quipu_schemas::ids::OrgId;
 use serde_json::Value;
 use std::{
@@ -26,7 +26,7 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Follows from the start.
-    pub(super) async fn begin(client: &Client, org: &OrgId) -> Result<Self, DemoError> {
+    pub(super) async fn begin(client: &Client, org: &OrgId) -> Result<Self, StageError> {
         let query = FeedQuery {
             follow: true,
             ..FeedQuery::default()
@@ -43,7 +43,7 @@ impl Witness {
     }
 
     /// Goes on after a crash, from the last cursor that it was given.
-    pub(super) async fn resume(&mut self, client: &Client) -> Result<(), DemoError> {
+    pub(super) async fn resume(&mut self, client: &Client) -> Result<(), StageError> {
         let query = FeedQuery {
             from: self.cursor.clone(),
             follow: true,
@@ -54,9 +54,9 @@ impl Witness {
     }
 
     /// The next new event. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<&FeedLine, DemoError> {
+    pub(super) async fn next(&mut self) -> Result<&FeedLine, StageError> {
         loop {
-            let line = self.feed.next().await?.ok_or_else(|| DemoError::Scene("the feed ended".into()))?;
+            let line = self.feed.next().await?.ok_or_else(|| StageError::Scene("the feed ended".into()))?;
             if let Some(cursor) = line.value["cursor"].as_str().filter(|_| line.control().is_some()) {
                 self.cursor = Some(cursor.to_owned());
                 continue;
@@ -70,7 +70,7 @@ impl Witness {
     }
 
     /// The first event that fits, seen before or yet to come.
-    pub(super) async fn wait_for(&mut self, what: &str, fits: impl Fn(&FeedLine) -> bool) -> Result<FeedLine, DemoError> {
+    pub(super) async fn wait_for(&mut self, what: &str, fits: impl Fn(&FeedLine) -> bool) -> Result<FeedLine, StageError> {
         if let Some(seen) = self.events.iter().find(|event| fits(event)) {
             return Ok(seen.clone());
         }
@@ -79,7 +79,7 @@ impl Witness {
             let left = PATIENCE.saturating_sub(begun.elapsed());
             let event = match tokio::time::timeout(left, self.next()).await {
                 Ok(event) => event?,
-                Err(_) => return Err(DemoError::Scene(format!("{what} did not happen within {PATIENCE:?}"))),
+                Err(_) => return Err(StageError::Scene(format!("{what} did not happen within {PATIENCE:?}"))),
             };
             if fits(event) {
                 return Ok(event.clone());
@@ -88,7 +88,7 @@ impl Witness {
     }
 
     /// Waits for an event of `name` (without `quipu.` and version) about the entity `id`.
-    pub(super) async fn wait_for_event(&mut self, name: &str, id: &str, fits: impl Fn(&Value) -> bool) -> Result<FeedLine, DemoError> {
+    pub(super) async fn wait_for_event(&mut self, name: &str, id: &str, fits: impl Fn(&Value) -> bool) -> Result<FeedLine, StageError> {
         let stored = format!("quipu.{name}.v1");
         self.wait_for(&format!("{name} of {id}"), |event| {
             event.event() == stored && event.value["subject"] == id && fits(event.data())

@@ -2,12 +2,13 @@
 
 use super::{
     Answer, App,
-    command::receipt_answer,
+    answer::receipt_answer,
     json,
     params::Params,
     problem::bad_parameter,
-    request::{At, Fields, Labels},
+    request::{At, Fields},
 };
+use crate::{asked::Labels, caller::Operator};
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
@@ -20,13 +21,13 @@ use quipu_schemas::{
 use serde_json::json as value;
 
 /// `GET /v1/ops/tree`.
-pub async fn tree(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn tree(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    json(&app.node.tree())
+    json(&app.node(&operator).tree())
 }
 
 /// `GET /v1/ops/outbox[?org=][&status=]`.
-pub async fn outbox(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn outbox(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     const STATUSES: &[&str] = &["pending", "processing", "delivered", "failed", "dead"];
     let params = Params::parse(&uri, &["org", "status"])?;
     let org: Option<OrgId> = params.get("org")?;
@@ -35,7 +36,7 @@ pub async fn outbox(State(app): State<App>, uri: Uri) -> Answer {
         let detail = format!("unknown status `{}`", super::problem::clip(unknown));
         return Err(bad_parameter("status", detail, format!("use one of {}", STATUSES.join(", "))).into());
     }
-    let mut rows = app.node.outbox(org.as_ref()).await;
+    let mut rows = app.node(&operator).outbox(org.as_ref()).await;
     rows.retain(|row| status.is_none_or(|status| row.status == status));
     json(&value!({ "items": rows }))
 }
@@ -48,33 +49,36 @@ fn key(text: &str) -> Result<ReactionKey, Problem> {
     })
 }
 
-fn actor(headers: &HeaderMap) -> Result<PrincipalId, Problem> {
-    Ok(Labels::read(headers)?.on_behalf_of.unwrap_or(PrincipalId::BOOTSTRAP))
+fn actor(operator: &Operator, headers: &HeaderMap) -> Result<PrincipalId, Problem> {
+    match Labels::read(headers)?.on_behalf_of {
+        Some(named) => Ok(named),
+        None => operator.caller().principal().cloned(),
+    }
 }
 
 /// `POST /v1/ops/outbox/{key}/retry`: tries a dead effect again.
-pub async fn retry(State(app): State<App>, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
+pub async fn retry(State(app): State<App>, operator: Operator, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
     Params::parse(&uri, &[])?;
-    let receipt = app.node.outbox_retry(&key(&text)?, &actor(&headers)?).await?;
+    let receipt = app.node(&operator).outbox_retry(&key(&text)?, &actor(&operator, &headers)?).await?;
     receipt_answer(&app, &receipt, StatusCode::ACCEPTED)
 }
 
 /// `POST /v1/ops/outbox/{key}/drop`: gives a dead effect up.
-pub async fn drop_effect(State(app): State<App>, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
+pub async fn drop_effect(State(app): State<App>, operator: Operator, At(text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
     Params::parse(&uri, &[])?;
-    let receipt = app.node.outbox_drop(&key(&text)?, &actor(&headers)?).await?;
+    let receipt = app.node(&operator).outbox_drop(&key(&text)?, &actor(&operator, &headers)?).await?;
     receipt_answer(&app, &receipt, StatusCode::ACCEPTED)
 }
 
 /// `GET /v1/ops/views`: lag by partition, where a damaged one stops, and the job under way.
-pub async fn views(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn views(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let end = app.node.cursor();
-    let seen = app.views.cursor();
-    let stopped = app.node.stopped();
+    let end = app.node(&operator).cursor();
+    let seen = app.views(&operator).cursor();
+    let stopped = app.node(&operator).stopped();
     let stopped = |partition: usize| stopped.iter().find(|stopped| usize::from(stopped.partition) == partition);
     let partitions: Vec<_> = app
-        .views
+        .views(&operator)
         .lag(&end)
         .into_iter()
         .enumerate()
@@ -83,23 +87,23 @@ pub async fn views(State(app): State<App>, uri: Uri) -> Answer {
             value!({ "partition": partition, "seen": seen, "end": end, "lag": lag, "stopped": stopped(partition) })
         })
         .collect();
-    let lag: u64 = app.views.lag(&end).iter().sum();
-    let health = app.views.health(&end);
+    let lag: u64 = app.views(&operator).lag(&end).iter().sum();
+    let health = app.views(&operator).health(&end);
     json(
-        &value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views.job() }),
+        &value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views(&operator).job() }),
     )
 }
 
 /// `POST /v1/ops/views/rebuild`.
-pub async fn rebuild(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn rebuild(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    accepted(&app.views.rebuild()?)
+    accepted(&app.views(&operator).rebuild()?)
 }
 
 /// `POST /v1/ops/views/verify`.
-pub async fn verify(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn verify(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    accepted(&app.views.verify()?)
+    accepted(&app.views(&operator).verify()?)
 }
 
 fn accepted(body: &impl serde::Serialize) -> Answer {
@@ -109,7 +113,7 @@ fn accepted(body: &impl serde::Serialize) -> Answer {
 }
 
 /// `POST /v1/ops/unpark` with `{"stream": "org/kind/id"}`: takes a parked stream up again, in the node and in the views.
-pub async fn unpark(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> Answer {
+pub async fn unpark(State(app): State<App>, operator: Operator, uri: Uri, Fields(fields): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let only = fields.as_object().is_some_and(|map| map.len() == 1);
     let text = fields.get("stream").and_then(|v| v.as_str()).filter(|_| only);
@@ -121,11 +125,11 @@ pub async fn unpark(State(app): State<App>, uri: Uri, Fields(fields): Fields) ->
                 .field("stream")
                 .fix(r#"send {"stream": "org/kind/id"}"#)
         })?;
-    match app.node.unpark(&stream).await {
+    match app.node(&operator).unpark(&stream).await {
         // The views park streams on their own account.
-        Err(problem) if problem.code == "not_parked" && app.views.is_parked(&stream).await? => {}
+        Err(problem) if problem.code == "not_parked" && app.views(&operator).is_parked(&stream).await? => {}
         unparked => unparked?,
     }
-    let fits = app.views.unpark(&stream).await?;
+    let fits = app.views(&operator).unpark(&stream).await?;
     accepted(&value!({ "stream": stream, "views_fit": fits }))
 }

@@ -1,9 +1,7 @@
 //! Which methods a path of the grid allows: the router knows its shape, not what a name in it stands for.
 
-use super::{
-    App,
-    query::{is_read_only, view_named},
-};
+use super::App;
+use crate::parts::{is_read_only, view_named};
 
 const READ: &str = "GET, HEAD";
 const WRITE: &str = "POST";

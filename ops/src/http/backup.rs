@@ -1,61 +1,15 @@
 //! Online backup: the node copies its own log, for it alone knows what is durable at one moment.
 
 use super::{Answer, App, json, params::Params, request::Fields};
+use crate::{
+    backups::{Job, options},
+    caller::Operator,
+};
 use axum::{extract::State, http::StatusCode, http::Uri};
-use quipu_events::{
-    backup::{self, BackupOptions, BlobSource, Manifest},
-    blobs::Blobs,
-};
+use quipu_events::backup;
 use quipu_schemas::problem::Problem;
-use serde::Serialize;
 use serde_json::Value;
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// A backup under way, or the last one.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Job {
-    /// `none`, `running`, `done` or `failed`.
-    pub status: &'static str,
-    /// Where it goes.
-    pub to: PathBuf,
-    /// Bytes copied so far.
-    pub bytes: u64,
-    /// What went wrong.
-    pub detail: String,
-    /// Its table of contents, when done.
-    pub manifest: Option<Manifest>,
-}
-
-/// The node's one place for a backup under way.
-#[derive(Debug, Clone)]
-pub struct Backups(Arc<Mutex<Job>>);
-
-impl Default for Backups {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Job {
-            status: "none",
-            ..Job::default()
-        })))
-    }
-}
-
-impl Backups {
-    fn job(&self) -> MutexGuard<'_, Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a backup takes besides the log: blobs, and keys if they were asked for.
-pub fn options(with_keys: bool, blobs: Option<Arc<dyn Blobs>>) -> BackupOptions {
-    BackupOptions {
-        include: Vec::new(),
-        blobs: blobs.map(BlobSource),
-        keys: if with_keys { vec!["keys".into()] } else { Vec::new() },
-    }
-}
+use std::path::PathBuf;
 
 fn wanted(fields: &Value) -> Result<(PathBuf, bool), Problem> {
     let bad = |field: &str, detail: &str| {
@@ -85,11 +39,11 @@ fn wanted(fields: &Value) -> Result<(PathBuf, bool), Problem> {
 }
 
 /// `POST /v1/ops/backup` with `{"to": path, "with_keys": bool}`: begins a backup to an empty or new directory.
-pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> Answer {
+pub async fn begin(State(app): State<App>, operator: Operator, uri: Uri, Fields(fields): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let (to, with_keys) = wanted(&fields)?;
-    let Some(log) = app.node.embedded() else {
-        let (detail, fix) = if app.node.log().meta().backend == "memory" {
+    let Some(log) = app.node(&operator).embedded() else {
+        let (detail, fix) = if app.node(&operator).log().meta().backend == "memory" {
             ("this node keeps its log in memory", "run it with a data directory")
         } else {
             (
@@ -105,7 +59,7 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
         ..Job::default()
     };
     {
-        let mut job = app.backups.job();
+        let mut job = app.backups(&operator).job();
         if job.status == "running" {
             return Err(
                 Problem::new(409, "job_running", format!("a backup to {} is under way", job.to.display()))
@@ -115,7 +69,7 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
         }
         *job = started.clone();
     }
-    let (backups, kept) = (app.backups.clone(), app.node.blobs());
+    let (backups, kept) = (app.backups(&operator).clone(), app.node(&operator).blobs());
     tokio::task::spawn_blocking(move || {
         let result = backup::backup(&log, &to, &options(with_keys, kept), |bytes| backups.job().bytes = bytes);
         let mut job = backups.job();
@@ -130,8 +84,8 @@ pub async fn begin(State(app): State<App>, uri: Uri, Fields(fields): Fields) -> 
 }
 
 /// `GET /v1/ops/backup`: the backup under way, or the last one since the node started.
-pub async fn look(State(app): State<App>, uri: Uri) -> Answer {
+pub async fn look(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let job = app.backups.job().clone();
+    let job = app.backups(&operator).job().clone();
     json(&job)
 }

@@ -4,11 +4,12 @@
 //! Blobs are kept by org, so one org's name leads nowhere under another. Everything is checked before the first byte.
 
 use super::{
-    Answer, App, json,
+    Answer, App, Failure, json,
     params::Params,
-    problem::{self, Failure, bad_header, clip},
-    request::{At, Labels, org},
+    problem::{self, bad_header, clip},
+    request::At,
 };
+use crate::{asked::Labels, caller::InOrg};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -33,15 +34,15 @@ const CONTENT_DIGEST: &str = "content-digest";
 
 /// `PUT /v1/orgs/{org}/blobs`: seals and keeps a value of up to 8 MiB; the answer is its name, which a command takes in place
 /// of the value. What no command has named a day later is deleted.
-pub async fn put(State(app): State<App>, At(org_text): At<String>, uri: Uri, request: Request) -> Answer {
-    let org = org(org_text)?;
+pub async fn put(State(app): State<App>, in_org: InOrg, uri: Uri, request: Request) -> Answer {
+    let reads = app.reads(&in_org);
     Params::parse(&uri, &[])?;
     let headers = request.headers().clone();
     let labels = Labels::read(&headers)?;
     let expected = content_digest(&headers)?;
     let form = Form::of(&headers)?;
-    app.check_org(&org).await?;
-    if app.node.blobs().is_none() {
+    reads.check_org().await?;
+    if reads.blobs().is_none() {
         return Err(SealError::NotShared { size: 0 }.problem().into());
     }
     let bytes = read(request.into_body()).await?;
@@ -54,8 +55,11 @@ pub async fn put(State(app): State<App>, At(org_text): At<String>, uri: Uri, req
         );
     }
     let value = form.value(bytes)?;
-    let actor = labels.on_behalf_of.unwrap_or(PrincipalId::BOOTSTRAP);
-    let keys = app.node.keys();
+    let actor = match labels.on_behalf_of {
+        Some(named) => named,
+        None => in_org.caller().principal()?.clone(),
+    };
+    let (org, keys) = (in_org.org().clone(), reads.keys());
     let kept = blocking(move || keep(&value, &org, &actor, &*keys)).await?;
     let mut response = json(&kept)?;
     *response.status_mut() = StatusCode::CREATED;
@@ -164,8 +168,9 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
 }
 
 /// `GET /v1/orgs/{org}/blobs/{digest}`: the value, opened; a range of its bytes where one is asked for.
-pub async fn get(State(app): State<App>, At((org_text, digest)): At<(String, String)>, uri: Uri, headers: HeaderMap) -> Answer {
-    let org = org(org_text)?;
+pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(String, String)>, uri: Uri, headers: HeaderMap) -> Answer {
+    let reads = app.reads(&in_org);
+    let org = in_org.org().clone();
     Params::parse(&uri, &[])?;
     let bad = |_| {
         Problem::new(400, "bad_id", "a blob is named by 64 hex digits")
@@ -173,8 +178,8 @@ pub async fn get(State(app): State<App>, At((org_text, digest)): At<(String, Str
             .fix("pass `$blob` unchanged")
     };
     let digest: Digest = digest.parse().map_err(bad)?;
-    let blobs = app.node.blobs().ok_or_else(|| missing(&digest, &org))?;
-    let keys = app.node.keys();
+    let blobs = reads.blobs().ok_or_else(|| missing(&digest, &org))?;
+    let keys = reads.keys();
     let value = blocking(move || find(&*blobs, &org, &digest, &*keys)).await?;
     answer(&digest, value, &headers)
 }

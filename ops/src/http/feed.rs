@@ -12,9 +12,8 @@ use super::{
     Answer, App, Stage, accept, filter,
     params::Params,
     problem::{self, bad_header, bad_parameter, overloaded},
-    request::{At, org},
 };
-use crate::{cloudevents, metrics::HTTP_STREAMS};
+use crate::{caller::InOrg, cloudevents, metrics::HTTP_STREAMS};
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -24,7 +23,6 @@ use axum::{
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
     feed,
-    node::Node,
     values::Values,
 };
 use quipu_schemas::{
@@ -169,7 +167,7 @@ struct Feed {
     cursor_text: String,
     filter: FeedFilter,
     framing: Framing,
-    node: Node,
+    app: App,
     keys: Arc<dyn Keys>,
     follow: bool,
     since_cursor: u32,
@@ -182,13 +180,13 @@ struct Feed {
 }
 
 /// `GET /v1/orgs/{org}/events`.
-pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, headers: HeaderMap) -> Answer {
-    let org = org(org_text)?;
+pub async fn events(State(app): State<App>, in_org: InOrg, uri: Uri, headers: HeaderMap) -> Answer {
+    let reads = app.reads(&in_org);
     let params = Params::parse(&uri, &["from", "follow", "kind", "id", "type"])?;
     filter::known_kind(&app, &params)?;
     filter::known_types(&app, &params)?;
-    app.check_org(&org).await?;
-    let filter = filter_of(org, &params)?;
+    reads.check_org().await?;
+    let filter = filter_of(in_org.org().clone(), &params)?;
     let follow = match params.text("follow") {
         None | Some("true") => true,
         Some("false") => false,
@@ -200,13 +198,13 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     let cursor = begin(&app, &params, &headers)?;
     let open = OpenStream::open(&app)?;
     let feed = Feed {
-        items: app.node.feed(cursor.clone(), filter.clone()),
+        items: reads.feed(cursor.clone(), filter.clone()),
         cursor_text: cursor.to_string(),
         cursor,
         filter,
         framing,
-        node: app.node.clone(),
-        keys: app.node.keys(),
+        app: app.clone(),
+        keys: reads.keys(),
         follow,
         since_cursor: 0,
         stopped: Vec::new(),
@@ -221,7 +219,7 @@ pub async fn events(State(app): State<App>, At(org_text): At<String>, uri: Uri, 
     });
     let mut response = stream_response(framing, Body::from_stream(chunks));
     if let Ok(value) = HeaderValue::from_str(&start) {
-        response.headers_mut().insert(super::command::POSITION, value);
+        response.headers_mut().insert(super::answer::POSITION, value);
     }
     Ok(response)
 }
@@ -247,18 +245,18 @@ fn begin(app: &App, params: &Params, headers: &HeaderMap) -> Result<Cursor, Prob
             bad_header("Last-Event-ID", e.to_string(), "pass the id of the last event that you got")
         })?,
         (None, None | Some("start")) => {
-            let now = app.node.cursor();
+            let now = app.cursor();
             return Ok(Cursor {
                 next: vec![0; now.next.len()],
                 ..now
             });
         }
-        (None, Some("end")) => return Ok(app.node.cursor()),
+        (None, Some("end")) => return Ok(app.cursor()),
         (None, Some(text)) => text.parse().map_err(|e: quipu_schemas::position::BadPosition| {
             bad_parameter("from", e.to_string(), "use start, end, or a cursor that this node gave you")
         })?,
     };
-    app.node.check_cursor(&cursor)?;
+    app.check_cursor(&cursor)?;
     Ok(cursor)
 }
 
@@ -381,7 +379,7 @@ impl Feed {
         let is_silent = values.values().any(|value| value.as_ref().is_err_and(|error| !error.is_lasting()));
         let opener = Brought::new(&*keys, values);
         for (n, index) in taken.iter().enumerate() {
-            let plural = self.node.plural(&entry.record.header.stream.kind);
+            let plural = self.app.plural(&entry.record.header.stream.kind);
             let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
             let show = || {
                 let event =

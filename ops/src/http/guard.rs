@@ -1,11 +1,15 @@
 //! What every request passes before its handler: correlation, `Host`, `Origin`, the token, bounds, a deadline, panics.
 
 use super::{
-    App, Stage, cluster,
-    problem::{self, Failure, clip},
-    request::Correlation,
+    App, Failure, Stage,
+    problem::{self, clip},
+    surface::{Authentication, Cors, ELSEWHERE, Surface},
 };
-use crate::metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS};
+use crate::{
+    asked::Correlation,
+    caller::{Caller, Credential},
+    metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
+};
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
@@ -14,35 +18,59 @@ use axum::{
 };
 use futures::FutureExt;
 use quipu_schemas::{limits, problem::Problem};
+use sha2::{Digest, Sha256};
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
 const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// The middleware.
-pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// Where the guard stands.
+#[derive(Clone)]
+pub struct Gate {
+    /// The node behind it.
+    pub app: App,
+    /// What it asks.
+    pub surface: &'static Surface,
+}
+
+/// The middleware before the routes of a surface.
+pub async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    pass(&gate.app, gate.surface, request, next).await
+}
+
+/// The middleware before what no route takes: the surface that the path belongs to is asked all the same.
+pub async fn guard_elsewhere(State((app, surfaces)): State<(App, Arc<[&'static Surface]>)>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let surface = surfaces.iter().copied().find(|surface| surface.has(path)).unwrap_or(&ELSEWHERE);
+    pass(&app, surface, request, next).await
+}
+
+async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let correlation = Correlation::of(request.headers());
-    let mut response = match admit(&app, &request) {
+    let mut response = match admit(app, surface, &request) {
         Err(problem) => {
             metrics::counter!(HTTP_REFUSED, "reason" => problem.code.clone()).increment(1);
             Failure(problem).into_response()
         }
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Admitted::Yes) => {
+        Ok(Admitted::Yes(caller)) => {
+            request.extensions_mut().insert(caller);
             request.extensions_mut().insert(correlation.clone());
-            bounded(&app, request, next, &correlation).await
+            request.extensions_mut().insert(surface);
+            bounded(app, surface, request, next, &correlation).await
         }
     };
+    surface.errors.shape(&mut response);
     if let Ok(value) = HeaderValue::from_str(&correlation.0) {
         response.headers_mut().insert(CORRELATION, value.clone());
         response.headers_mut().insert(TRACE, value);
@@ -50,8 +78,10 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(origin) = origin.filter(|origin| is_configured_origin(&app, origin)) {
-        share(response.headers_mut(), origin, method == Method::OPTIONS);
+    if let Some(cors) = &surface.cors
+        && let Some(origin) = origin.filter(|origin| is_configured_origin(app, origin))
+    {
+        share(cors, response.headers_mut(), origin, method == Method::OPTIONS);
     }
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
@@ -111,38 +141,39 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 enum Admitted {
-    Yes,
+    /// Whoever asks may.
+    Yes(Caller),
     Preflight,
 }
 
-fn admit(app: &App, request: &Request) -> Result<Admitted, Problem> {
+fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Problem> {
     let headers = request.headers();
     check_sizes(request.uri(), headers)?;
-    let path = request.uri().path();
-    let host = read_host(request)?;
-    if !is_probe(request) {
+    let is_probe = surface.authentication == Authentication::Probe;
+    let host = read_host(request, is_probe)?;
+    if !is_probe {
         check_host(app, host)?;
     }
     check_origin(app, headers, &host.to_ascii_lowercase())?;
-    if request.method() == Method::OPTIONS
+    if surface.cors.is_some()
+        && request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     {
         return Ok(Admitted::Preflight);
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let open = is_probe(request) || path.starts_with("/docs/") || (path == "/metrics" && peer.is_some_and(|ip| ip.is_loopback()));
-    if !open {
-        if path.starts_with(cluster::INTERNAL) {
-            cluster::check_secret(app, headers)?;
-        } else {
-            check_token(app, headers)?;
-        }
-        if *app.stage.borrow() == Stage::Stopping {
-            return Err(problem::stopping());
-        }
+    let anybody = Admitted::Yes(Caller::with(Credential::Nothing));
+    let shown = match surface.authentication {
+        Authentication::Open | Authentication::Probe => return Ok(anybody),
+        Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
+        Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
+        Authentication::Token | Authentication::TokenOrLoopback => check_token(app, headers).map(|()| Credential::Token)?,
+    };
+    if *app.stage.borrow() == Stage::Stopping {
+        return Err(problem::stopping());
     }
-    Ok(Admitted::Yes)
+    Ok(Admitted::Yes(Caller::with(shown)))
 }
 
 fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -165,14 +196,8 @@ fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether this asks how the node is: load balancers do so by its address, by a name of their own, or without any host.
-fn is_probe(request: &Request) -> bool {
-    let path = request.uri().path();
-    path == "/health" || path.starts_with("/health/")
-}
-
 /// The host that a request is for; empty where it names none.
-fn read_host(request: &Request) -> Result<&str, Problem> {
+fn read_host(request: &Request, is_probe: bool) -> Result<&str, Problem> {
     let mut given = request.headers().get_all(header::HOST).iter();
     let first = given.next();
     // Whatever stands before the node may have looked at the other one.
@@ -180,7 +205,7 @@ fn read_host(request: &Request) -> Result<&str, Problem> {
         return Err(problem::bad_header("Host", "Host is given twice", "give it once"));
     }
     // Only HTTP/1.0 has requests without one.
-    if first.is_none() && request.uri().authority().is_none() && request.version() > Version::HTTP_10 && !is_probe(request) {
+    if first.is_none() && request.uri().authority().is_none() && request.version() > Version::HTTP_10 && !is_probe {
         return Err(problem::bad_header("Host", "there is no Host", "name the host that is asked"));
     }
     Ok(match request.uri().authority() {
@@ -266,28 +291,36 @@ fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Refuses whoever does not show the cluster's secret; everybody, where there is none.
+fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    // Digests, so that the time of the comparison tells nothing of the secret.
+    let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
+    match (&app.access.cluster, given) {
+        (Some(secret), Some(given)) if digest(secret) == digest(given) => Ok(()),
+        (None, _) => Err(Problem::new(403, "no_cluster", "this node takes no commands from other nodes")
+            .fix("set `cluster.secret` to the same secret on every node")),
+        (Some(_), _) => Err(Problem::new(401, "unauthenticated", "this is not the cluster's secret").field("Authorization")),
+    }
+}
+
 /// Lets the page of a configured origin read the answer.
-fn share(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+fn share(cors: &Cors, headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let set = |headers: &mut HeaderMap, name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(
-        headers,
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        "ETag, Location, Quipu-Position, Retry-After, X-Correlation-Id, X-Should-Retry",
-    );
+    set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.exposed);
     if preflight {
-        set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST");
-        set(
-            headers,
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Quipu-On-Behalf-Of, traceparent, X-Correlation-Id, X-Data-Class, X-Env",
-        );
+        set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, cors.methods);
+        set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, cors.headers);
         set(headers, header::ACCESS_CONTROL_MAX_AGE, "600");
     }
 }
 
-async fn bounded(app: &App, request: Request, next: Next, correlation: &Correlation) -> Response {
+async fn bounded(app: &App, surface: &Surface, request: Request, next: Next, correlation: &Correlation) -> Response {
     let Ok(_permit) = app.requests.clone().try_acquire_owned() else {
         metrics::counter!(HTTP_REFUSED, "reason" => "overloaded").increment(1);
         return Failure(problem::overloaded("requests", limits::REQUESTS_MAX)).into_response();
@@ -296,8 +329,8 @@ async fn bounded(app: &App, request: Request, next: Next, correlation: &Correlat
     let in_flight = IN_FLIGHT.get_or_init(|| metrics::gauge!(HTTP_IN_FLIGHT));
     in_flight.increment(1.0);
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    // Bounds the time to the first byte; streams go on after it.
-    let answer = tokio::time::timeout(Duration::from_millis(limits::REQUEST_TIMEOUT_MS), work).await;
+    // Bounds the time to the first byte; streams go on after it, and so do upgraded connections.
+    let answer = tokio::time::timeout(Duration::from_millis(surface.first_byte.most), work).await;
     in_flight.decrement(1.0);
     match answer {
         Ok(Ok(response)) => response,
@@ -305,7 +338,7 @@ async fn bounded(app: &App, request: Request, next: Next, correlation: &Correlat
             tracing::error!(correlation = %correlation.0, "a handler panicked");
             Failure(problem::internal("the handler of this request crashed")).into_response()
         }
-        Err(_elapsed) => Failure(problem::timed_out()).into_response(),
+        Err(_elapsed) => Failure(problem::timed_out(surface.first_byte.most, surface.first_byte.name)).into_response(),
     }
 }
 

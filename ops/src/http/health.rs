@@ -18,9 +18,7 @@ struct Health {
 }
 
 async fn examine(app: &App) -> Health {
-    let mut parts = app.node.health();
-    parts.push(app.views.health(&app.node.cursor()));
-    parts.extend(app.bus.as_ref().map(|bus| bus.health()));
+    let mut parts = app.health();
     let stage = *app.stage.borrow();
     if stage != Stage::Serving {
         parts.push(HealthPart {
@@ -71,7 +69,7 @@ fn answer(health: &Health) -> Answer {
 /// `GET /health/live`: the process answers, and nothing in it has ended that only a restart brings back.
 pub async fn live(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let ended = app.node.tasks().ended();
+    let ended = app.tasks().ended();
     let parts = ended.map(|detail| HealthPart {
         count: None,
         name: "tasks".into(),
@@ -91,12 +89,6 @@ pub async fn live(State(app): State<App>, uri: Uri) -> Answer {
 /// `GET /metrics`: the Prometheus page.
 pub async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, super::Failure> {
     Params::parse(&uri, &[])?;
-    // Walks the partitions and asks the index: off the threads that serve requests.
-    let node = app.node.clone();
-    let own = tokio::task::spawn_blocking(move || crate::metrics::page_of(&node))
-        .await
-        .unwrap_or_default();
-    let own = own + &crate::metrics::outbox_of(&app.node.outbox_standing().await);
-    let page = app.metrics.map(|handle| handle.render()).unwrap_or_default() + &own;
+    let page = app.metrics_page().await;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
 }

@@ -6,16 +6,17 @@ use super::{
     json,
     params::Params,
     problem::{self, bad_parameter},
-    request::{At, Fields, Labels},
+    request::{At, Fields},
     stream::stream_of,
 };
+use crate::{app::reads::Reads, asked::Labels, caller::InOrg};
 use axum::{
     body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
 use quipu_runtime::volatile::{Heard, Subscription, VolatileEvent};
-use quipu_schemas::{ids::PrincipalId, ids::StreamId, limits::HEARTBEAT_MS, problem::Problem};
+use quipu_schemas::{ids::StreamId, limits::HEARTBEAT_MS, problem::Problem};
 use serde_json::Value;
 use std::{convert::Infallible, time::Duration};
 use tokio::sync::watch;
@@ -51,8 +52,8 @@ impl Listener {
     }
 }
 
-async fn existing(app: &App, stream: &StreamId) -> Result<(), Problem> {
-    if app.node.exists(stream).await? {
+async fn existing(reads: &Reads<'_>, stream: &StreamId) -> Result<(), Problem> {
+    if reads.exists(stream).await? {
         Ok(())
     } else {
         Err(problem::not_found(stream))
@@ -60,13 +61,14 @@ async fn existing(app: &App, stream: &StreamId) -> Result<(), Problem> {
 }
 
 /// `GET …/{id}/live`: server-sent events `delta`, `typing`, `presence`, `dropped`.
-pub async fn listen(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
-    let stream = stream_of(&app, org, &plural, id)?;
+pub async fn listen(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
-    existing(&app, &stream).await?;
+    let reads = app.reads(&in_org);
+    existing(&reads, &stream).await?;
     let open = OpenStream::open(&app)?;
     let listener = Listener {
-        heard: app.node.volatile().subscribe(&stream),
+        heard: reads.listen(&stream)?,
         stage: app.stage.clone(),
         greeted: false,
         _open: open,
@@ -80,14 +82,18 @@ pub async fn listen(State(app): State<App>, At((org, plural, id)): At<(String, S
 /// `POST …/{id}/live`: tells present listeners `{"typing": bool}` or `{"online": bool}`; answers how many there were.
 pub async fn tell(
     State(app): State<App>,
-    At((org, plural, id)): At<(String, String, String)>,
+    in_org: InOrg,
+    At((_, plural, id)): At<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
     Fields(fields): Fields,
 ) -> Answer {
-    let stream = stream_of(&app, org, &plural, id)?;
+    let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
-    let principal = Labels::read(&headers)?.on_behalf_of.unwrap_or(PrincipalId::BOOTSTRAP);
+    let principal = match Labels::read(&headers)?.on_behalf_of {
+        Some(named) => named,
+        None => in_org.caller().principal()?.clone(),
+    };
     let single = fields.as_object().filter(|map| map.len() == 1).and_then(|map| map.iter().next());
     let event = match single {
         Some((name, Value::Bool(active))) if name == "typing" => VolatileEvent::Typing {
@@ -108,8 +114,9 @@ pub async fn tell(
             .into());
         }
     };
-    existing(&app, &stream).await?;
-    let listeners = app.node.volatile().publish(&stream, event);
+    let reads = app.reads(&in_org);
+    existing(&reads, &stream).await?;
+    let listeners = reads.tell(&stream, event)?;
     let mut response = json(&serde_json::json!({ "listeners": listeners }))?;
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)

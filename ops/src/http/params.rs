@@ -1,11 +1,11 @@
 //! Query parameters: parsed once, unknown ones refused.
 
 use super::problem::{bad_parameter, clip};
+use crate::clock::of_rfc3339;
 use crate::nearest;
 use axum::{extract::Query, http::Uri};
 use quipu_schemas::{context::Millis, limits, problem::Problem};
 use std::{fmt::Display, str::FromStr};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The parameters of one request.
 #[derive(Debug, Default)]
@@ -81,10 +81,7 @@ impl Params {
         if let Ok(millis) = text.parse() {
             return Ok(Some(millis));
         }
-        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| refuse())?;
-        u64::try_from(time.unix_timestamp_nanos() / 1_000_000)
-            .map(Some)
-            .map_err(|_| refuse())
+        of_rfc3339(text).map(Some).ok_or_else(refuse)
     }
 
     /// The ones that are given out of `names`, in that order.
@@ -93,19 +90,10 @@ impl Params {
     }
 }
 
-/// RFC 3339 with milliseconds, UTC.
-pub fn rfc3339(millis: Millis) -> String {
-    const FORM: &[time::format_description::FormatItem<'static>] =
-        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(FORM).ok())
-        .unwrap_or_else(|| "9999-12-31T23:59:59.999Z".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::rfc3339;
 
     fn uri(text: &str) -> Uri {
         text.parse().unwrap()

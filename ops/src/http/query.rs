@@ -1,15 +1,19 @@
 //! Queries: rows of views by the same grid, with personal data opened and the position that they have seen.
 
 use super::{
-    Answer, App, KnownKind,
-    answer::json_held,
-    blobs,
-    command::{position, version_tag},
-    filter, json,
+    Answer, App,
+    answer::{json_held, only, position, version_tag},
+    blobs, filter, json,
     params::Params,
     problem::{self, bad_parameter, clip},
-    request::{At, entity, org},
+    request::{At, entity},
     stream,
+};
+use crate::{
+    app::reads::Reads,
+    asked::KnownKind,
+    caller::InOrg,
+    parts::{is_read_only, part_filters, parts, tie, view_named},
 };
 use axum::{extract::State, http::Uri};
 use quipu_projections::{
@@ -21,42 +25,13 @@ use quipu_projections::{
 };
 use quipu_runtime::node::ReadPermit;
 use quipu_schemas::{
-    ids::{EntityId, OrgId, StreamId},
+    ids::EntityId,
     limits::PAGE_MAX_BYTES,
     personal,
     position::{Cursor, Position},
     problem::Problem,
 };
 use serde_json::Value;
-
-/// The parts of a kind, by name.
-pub fn parts(kind: &str) -> impl Iterator<Item = View> {
-    families::parts(kind).map(|(view, _)| view)
-}
-
-/// Filters of a part that a client may give: the view's, but those that tie it to its entity.
-pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
-    let tied: &[&str] = match tie(kind, view) {
-        Some(Tie::Id(column)) => &[column],
-        Some(Tie::Stream) => &["kind", "id"],
-        Some(Tie::Org) | None => &[],
-    };
-    view.filters().filter(|name| !tied.contains(name)).collect()
-}
-
-/// Whether the name is for reading alone, where it is no command.
-pub fn is_read_only(kind: &str, name: &str) -> bool {
-    matches!(name, "history" | "state") || parts(kind).any(|view| view.name() == name)
-}
-
-fn tie(kind: &str, view: View) -> Option<Tie> {
-    families::parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
-}
-
-/// The view of a plural, if it has one.
-pub fn view_named(plural: &str) -> Option<View> {
-    families::views().find(|view| view.name() == plural)
-}
 
 fn no_view(app: &App, plural: &str) -> Problem {
     if app.has_kind(plural) {
@@ -79,7 +54,7 @@ async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
             Wanted::Position(position)
         }
         (_, Ok(cursor)) => {
-            app.node.check_cursor(&cursor)?;
+            app.check_cursor(&cursor)?;
             Wanted::Cursor(cursor)
         }
         (Err(e), Err(_)) => {
@@ -90,7 +65,7 @@ async fn wait(app: &App, params: &Params) -> Result<(), Problem> {
             ));
         }
     };
-    app.views.wait_for(&wanted).await
+    app.wait_for(&wanted).await
 }
 
 /// Reads page size, cursor and filters.
@@ -115,8 +90,8 @@ fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Opens rows for whoever reads them. Only values that are kept beside the log may have to be waited for.
-async fn open(app: &App, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
-    let keys = app.node.keys();
+async fn open(reads: &Reads<'_>, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
+    let keys = reads.keys();
     if rows.iter().any(personal::contains_blob) {
         return blobs::shown(keys, rows).await;
     }
@@ -134,20 +109,20 @@ struct Rows {
 
 /// Memory for a page that is read, opened and encoded.
 async fn room(app: &App) -> Result<ReadPermit, Problem> {
-    app.node.reserve_read(2 * PAGE_MAX_BYTES).await
+    app.reserve_read(2 * PAGE_MAX_BYTES).await
 }
 
-async fn page_answer(app: &App, page: Page, permit: ReadPermit) -> Answer {
+async fn page_answer(reads: &Reads<'_>, page: Page, permit: ReadPermit) -> Answer {
     let Page { rows, next, cursor } = page;
-    let items = open(app, rows).await?;
+    let items = open(reads, rows).await?;
     let mut response = json_held(&Rows { items, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
 
-async fn row_answer(app: &App, found: Found, what: String) -> Answer {
+async fn row_answer(reads: &Reads<'_>, found: Found, what: String) -> Answer {
     let row = found.row.ok_or_else(|| problem::not_found(what))?;
-    let row = open(app, vec![row]).await?.pop().unwrap_or_default();
+    let row = open(reads, vec![row]).await?.pop().unwrap_or_default();
     let mut response = json(&row)?;
     position(&mut response, &found.cursor);
     if let Some(version) = row.get("version").and_then(Value::as_u64) {
@@ -157,8 +132,8 @@ async fn row_answer(app: &App, found: Found, what: String) -> Answer {
 }
 
 /// `GET /v1/orgs/{org}/{kinds}` and `/v1/orgs/{org}/{view}`.
-pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, String)>, uri: Uri) -> Answer {
-    let org = org(org_text)?;
+pub async fn list(State(app): State<App>, in_org: InOrg, At((_, plural)): At<(String, String)>, uri: Uri) -> Answer {
+    let reads = app.reads(&in_org);
     let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
     let params = Params::parse(&uri, &allowed(view, &filters))?;
@@ -169,24 +144,24 @@ pub async fn list(State(app): State<App>, At((org_text, plural)): At<(String, St
     let query = query_of(&params, &filters)?;
     wait(&app, &params).await?;
     let permit = room(&app).await?;
-    let page = app.views.list(view, &org, query).await?;
+    let page = reads.list(view, query).await?;
     // Only an org that exists has rows, so only an empty page costs the look.
     if page.rows.is_empty() {
-        app.check_org(&org).await?;
+        reads.check_org().await?;
     }
-    page_answer(&app, page, permit).await
+    page_answer(&reads, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
-pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -> Answer {
-    let org = org(org_text)?;
+pub async fn stats(State(app): State<App>, in_org: InOrg, uri: Uri) -> Answer {
+    let reads = app.reads(&in_org);
     let params = Params::parse(&uri, &["min_position"])?;
     wait(&app, &params).await?;
-    app.check_org(&org).await?;
+    reads.check_org().await?;
     let mut out = serde_json::Map::new();
     let mut seen = None;
     for (view, by) in families::counts() {
-        let counted = app.views.count(view, &org, by).await?;
+        let counted = reads.count(view, by).await?;
         let mut told = serde_json::Map::from_iter([("total".to_owned(), counted.total().into())]);
         for (place, column) in by.iter().enumerate() {
             told.insert(format!("by_{column}"), serde_json::json!(counted.by(place)));
@@ -203,13 +178,13 @@ pub async fn stats(State(app): State<App>, At(org_text): At<String>, uri: Uri) -
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}`.
-pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
-    let org = org(org_text)?;
+pub async fn row(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let reads = app.reads(&in_org);
     let kind = app.kind(&plural);
     let Some(view) = view_named(&plural) else {
         return match kind {
             // Without a view, the entity's state is what there is to show.
-            Ok(_) => stream::state(State(app.clone()), At((org.to_string(), plural, id)), uri).await,
+            Ok(_) => stream::state_of(&app, &in_org, &plural, id, &uri).await,
             Err(_) => Err(no_view(&app, &plural).into()),
         };
     };
@@ -218,15 +193,14 @@ pub async fn row(State(app): State<App>, At((org_text, plural, id)): At<(String,
     }
     let params = Params::parse(&uri, &["min_position"])?;
     wait(&app, &params).await?;
-    let found = app.views.get(view, &org, vec![id.clone()]).await?;
+    let found = reads.get(view, vec![id.clone()]).await?;
     if found.row.is_none() {
-        app.check_org(&org).await?;
+        reads.check_org().await?;
     }
-    row_answer(&app, found, format!("{plural}/{} in org {org}", clip(&id))).await
+    row_answer(&reads, found, format!("{plural}/{} in org {}", clip(&id), in_org.org())).await
 }
 
 struct Part {
-    org: OrgId,
     kind: KnownKind,
     id: EntityId,
     view: View,
@@ -234,8 +208,8 @@ struct Part {
 }
 
 impl Part {
-    fn find(app: &App, org_text: String, plural: &str, id: String, part: &str) -> Result<Self, Problem> {
-        let org = org(org_text)?;
+    fn find(app: &App, in_org: &InOrg, plural: &str, id: String, part: &str) -> Result<Self, Problem> {
+        let org = in_org.org();
         let kind = app.kind(plural)?.clone();
         let id = entity(id)?;
         let name = kind.kind.as_str();
@@ -252,7 +226,7 @@ impl Part {
         if matches!(tie, Tie::Org) && id.as_str() != org.as_str() {
             return Err(problem::not_found(format!("org {id} inside org {org}")));
         }
-        Ok(Self { org, kind, id, view, tie })
+        Ok(Self { kind, id, view, tie })
     }
 
     fn tied(&self, query: Query) -> Query {
@@ -264,46 +238,54 @@ impl Part {
     }
 
     /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
-    async fn exists(&self, app: &App) -> Result<bool, Problem> {
+    async fn exists(&self, app: &App, in_org: &InOrg) -> Result<bool, Problem> {
+        let reads = app.reads(in_org);
         match view_named(&self.kind.plural) {
-            Some(view) => Ok(app.views.get(view, &self.org, vec![self.id.to_string()]).await?.row.is_some()),
+            Some(view) => Ok(reads.get(view, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
-                let stream = StreamId::new(self.org.clone(), self.kind.kind.clone(), self.id.clone());
-                app.node.exists(&stream).await
+                let stream = in_org.stream(self.kind.kind.clone(), self.id.clone());
+                reads.exists(&stream).await
             }
         }
     }
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}/{part}`.
-pub async fn part(State(app): State<App>, At((org, plural, id, name)): At<(String, String, String, String)>, uri: Uri) -> Answer {
+pub async fn part(
+    State(app): State<App>,
+    in_org: InOrg,
+    At((_, plural, id, name)): At<(String, String, String, String)>,
+    uri: Uri,
+) -> Answer {
     if app
         .kind(&plural)
         .is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name))
     {
-        return Ok(problem::only("POST", "GET", uri.path()));
+        return Ok(only("POST", "GET", uri.path()));
     }
-    let part = Part::find(&app, org, &plural, id, &name)?;
+    let part = Part::find(&app, &in_org, &plural, id, &name)?;
     let filters = part_filters(part.kind.kind.as_str(), part.view);
     let params = Params::parse(&uri, &allowed(part.view, &filters))?;
     let query = part.tied(query_of(&params, &filters)?);
     wait(&app, &params).await?;
     let permit = room(&app).await?;
-    let page = app.views.list(part.view, &part.org, query).await?;
-    if page.rows.is_empty() && !part.exists(&app).await? {
-        app.check_org(&part.org).await?;
-        return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, part.org)).into());
+    let reads = app.reads(&in_org);
+    let page = reads.list(part.view, query).await?;
+    if page.rows.is_empty() && !part.exists(&app, &in_org).await? {
+        reads.check_org().await?;
+        return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, in_org.org())).into());
     }
-    page_answer(&app, page, permit).await
+    page_answer(&reads, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
 pub async fn part_row(
     State(app): State<App>,
-    At((org, plural, id, name, key)): At<(String, String, String, String, String)>,
+    in_org: InOrg,
+    At((_, plural, id, name, key)): At<(String, String, String, String, String)>,
     uri: Uri,
 ) -> Answer {
-    let part = Part::find(&app, org, &plural, id, &name)?;
+    let part = Part::find(&app, &in_org, &plural, id, &name)?;
     let params = Params::parse(&uri, &["min_position"])?;
     let names = match part.tie {
         Tie::Org => vec![key.clone()],
@@ -311,6 +293,7 @@ pub async fn part_row(
         Tie::Stream => vec![part.kind.kind.to_string(), part.id.to_string(), key.clone()],
     };
     wait(&app, &params).await?;
-    let found = app.views.get(part.view, &part.org, names).await?;
-    row_answer(&app, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
+    let reads = app.reads(&in_org);
+    let found = reads.get(part.view, names).await?;
+    row_answer(&reads, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
 }

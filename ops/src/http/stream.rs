@@ -2,13 +2,12 @@
 
 use super::{
     Answer, App,
-    answer::json_held,
-    command::{position, version_tag},
-    params::{Params, rfc3339},
+    answer::{json_held, position, receipt_answer, version_tag},
+    params::Params,
     problem::{self, bad_id, bad_parameter},
-    request::{At, entity, org},
+    request::{At, entity},
 };
-use crate::cloudevents;
+use crate::{caller::InOrg, clock::rfc3339, cloudevents};
 use axum::{extract::State, http::Uri};
 use quipu_runtime::{
     api::HistoryEntry,
@@ -26,10 +25,9 @@ use quipu_schemas::{
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-pub(super) fn stream_of(app: &App, org_text: String, plural: &str, id: String) -> Result<StreamId, Problem> {
-    let org = org(org_text)?;
+pub(super) fn stream_of(app: &App, in_org: &InOrg, plural: &str, id: String) -> Result<StreamId, Problem> {
     let kind = app.kind(plural)?.kind.clone();
-    Ok(StreamId::new(org, kind, entity(id)?))
+    Ok(in_org.stream(kind, entity(id)?))
 }
 
 /// One record of a stream.
@@ -120,23 +118,23 @@ fn following(last: &HistoryEntry) -> String {
 }
 
 /// `GET …/{id}/history`: records of the stream, oldest first.
-pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
-    let stream = stream_of(&app, org, &plural, id)?;
+pub async fn history(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    let stream = stream_of(&app, &in_org, &plural, id)?;
     let params = Params::parse(&uri, &["limit", "after"])?;
     let (limit, from) = (params.limit()?, after(params.text("after"))?);
-    let cursor = app.node.cursor();
-    let Held { value: page, permit } = app.node.history_page(&stream, from, limit).await?;
+    let cursor = app.cursor();
+    let Held { value: page, permit } = app.reads(&in_org).history(&stream, from, limit).await?;
     if page.entries.is_empty() && from == PageFrom::Version(0) {
         return Err(problem::not_found(&stream).into());
     }
-    let keys = app.node.keys();
+    let keys = app.reads(&in_org).keys();
     // Values that are kept beside the log may have to be waited for.
     let written = tokio::task::spawn_blocking(move || {
         let within = Within::new(&*keys, PAGE_MAX_BYTES);
         let items = page
             .entries
             .iter()
-            .map(|row| history_row(row, &app.node.plural(&row.record.header.stream.kind), &within))
+            .map(|row| history_row(row, &app.plural(&row.record.header.stream.kind), &within))
             .collect::<Result<Vec<_>, _>>()?;
         let next = page.entries.last().filter(|_| page.more).map(following);
         json_held(&HistoryPage { items, next }, permit)
@@ -147,15 +145,20 @@ pub async fn history(State(app): State<App>, At((org, plural, id)): At<(String, 
 }
 
 /// `GET …/{id}/state?version=|at=`: the state now, at a version, or at a time.
-pub async fn state(State(app): State<App>, At((org, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
-    let stream = stream_of(&app, org, &plural, id)?;
-    let params = Params::parse(&uri, &["version", "at"])?;
+pub async fn state(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
+    state_of(&app, &in_org, &plural, id, &uri).await
+}
+
+/// The same, for who has the parts of the path already.
+pub(super) async fn state_of(app: &App, in_org: &InOrg, plural: &str, id: String, uri: &Uri) -> Answer {
+    let stream = stream_of(app, in_org, plural, id)?;
+    let params = Params::parse(uri, &["version", "at"])?;
     let (version, at) = (params.get::<u64>("version")?, params.time("at")?);
     if version.is_some() && at.is_some() {
         return Err(bad_parameter("at", "`version` and `at` exclude each other", "give one of them").into());
     }
-    let cursor = app.node.cursor();
-    let found = app.node.state_held(&stream, version, at).await?;
+    let cursor = app.cursor();
+    let found = app.reads(in_org).state(&stream, version, at).await?;
     let Held { value: found, permit } = found.ok_or_else(|| problem::not_found(format!("state of {stream} at that point")))?;
     let mut response = json_held(&found, permit)?;
     version_tag(&mut response, found.version);
@@ -164,11 +167,16 @@ pub async fn state(State(app): State<App>, At((org, plural, id)): At<(String, St
 }
 
 /// `GET …/{id}/commands/{command_id}`: the receipt of a command, for as long as its record is in the log.
-pub async fn receipt(State(app): State<App>, At((org, plural, id, command)): At<(String, String, String, String)>, uri: Uri) -> Answer {
-    let stream = stream_of(&app, org, &plural, id)?;
+pub async fn receipt(
+    State(app): State<App>,
+    in_org: InOrg,
+    At((_, plural, id, command)): At<(String, String, String, String)>,
+    uri: Uri,
+) -> Answer {
+    let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
     let command = CommandId::parse(command).map_err(|e| bad_id("command_id", &e))?;
-    let found = app.node.receipt(&stream, &command).await?;
+    let found = app.reads(&in_org).receipt(&stream, &command).await?;
     let receipt = found.ok_or_else(|| problem::not_found(format!("command {command} of {stream}")))?;
-    super::command::receipt_answer(&app, &receipt, axum::http::StatusCode::OK)
+    receipt_answer(&app, &receipt, axum::http::StatusCode::OK)
 }

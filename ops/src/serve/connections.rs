@@ -1,15 +1,15 @@
 //! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, the time and size of headers, and how long a
 //! peer may take nothing of its answer.
 
+#[cfg(test)]
+mod tests;
+
 use super::deadline::WriteDeadline;
 use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use quipu_schemas::limits;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -18,7 +18,8 @@ use tower::ServiceExt;
 
 /// Serves until `closing` turns true, then lets requests at work finish.
 pub(super) async fn serve(listener: Arc<TcpListener>, router: Router, mut closing: watch::Receiver<bool>) {
-    let graceful = GracefulShutdown::new();
+    // Connections hold its other ends for as long as they serve requests.
+    let (ending, is_ending) = watch::channel(false);
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let mut builder = http1::Builder::new();
     builder
@@ -36,7 +37,7 @@ pub(super) async fn serve(listener: Arc<TcpListener>, router: Router, mut closin
             _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
-            Ok((stream, peer, place)) => spawn(&builder, &graceful, stream, peer, place, router.clone()),
+            Ok((stream, peer, place)) => spawn(&builder, is_ending.clone(), stream, peer, place, router.clone()),
             Err(error) => {
                 // Out of descriptors, or the peer was gone already: wait for others to close rather than spin.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -44,13 +45,14 @@ pub(super) async fn serve(listener: Arc<TcpListener>, router: Router, mut closin
             }
         }
     }
-    drop(listener);
-    graceful.shutdown().await;
+    drop((listener, is_ending));
+    ending.send_replace(true);
+    ending.closed().await;
 }
 
 fn spawn(
     builder: &http1::Builder,
-    graceful: &GracefulShutdown,
+    mut is_ending: watch::Receiver<bool>,
     stream: TcpStream,
     peer: SocketAddr,
     place: Option<OwnedSemaphorePermit>,
@@ -62,11 +64,23 @@ fn spawn(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
     });
-    let io = WriteDeadline::new(stream, Duration::from_millis(limits::WRITE_IDLE_MS));
-    let connection = graceful.watch(builder.serve_connection(TokioIo::new(io), service));
+    // The place goes with the socket: one that was upgraded takes room for as long as it is open.
+    let io = WriteDeadline::new(stream, Duration::from_millis(limits::WRITE_IDLE_MS), place);
+    let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
     tokio::spawn(async move {
-        let _place = place;
-        if let Err(error) = connection.await {
+        let mut connection = pin!(connection);
+        let told = async {
+            // An error means that whoever tells is gone, which is an end as well.
+            let _ = is_ending.wait_for(|is_ending| *is_ending).await;
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = told => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%peer, %error, "connection ended early");
         }
     });

@@ -12,18 +12,21 @@ use tokio::{
 };
 
 /// Ends with an error when a write has made no progress for so long.
-pub(super) struct WriteDeadline<T> {
+pub(super) struct WriteDeadline<T, H> {
     io: T,
+    /// Let go of with the connection.
+    _held: H,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     /// Whether a write waits, since the timer was set.
     is_waiting: bool,
 }
 
-impl<T> WriteDeadline<T> {
-    pub(super) fn new(io: T, idle: Duration) -> Self {
+impl<T, H> WriteDeadline<T, H> {
+    pub(super) fn new(io: T, idle: Duration, held: H) -> Self {
         Self {
             io,
+            _held: held,
             idle,
             timer: Box::pin(sleep(idle)),
             is_waiting: false,
@@ -44,13 +47,13 @@ impl<T> WriteDeadline<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for WriteDeadline<T> {
+impl<T: AsyncRead + Unpin, H: Unpin> AsyncRead for WriteDeadline<T, H> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<T> {
+impl<T: AsyncWrite + Unpin, H: Unpin> AsyncWrite for WriteDeadline<T, H> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.io).poll_write(context, bytes);
         self.watch(context, write)
@@ -86,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_the_write() {
         let (near, _far) = duplex(16);
-        let mut near = WriteDeadline::new(near, IDLE);
+        let mut near = WriteDeadline::new(near, IDLE, ());
         let error = near.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -94,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_is_slow_gets_everything() {
         let (near, mut far) = duplex(1);
-        let mut near = WriteDeadline::new(near, IDLE);
+        let mut near = WriteDeadline::new(near, IDLE, ());
         let begun = Instant::now();
         let read = async {
             let mut taken = 0;

@@ -369,3 +369,18 @@ fn stilted_phrases_in_literals_are_found() {
     let found: Vec<_> = texts.iter().filter_map(|(line, text)| Some((*line, stilted(text)?))).collect();
     assert_eq!(found, [(1, "is\u{20}no\u{20}"), (2, "an\u{65}w")]);
 }
+
+/// A crate's folder, and the circles that are still there: between its files, and between the modules of its root. The lists only
+/// become shorter.
+const CIRCLES: &[(&str, &[&str], &[&str])] = &[("ops", &[], &[])];
+
+#[test]
+fn imports_of_a_crate_make_no_new_circle() {
+    for (folder, files, rooms) in CIRCLES {
+        let imports = crate::circles::Imports::of(&root().join(folder).join("src"));
+        let left = |list: &[&str]| list.iter().map(|circle| (*circle).to_owned()).collect();
+        let advice = "open what is new, and take what is gone from the list";
+        assert_eq!(imports.circles(), left(files), "between files of {folder}: {advice}");
+        assert_eq!(imports.of_rooms().circles(), left(rooms), "between modules of {folder}: {advice}");
+    }
+}

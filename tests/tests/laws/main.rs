@@ -1,6 +1,8 @@
 //! Laws that need no node: the layout, stored forms, decoders, the model of ownership.
 
+mod circles;
 mod fuzz_decoders;
 mod golden;
 mod layout;
 mod ownership_model;
+mod tokens;

@@ -7,7 +7,7 @@ use super::{
     },
     topics::Topics,
 };
-use crate::http::problem::bad_header;
+use crate::problems::bad_header;
 use axum::http;
 use quipu_schemas::{ids::OrgId, problem::Problem};
 use rdkafka::{

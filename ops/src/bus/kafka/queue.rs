@@ -19,7 +19,7 @@ use super::{
     producer::Producer,
     topics::Topics,
 };
-use crate::{http::App, metrics::BUS_COMMANDS};
+use crate::{app::App, metrics::BUS_COMMANDS};
 use quipu_schemas::{
     ids::{CommandId, OrgId},
     limits::BUS_LANES_MAX,

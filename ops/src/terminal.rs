@@ -1,6 +1,6 @@
 //! How answers look: tables and colours on a terminal, JSON elsewhere.
 
-use super::failure::Failure;
+use crate::failure::Failure;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quipu_schemas::text::steers_terminal;
@@ -224,7 +224,7 @@ pub fn cell(name: &str, value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Number(n) => match n.as_u64().filter(|_| is_time) {
-            Some(millis) => crate::http::params::rfc3339(millis),
+            Some(millis) => crate::clock::rfc3339(millis),
             None => n.to_string(),
         },
         Value::Bool(true) => "yes".into(),

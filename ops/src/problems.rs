@@ -1,66 +1,11 @@
-//! One error → HTTP map, at the edge.
+//! What every face refuses alike, as problems.
 
 use crate::nearest;
-use axum::{
-    body::Body,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
 use quipu_schemas::{
     ids::{BadId, OrgId},
     limits,
     problem::Problem,
 };
-
-/// A problem on its way out: `application/problem+json` with `x-should-retry`, and `Retry-After` where it helps.
-#[derive(Debug, Clone)]
-pub struct Failure(pub Problem);
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-/// The media type of problems.
-pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let problem = self.0;
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-        headers.insert(
-            "x-should-retry",
-            HeaderValue::from_static(if problem.should_retry() { "true" } else { "false" }),
-        );
-        if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(version) = problem.current_version
-            && let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\""))
-        {
-            headers.insert(header::ETAG, tag);
-        }
-        if problem.status == 401 {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"quipu\""));
-        }
-        if problem.code == "unsupported_encoding" {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        }
-        // The rest of a request that was given up is nobody's next one.
-        if problem.status == 408 {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        // Outcomes of commands and reads behind a token belong to nobody's cache.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
-    }
-}
 
 /// The path, a header or a parameter holds text outside the grammar of ids.
 pub fn bad_id(field: &str, error: &BadId) -> Problem {
@@ -83,13 +28,6 @@ pub fn method_not_allowed(method: &str, path: &str) -> Problem {
         format!("{} is not allowed on {}", clip(method), clip(path)),
     )
     .fix("see the Allow header")
-}
-
-/// The same, for a name within the grid that takes one method alone.
-pub fn only(allow: &'static str, method: &str, path: &str) -> Response {
-    let mut response = Failure(method_not_allowed(method, path)).into_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-    response
 }
 
 /// No such kind or view, with the ones there are.
@@ -127,13 +65,13 @@ pub fn not_found(what: impl std::fmt::Display) -> Problem {
 }
 
 /// The body is over its limit.
-pub fn body_too_large() -> Problem {
+pub fn body_too_large(most: u64, limit: &str) -> Problem {
     Problem::new(
         413,
         "body_too_large",
-        format!("the body is over the limit of {} bytes (BODY_MAX_BYTES)", limits::BODY_MAX_BYTES),
+        format!("the body is over the limit of {most} bytes ({limit})"),
     )
-    .fix(format!("send at most {} bytes", limits::BODY_MAX_BYTES))
+    .fix(format!("send at most {most} bytes"))
 }
 
 /// The body did not arrive in time: its sender's fault, unlike [`timed_out`].
@@ -171,14 +109,10 @@ pub fn stopping() -> Problem {
 }
 
 /// The request took too long; a command of it may still come true.
-pub fn timed_out() -> Problem {
-    Problem::new(
-        503,
-        "request_timeout",
-        format!("no answer within {} ms (REQUEST_TIMEOUT_MS)", limits::REQUEST_TIMEOUT_MS),
-    )
-    .fix("repeat it; give a command the same Idempotency-Key")
-    .retry_after(1)
+pub fn timed_out(ms: u64, limit: &str) -> Problem {
+    Problem::new(503, "request_timeout", format!("no answer within {ms} ms ({limit})"))
+        .fix("repeat it; give a command the same Idempotency-Key")
+        .retry_after(1)
 }
 
 /// A mistake of ours.
@@ -189,21 +123,4 @@ pub fn internal(detail: impl Into<String>) -> Problem {
 /// Keeps foreign text in answers short.
 pub fn clip(text: &str) -> String {
     text.chars().take(120).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_carries_what_a_client_needs_to_decide() {
-        let response = Failure(overloaded("requests", 3)).into_response();
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["x-should-retry"], "true");
-        assert_eq!(response.headers()["retry-after"], "1");
-        let response = Failure(Problem::new(412, "version_conflict", "x").at_version(7)).into_response();
-        assert_eq!(response.headers()["x-should-retry"], "false");
-        assert_eq!(response.headers()["etag"], "\"7\"");
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-    }
 }

@@ -1,6 +1,6 @@
-//! The demo's voice: what happens is told as it happens, and summed up in a table.
+//! The voice of a scene: what happens is told as it happens, and summed up in a table.
 
-use crate::cli::{
+use crate::{
     failure::Failure,
     terminal::{Terminal, Tone, clean},
 };

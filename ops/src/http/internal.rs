@@ -1,0 +1,18 @@
+//! The routes of other nodes.
+
+use super::{
+    cluster,
+    surface::{INTERNAL, Part},
+};
+use axum::{Router, routing::post};
+
+/// What nodes tell each other.
+pub(super) fn part() -> Part {
+    let routes = Router::new()
+        .route(quipu_runtime::cluster::FORWARD_PATH, post(cluster::forwarded))
+        .route(quipu_runtime::cluster::VOLATILE_PATH, post(cluster::volatile));
+    Part {
+        surface: &INTERNAL,
+        routes,
+    }
+}
