@@ -168,6 +168,7 @@ impl Retry {
 }
 
 /// An act on the world. Closed: a performer exists for each variant.
+#[expect(clippy::large_enum_variant, reason = "most that wait are the large one; a box would be one more allocation for each")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
@@ -285,6 +286,7 @@ pub struct StreamTo {
 }
 
 /// A prompt: recorded, or a conversation at a version.
+#[expect(clippy::large_enum_variant, reason = "most prompts are the large one")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum Prompt {

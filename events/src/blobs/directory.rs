@@ -40,6 +40,9 @@ const LARGE_DIR: &str = "large";
 
 type Answer = SyncSender<Result<(), BlobError>>;
 
+/// Blobs of one org with their names, and who waits for them.
+type Putting = (OrgId, Vec<(Digest, Vec<u8>)>, Answer);
+
 enum Job {
     Put(OrgId, Vec<(Digest, Vec<u8>)>, Answer),
     Delete(OrgId, Vec<Digest>, Answer),

@@ -75,16 +75,16 @@ impl Blobs for MemoryBlobs {
     }
 
     fn list(&self, _: Option<&str>) -> Result<Page, BlobError> {
-        let listed = |((org, name), (stored_at, bytes)): (&(OrgId, Digest), &(Millis, Arc<[u8]>))| Listed {
-            org: org.clone(),
-            name: *name,
-            bytes: bytes.len() as u64,
-            stored_at: *stored_at,
-        };
-        Ok(Page {
-            blobs: self.kept().iter().map(listed).collect(),
-            next: None,
-        })
+        let mut page = Page::default();
+        for ((org, name), (stored_at, bytes)) in self.kept().iter() {
+            page.blobs.push(Listed {
+                org: org.clone(),
+                name: *name,
+                bytes: bytes.len() as u64,
+                stored_at: *stored_at,
+            });
+        }
+        Ok(page)
     }
 
     fn is_shared(&self) -> bool {

@@ -293,7 +293,7 @@ impl Workload {
                 None,
             ),
             // Some say more than a record should hold; of JSON the rules look into it.
-            ("conversation", "post") if n % 9 == 0 => (json!({ "body": "hello again ".repeat(400), "message_id": message }), None),
+            ("conversation", "post") if n.is_multiple_of(9) => (json!({ "body": "hello again ".repeat(400), "message_id": message }), None),
             ("conversation", "post") if n % 9 == 1 => {
                 let (body, content_type) = (json!(vec![n; 1_000]).to_string(), "json");
                 (json!({ "body": body, "content_type": content_type, "message_id": message }), None)

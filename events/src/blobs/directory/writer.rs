@@ -1,6 +1,6 @@
 //! Writing blobs to a directory, in groups that share their syncs.
 
-use super::{Answer, Job, Place, sync_dir};
+use super::{Job, Place, Putting, sync_dir};
 use crate::blobs::wall_clock;
 use quipu_schemas::{
     digest::Digest,
@@ -53,7 +53,7 @@ impl Writer {
         }
     }
 
-    fn store(&mut self, group: &[(OrgId, Vec<(Digest, Vec<u8>)>, Answer)]) -> Result<(), Box<dyn std::error::Error>> {
+    fn store(&mut self, group: &[Putting]) -> Result<(), Box<dyn std::error::Error>> {
         let now = wall_clock() as i64;
         let all = || {
             group
