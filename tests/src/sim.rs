@@ -16,6 +16,7 @@ mod member;
 mod node;
 mod node_log;
 mod reading;
+mod rights;
 mod sink;
 pub mod trio;
 mod workload;

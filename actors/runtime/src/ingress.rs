@@ -1,6 +1,10 @@
 //! Where commands enter: identity, digest, sealing. After this step the command is in stored form.
 
-use crate::{api::CommandRequest, kinds::Kinds};
+use crate::{
+    api::CommandRequest,
+    kinds::Kinds,
+    refusals::{unknown_command, unknown_kind},
+};
 use quipu_events::keyring::Keyring;
 use quipu_schemas::{
     context::{Millis, uuid_v7},
@@ -131,21 +135,6 @@ fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> En
     let digest = Digest::keyed(&[0; 32], &parts);
     let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
     EntityId::parse(type_id(prefix, bits)).expect("a TypeID is an id")
-}
-
-fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
-    let known: Vec<String> = kinds.commands().map(|(kind, _)| kinds.plural(kind).into_owned()).collect();
-    Problem::new(404, "unknown_kind", format!("there is no kind {kind}"))
-        .field("kind")
-        .fix(format!("use one of {}", known.join(", ")))
-}
-
-fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
-    let known: &[String] = kinds.get(kind).map_or(&[], |handler| handler.commands());
-    let shown: String = command.chars().take(64).collect();
-    Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
-        .field("command")
-        .fix(format!("use one of {}", known.join(", ")))
 }
 
 #[cfg(test)]

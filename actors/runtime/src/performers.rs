@@ -13,6 +13,7 @@ mod sink;
 mod tool;
 mod webhook;
 
+pub use crate::kernel::attempt::{AttemptEnd, BREAKER_OPEN};
 pub use crate::wire::{
     client::ClientError,
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
@@ -24,6 +25,7 @@ pub(crate) use prompt::{Room, tool_answer};
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
     kernel::vitals::{Attempted, Ended, Vitals},
+    locks::lock,
     providers::{Answer, ChatRequest, Clock, Provider, ProviderConfig},
     secrets::SecretSource,
     volatile::Volatile,
@@ -45,7 +47,7 @@ use sink::{Partial, Sink};
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio::time::Instant;
 
@@ -67,27 +69,6 @@ pub struct Attempt {
     /// Ends the attempt early.
     pub cancel: CancelToken,
 }
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AttemptEnd {
-    /// For good: delivered, failed or lost.
-    Done(Outcome),
-    /// In a way that another attempt may mend.
-    Retryable {
-        /// Stable code.
-        code: String,
-        /// What happened, without secrets or personal data.
-        detail: String,
-        /// How long to wait at least, where the receiver (or the breaker) said so. Milliseconds.
-        retry_after_ms: Option<u64>,
-    },
-    /// By cancellation; the connection is closed. Always [`Outcome::Cancelled`].
-    Cancelled(Outcome),
-}
-
-/// The code of an attempt that was not made because its destination's breaker is open.
-pub const BREAKER_OPEN: &str = "breaker_open";
 
 /// The code of a model call that was still under way when its node had waited long enough for it to stop.
 pub const NODE_STOPPED: &str = "node_stopped";
@@ -342,10 +323,6 @@ fn node_stopped() -> Outcome {
         code: NODE_STOPPED.into(),
         detail: "the node stopped before the model had answered".into(),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Leave of a breaker, given back however the attempt ends.

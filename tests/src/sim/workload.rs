@@ -14,6 +14,9 @@ pub(crate) struct Workload {
     created: Vec<(Kind, EntityId)>,
 }
 
+/// Who is a member of no org, and never becomes one.
+pub(crate) const STRANGER: &str = "stranger";
+
 /// Every public command besides `create`, with how often it comes.
 const COMMANDS: &[(&str, &str, u64)] = &[
     ("org", "rename", 4),
@@ -195,6 +198,11 @@ impl Workload {
                 None,
             ));
         }
+        match rng.below(50) {
+            0 => return Some(to_nowhere(n)),
+            1 => return Some(request(n, Kind::ORG, "acme", "rename", json!({ "name": "Mine" }), Some(STRANGER))),
+            _ => {}
+        }
         let org = StreamId::of_org(&OrgId::from_static("acme"));
         if peek(&org).is_some_and(|state| state.to_string().contains("suspended")) && rng.chance(40) {
             return Some(request(n, Kind::ORG, "acme", "resume", json!({}), None));
@@ -368,6 +376,15 @@ impl Workload {
                 )
             }
         }
+    }
+}
+
+/// A command for an org that nobody makes.
+fn to_nowhere(n: u64) -> CommandRequest {
+    let body = json!({ "type": "group" });
+    CommandRequest {
+        org: OrgId::from_static("nowhere"),
+        ..request(n, Kind::CONVERSATION, "c0", "create", body, None)
     }
 }
 

@@ -14,7 +14,7 @@ mod reader;
 mod tests;
 
 pub use action::Action;
-pub use input::{AppendOutcome, ClaimOutcome, Input, LeaseAnswer};
+pub use input::{AppendOutcome, ClaimOutcome, Input, LeaseAnswer, outcome_of};
 pub use reader::{Broken, Frame, Reader, Reading};
 
 /// Tells an append from every other, for reading back an unknown outcome.

@@ -3,8 +3,9 @@
 use super::Node;
 use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
-    core::{index_problem, lock},
-    kernel::entity::outcome_unknown,
+    kernel::refusals::outcome_unknown,
+    locks::lock,
+    refusals::index_problem,
 };
 use quipu_schemas::{ids::StreamId, limits, problem::Problem};
 use std::sync::atomic::Ordering;

@@ -3,9 +3,10 @@
 use super::Node;
 use crate::{
     api::OutboxRow,
-    core::{index_problem, lock},
     kernel::relay::{Cause, person_note},
-    relay_actor::RelayMsg,
+    locks::lock,
+    mailbox::RelayMsg,
+    refusals::index_problem,
 };
 use quipu_events::index::FinalState;
 use quipu_schemas::{

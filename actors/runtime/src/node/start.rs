@@ -6,21 +6,22 @@ use super::{
     upkeep,
 };
 use crate::{
-    abroad::{OverChannel, OverHttp},
     api::Stopped,
     clock::ClockSource,
-    cluster::{self, Cluster, ClusterConfig},
+    cluster::{Cluster, ClusterConfig},
     core::{Core, Opened},
-    hub, ingress,
+    feed::offers,
+    ingress,
     kinds::Kinds,
+    mailbox::SnapshotMsg,
+    ownership,
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
     providers::ProviderConfig,
     secrets::Secrets,
-    shadow,
-    snapshotter::{self, SnapshotMsg},
-    timers,
+    shadow, snapshotter, timers,
     volatile::Volatile,
+    volatile_remote::{ViaBroker, ViaHttp},
 };
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
@@ -182,8 +183,8 @@ impl Node {
         let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
         core.among(cluster);
         match channel {
-            Some(channel) => core.volatile.reach(Box::new(OverChannel { me: node, channel })),
-            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(OverHttp::begin(&core, node))),
+            Some(channel) => core.volatile.reach(Box::new(ViaBroker { me: node, channel })),
+            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(ViaHttp::begin(&core, node))),
             None => {}
         }
         let args = RootArgs {
@@ -195,7 +196,7 @@ impl Node {
         let (root, _) = Actor::spawn(None, RootActor, args)
             .await
             .map_err(|e| StartError::Actors(e.to_string()))?;
-        cluster::listen(&core, &*leases);
+        ownership::listen(&core, &*leases);
         core.all_opened().await;
         let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue)?);
         Ok(Self(Arc::new(Inner {
@@ -217,7 +218,7 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
     let mut tasks = vec![
         supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
         supervised(core, "timers", timers::run),
-        supervised(core, "hub", hub::follow),
+        supervised(core, "hub", offers::follow),
         on_thread(core, "index", upkeep::flush_index)?,
         supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
     ];

@@ -4,13 +4,12 @@
 use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
 use crate::sim::trio::Plant;
 use quipu_rules::org::OrgState;
-use quipu_runtime::{
-    kernel::{
-        entity::{Decided, outcome_unknown},
-        relay::{Cause, Purpose, Relay, RelayAction},
-        timers::Found,
-    },
-    performers::AttemptEnd,
+use quipu_runtime::kernel::{
+    attempt::AttemptEnd,
+    entity::DecidedRecord,
+    refusals::outcome_unknown,
+    relay::{Cause, Purpose, Relay, RelayAction},
+    timers::Found,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
@@ -250,7 +249,7 @@ impl Member {
     }
 
     /// A planted defect: what may be stored is appended once more.
-    fn send_again(&mut self, partition: u16, again: Vec<Decided>) {
+    fn send_again(&mut self, partition: u16, again: Vec<DecidedRecord>) {
         for decided in again {
             let id = self.batch_id();
             let incarnation = self.part(partition).writer.incarnation();

@@ -5,7 +5,7 @@ use super::{
     sending::tell,
     words::{Purpose, RelayAction, Stage, was_not_sent},
 };
-use crate::performers::AttemptEnd;
+use crate::kernel::attempt::AttemptEnd;
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandBody, CommandEnvelope, KernelCommand, Receipt},

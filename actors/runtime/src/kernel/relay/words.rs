@@ -1,6 +1,6 @@
 //! What goes into a relay and what comes out of it.
 
-use crate::performers::AttemptEnd;
+use crate::kernel::attempt::{AttemptEnd, BREAKER_OPEN};
 use quipu_events::index::{Attempts, PendingCursor};
 use quipu_schemas::{
     context::Millis,
@@ -366,7 +366,7 @@ impl Item {
 
 /// How an attempt ended, where the breaker refused it before anything was sent.
 pub(super) fn was_not_sent(end: &AttemptEnd) -> bool {
-    matches!(end, AttemptEnd::Retryable { code, .. } if code == crate::performers::BREAKER_OPEN)
+    matches!(end, AttemptEnd::Retryable { code, .. } if code == BREAKER_OPEN)
 }
 
 /// Before every reaction of an org.
