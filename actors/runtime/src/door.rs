@@ -6,7 +6,7 @@ use crate::{
     kernel::{admission, refusals::outcome_unknown},
     locks::lock,
     mailbox::{EntityMsg, Reply},
-    refusals::{NOT_OPEN, not_open, stopping, unknown_kind},
+    refusals::{not_open, stopping, unknown_kind},
 };
 use quipu_events::leases::Member;
 use quipu_schemas::{
@@ -43,12 +43,10 @@ impl Core {
                     () = self.held_by_another(partition, &owner) => Err(outcome_unknown()),
                 },
             };
-            let again = answer.as_ref().is_err_and(|problem| match problem.code.as_str() {
-                NOT_OPEN => true,
-                // Its owner, here or elsewhere, could not go on; damage, which stays, was met when this node started.
-                "partition_stopped" => self.is_shared && !self.is_unreadable(partition),
-                code => self.is_shared && OWNER_GOES.contains(&code),
-            });
+            let is_damaged = self.is_unreadable(partition);
+            let again = answer
+                .as_ref()
+                .is_err_and(|problem| admission::is_for_next_owner(problem, self.is_shared, is_damaged));
             if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
                 return answer.map_err(|problem| if again { for_now(partition, problem) } else { problem });
             }
@@ -130,15 +128,6 @@ impl Core {
     }
 }
 
-/// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
-const OWNER_GOES: [&str; 6] = [
-    "owner_unreachable",
-    "outcome_unknown",
-    "not_stored",
-    "stopping",
-    "lease_ended",
-    "authority_stale",
-];
 const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What was waited out in vain may still pass: whoever has a queue of commands keeps this one.

@@ -40,7 +40,7 @@ use quipu_schemas::{
     ids::OrgId,
     limits::RECORD_MAX_BYTES,
     personal::{Opened, Personal, SealError},
-    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText, ToolCallRef},
+    reaction::{BreakerScope, Effect, Facts, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText, ToolCallRef},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sink::{Partial, Sink};
@@ -175,7 +175,7 @@ impl Performers {
             Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
         };
         let attempted = Attempted {
-            effect: attempt.effect.name(),
+            effect: attempt.effect.facts().name,
             provider,
             ended,
             code,
@@ -200,7 +200,10 @@ impl Performers {
         let pass = match self.enter(attempt) {
             Ok(pass) => pass,
             Err(Open { retry_after_ms }) => {
-                let detail = format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination());
+                let detail = format!(
+                    "{} failed repeatedly and is left alone for a while",
+                    attempt.effect.facts().destination
+                );
                 return AttemptEnd::Retryable {
                     code: BREAKER_OPEN.into(),
                     detail,
@@ -290,16 +293,13 @@ impl Performers {
     }
 }
 
-/// Providers are the platform's and share a breaker. Whatever an org addresses by itself is apart from other
-/// orgs: nobody can make somebody else's destination look broken.
 fn breaker_key(effect: &Effect, org: &OrgId) -> Option<String> {
-    let destination = effect.destination();
-    match effect {
+    let Facts { destination, breaker, .. } = effect.facts();
+    match breaker {
         _ if destination.is_empty() => None,
-        Effect::LlmInvoke(_) => Some(destination),
-        Effect::Seal(_) => None,
-        Effect::Tool(call) if call.spec.is_none() => None,
-        Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) => Some(format!("{org} {destination}")),
+        BreakerScope::None => None,
+        BreakerScope::Platform => Some(destination.to_owned()),
+        BreakerScope::Org => Some(format!("{org} {destination}")),
     }
 }
 

@@ -1,14 +1,11 @@
 //! How the shells of a node refuse: each problem is worded here, once. Those of the machines are in `kernel/refusals.rs`.
 
-use crate::{api::Stopped, kinds::Kinds};
+use crate::{api::Stopped, kernel::refusals::NOT_OPEN, kinds::Kinds};
 use quipu_events::{index::IndexError, port::ReadError};
 use quipu_schemas::{
     ids::{Kind, StreamId},
     problem::Problem,
 };
-
-/// Code of the problem that a partition changes hands.
-pub(crate) const NOT_OPEN: &str = "partition_not_open";
 
 /// It may be open in a moment, here or elsewhere; the command changed nothing.
 pub(crate) fn not_open(partition: u16) -> Problem {

@@ -162,18 +162,13 @@ pub(super) async fn decide_finally(app: &App, incoming: Incoming) -> Result<Rece
     let mut pace = Pace::new();
     loop {
         match decide(app, incoming.request.clone()).await {
-            Err(problem) if is_passing(&problem) => {
+            Err(problem) if problem.passes_by_itself() => {
                 tracing::debug!(command = %incoming.command_id, %problem, "a queued command is tried again");
                 pace.wait(problem.retry_after).await;
             }
             answer => return answer,
         }
     }
-}
-
-/// Whether the answer may be another one later, without anybody doing something about this entity or partition.
-fn is_passing(problem: &Problem) -> bool {
-    matches!(problem.status, 429 | 503 | 507) && !matches!(problem.code.as_str(), "stream_parked" | "partition_stopped")
 }
 
 /// An answer, of which each bus makes headers and a body.
@@ -230,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_what_passes_by_itself_is_tried_again() {
-        let passing = |status, code| is_passing(&Problem::new(status, code, ""));
+        let passing = |status, code| Problem::new(status, code, "").passes_by_itself();
         for (status, code) in [
             (503, "outcome_unknown"),
             (503, "owner_unreachable"),

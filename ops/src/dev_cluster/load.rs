@@ -127,5 +127,5 @@ async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>,
 }
 
 fn is_transient(error: &ClientError) -> bool {
-    error.problem().is_none_or(|problem| matches!(problem.status, 429 | 503))
+    error.problem().is_none_or(|problem| problem.is_unavailable())
 }

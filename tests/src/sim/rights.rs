@@ -5,20 +5,16 @@ use super::workload::STRANGER;
 use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::kernel::entity::{Active, Entity};
 use quipu_schemas::{
-    context::Millis,
     ids::{Kind, OrgId},
     position::Position,
     record::Record,
 };
 use std::collections::BTreeMap;
 
-/// The versions of an org: when each was written, and whether the org was suspended then.
-#[derive(Default)]
-struct Past {
-    versions: BTreeMap<u64, (Millis, bool)>,
-}
+/// The versions of an org, and whether it was suspended then.
+type Past = BTreeMap<u64, bool>;
 
-/// Every command of a client was decided by an org as it once was, at a time when it was, and by its rules.
+/// Every command of a client was decided by an org as it once was, and not while that was suspended.
 pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<String>) {
     let orgs = match pasts(records) {
         Ok(orgs) => orgs,
@@ -33,22 +29,15 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
             }
             continue;
         }
-        let known = orgs.get(&header.stream.org).and_then(|org| org.versions.get(&header.authority));
+        let known = orgs.get(&header.stream.org).and_then(|org| org.get(&header.authority));
         match known {
             None => broken.push(format!(
                 "{}: decided by version {} of its org, which never was",
                 about(),
                 header.authority
             )),
-            Some((written, _)) if *written > header.time => {
-                broken.push(format!(
-                    "{}: decided by version {} of its org before that was",
-                    about(),
-                    header.authority
-                ));
-            }
             // What settles a reaction goes on in a suspended org.
-            Some((_, true)) if header.settlement.is_none() => broken.push(format!("{}: its org was suspended", about())),
+            Some(true) if header.settlement.is_none() => broken.push(format!("{}: its org was suspended", about())),
             Some(_) => {}
         }
     }
@@ -65,7 +54,7 @@ fn pasts(records: &[(Position, Record)]) -> Result<BTreeMap<OrgId, Past>, String
         let (org, past) = orgs.entry(header.stream.org.clone()).or_insert_with(fresh);
         org.fold(record).map_err(|error| error.to_string())?;
         let is_suspended = matches!(org.typed_state(), OrgState::Suspended { .. });
-        past.versions.entry(org.version()).or_insert((header.time, is_suspended));
+        past.entry(org.version()).or_insert(is_suspended);
     }
     Ok(orgs.into_iter().map(|(org, (_, past))| (org, past)).collect())
 }

@@ -7,7 +7,7 @@
 use super::{
     entity::{Admitted, Ticket, is_owed, settles},
     orgs::OrgView,
-    refusals::{authority_stale, entity_busy, lease_ended, unknown_org},
+    refusals::{NOT_OPEN, authority_stale, entity_busy, lease_ended, unknown_org},
     seen_commands::SeenCommands,
 };
 use quipu_events::index::{FirstReceipt, command_mark};
@@ -167,6 +167,16 @@ pub fn queued(command: &CommandEnvelope, waiting: usize) -> Result<(), Problem> 
         return Err(entity_busy(&command.stream, waiting));
     }
     Ok(())
+}
+
+/// Whether a refused command is sent again, to whoever owns its partition next. Where others share the log its owner may
+/// have gone; damage stays.
+pub fn is_for_next_owner(problem: &Problem, is_shared: bool, is_damaged: bool) -> bool {
+    match problem.code.as_str() {
+        NOT_OPEN => true,
+        "partition_stopped" => is_shared && !is_damaged,
+        _ => is_shared && problem.passes_with_its_owner(),
+    }
 }
 
 /// A refusal is only as fresh as the owner's lease: past it another node may have decided since.

@@ -6,6 +6,9 @@ use quipu_schemas::{
     problem::Problem,
 };
 
+/// Code of the problem that a partition changes hands.
+pub const NOT_OPEN: &str = "partition_not_open";
+
 const SAME_ID: &str = "send the command again with the same id";
 
 /// The answer when nobody knows whether the record was stored.

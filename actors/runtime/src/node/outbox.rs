@@ -112,7 +112,10 @@ impl Node {
             .keyed_reactions()
             .find(|(at, _)| at == key)
             .map(|(_, reaction)| match reaction {
-                quipu_schemas::reaction::Reaction::Perform(perform) => (perform.effect.name().to_owned(), perform.effect.destination()),
+                quipu_schemas::reaction::Reaction::Perform(perform) => (
+                    perform.effect.facts().name.to_owned(),
+                    perform.effect.facts().destination.to_owned(),
+                ),
                 quipu_schemas::reaction::Reaction::Dispatch(dispatch) => ("dispatch".to_owned(), dispatch.to.to_string()),
                 _ => ("timer".to_owned(), String::new()),
             })

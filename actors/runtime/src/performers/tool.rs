@@ -68,7 +68,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     let (Some(method), Ok(url)) = (http::method(method), Url::parse(url)) else {
         return tell(format!("tool `{}` is configured with a bad method or URL", function.name));
     };
-    let repeatable = attempt.effect.is_repeatable();
+    let repeatable = attempt.effect.facts().is_repeatable;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let key = HeaderValue::from_str(&attempt.key.message_id()).expect("a message id is a header value");

@@ -5,6 +5,7 @@ use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
 use crate::sim::trio::Plant;
 use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
+    admission::is_for_next_owner,
     attempt::AttemptEnd,
     entity::DecidedRecord,
     refusals::outcome_unknown,
@@ -79,17 +80,6 @@ pub(crate) enum Fate {
     Unanswered,
 }
 
-/// What an owner says, or what is said of it, when it may no longer be one.
-const OWNER_GOES: [&str; 8] = [
-    "partition_not_open",
-    "partition_stopped",
-    "owner_unreachable",
-    "outcome_unknown",
-    "not_stored",
-    "stopping",
-    "lease_ended",
-    "authority_stale",
-];
 const OWNER_LOOK_MS: u64 = 20;
 const RELAY_IDLE_MS: u64 = 300;
 /// So few that the relays leave some of their work in the index.
@@ -168,7 +158,7 @@ impl Member {
         else {
             return;
         };
-        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+        let again = result.as_ref().is_err_and(|problem| is_for_next_owner(problem, true, false));
         let late = self.monotonic() >= submission.deadline;
         self.ended(id, again && !late, result);
     }
@@ -176,7 +166,7 @@ impl Member {
     /// An entity of this node answers.
     pub(super) fn answered(&mut self, id: u64, result: Result<Receipt, Problem>) {
         let Some(submission) = self.submissions.get(&id) else { return };
-        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+        let again = result.as_ref().is_err_and(|problem| is_for_next_owner(problem, true, false));
         let late = self.monotonic() >= submission.deadline;
         self.ended(id, again && !late, result);
     }

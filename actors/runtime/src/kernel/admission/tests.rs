@@ -273,3 +273,14 @@ fn refusals_end_with_the_lease_and_failures_do_not() {
     assert_eq!(code(within_lease(refused(), false)).as_deref(), Some("lease_ended"));
     assert_eq!(code(within_lease(failed(), false)).as_deref(), Some("outcome_unknown"));
 }
+
+#[test]
+fn commands_go_to_the_next_owner_where_there_is_one() {
+    let again = |code, is_shared, is_damaged| is_for_next_owner(&Problem::new(503, code, ""), is_shared, is_damaged);
+    assert!(again(NOT_OPEN, false, true), "it opens in a moment");
+    for code in ["lease_ended", "outcome_unknown", "owner_unreachable", "partition_stopped"] {
+        assert!(again(code, true, false) && !again(code, false, false), "{code}");
+    }
+    assert!(!again("partition_stopped", true, true));
+    assert!(!again("stream_parked", true, false) && !again("entity_busy", true, false));
+}

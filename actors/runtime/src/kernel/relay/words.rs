@@ -78,7 +78,7 @@ impl Work {
     pub(super) fn destination(&self) -> String {
         match self {
             Self::Dispatch(dispatch) => dispatch.to.to_string(),
-            Self::Perform(perform) => perform.effect.destination(),
+            Self::Perform(perform) => perform.effect.facts().destination.to_owned(),
         }
     }
 }
@@ -346,7 +346,7 @@ impl Item {
     pub(super) fn row(&self, key: &ReactionKey) -> Row {
         let effect = match &self.work {
             Work::Dispatch(_) => "dispatch",
-            Work::Perform(perform) => perform.effect.name(),
+            Work::Perform(perform) => perform.effect.facts().name,
         };
         let (status, next_attempt_at) = match &self.stage {
             Stage::Running | Stage::Submitting => ("processing", None),
