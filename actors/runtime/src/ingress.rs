@@ -11,6 +11,7 @@ use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
     ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
+    json::Json,
     limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
     personal,
     problem::Problem,
@@ -82,16 +83,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         request.body
     };
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
-    // What was sealed apart has its own bound; the rest must fit a record.
-    let stored = if size > COMMAND_MAX_BYTES { plain_len(&command.0) } else { size };
-    if stored > COMMAND_MAX_BYTES {
-        return Err(Problem::new(
-            413,
-            "command_too_large",
-            format!("the command takes {stored} bytes beside its sealed values; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
-        )
-        .fix("send less, or store a large payload elsewhere and pass its address"));
-    }
+    check_size(size, &command)?;
     Ok(CommandEnvelope {
         stream: StreamId::new(request.org, request.kind, id),
         command_id,
@@ -107,6 +99,20 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         traceparent: request.traceparent,
         seed,
     })
+}
+
+/// What was sealed apart has its own bound; the rest must fit a record.
+fn check_size(size: usize, command: &Json) -> Result<(), Problem> {
+    let stored = if size > COMMAND_MAX_BYTES { plain_len(&command.0) } else { size };
+    if stored > COMMAND_MAX_BYTES {
+        return Err(Problem::new(
+            413,
+            "command_too_large",
+            format!("the command takes {stored} bytes beside its sealed values; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
+        )
+        .fix("send less, or store a large payload elsewhere and pass its address"));
+    }
+    Ok(())
 }
 
 /// Bytes of a value, its texts counted as they are: how a text is escaped on its way says nothing about its size.

@@ -200,7 +200,7 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
         Err(problem) => {
             headers.push(("Content-Type", "application/problem+json".into()));
             headers.push(("x-should-retry", problem.should_retry().to_string()));
-            if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
+            if let Some(seconds) = problem.retry_after.or_else(|| problem.is_unavailable().then_some(1)) {
                 headers.push(("Retry-After", seconds.to_string()));
             }
             let mut shown = serde_json::to_value(problem).unwrap_or_default();

@@ -13,7 +13,6 @@ use deciding::dispatch_settled;
 use quipu_events::index::FirstReceipt;
 use quipu_rules::decider::Decider;
 use quipu_schemas::{
-    codec,
     context::{Authority, Millis},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
@@ -335,36 +334,7 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
-        let parked = |version: u64, detail: String| ParkedError {
-            stream: self.stream.clone(),
-            version,
-            detail,
-        };
-        if record.header.stream != self.stream {
-            return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
-        }
-        if record.previous != self.hash {
-            return Err(parked(
-                record.header.first_version,
-                "record does not continue the stream's chain".into(),
-            ));
-        }
-        if record.header.first_version != self.version + 1 {
-            return Err(parked(
-                record.header.first_version,
-                format!("expected version {}, found {}", self.version + 1, record.header.first_version),
-            ));
-        }
-        let mut state = self.state.take().expect("state is present between calls");
-        for (version, stored) in (record.header.first_version..).zip(&record.events) {
-            let event: D::Event = codec::decode_event(stored).map_err(|e| parked(version, e.to_string()))?;
-            state = D::evolve(state, &event).map_err(|e| parked(version, e.to_string()))?;
-        }
-        self.state = Some(state);
-        self.version = record.header.last_version();
-        self.hash = record.hash;
-        self.time = record.header.time;
-        Ok(())
+        self.fold_record(record)
     }
 
     fn is_settled(&self) -> bool {

@@ -168,30 +168,18 @@ impl Node {
             clock: config.clock.clone(),
             vitals: performers.vitals(),
         };
-        let core = tokio::task::spawn_blocking(move || Core::new(opened))
-            .await
-            .map_err(|e| StartError::Actors(e.to_string()))?;
-        let core = Arc::new(core);
+        let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
+        let core = core.map_err(|e| StartError::Actors(e.to_string()))?;
         prompts.set(&core);
-        let node = me.node.clone();
-        let owner = if config.cluster.address.is_empty() {
-            me.node.as_str()
-        } else {
-            me.address.as_str()
-        }
-        .into();
-        let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
+        let cluster =
+            Cluster::new(me.clone(), leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
         core.among(cluster);
-        match channel {
-            Some(channel) => core.volatile.reach(Box::new(ViaBroker { me: node, channel })),
-            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(ViaHttp::begin(&core, node))),
-            None => {}
-        }
+        reach_others(&core, &config, me.node.clone(), channel);
         let args = RootArgs {
             core: core.clone(),
             performers: Arc::new(performers.clone()),
             leases: leases.clone(),
-            owner,
+            owner: owner_name(&config, &me),
         };
         let (root, _) = Actor::spawn(None, RootActor, args)
             .await
@@ -208,6 +196,24 @@ impl Node {
             embedded,
             lock,
         })))
+    }
+}
+
+/// What claim frames call this node.
+fn owner_name(config: &NodeConfig, me: &Member) -> Arc<str> {
+    if config.cluster.address.is_empty() {
+        me.node.as_str().into()
+    } else {
+        me.address.as_str().into()
+    }
+}
+
+/// Says how what is said on the volatile channel reaches the other nodes, where there are any.
+fn reach_others(core: &Arc<Core>, config: &NodeConfig, me: String, channel: Option<Arc<dyn Channel>>) {
+    match channel {
+        Some(channel) => core.volatile.reach(Box::new(ViaBroker { me, channel })),
+        None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(ViaHttp::begin(core, me))),
+        None => {}
     }
 }
 

@@ -62,27 +62,7 @@ impl<D: Decider> Active<D> {
             None => Ok(Decision::Unchanged),
             Some(typed) => D::decide(self.typed_state(), typed, &context),
         };
-        let final_outcome = |plain: Settled| match &command.body {
-            CommandBody::Kernel(KernelCommand::EffectSettled {
-                dead: true,
-                outcome,
-                attempts,
-                ..
-            }) => {
-                let (code, detail) = failure_of(outcome);
-                Settled::Dead {
-                    attempts: *attempts,
-                    code,
-                    detail,
-                }
-            }
-            CommandBody::Kernel(KernelCommand::EffectSettled {
-                outcome: Outcome::Cancelled { .. },
-                ..
-            }) => Settled::Cancelled,
-            CommandBody::Kernel(KernelCommand::DispatchSettled { .. }) => Settled::Told,
-            _ => plain,
-        };
+        let final_outcome = |plain: Settled| final_outcome(&command.body, plain);
         match decision {
             Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
             Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
@@ -108,11 +88,8 @@ impl<D: Decider> Active<D> {
         authority: &Authority,
     ) -> Result<DecidedRecord, Problem> {
         let broken = |detail: String| Problem::new(500, "rules_broken", detail);
-        let stored = events
-            .iter()
-            .map(codec::encode_event)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| broken(e.to_string()))?;
+        let stored: Result<Vec<_>, _> = events.iter().map(codec::encode_event).collect();
+        let stored = stored.map_err(|e| broken(e.to_string()))?;
         // Events that are too large by themselves are refused before the state is touched. A copy of the state would cost as
         // much as the entity is large: if the fold fails, or reactions make the record too large, the state is lost, and
         // recovered from the log.
@@ -140,20 +117,11 @@ impl<D: Decider> Active<D> {
             first_version: self.version + 1,
             events: stored.len() as u32,
             reactions: reactions.len() as u32,
-            command_id: command.command_id.clone(),
-            digest: command.digest,
             time,
-            principal: sender.principal,
-            on_behalf_of: sender.on_behalf_of,
             acts_as,
-            environment: command.environment.clone(),
-            data_class: command.data_class,
             authority: authority.org_version,
-            correlation: command.correlation.clone(),
-            causation: command.causation.clone(),
-            traceparent: command.traceparent.clone(),
-            schema: 1,
             settlement,
+            ..header_of(command, sender)
         };
         let encoded = match record::encode(&header, &stored, &reactions, self.hash) {
             Ok(encoded) => encoded,
@@ -167,8 +135,7 @@ impl<D: Decider> Active<D> {
             }
         };
         self.state = Some(state);
-        self.version = header.last_version();
-        self.time = time;
+        (self.version, self.time) = (header.last_version(), time);
         let previous = std::mem::replace(&mut self.hash, encoded.hash);
         let record = Record {
             header,
@@ -190,6 +157,55 @@ pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settl
         return None;
     }
     outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
+}
+
+/// What a record says of its command; the rest is the decision's.
+fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
+    Header {
+        stream: command.stream.clone(),
+        first_version: 0,
+        events: 0,
+        reactions: 0,
+        command_id: command.command_id.clone(),
+        digest: command.digest,
+        time: 0,
+        principal: sender.principal,
+        on_behalf_of: sender.on_behalf_of,
+        acts_as: None,
+        environment: command.environment.clone(),
+        data_class: command.data_class,
+        authority: 0,
+        correlation: command.correlation.clone(),
+        causation: command.causation.clone(),
+        traceparent: command.traceparent.clone(),
+        schema: 1,
+        settlement: None,
+    }
+}
+
+/// What a command that settles a reaction settles it as: where nothing else is known, by what was decided.
+fn final_outcome(body: &CommandBody, decided: Settled) -> Settled {
+    match body {
+        CommandBody::Kernel(KernelCommand::EffectSettled {
+            dead: true,
+            outcome,
+            attempts,
+            ..
+        }) => {
+            let (code, detail) = failure_of(outcome);
+            Settled::Dead {
+                attempts: *attempts,
+                code,
+                detail,
+            }
+        }
+        CommandBody::Kernel(KernelCommand::EffectSettled {
+            outcome: Outcome::Cancelled { .. },
+            ..
+        }) => Settled::Cancelled,
+        CommandBody::Kernel(KernelCommand::DispatchSettled { .. }) => Settled::Told,
+        _ => decided,
+    }
 }
 
 fn failure_of(outcome: &Outcome) -> (String, String) {
