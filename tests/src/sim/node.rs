@@ -37,7 +37,6 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
-    org::Role,
     personal::{Brought, Personal},
     position::{Cursor, Position},
     problem::Problem,
@@ -98,12 +97,10 @@ pub enum Mutant {
     TakesEveryOrgForReal,
     /// Takes commands of a suspended org.
     ForgetsSuspensions,
-    /// Lets everybody do what admins may.
-    TrustsEverybody,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 19] = [
+pub const MUTANTS: [Mutant; 18] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -122,7 +119,6 @@ pub const MUTANTS: [Mutant; 19] = [
     Mutant::ForgetsUnreadTimers,
     Mutant::TakesEveryOrgForReal,
     Mutant::ForgetsSuspensions,
-    Mutant::TrustsEverybody,
 ];
 
 /// [`SeenCommands`] as it was when `kill -9` found its defect.
@@ -358,7 +354,6 @@ impl SimNode {
                     match self.mutant {
                         Some(Mutant::TakesEveryOrgForReal) => view.version = view.version.max(1),
                         Some(Mutant::ForgetsSuspensions) => view.suspended = false,
-                        Some(Mutant::TrustsEverybody) => view.role = Some(Role::Owner),
                         _ => {}
                     }
                     admission.org(view, is_read_first);
