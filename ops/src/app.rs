@@ -17,10 +17,10 @@ use crate::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_projections::progress::Wanted;
 use quipu_runtime::{
-    abroad::Said,
     api::{CommandRequest, HealthPart, KindInfo},
     node::{BodyHold, Node, ReadPermit},
     tasks::Tasks,
+    volatile::RemoteMessage,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
@@ -199,7 +199,7 @@ impl App {
     }
 
     /// Takes what another node says on the volatile channel.
-    pub fn heard(&self, _by: &Peer, said: Vec<Said>) {
+    pub fn heard(&self, _by: &Peer, said: Vec<RemoteMessage>) {
         self.node.heard(said);
     }
 

@@ -71,15 +71,11 @@ impl ClientError {
     }
 }
 
-/// Whether trying again soon may help: what is damaged or parked waits for a person. A partition that stopped may only be without
-/// an owner for a moment; of a damaged one nodes say that it takes longer than anybody waits here.
+/// Whether trying again soon may help. A partition that stopped may only be without an owner for a moment; of a damaged one
+/// nodes say that it takes longer than anybody waits here.
 fn passes(problem: &Problem) -> bool {
-    let is_damaged = || u64::from(problem.retry_after.unwrap_or(0)) * 1_000 > limits::CLIENT_PAUSE_MAX_MS;
-    match problem.code.as_str() {
-        "stream_parked" => false,
-        "partition_stopped" if is_damaged() => false,
-        _ => matches!(problem.status, 429 | 503),
-    }
+    let is_for_now = || u64::from(problem.retry_after.unwrap_or(0)) * 1_000 <= limits::CLIENT_PAUSE_MAX_MS;
+    problem.is_unavailable() && (problem.passes_by_itself() || (problem.code == "partition_stopped" && is_for_now()))
 }
 
 /// The token to present: `QUIPU_TOKEN`, or the file `token` of the data directory.

@@ -29,7 +29,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use written::{Layer, Logging, SecretWritten, Views, Written};
+use written::{ConfigLayers, Layer, Logging, SecretWritten, Views};
 
 pub use crate::log_lines::LogFormat;
 pub use written::Flags;
@@ -162,18 +162,18 @@ impl Config {
 
     /// Loads a configuration from these layers.
     pub fn from_layers(file: Option<&Path>, env: BTreeMap<String, String>, flags: Flags) -> Result<Self, ConfigError> {
-        let mut figment = Figment::from(Serialized::defaults(Written::default()));
+        let mut figment = Figment::from(Serialized::defaults(ConfigLayers::default()));
         if let Some(path) = file {
             fs::metadata(path).map_err(|e| ConfigError::File(path.to_owned(), e))?;
             figment = figment.merge(Toml::file_exact(path));
         }
         let figment = figment.merge(Layer::of_env(&env, OTHER_ENV)).merge(Layer::of_flags(&flags));
-        let mut written: Written = figment.extract().map_err(|e| ConfigError::Written(Box::new(e)))?;
+        let mut written: ConfigLayers = figment.extract().map_err(|e| ConfigError::Written(Box::new(e)))?;
         written.openai_from_env(env.get(OPENAI_BASE_URL), env.contains_key(OPENAI_API_KEY))?;
         Self::meant(written, &env)
     }
 
-    fn meant(written: Written, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    fn meant(written: ConfigLayers, env: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         // Never with the address as written: it may hold a password.
         let log = resolved("log.backend", &written.log.backend, env)?;
         let log = log.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
@@ -595,7 +595,7 @@ mod tests {
     fn the_reference_names_every_key_with_its_default_and_variable() {
         let reference = include_str!("../docs/configuration.md");
         let mut keys = Vec::new();
-        leaves("", &serde_json::to_value(Written::default()).unwrap(), &mut keys);
+        leaves("", &serde_json::to_value(ConfigLayers::default()).unwrap(), &mut keys);
         assert!(keys.len() >= 16, "{keys:?}");
         for (key, default) in keys {
             let row = format!("| `{key}` | `{default}` | ");

@@ -56,7 +56,7 @@ impl Failure {
         match self {
             Failure::Failed(_) | Failure::Shown => code::FAILED,
             Failure::Usage(_) => code::USAGE,
-            Failure::Problem(problem) if matches!(problem.status, 429 | 503) => code::UNAVAILABLE,
+            Failure::Problem(problem) if problem.is_unavailable() => code::UNAVAILABLE,
             Failure::Problem(problem) if problem.status >= 500 => code::FAILED,
             Failure::Problem(_) => code::REFUSED,
             Failure::Unavailable(_) => code::UNAVAILABLE,

@@ -170,7 +170,7 @@ fn command_id(conversation: &EntityId, number: usize) -> CommandId {
 
 /// A refusal that every other line would get too.
 fn concerns_all(problem: &Problem) -> bool {
-    matches!(problem.status, 401 | 403 | 404 | 429 | 503) || problem.code.contains("suspended")
+    problem.is_unavailable() || matches!(problem.status, 401 | 403 | 404)
 }
 
 /// Sends one conversation in order, each message after the receipt of the one before.

@@ -167,11 +167,11 @@ struct Inner {
 }
 
 /// What a round came to.
-enum Did {
-    Something,
+enum Round {
+    Progressed,
     /// There is nothing to project here, and other nodes have some left.
-    Waiting,
-    Nothing,
+    BehindOthers,
+    CaughtUp,
 }
 
 /// A node's views, followed by a thread of their own. Cheap to clone.
@@ -569,9 +569,9 @@ impl Inner {
         while !self.stopping.load(Ordering::Relaxed) {
             durable.borrow_and_update();
             match self.once(&mut follower) {
-                Ok(Did::Something) => {}
-                Ok(Did::Nothing) => runtime.block_on(self.rest(&mut durable, None)),
-                Ok(Did::Waiting) => runtime.block_on(self.rest(
+                Ok(Round::Progressed) => {}
+                Ok(Round::CaughtUp) => runtime.block_on(self.rest(&mut durable, None)),
+                Ok(Round::BehindOthers) => runtime.block_on(self.rest(
                     &mut durable,
                     Some(if self.waiting.load(Ordering::Relaxed) > 0 { GATHER } else { LOOK }),
                 )),
@@ -591,7 +591,7 @@ impl Inner {
     }
 
     /// One round over the partitions that are this node's to project.
-    fn once(&self, follower: &mut Option<Follower>) -> Result<Did, ViewError> {
+    fn once(&self, follower: &mut Option<Follower>) -> Result<Round, ViewError> {
         let _turn = lock(&self.turn);
         let log = &*self.node.log();
         let follower = match follower {
@@ -648,9 +648,9 @@ impl Inner {
         let seen = follower.checkpoints();
         let behind = |p: &u16| end.next[usize::from(*p)] > seen[usize::from(*p)].next_offset;
         Ok(match records {
-            0 if is_unanswered || others.iter().any(behind) => Did::Waiting,
-            0 => Did::Nothing,
-            _ => Did::Something,
+            0 if is_unanswered || others.iter().any(behind) => Round::BehindOthers,
+            0 => Round::CaughtUp,
+            _ => Round::Progressed,
         })
     }
 

@@ -181,8 +181,8 @@ pub(crate) fn reduce(record: &Record, out: &mut Statements) {
                 key(),
                 [
                     ("name", perform.name.as_str().into()),
-                    ("effect", perform.effect.name().into()),
-                    ("destination", perform.effect.destination().into()),
+                    ("effect", perform.effect.facts().name.into()),
+                    ("destination", perform.effect.facts().destination.into()),
                     ("order_key", perform.effect.order_key(stream).into()),
                     ("attempts_max", perform.retry.attempts.into()),
                     ("created_at", header.time.into()),

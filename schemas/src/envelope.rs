@@ -43,7 +43,10 @@ pub struct CommandEnvelope {
 }
 
 /// From outside or from the kernel.
-#[expect(clippy::large_enum_variant, reason = "few are alive at a time; a box would be one more allocation for each command")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are alive at a time; a box would be one more allocation for each command"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CommandBody {
     /// A client's (or a dispatching entity's) command, `{"<command>": {…}}`.

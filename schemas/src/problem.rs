@@ -75,7 +75,33 @@ impl Problem {
     pub fn should_retry(&self) -> bool {
         matches!(self.status, 429 | 500 | 503 | 507)
     }
+    /// Whether the node could not take the command, whatever the command says: too much waits, or something is out of order.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.status, 429 | 503)
+    }
+    /// Whether the answer may be another one later, without anybody doing something about this entity or partition.
+    pub fn passes_by_itself(&self) -> bool {
+        (self.is_unavailable() || self.status == 507) && !UNTIL_REPAIRED.contains(&self.code.as_str())
+    }
+    /// Whether the next owner of the partition may answer otherwise, under the same command id.
+    pub fn passes_with_its_owner(&self) -> bool {
+        UNTIL_THE_NEXT_OWNER.contains(&self.code.as_str())
+    }
 }
+
+/// Codes of what lasts until a person has repaired something.
+const UNTIL_REPAIRED: [&str; 2] = ["stream_parked", "partition_stopped"];
+
+/// Codes of what is said by an owner of a partition, or of one, when it may be one no longer.
+const UNTIL_THE_NEXT_OWNER: [&str; 7] = [
+    "partition_not_open",
+    "owner_unreachable",
+    "outcome_unknown",
+    "not_stored",
+    "stopping",
+    "lease_ended",
+    "authority_stale",
+];
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,3 +116,40 @@ impl fmt::Display for Problem {
     }
 }
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_person_does_not_pass_by_itself() {
+        for code in UNTIL_REPAIRED {
+            let problem = Problem::new(503, code, "");
+            assert!(
+                !problem.passes_by_itself() && problem.is_unavailable() && !problem.passes_with_its_owner(),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_leaving_owner_says_passes() {
+        for code in UNTIL_THE_NEXT_OWNER {
+            let problem = Problem::new(503, code, "");
+            assert!(problem.passes_by_itself() && problem.passes_with_its_owner(), "{code}");
+        }
+    }
+
+    #[test]
+    fn status_tells_the_rest() {
+        let answers = |status| {
+            let problem = Problem::new(status, "any", "");
+            (problem.is_unavailable(), problem.passes_by_itself(), problem.should_retry())
+        };
+        assert_eq!(answers(429), (true, true, true));
+        assert_eq!(answers(503), (true, true, true));
+        assert_eq!(answers(507), (false, true, true));
+        assert_eq!(answers(500), (false, false, true));
+        assert_eq!(answers(409), (false, false, false));
+    }
+}

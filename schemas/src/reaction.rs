@@ -168,7 +168,10 @@ impl Retry {
 }
 
 /// An act on the world. Closed: a performer exists for each variant.
-#[expect(clippy::large_enum_variant, reason = "most that wait are the large one; a box would be one more allocation for each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most that wait are the large one; a box would be one more allocation for each"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum Effect {
@@ -184,63 +187,97 @@ pub enum Effect {
     Seal(SealText),
 }
 
-impl Effect {
+/// What holds of an effect whatever it says: what the outbox, breakers, tables and metrics need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts<'e> {
+    /// Short name for tables and metrics.
+    pub name: &'static str,
+    /// What the effect talks to, for breakers and tables: `host:port`, or the provider.
+    pub destination: &'e str,
     /// Whether sending again after a crash is safe at an idempotent receiver. Otherwise the start is made
     /// durable first, and a crash leaves the outcome `lost`.
-    pub fn is_repeatable(&self) -> bool {
-        match self {
-            Effect::LlmInvoke(_) | Effect::Webhook(_) | Effect::Seal(_) => true,
-            Effect::Tool(call) => call.spec.as_ref().is_none_or(|spec| match &spec.run {
-                ToolRun::Http { method, idempotent, .. } => {
-                    *idempotent || matches!(method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
-                }
-            }),
-            Effect::Http(request) => {
-                request.idempotency_header.is_some() || matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
-            }
-        }
-    }
+    pub is_repeatable: bool,
+    /// Effects of a stream that share this are sent one after the other; a stuck one holds up only these.
+    pub ordered_by: Option<&'e str>,
+    /// Whose failures leave its destination alone for a while.
+    pub breaker: BreakerScope,
+}
 
-    /// Short name for tables and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Effect::LlmInvoke(_) => "llm.invoke",
-            Effect::Webhook(_) => "webhook",
-            Effect::Http(_) => "http",
-            Effect::Tool(_) => "tool",
-            Effect::Seal(_) => "seal",
-        }
-    }
+/// Who shares a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerScope {
+    /// Nobody: nothing leaves the node.
+    None,
+    /// All orgs: the destination is the platform's.
+    Platform,
+    /// One org: nobody can make somebody else's destination look broken.
+    Org,
+}
 
-    /// What the effect talks to, for breakers and tables: `host:port`, or the provider.
-    pub fn destination(&self) -> String {
-        fn authority(url: &str) -> String {
-            url.split_once("://")
-                .map_or(url, |(_, rest)| rest)
-                .split(['/', '?', '#'])
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        }
+impl Effect {
+    /// What holds of it.
+    pub fn facts(&self) -> Facts<'_> {
         match self {
-            Effect::LlmInvoke(call) => call.model.provider.clone(),
-            Effect::Webhook(call) => authority(&call.url),
-            Effect::Http(call) => authority(&call.url),
-            Effect::Tool(call) => match call.spec.as_ref().map(|spec| &spec.run) {
-                Some(ToolRun::Http { url, .. }) => authority(url),
-                None => "tools".to_owned(),
+            Effect::LlmInvoke(call) => Facts {
+                name: "llm.invoke",
+                destination: &call.model.provider,
+                is_repeatable: true,
+                ordered_by: None,
+                breaker: BreakerScope::Platform,
             },
-            Effect::Seal(_) => "keys".to_owned(),
+            Effect::Webhook(call) => Facts {
+                name: "webhook",
+                destination: authority(&call.url),
+                is_repeatable: true,
+                ordered_by: Some(&call.url),
+                breaker: BreakerScope::Org,
+            },
+            Effect::Http(request) => Facts {
+                name: "http",
+                destination: authority(&request.url),
+                is_repeatable: request.idempotency_header.is_some() || is_idempotent(&request.method),
+                ordered_by: None,
+                breaker: BreakerScope::Org,
+            },
+            Effect::Tool(call) => {
+                let run = call.spec.as_ref().map(|spec| &spec.run);
+                let (destination, is_repeatable, breaker) = match run {
+                    Some(ToolRun::Http {
+                        url, method, idempotent, ..
+                    }) => (authority(url), *idempotent || is_idempotent(method), BreakerScope::Org),
+                    None => ("tools", true, BreakerScope::None),
+                };
+                Facts {
+                    name: "tool",
+                    destination,
+                    is_repeatable,
+                    ordered_by: None,
+                    breaker,
+                }
+            }
+            Effect::Seal(_) => Facts {
+                name: "seal",
+                destination: "keys",
+                is_repeatable: true,
+                ordered_by: None,
+                breaker: BreakerScope::None,
+            },
         }
     }
 
     /// Effects that share an order key are sent one after the other; a stuck one holds up only its key.
     pub fn order_key(&self, stream: &StreamId) -> Option<String> {
-        match self {
-            Effect::Webhook(call) => Some(format!("{} {stream}", call.url)),
-            Effect::LlmInvoke(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
-        }
+        self.facts().ordered_by.map(|by| format!("{by} {stream}"))
     }
+}
+
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
 }
 
 /// Which model, and how.

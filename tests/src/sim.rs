@@ -16,6 +16,7 @@ mod member;
 mod node;
 mod node_log;
 mod reading;
+mod rights;
 mod sink;
 pub mod trio;
 mod workload;
@@ -369,7 +370,7 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         kinds: Kinds::builtin(),
         node: None,
         sink: Sink::default(),
-        workload: Workload::default(),
+        workload: Workload::with_strangers(),
         sent: BTreeMap::new(),
         history: History::default(),
         feed: Feed::new(PARTITIONS),

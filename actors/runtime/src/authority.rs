@@ -1,19 +1,17 @@
-//! The in-memory view of the authority streams: org status and roles, read just before each decision.
+//! What this node knows of orgs, in memory: read just before each decision (`facts.rs`), and kept up by what becomes durable.
 
 use crate::{
-    core::{Core, index_problem, lock},
     kernel::{
-        entity::{Active, Entity},
+        entity::Active,
         orgs::{Lookup, OrgView, Orgs},
     },
-    off_worker::off_worker,
+    locks::lock,
 };
 use quipu_rules::org::Org;
 use quipu_schemas::{
     digest::Digest,
-    ids::{OrgId, PrincipalId, StreamId},
+    ids::{OrgId, PrincipalId},
     limits::{AUTHORITY_MEMBERS_MAX, AUTHORITY_ORGS_MAX},
-    problem::Problem,
     record::Record,
 };
 use std::sync::{
@@ -26,6 +24,14 @@ pub(crate) struct AuthorityView {
     orgs: Mutex<Orgs>,
     /// Rises when a partition was read further than this node itself has written it.
     read: Vec<AtomicU64>,
+}
+
+/// An answer to [`AuthorityView::confirm`].
+pub(crate) enum Confirmed {
+    /// It is known.
+    Known(OrgView),
+    /// This is to be brought to its stream's end, or, where nothing is known, read from it.
+    Taken(Option<Active<Org>>),
 }
 
 impl AuthorityView {
@@ -46,60 +52,39 @@ impl AuthorityView {
         self.read[usize::from(partition)].fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What is known of an org and of a principal in it. Reads the log where it has to, away from the tasks of this thread.
-    pub(crate) fn org(&self, core: &Core, org: &OrgId, principal: Option<&PrincipalId>) -> Result<OrgView, Problem> {
-        let stream = StreamId::of_org(org);
-        let read = &self.read[usize::from(stream.partition(core.meta.partitions))];
-        let found = lock(&self.orgs).look(org, principal, read.load(Ordering::Acquire));
-        match found {
-            Lookup::Known(view) => Ok(view),
-            Lookup::Unsure(_) | Lookup::Missing => off_worker(|| self.load(core, &stream, principal, read)),
+    /// How far a partition was read, to be told with what is found there.
+    pub(crate) fn read(&self, partition: u16) -> u64 {
+        self.read[usize::from(partition)].load(Ordering::Acquire)
+    }
+
+    /// What is known of an org and of a principal in it, if it needs no reading.
+    pub(crate) fn look(&self, org: &OrgId, principal: Option<&PrincipalId>, read: u64) -> Option<OrgView> {
+        match lock(&self.orgs).look(org, principal, read) {
+            Lookup::Known(view) => Some(view),
+            Lookup::Unsure(_) | Lookup::Missing => None,
         }
     }
 
-    fn load(&self, core: &Core, stream: &StreamId, principal: Option<&PrincipalId>, read: &AtomicU64) -> Result<OrgView, Problem> {
-        let head = || -> Result<Option<Digest>, Problem> {
-            let head = core.index.stream_head(stream).map_err(|e| index_problem(&e))?;
-            Ok(head.map(|head| head.hash))
-        };
-        // The head is read before and after: a record that became durable in between would be missed.
-        loop {
-            let seen = read.load(Ordering::Acquire);
-            let before = head()?;
-            let known = {
-                let mut orgs = lock(&self.orgs);
-                if let Some(end) = before {
-                    orgs.confirm(&stream.org, end, seen);
-                }
-                if let Lookup::Known(view) = orgs.look(&stream.org, principal, seen) {
-                    return Ok(view);
-                }
-                orgs.take(&stream.org)
-            };
-            let org = match known {
-                Some(known) => extended(core, known, before)?,
-                None => core.recover_as::<Org>(stream)?,
-            };
-            let mut orgs = lock(&self.orgs);
-            if before == head()? {
-                let view = OrgView::of(&org, principal);
-                orgs.insert(org, seen);
-                return Ok(view);
-            }
+    /// What is known of an org whose stream ends with this record; where that is not enough it is taken out.
+    pub(crate) fn confirm(&self, org: &OrgId, principal: Option<&PrincipalId>, end: Option<Digest>, read: u64) -> Confirmed {
+        let mut orgs = lock(&self.orgs);
+        if let Some(end) = end {
+            orgs.confirm(org, end, read);
+        }
+        match orgs.look(org, principal, read) {
+            Lookup::Known(view) => Confirmed::Known(view),
+            Lookup::Unsure(_) | Lookup::Missing => Confirmed::Taken(orgs.take(org)),
         }
     }
-}
 
-/// Brings a known org to the end of its stream: by what was added, where that continues it.
-fn extended(core: &Core, mut known: Active<Org>, end: Option<Digest>) -> Result<Active<Org>, Problem> {
-    let stream = known.stream().clone();
-    for record in core.records(&stream, known.version() + 1)? {
-        if record.previous == known.hash() && known.fold(&record).is_err() {
-            break;
+    /// Keeps an org that was read, if its stream still ends where it was read to; whether it does. Under the lock that
+    /// [`AuthorityView::record`] takes, so that no record falls in between.
+    pub(crate) fn keep<E>(&self, org: Active<Org>, read: u64, is_whole: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
+        let mut orgs = lock(&self.orgs);
+        let is_whole = is_whole()?;
+        if is_whole {
+            orgs.insert(org, read);
         }
+        Ok(is_whole)
     }
-    if known.is_lost() || Some(known.hash()) != end {
-        return core.recover_as::<Org>(&stream);
-    }
-    Ok(known)
 }

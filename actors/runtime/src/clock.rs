@@ -1,11 +1,11 @@
 //! The clocks of this machine, and a node's time over them.
 
 use crate::{
-    core::lock,
     kernel::{
         clock::{Clock, Reading},
         timers::Now,
     },
+    locks::lock,
 };
 use quipu_schemas::{context::Millis, limits};
 use std::{

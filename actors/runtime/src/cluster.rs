@@ -1,22 +1,13 @@
 //! The other nodes: who owns what, and commands on their way to their owner.
 
-use crate::{
-    core::Core,
-    kernel::{entity::outcome_unknown, ownership::Input},
-    partition::{NOT_OPEN, not_open},
-};
-use quipu_events::leases::{Change, Leases, Member};
+use crate::kernel::refusals::outcome_unknown;
+use quipu_events::leases::{Leases, Member};
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     limits,
     problem::Problem,
 };
-use std::{
-    fmt,
-    sync::{Arc, Weak, atomic::Ordering},
-    time::{Duration, Instant},
-};
-use tokio::time::timeout;
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
@@ -121,97 +112,6 @@ impl Cluster {
             Err(serde_json::from_slice(&body).unwrap_or_else(|_| outcome_unknown()))
         }
     }
-}
-
-impl Core {
-    /// Sends a command in stored form to its entity, on whichever node that is, and waits for the answer. While the entity's
-    /// partition changes hands the command waits, at most [`limits::HANDOFF_WAIT_MS`]: it goes to the next owner under the
-    /// same id, so that one that the last owner had decided gets its first receipt.
-    pub(crate) async fn submit(self: &Arc<Self>, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
-        let partition = envelope.stream.partition(self.meta.partitions);
-        let envelope = Arc::new(envelope);
-        let deadline = Instant::now() + Duration::from_millis(limits::HANDOFF_WAIT_MS);
-        let mut owners = self.owners.subscribe();
-        loop {
-            owners.mark_unchanged();
-            let elsewhere = self
-                .cluster
-                .get()
-                .filter(|_| !self.is_owner(partition))
-                .and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
-            let answer = match elsewhere {
-                None => self.submit_here(envelope.clone()).await,
-                Some((cluster, owner)) => tokio::select! {
-                    answer = cluster.forward(&owner, &envelope) => answer,
-                    () = self.held_by_another(partition, &owner) => Err(outcome_unknown()),
-                },
-            };
-            let again = answer.as_ref().is_err_and(|problem| match problem.code.as_str() {
-                NOT_OPEN => true,
-                // Its owner, here or elsewhere, could not go on; damage, which stays, was met when this node started.
-                "partition_stopped" => self.is_shared && !self.is_unreadable(partition),
-                code => self.is_shared && OWNER_GOES.contains(&code),
-            });
-            if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
-                return answer.map_err(|problem| if again { for_now(partition, problem) } else { problem });
-            }
-            // What the owner itself sees of its lease reaches nobody else: looked at now and then.
-            let _ = timeout(OWNER_LOOK_EVERY, owners.changed()).await;
-        }
-    }
-
-    /// Waits until a partition's lease is another node's.
-    async fn held_by_another(&self, partition: u16, owner: &Member) {
-        let mut owners = self.owners.subscribe();
-        while self
-            .cluster
-            .get()
-            .and_then(|cluster| cluster.leases.holder(partition))
-            .is_none_or(|holder| holder.node == owner.node)
-        {
-            if owners.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// What an owner says, or what is said of it, when it may no longer be one: the command is sent again, to whoever is.
-const OWNER_GOES: [&str; 6] = [
-    "owner_unreachable",
-    "outcome_unknown",
-    "not_stored",
-    "stopping",
-    "lease_ended",
-    "authority_stale",
-];
-const OWNER_LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// What was waited out in vain may still pass: whoever has a queue of commands keeps this one.
-fn for_now(partition: u16, problem: Problem) -> Problem {
-    if problem.code != "partition_stopped" {
-        return problem;
-    }
-    let mut passing = not_open(partition);
-    passing.detail = format!("{}: {}", passing.detail, problem.detail);
-    passing
-}
-
-/// Passes on what the lease store says to the actors of the partitions.
-pub(crate) fn listen(core: &Arc<Core>, leases: &dyn Leases) {
-    let core: Weak<Core> = Arc::downgrade(core);
-    leases.on_change(Box::new(move |change| {
-        let Some(core) = core.upgrade() else { return };
-        match change {
-            Change::Wanted { partition, wanted: true } => core.tell(partition, Input::Own),
-            Change::Wanted { partition, wanted: false } => core.tell(partition, Input::HandOff),
-            Change::Lease { partition, seen } => {
-                let now = core.monotonic();
-                core.tell(partition, Input::LeaseSeen(seen.map(|(grant, left)| (grant, now + left))));
-                core.owners.send_modify(|n| *n += 1);
-            }
-        }
-    }));
 }
 
 #[cfg(test)]

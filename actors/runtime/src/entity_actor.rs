@@ -3,82 +3,22 @@
 use crate::{
     core::Core,
     kernel::{
-        decided::{self, Decided},
-        entity::{Admitted, Entity, EntityAction, Ticket, outcome_unknown, settles, undecided},
+        admission::{Admission, Question, Step, actor, within_lease},
+        entity::{Admitted, Entity, EntityAction, Ticket},
+        refusals::{outcome_unknown, undecided},
+        seen_commands::{LOAD_MAX, SeenCommands},
         writer::{Durable, Incarnation},
     },
+    mailbox::{EntityMsg, Reply},
     off_worker::off_worker,
-    registry::Waiting,
     values::{self, Values},
 };
-use quipu_events::index::command_mark;
-use quipu_schemas::{
-    envelope::{CommandBody, CommandEnvelope, Receipt},
-    ids::{Kind, StreamId},
-    limits::SNAPSHOT_EVERY_EVENTS,
-    personal::Brought,
-    problem::Problem,
-};
+use quipu_schemas::{envelope::CommandEnvelope, ids::StreamId, limits::SNAPSHOT_EVERY_EVENTS, personal::Brought, problem::Problem};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
-use tokio::sync::oneshot;
-
-/// Answers its caller whatever happens: dropped without an answer, it says that the command crashed its entity (if that
-/// was being decided) or that the outcome is unknown (if it was waiting, before or after that).
-pub(crate) struct Reply {
-    sender: Option<oneshot::Sender<Result<Receipt, Problem>>>,
-    is_deciding: bool,
-}
-
-impl Reply {
-    pub(crate) fn new(sender: oneshot::Sender<Result<Receipt, Problem>>) -> Self {
-        Self {
-            sender: Some(sender),
-            is_deciding: false,
-        }
-    }
-
-    pub(crate) fn send(mut self, answer: Result<Receipt, Problem>) {
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.send(answer);
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            let problem = if self.is_deciding && std::thread::panicking() {
-                Problem::new(
-                    500,
-                    "command_crashed",
-                    "the command crashed its entity; the entity recovers from the log and nothing changed",
-                )
-                .fix("this is a defect of the kind's rules; report it with the command")
-            } else {
-                outcome_unknown()
-            };
-            let _ = sender.send(Err(problem));
-        }
-    }
-}
-
-pub(crate) enum EntityMsg {
-    Command {
-        envelope: Arc<CommandEnvelope>,
-        reply: Reply,
-        _waiting: Waiting,
-    },
-    Durable(Durable),
-    /// An append of this entity failed; what was recovered since is of a later incarnation, and not meant.
-    Failed(Problem, Incarnation),
-    Passivate,
-    /// Everything that was sent before the entity left the registry has been answered.
-    End,
-}
 
 pub(crate) struct EntityActor;
 
@@ -94,7 +34,7 @@ pub(crate) struct EntityState {
     next_ticket: Ticket,
     /// Offset of the last durable record.
     offset: u64,
-    decided: Decided,
+    seen: SeenCommands,
     is_leaving: bool,
 }
 
@@ -138,7 +78,7 @@ impl Actor for EntityActor {
             replies: BTreeMap::new(),
             next_ticket: 0,
             offset: 0,
-            decided: Decided::after(COMMANDS_BEFORE_MARKS),
+            seen: SeenCommands::after(COMMANDS_BEFORE_MARKS),
             is_leaving: false,
         };
         state.recover().await;
@@ -238,45 +178,20 @@ impl EntityState {
             Phase::Gone(problem) => return reply.send(Err(undecided(problem))),
             Phase::Lost => return reply.send(Err(outcome_unknown())),
         };
-        let (core, decided) = (&self.core, &mut self.decided);
-        let mut resolve = || -> Result<_, Problem> {
-            let authority = core.authority(&envelope)?;
-            let outside = matches!(envelope.body, CommandBody::Given { .. });
-            if outside && self.stream.kind != Kind::ORG && authority.org_version == 0 {
-                return Err(Problem::new(404, "unknown_org", format!("no such org: {}", self.stream.org))
-                    .field("org")
-                    .fix(format!("create it with POST /v1/orgs/{}/orgs", self.stream.org)));
-            }
-            let (stream, id) = (&self.stream, &envelope.command_id);
-            let is_new = decided.is_new(command_mark(id), || off_worker(|| core.command_marks(stream, decided::LOAD_MAX)))?;
-            let seen = if is_new { None } else { core.first_receipt(stream, id)? };
-            let settled = match settles(&envelope.body) {
-                Some(key) => core.settled(key)?,
-                None => None,
-            };
-            Ok((authority, seen, settled))
-        };
-        let (authority, seen, settled) = match resolve() {
-            Ok(resolved) => resolved,
-            Err(problem) => return reply.send(Err(problem)),
-        };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let admitted = Admitted {
-            ticket,
-            command: envelope,
-            seen,
-            settled,
-            authority,
-            durability: core.meta.durability,
+        let core = &self.core;
+        let admitted = match admit(core, ticket, envelope, &mut self.seen) {
+            Ok(admitted) => admitted,
+            Err(problem) => return reply.send(Err(problem)),
         };
         if entity.is_settled() {
             self.incarnation = core.renewed(self.partition, self.incarnation);
         }
         // If the rules panic, unwinding drops `reply`, which then answers `command_crashed`.
-        reply.is_deciding = true;
+        reply.is_deciding(true);
         let actions = entity.command(core.now(), admitted, &Brought::new(&*core.keys, values));
-        reply.is_deciding = false;
+        reply.is_deciding(false);
         self.replies.insert(ticket, reply);
         self.perform(actions);
         self.lose();
@@ -337,7 +252,7 @@ impl EntityState {
             match action {
                 EntityAction::Reply(ticket, answer) => {
                     if let Some(reply) = self.replies.remove(&ticket) {
-                        reply.send(self.within_lease(answer));
+                        reply.send(within_lease(answer, self.core.may_refuse(self.partition)));
                     }
                 }
                 EntityAction::Append(decided) => {
@@ -349,20 +264,6 @@ impl EntityState {
         }
         if let Some(problem) = refused {
             self.fail(&problem);
-        }
-    }
-
-    /// A refusal is only as fresh as the owner's lease: past it another node may have decided since.
-    fn within_lease(&self, answer: Result<Receipt, Problem>) -> Result<Receipt, Problem> {
-        match answer {
-            Err(problem) if problem.status < 500 && !self.core.may_refuse(self.partition) => Err(Problem::new(
-                503,
-                "lease_ended",
-                "this node's lease on the partition ended before it could answer",
-            )
-            .fix("send the command again with the same id")
-            .retry_after(1)),
-            answer => answer,
         }
     }
 
@@ -384,6 +285,25 @@ impl EntityState {
             }
             self.core.counters.passivated.fetch_add(1, Ordering::Relaxed);
             myself.stop(None);
+        }
+    }
+}
+
+/// Looks up what admission asks for.
+fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut SeenCommands) -> Result<Admitted, Problem> {
+    let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
+    let mut admission = Admission::of(ticket, envelope.clone(), core.meta.durability, partition);
+    loop {
+        match admission.step(seen) {
+            Step::Ask(Question::Org { is_read_first }) => {
+                let view = core.org(&stream.org, Some(actor(&envelope)), is_read_first)?;
+                admission.org(view, is_read_first);
+            }
+            Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, LOAD_MAX))?),
+            Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
+            Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),
+            Step::Admit(admitted) => return Ok(admitted),
+            Step::Refuse(problem) => return Err(problem),
         }
     }
 }

@@ -3,12 +3,14 @@
 //! A feed has no task and no queue: whoever reads it takes the next item when there is room for it. It reads the log (or the
 //! index, where few streams are asked for) while it is behind, and takes from the hub what all feeds share once it is not.
 
+pub(crate) mod offers;
 pub(crate) mod page;
 
 use crate::{
     api::{FeedFilter, FeedItem},
-    core::{Core, lock},
+    core::Core,
     kernel::hub::{Step, Subscription, Topic, pause_ms},
+    locks::lock,
 };
 use page::Page;
 use quipu_schemas::{

@@ -1,12 +1,17 @@
 //! Where commands enter: identity, digest, sealing. After this step the command is in stored form.
 
-use crate::{api::CommandRequest, kinds::Kinds};
+use crate::{
+    api::CommandRequest,
+    kinds::Kinds,
+    refusals::{unknown_command, unknown_kind},
+};
 use quipu_events::keyring::Keyring;
 use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
     ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
+    json::Json,
     limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
     personal,
     problem::Problem,
@@ -78,16 +83,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         request.body
     };
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
-    // What was sealed apart has its own bound; the rest must fit a record.
-    let stored = if size > COMMAND_MAX_BYTES { plain_len(&command.0) } else { size };
-    if stored > COMMAND_MAX_BYTES {
-        return Err(Problem::new(
-            413,
-            "command_too_large",
-            format!("the command takes {stored} bytes beside its sealed values; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
-        )
-        .fix("send less, or store a large payload elsewhere and pass its address"));
-    }
+    check_size(size, &command)?;
     Ok(CommandEnvelope {
         stream: StreamId::new(request.org, request.kind, id),
         command_id,
@@ -103,6 +99,20 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         traceparent: request.traceparent,
         seed,
     })
+}
+
+/// What was sealed apart has its own bound; the rest must fit a record.
+fn check_size(size: usize, command: &Json) -> Result<(), Problem> {
+    let stored = if size > COMMAND_MAX_BYTES { plain_len(&command.0) } else { size };
+    if stored > COMMAND_MAX_BYTES {
+        return Err(Problem::new(
+            413,
+            "command_too_large",
+            format!("the command takes {stored} bytes beside its sealed values; {COMMAND_MAX_BYTES} is the most (COMMAND_MAX_BYTES)"),
+        )
+        .fix("send less, or store a large payload elsewhere and pass its address"));
+    }
+    Ok(())
 }
 
 /// Bytes of a value, its texts counted as they are: how a text is escaped on its way says nothing about its size.
@@ -131,21 +141,6 @@ fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> En
     let digest = Digest::keyed(&[0; 32], &parts);
     let bits = u128::from_be_bytes(digest.0[..16].try_into().expect("16 bytes"));
     EntityId::parse(type_id(prefix, bits)).expect("a TypeID is an id")
-}
-
-fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
-    let known: Vec<String> = kinds.commands().map(|(kind, _)| kinds.plural(kind).into_owned()).collect();
-    Problem::new(404, "unknown_kind", format!("no such kind: {kind}"))
-        .field("kind")
-        .fix(format!("use one of {}", known.join(", ")))
-}
-
-fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
-    let known: &[String] = kinds.get(kind).map_or(&[], |handler| handler.commands());
-    let shown: String = command.chars().take(64).collect();
-    Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
-        .field("command")
-        .fix(format!("use one of {}", known.join(", ")))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The kernel's machines: pure, sans I/O. Shells perform what they ask for; simulation drives the same code.
 
+pub mod admission;
+pub mod attempt;
 pub mod clock;
-pub mod decided;
 pub mod entity;
 pub mod hub;
 pub mod orgs;
 pub mod ownership;
+pub mod refusals;
 pub mod relay;
+pub mod seen_commands;
 pub mod timers;
 pub mod vitals;
 pub mod writer;

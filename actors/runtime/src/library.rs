@@ -1,7 +1,15 @@
 //! The records of one stream, read page by page: nobody holds more of a stream than a page, and a reader who has gone away
 //! stops at the next one.
 
-use crate::core::{Core, index_problem, partition_stopped, read_problem};
+mod recovery;
+
+pub(crate) use recovery::refold;
+
+use crate::{
+    api::Stopped,
+    core::Core,
+    refusals::{index_problem, partition_stopped, read_problem},
+};
 use quipu_events::{
     index::{PageBefore, PageFrom, RecordPlace},
     port::ReadError,
@@ -147,6 +155,19 @@ impl Core {
         let place = self.index.place_of(stream, version).map_err(|e| index_problem(&e))?;
         let records = self.read_places(stream, place.as_slice())?;
         Ok(records.into_iter().next().map(|(_, record)| record))
+    }
+
+    /// Where a partition stops before its end, if it does: met when the node started, or by a read since.
+    pub(crate) fn stopped(&self, partition: u16) -> Option<Stopped> {
+        match self.log.damage(partition) {
+            Some(error @ ReadError::Damaged { offset, .. }) => Some(Stopped {
+                partition,
+                offset,
+                detail: error.to_string(),
+            }),
+            // A log that does not answer is no damage; whoever reads it is told.
+            Some(_) | None => self.unreadable.get(&partition).cloned(),
+        }
     }
 
     /// Refuses streams of a partition that is damaged.

@@ -15,12 +15,14 @@ mod vitals;
 use crate::{
     api::{CommandRequest, KindInfo},
     cluster::PartitionStatus,
-    core::{Core, lock, stopping},
+    core::Core,
     ingress,
     kernel::ownership::Input,
+    locks::lock,
     performers::Performers,
+    refusals::stopping,
     tasks::Tasks,
-    volatile::Volatile,
+    volatile::{RemoteMessage, Volatile},
 };
 use quipu_events::{
     blobs::Blobs,
@@ -148,8 +150,8 @@ impl Node {
     }
 
     /// Takes what another node said on the volatile channel.
-    pub fn heard(&self, said: Vec<crate::abroad::Said>) {
-        self.0.core.volatile.heard(said);
+    pub fn heard(&self, messages: Vec<RemoteMessage>) {
+        self.0.core.volatile.heard(messages);
     }
 
     /// Every partition as this node sees it.

@@ -3,8 +3,10 @@
 
 use crate::{
     core::Core,
-    kernel::ownership::{Action, AppendOutcome, ClaimOutcome, Input, LeaseAnswer, Ownership, Timing},
-    relay_actor::{RelayActor, RelayMsg},
+    kernel::ownership::{Action, ClaimOutcome, Input, LeaseAnswer, Ownership, Timing},
+    locks::lock,
+    mailbox::{PartitionMsg, RelayMsg},
+    relay_actor::RelayActor,
 };
 use quipu_events::{
     index::CaughtUp,
@@ -17,15 +19,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-
-pub(crate) enum PartitionMsg {
-    /// For the machine.
-    Input(Input),
-    /// The claim frame is durable, and this is the end that it made.
-    Claimed(Result<Head, AppendError>),
-    /// A fresh relay, after the last one crashed.
-    RestartRelay,
-}
 
 pub(crate) struct PartitionActor;
 
@@ -75,7 +68,7 @@ impl Actor for PartitionActor {
             leases,
             owner,
         } = args;
-        *crate::core::lock(&core.partition(partition).supervisor) = Some(myself.clone());
+        *lock(&core.partition(partition).supervisor) = Some(myself.clone());
         let ownership = Ownership::new(timing(leases.lease_ms()));
         // A partition that damage keeps from being read to its end is not claimed: what it holds is served, and no more.
         if core.is_unreadable(partition) || !leases.is_wanted(partition) {
@@ -275,7 +268,7 @@ impl PartitionState {
         }
         let args = (self.core.clone(), self.partition, self.performers.clone());
         let (relay, _) = ractor::ActorRuntime::spawn_linked_instant(None, RelayActor, args, myself.get_cell())?;
-        *crate::core::lock(&self.core.partition(self.partition).relay) = Some(relay.clone());
+        *lock(&self.core.partition(self.partition).relay) = Some(relay.clone());
         // It reads the index only now: what became durable before it could be told is there.
         relay.send_message(RelayMsg::Step { planned: false })?;
         self.relay = Some(relay);
@@ -291,16 +284,6 @@ impl PartitionState {
         }
         self.planned = Some(at);
         myself.send_after(Duration::from_millis(at - now), || PartitionMsg::Input(Input::Tick));
-    }
-}
-
-/// What an append that was not acknowledged is to the machine.
-pub(crate) fn outcome_of(error: &AppendError, batch: [u8; 16]) -> AppendOutcome {
-    match error {
-        AppendError::Full | AppendError::Invalid(_) => AppendOutcome::Refused,
-        AppendError::Fenced { .. } => AppendOutcome::Fenced,
-        // A writer that was poisoned, or lost its place, is of no use until it has claimed again.
-        AppendError::Conflict { .. } | AppendError::Unknown(_) | AppendError::Poisoned(_) => AppendOutcome::Unknown(batch),
     }
 }
 

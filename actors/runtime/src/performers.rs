@@ -9,10 +9,12 @@ mod cancel;
 mod ending;
 mod http;
 pub(crate) mod prompt;
+mod reach;
 mod sink;
 mod tool;
 mod webhook;
 
+pub use crate::kernel::attempt::{AttemptEnd, BREAKER_OPEN};
 pub use crate::wire::{
     client::ClientError,
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
@@ -24,28 +26,25 @@ pub(crate) use prompt::{Room, tool_answer};
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
     kernel::vitals::{Attempted, Ended, Vitals},
-    providers::{Answer, ChatRequest, Clock, Provider, ProviderConfig},
+    locks::lock,
+    providers::{Clock, Provider, ProviderConfig},
     secrets::SecretSource,
     volatile::Volatile,
     wire::client::Client,
 };
 use ending::Ending;
 use futures::FutureExt;
-use prompt::compose;
 use quipu_schemas::{
-    chat::ChatMessage,
     context::{Keys, Millis},
     ids::OrgId,
-    limits::RECORD_MAX_BYTES,
-    personal::{Opened, Personal, SealError},
-    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, ReactionKey, SealText, ToolCallRef},
+    reaction::{BreakerScope, Effect, Facts, LlmInvoke, Outcome, ReactionKey},
 };
-use serde::{Serialize, de::DeserializeOwned};
-use sink::{Partial, Sink};
+pub(crate) use reach::Reach;
+use sink::Partial;
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio::time::Instant;
 
@@ -68,27 +67,6 @@ pub struct Attempt {
     pub cancel: CancelToken,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum AttemptEnd {
-    /// For good: delivered, failed or lost.
-    Done(Outcome),
-    /// In a way that another attempt may mend.
-    Retryable {
-        /// Stable code.
-        code: String,
-        /// What happened, without secrets or personal data.
-        detail: String,
-        /// How long to wait at least, where the receiver (or the breaker) said so. Milliseconds.
-        retry_after_ms: Option<u64>,
-    },
-    /// By cancellation; the connection is closed. Always [`Outcome::Cancelled`].
-    Cancelled(Outcome),
-}
-
-/// The code of an attempt that was not made because its destination's breaker is open.
-pub const BREAKER_OPEN: &str = "breaker_open";
-
 /// The code of a model call that was still under way when its node had waited long enough for it to stop.
 pub const NODE_STOPPED: &str = "node_stopped";
 
@@ -108,17 +86,6 @@ pub struct PerformersConfig {
     pub volatile: Volatile,
     /// The wall clock.
     pub clock: Clock,
-}
-
-/// What every performer needs.
-pub(crate) struct Reach {
-    providers: BTreeMap<String, Arc<dyn Provider>>,
-    secrets: Arc<dyn SecretSource>,
-    client: Arc<Client>,
-    keys: Arc<dyn Keys>,
-    prompts: Arc<dyn PromptSource>,
-    volatile: Volatile,
-    clock: Clock,
 }
 
 /// Performs effects. Cheap to clone; all clones share connections and breakers.
@@ -194,7 +161,7 @@ impl Performers {
             Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
         };
         let attempted = Attempted {
-            effect: attempt.effect.name(),
+            effect: attempt.effect.facts().name,
             provider,
             ended,
             code,
@@ -219,7 +186,10 @@ impl Performers {
         let pass = match self.enter(attempt) {
             Ok(pass) => pass,
             Err(Open { retry_after_ms }) => {
-                let detail = format!("{} failed repeatedly and is left alone for a while", attempt.effect.destination());
+                let detail = format!(
+                    "{} failed repeatedly and is left alone for a while",
+                    attempt.effect.facts().destination
+                );
                 return AttemptEnd::Retryable {
                     code: BREAKER_OPEN.into(),
                     detail,
@@ -309,16 +279,13 @@ impl Performers {
     }
 }
 
-/// Providers are the platform's and share a breaker. Whatever an org addresses by itself is apart from other
-/// orgs: nobody can make somebody else's destination look broken.
 fn breaker_key(effect: &Effect, org: &OrgId) -> Option<String> {
-    let destination = effect.destination();
-    match effect {
+    let Facts { destination, breaker, .. } = effect.facts();
+    match breaker {
         _ if destination.is_empty() => None,
-        Effect::LlmInvoke(_) => Some(destination),
-        Effect::Seal(_) => None,
-        Effect::Tool(call) if call.spec.is_none() => None,
-        Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) => Some(format!("{org} {destination}")),
+        BreakerScope::None => None,
+        BreakerScope::Platform => Some(destination.to_owned()),
+        BreakerScope::Org => Some(format!("{org} {destination}")),
     }
 }
 
@@ -344,10 +311,6 @@ fn node_stopped() -> Outcome {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Leave of a breaker, given back however the attempt ends.
 struct Pass<'a> {
     performers: &'a Performers,
@@ -369,142 +332,5 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         self.give_back(Health::Unknown);
-    }
-}
-
-/// Runs what may wait for a disk or for servers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SealError> {
-    let crashed = |_| SealError::Unreachable("the store of values crashed; the node's log says more".into());
-    tokio::task::spawn_blocking(work).await.map_err(crashed)
-}
-
-impl Reach {
-    async fn run(&self, attempt: &Attempt, partial: &Partial) -> Ending {
-        match &attempt.effect {
-            Effect::LlmInvoke(call) => self.invoke(attempt, call, partial).await,
-            Effect::Webhook(call) => webhook::perform(self, attempt, call).await,
-            Effect::Http(request) => http::perform(self, attempt, request).await,
-            Effect::Tool(call) => tool::perform(self, attempt, call).await,
-            Effect::Seal(text) => self.seal_text(attempt, text).await.unwrap_or_else(Ending::from),
-        }
-    }
-
-    async fn invoke(&self, attempt: &Attempt, call: &LlmInvoke, partial: &Partial) -> Ending {
-        let Some(provider) = self.providers.get(&call.model.provider) else {
-            let name: String = call.model.provider.chars().take(80).collect();
-            return Ending::failed(
-                "provider_not_configured",
-                format!("no provider is configured under `{name}`"),
-                Health::Unknown,
-            );
-        };
-        let messages = match self.messages(&call.prompt).await {
-            Ok(messages) => messages,
-            Err(ending) => return ending,
-        };
-        let mut sink = Sink {
-            volatile: &self.volatile,
-            stream_to: call.stream_to.as_ref(),
-            partial,
-            next_index: 0,
-        };
-        let request = ChatRequest {
-            id: attempt.key.message_id(),
-            attempt: attempt.number,
-            model: call.model.clone(),
-            messages,
-            tools: call.tools.clone(),
-        };
-        let sealed = match provider.chat(&request, &mut sink).await {
-            Ok(answer) => self.seal(attempt, answer).await,
-            Err(no_answer) => Err(Ending::from(no_answer)),
-        };
-        sealed.unwrap_or_else(|ending| ending)
-    }
-
-    async fn messages(&self, prompt: &Prompt) -> Result<Vec<ChatMessage>, Ending> {
-        let messages = match prompt {
-            Prompt::Recorded { messages } => match self.opened(messages).await? {
-                Opened::Value(messages) => Ok(assemble(None, messages, Vec::new())),
-                Opened::Erased => Err(PromptError::Erased),
-            },
-            Prompt::Composed { messages } => {
-                let (messages, keys) = (messages.clone(), self.keys.clone());
-                let composed = blocking(move || compose(&messages, &*keys)).await;
-                composed
-                    .unwrap_or_else(|crashed| Err(crashed.into()))
-                    .map(|messages| assemble(None, messages, Vec::new()))
-            }
-            Prompt::Conversation { .. } => self.prompts.messages(prompt).await,
-        };
-        messages.map_err(|error| match error {
-            PromptError::Unavailable(_) => Ending::Again {
-                code: "prompt_unavailable".into(),
-                detail: error.to_string(),
-                retry_after_ms: None,
-                health: Health::Unknown,
-            },
-            PromptError::Gone(_) => Ending::failed("prompt_gone", error.to_string(), Health::Unknown),
-            PromptError::Erased => Ending::failed("prompt_erased", error.to_string(), Health::Unknown),
-        })
-    }
-
-    async fn seal_text(&self, attempt: &Attempt, SealText { subject, text }: &SealText) -> Result<Ending, SealError> {
-        // A key belongs to one org's subject; no other org's effect may write under it.
-        if subject.strip_prefix(attempt.org.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
-            return Ok(Ending::failed(
-                "subject_refused",
-                format!("the subject is not one of org {}", attempt.org),
-                Health::Unknown,
-            ));
-        }
-        let text = self.sealed(text.clone(), subject).await?;
-        Ok(Ending::done(Outcome::Sealed { text }, Health::Up))
-    }
-
-    /// Seals a value. A large one is kept beside the log, durably, before the outcome that names it is submitted.
-    async fn sealed<T>(&self, value: T, subject: &str) -> Result<Personal<T>, SealError>
-    where
-        T: Serialize + DeserializeOwned + Send + 'static,
-    {
-        let (keys, subject) = (self.keys.clone(), subject.to_owned());
-        blocking(move || Personal::seal(&value, &subject, &*keys)).await?
-    }
-
-    async fn opened<T>(&self, sealed: &Personal<T>) -> Result<Opened<T>, SealError>
-    where
-        T: Serialize + DeserializeOwned + Send + 'static,
-    {
-        let (keys, sealed) = (self.keys.clone(), sealed.clone());
-        blocking(move || sealed.open(&*keys)).await?
-    }
-
-    async fn seal(&self, attempt: &Attempt, answer: Answer) -> Result<Ending, Ending> {
-        let tool_calls = answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect();
-        let text = match &answer.message.content {
-            Some(text) => Some(self.sealed(text.clone(), &attempt.subject).await?),
-            None => None,
-        };
-        let message = self.sealed(answer.message, &attempt.subject).await?;
-        // Text of many control characters grows sixfold in JSON: what could never be recorded is not an answer.
-        let sealed = message.sealed_len() + 2 * text.as_ref().map_or(0, Personal::sealed_len);
-        if sealed > RECORD_MAX_BYTES - RECORD_MAX_BYTES / 8 {
-            return Err(Ending::failed(
-                "answer_too_large",
-                "the sealed answer does not fit a record",
-                Health::Up,
-            ));
-        }
-        let answered = LlmAnswer {
-            message,
-            text,
-            tool_calls,
-            finish_reason: answer.finish_reason,
-            model: answer.model,
-            prompt_tokens: answer.prompt_tokens,
-            completion_tokens: answer.completion_tokens,
-            attempt: attempt.number,
-        };
-        Ok(Ending::done(Outcome::Answered(answered), Health::Up))
     }
 }

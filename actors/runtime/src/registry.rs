@@ -1,6 +1,6 @@
 //! Which entities are in memory, and how many commands wait for each.
 
-use crate::entity_actor::EntityMsg;
+use crate::mailbox::{EntityMsg, Waiting};
 use quipu_schemas::ids::StreamId;
 use ractor::{ActorId, ActorRef};
 use std::{
@@ -22,17 +22,6 @@ pub(crate) struct Slot {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// When it was last sent a command, by [`Core::monotonic`](crate::core::Core::monotonic).
     pub(crate) last_used: Arc<AtomicU64>,
-}
-
-/// Counts one waiting command until it is handled.
-pub(crate) struct Waiting([Arc<AtomicUsize>; 2]);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        for count in &self.0 {
-            count.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
 }
 
 pub(crate) type Shard = BTreeMap<StreamId, Slot>;
@@ -60,11 +49,7 @@ impl Registry {
 
     /// One more command waits for an entity.
     pub(crate) fn wait(&self, slot: &Slot) -> Waiting {
-        let counts = [slot.waiting.clone(), self.mailboxes.clone()];
-        for count in &counts {
-            count.fetch_add(1, Ordering::AcqRel);
-        }
-        Waiting(counts)
+        Waiting::new([slot.waiting.clone(), self.mailboxes.clone()])
     }
 
     /// Commands that wait for entities, all together.

@@ -1,13 +1,14 @@
 //! The ractor shell of one partition's relay.
 
 use crate::{
-    core::{Core, index_problem, read_problem},
-    kernel::relay::{Loaded, Page, PageRow, Purpose, Relay, RelayAction, Row, Standing, find},
-    performers::{Attempt, AttemptEnd, CancelSource, Performers, cancel_pair},
+    core::Core,
+    kernel::relay::{Loaded, Page, PageRow, Purpose, Relay, RelayAction, find},
+    mailbox::RelayMsg,
+    performers::{Attempt, CancelSource, Performers, cancel_pair},
+    refusals::{index_problem, read_problem},
 };
 use quipu_events::index::{Pending, PendingCursor, PendingKind};
 use quipu_schemas::{
-    envelope::{CommandEnvelope, Receipt},
     ids::{OrgId, StreamId},
     limits,
     problem::Problem,
@@ -20,34 +21,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::oneshot;
 
 /// Longest pause between two steps while there is anything to do.
 const IDLE_STEP: Duration = Duration::from_secs(1);
-
-pub(crate) enum RelayMsg {
-    /// Durable records with their offsets.
-    Records(Vec<(u64, Arc<Record>)>),
-    /// What was asked for; `None`: it could not be read.
-    Page(Option<Page>),
-    Submitted {
-        key: ReactionKey,
-        purpose: Purpose,
-        envelope: Box<CommandEnvelope>,
-        answer: Result<Receipt, Problem>,
-    },
-    Performed {
-        key: ReactionKey,
-        end: AttemptEnd,
-    },
-    Step {
-        planned: bool,
-    },
-    Rows(oneshot::Sender<Vec<Row>>),
-    Standing(oneshot::Sender<Standing>),
-    /// Look into the index again: a dead effect was asked for again.
-    Reload,
-}
 
 pub(crate) struct RelayActor;
 

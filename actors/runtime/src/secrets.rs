@@ -78,15 +78,15 @@ impl<'de> Deserialize<'de> for SecretValues {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Written {
+        enum OneOrSeveral {
             One(String),
             Several(Vec<String>),
         }
         // A type error must not quote what was written: it may be the secret.
-        let written = Written::deserialize(d).map_err(|_| serde::de::Error::custom("a secret is a string or a list of strings"))?;
+        let written = OneOrSeveral::deserialize(d).map_err(|_| serde::de::Error::custom("a secret is a string or a list of strings"))?;
         let values = match written {
-            Written::One(value) => vec![value],
-            Written::Several(values) => values,
+            OneOrSeveral::One(value) => vec![value],
+            OneOrSeveral::Several(values) => values,
         };
         if values.is_empty() || values.iter().any(String::is_empty) {
             return Err(serde::de::Error::custom("a secret is never empty"));

@@ -1,6 +1,6 @@
 //! Writes snapshots off the hot path, and audits a sample of them by refolding from zero.
 
-use crate::{core::Core, kernel::entity::Snapshot, library::Cancel};
+use crate::{core::Core, kernel::entity::Snapshot, library::Cancel, mailbox::SnapshotMsg};
 use quipu_events::index::PageFrom;
 use quipu_schemas::{digest::Digest, ids::StreamId};
 use std::sync::{Arc, atomic::Ordering};
@@ -8,12 +8,6 @@ use tokio::sync::{Mutex, mpsc};
 
 /// One snapshot in `AUDIT_EVERY` is refolded from zero and compared.
 const AUDIT_EVERY: u64 = 16;
-
-pub(crate) struct SnapshotMsg {
-    pub(crate) stream: StreamId,
-    pub(crate) snapshot: Snapshot,
-    pub(crate) offset: u64,
-}
 
 /// Runs until the node drops its end of the channel.
 pub(crate) async fn run(core: Arc<Core>, queue: Arc<Mutex<mpsc::Receiver<SnapshotMsg>>>) {

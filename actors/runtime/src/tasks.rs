@@ -1,6 +1,6 @@
 //! Long-lived tasks: each is started again when it crashes, and health and metrics say so.
 
-use crate::{api::HealthPart, core::lock};
+use crate::{api::HealthPart, locks::lock};
 use futures::FutureExt;
 use quipu_schemas::limits::{TASK_PAUSE_MS, TASK_TROUBLE_MS};
 use std::{
@@ -42,8 +42,11 @@ impl Default for Tasks {
     }
 }
 
-fn text(panic: &(dyn Any + Send)) -> String {
-    crate::core::panic_text(panic).to_owned()
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
 }
 
 impl Tasks {
@@ -64,7 +67,7 @@ impl Tasks {
             let Err(panic) = AssertUnwindSafe(async { task().await }).catch_unwind().await else {
                 return;
             };
-            self.note(name, text(&*panic));
+            self.note(name, panic_text(&*panic).to_owned());
             tokio::time::sleep(self.pause).await;
             if is_over() {
                 return;
@@ -75,7 +78,7 @@ impl Tasks {
     /// As [`Tasks::run`], for work with a thread of its own.
     pub fn run_blocking(&self, name: &'static str, is_over: impl Fn() -> bool, mut work: impl FnMut()) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut work)) {
-            self.note(name, text(&*panic));
+            self.note(name, panic_text(&*panic).to_owned());
             std::thread::sleep(self.pause);
             if is_over() {
                 return;
@@ -89,7 +92,7 @@ impl Tasks {
         let Err(panic) = AssertUnwindSafe(task).catch_unwind().await else {
             return;
         };
-        let detail = text(&*panic);
+        let detail = panic_text(&*panic).to_owned();
         lock(&self.inner.ended).insert(name, detail.clone());
         let _ = catch_unwind(|| tracing::error!(task = name, detail, "a task of the node crashed; only a restart brings it back"));
     }

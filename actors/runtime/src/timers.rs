@@ -2,8 +2,9 @@
 //! to fire and when to look again is decided by [`Timers`](crate::kernel::timers::Timers).
 
 use crate::{
-    core::{Core, lock},
+    core::Core,
     kernel::timers::{Found, Look},
+    locks::lock,
 };
 use quipu_events::index::Wake;
 use quipu_schemas::reaction::ReactionKey;

@@ -1,9 +1,9 @@
 //! The volatile channel: deltas, typing and presence, from whoever has them to whoever listens now.
 //!
-//! Listeners on every node that shares the log hear it (`abroad.rs`). Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
+//! Listeners on every node that shares the log hear it (`volatile_remote.rs`). Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
 //! [`VOLATILE_QUEUE_MAX`] events behind loses the oldest, and is told how many.
 
-use crate::abroad::{Abroad, Said};
+use crate::locks::lock;
 use futures::Stream;
 use quipu_events::channel::Listening;
 use quipu_schemas::{
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -53,25 +53,44 @@ pub enum VolatileEvent {
 
 /// What a listener gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// An event.
     Event(VolatileEvent),
     /// So many events were lost because the listener was slow.
     Dropped(u64),
 }
 
-struct Heeded {
-    here: broadcast::Sender<VolatileEvent>,
-    /// Hears what other nodes say, as long as somebody listens here.
-    _abroad: Option<Box<dyn Listening>>,
+/// What a node says to the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemoteMessage {
+    /// Who says it.
+    pub(crate) from: String,
+    /// Whose channel.
+    pub(crate) stream: StreamId,
+    /// What.
+    pub(crate) event: VolatileEvent,
 }
 
-type Channels = BTreeMap<StreamId, Heeded>;
+/// The way to the other nodes.
+pub(crate) trait Remote: Send + Sync {
+    /// Tells whoever listens there. Never waits.
+    fn say(&self, stream: &StreamId, event: &VolatileEvent);
+    /// Passes on to this node's listeners what others say of a stream, while it lives.
+    fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>>;
+}
+
+struct Listened {
+    here: broadcast::Sender<VolatileEvent>,
+    /// Hears what other nodes say, as long as somebody listens here.
+    _remote: Option<Box<dyn Listening>>,
+}
+
+type Channels = BTreeMap<StreamId, Listened>;
 
 #[derive(Default)]
 pub(crate) struct Inner {
     channels: Mutex<Channels>,
-    abroad: OnceLock<Box<dyn Abroad>>,
+    remote: OnceLock<Box<dyn Remote>>,
 }
 
 impl Inner {
@@ -105,23 +124,23 @@ impl Volatile {
 
     /// Tells every present listener of `stream`, on other nodes too; returns how many there are on this one. Never waits.
     pub fn publish(&self, stream: &StreamId, event: VolatileEvent) -> usize {
-        if let Some(abroad) = self.inner.abroad.get() {
-            abroad.say(stream, &event);
+        if let Some(remote) = self.inner.remote.get() {
+            remote.say(stream, &event);
         }
         self.inner.tell(stream, event)
     }
 
     /// What another node said.
-    pub(crate) fn heard(&self, said: Vec<Said>) {
-        for said in said {
-            self.inner.tell(&said.stream, said.event);
+    pub(crate) fn heard(&self, messages: Vec<RemoteMessage>) {
+        for message in messages {
+            self.inner.tell(&message.stream, message.event);
         }
     }
 
     /// Says how other nodes are reached; once.
-    pub(crate) fn reach(&self, abroad: Box<dyn Abroad>) {
+    pub(crate) fn reach(&self, remote: Box<dyn Remote>) {
         // Set when the node starts, before anybody listens.
-        let _ = self.inner.abroad.set(abroad);
+        let _ = self.inner.remote.set(remote);
     }
 
     /// Listens to `stream` from now on.
@@ -130,12 +149,12 @@ impl Volatile {
             std::collections::btree_map::Entry::Occupied(channel) => channel.get().here.subscribe(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let (here, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
-                let abroad = self
+                let remote = self
                     .inner
-                    .abroad
+                    .remote
                     .get()
-                    .and_then(|abroad| abroad.listen(stream, Arc::downgrade(&self.inner)));
-                place.insert(Heeded { here, _abroad: abroad });
+                    .and_then(|remote| remote.listen(stream, Arc::downgrade(&self.inner)));
+                place.insert(Listened { here, _remote: remote });
                 receiver
             }
         };
@@ -152,11 +171,6 @@ impl Volatile {
     }
 }
 
-// The map is whole between statements, so a panic elsewhere cannot leave it half changed.
-fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
-    channels.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// One listener; dropping it ends the subscription.
 pub struct Subscription {
     receiver: Option<broadcast::Receiver<VolatileEvent>>,
@@ -166,16 +180,16 @@ pub struct Subscription {
 
 impl Subscription {
     /// The next event, or how many were lost. `None` never comes while the subscription lives. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Heard> {
+    pub async fn next(&mut self) -> Option<Received> {
         match self.receiver.as_mut()?.recv().await {
-            Ok(event) => Some(Heard::Event(event)),
-            Err(RecvError::Lagged(lost)) => Some(Heard::Dropped(lost)),
+            Ok(event) => Some(Received::Event(event)),
+            Err(RecvError::Lagged(lost)) => Some(Received::Dropped(lost)),
             Err(RecvError::Closed) => None,
         }
     }
 
     /// The same as a stream, for responses that are sent as they come.
-    pub fn into_stream(self) -> impl Stream<Item = Heard> + Send {
+    pub fn into_stream(self) -> impl Stream<Item = Received> + Send {
         futures::stream::unfold(
             self,
             |mut listener| async move { listener.next().await.map(|heard| (heard, listener)) },
@@ -212,10 +226,10 @@ mod tests {
         assert_eq!(volatile.publish(&a, typing(0)), 0);
         let (mut one, two, mut other) = (volatile.subscribe(&a), volatile.subscribe(&a), volatile.subscribe(&b));
         assert_eq!(volatile.publish(&a, typing(1)), 2);
-        assert_eq!(one.next().now_or_never(), Some(Some(Heard::Event(typing(1)))));
+        assert_eq!(one.next().now_or_never(), Some(Some(Received::Event(typing(1)))));
         assert_eq!(
             Box::pin(two.into_stream()).next().now_or_never(),
-            Some(Some(Heard::Event(typing(1))))
+            Some(Some(Received::Event(typing(1))))
         );
         assert_eq!(other.next().now_or_never(), None);
         assert_eq!(volatile.listened(), 2);
@@ -231,8 +245,8 @@ mod tests {
         for n in 0..VOLATILE_QUEUE_MAX + 3 {
             volatile.publish(&stream, typing(n));
         }
-        assert_eq!(slow.next().now_or_never(), Some(Some(Heard::Dropped(3))));
-        assert_eq!(slow.next().now_or_never(), Some(Some(Heard::Event(typing(3)))));
+        assert_eq!(slow.next().now_or_never(), Some(Some(Received::Dropped(3))));
+        assert_eq!(slow.next().now_or_never(), Some(Some(Received::Event(typing(3)))));
     }
 
     #[test]

@@ -163,18 +163,13 @@ pub(super) async fn decide_finally(app: &App, incoming: Incoming) -> Result<Rece
     let mut pace = Pace::new();
     loop {
         match decide(app, incoming.request.clone()).await {
-            Err(problem) if is_passing(&problem) => {
+            Err(problem) if problem.passes_by_itself() => {
                 tracing::debug!(command = %incoming.command_id, %problem, "a queued command is tried again");
                 pace.wait(problem.retry_after).await;
             }
             answer => return answer,
         }
     }
-}
-
-/// Whether the answer may be another one later, without anybody doing something about this entity or partition.
-fn is_passing(problem: &Problem) -> bool {
-    matches!(problem.status, 429 | 503 | 507) && !matches!(problem.code.as_str(), "stream_parked" | "partition_stopped")
 }
 
 /// An answer, of which each bus makes headers and a body.
@@ -206,7 +201,7 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
         Err(problem) => {
             headers.push(("Content-Type", "application/problem+json".into()));
             headers.push(("x-should-retry", problem.should_retry().to_string()));
-            if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
+            if let Some(seconds) = problem.retry_after.or_else(|| problem.is_unavailable().then_some(1)) {
                 headers.push(("Retry-After", seconds.to_string()));
             }
             let mut shown = serde_json::to_value(problem).unwrap_or_default();
@@ -231,7 +226,7 @@ mod tests {
 
     #[test]
     fn only_what_passes_by_itself_is_tried_again() {
-        let passing = |status, code| is_passing(&Problem::new(status, code, ""));
+        let passing = |status, code| Problem::new(status, code, "").passes_by_itself();
         for (status, code) in [
             (503, "outcome_unknown"),
             (503, "owner_unreachable"),

@@ -154,7 +154,7 @@ async fn session(
 }
 
 /// What the receipt stream has of a command.
-enum Told {
+enum ReceiptKnown {
     /// The answer to this very message.
     Answered,
     /// Nothing, or the answer to another message of the same id; the sequence of the last on its subject.
@@ -175,8 +175,8 @@ impl Carrier {
             Ok(incoming) => {
                 let subject = subject::receipt(&incoming.request.org, &incoming.command_id);
                 match self.told(&subject, sequence).await {
-                    Told::Answered => "answered",
-                    Told::Open { last } => {
+                    ReceiptKnown::Answered => "answered",
+                    ReceiptKnown::Open { last } => {
                         let (id, correlation) = (incoming.command_id.clone(), incoming.correlation.clone());
                         let result = message::decide_finally(&self.app, incoming).await;
                         self.tell(&subject, last, sequence, nats_message::answer(&result, Some(&id), &correlation))
@@ -189,7 +189,7 @@ impl Carrier {
                 tracing::warn!(subject = %message.subject, problem = %refused.problem, "a queued message is not a command");
                 if let (Some(org), Some(id)) = (&refused.org, &refused.command_id) {
                     let subject = subject::receipt(org, id);
-                    if let Told::Open { last } = self.told(&subject, sequence).await {
+                    if let ReceiptKnown::Open { last } = self.told(&subject, sequence).await {
                         self.tell(&subject, last, sequence, nats_message::answer(&Err(refused.problem), Some(id), ""))
                             .await;
                     }
@@ -203,13 +203,15 @@ impl Carrier {
     }
 
     /// Where the receipt stream is as to a command.
-    async fn told(&self, subject: &str, sequence: u64) -> Told {
+    async fn told(&self, subject: &str, sequence: u64) -> ReceiptKnown {
         let mut pace = Pace::new();
         loop {
             match self.receipts.get_last_raw_message_by_subject(subject).await {
-                Ok(told) if told.headers.get(SEQUENCE).is_some_and(|of| of.as_str() == sequence.to_string()) => return Told::Answered,
-                Ok(told) => return Told::Open { last: told.sequence },
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Told::Open { last: 0 },
+                Ok(told) if told.headers.get(SEQUENCE).is_some_and(|of| of.as_str() == sequence.to_string()) => {
+                    return ReceiptKnown::Answered;
+                }
+                Ok(told) => return ReceiptKnown::Open { last: told.sequence },
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return ReceiptKnown::Open { last: 0 },
                 Err(_) => pace.wait(None).await,
             }
         }
@@ -235,8 +237,8 @@ impl Carrier {
             pace.wait(None).await;
             // It may be there all the same.
             match self.told(subject, sequence).await {
-                Told::Answered => return,
-                Told::Open { last: now } => last = now,
+                ReceiptKnown::Answered => return,
+                ReceiptKnown::Open { last: now } => last = now,
             }
         }
     }

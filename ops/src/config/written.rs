@@ -36,7 +36,7 @@ pub struct Flags {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Written {
+pub(super) struct ConfigLayers {
     pub(super) data: String,
     pub(super) listen: String,
     pub(super) hosts: Vec<String>,
@@ -55,7 +55,7 @@ pub(super) struct Written {
     pub(super) shutdown: Shutdown,
 }
 
-impl Default for Written {
+impl Default for ConfigLayers {
     fn default() -> Self {
         Self {
             data: "quipu-data".into(),
@@ -210,7 +210,7 @@ impl SecretWritten {
     }
 }
 
-impl Written {
+impl ConfigLayers {
     /// `OPENAI_API_KEY` and `QUIPU_OPENAI_BASE_URL` make a provider `openai`, unless one is configured. Whoever names a
     /// base URL in the environment means it to be reached, so its address joins `egress.allow`.
     pub(super) fn openai_from_env(&mut self, base_url: Option<&String>, has_key: bool) -> Result<(), ConfigError> {
@@ -379,7 +379,7 @@ struct Texts(serde_json::Value);
 
 impl Texts {
     fn known() -> Self {
-        Self(serde_json::to_value(Written::default()).unwrap_or_default())
+        Self(serde_json::to_value(ConfigLayers::default()).unwrap_or_default())
     }
 
     fn value(&self, path: &[&str], text: &str) -> Value {

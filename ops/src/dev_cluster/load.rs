@@ -30,7 +30,7 @@ pub(super) struct Lately {
 }
 
 #[derive(Default)]
-struct Heard {
+struct TalkRecord {
     lately: Lately,
     acknowledged: Vec<(StreamId, CommandId)>,
     wrong: Option<String>,
@@ -39,18 +39,18 @@ struct Heard {
 
 /// The talkers.
 pub(super) struct Load {
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<TalkRecord>>,
     talkers: Vec<JoinHandle<()>>,
 }
 
-fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+fn lock(heard: &Mutex<TalkRecord>) -> MutexGuard<'_, TalkRecord> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Load {
     /// Begins to talk.
     pub(super) fn begin(clients: &[Client], conversations: &[StreamId], by: &PrincipalId) -> Self {
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let heard = Arc::new(Mutex::new(TalkRecord::default()));
         let talkers =
             (0..TALKERS).map(|number| tokio::spawn(talk(number, clients.to_vec(), conversations.to_vec(), by.clone(), heard.clone())));
         Self {
@@ -78,7 +78,7 @@ impl Load {
     }
 }
 
-async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>, by: PrincipalId, heard: Arc<Mutex<Heard>>) {
+async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>, by: PrincipalId, heard: Arc<Mutex<TalkRecord>>) {
     let mut at = number;
     for step in 0u64.. {
         if lock(&heard).ends {
@@ -127,5 +127,5 @@ async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>,
 }
 
 fn is_transient(error: &ClientError) -> bool {
-    error.problem().is_none_or(|problem| matches!(problem.status, 429 | 503))
+    error.problem().is_none_or(|problem| problem.is_unavailable())
 }

@@ -39,7 +39,7 @@ impl IntoResponse for Failure {
             "x-should-retry",
             HeaderValue::from_static(if problem.should_retry() { "true" } else { "false" }),
         );
-        if let Some(seconds) = problem.retry_after.or_else(|| matches!(problem.status, 429 | 503).then_some(1)) {
+        if let Some(seconds) = problem.retry_after.or_else(|| problem.is_unavailable().then_some(1)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(version) = problem.current_version

@@ -15,7 +15,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
-use quipu_runtime::volatile::{Heard, Subscription, VolatileEvent};
+use quipu_runtime::volatile::{Received, Subscription, VolatileEvent};
 use quipu_schemas::{ids::StreamId, limits::HEARTBEAT_MS, problem::Problem};
 use serde_json::Value;
 use std::{convert::Infallible, time::Duration};
@@ -38,12 +38,12 @@ impl Listener {
         let mut out = String::new();
         tokio::select! {
             heard = self.heard.next() => match heard? {
-                Heard::Event(event) => {
+                Received::Event(event) => {
                     let value = serde_json::to_value(&event).unwrap_or_default();
                     let data = value.get("data").cloned().unwrap_or_default();
                     sse(&mut out, value.get("type").and_then(Value::as_str), None, &data.to_string());
                 }
-                Heard::Dropped(count) => sse(&mut out, Some("dropped"), None, &serde_json::json!({ "count": count }).to_string()),
+                Received::Dropped(count) => sse(&mut out, Some("dropped"), None, &serde_json::json!({ "count": count }).to_string()),
             },
             () = stopping(&mut self.stage) => return None,
             () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => out.push_str(": heartbeat\n\n"),

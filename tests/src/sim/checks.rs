@@ -1,6 +1,6 @@
 //! What must hold at the end of every run.
 
-use super::{World, log::SimLog, sink::Sink};
+use super::{World, log::SimLog, rights::check_rights, sink::Sink};
 use quipu_events::{
     blobs::{
         copy, each,
@@ -68,6 +68,7 @@ impl World {
         );
         let now = node.at(self.reading());
         check_timers(&records, now, &mut broken);
+        check_rights(&records, &mut broken);
         match node.knows_its_org() {
             Ok(true) => {}
             Ok(false) => broken.push("what the node keeps of its org differs from the org's stream".into()),

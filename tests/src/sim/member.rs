@@ -32,8 +32,9 @@ use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
         clock::{Clock as WallClock, Reading},
-        entity::{Decided, outcome_unknown},
+        entity::DecidedRecord,
         ownership::{Input, Ownership, State, Timing},
+        refusals::outcome_unknown,
         relay::Relay,
         timers::{Now, Timers},
         writer::Writer,
@@ -183,7 +184,7 @@ pub(crate) struct Member {
     time: WallClock,
     timers: Timers,
     /// Records of unknown outcome, by partition; of a planted defect alone.
-    unsettled: BTreeMap<u16, Vec<Decided>>,
+    unsettled: BTreeMap<u16, Vec<DecidedRecord>>,
     pub(crate) views: Follower,
     pub(crate) progress: Arc<Progress>,
     pub(crate) outs: Vec<Out>,

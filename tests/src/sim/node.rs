@@ -1,12 +1,7 @@
 //! One incarnation of the node: writers, entities, relays, index and views, glued as the shells glue them, with every
 //! hand-over a separate step that the scheduler may delay, reorder or lose in a crash.
 
-use super::{
-    Rng,
-    log::SimLog,
-    reading::{Library, actor, authority},
-    sink::Sink,
-};
+use super::{Rng, log::SimLog, reading::Library, sink::Sink};
 use quipu_events::{
     index::{Index, IndexEntry, Wake, command_mark},
     keyring::Keyring,
@@ -21,24 +16,26 @@ use quipu_projections::{
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
+        admission::{Admission, OrgPartition, Question, Step, actor, within_lease},
+        attempt::AttemptEnd,
         clock::{Clock, Reading},
-        decided::{self, Decided},
-        entity::{Admitted, Entity, EntityAction, outcome_unknown, settles},
+        entity::{Admitted, Entity, EntityAction},
         orgs::{Lookup, OrgView, Orgs},
+        refusals::outcome_unknown,
         relay::{Cause, Page, Purpose, Relay, RelayAction},
+        seen_commands::{LOAD_MAX, SeenCommands},
         timers::{Found, Look, Now, Timers},
         writer::{Durable, Incarnation, Writer},
     },
     kinds::Kinds,
-    performers::AttemptEnd,
     values,
 };
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
-    context::{Authority, Millis},
+    context::Millis,
     digest::Digest,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, Kind, OrgId, StreamId},
+    ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
     personal::{Brought, Personal},
     position::{Cursor, Position},
@@ -96,10 +93,14 @@ pub enum Mutant {
     TrustsTheWallClock,
     /// Never fires a timer whose record it could not read once.
     ForgetsUnreadTimers,
+    /// Takes commands of orgs that nobody has made.
+    TakesEveryOrgForReal,
+    /// Takes commands of a suspended org.
+    ForgetsSuspensions,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 16] = [
+pub const MUTANTS: [Mutant; 18] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -116,9 +117,11 @@ pub const MUTANTS: [Mutant; 16] = [
     Mutant::ForgetsUnread,
     Mutant::TrustsTheWallClock,
     Mutant::ForgetsUnreadTimers,
+    Mutant::TakesEveryOrgForReal,
+    Mutant::ForgetsSuspensions,
 ];
 
-/// [`Decided`] as it was when `kill -9` found its defect.
+/// [`SeenCommands`] as it was when `kill -9` found its defect.
 #[derive(Default)]
 struct LoadsLate {
     seen: u32,
@@ -171,7 +174,7 @@ pub(crate) struct SimNode {
     kinds: Kinds,
     writers: Vec<Writer>,
     relays: Vec<Relay>,
-    entities: BTreeMap<StreamId, (Box<dyn Entity>, Incarnation, Decided)>,
+    entities: BTreeMap<StreamId, (Box<dyn Entity>, Incarnation, SeenCommands)>,
     /// Commands of clients on their way, in any order.
     pub(crate) inbox: Vec<CommandEnvelope>,
     /// Commands of the kernel on their way, in order.
@@ -319,18 +322,55 @@ impl SimNode {
         })
     }
 
-    fn authority(&mut self, envelope: &CommandEnvelope) -> Result<Authority, String> {
-        let (org, actor) = (&envelope.stream.org, actor(envelope));
-        let view = match self.orgs.look(org, Some(actor), 0) {
-            Lookup::Known(view) => view,
-            Lookup::Unsure(_) | Lookup::Missing => {
-                let read = self.library().whole_org(org)?;
-                let view = OrgView::of(&read, Some(actor));
-                self.orgs.insert(read, 0);
-                view
-            }
+    fn org(&mut self, org: &OrgId, actor: &PrincipalId) -> Result<OrgView, String> {
+        if let Lookup::Known(view) = self.orgs.look(org, Some(actor), 0) {
+            return Ok(view);
+        }
+        let read = self.library().whole_org(org)?;
+        let view = OrgView::of(&read, Some(actor));
+        self.orgs.insert(read, 0);
+        Ok(view)
+    }
+
+    /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
+    fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
+        let (stream, id) = (&envelope.stream, &envelope.command_id);
+        // One node owns every partition, and its leases do not end.
+        let org_partition = OrgPartition {
+            is_fresh: true,
+            is_elsewhere: false,
         };
-        Ok(authority(envelope, view))
+        let is_late = self.mutant == Some(Mutant::ForgetsMarksInFlight) && {
+            let load = || self.index.command_marks(stream, LOAD_MAX).map_err(|e| e.to_string());
+            // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
+            self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
+        };
+        let mut admission = Admission::of(ticket, envelope.clone(), self.log.meta().durability, org_partition);
+        loop {
+            let (_, _, seen) = self.entities.get_mut(stream).ok_or("entity vanished")?;
+            match admission.step(seen) {
+                Step::Ask(Question::Org { is_read_first }) => {
+                    let mut view = self.org(&stream.org, actor(envelope))?;
+                    match self.mutant {
+                        Some(Mutant::TakesEveryOrgForReal) => view.version = view.version.max(1),
+                        Some(Mutant::ForgetsSuspensions) => view.suspended = false,
+                        _ => {}
+                    }
+                    admission.org(view, is_read_first);
+                }
+                Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, LOAD_MAX).map_err(|e| e.to_string())?),
+                Step::Ask(Question::Receipt) => {
+                    let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;
+                    admission.receipt(receipt.filter(|_| !is_late && self.mutant != Some(Mutant::ForgetsReceipts)));
+                }
+                Step::Ask(Question::Settlement(key)) => {
+                    let settled = self.index.settled(&key).map_err(|e| e.to_string())?;
+                    admission.settlement(settled.map(|settled| settled.outcome));
+                }
+                Step::Admit(admitted) => return Ok(Ok(admitted)),
+                Step::Refuse(problem) => return Ok(Err(problem)),
+            }
+        }
     }
 
     /// Version of a stream that is durable.
@@ -469,49 +509,29 @@ impl SimNode {
             }
             self.entities.insert(
                 stream.clone(),
-                (entity, self.writers[partition].incarnation(), Decided::after(COMMANDS_BEFORE_MARKS)),
+                (
+                    entity,
+                    self.writers[partition].incarnation(),
+                    SeenCommands::after(COMMANDS_BEFORE_MARKS),
+                ),
             );
         }
-        let (_, _, decided) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
-        let index = &self.index;
-        let load = || index.command_marks(&stream, decided::LOAD_MAX).map_err(|e| e.to_string());
-        let mark = command_mark(&envelope.command_id);
-        let is_new = if self.mutant == Some(Mutant::ForgetsMarksInFlight) {
-            // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
-            self.loads_late.entry(stream.clone()).or_default().is_new(mark, load)?
-        } else {
-            decided.is_new(mark, load)?
-        };
-        let mut seen = if is_new {
-            None
-        } else {
-            self.index.command(&stream, &envelope.command_id).map_err(|e| e.to_string())?
-        };
-        if self.mutant == Some(Mutant::ForgetsReceipts) {
-            seen = None;
-        }
-        let settled = match settles(&envelope.body) {
-            Some(key) => self.index.settled(key).map_err(|e| e.to_string())?.map(|settled| settled.outcome),
-            None => None,
-        };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let authority = self.authority(&envelope)?;
+        self.waiters.insert((stream.clone(), ticket), waiter);
+        let envelope = Arc::new(envelope);
+        let admitted = match self.admit(&envelope, ticket)? {
+            Ok(admitted) => admitted,
+            Err(problem) => {
+                self.reply(&stream, ticket, Err(problem), now);
+                return Ok(());
+            }
+        };
         let needs = match self.entities.get(&stream) {
             Some((entity, ..)) => entity.needs(&envelope),
             None => Vec::new(),
         };
         let values = values::bring(&needs, &*self.keys).map_err(|e| e.to_string())?;
-        let durability = self.log.meta().durability;
-        self.waiters.insert((stream.clone(), ticket), waiter);
-        let admitted = Admitted {
-            ticket,
-            command: Arc::new(envelope),
-            seen,
-            settled,
-            authority,
-            durability,
-        };
         let (entity, incarnation, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
         if entity.is_settled() {
             *incarnation = self.writers[partition].renewed(*incarnation);
@@ -529,7 +549,7 @@ impl SimNode {
         let partition = usize::from(self.partition(stream));
         for action in actions {
             match action {
-                EntityAction::Reply(ticket, result) => self.reply(stream, ticket, result, now),
+                EntityAction::Reply(ticket, result) => self.reply(stream, ticket, within_lease(result, true), now),
                 EntityAction::Append(decided) => {
                     self.note_timers(&decided.record);
                     if self.mutant == Some(Mutant::AnswersEarly) {

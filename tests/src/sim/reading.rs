@@ -8,15 +8,12 @@ use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::{
     kernel::{
         entity::{Active, Base, Entity},
-        orgs::OrgView,
         relay::{Loaded, Page, PageRow, find},
     },
     kinds::Kinds,
 };
 use quipu_schemas::{
-    context::Authority,
-    envelope::{CommandBody, CommandEnvelope},
-    ids::{OrgId, PrincipalId, StreamId},
+    ids::{OrgId, StreamId},
     record::{self, Record},
 };
 use std::collections::BTreeSet;
@@ -115,26 +112,5 @@ impl Library<'_> {
             });
         }
         Ok(Page { rows, end })
-    }
-}
-
-/// Who sends a command, or for whom.
-pub(crate) fn actor(envelope: &CommandEnvelope) -> &PrincipalId {
-    envelope.on_behalf_of.as_ref().unwrap_or(&envelope.principal)
-}
-
-/// What the sender of a command may in an org.
-pub(crate) fn authority(envelope: &CommandEnvelope, org: OrgView) -> Authority {
-    let kernel = matches!(envelope.body, CommandBody::Kernel(_));
-    let dispatched_by = match &envelope.body {
-        CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
-        CommandBody::Kernel(_) => None,
-    };
-    Authority {
-        platform: kernel || (envelope.principal == PrincipalId::BOOTSTRAP && envelope.on_behalf_of.is_none()),
-        role: org.role,
-        org_version: org.version,
-        org_suspended: org.suspended,
-        dispatched_by,
     }
 }

@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 #[derive(Debug, Default)]
 pub(crate) struct Workload {
     created: Vec<(Kind, EntityId)>,
+    /// Whether strangers send commands, and some go to an org that nobody makes.
+    has_strangers: bool,
 }
+
+/// Who is a member of no org, and never becomes one.
+pub(crate) const STRANGER: &str = "stranger";
 
 /// Every public command besides `create`, with how often it comes.
 const COMMANDS: &[(&str, &str, u64)] = &[
@@ -159,6 +164,14 @@ fn one_of(value: &Value, name: &str, rng: &mut Rng, fits: &dyn Fn(&str, &Value) 
 }
 
 impl Workload {
+    /// One in which strangers send commands, and some go to an org that nobody makes.
+    pub(crate) fn with_strangers() -> Self {
+        Self {
+            has_strangers: true,
+            ..Self::default()
+        }
+    }
+
     /// Remembers what exists, so that later commands hit it.
     pub(crate) fn learn(&mut self, envelope: &CommandEnvelope) {
         let entry = (envelope.stream.kind.clone(), envelope.stream.id.clone());
@@ -194,6 +207,12 @@ impl Workload {
                 json!({ "name": "Acme", "owner": "ada" }),
                 None,
             ));
+        }
+        // Not drawn: the other commands of a seed stay what they are.
+        match n % 60 {
+            7 if self.has_strangers => return Some(to_nowhere(n)),
+            37 if self.has_strangers => return Some(request(n, Kind::ORG, "acme", "rename", json!({ "name": "Mine" }), Some(STRANGER))),
+            _ => {}
         }
         let org = StreamId::of_org(&OrgId::from_static("acme"));
         if peek(&org).is_some_and(|state| state.to_string().contains("suspended")) && rng.chance(40) {
@@ -368,6 +387,15 @@ impl Workload {
                 )
             }
         }
+    }
+}
+
+/// A command for an org that nobody makes.
+fn to_nowhere(n: u64) -> CommandRequest {
+    let body = json!({ "type": "group" });
+    CommandRequest {
+        org: OrgId::from_static("nowhere"),
+        ..request(n, Kind::CONVERSATION, "c0", "create", body, None)
     }
 }
 

@@ -8,13 +8,16 @@ mod timers;
 use super::*;
 use crate::{
     api::CommandRequest,
-    core::{Opened, lock},
+    core::{Core, Opened},
     ingress,
+    kernel::refusals::NOT_OPEN,
     kinds::Kinds,
+    locks::lock,
+    mailbox::RelayMsg,
     partition_actor::{PartitionActor, PartitionArgs},
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
-    relay_actor::{RelayActor, RelayMsg},
+    relay_actor::RelayActor,
     secrets::Secrets,
     shadow,
     volatile::Volatile,
@@ -43,8 +46,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -3,35 +3,36 @@
 //! Nothing speculative leaves: a receipt waits for its record, and an answer that appends nothing waits for the
 //! last version that it saw. After a failed or unknown append the machine is dropped and recovered from the log.
 
+mod deciding;
+mod stored;
+
+pub use stored::{Base, ParkedError, ShapeCell, Snapshot, state_digest, state_shape};
+
+use super::refusals::{outcome_unknown, reused_id, undecided};
+use deciding::dispatch_settled;
 use quipu_events::index::FirstReceipt;
-use quipu_rules::decider::{Decider, Decision, Refusal};
+use quipu_rules::decider::Decider;
 use quipu_schemas::{
-    codec,
-    context::{Authority, Context, Millis},
+    context::{Authority, Millis},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
-    ids::{CommandId, PrincipalId, StreamId},
+    ids::{PrincipalId, StreamId},
     json::Json,
-    limits::RECORD_MAX_BYTES,
     personal::{self, BlobRef, Opener},
     position::Position,
     problem::Problem,
-    reaction::{Outcome, ReactionKey, Settled, Settlement},
-    record::{self, Acting, EncodedRecord, Header, Record, RecordError, StoredReaction},
+    reaction::{ReactionKey, Settled},
+    record::{EncodedRecord, Record},
 };
 use serde::Deserialize;
-use std::{
-    cell::Cell,
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Names the caller that waits for an answer.
 pub type Ticket = u64;
 
 /// A decided record on its way to the partition's writer.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct DecidedRecord {
     /// The stored bytes.
     pub encoded: Arc<EncodedRecord>,
     /// What they say.
@@ -42,7 +43,7 @@ pub struct Decided {
 #[derive(Debug)]
 pub enum EntityAction {
     /// Hand this record to the partition's writer, after all earlier ones.
-    Append(Decided),
+    Append(DecidedRecord),
     /// Answer the caller.
     Reply(Ticket, Result<Receipt, Problem>),
 }
@@ -61,19 +62,6 @@ pub struct Admitted {
     pub authority: Authority,
     /// What the log promises.
     pub durability: Durability,
-}
-
-/// A snapshot to write.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Version of the state.
-    pub version: u64,
-    /// Hash of the record at that version.
-    pub record_hash: Digest,
-    /// Record time.
-    pub time: Millis,
-    /// bincode of the state.
-    pub bytes: Vec<u8>,
 }
 
 /// The kind-erased face of an [`Active`] entity.
@@ -107,9 +95,6 @@ pub trait Entity: Send {
     fn snapshot_stored(&mut self, version: u64);
 }
 
-/// Events to store, and what the record says about a reaction.
-type Verdict<E> = (Vec<E>, Option<Settlement>);
-
 enum Pending {
     Record {
         ticket: Ticket,
@@ -135,42 +120,6 @@ pub struct Active<D: Decider> {
     snapshot_version: u64,
 }
 
-/// Why an entity cannot be recovered: its stream parks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("stream {stream} parks at version {version}: {detail}")]
-pub struct ParkedError {
-    /// The stream.
-    pub stream: StreamId,
-    /// Version that could not be folded.
-    pub version: u64,
-    /// Why.
-    pub detail: String,
-}
-
-/// A recovered starting point.
-pub struct Base {
-    /// Version of the state.
-    pub version: u64,
-    /// Hash of the record at that version.
-    pub hash: Digest,
-    /// Record time.
-    pub time: Millis,
-    /// bincode of the state.
-    pub bytes: Vec<u8>,
-}
-
-/// Raised when equal schemas are encoded otherwise in snapshots.
-const SNAPSHOT_FORM: &[u8] = b"2";
-
-/// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
-pub fn state_shape<D: Decider>() -> Digest {
-    // One static a call site would be shared between kinds, so the digest is computed and cached by the caller.
-    let schema = schemars::schema_for!(D::State);
-    Digest::of(&[SNAPSHOT_FORM, schema.as_value().to_string().as_bytes()])
-}
-
-const BINCODE: bincode::config::Configuration = bincode::config::standard();
-
 impl<D: Decider> Active<D> {
     /// An entity before its first event.
     pub fn empty(stream: StreamId) -> Self {
@@ -183,36 +132,6 @@ impl<D: Decider> Active<D> {
             in_flight: VecDeque::new(),
             snapshot_version: 0,
         }
-    }
-
-    /// Starts from a snapshot; `None` if its bytes do not decode (the caller then recovers from the beginning).
-    pub fn from_snapshot(stream: StreamId, base: &Base) -> Option<Self> {
-        let (state, used) = bincode::serde::decode_from_slice::<D::State, _>(&base.bytes, BINCODE).ok()?;
-        (used == base.bytes.len()).then_some(Self {
-            stream,
-            state: Some(state),
-            version: base.version,
-            hash: base.hash,
-            time: base.time,
-            in_flight: VecDeque::new(),
-            snapshot_version: base.version,
-        })
-    }
-
-    /// Folds an entity from a snapshot, or from nothing, and the records after it.
-    pub fn recovered(stream: &StreamId, base: Option<&Base>, records: &mut dyn Iterator<Item = Record>) -> Result<Self, ParkedError> {
-        let mut active = match base {
-            None => Self::empty(stream.clone()),
-            Some(base) => Self::from_snapshot(stream.clone(), base).ok_or_else(|| ParkedError {
-                stream: stream.clone(),
-                version: base.version,
-                detail: "snapshot does not decode".into(),
-            })?,
-        };
-        for record in records {
-            active.fold(&record)?;
-        }
-        Ok(active)
     }
 
     /// The entity's stream.
@@ -255,174 +174,6 @@ impl<D: Decider> Active<D> {
         }
         None
     }
-
-    fn decide(&mut self, now: Millis, admitted: &Admitted, opener: &dyn Opener) -> Result<Verdict<D::Event>, Problem> {
-        let command = &*admitted.command;
-        let typed: Option<D::Command> = match &command.body {
-            CommandBody::Given { command: json, .. } => Some(
-                D::Command::deserialize(&json.0)
-                    .map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?,
-            ),
-            CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
-            CommandBody::Kernel(word) => D::from_kernel(word.clone()),
-        };
-        let key = settles(&command.body).cloned();
-        let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
-        if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
-            return Ok((Vec::new(), settled(note.clone())));
-        }
-        // What is told the sender of a dispatch is settled already, by its receiver.
-        let is_told = matches!(command.body, CommandBody::Kernel(KernelCommand::DispatchSettled { .. }));
-        if admitted.settled.is_some() && !is_told {
-            return Ok((Vec::new(), settled(Settled::Late)));
-        }
-        // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
-        let kernel = matches!(command.body, CommandBody::Kernel(_));
-        if admitted.authority.org_suspended && !kernel && !typed.as_ref().is_some_and(D::ignores_suspension) {
-            return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
-        }
-        let context = Context {
-            now,
-            stream: &self.stream,
-            command_id: &command.command_id,
-            command_digest: command.digest,
-            principal: &command.principal,
-            on_behalf_of: command.on_behalf_of.as_ref(),
-            authority: &admitted.authority,
-            version: self.version,
-            seed: command.seed,
-            opener,
-            minted: Cell::new(0),
-        };
-        let decision = match &typed {
-            None => Ok(Decision::Unchanged),
-            Some(typed) => D::decide(self.typed_state(), typed, &context),
-        };
-        let final_outcome = |plain: Settled| match &command.body {
-            CommandBody::Kernel(KernelCommand::EffectSettled {
-                dead: true,
-                outcome,
-                attempts,
-                ..
-            }) => {
-                let (code, detail) = failure_of(outcome);
-                Settled::Dead {
-                    attempts: *attempts,
-                    code,
-                    detail,
-                }
-            }
-            CommandBody::Kernel(KernelCommand::EffectSettled {
-                outcome: Outcome::Cancelled { .. },
-                ..
-            }) => Settled::Cancelled,
-            CommandBody::Kernel(KernelCommand::DispatchSettled { .. }) => Settled::Told,
-            _ => plain,
-        };
-        match decision {
-            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
-            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
-            Err(rejection) => {
-                let problem = rejection.problem();
-                match settled(final_outcome(Settled::Refused {
-                    code: problem.code.clone(),
-                })) {
-                    Some(settlement) => Ok((Vec::new(), Some(settlement))),
-                    None => Err(problem),
-                }
-            }
-        }
-    }
-
-    /// Folds new events onto the speculative state, collecting reactions, and encodes the record.
-    fn record(
-        &mut self,
-        time: Millis,
-        command: &CommandEnvelope,
-        events: Vec<D::Event>,
-        settlement: Option<Settlement>,
-        authority: &Authority,
-    ) -> Result<Decided, Problem> {
-        let broken = |detail: String| Problem::new(500, "rules_broken", detail);
-        let stored = events
-            .iter()
-            .map(codec::encode_event)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| broken(e.to_string()))?;
-        // Events that are too large by themselves are refused before the state is touched. A copy of the state would cost as
-        // much as the entity is large: if the fold fails, or reactions make the record too large, the state is lost, and
-        // recovered from the log.
-        let bytes: usize = stored.iter().map(|event| event.data.get().len()).sum();
-        if bytes > RECORD_MAX_BYTES {
-            return Err(too_large(bytes));
-        }
-        let mut state = self.state.take().expect("a lost entity takes no commands");
-        let mut reactions = Vec::new();
-        for (version, event) in (self.version + 1..).zip(&events) {
-            state = D::evolve(state, event).map_err(|e| broken(format!("{}: {e}", self.stream)))?;
-            reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction {
-                version,
-                ordinal,
-                reaction,
-            }));
-        }
-        let sender = Acting {
-            principal: command.principal.clone(),
-            on_behalf_of: command.on_behalf_of.clone(),
-        };
-        let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
-        let header = Header {
-            stream: self.stream.clone(),
-            first_version: self.version + 1,
-            events: stored.len() as u32,
-            reactions: reactions.len() as u32,
-            command_id: command.command_id.clone(),
-            digest: command.digest,
-            time,
-            principal: sender.principal,
-            on_behalf_of: sender.on_behalf_of,
-            acts_as,
-            environment: command.environment.clone(),
-            data_class: command.data_class,
-            authority: authority.org_version,
-            correlation: command.correlation.clone(),
-            causation: command.causation.clone(),
-            traceparent: command.traceparent.clone(),
-            schema: 1,
-            settlement,
-        };
-        let encoded = match record::encode(&header, &stored, &reactions, self.hash) {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                // Without events the state was not touched.
-                self.state = events.is_empty().then_some(state);
-                return Err(match error {
-                    RecordError::TooLarge(bytes) => too_large(bytes),
-                    other => broken(other.to_string()),
-                });
-            }
-        };
-        self.state = Some(state);
-        self.version = header.last_version();
-        self.time = time;
-        let previous = std::mem::replace(&mut self.hash, encoded.hash);
-        let record = Record {
-            header,
-            events: stored,
-            reactions,
-            previous,
-            hash: encoded.hash,
-        };
-        Ok(Decided {
-            encoded: Arc::new(encoded),
-            record: Arc::new(record),
-        })
-    }
-}
-
-fn too_large(bytes: usize) -> Problem {
-    Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
-        .fix(format!("keep what one command stores under {RECORD_MAX_BYTES} bytes"))
 }
 
 /// The reaction that a command settles, if it does.
@@ -433,36 +184,15 @@ pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
     }
 }
 
-/// What became of a dispatch, as the relay that sent it has to know: the first settlement, where this one came late.
-fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settled>, first: Option<&Settled>) -> Option<Settled> {
-    if !matches!(&command.body, CommandBody::Given { settles: Some(_), .. }) {
-        return None;
-    }
-    outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
-}
-
-fn failure_of(outcome: &Outcome) -> (String, String) {
-    match outcome {
-        Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
-        Outcome::Lost { detail } => ("lost".into(), Outcome::lost_detail(detail.as_deref())),
-        other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
-    }
+/// Whether a command follows from a record: it must be decided in the end, and repeats under the id of its reaction.
+pub fn is_owed(body: &CommandBody) -> bool {
+    settles(body).is_some()
 }
 
 fn same_command(command: &CommandEnvelope, digest: &Digest, principal: &PrincipalId, on_behalf_of: Option<&PrincipalId>) -> bool {
-    // The kernel's own words carry fresh sealed values; their id names one reaction and step.
-    let kernel = matches!(command.body, CommandBody::Kernel(_)) || settles(&command.body).is_some();
-    kernel || (command.digest == *digest && command.principal == *principal && command.on_behalf_of.as_ref() == on_behalf_of)
-}
-
-fn reused_id(id: &CommandId) -> Problem {
-    Problem::new(
-        409,
-        "command_id_reused",
-        format!("command id {id} was used before with another body or by another principal"),
-    )
-    .field("Idempotency-Key")
-    .fix("use a new id for a new command; repeat an old one unchanged")
+    // What the kernel sends carries fresh sealed values; its id names one reaction and step.
+    is_owed(&command.body)
+        || (command.digest == *digest && command.principal == *principal && command.on_behalf_of.as_ref() == on_behalf_of)
 }
 
 impl<D: Decider> Entity for Active<D> {
@@ -604,36 +334,7 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
-        let parked = |version: u64, detail: String| ParkedError {
-            stream: self.stream.clone(),
-            version,
-            detail,
-        };
-        if record.header.stream != self.stream {
-            return Err(parked(self.version, format!("record belongs to {}", record.header.stream)));
-        }
-        if record.previous != self.hash {
-            return Err(parked(
-                record.header.first_version,
-                "record does not continue the stream's chain".into(),
-            ));
-        }
-        if record.header.first_version != self.version + 1 {
-            return Err(parked(
-                record.header.first_version,
-                format!("expected version {}, found {}", self.version + 1, record.header.first_version),
-            ));
-        }
-        let mut state = self.state.take().expect("state is present between calls");
-        for (version, stored) in (record.header.first_version..).zip(&record.events) {
-            let event: D::Event = codec::decode_event(stored).map_err(|e| parked(version, e.to_string()))?;
-            state = D::evolve(state, &event).map_err(|e| parked(version, e.to_string()))?;
-        }
-        self.state = Some(state);
-        self.version = record.header.last_version();
-        self.hash = record.hash;
-        self.time = record.header.time;
-        Ok(())
+        self.fold_record(record)
     }
 
     fn is_settled(&self) -> bool {
@@ -662,16 +363,7 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn snapshot(&self) -> Option<Snapshot> {
-        if !self.is_settled() || self.version == 0 {
-            return None;
-        }
-        let bytes = bincode::serde::encode_to_vec(self.state.as_ref()?, BINCODE).ok()?;
-        Some(Snapshot {
-            version: self.version,
-            record_hash: self.hash,
-            time: self.time,
-            bytes,
-        })
+        self.snapshot_now()
     }
 
     fn snapshot_version(&self) -> u64 {
@@ -680,39 +372,6 @@ impl<D: Decider> Entity for Active<D> {
 
     fn snapshot_stored(&mut self, version: u64) {
         self.snapshot_version = self.snapshot_version.max(version);
-    }
-}
-
-/// The answer when nobody knows whether the record was stored.
-pub fn outcome_unknown() -> Problem {
-    Problem::new(503, "outcome_unknown", "the append's outcome is not known")
-        .fix("send the same command again with the same id: it is decided once")
-        .retry_after(1)
-}
-
-/// The answer to a command that appended nothing itself when an append of its entity failed for `problem`: a full disk stored
-/// nothing of either, anything else leaves it open what it was decided on.
-pub fn undecided(problem: &Problem) -> Problem {
-    if problem.status == 507 {
-        problem.clone()
-    } else {
-        outcome_unknown()
-    }
-}
-
-/// Digest of a state in its stored form, for comparing replays.
-pub fn state_digest(state: &Json) -> Digest {
-    Digest::of(&[state.to_text().as_bytes()])
-}
-
-/// Caches [`state_shape`] for one kind.
-#[derive(Default)]
-pub struct ShapeCell(OnceLock<Digest>);
-
-impl ShapeCell {
-    /// The shape of `D::State`.
-    pub fn get<D: Decider>(&self) -> Digest {
-        *self.0.get_or_init(state_shape::<D>)
     }
 }
 

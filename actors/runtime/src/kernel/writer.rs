@@ -1,7 +1,7 @@
 //! One partition's writer: group commit. What queued during the last flush goes in the next frame; one frame is in
 //! flight at a time.
 
-use super::entity::Decided;
+use super::{entity::DecidedRecord, refusals::outcome_unknown};
 use quipu_events::port::{AppendError, Appended, Batch, Head, Place};
 use quipu_schemas::{
     digest::Digest,
@@ -22,8 +22,8 @@ pub struct Writer {
     epoch: u64,
     next_offset: u64,
     previous: Digest,
-    queue: VecDeque<Decided>,
-    in_flight: Vec<Decided>,
+    queue: VecDeque<DecidedRecord>,
+    in_flight: Vec<DecidedRecord>,
     /// Records queued or in flight, by stream: an entity is not recovered while it has any.
     pending: BTreeMap<StreamId, u32>,
     incarnation: Incarnation,
@@ -47,7 +47,7 @@ pub struct Incarnation {
 #[derive(Debug, Clone)]
 pub struct Durable {
     /// The record.
-    pub decided: Decided,
+    pub decided: DecidedRecord,
     /// Its position.
     pub position: Position,
     /// Its place in the log.
@@ -60,7 +60,7 @@ pub struct Flushed {
     /// Records that are durable now, in order.
     pub durable: Vec<Durable>,
     /// Records that failed; all their entities must be dropped and recovered.
-    pub failed: Vec<(Decided, Problem)>,
+    pub failed: Vec<(DecidedRecord, Problem)>,
     /// The next frame to append.
     pub next: Option<Batch>,
 }
@@ -189,7 +189,7 @@ impl Writer {
     }
 
     /// Takes a record; `Ok(Some)` is a frame to append now. `Err` refuses it (its entity must be dropped).
-    pub fn submit(&mut self, decided: Decided, incarnation: Incarnation, batch_id: [u8; 16]) -> Result<Option<Batch>, Problem> {
+    pub fn submit(&mut self, decided: DecidedRecord, incarnation: Incarnation, batch_id: [u8; 16]) -> Result<Option<Batch>, Problem> {
         if let Some(problem) = &self.stopped {
             return Err(problem.clone());
         }
@@ -224,7 +224,7 @@ impl Writer {
         })
     }
 
-    fn forget(&mut self, decided: &Decided) {
+    fn forget(&mut self, decided: &DecidedRecord) {
         let stream = &decided.record.header.stream;
         if let Some(count) = self.pending.get_mut(stream) {
             *count -= 1;
@@ -262,7 +262,7 @@ impl Writer {
                 let (in_flight, stop) = match &error {
                     AppendError::Full => (storage_full(), false),
                     AppendError::Invalid(detail) => (Problem::new(500, "append_refused", detail.clone()), false),
-                    AppendError::Unknown(_) => (super::entity::outcome_unknown(), true),
+                    AppendError::Unknown(_) => (outcome_unknown(), true),
                     AppendError::Fenced { .. } | AppendError::Conflict { .. } | AppendError::Poisoned(_) => {
                         (not_stored(&error.to_string()), true)
                     }

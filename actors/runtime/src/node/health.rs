@@ -3,8 +3,9 @@
 use super::Node;
 use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
-    core::{index_problem, lock},
-    kernel::entity::outcome_unknown,
+    kernel::refusals::outcome_unknown,
+    locks::lock,
+    refusals::index_problem,
 };
 use quipu_schemas::{ids::StreamId, limits, problem::Problem};
 use std::sync::atomic::Ordering;
@@ -131,31 +132,7 @@ impl Node {
         }];
         parts.extend(self.slow_appends());
         parts.extend(core.tasks.health());
-        for number in 0..core.meta.partitions {
-            // What another node serves is nothing to worry about here.
-            let elsewhere = core
-                .cluster()
-                .and_then(|cluster| cluster.leases.holder(number).filter(|holder| holder.node != cluster.me.node));
-            let refused = if elsewhere.is_some() {
-                None
-            } else {
-                lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone())
-            };
-            // Damage says more than what follows from it.
-            let detail = core
-                .stopped(number)
-                .map(|stopped| format!("stopped at offset {}: {}", stopped.offset, stopped.detail))
-                .or(refused);
-            if let Some(detail) = detail {
-                parts.push(HealthPart {
-                    count: None,
-                    name: format!("partition-{number}"),
-                    ok: false,
-                    critical: false,
-                    detail,
-                });
-            }
-        }
+        parts.extend((0..core.meta.partitions).filter_map(|partition| self.stopped_partition(partition)));
         if let Some(damage) = core.index.damage() {
             let detail = format!("damaged: {damage}; lookups of the damaged rows are refused, and the next start rebuilds it from the log");
             parts.push(HealthPart {
@@ -183,5 +160,25 @@ impl Node {
         }
         parts.extend(self.troubles());
         parts
+    }
+
+    /// Why a partition is not served here, where it should be.
+    fn stopped_partition(&self, number: u16) -> Option<HealthPart> {
+        let core = &self.0.core;
+        // What another node serves is nothing to worry about here.
+        let is_elsewhere = core.cluster().is_some_and(|cluster| cluster.is_anothers(number));
+        let refused = || lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone());
+        // Damage says more than what follows from it.
+        let detail = core
+            .stopped(number)
+            .map(|stopped| format!("stopped at offset {}: {}", stopped.offset, stopped.detail))
+            .or_else(|| if is_elsewhere { None } else { refused() })?;
+        Some(HealthPart {
+            count: None,
+            name: format!("partition-{number}"),
+            ok: false,
+            critical: false,
+            detail,
+        })
     }
 }

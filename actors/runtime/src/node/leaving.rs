@@ -1,7 +1,7 @@
 //! The end of an orderly stop that model calls need: answers that are on their way are paid for.
 
 use super::Node;
-use crate::core::lock;
+use crate::locks::lock;
 use quipu_schemas::limits;
 use std::{
     sync::atomic::Ordering,

@@ -3,9 +3,10 @@
 use super::Node;
 use crate::{
     api::OutboxRow,
-    core::{index_problem, lock},
     kernel::relay::{Cause, person_note},
-    relay_actor::RelayMsg,
+    locks::lock,
+    mailbox::RelayMsg,
+    refusals::index_problem,
 };
 use quipu_events::index::FinalState;
 use quipu_schemas::{
@@ -62,47 +63,49 @@ impl Node {
         let waiting = owned.flat_map(|(p, _)| core.index.pending(p, None, limits::PAGE_MAX_ROWS).unwrap_or_default());
         for row in waiting.filter(|row| org.is_none_or(|org| row.key.stream.org == *org)) {
             let key = row.key.to_string();
-            if out.contains_key(&key) {
-                continue;
-            }
-            let (effect, destination) = self.describe(&row.key).unwrap_or(("effect".into(), String::new()));
-            let attempts = core.index.attempts(&row.key).unwrap_or_default();
-            let failed = attempts.failed.as_ref();
-            out.insert(
-                key.clone(),
-                OutboxRow {
-                    key,
-                    effect,
-                    destination,
-                    status: "pending".into(),
-                    attempts: attempts.started.max(failed.map_or(0, |failed| failed.attempt)),
-                    last_error: failed.map(|failed| format!("{}: {}", failed.code, failed.detail)),
-                    next_attempt_at: failed.map(|failed| failed.retry_at),
-                },
-            );
+            out.entry(key).or_insert_with(|| self.pending_row(&row.key));
         }
         for letter in dead.filter(|letter| org.is_none_or(|org| letter.key.stream.org == *org)) {
-            let key = letter.key.to_string();
-            let (effect, destination) = self.describe(&letter.key).unwrap_or(("effect".into(), String::new()));
-            let (attempts, last_error) = match core.index.settled(&letter.key).ok().flatten().map(|state| state.outcome) {
-                Some(Settled::Dead { attempts, code, detail }) => (attempts, Some(format!("{code}: {detail}"))),
-                Some(Settled::Parked { detail }) => (0, Some(detail)),
-                _ => (0, None),
-            };
-            out.insert(
-                key.clone(),
-                OutboxRow {
-                    key,
-                    effect,
-                    destination,
-                    status: "dead".into(),
-                    attempts,
-                    last_error,
-                    next_attempt_at: None,
-                },
-            );
+            let row = self.dead_row(&letter.key);
+            out.insert(row.key.clone(), row);
         }
         out.into_values().collect()
+    }
+
+    /// Of what waits in the index alone.
+    fn pending_row(&self, key: &ReactionKey) -> OutboxRow {
+        let (effect, destination) = self.describe(key).unwrap_or(("effect".into(), String::new()));
+        let attempts = self.0.core.index.attempts(key).unwrap_or_default();
+        let failed = attempts.failed.as_ref();
+        OutboxRow {
+            key: key.to_string(),
+            effect,
+            destination,
+            status: "pending".into(),
+            attempts: attempts.started.max(failed.map_or(0, |failed| failed.attempt)),
+            last_error: failed.map(|failed| format!("{}: {}", failed.code, failed.detail)),
+            next_attempt_at: failed.map(|failed| failed.retry_at),
+        }
+    }
+
+    /// Of what was given up.
+    fn dead_row(&self, key: &ReactionKey) -> OutboxRow {
+        let (effect, destination) = self.describe(key).unwrap_or(("effect".into(), String::new()));
+        let settled = self.0.core.index.settled(key).ok().flatten().map(|state| state.outcome);
+        let (attempts, last_error) = match settled {
+            Some(Settled::Dead { attempts, code, detail }) => (attempts, Some(format!("{code}: {detail}"))),
+            Some(Settled::Parked { detail }) => (0, Some(detail)),
+            _ => (0, None),
+        };
+        OutboxRow {
+            key: key.to_string(),
+            effect,
+            destination,
+            status: "dead".into(),
+            attempts,
+            last_error,
+            next_attempt_at: None,
+        }
     }
 
     fn describe(&self, key: &ReactionKey) -> Option<(String, String)> {
@@ -111,7 +114,10 @@ impl Node {
             .keyed_reactions()
             .find(|(at, _)| at == key)
             .map(|(_, reaction)| match reaction {
-                quipu_schemas::reaction::Reaction::Perform(perform) => (perform.effect.name().to_owned(), perform.effect.destination()),
+                quipu_schemas::reaction::Reaction::Perform(perform) => (
+                    perform.effect.facts().name.to_owned(),
+                    perform.effect.facts().destination.to_owned(),
+                ),
                 quipu_schemas::reaction::Reaction::Dispatch(dispatch) => ("dispatch".to_owned(), dispatch.to.to_string()),
                 _ => ("timer".to_owned(), String::new()),
             })

@@ -7,10 +7,11 @@ mod tests;
 use super::Node;
 use crate::{
     api::{FeedCounts, FeedFilter, HistoryEntry, HistoryPage, StateAt},
-    core::{index_problem, lock, partition_stopped},
     feed::Feed,
     kernel::entity::state_digest,
     library::{Cancel, Placed, within},
+    locks::lock,
+    refusals::{index_problem, partition_stopped},
     shadow,
 };
 use quipu_schemas::{

@@ -6,21 +6,22 @@ use super::{
     upkeep,
 };
 use crate::{
-    abroad::{OverChannel, OverHttp},
     api::Stopped,
     clock::ClockSource,
-    cluster::{self, Cluster, ClusterConfig},
+    cluster::{Cluster, ClusterConfig},
     core::{Core, Opened},
-    hub, ingress,
+    feed::offers,
+    ingress,
     kinds::Kinds,
+    mailbox::SnapshotMsg,
+    ownership,
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
     providers::ProviderConfig,
     secrets::Secrets,
-    shadow,
-    snapshotter::{self, SnapshotMsg},
-    timers,
+    shadow, snapshotter, timers,
     volatile::Volatile,
+    volatile_remote::{ViaBroker, ViaHttp},
 };
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
@@ -167,35 +168,23 @@ impl Node {
             clock: config.clock.clone(),
             vitals: performers.vitals(),
         };
-        let core = tokio::task::spawn_blocking(move || Core::new(opened))
-            .await
-            .map_err(|e| StartError::Actors(e.to_string()))?;
-        let core = Arc::new(core);
+        let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
+        let core = core.map_err(|e| StartError::Actors(e.to_string()))?;
         prompts.set(&core);
-        let node = me.node.clone();
-        let owner = if config.cluster.address.is_empty() {
-            me.node.as_str()
-        } else {
-            me.address.as_str()
-        }
-        .into();
-        let cluster = Cluster::new(me, leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
+        let cluster =
+            Cluster::new(me.clone(), leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
         core.among(cluster);
-        match channel {
-            Some(channel) => core.volatile.reach(Box::new(OverChannel { me: node, channel })),
-            None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(OverHttp::begin(&core, node))),
-            None => {}
-        }
+        reach_others(&core, &config, me.node.clone(), channel);
         let args = RootArgs {
             core: core.clone(),
             performers: Arc::new(performers.clone()),
             leases: leases.clone(),
-            owner,
+            owner: owner_name(&config, &me),
         };
         let (root, _) = Actor::spawn(None, RootActor, args)
             .await
             .map_err(|e| StartError::Actors(e.to_string()))?;
-        cluster::listen(&core, &*leases);
+        ownership::listen(&core, &*leases);
         core.all_opened().await;
         let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue)?);
         Ok(Self(Arc::new(Inner {
@@ -210,6 +199,24 @@ impl Node {
     }
 }
 
+/// What claim frames call this node.
+fn owner_name(config: &NodeConfig, me: &Member) -> Arc<str> {
+    if config.cluster.address.is_empty() {
+        me.node.as_str().into()
+    } else {
+        me.address.as_str().into()
+    }
+}
+
+/// Says how what is said on the volatile channel reaches the other nodes, where there are any.
+fn reach_others(core: &Arc<Core>, config: &NodeConfig, me: String, channel: Option<Arc<dyn Channel>>) {
+    match channel {
+        Some(channel) => core.volatile.reach(Box::new(ViaBroker { me, channel })),
+        None if config.log.is_shared() && config.cluster.token.is_some() => core.volatile.reach(Box::new(ViaHttp::begin(core, me))),
+        None => {}
+    }
+}
+
 /// What works beside the actors until the node stops.
 fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<SnapshotMsg>) -> Result<Vec<JoinHandle<()>>, StartError> {
     let snapshots = Arc::new(tokio::sync::Mutex::new(snapshots));
@@ -217,7 +224,7 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
     let mut tasks = vec![
         supervised(core, "snapshots", move |core| snapshotter::run(core, snapshots.clone())),
         supervised(core, "timers", timers::run),
-        supervised(core, "hub", hub::follow),
+        supervised(core, "hub", offers::follow),
         on_thread(core, "index", upkeep::flush_index)?,
         supervised(core, "sleep", move |core| upkeep::passivate(core, after_ms, most)),
     ];

@@ -1,6 +1,6 @@
 //! What a node does beside its actors, again and again.
 
-use crate::core::Core;
+use crate::{core::Core, mailbox::EntityMsg};
 use quipu_events::{
     blobs::sweep,
     index::{Index, IndexError},
@@ -111,7 +111,7 @@ pub(super) async fn passivate(core: Arc<Core>, after_ms: u64, active_max: usize)
         }
         let before = core.monotonic().saturating_sub(after_ms);
         for actor in core.registry.idle(before, active_max, limits::PASSIVATIONS_MAX) {
-            let _ = actor.send_message(crate::entity_actor::EntityMsg::Passivate);
+            let _ = actor.send_message(EntityMsg::Passivate);
         }
     }
 }

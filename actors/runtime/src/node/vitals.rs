@@ -3,9 +3,11 @@
 use super::Node;
 use crate::{
     api::{Backlog, HealthPart},
-    core::{Core, index_problem, lock},
+    core::Core,
     kernel::{relay::Standing, vitals::Vitals},
-    relay_actor::RelayMsg,
+    locks::lock,
+    mailbox::RelayMsg,
+    refusals::index_problem,
 };
 use quipu_schemas::{context::Millis, limits, problem::Problem};
 use std::{sync::atomic::Ordering, time::Duration};

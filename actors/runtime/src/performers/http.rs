@@ -44,7 +44,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, request: &HttpRequ
 }
 
 async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgoing: Outgoing, blot: &Blot) -> Ending {
-    let repeatable = attempt.effect.is_repeatable();
+    let repeatable = attempt.effect.facts().is_repeatable;
     let peer = authority(&outgoing.url);
     let ms = request.timeout_ms.unwrap_or(EFFECT_TIMEOUT_MS).clamp(1, EFFECT_TIMEOUT_MAX_MS);
     let url = outgoing.url.clone();

@@ -40,8 +40,8 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvok
         Err(ending) => return ending,
     };
     let (text, ok) = match said {
-        Said::Result(text) => (text, true),
-        Said::Error(text) => (text, false),
+        ToolAnswer::Result(text) => (text, true),
+        ToolAnswer::Error(text) => (text, false),
     };
     let answer = tool_answer(&invoke.call_id, &function.name, text);
     match reach.sealed(answer, &attempt.subject).await {
@@ -50,13 +50,14 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvok
     }
 }
 
-enum Said {
+/// What the model is told of its call.
+enum ToolAnswer {
     Result(String),
     Error(String),
 }
 
-async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &FunctionCall) -> Result<(Said, Health), Ending> {
-    let tell = |text: String| Ok((Said::Error(text), Health::Unknown));
+async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &FunctionCall) -> Result<(ToolAnswer, Health), Ending> {
+    let tell = |text: String| Ok((ToolAnswer::Error(text), Health::Unknown));
     let Some(spec) = invoke.spec.as_ref().filter(|spec| spec.name == function.name) else {
         return tell(format!("no such tool: `{}`", function.name.chars().take(80).collect::<String>()));
     };
@@ -68,7 +69,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     let (Some(method), Ok(url)) = (http::method(method), Url::parse(url)) else {
         return tell(format!("tool `{}` is configured with a bad method or URL", function.name));
     };
-    let repeatable = attempt.effect.is_repeatable();
+    let repeatable = attempt.effect.facts().is_repeatable;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let key = HeaderValue::from_str(&attempt.key.message_id()).expect("a message id is a header value");
@@ -110,18 +111,17 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
             repeatable,
         ));
     }
+    let failed = |text: String| Ok((ToolAnswer::Error(text), health_of(status)));
     let text = match body.keep_text(&Blot::default()) {
         Ok(Kept::CutText(text, full)) => format!("{text}\n[cut: the tool answered {full} bytes]"),
         Ok(Kept::Text(text)) => text,
         Ok(Kept::Json(_) | Kept::JsonTooLarge(_)) => String::new(),
-        Err(error) => return Ok((Said::Error(format!("the tool's answer cannot be read: {error}")), health_of(status))),
+        Err(error) => return failed(format!("the tool's answer cannot be read: {error}")),
     };
-    let said = if status.is_success() {
-        Said::Result(text)
-    } else {
-        Said::Error(format!("the tool answered {}: {text}", status.as_u16()))
-    };
-    Ok((said, health_of(status)))
+    if status.is_success() {
+        return Ok((ToolAnswer::Result(text), health_of(status)));
+    }
+    failed(format!("the tool answered {}: {text}", status.as_u16()))
 }
 
 /// Models write `""` for no arguments at all.

@@ -5,7 +5,7 @@ use crate::{
     secrets::{Secret, SecretError},
     wire::{
         blot::Blot,
-        body::{self, Kept},
+        body::{self, Body, Kept},
         client::{Outgoing, Redirects, Trouble, trouble},
         egress::authority,
         status::{health_of, retry_after_ms},
@@ -20,7 +20,7 @@ use quipu_schemas::{
     reaction::{Outcome, WebhookCall},
 };
 use reqwest::{
-    Method, Url,
+    Method, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
@@ -83,25 +83,27 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let status = response.status();
     if status.is_success() {
-        // The message was taken: what its receiver says beside that must not make it be sent again.
-        let (value, full_bytes) = match body.keep(&Blot::default()) {
-            Ok(Kept::Json(value)) => (value, None),
-            Ok(Kept::Text(text)) => (Value::String(text), None),
-            Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
-            Ok(Kept::JsonTooLarge(full)) => (Value::Null, Some(full)),
-            Err(_) => (Value::Null, Some(body.seen())),
-        };
-        return Ending::done(
-            Outcome::Responded {
-                status: status.as_u16(),
-                body: Json(value),
-                full_bytes,
-            },
-            health_of(status),
-        );
+        return taken(status, &body);
     }
     let note = (status.as_u16() == 410).then_some("the endpoint is gone");
     Ending::of_status(status, &peer, note, retry_after_ms(response.headers(), now), true)
+}
+
+/// The message was taken: what its receiver says beside that must not make it be sent again.
+fn taken(status: StatusCode, body: &Body) -> Ending {
+    let (value, full_bytes) = match body.keep(&Blot::default()) {
+        Ok(Kept::Json(value)) => (value, None),
+        Ok(Kept::Text(text)) => (Value::String(text), None),
+        Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
+        Ok(Kept::JsonTooLarge(full)) => (Value::Null, Some(full)),
+        Err(_) => (Value::Null, Some(body.seen())),
+    };
+    let outcome = Outcome::Responded {
+        status: status.as_u16(),
+        body: Json(value),
+        full_bytes,
+    };
+    Ending::done(outcome, health_of(status))
 }
 
 /// `2026-01-02T03:04:05.678Z`.

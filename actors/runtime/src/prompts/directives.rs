@@ -2,8 +2,9 @@
 
 use super::unavailable;
 use crate::{
-    core::{Core, lock},
+    core::Core,
     library::{Cancel, Placed},
+    locks::lock,
     performers::PromptError,
 };
 use quipu_events::index::{PageBefore, PageFrom, RecordKey};

@@ -17,7 +17,8 @@ use crate::{
         status::{health_of, retry_after_ms},
     },
 };
-use assembly::{Assembly, ChunkError, Progress, error_word};
+use assembly::{Assembly, Progress};
+use chunk::{ChunkError, error_word};
 use quipu_schemas::{
     chat::ToolSpec,
     limits::{

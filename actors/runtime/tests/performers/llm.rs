@@ -8,7 +8,7 @@ use quipu_runtime::{
     breaker::BreakerState,
     performers::{AttemptEnd, BREAKER_OPEN, CancelToken, cancel_pair},
     providers::OpenAiConfig,
-    volatile::{Heard, Subscription, VolatileEvent},
+    volatile::{Received, Subscription, VolatileEvent},
 };
 use quipu_schemas::{
     chat::{ChatRole, ToolRun, ToolSpec},
@@ -71,7 +71,7 @@ fn answered(end: AttemptEnd) -> LlmAnswer {
 
 async fn delta(listener: &mut Subscription) -> (u64, String) {
     match listener.next().await {
-        Some(Heard::Event(VolatileEvent::Delta { turn, agent, index, text })) => {
+        Some(Received::Event(VolatileEvent::Delta { turn, agent, index, text })) => {
             assert_eq!((turn.as_str(), agent.as_str()), ("t1", "bot"));
             (index, text)
         }

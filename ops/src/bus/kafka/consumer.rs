@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) type Place = (String, i32);
 
 /// What the thread hears, in its order.
-pub(super) enum Heard {
+pub(super) enum ConsumerEvent {
     /// A command.
     Message(Box<OwnedMessage>),
     /// Partitions that are another's from now on.
@@ -70,7 +70,7 @@ impl Shared {
 /// Hears what the group assigns and takes back.
 struct Group {
     shared: Arc<Shared>,
-    heard: UnboundedSender<Heard>,
+    heard: UnboundedSender<ConsumerEvent>,
 }
 
 impl ClientContext for Group {
@@ -90,7 +90,7 @@ impl ConsumerContext for Group {
         }
         self.shared.answered().retain(|place, _| !gone.contains(place));
         // The receiver ends before its thread does.
-        let _ = self.heard.send(Heard::Revoked(gone));
+        let _ = self.heard.send(ConsumerEvent::Revoked(gone));
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -122,7 +122,7 @@ impl Drop for Consumer {
 
 impl Consumer {
     /// Joins the group; what is heard comes until the thread ends, in the order of each partition.
-    pub(super) fn begin(options: &KafkaOptions, status: Arc<Status>) -> Result<(Self, UnboundedReceiver<Heard>), String> {
+    pub(super) fn begin(options: &KafkaOptions, status: Arc<Status>) -> Result<(Self, UnboundedReceiver<ConsumerEvent>), String> {
         let group = topic::common(&options.prefix, COMMANDS);
         let mut config = options.client_config();
         for (key, value) in [
@@ -193,14 +193,14 @@ impl Consumer {
 }
 
 impl Shared {
-    fn poll(&self, group: &BaseConsumer<Group>, heard: &UnboundedSender<Heard>) {
+    fn poll(&self, group: &BaseConsumer<Group>, heard: &UnboundedSender<ConsumerEvent>) {
         let (mut is_paused, mut committed) = (false, Instant::now());
         while !self.ends.load(Ordering::Acquire) {
             match group.poll(LOOK) {
                 Some(Ok(message)) => {
                     self.status.works(Part::Queue);
                     self.held.fetch_add(1, Ordering::AcqRel);
-                    if heard.send(Heard::Message(Box::new(message.detach()))).is_err() {
+                    if heard.send(ConsumerEvent::Message(Box::new(message.detach()))).is_err() {
                         break;
                     }
                 }

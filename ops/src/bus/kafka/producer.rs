@@ -12,7 +12,7 @@ use rdkafka::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-type Told = oneshot::Sender<Result<(), String>>;
+type DeliverySender = oneshot::Sender<Result<(), String>>;
 
 /// Tells whoever waits for a message what became of it.
 struct Deliveries;
@@ -24,9 +24,9 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Told>;
+    type DeliveryOpaque = Box<DeliverySender>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, told: Box<Told>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, told: Box<DeliverySender>) {
         let result = match result {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.to_string()),

@@ -14,7 +14,7 @@ use super::{
         status::{Part, Status},
         topic::{self, RECEIPTS},
     },
-    consumer::{Consumer, Heard, Place},
+    consumer::{Consumer, ConsumerEvent, Place},
     message as kafka_message,
     producer::Producer,
     topics::Topics,
@@ -77,8 +77,8 @@ async fn session(carrier: &Carrier, stop: &mut watch::Receiver<bool>) -> Result<
             _ = until(stop, |stop| *stop) => break,
             Some(done) = work.running.join_next() => work.done(done)?,
             told = heard.recv() => match told {
-                Some(Heard::Message(message)) => work.take(message),
-                Some(Heard::Revoked(places)) => work.revoked(&places),
+                Some(ConsumerEvent::Message(message)) => work.take(message),
+                Some(ConsumerEvent::Revoked(places)) => work.revoked(&places),
                 None => return Err("the consumer ended".into()),
             },
         }

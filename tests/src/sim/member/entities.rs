@@ -1,25 +1,24 @@
 //! Entities in memory, the records that they append, and the answers that follow.
 
 use super::{Member, Out, ReplyTo, Wake};
-use crate::sim::{
-    reading::{actor, authority},
-    trio::Plant,
-};
+use crate::sim::trio::Plant;
 use quipu_events::{
-    index::{IndexEntry, command_mark},
+    index::IndexEntry,
     port::{AppendError, Appended, Batch},
 };
 use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
-    decided::{self, Decided},
-    entity::{self, Admitted, Entity, EntityAction, outcome_unknown, settles},
+    admission::{Admission, OrgPartition, Question, Step, actor, within_lease},
+    entity::{self, Admitted, Entity, EntityAction},
     orgs::OrgView,
-    ownership::Input,
+    ownership::{Input, outcome_of},
+    refusals::outcome_unknown,
+    seen_commands::{LOAD_MAX, SeenCommands},
     writer::Incarnation,
 };
 use quipu_schemas::{
-    envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
-    ids::{Kind, StreamId},
+    envelope::{CommandEnvelope, Durability, Receipt},
+    ids::StreamId,
     position::Position,
     problem::Problem,
 };
@@ -32,7 +31,7 @@ const DURABILITY: Durability = Durability::QuorumFsync;
 pub(crate) struct Slot {
     pub(crate) entity: Box<dyn Entity>,
     incarnation: Incarnation,
-    decided: Decided,
+    seen: SeenCommands,
 }
 
 impl Member {
@@ -103,63 +102,50 @@ impl Member {
                 Slot {
                     entity,
                     incarnation,
-                    decided: Decided::after(COMMANDS_BEFORE_MARKS),
+                    seen: SeenCommands::after(COMMANDS_BEFORE_MARKS),
                 },
             );
         }
         let placed = self.partition(&StreamId::of_org(&stream.org));
-        if !self.is_fresh(placed) {
-            return Err(Problem::new(503, "authority_stale", "what this node knows of the org is too old to decide by").retry_after(1));
-        }
-        let mut org = self.org(&stream.org).map_err(unreadable)?;
-        if org.1 == 0 && !self.is_owner(placed) {
-            self.follow(placed);
-            org = self.org(&stream.org).map_err(unreadable)?;
-        }
-        let view = OrgView {
-            version: org.1,
-            suspended: matches!(org.0, OrgState::Suspended { .. }),
-            role: org.0.role(actor(envelope)),
-        };
-        let authority = authority(envelope, view);
-        let outside = matches!(envelope.body, CommandBody::Given { .. });
-        if outside && stream.kind != Kind::ORG && org.1 == 0 {
-            return Err(Problem::new(404, "unknown_org", format!("no such org: {}", stream.org)));
-        }
-        let index = &self.index;
-        let load = || {
-            index
-                .command_marks(stream, decided::LOAD_MAX)
-                .map_err(|e| unreadable(e.to_string()))
-        };
-        let Some(slot) = self.entities.get_mut(stream) else {
-            return Err(outcome_unknown());
-        };
-        let is_new = slot.decided.is_new(command_mark(&envelope.command_id), load)?;
-        let seen = if is_new {
-            None
-        } else {
-            index.command(stream, &envelope.command_id).map_err(|e| unreadable(e.to_string()))?
-        };
-        let settled = match settles(&envelope.body) {
-            Some(key) => index
-                .settled(key)
-                .map_err(|e| unreadable(e.to_string()))?
-                .map(|settled| settled.outcome),
-            None => None,
+        let org_partition = OrgPartition {
+            is_fresh: self.is_fresh(placed),
+            is_elsewhere: !self.is_owner(placed),
         };
         let ticket = self.next_id();
-        Ok((
-            Admitted {
-                ticket,
-                command: envelope.clone(),
-                seen,
-                settled,
-                authority,
-                durability: DURABILITY,
-            },
-            ticket,
-        ))
+        let mut admission = Admission::of(ticket, envelope.clone(), DURABILITY, org_partition);
+        loop {
+            let Some(slot) = self.entities.get_mut(stream) else {
+                return Err(outcome_unknown());
+            };
+            match admission.step(&mut slot.seen) {
+                Step::Ask(Question::Org { is_read_first }) => {
+                    if is_read_first {
+                        self.follow(placed);
+                    }
+                    let org = self.org(&stream.org).map_err(unreadable)?;
+                    let view = OrgView {
+                        version: org.1,
+                        suspended: matches!(org.0, OrgState::Suspended { .. }),
+                        role: org.0.role(actor(envelope)),
+                    };
+                    admission.org(view, is_read_first);
+                }
+                Step::Ask(Question::Marks) => {
+                    let marks = self.index.command_marks(stream, LOAD_MAX);
+                    slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);
+                }
+                Step::Ask(Question::Receipt) => {
+                    let receipt = self.index.command(stream, &envelope.command_id);
+                    admission.receipt(receipt.map_err(|e| unreadable(e.to_string()))?);
+                }
+                Step::Ask(Question::Settlement(key)) => {
+                    let settled = self.index.settled(&key).map_err(|e| unreadable(e.to_string()))?;
+                    admission.settlement(settled.map(|settled| settled.outcome));
+                }
+                Step::Admit(admitted) => return Ok((admitted, ticket)),
+                Step::Refuse(problem) => return Err(problem),
+            }
+        }
     }
 
     fn entity_actions(&mut self, stream: &StreamId, actions: Vec<EntityAction>) {
@@ -168,7 +154,8 @@ impl Member {
         for action in actions {
             match action {
                 EntityAction::Reply(ticket, result) => {
-                    let result = self.within_lease(partition, result);
+                    let is_leased = self.monotonic() < self.parts[usize::from(partition)].refuses_until;
+                    let result = within_lease(result, is_leased || self.plant == Plant::RefusesPastItsLease);
                     if let Some(reply) = self.waiters.remove(&(stream.clone(), ticket)) {
                         self.reply(reply, result);
                     }
@@ -201,7 +188,7 @@ impl Member {
         self.appender_outs(partition, outs);
     }
 
-    fn acknowledge_early(&mut self, stream: &StreamId, decided: &entity::Decided) {
+    fn acknowledge_early(&mut self, stream: &StreamId, decided: &entity::DecidedRecord) {
         let partition = self.partition(stream);
         let offset = self.part(partition).writer.next_offset();
         let header = &decided.record.header;
@@ -230,24 +217,10 @@ impl Member {
         }
     }
 
-    /// A refusal is only as fresh as the owner's lease.
-    fn within_lease(&self, partition: u16, result: Result<Receipt, Problem>) -> Result<Receipt, Problem> {
-        let may_refuse = self.monotonic() < self.parts[usize::from(partition)].refuses_until;
-        match result {
-            Err(problem) if problem.status < 500 && !may_refuse && self.plant != Plant::RefusesPastItsLease => Err(Problem::new(
-                503,
-                "lease_ended",
-                "this node's lease on the partition ended before it could answer",
-            )
-            .retry_after(1)),
-            result => result,
-        }
-    }
-
     /// An append came to its end.
     pub(super) fn appended(&mut self, batch: &Batch, result: Result<Appended, AppendError>) {
         let (partition, id) = (batch.partition, self.batch_id());
-        let failed = result.as_ref().err().map(|error| Self::outcome_of(error, batch.batch_id));
+        let failed = result.as_ref().err().map(|error| outcome_of(error, batch.batch_id));
         let part = self.part(partition);
         // The partition was abandoned meanwhile.
         if part.writer.epoch() != batch.epoch || !part.writer.is_appending() {
@@ -282,7 +255,7 @@ impl Member {
                 self.entity_actions(&stream, actions);
             }
         }
-        let again: Vec<entity::Decided> = if self.plant == Plant::SendsUnknownAgain {
+        let again: Vec<entity::DecidedRecord> = if self.plant == Plant::SendsUnknownAgain {
             flushed.failed.iter().map(|(decided, _)| decided.clone()).collect()
         } else {
             Vec::new()

@@ -4,13 +4,13 @@
 use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
 use crate::sim::trio::Plant;
 use quipu_rules::org::OrgState;
-use quipu_runtime::{
-    kernel::{
-        entity::{Decided, outcome_unknown},
-        relay::{Cause, Purpose, Relay, RelayAction},
-        timers::Found,
-    },
-    performers::AttemptEnd,
+use quipu_runtime::kernel::{
+    admission::is_for_next_owner,
+    attempt::AttemptEnd,
+    entity::DecidedRecord,
+    refusals::outcome_unknown,
+    relay::{Cause, Purpose, Relay, RelayAction},
+    timers::Found,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
@@ -80,17 +80,6 @@ pub(crate) enum Fate {
     Unanswered,
 }
 
-/// What an owner says, or what is said of it, when it may no longer be one.
-const OWNER_GOES: [&str; 8] = [
-    "partition_not_open",
-    "partition_stopped",
-    "owner_unreachable",
-    "outcome_unknown",
-    "not_stored",
-    "stopping",
-    "lease_ended",
-    "authority_stale",
-];
 const OWNER_LOOK_MS: u64 = 20;
 const RELAY_IDLE_MS: u64 = 300;
 /// So few that the relays leave some of their work in the index.
@@ -169,7 +158,7 @@ impl Member {
         else {
             return;
         };
-        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+        let again = result.as_ref().is_err_and(|problem| is_for_next_owner(problem, true, false));
         let late = self.monotonic() >= submission.deadline;
         self.ended(id, again && !late, result);
     }
@@ -177,7 +166,7 @@ impl Member {
     /// An entity of this node answers.
     pub(super) fn answered(&mut self, id: u64, result: Result<Receipt, Problem>) {
         let Some(submission) = self.submissions.get(&id) else { return };
-        let again = result.as_ref().is_err_and(|problem| OWNER_GOES.contains(&problem.code.as_str()));
+        let again = result.as_ref().is_err_and(|problem| is_for_next_owner(problem, true, false));
         let late = self.monotonic() >= submission.deadline;
         self.ended(id, again && !late, result);
     }
@@ -250,7 +239,7 @@ impl Member {
     }
 
     /// A planted defect: what may be stored is appended once more.
-    fn send_again(&mut self, partition: u16, again: Vec<Decided>) {
+    fn send_again(&mut self, partition: u16, again: Vec<DecidedRecord>) {
         for decided in again {
             let id = self.batch_id();
             let incarnation = self.part(partition).writer.incarnation();

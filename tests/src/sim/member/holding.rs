@@ -11,7 +11,7 @@ use quipu_events::{
     port::{AppendError, Log},
 };
 use quipu_runtime::kernel::{
-    ownership::{Action, AppendOutcome, ClaimOutcome, Input, State},
+    ownership::{Action, ClaimOutcome, Input, State},
     writer,
 };
 use quipu_schemas::limits;
@@ -240,13 +240,5 @@ impl Member {
         let now = self.monotonic();
         let outs = self.leases.place(now);
         self.lease_outs(outs);
-    }
-
-    pub(super) fn outcome_of(error: &AppendError, batch: [u8; 16]) -> AppendOutcome {
-        match error {
-            AppendError::Full | AppendError::Invalid(_) => AppendOutcome::Refused,
-            AppendError::Fenced { .. } => AppendOutcome::Fenced,
-            AppendError::Conflict { .. } | AppendError::Unknown(_) | AppendError::Poisoned(_) => AppendOutcome::Unknown(batch),
-        }
     }
 }

@@ -6,6 +6,7 @@ use crate::sim::{
     checks::{check_effects, check_timers, read_all, rebuilt, views_verify},
     history::Returned,
     node_log::NodeLog,
+    rights::check_rights,
 };
 use quipu_events::port::Log;
 use quipu_runtime::kernel::entity::state_digest;
@@ -39,6 +40,7 @@ impl Trio {
                 .map(|key| format!("{key}: an idempotent receiver took it twice")),
         );
         check_timers(&records, self.wall(), &mut broken);
+        check_rights(&records, &mut broken);
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
         let mut ends: BTreeMap<&StreamId, u64> = BTreeMap::new();

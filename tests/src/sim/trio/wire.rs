@@ -101,7 +101,7 @@ impl Trio {
                 attempt,
                 effect,
             } => {
-                if !effect.is_repeatable() {
+                if !effect.facts().is_repeatable {
                     let begun = self.begun.entry((key.clone(), attempt)).or_default();
                     *begun += 1;
                     if *begun > 1 {

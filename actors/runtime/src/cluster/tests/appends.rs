@@ -1,7 +1,7 @@
 //! What an append that fails, or what follows one that crashes, means to commands.
 
 use super::*;
-use crate::{core::Sent, kernel::entity::Decided};
+use crate::{appends::Sent, kernel::entity::DecidedRecord};
 use quipu_events::memory::Fault;
 use quipu_schemas::digest::Digest;
 use std::fmt::{Debug, Write};
@@ -75,7 +75,9 @@ async fn append_in_flight_at_a_crash_is_of_unknown_outcome() {
         let record = Arc::new(quipu_schemas::record::decode(&encoded.bytes).expect("a record"));
         let mut writer = lock(&node.core.partition(0).writer);
         let incarnation = writer.incarnation();
-        let batch = writer.submit(Decided { encoded, record }, incarnation, [1; 16]).expect("taken");
+        let batch = writer
+            .submit(DecidedRecord { encoded, record }, incarnation, [1; 16])
+            .expect("taken");
         Sent::of(&batch.expect("a frame"))
     };
     assert!(lock(&node.core.partition(0).writer).is_appending());

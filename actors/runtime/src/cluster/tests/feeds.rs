@@ -3,8 +3,7 @@
 use super::*;
 use crate::{
     api::{FeedFilter, FeedItem},
-    feed::Feed,
-    hub,
+    feed::{Feed, offers},
 };
 
 async fn versions(feed: &mut Feed, count: usize) -> Vec<u64> {
@@ -58,7 +57,7 @@ async fn partitions_of_other_nodes_are_read_once_for_all_feeds() {
         .await
         .expect("a room");
     let watcher = Node::new(&log, &of_watcher, Kinds::builtin(), &[]);
-    tokio::spawn(hub::follow(watcher.core.clone()));
+    tokio::spawn(offers::follow(watcher.core.clone()));
     let start = Cursor::start(watcher.core.meta.log_id, watcher.core.meta.generation, 1);
     let acme = FeedFilter {
         org: Some(OrgId::from_static("acme")),

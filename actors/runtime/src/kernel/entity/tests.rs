@@ -1,5 +1,7 @@
 use super::*;
 use quipu_rules::decider::Corrupt;
+use quipu_rules::decider::{Decision, Refusal};
+use quipu_schemas::{context::Context, ids::CommandId};
 use quipu_schemas::{context::NoKeys, envelope::DataClass, reaction::Reaction};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! What a node's ownership of a partition is told.
 
 use super::BatchId;
+use quipu_events::port::AppendError;
 
 /// What the lease store answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,4 +110,14 @@ pub enum Input {
         /// From the action.
         epoch: u64,
     },
+}
+
+/// What an append that was not acknowledged is to the machine.
+pub fn outcome_of(error: &AppendError, batch: [u8; 16]) -> AppendOutcome {
+    match error {
+        AppendError::Full | AppendError::Invalid(_) => AppendOutcome::Refused,
+        AppendError::Fenced { .. } => AppendOutcome::Fenced,
+        // A writer that was poisoned, or lost its place, is of no use until it has claimed again.
+        AppendError::Conflict { .. } | AppendError::Unknown(_) | AppendError::Poisoned(_) => AppendOutcome::Unknown(batch),
+    }
 }

@@ -5,7 +5,7 @@ use super::{
     sending::tell,
     words::{Purpose, RelayAction, Stage, was_not_sent},
 };
-use crate::performers::AttemptEnd;
+use crate::kernel::attempt::AttemptEnd;
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandBody, CommandEnvelope, KernelCommand, Receipt},
@@ -120,7 +120,7 @@ impl Relay {
         self.release_slot(key);
         let Some(item) = self.items.get_mut(key) else { return Vec::new() };
         let Work::Perform(perform) = &item.work else { return Vec::new() };
-        if was_not_sent(&end) && perform.effect.is_repeatable() {
+        if was_not_sent(&end) && perform.effect.facts().is_repeatable {
             // Nothing was sent: the attempt does not count.
             item.attempts -= 1;
             let AttemptEnd::Retryable { retry_after_ms, .. } = end else {

@@ -60,7 +60,7 @@ impl Relay {
             }
             Work::Perform(perform) => {
                 item.attempts += 1;
-                if perform.effect.is_repeatable() {
+                if perform.effect.facts().is_repeatable {
                     item.stage = Stage::Running;
                     return commands::perform(key, item);
                 }

@@ -4,7 +4,7 @@ mod answers;
 mod paging;
 
 use super::*;
-use crate::performers::AttemptEnd;
+use crate::kernel::attempt::AttemptEnd;
 use quipu_events::index::PendingCursor;
 use quipu_schemas::{
     digest::Digest,

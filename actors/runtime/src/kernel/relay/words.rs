@@ -1,6 +1,6 @@
 //! What goes into a relay and what comes out of it.
 
-use crate::performers::AttemptEnd;
+use crate::kernel::attempt::{AttemptEnd, BREAKER_OPEN};
 use quipu_events::index::{Attempts, PendingCursor};
 use quipu_schemas::{
     context::Millis,
@@ -78,7 +78,7 @@ impl Work {
     pub(super) fn destination(&self) -> String {
         match self {
             Self::Dispatch(dispatch) => dispatch.to.to_string(),
-            Self::Perform(perform) => perform.effect.destination(),
+            Self::Perform(perform) => perform.effect.facts().destination.to_owned(),
         }
     }
 }
@@ -346,7 +346,7 @@ impl Item {
     pub(super) fn row(&self, key: &ReactionKey) -> Row {
         let effect = match &self.work {
             Work::Dispatch(_) => "dispatch",
-            Work::Perform(perform) => perform.effect.name(),
+            Work::Perform(perform) => perform.effect.facts().name,
         };
         let (status, next_attempt_at) = match &self.stage {
             Stage::Running | Stage::Submitting => ("processing", None),
@@ -366,7 +366,7 @@ impl Item {
 
 /// How an attempt ended, where the breaker refused it before anything was sent.
 pub(super) fn was_not_sent(end: &AttemptEnd) -> bool {
-    matches!(end, AttemptEnd::Retryable { code, .. } if code == crate::performers::BREAKER_OPEN)
+    matches!(end, AttemptEnd::Retryable { code, .. } if code == BREAKER_OPEN)
 }
 
 /// Before every reaction of an org.

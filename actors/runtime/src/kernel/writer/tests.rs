@@ -12,10 +12,10 @@ fn writer() -> Writer {
     Writer::new(0, head)
 }
 
-fn decided(stream: &str) -> Decided {
+fn decided(stream: &str) -> DecidedRecord {
     let encoded = record(&format!("acme/conversation/{stream}"), 1, Digest::ZERO, 10);
     let record = Arc::new(record::decode(&encoded.bytes).expect("a record"));
-    Decided { encoded, record }
+    DecidedRecord { encoded, record }
 }
 
 fn stored(records: usize) -> Result<Appended, AppendError> {
@@ -26,7 +26,7 @@ fn stored(records: usize) -> Result<Appended, AppendError> {
     })
 }
 
-fn codes(failed: &[(Decided, Problem)]) -> Vec<(u16, &str)> {
+fn codes(failed: &[(DecidedRecord, Problem)]) -> Vec<(u16, &str)> {
     failed.iter().map(|(_, problem)| (problem.status, problem.code.as_str())).collect()
 }
 

@@ -1,10 +1,11 @@
 //! Time travel: the state at a version or a time, from the nearest snapshot before it, else from the first record.
 
 use crate::{
-    core::{Core, index_problem, parked, refold},
+    core::Core,
     kernel::entity::{Base, Entity},
     kinds::KindHandler,
-    library::{Cancel, Placed},
+    library::{Cancel, Placed, refold},
+    refusals::{index_problem, parked, unknown_kind},
 };
 use quipu_events::{
     index::{PageFrom, RecordPlace},
@@ -29,7 +30,7 @@ pub(super) fn fold(
     let handler = core
         .kinds
         .get(&stream.kind)
-        .ok_or_else(|| Problem::new(404, "unknown_kind", format!("no such kind: {}", stream.kind)))?;
+        .ok_or_else(|| unknown_kind(&stream.kind, &core.kinds))?;
     let head = core.index.stream_head(stream).map_err(|e| index_problem(&e))?;
     if let (Some(asked), Some(head)) = (version, head)
         && head.version > 0

@@ -1,25 +1,13 @@
 //! A model's answer put together from the chunks of an OpenAI-compatible stream. Pure.
 
-use super::chunk::{Arguments, CallDelta, Chunk};
+use super::chunk::{Arguments, CallDelta, Chunk, ChunkError};
 use crate::providers::Answer;
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, FunctionCall, ToolCall},
     digest::Digest,
     limits::{LLM_ANSWER_MAX_BYTES, LLM_TOOL_CALLS_MAX},
 };
-use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// Why chunks do not make an answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ChunkError {
-    #[error("a chunk of the stream is not a completion chunk")]
-    Form,
-    #[error("the provider reported an error in its stream{}", .0.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
-    Provider(Option<String>),
-    #[error("the answer is larger than {LLM_ANSWER_MAX_BYTES} bytes")]
-    TooLarge,
-}
 
 /// What a chunk brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,20 +198,6 @@ impl Assembly {
 fn made_id(seed: &str, place: usize) -> String {
     let hash = Digest::of(&[seed.as_bytes(), &place.to_be_bytes()]).to_string();
     format!("call_{}", &hash[..32])
-}
-
-/// The code or type of a provider's error object, where it is a plain word: its message may quote the
-/// prompt or a key, and is never kept.
-pub(crate) fn error_word(error: &Value) -> Option<String> {
-    let word = |field: &str| {
-        let text = error.get(field)?.as_str()?;
-        let plain = (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.');
-        plain.then(|| text.to_owned())
-    };
-    word("code").or_else(|| word("type"))
 }
 
 #[cfg(test)]

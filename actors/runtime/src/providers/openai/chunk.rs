@@ -3,7 +3,7 @@
 //! Servers that call themselves compatible send null for lists, texts for numbers, lists for texts, and fields of their own.
 //! What is not understood is passed over; only what is not an object, and a reported error, ends an answer.
 
-use super::assembly::{ChunkError, error_word};
+use quipu_schemas::limits::LLM_ANSWER_MAX_BYTES;
 use serde_json::{Map, Value};
 
 /// What a chunk says.
@@ -156,6 +156,31 @@ fn says_something(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Bool(true) | Value::Number(_) => true,
     }
+}
+
+/// Why chunks do not make an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChunkError {
+    #[error("a chunk of the stream is not a completion chunk")]
+    Form,
+    #[error("the provider reported an error in its stream{}", .0.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    Provider(Option<String>),
+    #[error("the answer is larger than {LLM_ANSWER_MAX_BYTES} bytes")]
+    TooLarge,
+}
+
+/// The code or type of a provider's error object, where it is a plain word: its message may quote the
+/// prompt or a key, and is never kept.
+pub(crate) fn error_word(error: &Value) -> Option<String> {
+    let word = |field: &str| {
+        let text = error.get(field)?.as_str()?;
+        let plain = (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.');
+        plain.then(|| text.to_owned())
+    };
+    word("code").or_else(|| word("type"))
 }
 
 #[cfg(test)]

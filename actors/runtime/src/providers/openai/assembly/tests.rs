@@ -1,6 +1,6 @@
-use super::*;
+use super::{super::chunk::error_word, *};
 use quipu_schemas::reaction::ToolCallRef;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn assemble(chunks: &[Value]) -> Result<Answer, ChunkError> {
     let mut assembly = Assembly::default();

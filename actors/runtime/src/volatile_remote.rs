@@ -3,38 +3,18 @@
 use crate::{
     cluster::{Cluster, VOLATILE_PATH},
     core::Core,
-    volatile::{Inner, VolatileEvent},
+    volatile::{Inner, Remote, RemoteMessage, VolatileEvent},
 };
 use quipu_events::channel::{Channel, Listening};
 use quipu_schemas::{
     ids::StreamId,
     limits::{VOLATILE_ABROAD_MAX, VOLATILE_BATCH_MAX},
 };
-use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
-/// What a node says to the others.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Said {
-    /// Who says it.
-    from: String,
-    /// Whose channel.
-    pub(crate) stream: StreamId,
-    /// What.
-    pub(crate) event: VolatileEvent,
-}
-
-/// The way to the other nodes.
-pub(crate) trait Abroad: Send + Sync {
-    /// Tells whoever listens there. Never waits.
-    fn say(&self, stream: &StreamId, event: &VolatileEvent);
-    /// Passes on to this node's listeners what others say of a stream, while it lives.
-    fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>>;
-}
-
 /// Over plain messages of the servers that hold the log: they carry a message only to where somebody listens.
-pub(crate) struct OverChannel {
+pub(crate) struct ViaBroker {
     pub(crate) me: String,
     pub(crate) channel: Arc<dyn Channel>,
 }
@@ -43,9 +23,9 @@ fn topic(stream: &StreamId) -> String {
     format!("{}.{}.{}", stream.org, stream.kind, stream.id)
 }
 
-impl Abroad for OverChannel {
+impl Remote for ViaBroker {
     fn say(&self, stream: &StreamId, event: &VolatileEvent) {
-        let said = Said {
+        let said = RemoteMessage {
             from: self.me.clone(),
             stream: stream.clone(),
             event: event.clone(),
@@ -61,7 +41,7 @@ impl Abroad for OverChannel {
             &topic(stream),
             Box::new(move |payload| {
                 if let Some(here) = here.upgrade()
-                    && let Ok(said) = serde_json::from_slice::<Said>(payload)
+                    && let Ok(said) = serde_json::from_slice::<RemoteMessage>(payload)
                     && said.from != me
                 {
                     here.tell(&said.stream, said.event);
@@ -72,12 +52,12 @@ impl Abroad for OverChannel {
 }
 
 /// From node to node: what is said goes to every other one, in batches, whether somebody listens there or not.
-pub(crate) struct OverHttp {
+pub(crate) struct ViaHttp {
     me: String,
-    said: mpsc::Sender<Said>,
+    said: mpsc::Sender<RemoteMessage>,
 }
 
-impl OverHttp {
+impl ViaHttp {
     /// Begins to pass on; ends with the node.
     pub(crate) fn begin(core: &Arc<Core>, me: String) -> Self {
         let (said, mut saying) = mpsc::channel(VOLATILE_ABROAD_MAX);
@@ -97,10 +77,10 @@ impl OverHttp {
     }
 }
 
-impl Abroad for OverHttp {
+impl Remote for ViaHttp {
     fn say(&self, stream: &StreamId, event: &VolatileEvent) {
         // Too much is on its way: of use now or never.
-        let _ = self.said.try_send(Said {
+        let _ = self.said.try_send(RemoteMessage {
             from: self.me.clone(),
             stream: stream.clone(),
             event: event.clone(),
@@ -114,7 +94,7 @@ impl Abroad for OverHttp {
 
 impl Cluster {
     /// Tells every other node at once; one that does not answer hears nothing.
-    async fn pass_on(&self, batch: &[Said]) {
+    async fn pass_on(&self, batch: &[RemoteMessage]) {
         let others = self.leases.members().into_iter().filter(|member| member.node != self.me.node);
         let telling = others.map(|member| {
             let request = self

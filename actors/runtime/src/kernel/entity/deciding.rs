@@ -1,0 +1,217 @@
+//! One decision: the kind's rules on the state as it is, and the record that follows.
+
+use super::{Active, Admitted, DecidedRecord, settles};
+use crate::kernel::refusals::too_large;
+use quipu_rules::decider::{Decider, Decision, Refusal};
+use quipu_schemas::{
+    codec,
+    context::{Authority, Context, Millis},
+    envelope::{CommandBody, CommandEnvelope, KernelCommand},
+    limits::RECORD_MAX_BYTES,
+    personal::Opener,
+    problem::Problem,
+    reaction::{Outcome, Settled, Settlement},
+    record::{self, Acting, Header, Record, RecordError, StoredReaction},
+};
+use serde::Deserialize;
+use std::{cell::Cell, sync::Arc};
+
+/// Events to store, and what the record says about a reaction.
+type Verdict<E> = (Vec<E>, Option<Settlement>);
+
+impl<D: Decider> Active<D> {
+    pub(super) fn decide(&mut self, now: Millis, admitted: &Admitted, opener: &dyn Opener) -> Result<Verdict<D::Event>, Problem> {
+        let command = &*admitted.command;
+        let typed: Option<D::Command> = match &command.body {
+            CommandBody::Given { command: json, .. } => Some(
+                D::Command::deserialize(&json.0)
+                    .map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?,
+            ),
+            CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
+            CommandBody::Kernel(word) => D::from_kernel(word.clone()),
+        };
+        let key = settles(&command.body).cloned();
+        let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
+        if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
+            return Ok((Vec::new(), settled(note.clone())));
+        }
+        // What is told the sender of a dispatch is settled already, by its receiver.
+        let is_told = matches!(command.body, CommandBody::Kernel(KernelCommand::DispatchSettled { .. }));
+        if admitted.settled.is_some() && !is_told {
+            return Ok((Vec::new(), settled(Settled::Late)));
+        }
+        // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
+        let kernel = matches!(command.body, CommandBody::Kernel(_));
+        if admitted.authority.org_suspended && !kernel && !typed.as_ref().is_some_and(D::ignores_suspension) {
+            return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
+        }
+        let context = Context {
+            now,
+            stream: &self.stream,
+            command_id: &command.command_id,
+            command_digest: command.digest,
+            principal: &command.principal,
+            on_behalf_of: command.on_behalf_of.as_ref(),
+            authority: &admitted.authority,
+            version: self.version,
+            seed: command.seed,
+            opener,
+            minted: Cell::new(0),
+        };
+        let decision = match &typed {
+            None => Ok(Decision::Unchanged),
+            Some(typed) => D::decide(self.typed_state(), typed, &context),
+        };
+        let final_outcome = |plain: Settled| final_outcome(&command.body, plain);
+        match decision {
+            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
+            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
+            Err(rejection) => {
+                let problem = rejection.problem();
+                match settled(final_outcome(Settled::Refused {
+                    code: problem.code.clone(),
+                })) {
+                    Some(settlement) => Ok((Vec::new(), Some(settlement))),
+                    None => Err(problem),
+                }
+            }
+        }
+    }
+
+    /// Folds new events onto the speculative state, collecting reactions, and encodes the record.
+    pub(super) fn record(
+        &mut self,
+        time: Millis,
+        command: &CommandEnvelope,
+        events: Vec<D::Event>,
+        settlement: Option<Settlement>,
+        authority: &Authority,
+    ) -> Result<DecidedRecord, Problem> {
+        let broken = |detail: String| Problem::new(500, "rules_broken", detail);
+        let stored: Result<Vec<_>, _> = events.iter().map(codec::encode_event).collect();
+        let stored = stored.map_err(|e| broken(e.to_string()))?;
+        // Events that are too large by themselves are refused before the state is touched. A copy of the state would cost as
+        // much as the entity is large: if the fold fails, or reactions make the record too large, the state is lost, and
+        // recovered from the log.
+        let bytes: usize = stored.iter().map(|event| event.data.get().len()).sum();
+        if bytes > RECORD_MAX_BYTES {
+            return Err(too_large(bytes));
+        }
+        let mut state = self.state.take().expect("a lost entity takes no commands");
+        let mut reactions = Vec::new();
+        for (version, event) in (self.version + 1..).zip(&events) {
+            state = D::evolve(state, event).map_err(|e| broken(format!("{}: {e}", self.stream)))?;
+            reactions.extend((0..).zip(D::react(&state, event)).map(|(ordinal, reaction)| StoredReaction {
+                version,
+                ordinal,
+                reaction,
+            }));
+        }
+        let sender = Acting {
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+        };
+        let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
+        let header = Header {
+            stream: self.stream.clone(),
+            first_version: self.version + 1,
+            events: stored.len() as u32,
+            reactions: reactions.len() as u32,
+            time,
+            acts_as,
+            authority: authority.org_version,
+            settlement,
+            ..header_of(command, sender)
+        };
+        let encoded = match record::encode(&header, &stored, &reactions, self.hash) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                // Without events the state was not touched.
+                self.state = events.is_empty().then_some(state);
+                return Err(match error {
+                    RecordError::TooLarge(bytes) => too_large(bytes),
+                    other => broken(other.to_string()),
+                });
+            }
+        };
+        self.state = Some(state);
+        (self.version, self.time) = (header.last_version(), time);
+        let previous = std::mem::replace(&mut self.hash, encoded.hash);
+        let record = Record {
+            header,
+            events: stored,
+            reactions,
+            previous,
+            hash: encoded.hash,
+        };
+        Ok(DecidedRecord {
+            encoded: Arc::new(encoded),
+            record: Arc::new(record),
+        })
+    }
+}
+
+/// What became of a dispatch, as the relay that sent it has to know: the first settlement, where this one came late.
+pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settled>, first: Option<&Settled>) -> Option<Settled> {
+    if !matches!(&command.body, CommandBody::Given { settles: Some(_), .. }) {
+        return None;
+    }
+    outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
+}
+
+/// What a record says of its command; the rest is the decision's.
+fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
+    Header {
+        stream: command.stream.clone(),
+        first_version: 0,
+        events: 0,
+        reactions: 0,
+        command_id: command.command_id.clone(),
+        digest: command.digest,
+        time: 0,
+        principal: sender.principal,
+        on_behalf_of: sender.on_behalf_of,
+        acts_as: None,
+        environment: command.environment.clone(),
+        data_class: command.data_class,
+        authority: 0,
+        correlation: command.correlation.clone(),
+        causation: command.causation.clone(),
+        traceparent: command.traceparent.clone(),
+        schema: 1,
+        settlement: None,
+    }
+}
+
+/// What a command that settles a reaction settles it as: where nothing else is known, by what was decided.
+fn final_outcome(body: &CommandBody, decided: Settled) -> Settled {
+    match body {
+        CommandBody::Kernel(KernelCommand::EffectSettled {
+            dead: true,
+            outcome,
+            attempts,
+            ..
+        }) => {
+            let (code, detail) = failure_of(outcome);
+            Settled::Dead {
+                attempts: *attempts,
+                code,
+                detail,
+            }
+        }
+        CommandBody::Kernel(KernelCommand::EffectSettled {
+            outcome: Outcome::Cancelled { .. },
+            ..
+        }) => Settled::Cancelled,
+        CommandBody::Kernel(KernelCommand::DispatchSettled { .. }) => Settled::Told,
+        _ => decided,
+    }
+}
+
+fn failure_of(outcome: &Outcome) -> (String, String) {
+    match outcome {
+        Outcome::Failed { code, detail } => (code.clone(), detail.clone()),
+        Outcome::Lost { detail } => ("lost".into(), Outcome::lost_detail(detail.as_deref())),
+        other => ("failed".into(), format!("{other:?}").chars().take(200).collect()),
+    }
+}

@@ -1,0 +1,66 @@
+//! How the machines refuse: each problem is worded here, once.
+
+use quipu_schemas::{
+    ids::{CommandId, OrgId, StreamId},
+    limits::RECORD_MAX_BYTES,
+    problem::Problem,
+};
+
+/// Code of the problem that a partition changes hands.
+pub const NOT_OPEN: &str = "partition_not_open";
+
+const SAME_ID: &str = "send the command again with the same id";
+
+/// The answer when nobody knows whether the record was stored.
+pub fn outcome_unknown() -> Problem {
+    Problem::new(503, "outcome_unknown", "the append's outcome is not known")
+        .fix("send the same command again with the same id: it is decided once")
+        .retry_after(1)
+}
+
+/// The answer to a command that appended nothing itself when an append of its entity failed for `problem`: a full disk stored
+/// nothing of either, anything else leaves it open what it was decided on.
+pub fn undecided(problem: &Problem) -> Problem {
+    if problem.status == 507 {
+        problem.clone()
+    } else {
+        outcome_unknown()
+    }
+}
+
+pub(crate) fn unknown_org(org: &OrgId) -> Problem {
+    Problem::new(404, "unknown_org", format!("no such org: {org}"))
+        .field("org")
+        .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
+}
+
+pub(crate) fn authority_stale(org: &OrgId) -> Problem {
+    let detail = format!("what this node knows of org {org} is too old to decide by");
+    Problem::new(503, "authority_stale", detail).fix(SAME_ID).retry_after(1)
+}
+
+pub(crate) fn lease_ended() -> Problem {
+    let detail = "this node's lease on the partition ended before it could answer";
+    Problem::new(503, "lease_ended", detail).fix(SAME_ID).retry_after(1)
+}
+
+pub(crate) fn entity_busy(stream: &StreamId, waiting: usize) -> Problem {
+    let mut problem = Problem::new(429, "entity_busy", format!("{waiting} commands wait for {stream}")).retry_after(1);
+    problem.queue_depth = Some(waiting as u64);
+    problem
+}
+
+pub(crate) fn too_large(bytes: usize) -> Problem {
+    Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
+        .fix(format!("keep what one command stores under {RECORD_MAX_BYTES} bytes"))
+}
+
+pub(crate) fn reused_id(id: &CommandId) -> Problem {
+    Problem::new(
+        409,
+        "command_id_reused",
+        format!("command id {id} was used before with another body or by another principal"),
+    )
+    .field("Idempotency-Key")
+    .fix("use a new id for a new command; repeat an old one unchanged")
+}

@@ -1,0 +1,60 @@
+//! What must hold of every record by the org that it belongs to: nobody acts in an org that does not exist, that is
+//! suspended, or in which they are nobody.
+
+use super::workload::STRANGER;
+use quipu_rules::org::{Org, OrgState};
+use quipu_runtime::kernel::entity::{Active, Entity};
+use quipu_schemas::{
+    ids::{Kind, OrgId},
+    position::Position,
+    record::Record,
+};
+use std::collections::BTreeMap;
+
+/// The versions of an org, and whether it was suspended then.
+type Past = BTreeMap<u64, bool>;
+
+/// Every command of a client was decided by an org as it once was, and not while that was suspended.
+pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<String>) {
+    let orgs = match pasts(records) {
+        Ok(orgs) => orgs,
+        Err(error) => return broken.push(error),
+    };
+    for (_, record) in records {
+        let header = &record.header;
+        let about = || format!("{} {}", header.stream, header.command_id);
+        if header.stream.kind == Kind::ORG {
+            if header.on_behalf_of.as_ref().is_some_and(|who| who.as_str() == STRANGER) && !record.events.is_empty() {
+                broken.push(format!("{}: {STRANGER} changed an org that they are no member of", about()));
+            }
+            continue;
+        }
+        let known = orgs.get(&header.stream.org).and_then(|org| org.get(&header.authority));
+        match known {
+            None => broken.push(format!(
+                "{}: decided by version {} of its org, which never was",
+                about(),
+                header.authority
+            )),
+            // What settles a reaction goes on in a suspended org.
+            Some(true) if header.settlement.is_none() => broken.push(format!("{}: its org was suspended", about())),
+            Some(_) => {}
+        }
+    }
+}
+
+fn pasts(records: &[(Position, Record)]) -> Result<BTreeMap<OrgId, Past>, String> {
+    let mut orgs: BTreeMap<OrgId, (Active<Org>, Past)> = BTreeMap::new();
+    for (_, record) in records {
+        let header = &record.header;
+        if header.stream.kind != Kind::ORG {
+            continue;
+        }
+        let fresh = || (Active::<Org>::empty(header.stream.clone()), Past::default());
+        let (org, past) = orgs.entry(header.stream.org.clone()).or_insert_with(fresh);
+        org.fold(record).map_err(|error| error.to_string())?;
+        let is_suspended = matches!(org.typed_state(), OrgState::Suspended { .. });
+        past.entry(org.version()).or_insert(is_suspended);
+    }
+    Ok(orgs.into_iter().map(|(org, (_, past))| (org, past)).collect())
+}
