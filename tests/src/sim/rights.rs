@@ -25,7 +25,7 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
         let about = || format!("{} {}", header.stream, header.command_id);
         if header.stream.kind == Kind::ORG {
             if header.on_behalf_of.as_ref().is_some_and(|who| who.as_str() == STRANGER) && !record.events.is_empty() {
-                broken.push(format!("{}: {STRANGER} changed an org that they are no member of", about()));
+                broken.push(format!("{}: {STRANGER} changed an org without being a member of it", about()));
             }
             continue;
         }

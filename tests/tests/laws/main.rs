@@ -5,4 +5,5 @@ mod fuzz_decoders;
 mod golden;
 mod layout;
 mod ownership_model;
+mod ratchet;
 mod tokens;
