@@ -142,8 +142,13 @@ pub const DEFINITIONS_KEPT_MAX_BYTES: usize = 1024 * 1024;
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
 pub const RUN_INPUT_QUEUE_MAX_BYTES: usize = 1024 * 1024;
-/// Largest input, signal, and output of one node of a run, as JSON text (a kept response body fits).
+/// What the inputs, a signal, or the outputs of one node of a run take in their record: the values that stand there, and the names
+/// of those that do not.
 pub const RUN_VALUE_MAX_BYTES: usize = RESPONSE_KEEP_BYTES + 4 * 1024;
+/// Bytes that the name of a value takes in a record, at most as a rule.
+pub const VALUE_NAME_BYTES: usize = 256;
+/// Subjects of one value, at most: what was computed from values of more is refused.
+pub const VALUE_SUBJECTS_MAX: usize = 16;
 /// Bytes of events and reactions past which a run goes on in a decision of its own.
 pub const RUN_DECISION_MAX_BYTES: usize = 40 * 1024;
 /// Steps that a run takes in one decision before it goes on in another.
@@ -167,7 +172,7 @@ pub const EXPRESSION_MAX_TOKENS: usize = 512;
 /// Height of an expression's tree (chains of operators and fields count, brackets do too).
 pub const EXPRESSION_MAX_HEIGHT: usize = 128;
 /// JSON text of the variables that one evaluation may look at.
-pub const EXPRESSION_MAX_INPUT_BYTES: usize = 256 * 1024;
+pub const EXPRESSION_MAX_INPUT_BYTES: usize = NEEDS_MAX_BYTES + 256 * 1024;
 /// Nested comprehensions in one expression.
 pub const EXPRESSION_MAX_COMPREHENSIONS: usize = 3;
 /// Evaluation steps of one expression.

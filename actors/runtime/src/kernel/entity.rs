@@ -13,7 +13,7 @@ use quipu_schemas::{
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
     limits::RECORD_MAX_BYTES,
-    personal::{self, BlobRef, Opener},
+    personal::{self, BlobRef, Made, NewValue, Opener, Subject},
     position::Position,
     problem::Problem,
     reaction::{Outcome, ReactionKey, Settled, Settlement},
@@ -41,6 +41,8 @@ pub struct Decided {
 /// What the entity asks its shell to do.
 #[derive(Debug)]
 pub enum EntityAction {
+    /// Keep these values beside the log, durably, before the record that names them is handed on. If that fails, so does the append.
+    Keep(Vec<NewValue>),
     /// Hand this record to the partition's writer, after all earlier ones.
     Append(Decided),
     /// Answer the caller.
@@ -80,6 +82,8 @@ pub struct Snapshot {
 pub trait Entity: Send {
     /// The values kept beside the log that deciding this command looks into. The shell brings them in the opener.
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef>;
+    /// Whose key the decision may seal values with, where its rules make values: the shell makes it before, if there is none.
+    fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject>;
     /// Takes a command. `opener` finds what [`Entity::needs`] named, without I/O.
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
     /// The oldest record in flight is durable at `position`.
@@ -107,8 +111,8 @@ pub trait Entity: Send {
     fn snapshot_stored(&mut self, version: u64);
 }
 
-/// Events to store, and what the record says about a reaction.
-type Verdict<E> = (Vec<E>, Option<Settlement>);
+/// Events to store, what the record says about a reaction, and the values that the events name.
+type Verdict<E> = (Vec<E>, Option<Settlement>, Vec<NewValue>);
 
 enum Pending {
     Record {
@@ -269,12 +273,12 @@ impl<D: Decider> Active<D> {
         let key = settles(&command.body).cloned();
         let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
         if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
-            return Ok((Vec::new(), settled(note.clone())));
+            return Ok((Vec::new(), settled(note.clone()), Vec::new()));
         }
         // What is told the sender of a dispatch is settled already, by its receiver.
         let is_told = matches!(command.body, CommandBody::Kernel(KernelCommand::DispatchSettled { .. }));
         if admitted.settled.is_some() && !is_told {
-            return Ok((Vec::new(), settled(Settled::Late)));
+            return Ok((Vec::new(), settled(Settled::Late), Vec::new()));
         }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
         let kernel = matches!(command.body, CommandBody::Kernel(_));
@@ -293,6 +297,7 @@ impl<D: Decider> Active<D> {
             seed: command.seed,
             opener,
             minted: Cell::new(0),
+            made: Made::default(),
         };
         let decision = match &typed {
             None => Ok(Decision::Unchanged),
@@ -320,14 +325,14 @@ impl<D: Decider> Active<D> {
             _ => plain,
         };
         match decision {
-            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
-            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
+            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)), context.made.take())),
+            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)), Vec::new())),
             Err(rejection) => {
                 let problem = rejection.problem();
                 match settled(final_outcome(Settled::Refused {
                     code: problem.code.clone(),
                 })) {
-                    Some(settlement) => Ok((Vec::new(), Some(settlement))),
+                    Some(settlement) => Ok((Vec::new(), Some(settlement), Vec::new())),
                     None => Err(problem),
                 }
             }
@@ -479,6 +484,16 @@ impl<D: Decider> Entity for Active<D> {
         typed.map_or_else(Vec::new, |typed| D::needs(state, &typed))
     }
 
+    fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject> {
+        let state = self.state.as_ref().filter(|_| D::MAKES_VALUES)?;
+        let sender = || Acting {
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+        };
+        let acting = D::acts_as(state).unwrap_or_else(sender);
+        Some(format!("{}/{}", self.stream.org, acting.on_behalf_of.unwrap_or(acting.principal)))
+    }
+
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {
         let ticket = admitted.ticket;
         let command = admitted.command.clone();
@@ -526,12 +541,13 @@ impl<D: Decider> Entity for Active<D> {
         // clock was ahead: delays counted from there would never pass.
         let now = now.max(due);
         let time = now.max(self.time);
-        let decided = self
-            .decide(now, &admitted, opener)
-            .and_then(|(events, settlement)| self.record(time, &command, events, settlement, &admitted.authority));
+        let decided = self.decide(now, &admitted, opener).and_then(|(events, settlement, made)| {
+            let decided = self.record(time, &command, events, settlement, &admitted.authority)?;
+            Ok((decided, made))
+        });
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
-            Ok(decided) => {
+            Ok((decided, made)) => {
                 let outcome = decided.record.header.settlement.as_ref().map(|settlement| &settlement.outcome);
                 self.in_flight.push_back(Pending::Record {
                     ticket,
@@ -539,7 +555,8 @@ impl<D: Decider> Entity for Active<D> {
                     settled: dispatch_settled(&command, outcome, admitted.settled.as_ref()),
                     record: decided.record.clone(),
                 });
-                vec![EntityAction::Append(decided)]
+                let keep = (!made.is_empty()).then_some(EntityAction::Keep(made));
+                keep.into_iter().chain([EntityAction::Append(decided)]).collect()
             }
         }
     }
