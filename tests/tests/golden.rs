@@ -78,7 +78,7 @@ fn every_sample_decodes_and_a_current_one_encodes_to_itself() {
 
 /// A later sample of an event whose fields may hold what they did not: `<name>+<what>.json` under `tests/golden/forms`.
 #[test]
-fn later_forms_of_a_stored_event_decode_and_encode_to_themselves() {
+fn later_forms_of_stored_events_encode_to_themselves() {
     let samples: Vec<String> = names(&golden().join("forms"))
         .into_iter()
         .filter(|name| name.starts_with("quipu."))

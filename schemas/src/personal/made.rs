@@ -126,3 +126,76 @@ impl Opener for WithMade<'_> {
         self.opener.may_keep()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::VALUE_INLINE_MAX_BYTES;
+    use std::collections::BTreeSet;
+
+    /// A key a subject; none for the erased.
+    struct Keys(&'static str);
+
+    impl Opener for Keys {
+        fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
+            if let Some(key) = DataKey::joint(subject, |one| self.opening_key(one)) {
+                return key;
+            }
+            Ok((subject != self.0).then(|| DataKey(Digest::of(&[subject.as_bytes()]).0)))
+        }
+    }
+
+    fn opened(sealed: &Value, opener: &dyn Opener) -> Result<Value, SealError> {
+        let (mut value, mut whose) = (sealed.clone(), BTreeSet::new());
+        value::open_whole(&mut value, opener, &mut whose).map(|()| value)
+    }
+
+    #[test]
+    fn one_decision_gives_one_ciphertext_and_no_nonce_comes_twice() {
+        let seal = |values: &[Value], origin: &[u8]| {
+            let made = Made::default();
+            let seal = |value| made.seal(value, "acme/ada", &Keys(""), &[origin]).unwrap();
+            values.iter().map(seal).collect::<Vec<Value>>()
+        };
+        let (a, b) = (json!("a"), json!("b"));
+        let first = seal(&[a.clone(), a.clone(), b.clone()], b"1");
+        assert_eq!(first, seal(&[a.clone(), a.clone(), b.clone()], b"1"));
+        let other = seal(std::slice::from_ref(&b), b"1");
+        let again = seal(&[a], b"2");
+        let nonces: BTreeSet<String> = first
+            .iter()
+            .chain(&other)
+            .chain(&again)
+            .map(|sealed| sealed["$sealed"].as_str().unwrap()[..32].to_owned())
+            .collect();
+        assert_eq!(nonces.len(), 5, "also where the same place in a decision holds another value");
+    }
+
+    #[test]
+    fn a_large_value_leaves_beside_the_events_and_is_found() {
+        let (made, large) = (Made::default(), json!({ "text": "x".repeat(VALUE_INLINE_MAX_BYTES) }));
+        let sealed = made.seal(&large, "acme/ada", &Keys(""), &[]).unwrap();
+        assert_eq!(value::type_told(&sealed), Some("object"));
+        let opener = WithMade {
+            opener: &Keys(""),
+            made: &made,
+        };
+        assert_eq!(opened(&sealed, &opener), Ok(large));
+        let kept = made.take();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(sealed["$blob"], json!(Digest::of(&[&kept[0].bytes])));
+        assert!(matches!(opened(&sealed, &opener), Err(SealError::Missing(_))), "handed over");
+    }
+
+    #[test]
+    fn a_value_of_several_opens_only_with_the_keys_of_all() {
+        let subject = value::joint(["acme/bob", "acme/ada", "acme/ada,acme/bob"]);
+        assert_eq!(subject, "acme/ada,acme/bob");
+        let sealed = Made::default().seal(&json!(1), &subject, &Keys(""), &[]).unwrap();
+        assert_eq!(opened(&sealed, &Keys("")), Ok(json!(1)));
+        for erased in ["acme/ada", "acme/bob"] {
+            assert_eq!(opened(&sealed, &Keys(erased)), Err(SealError::Erased(subject.clone())));
+        }
+        assert_eq!(opened(&sealed, &Keys("acme/eve")), Ok(json!(1)));
+    }
+}

@@ -136,7 +136,7 @@ fn a_node_that_looks_into_too_much_fails_with_a_code_of_its_own() {
 
 /// Whoever was erased: what is handed on goes on, and who must look fails.
 #[test]
-fn a_node_that_looks_into_an_erased_value_fails_and_others_hand_it_on() {
+fn a_node_that_looks_into_an_erased_value_fails() {
     struct WithoutBob;
     impl quipu_schemas::personal::Opener for WithoutBob {
         fn opening_key(&self, subject: &str) -> Result<Option<quipu_schemas::personal::DataKey>, quipu_schemas::personal::SealError> {
