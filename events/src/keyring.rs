@@ -450,7 +450,18 @@ fn seal_error(subject: &str, error: &BlobError) -> SealError {
 }
 
 impl Opener for Keyring {
+    fn inline_max(&self) -> usize {
+        Sealer::inline_max(self)
+    }
+
+    fn may_keep(&self) -> bool {
+        self.blobs.get().is_some()
+    }
+
     fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
+        if let Some(key) = DataKey::joint(subject, |one| self.opening_key(one)) {
+            return key;
+        }
         match &self.source {
             Source::Seed(seed) => Ok(Some(seeded(*seed, "subject", subject))),
             Source::File(..) => Ok(self.held(subject)),

@@ -3,11 +3,12 @@
 use crate::{
     ids::{CommandId, PrincipalId, StreamId, type_id},
     org::Role,
-    personal::{Opener, SealError, Sealer},
+    personal::{Made, Opened, Opener, SealError, Sealer, WithMade, value},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeSet};
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
@@ -53,6 +54,8 @@ pub struct Context<'a> {
     pub opener: &'a dyn Opener,
     /// Ids minted so far.
     pub minted: Cell<u32>,
+    /// Values made so far that are too large for the record.
+    pub made: Made,
 }
 
 impl Context<'_> {
@@ -76,6 +79,41 @@ impl Context<'_> {
         let n = self.minted.get();
         self.minted.set(n + 1);
         type_id(prefix, uuid_v7(self.now, self.seed, n))
+    }
+
+    /// Seals a value that the decision made, in its stored form; a large one leaves beside the events ([`Context::made`]).
+    pub fn seal(&self, value: &Value, subject: &str) -> Result<Value, SealError> {
+        let stream = self.stream.to_string();
+        let origin: [&[u8]; 5] = [
+            stream.as_bytes(),
+            self.command_id.as_str().as_bytes(),
+            &self.version.to_le_bytes(),
+            &self.now.to_le_bytes(),
+            &self.seed.to_le_bytes(),
+        ];
+        self.made.seal(value, subject, self.opener, &origin)
+    }
+
+    /// A sealed value moved out of the record, by its name; any other as it is.
+    pub fn move_out(&self, value: &Value) -> Value {
+        self.made.move_out(value, self.opener)
+    }
+
+    /// Opens a value with all its parts, in place; says whose they were. An erased part is an error.
+    pub fn open(&self, value: &mut Value, whose: &mut BTreeSet<String>) -> Result<(), SealError> {
+        value::open_whole(value, &self.looking(), whose)
+    }
+
+    /// Opens one sealed value.
+    pub fn open_one(&self, sealed: &value::Sealed<'_>) -> Result<Opened<Value>, SealError> {
+        sealed.open(&self.looking())
+    }
+
+    fn looking(&self) -> WithMade<'_> {
+        WithMade {
+            opener: self.opener,
+            made: &self.made,
+        }
     }
 }
 

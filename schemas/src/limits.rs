@@ -77,6 +77,10 @@ pub const BLOB_READERS: usize = 4;
 pub const BLOB_PAGE_MAX: usize = 1_000;
 /// How long one request to a blob store on other machines is waited for, milliseconds.
 pub const BLOB_REQUEST_MS: u64 = 20_000;
+/// Times that a request to a bucket is sent while the server says that it cannot answer just now.
+pub const BLOB_REQUEST_ATTEMPTS: u32 = 4;
+/// Wait before the second of them, in milliseconds; doubled before each further one.
+pub const BLOB_REQUEST_AGAIN_MS: u64 = 100;
 /// How often blobs that no record names are looked for, milliseconds.
 pub const BLOB_SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Age at which a blob that no record names may be deleted, milliseconds. An upload must be used before.
@@ -142,8 +146,13 @@ pub const DEFINITIONS_KEPT_MAX_BYTES: usize = 1024 * 1024;
 pub const RUN_INPUT_QUEUE_MAX: usize = 1_000;
 /// Total bytes of a run's queued inputs.
 pub const RUN_INPUT_QUEUE_MAX_BYTES: usize = 1024 * 1024;
-/// Largest input, signal, and output of one node of a run, as JSON text (a kept response body fits).
+/// What the inputs, a signal, or the outputs of one node of a run take in their record: the values that stand there, and the names
+/// of those that do not.
 pub const RUN_VALUE_MAX_BYTES: usize = RESPONSE_KEEP_BYTES + 4 * 1024;
+/// Bytes that the name of a value takes in a record, at most as a rule.
+pub const VALUE_NAME_BYTES: usize = 256;
+/// Subjects of one value, at most: what was computed from values of more is refused.
+pub const VALUE_SUBJECTS_MAX: usize = 16;
 /// Bytes of events and reactions past which a run goes on in a decision of its own.
 pub const RUN_DECISION_MAX_BYTES: usize = 40 * 1024;
 /// Steps that a run takes in one decision before it goes on in another.
@@ -167,7 +176,7 @@ pub const EXPRESSION_MAX_TOKENS: usize = 512;
 /// Height of an expression's tree (chains of operators and fields count, brackets do too).
 pub const EXPRESSION_MAX_HEIGHT: usize = 128;
 /// JSON text of the variables that one evaluation may look at.
-pub const EXPRESSION_MAX_INPUT_BYTES: usize = 256 * 1024;
+pub const EXPRESSION_MAX_INPUT_BYTES: usize = NEEDS_MAX_BYTES + 256 * 1024;
 /// Nested comprehensions in one expression.
 pub const EXPRESSION_MAX_COMPREHENSIONS: usize = 3;
 /// Evaluation steps of one expression.

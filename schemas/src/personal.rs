@@ -13,22 +13,31 @@
 
 mod blob;
 mod error;
+mod made;
 mod scope;
 mod show;
+pub mod value;
 
 pub use blob::{BlobRef, Brought, Within};
 pub use error::SealError;
+pub(crate) use made::WithMade;
+pub use made::{Made, NewValue};
 pub use scope::{is_sealing, sealing};
 pub use show::{contains_blob, open_all, show_all};
 
-use crate::{digest::Digest, limits::VALUE_ENCODED_MAX_BYTES};
+use crate::{
+    digest::Digest,
+    limits::{VALUE_ENCODED_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use hkdf::Hkdf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _, ser::Error as _};
+use sha2::Sha256;
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// Marks a sealed value in stored JSON; refused in free-form JSON from clients.
@@ -46,6 +55,32 @@ pub type Subject = String;
 /// A subject's 256-bit data key.
 #[derive(Clone)]
 pub struct DataKey(pub [u8; 32]);
+
+impl DataKey {
+    /// The key of a value of several subjects, derived (HKDF-SHA-256) from all of theirs: without any one of them there is none.
+    /// `None` where it is one subject's.
+    pub fn joint(subject: &str, one: impl Fn(&str) -> Result<Option<DataKey>, SealError>) -> Option<Result<Option<DataKey>, SealError>> {
+        if !subject.contains(value::SUBJECTS_SEPARATOR) {
+            return None;
+        }
+        let mut keys = Vec::new();
+        for name in subject.split(value::SUBJECTS_SEPARATOR) {
+            match one(name) {
+                Ok(Some(key)) => keys.extend_from_slice(&key.0),
+                other => return Some(other),
+            }
+        }
+        let mut derived = [0; 32];
+        let salt = b"quipu value of several subjects";
+        // 32 bytes are always within what the function gives.
+        Some(
+            match Hkdf::<Sha256>::new(Some(salt), &keys).expand(subject.as_bytes(), &mut derived) {
+                Ok(()) => Ok(Some(DataKey(derived))),
+                Err(error) => Err(SealError::Store(error.to_string())),
+            },
+        )
+    }
+}
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,6 +120,16 @@ pub trait Opener: Send + Sync {
     /// The sealed bytes of a value, checked against their name. May block.
     fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
         Err(SealError::Missing(blob.digest))
+    }
+
+    /// Largest value, in the form that is sealed, that a decision puts into its record.
+    fn inline_max(&self) -> usize {
+        VALUE_INLINE_MAX_BYTES
+    }
+
+    /// Whether a decision may make values that are kept beside the log.
+    fn may_keep(&self) -> bool {
+        true
     }
 }
 
@@ -321,6 +366,10 @@ struct Stored {
     size: Option<u64>,
     #[serde(rename = "$subject")]
     subject: Subject,
+    /// The type of a value of any type ([`value`]).
+    #[serde(rename = "$type", default)]
+    #[allow(dead_code)]
+    type_name: Option<serde::de::IgnoredAny>,
 }
 
 impl<T> Serialize for Personal<T> {

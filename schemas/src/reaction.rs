@@ -411,8 +411,11 @@ pub struct SealText {
 /// A signed webhook. `secret` names a configured secret; the secret itself is never recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookCall {
-    /// Receiver.
+    /// Receiver; its beginning, up to the path, where `sealed_url` is the whole.
     pub url: String,
+    /// The receiver, where it was computed from sealed values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_url: Option<Personal<String>>,
     /// Event type in the payload.
     #[serde(rename = "type")]
     pub event_type: String,
@@ -430,8 +433,11 @@ pub const SECRET_OPEN: &str = "{{secret:";
 pub struct HttpRequest {
     /// Upper-case method.
     pub method: String,
-    /// Absolute `http` or `https` URL.
+    /// Absolute `http` or `https` URL; its beginning, up to the path, where `sealed_url` is the whole.
     pub url: String,
+    /// The URL, where it was computed from sealed values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_url: Option<Personal<String>>,
     /// Header names and values, sent as they are. A value that holds [`SECRET_OPEN`] was stored before secrets and data were
     /// kept apart: it is refused, because it may be data.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -458,6 +464,8 @@ pub enum HeaderPart {
     Text(String),
     /// The value of the org's secret of that name.
     Secret(String),
+    /// A text that was computed from sealed values.
+    Sealed(Personal<String>),
 }
 
 /// `(stream, version, ordinal)`: names one stored reaction for ever. Text form `org/kind/id@version.ordinal`.
@@ -604,7 +612,7 @@ pub enum Outcome {
     Responded {
         /// HTTP status.
         status: u16,
-        /// The body: JSON where it is JSON, otherwise its text.
+        /// The body: JSON where it is JSON, otherwise its text; sealed.
         body: Json,
         /// Bytes of the whole body, where it was too large to keep: `body` is then the beginning of the text, or null in the place
         /// of JSON.

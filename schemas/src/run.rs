@@ -1,8 +1,9 @@
 //! Words of a run: a workflow definition under way, or an agent's turn.
 //!
-//! Inputs, node outputs and definitions of workflow runs are ordinary JSON in the log: put no personal data there.
-//! Texts that are personal travel sealed, in `texts` of `create`, in comments, and in what models answer; inside a
-//! run they are opaque values that nodes hand on.
+//! Inputs, signals, outputs and answers of requests are values ([`personal::value`](crate::personal::value)): JSON in whose
+//! place a sealed value may stand. What clients send is sealed for them as it enters, what performers bring and nodes
+//! compute before it is recorded. Definitions stand in the clear, and so do the values of a definition that says
+//! `data: none`, as far as they are small.
 
 use crate::{
     context::Millis,
@@ -10,7 +11,10 @@ use crate::{
     digest::Digest,
     ids::{EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
-    personal::Personal,
+    personal::{
+        Personal,
+        value::{each_sealed_on_entry, sealed_on_entry},
+    },
     reaction::{Effect, LlmAnswer, Outcome, Retry, Settled, ToolCallRef},
 };
 use schemars::JsonSchema;
@@ -130,8 +134,8 @@ pub struct CreateRun {
     /// The definition as YAML or JSON text, at most 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition_text: Option<String>,
-    /// Values by input name. No personal data: they are stored unencrypted.
-    #[serde(default)]
+    /// Values by input name, at most 8 MiB each (sealed).
+    #[serde(default, deserialize_with = "each_sealed_on_entry")]
     pub input: BTreeMap<String, Json>,
     /// Personal texts by name (sealed); expressions hand them on as `texts.NAME` without seeing them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -156,7 +160,8 @@ pub struct StartRun {}
 pub struct GiveInput {
     /// Name of the definition's input.
     pub port: String,
-    /// The value, at most 36 KiB of JSON. No personal data.
+    /// The value, at most 8 MiB of JSON (sealed).
+    #[serde(deserialize_with = "sealed_on_entry")]
     pub payload: Json,
 }
 
@@ -166,8 +171,8 @@ pub struct GiveInput {
 pub struct SendSignal {
     /// Its name.
     pub name: String,
-    /// What it carries, at most 36 KiB of JSON. No personal data.
-    #[serde(default)]
+    /// What it carries, at most 8 MiB of JSON (sealed).
+    #[serde(default, deserialize_with = "sealed_on_entry")]
     pub payload: Json,
 }
 
@@ -306,8 +311,9 @@ pub struct ApprovalAsked {
     pub approvers: Vec<PrincipalId>,
     /// Members of at least this role may answer too.
     pub role: Option<crate::org::Role>,
-    /// What is asked.
-    pub prompt: String,
+    /// What is asked: a text, sealed where it was computed from sealed values.
+    #[schemars(with = "String")]
+    pub prompt: Json,
     /// When the node gives up waiting.
     pub expires_at: Option<Millis>,
     /// The value under approval, handed on either way.

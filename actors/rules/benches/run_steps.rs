@@ -57,6 +57,7 @@ fn apply(state: RunState, command: &RunCommand) -> RunState {
         seed: 1,
         opener: &NoKeys,
         minted: Cell::new(0),
+        made: quipu_schemas::personal::Made::default(),
     };
     let Decision::Accept(events) = Run::decide(&state, command, &context).expect("accepted") else {
         return state;

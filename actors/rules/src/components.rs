@@ -3,7 +3,8 @@
 //!
 //! A component is pure. One that must wait or act says so with a [`NodeWork`], which is recorded; what comes back is
 //! given to [`Component::settle`]. Strings in a config that begin with `=` are expressions over `input` (the value at
-//! port `in`), `inputs` (all ports), `run` (`id`, `org`, `input`) and `texts`.
+//! port `in`), `inputs` (all ports), `run` (`id`, `org`, `input`) and `texts`. Values are sealed: those that an expression
+//! looks into are opened for it, the others are handed on by name.
 
 mod effects;
 mod flow;
@@ -13,19 +14,27 @@ mod waiting;
 
 pub use template::{NAMES, Template};
 
-use crate::expression::{Budget, Expression, ExpressionError, Variables};
+use crate::{
+    expression::{Budget, Depth, Expression, ExpressionCode, ExpressionError, Mention, Variables},
+    values::Values,
+};
 use quipu_schemas::{
     context::Millis,
     ids::StreamId,
     json::Json,
-    personal::{self, Opener},
+    personal::{Opened, SealError, Subject, value::Sealed},
     reaction::{Outcome, Retry},
     run::NodeWork,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{cell::RefCell, collections::BTreeMap, marker::PhantomData, sync::OnceLock};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+    sync::OnceLock,
+};
 
 /// Type of a value at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
@@ -180,6 +189,14 @@ impl NodeError {
             detail: detail.into(),
         }
     }
+
+    /// Without what it quotes: the failure stands in the log in the clear, and its node looked into sealed values.
+    pub fn without_data(self) -> Self {
+        let quoted = |(place, part): (usize, &str)| if place % 2 == 1 { "…".to_owned() } else { part.to_owned() };
+        let detail: Vec<String> = self.detail.split('`').enumerate().map(quoted).collect();
+        let detail = detail.join("`");
+        Self { detail, ..self }
+    }
 }
 
 impl From<ExpressionError> for NodeError {
@@ -227,10 +244,10 @@ pub struct NodeInput<'a> {
     pub run_input: Value,
     /// Sealed texts by name.
     pub texts: Value,
-    /// Opens sealed values, for tests whose result names a branch and nothing more.
-    pub opener: &'a dyn Opener,
-    /// Whose key seals what the node composes: `org/principal`.
-    pub subject: String,
+    /// Opens sealed values and seals what the node makes.
+    pub values: &'a Values<'a>,
+    /// Whose sealed values the node looked into.
+    pub looked: RefCell<BTreeSet<Subject>>,
     /// What all expressions of the node together may still spend.
     pub budget: RefCell<Budget>,
 }
@@ -255,24 +272,98 @@ impl NodeInput<'_> {
         .into()
     }
 
-    /// Evaluates an expression over the node's values.
-    pub fn evaluate(&self, source: &str) -> Result<Value, NodeError> {
-        Ok(Expression::parse(source)?.evaluate_within(&self.variables(), &mut self.budget.borrow_mut())?)
+    /// What an expression comes to, to be handed on: sealed, but for parts that it hands on as they are.
+    pub fn compute(&self, source: &str) -> Result<Value, NodeError> {
+        let expression = Expression::parse(source)?;
+        let (value, whose) = self.look(&expression, false)?;
+        // A part that nobody opened is what it was.
+        if whose.is_empty() && expression.is_path() {
+            return Ok(value);
+        }
+        self.values.close(value, &whose)
     }
 
-    /// Evaluates a condition. It sees sealed values open: only which branch is taken gets into the log.
+    /// What an expression comes to, in the clear, and whose values it was computed from.
+    pub fn evaluate(&self, source: &str) -> Result<(Value, BTreeSet<Subject>), NodeError> {
+        self.look(&Expression::parse(source)?, true)
+    }
+
+    /// Evaluates a condition: only which branch is taken gets into the log.
     pub fn test(&self, source: &str) -> Result<bool, NodeError> {
-        let expression = Expression::parse(source)?;
-        let mut variables = self.variables();
-        for (name, value) in &mut variables {
-            // What the condition does not mention stays closed: it may be large, and was perhaps not brought.
-            let others: Vec<&str> = NAMES.iter().copied().filter(|other| other != name).collect();
-            if expression.check_names(&others).is_err() {
-                personal::open_all(value, self.opener).map_err(|e| NodeError::new("sealed", e.to_string()))?;
+        let (value, _) = self.evaluate(source)?;
+        value.as_bool().ok_or_else(|| {
+            let detail = "a condition must be true or false".to_owned();
+            ExpressionError::new(ExpressionCode::TypeError, detail).into()
+        })
+    }
+
+    /// Evaluates, with those sealed values open that the expression looks into.
+    fn look(&self, expression: &Expression, deep: bool) -> Result<(Value, BTreeSet<Subject>), NodeError> {
+        let (mut variables, mut whose) = (self.variables(), BTreeSet::new());
+        for Mention { path, depth } in mentions(expression, deep) {
+            let Some((name, fields)) = path.split_first() else { continue };
+            if let Some(variable) = variables.get_mut(name) {
+                self.open_along(variable, fields, depth, &mut whose)?;
             }
         }
-        Ok(expression.test_within(&variables, &mut self.budget.borrow_mut())?)
+        let value = expression.evaluate_within(&variables, &mut self.budget.borrow_mut())?;
+        Ok((value, whose))
     }
+
+    fn open_along(&self, value: &mut Value, fields: &[String], depth: Depth, whose: &mut BTreeSet<Subject>) -> Result<(), NodeError> {
+        if let Some(sealed) = Sealed::of(value) {
+            if fields.is_empty() && depth == Depth::Handed {
+                return Ok(());
+            }
+            let opened = self.open(&sealed)?;
+            whose.insert(sealed.subject().to_owned());
+            // Nothing sealed is inside of what was sealed.
+            *value = opened;
+            return Ok(());
+        }
+        match (fields.split_first(), value) {
+            (Some((field, rest)), Value::Object(map)) => match map.get_mut(field) {
+                Some(item) => self.open_along(item, rest, depth, whose),
+                None => Ok(()),
+            },
+            (None, Value::Object(map)) if depth == Depth::Deep => {
+                map.values_mut().try_for_each(|item| self.open_along(item, &[], depth, whose))
+            }
+            (None, Value::Array(items)) if depth == Depth::Deep => {
+                items.iter_mut().try_for_each(|item| self.open_along(item, &[], depth, whose))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, sealed: &Sealed<'_>) -> Result<Value, NodeError> {
+        self.looked.borrow_mut().insert(sealed.subject().to_owned());
+        let mut budget = self.budget.borrow_mut();
+        budget.steps = budget.steps.checked_sub(sealed.size() / 64).ok_or_else(|| {
+            let detail = "the node looks into more than its expressions may spend";
+            ExpressionError::new(ExpressionCode::OutOfSteps, detail)
+        })?;
+        match self.values.context.open_one(sealed)? {
+            Opened::Value(opened) => Ok(opened),
+            Opened::Erased => Err(SealError::Erased(sealed.subject().to_owned()).into()),
+        }
+    }
+}
+
+/// What an expression looks into; `deep`: its result is looked into as well.
+fn mentions(expression: &Expression, deep: bool) -> Vec<Mention> {
+    let mut mentions = expression.mentions();
+    for mention in mentions.iter_mut().filter(|mention| deep && mention.depth == Depth::Handed) {
+        mention.depth = Depth::Deep;
+    }
+    mentions
+}
+
+/// An expression of a config.
+pub(crate) struct Look<'c> {
+    source: &'c str,
+    /// Whether its result is looked into; otherwise it is handed on.
+    deep: bool,
 }
 
 /// A component. Pure: equal inputs give equal steps.
@@ -285,9 +376,9 @@ pub trait Component: Send + Sync {
     fn nature(&self) -> Nature;
     /// JSON Schema of its config.
     fn config_schema(&self) -> Value;
-    /// Whether it looks into sealed values ([`NodeInput::test`]): they are then brought before the run decides.
-    fn looks_inside(&self) -> bool {
-        false
+    /// What its expressions look into, for a good config: sealed values among it are brought before the run decides.
+    fn mentions(&self, _config: &Value) -> Vec<Mention> {
+        Vec::new()
     }
     /// Refuses a config; empty: it is good.
     fn check(&self, config: &Value) -> Vec<ConfigFlaw>;
@@ -349,7 +440,9 @@ trait TypedComponent: Send + Sync + 'static {
     const NAME: &'static str;
     const ABOUT: &'static str;
     const NATURE: Nature;
-    const LOOKS_INSIDE: bool = false;
+    fn looks(_config: &Self::Config) -> Vec<Look<'_>> {
+        Vec::new()
+    }
     fn check(_config: &Self::Config) -> Vec<ConfigFlaw> {
         Vec::new()
     }
@@ -380,8 +473,12 @@ impl<T: TypedComponent> Component for Typed<T> {
     fn nature(&self) -> Nature {
         T::NATURE
     }
-    fn looks_inside(&self) -> bool {
-        T::LOOKS_INSIDE
+    fn mentions(&self, config: &Value) -> Vec<Mention> {
+        let Ok(config) = read::<T::Config>(config) else {
+            return Vec::new();
+        };
+        let of = |look: &Look<'_>| Some(mentions(&Expression::parse(look.source).ok()?, look.deep));
+        T::looks(&config).iter().filter_map(of).flatten().collect()
     }
     fn config_schema(&self) -> Value {
         schemars::schema_for!(T::Config).to_value()

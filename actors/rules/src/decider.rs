@@ -18,6 +18,9 @@ pub trait Decider: 'static {
     const PREFIX: Option<&'static str> = None;
     /// Raised when `evolve` folds the same events into another state; invalidates snapshots.
     const RULES_VERSION: u32;
+    /// Whether its decisions make sealed values ([`Context::seal`]). The shell then sees to it that whoever the entity acts as has
+    /// a key before it decides.
+    const MAKES_VALUES: bool = false;
     /// The state: an enum whose variants own only what is legal there. Must survive bincode (no
     /// `#[serde(tag)]`, `untagged`, `skip_serializing_if` or bare `serde_json::Value` inside).
     type State: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
@@ -42,7 +45,7 @@ pub trait Decider: 'static {
 
     /// The values kept beside the log that deciding this command looks into, most wanted first. The shell brings them
     /// before `decide`, up to [`quipu_schemas::limits::NEEDS_MAX_BYTES`] together, and `context.opener` finds those and no
-    /// others: `decide` does no I/O. What it can decide by a value's size alone it does not name.
+    /// others: `decide` does no I/O. Values that stand in their records it opens with the context's keys. What it can decide by a value's size alone it does not name.
     fn needs(_state: &Self::State, _command: &Self::Command) -> Vec<BlobRef> {
         Vec::new()
     }

@@ -39,6 +39,9 @@ pub struct Definition {
     /// Version label, for people.
     #[serde(default)]
     pub version: String,
+    /// What its values are.
+    #[serde(default, skip_serializing_if = "Data::is_personal")]
+    pub data: Data,
     /// Nodes.
     pub nodes: Vec<NodeSpec>,
     /// Edges.
@@ -50,6 +53,23 @@ pub struct Definition {
     /// Outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputSpec>,
+}
+
+/// What the values of a definition's runs are: its inputs, signals, outputs, and what its nodes hand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Data {
+    /// They may hold personal data: each is sealed for those whose it is.
+    #[default]
+    Personal,
+    /// They hold none: small ones stand in the log in the clear.
+    None,
+}
+
+impl Data {
+    fn is_personal(&self) -> bool {
+        *self == Data::Personal
+    }
 }
 
 /// A node.
@@ -255,7 +275,7 @@ fn read(value: &Value) -> Result<Definition, DefinitionError> {
     };
     let mut flaws = Vec::new();
     for key in map.keys() {
-        if !["name", "version", "nodes", "edges", "inputs", "outputs"].contains(&key.as_str()) {
+        if !["name", "version", "data", "nodes", "edges", "inputs", "outputs"].contains(&key.as_str()) {
             flaws.push(Flaw {
                 field: format!("definition.{key}"),
                 code: "unknown_field".into(),
@@ -290,6 +310,10 @@ fn read(value: &Value) -> Result<Definition, DefinitionError> {
     };
     let name = text("name", &mut flaws);
     let version = text("version", &mut flaws);
+    let data = match map.get("data") {
+        Some(data) => part::<Data>("definition.data".into(), data, "", &mut flaws).unwrap_or_default(),
+        None => Data::default(),
+    };
     let mut nodes = Vec::new();
     let mut edges = Vec::new();
     match map.get("nodes") {
@@ -370,6 +394,7 @@ fn read(value: &Value) -> Result<Definition, DefinitionError> {
         Ok(Definition {
             name,
             version,
+            data,
             nodes,
             edges,
             inputs,

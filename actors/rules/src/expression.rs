@@ -17,6 +17,9 @@ mod lower;
 mod value;
 
 mod evaluate;
+mod mentions;
+
+pub use mentions::{Depth, Mention};
 
 use std::collections::BTreeMap;
 
@@ -158,6 +161,16 @@ impl Expression {
     /// Refuses an expression that names a variable outside `names`.
     pub fn check_names(&self, names: &[&str]) -> Result<(), ExpressionError> {
         self.root.check_names(&mut names.iter().map(|n| (*n).to_owned()).collect())
+    }
+
+    /// Which parts of its variables it looks into, and which it hands on.
+    pub fn mentions(&self) -> Vec<Mention> {
+        mentions::of(&self.root)
+    }
+
+    /// Whether it is a part of a variable and nothing more.
+    pub fn is_path(&self) -> bool {
+        mentions::path(&self.root).is_some()
     }
 
     /// Evaluates with the default budget.

@@ -12,6 +12,7 @@ pub mod org;
 pub mod run;
 pub mod shared;
 mod text;
+pub mod values;
 
 #[cfg(test)]
 mod scene;

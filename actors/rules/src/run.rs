@@ -12,6 +12,7 @@ mod advance;
 mod draft;
 mod follow;
 mod graph;
+mod needs;
 mod nodes;
 mod rejection;
 mod state;
@@ -74,7 +75,8 @@ pub const ADVANCE: &str = "advance";
 
 impl Decider for Run {
     const KIND: &'static str = "run";
-    const RULES_VERSION: u32 = 2;
+    const RULES_VERSION: u32 = 3;
+    const MAKES_VALUES: bool = true;
     type State = RunState;
     type Command = RunCommand;
     type Event = RunEvent;
@@ -157,13 +159,17 @@ impl Decider for Run {
     }
 
     fn looks_into(state: &RunState) -> bool {
-        matches!(state, RunState::Graph(run) if !run.definition.plan().testers.is_empty())
+        matches!(state, RunState::Graph(run) if run.definition.plan().looks_into)
     }
 
     fn needs(state: &RunState, command: &RunCommand) -> Vec<BlobRef> {
         match state {
-            RunState::Absent | RunState::Turn(_) => Vec::new(),
-            RunState::Graph(run) => graph::needs(run, command),
+            RunState::Absent => match command {
+                RunCommand::Create(create) => needs::of_create(create),
+                _ => Vec::new(),
+            },
+            RunState::Turn(_) => Vec::new(),
+            RunState::Graph(run) => needs::of(run, command),
         }
     }
 

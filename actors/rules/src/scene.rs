@@ -5,12 +5,14 @@ use quipu_schemas::{
     context::{Authority, Context, NoKeys},
     digest::Digest,
     ids::{CommandId, PrincipalId, StreamId},
+    json::Json,
+    limits::NEEDS_MAX_BYTES,
     org::Role,
-    personal::{DataKey, Opener, Personal, SealError, Sealer},
+    personal::{BlobRef, Brought, DataKey, Made, NewValue, Opener, Personal, SealError, Sealer},
     problem::Problem,
     reaction::Reaction,
 };
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeMap};
 
 /// One entity, its clock and everything that it has said.
 pub(crate) struct Scene<D: Decider> {
@@ -20,7 +22,23 @@ pub(crate) struct Scene<D: Decider> {
     pub(crate) now: u64,
     pub(crate) opener: Box<dyn Opener>,
     pub(crate) reactions: Vec<Reaction>,
+    /// What decisions made and a shell would have kept beside the log.
+    pub(crate) kept: BTreeMap<Digest, Vec<u8>>,
     commands: u128,
+}
+
+/// The keys of a scene, with all that it kept.
+pub(crate) struct Everything<'a> {
+    keys: &'a dyn Opener,
+    kept: &'a BTreeMap<Digest, Vec<u8>>,
+}
+impl Opener for Everything<'_> {
+    fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
+        self.keys.opening_key(subject)
+    }
+    fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
+        self.kept.get(&blob.digest).cloned().ok_or(SealError::Missing(blob.digest))
+    }
 }
 
 /// Who sends a command, with which rights.
@@ -95,6 +113,7 @@ impl<D: Decider> Scene<D> {
             now: 1_700_000_000_000,
             opener: Box::new(NoKeys),
             reactions: Vec::new(),
+            kept: BTreeMap::new(),
             commands: 0,
         }
     }
@@ -102,6 +121,7 @@ impl<D: Decider> Scene<D> {
     /// Decides with a digest of the command's own text, as an entry would.
     pub(crate) fn decide(&mut self, who: &As, command: &D::Command) -> Result<Decision<D::Event>, Problem> {
         self.commands += 1;
+        let opener = Brought::new(&*self.opener, self.brought(command));
         let context = Context {
             now: self.now,
             stream: &self.stream,
@@ -112,10 +132,71 @@ impl<D: Decider> Scene<D> {
             authority: &who.authority,
             version: self.version,
             seed: self.commands,
-            opener: &*self.opener,
+            opener: &opener,
             minted: Cell::new(0),
+            made: Made::default(),
         };
-        D::decide(&self.state, command, &context).map_err(|rejection| rejection.problem())
+        let decision = D::decide(&self.state, command, &context).map_err(|rejection| rejection.problem());
+        for NewValue { bytes, .. } in context.made.take() {
+            self.kept.insert(Digest::of(&[&bytes]), bytes);
+        }
+        decision
+    }
+
+    /// What the rules name for a decision, up to what a shell brings.
+    fn brought(&self, command: &D::Command) -> BTreeMap<Digest, Result<Vec<u8>, SealError>> {
+        let (mut values, mut room) = (BTreeMap::new(), NEEDS_MAX_BYTES as u64);
+        for blob in D::needs(&self.state, command)
+            .into_iter()
+            .filter(|_| D::looks_into(&self.state) || self.version == 0)
+        {
+            if blob.size <= room && !values.contains_key(&blob.digest) {
+                room -= blob.size;
+                values.insert(blob.digest, self.everything().kept(&blob));
+            }
+        }
+        values
+    }
+
+    /// Opens whatever was sealed.
+    pub(crate) fn everything(&self) -> Everything<'_> {
+        Everything {
+            keys: &*self.opener,
+            kept: &self.kept,
+        }
+    }
+
+    /// A value in the clear.
+    pub(crate) fn opened(&self, value: &serde_json::Value) -> serde_json::Value {
+        let mut value = value.clone();
+        quipu_schemas::personal::open_all(&mut value, &self.everything()).unwrap();
+        value
+    }
+
+    /// A value that a client sent, kept beside the log where it is large.
+    pub(crate) fn sealed(&mut self, value: &serde_json::Value, subject: &str) -> Json {
+        struct Keeping<'a>(&'a dyn Opener, std::sync::Mutex<BTreeMap<Digest, Vec<u8>>>);
+        impl Sealer for Keeping<'_> {
+            fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
+                Ok(self.0.opening_key(subject)?.unwrap())
+            }
+            fn inline_max(&self) -> usize {
+                self.0.inline_max()
+            }
+            fn keep(&self, _: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
+                let digest = Digest::of(&[&blob]);
+                self.1.lock().unwrap().insert(digest, blob);
+                Ok(digest)
+            }
+        }
+        let keeping = Keeping(&*self.opener, std::sync::Mutex::default());
+        let sealed = Personal::seal(value, subject, &keeping).unwrap();
+        let kept = keeping.1.into_inner().unwrap();
+        self.kept.extend(kept);
+        Json(quipu_schemas::personal::value::stored(
+            &sealed,
+            quipu_schemas::personal::value::type_name(value),
+        ))
     }
 
     /// Decides and folds; the reactions of this decision replace the earlier ones. Events, empty if unchanged.

@@ -236,6 +236,7 @@ mod tests {
             seed: 1,
             opener: &NoKeys,
             minted: Cell::new(0),
+            made: quipu_schemas::personal::Made::default(),
         };
         Counter::decide(&fold(given), &command, &context)
     }

@@ -27,6 +27,7 @@ pub(crate) struct AuthorityView {
 }
 
 /// An answer to [`AuthorityView::confirm`].
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(crate) enum Confirmed {
     /// It is known.
     Known(OrgView),

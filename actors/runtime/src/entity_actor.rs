@@ -13,7 +13,13 @@ use crate::{
     off_worker::off_worker,
     values::{self, Values},
 };
-use quipu_schemas::{envelope::CommandEnvelope, ids::StreamId, limits::SNAPSHOT_EVERY_EVENTS, personal::Brought, problem::Problem};
+use quipu_schemas::{
+    envelope::CommandEnvelope,
+    ids::StreamId,
+    limits::SNAPSHOT_EVERY_EVENTS,
+    personal::{Brought, Sealer},
+    problem::Problem,
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
     collections::BTreeMap,
@@ -36,6 +42,8 @@ pub(crate) struct EntityState {
     offset: u64,
     seen: SeenCommands,
     is_leaving: bool,
+    /// Whether the key that its decisions seal with was made, or is there.
+    has_key: bool,
 }
 
 /// Commands after which an entity's marks are loaded.
@@ -80,6 +88,7 @@ impl Actor for EntityActor {
             offset: 0,
             seen: SeenCommands::after(COMMANDS_BEFORE_MARKS),
             is_leaving: false,
+            has_key: false,
         };
         state.recover().await;
         Ok(state)
@@ -92,7 +101,16 @@ impl Actor for EntityActor {
                     state.recover().await;
                 }
                 match state.bring(&envelope).await {
-                    Ok(values) => state.command(envelope, reply, values),
+                    Ok(values) => {
+                        // Until it exists, whoever commands it next may be somebody else.
+                        state.has_key = state.offset > 0;
+                        let mut actions = state.command(envelope, reply, values);
+                        match state.keep(&mut actions).await {
+                            Ok(()) => state.perform(actions),
+                            Err(problem) => state.fail(&problem),
+                        }
+                        state.lose();
+                    }
                     Err(problem) => reply.send(Err(problem)),
                 }
                 if matches!(state.phase, Phase::Lost) {
@@ -116,6 +134,12 @@ impl Actor for EntityActor {
         }
         Ok(())
     }
+}
+
+/// Refuses a command that is not decided.
+fn unanswered<T>(reply: Reply, problem: Problem) -> Option<T> {
+    reply.send(Err(problem));
+    None
 }
 
 impl EntityState {
@@ -152,38 +176,67 @@ impl EntityState {
         matches!(&self.phase, Phase::Parked(problem) if problem.code != "stream_parked")
     }
 
-    /// What deciding this command looks into, from the store of values. The entity's other messages wait meanwhile, so the
-    /// state that the rules named it by is the state that they decide on.
+    /// What deciding this command looks into, from the store of values, and the key that it seals with. The entity's other
+    /// messages wait meanwhile, so the state that the rules named it by is the state that they decide on.
     fn bring(&self, envelope: &CommandEnvelope) -> impl Future<Output = Result<Values, Problem>> + Send + use<> {
-        let needs = match &self.phase {
-            Phase::Active(entity) => entity.needs(envelope),
-            Phase::Parked(_) | Phase::Gone(_) | Phase::Lost => Vec::new(),
+        let (needs, subject) = match &self.phase {
+            Phase::Active(entity) => (entity.needs(envelope), entity.seals_for(envelope)),
+            Phase::Parked(_) | Phase::Gone(_) | Phase::Lost => (Vec::new(), None),
         };
+        let subject = subject.filter(|_| !self.has_key);
         let keys = self.core.keys.clone();
         async move {
-            if needs.is_empty() {
+            if needs.is_empty() && subject.is_none() {
                 return Ok(Values::new());
             }
-            match tokio::task::spawn_blocking(move || values::bring(&needs, &*keys)).await {
+            let bringing = move || {
+                subject.map(|subject| keys.sealing_key(&subject)).transpose()?;
+                values::bring(&needs, &*keys)
+            };
+            match tokio::task::spawn_blocking(bringing).await {
                 Ok(brought) => brought.map_err(|error| error.problem()),
                 Err(_) => Err(Problem::new(500, "internal", "reading values crashed")),
             }
         }
     }
 
-    fn command(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply, values: Values) {
+    /// Keeps the values that a decision made, durably, before anything else of it is done.
+    fn keep(&self, actions: &mut [EntityAction]) -> impl Future<Output = Result<(), Problem>> + Send + use<> {
+        let made = match actions.first_mut() {
+            Some(EntityAction::Keep(made)) => std::mem::take(made),
+            _ => Vec::new(),
+        };
+        let keys = self.core.keys.clone();
+        async move {
+            if made.is_empty() {
+                return Ok(());
+            }
+            match tokio::task::spawn_blocking(move || values::keep(made, &*keys)).await {
+                Ok(kept) => kept.map_err(|error| error.problem()),
+                Err(_) => Err(Problem::new(500, "internal", "keeping values crashed")),
+            }
+        }
+    }
+
+    /// Decides; what is left to be done.
+    fn command(&mut self, envelope: Arc<CommandEnvelope>, reply: Reply, values: Values) -> Vec<EntityAction> {
+        self.decide(envelope, reply, values).unwrap_or_default()
+    }
+
+    /// `None` where it was answered without deciding.
+    fn decide(&mut self, envelope: Arc<CommandEnvelope>, mut reply: Reply, values: Values) -> Option<Vec<EntityAction>> {
         let entity = match &mut self.phase {
             Phase::Active(entity) => entity,
-            Phase::Parked(problem) => return reply.send(Err(problem.clone())),
-            Phase::Gone(problem) => return reply.send(Err(undecided(problem))),
-            Phase::Lost => return reply.send(Err(outcome_unknown())),
+            Phase::Parked(problem) => return unanswered(reply, problem.clone()),
+            Phase::Gone(problem) => return unanswered(reply, undecided(problem)),
+            Phase::Lost => return unanswered(reply, outcome_unknown()),
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let core = &self.core;
         let admitted = match admit(core, ticket, envelope, &mut self.seen) {
             Ok(admitted) => admitted,
-            Err(problem) => return reply.send(Err(problem)),
+            Err(problem) => return unanswered(reply, problem),
         };
         if entity.is_settled() {
             self.incarnation = core.renewed(self.partition, self.incarnation);
@@ -193,8 +246,7 @@ impl EntityState {
         let actions = entity.command(core.now(), admitted, &Brought::new(&*core.keys, values));
         reply.is_deciding(false);
         self.replies.insert(ticket, reply);
-        self.perform(actions);
-        self.lose();
+        Some(actions)
     }
 
     /// If its state is gone, what was decided before still becomes durable and is answered.
@@ -255,6 +307,8 @@ impl EntityState {
                         reply.send(within_lease(answer, self.core.may_refuse(self.partition)));
                     }
                 }
+                // Kept before: see `keep`.
+                EntityAction::Keep(_) => {}
                 EntityAction::Append(decided) => {
                     if let Err(problem) = self.core.append(self.partition, decided, self.incarnation) {
                         refused = Some(problem);

@@ -1,8 +1,8 @@
-//! Values kept beside the log, brought for a decision that looks into them.
+//! Values kept beside the log: brought for a decision that looks into them, kept when a decision has made them.
 
 use quipu_schemas::{
     limits::NEEDS_MAX_BYTES,
-    personal::{BlobRef, Opener, SealError},
+    personal::{BlobRef, NewValue, Opener, SealError, Sealer},
 };
 use std::collections::BTreeMap;
 
@@ -34,12 +34,20 @@ pub fn bring(needs: &[BlobRef], opener: &dyn Opener) -> Result<Values, SealError
     Ok(values)
 }
 
+/// Keeps the values that a decision made, durably. Blocks.
+pub fn keep(made: Vec<NewValue>, sealer: &dyn Sealer) -> Result<(), SealError> {
+    for NewValue { subject, bytes } in made {
+        sealer.keep(&subject, bytes)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use quipu_schemas::{
         digest::Digest,
-        personal::{Brought, DataKey, Opened, Personal, Sealer},
+        personal::{Brought, DataKey, Opened, Personal},
     };
     use std::sync::Mutex;
 

@@ -7,7 +7,7 @@ use super::{BadPlace, BlobError, Blobs, Listed, Page, checked, names_of};
 use quipu_schemas::{
     digest::Digest,
     ids::OrgId,
-    limits::{BLOB_MAX_BYTES, BLOB_REQUEST_MS, CONNECT_TIMEOUT_MS},
+    limits::{BLOB_MAX_BYTES, BLOB_REQUEST_AGAIN_MS, BLOB_REQUEST_ATTEMPTS, BLOB_REQUEST_MS, CONNECT_TIMEOUT_MS},
 };
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rusty_s3::{
@@ -138,11 +138,22 @@ impl Shared {
         format!("{}{org}/{name}", self.prefix)
     }
 
-    /// Sends a signed request. What went wrong is told without the address: it carries a signature.
+    /// Sends a signed request, again where the server says that it cannot answer just now: every request here may be repeated.
+    /// What went wrong is told without the address: it carries a signature.
     async fn send(&self, method: Method, url: Url, headers: &[(&str, String)], body: Vec<u8>) -> Result<Response, BlobError> {
         let mut request = self.client.request(method, url).body(body);
         for (name, value) in headers {
             request = request.header(*name, value);
+        }
+        let mut wait = Duration::from_millis(BLOB_REQUEST_AGAIN_MS);
+        for _ in 1..BLOB_REQUEST_ATTEMPTS {
+            let Some(first) = request.try_clone() else { break };
+            let response = first.send().await.map_err(|e| self.lost(e.without_url()))?;
+            if !passes(response.status()) {
+                return Ok(response);
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
         request.send().await.map_err(|e| self.lost(e.without_url()))
     }
@@ -153,6 +164,11 @@ impl Shared {
         let code = words.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
         self.lost(format!("{status} {}", code.unwrap_or_default()))
     }
+}
+
+/// Whether a status speaks of the moment and not of the request.
+fn passes(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 /// How long a signature is good for: longer than a request may take.

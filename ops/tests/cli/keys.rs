@@ -13,6 +13,59 @@ use std::{collections::BTreeMap, fs, path::Path, process::Output};
 const ORG: OrgId = OrgId::from_static("acme");
 const FINGERPRINT: &str = "keys.fingerprint";
 
+/// A receiver that answers every request with this body.
+async fn receiver(body: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 64 * 1024];
+            let _ = stream.read(&mut request).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}",
+                body.len()
+            );
+            let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+        }
+    });
+    address
+}
+
+/// A run whose input, signal, answer, request and outputs are personal; once it is done.
+async fn personal_run(client: &Client, receiver: std::net::SocketAddr) {
+    let definition = json!({
+        "name": "order", "inputs": { "order": {} }, "outputs": { "told": {}, "said": {} },
+        "nodes": [
+            { "id": "call", "component": "http.request", "config": {
+                "method": "PUT", "url": format!("='http://{receiver}/' + input.name"), "headers": { "x-name": "=input.name" },
+                "body": { "name": "=input.name + '!'" } } },
+            { "id": "told", "component": "map", "config": { "expression": "input.body.answer + run.input.order.name" } },
+            { "id": "go", "component": "wait_signal", "config": { "signal": "go" } },
+            { "id": "said", "component": "wait_approval", "config": { "prompt": "=input.word" } },
+        ],
+        "edges": [
+            { "from": "input.order", "to": "call.in" }, { "from": "call.out", "to": "told.in" }, { "from": "told.out", "to": "output.told" },
+            { "from": "told.out", "to": "go.in" }, { "from": "go.out", "to": "said.in" }, { "from": "said.approved", "to": "output.said" },
+        ],
+    });
+    let input = json!({ "order": { "name": "zanzibar-i", "more": "zanzibar-l ".repeat(500) } });
+    let create = json!({ "definition": definition, "input": input });
+    send(client, "ada", "acme/run/order", "create", create).await;
+    let steps = "/v1/orgs/acme/runs/order/steps";
+    until(client, steps, "\"waits_for\":\"signal\"").await;
+    let signal = json!({ "name": "go", "payload": { "word": "zanzibar-w", "more": "zanzibar-m ".repeat(1_000) } });
+    send(client, "ada", "acme/run/order", "signal", signal).await;
+    until(client, steps, "\"waits_for\":\"approval\"").await;
+    send(client, "ada", "acme/run/order", "approve", json!({ "node": "said" })).await;
+    // People with the right see what was said.
+    until(client, "/v1/orgs/acme/runs/order", "\"told\":\"zanzibar-azanzibar-i\"").await;
+    for path in ["runs/order/history", "runs/order", "runs/order/steps"] {
+        let answer = client.get(&format!("/v1/orgs/acme/{path}"), &[]).await.unwrap().body.to_string();
+        assert!(answer.contains("zanzibar-w") && answer.contains("zanzibar-m"), "{path}: {answer}");
+    }
+}
+
 fn config(data: &Path, without_keys: bool) -> Config {
     let flags = Flags {
         listen: Some("127.0.0.1:0".into()),
@@ -266,8 +319,12 @@ async fn no_file_of_the_data_directory_holds_personal_text() {
     const SECRET: &str = "zanzibar";
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
-    let (running, client) = node(config(&data, false)).await;
+    let receiver = receiver(r#"{"answer":"zanzibar-a"}"#).await;
+    let mut config = config(&data, false);
+    config.egress_allow = vec![receiver.to_string()];
+    let (running, client) = node(config).await;
     send(&client, "ada", "acme/org/acme", "create", json!({ "name": "Acme" })).await;
+    personal_run(&client, receiver).await;
     let bob = json!({ "principal": "bob", "role": "member", "name": "Bob zanzibar-n", "email": "bob@zanzibar-e.example" });
     send(&client, "ada", "acme/org/acme", "add_member", bob).await;
     let scout = json!({ "name": "Scout", "model": { "provider": "scripted", "model": "test" }, "directive": "Answer." });

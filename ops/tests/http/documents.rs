@@ -136,7 +136,7 @@ async fn a_node_serves_its_documents() {
 /// What problems send people to must be there, under the name that they say.
 #[test]
 fn the_chapter_that_a_parked_stream_points_to_exists() {
-    let source = include_str!("../../../actors/runtime/src/core.rs");
+    let source = include_str!("../../../actors/runtime/src/refusals.rs");
     let chapter = "A parked stream";
     assert!(source.contains(&format!("see `{chapter}` in ops/docs/runbook.md")));
     let runbook = include_str!("../../docs/runbook.md");

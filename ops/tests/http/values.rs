@@ -346,3 +346,49 @@ async fn a_backup_holds_every_value_and_verify_tells_what_is_lost() {
     let refused = quipu_events::backup::restore(&copy, &node.data.path().join("third"), |_| {});
     assert!(refused.is_err(), "a value of the backup that is not what its manifest says");
 }
+
+/// A run hands a megabyte on by its name, and people fetch it there.
+#[tokio::test]
+async fn a_run_hands_an_uploaded_value_on_by_name() {
+    let node = TestNode::with_org().await;
+    let text = json!({ "text": large(1_500_000) }).to_string();
+    let named = put(&node, &[("content-type", "application/json")], text.clone())
+        .await
+        .expect(201)
+        .json();
+    let definition = json!({
+        "name": "pass", "inputs": { "doc": { "type": "object" }, "more": {} }, "outputs": { "doc": {}, "size": {} },
+        "nodes": [
+            { "id": "all", "component": "parallel", "config": { "branches": ["a", "b"] } },
+            { "id": "size", "component": "map", "config": { "expression": "size(input)" } }
+        ],
+        "edges": [
+            { "from": "input.doc", "to": "all.in" }, { "from": "all.a", "to": "output.doc" },
+            { "from": "input.more", "to": "size.in" }, { "from": "size.out", "to": "output.size" }
+        ]
+    });
+    let body = json!({ "definition": definition, "input": { "doc": named, "more": "z".repeat(40_000) } });
+    let made = node.post("/v1/orgs/acme/runs", body).await.expect(201).json();
+    let id = made["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let seen = format!("/v1/orgs/acme/runs/{id}?min_position={}", made["position"].as_str().unwrap());
+    let run = node.get(&seen).await.expect(200).json();
+    let output = &run["output"];
+    assert_eq!((&run["state"], &output["size"]), (&json!("completed"), &json!(40_000)), "{run}");
+    for key in ["$blob", "$size", "$subject"] {
+        assert_eq!(output["doc"][key], named[key], "stored once");
+    }
+    let got = node.get(&blob_path(&output["doc"])).await.expect(200);
+    assert_eq!(
+        serde_json::from_str::<Value>(&got.text).unwrap(),
+        serde_json::from_str::<Value>(&text).unwrap()
+    );
+    // What a client cannot know is no value, and an array is not an object.
+    let list = put(&node, &[("content-type", "application/json")], "[1]".into())
+        .await
+        .expect(201)
+        .json();
+    for (doc, code) in [(list, "wrong_type"), (json!({ "inside": named }), "invalid_command")] {
+        let body = json!({ "definition": definition, "input": { "doc": doc, "more": 1 } });
+        node.post("/v1/orgs/acme/runs", body).await.problem(422, code);
+    }
+}

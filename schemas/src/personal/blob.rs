@@ -1,6 +1,6 @@
 //! Sealed values that are kept beside the log: their names in records, their stored bytes.
 
-use super::{BLOB_KEY, DataKey, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Subject, open_bytes};
+use super::{BLOB_KEY, DataKey, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Subject, open_bytes, value::TYPE_KEY};
 use crate::{digest::Digest, ids::OrgId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,7 +42,10 @@ impl BlobRef {
 
     /// The name that a JSON value is, if it is one.
     pub fn of(value: &Value) -> Option<Self> {
-        let map = value.as_object().filter(|map| map.len() == 3)?;
+        let map = value.as_object()?;
+        if map.len() != 3 + usize::from(map.contains_key(TYPE_KEY)) {
+            return None;
+        }
         Some(Self {
             digest: map.get(BLOB_KEY)?.as_str()?.parse().ok()?,
             size: map.get(SIZE_KEY)?.as_u64()?,
@@ -157,6 +160,14 @@ impl Opener for Brought<'_> {
     fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
         let brought = self.values.get(&blob.digest).cloned();
         brought.unwrap_or(Err(SealError::NotBrought(blob.digest)))
+    }
+
+    fn inline_max(&self) -> usize {
+        self.keys.inline_max()
+    }
+
+    fn may_keep(&self) -> bool {
+        self.keys.may_keep()
     }
 }
 

@@ -43,6 +43,9 @@ pub enum SealError {
     /// A decision looks into a value that was not brought for it.
     #[error("value {0} was not brought: one decision may look into {NEEDS_MAX_BYTES} bytes of values")]
     NotBrought(Digest),
+    /// The key of the one whose value it is was destroyed.
+    #[error("the values of {0} were erased")]
+    Erased(Subject),
 }
 
 impl SealError {
@@ -55,7 +58,8 @@ impl SealError {
             | SealError::Missing(_)
             | SealError::TooLarge { .. }
             | SealError::NotShared { .. }
-            | SealError::NotBrought(_) => true,
+            | SealError::NotBrought(_)
+            | SealError::Erased(_) => true,
         }
     }
 
@@ -74,6 +78,7 @@ impl SealError {
                 .fix("free space where the blob store keeps its values")
                 .retry_after(5),
             SealError::Missing(_) => Problem::new(410, "value_expired", detail).fix("upload the value again"),
+            SealError::Erased(_) => Problem::new(410, "erased", detail).fix("send the value again"),
             SealError::TooLarge { .. } | SealError::NotBrought(_) => {
                 Problem::new(422, "value_too_large", detail).fix("send less, or split the value")
             }

@@ -1,7 +1,7 @@
 //! The scope in which a client's command is parsed: plain values in, sealed values out.
 
-use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, Subject};
-use crate::context::Keys;
+use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, Subject, value};
+use crate::{context::Keys, json::Json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
@@ -64,6 +64,21 @@ pub(super) fn current() -> Option<Current> {
 }
 
 impl Current {
+    /// The same for a value of any type, in its stored form.
+    pub(super) fn take_any(self, sent: Value) -> Result<Value, String> {
+        let keys = self.keys.clone();
+        if sent.get(BLOB_KEY).is_none() {
+            let type_name = value::type_name(&sent);
+            return self.take::<Json>(sent).map(|sealed| value::stored(&sealed, type_name));
+        }
+        let sealed = self.take::<Json>(sent)?;
+        // It was opened a moment ago, to see that it is there.
+        match sealed.open(&*keys).map_err(|e| e.to_string())? {
+            Opened::Value(Json(opened)) => Ok(value::stored(&sealed, value::type_name(&opened))),
+            Opened::Erased => Err("the uploaded value was erased".to_owned()),
+        }
+    }
+
     /// Seals what a client sent, or takes the name of what it uploaded.
     pub(super) fn take<T: Serialize + DeserializeOwned>(self, sent: Value) -> Result<Personal<T>, String> {
         // Whatever failed before fails again, and may take as long.

@@ -1,13 +1,13 @@
 //! Sealed values inside stored JSON, opened in place.
 
-use super::{BLOB_KEY, BlobRef, Opened, Opener, SEALED_KEY, SUBJECT_KEY, SealError, open_text, value_of};
+use super::{BLOB_KEY, Opener, SealError, value::Sealed};
 use crate::limits::VALUE_SHOWN_MAX_BYTES;
 use serde_json::{Value, json};
 
 /// Opens every sealed value inside stored JSON, in place; an erased one becomes `{"erased": true}`, and one that does
 /// not open is an error: for rules, which must not decide on less than there is.
 pub fn open_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
-    each_sealed(value, &|found| found.open(opener).map(Some))
+    each_sealed(value, &|found| open(found, opener).map(Some))
 }
 
 /// The same for people who read: a value that will never open (its key was lost, or it is damaged) is shown as an erased
@@ -16,7 +16,7 @@ pub fn open_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError>
 /// the opener did not fetch for want of room. A name that leads nowhere says so. A store that
 /// does not answer is an error. May block where [`contains_blob`].
 pub fn show_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
-    each_sealed(value, &|found| match (found.open_unless_large(opener), found) {
+    each_sealed(value, &|found| match (open_unless_large(found, opener), found) {
         (Err(SealError::NotBrought(_)), Sealed::Blob(_)) => Ok(None),
         (Err(error), Sealed::Blob(blob)) if error.is_lasting() => {
             let why = if matches!(error, SealError::Missing(_)) {
@@ -47,57 +47,32 @@ fn erased() -> Value {
     json!({ "erased": true })
 }
 
-enum Sealed<'a> {
-    Inline { subject: &'a str, sealed: &'a str },
-    Blob(BlobRef),
+/// Opens for rules and for people: an erased value is shown as one.
+fn open(found: &Sealed<'_>, opener: &dyn Opener) -> Result<Value, SealError> {
+    Ok(found.open(opener)?.value().unwrap_or_else(erased))
 }
 
-impl Sealed<'_> {
-    fn open(&self, opener: &dyn Opener) -> Result<Value, SealError> {
-        let (subject, opened) = match self {
-            Sealed::Inline { subject, sealed } => (*subject, open_text(subject, sealed, opener)?),
-            Sealed::Blob(blob) => (blob.subject.as_str(), blob.open(opener)?),
-        };
-        match opened {
-            Opened::Erased => Ok(erased()),
-            Opened::Value(plain) => value_of(&plain).map_err(|e| SealError::Form(subject.to_owned(), e.to_string())),
-        }
-    }
-
-    fn open_unless_large(&self, opener: &dyn Opener) -> Result<Option<Value>, SealError> {
-        match self {
-            Sealed::Blob(blob) if blob.size > VALUE_SHOWN_MAX_BYTES as u64 => match opener.opening_key(&blob.subject)? {
-                Some(_) => Ok(None),
-                None => Ok(Some(erased())),
-            },
-            found => found.open(opener).map(Some),
-        }
+fn open_unless_large(found: &Sealed<'_>, opener: &dyn Opener) -> Result<Option<Value>, SealError> {
+    match found {
+        Sealed::Blob(blob) if blob.size > VALUE_SHOWN_MAX_BYTES as u64 => match opener.opening_key(&blob.subject)? {
+            Some(_) => Ok(None),
+            None => Ok(Some(erased())),
+        },
+        found => open(found, opener).map(Some),
     }
 }
 
 fn each_sealed(value: &mut Value, open: &dyn Fn(&Sealed<'_>) -> Result<Option<Value>, SealError>) -> Result<(), SealError> {
-    match value {
-        Value::Array(items) => items.iter_mut().try_for_each(|item| each_sealed(item, open)),
-        Value::Object(map) => {
-            let inline = match (map.get(SEALED_KEY), map.get(SUBJECT_KEY)) {
-                (Some(Value::String(sealed)), Some(Value::String(subject))) => Some(Sealed::Inline { subject, sealed }),
-                _ => None,
-            };
-            let found = match inline {
-                Some(inline) => Some(open(&inline)?),
-                None if map.contains_key(BLOB_KEY) => match BlobRef::of(&Value::Object(map.clone())) {
-                    Some(blob) => Some(open(&Sealed::Blob(blob))?),
-                    None => None,
-                },
-                None => None,
-            };
-            match found {
-                Some(Some(opened)) => *value = opened,
-                Some(None) => {}
-                None => return map.values_mut().try_for_each(|item| each_sealed(item, open)),
-            }
-            Ok(())
-        }
-        _ => Ok(()),
+    let found = match Sealed::of(value) {
+        Some(sealed) => Some(open(&sealed)?),
+        None => None,
+    };
+    match (found, &mut *value) {
+        (Some(Some(opened)), place) => *place = opened,
+        (Some(None), _) => {}
+        (None, Value::Array(items)) => return items.iter_mut().try_for_each(|item| each_sealed(item, open)),
+        (None, Value::Object(map)) => return map.values_mut().try_for_each(|item| each_sealed(item, open)),
+        (None, _) => {}
     }
+    Ok(())
 }

@@ -550,6 +550,11 @@ impl SimNode {
         for action in actions {
             match action {
                 EntityAction::Reply(ticket, result) => self.reply(stream, ticket, within_lease(result, true), now),
+                EntityAction::Keep(made) => {
+                    if let Err(error) = values::keep(made, &*self.keys) {
+                        return self.drop_entity(stream, &error.problem(), now);
+                    }
+                }
                 EntityAction::Append(decided) => {
                     self.note_timers(&decided.record);
                     if self.mutant == Some(Mutant::AnswersEarly) {

@@ -352,6 +352,8 @@ impl Workload {
                 json!({ "port": if rng.chance(80) { "more" } else { "amount" }, "payload": rng.below(100) }),
                 None,
             ),
+            // Every third is kept beside the log.
+            ("run", "signal") if n.is_multiple_of(3) => (json!({ "name": "go", "payload": format!("{n} {}", "large ".repeat(500)) }), None),
             ("run", "signal") => (json!({ "name": "go", "payload": n }), None),
             ("run", "approve" | "reject") => (json!({ "node": "sign" }), Some("ada")),
             ("run", "retry_node") => (json!({ "node": node }), None),

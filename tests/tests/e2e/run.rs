@@ -215,7 +215,7 @@ async fn a_paused_run_queues_inputs_durably_up_to_its_bound() {
     let mut office = Office::open().await;
     let definition = json!({
         "name": "gather", "inputs": { "item": { "many": true, "required": false } }, "outputs": { "all": {} },
-        "nodes": [{ "id": "gather", "component": "collect", "config": { "count": 200 } }],
+        "nodes": [{ "id": "gather", "component": "collect", "config": { "count": 1_000 } }],
         "edges": [{ "from": "input.item", "to": "gather.items" }, { "from": "gather.out", "to": "output.all" }],
     });
     office.run("r", definition, json!({})).await;
@@ -229,7 +229,7 @@ async fn a_paused_run_queues_inputs_durably_up_to_its_bound() {
                 "run",
                 "r",
                 "input",
-                json!({ "port": "item", "payload": { "n": depth, "text": "x".repeat(32 * 1024) } }),
+                json!({ "port": "item", "payload": { "n": depth, "text": "x".repeat(1_950) } }),
             )
             .await;
         if given.status == 429 {
@@ -249,7 +249,7 @@ async fn a_paused_run_queues_inputs_durably_up_to_its_bound() {
     office.kill().await;
     office.start().await;
     let full = office
-        .send("run", "r", "input", json!({ "port": "item", "payload": "x".repeat(32 * 1024) }))
+        .send("run", "r", "input", json!({ "port": "item", "payload": "x".repeat(2_040) }))
         .await;
     assert_eq!(
         full.body["queue_depth"].as_u64(),

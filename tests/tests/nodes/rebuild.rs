@@ -264,6 +264,7 @@ impl<const RELEASE: u8> Decider for Bell<RELEASE> {
                 name: name.into(),
                 effect: Effect::Webhook(WebhookCall {
                     url: format!("{url}{at}"),
+                    sealed_url: None,
                     event_type: "bell".into(),
                     data: Json(json!({ "release": RELEASE })),
                     secret: "hook".into(),

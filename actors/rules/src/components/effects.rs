@@ -1,8 +1,8 @@
 //! Components that act on the world. Definitions name secrets and never hold them.
 
 use super::{
-    ConfigFlaw, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers, only,
-    typed, unexpected,
+    ConfigFlaw, Look, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers,
+    only, typed, unexpected,
 };
 use quipu_schemas::{
     chat::ChatRole,
@@ -10,14 +10,14 @@ use quipu_schemas::{
     ids::{EntityId, MessageId},
     json::Json,
     limits::EFFECT_TIMEOUT_MAX_MS,
-    personal::{BLOB_KEY, Personal, SEALED_KEY},
-    reaction::{ComposedMessage, ComposedText, Effect, HttpRequest, LlmInvoke, ModelConfig, Outcome, Prompt, SealText, WebhookCall},
+    personal::{Personal, Subject, value::Sealed},
+    reaction::{ComposedMessage, ComposedText, Effect, HttpRequest, LlmInvoke, ModelConfig, Outcome, Prompt, WebhookCall},
     run::{NodeWork, RunPost},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.register(typed::<HttpRequestNode>());
@@ -89,10 +89,25 @@ fn good_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn render_url(url: &Template, input: &NodeInput<'_>) -> Result<String, NodeError> {
-    let url = url.render_text("url", input)?;
+/// A URL, and, where it was computed from sealed values, its beginning and the whole sealed: whom a request goes to is known to
+/// the outbox, what it asks for is not.
+fn render_url(url: &Template, input: &NodeInput<'_>) -> Result<(String, Option<Personal<String>>), NodeError> {
+    let (url, whose) = url.render_text("url", input)?;
     good_url(&url).map_err(|detail| NodeError::new("bad_url", detail))?;
-    Ok(url)
+    if whose.is_empty() || input.values.clear {
+        return Ok((url, None));
+    }
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
+    let begins = format!("{}/", &url[..end]);
+    Ok((begins, Some(sealed_text(url, &whose, input)?)))
+}
+
+/// A text that was computed from values of these, sealed.
+pub(super) fn sealed_text(text: String, whose: &BTreeSet<Subject>, input: &NodeInput<'_>) -> Result<Personal<String>, NodeError> {
+    let subject = input.values.subject(whose)?;
+    let sealed = input.values.context.seal(&Value::String(text), &subject)?;
+    Personal::deserialize(sealed).map_err(|e| NodeError::new("sealed", e.to_string()))
 }
 
 const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
@@ -151,15 +166,25 @@ impl TypedComponent for HttpRequestNode {
         }
         flaws
     }
+    fn looks(config: &HttpConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        for template in config.headers.values().chain([&config.url]) {
+            template.looks(true, &mut looks);
+        }
+        config.body.iter().for_each(|body| body.looks(false, &mut looks));
+        looks
+    }
     fn ports(_: &HttpConfig) -> Ports {
         response_ports()
     }
     fn start(config: HttpConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
         let headers = headers::render(&config.headers, input)?;
+        let (url, sealed_url) = render_url(&config.url, input)?;
         Ok(effect(
             Effect::Http(HttpRequest {
                 method: config.method,
-                url: render_url(&config.url, input)?,
+                url,
+                sealed_url,
                 headers: headers.plain,
                 composed_headers: headers.composed,
                 body: config.body.map(|b| b.render(input)).transpose()?.map(Json),
@@ -224,6 +249,12 @@ impl TypedComponent for WebhookNode {
         }
         flaws
     }
+    fn looks(config: &WebhookConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        config.url.looks(true, &mut looks);
+        config.data.iter().for_each(|data| data.looks(false, &mut looks));
+        looks
+    }
     fn ports(_: &WebhookConfig) -> Ports {
         response_ports()
     }
@@ -232,10 +263,11 @@ impl TypedComponent for WebhookNode {
             Some(data) => data.render(input)?,
             None => input.value(),
         };
-        let url = render_url(&config.url, input)?;
+        let (url, sealed_url) = render_url(&config.url, input)?;
         Ok(effect(
             Effect::Webhook(WebhookCall {
                 url,
+                sealed_url,
                 event_type: config.event_type,
                 data: Json(data),
                 secret: config.secret,
@@ -293,6 +325,11 @@ impl TypedComponent for LlmNode {
         }
         flaws
     }
+    fn looks(config: &LlmConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        config.messages.iter().for_each(|message| message.content.looks(false, &mut looks));
+        looks
+    }
     fn ports(_: &LlmConfig) -> Ports {
         Ports {
             inputs: vec![Port::optional("in", PortType::Any)],
@@ -310,7 +347,7 @@ impl TypedComponent for LlmNode {
             .map(|m| {
                 Ok(ComposedMessage {
                     role: m.role,
-                    content: composed("content", m.content.render(input)?)?,
+                    content: composed("content", m.content.render(input)?, input)?,
                 })
             })
             .collect::<Result<_, NodeError>>()?;
@@ -342,12 +379,12 @@ impl TypedComponent for LlmNode {
     }
 }
 
-/// A text of the run, or a sealed one.
-fn composed(field: &str, value: Value) -> Result<ComposedText, NodeError> {
+/// A text of the definition, or a sealed one.
+fn composed(field: &str, value: Value, input: &NodeInput<'_>) -> Result<ComposedText, NodeError> {
     match value {
         Value::String(text) => Ok(ComposedText::Plain(text)),
-        Value::Object(map) if map.contains_key(SEALED_KEY) || map.contains_key(BLOB_KEY) => {
-            Personal::<String>::deserialize(Value::Object(map))
+        sealed if Sealed::of(&sealed).is_some() && input.values.accepts(PortType::String, &sealed) => {
+            Personal::<String>::deserialize(sealed)
                 .map(ComposedText::Sealed)
                 .map_err(|e| NodeError::new("sealed", e.to_string()))
         }
@@ -394,6 +431,14 @@ impl TypedComponent for MessageNode {
         }
         flaws
     }
+    fn looks(config: &MessageConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        for template in config.reply_to.iter().chain([&config.conversation]) {
+            template.looks(true, &mut looks);
+        }
+        config.body.looks(false, &mut looks);
+        looks
+    }
     fn ports(_: &MessageConfig) -> Ports {
         response_ports()
     }
@@ -402,24 +447,21 @@ impl TypedComponent for MessageNode {
         let place = format!("{}/{}", input.stream, input.node);
         let hash = Digest::of(&[place.as_bytes()]).to_string();
         let post = RunPost {
-            conversation: EntityId::parse(config.conversation.render_text("conversation", input)?).map_err(bad_id)?,
+            conversation: EntityId::parse(config.conversation.render_text("conversation", input)?.0).map_err(bad_id)?,
             message_id: MessageId::parse(format!("msg_{}", &hash[..40])).map_err(bad_id)?,
             reply_to: match &config.reply_to {
-                Some(template) => Some(MessageId::parse(template.render_text("reply_to", input)?).map_err(bad_id)?),
+                Some(template) => Some(MessageId::parse(template.render_text("reply_to", input)?.0).map_err(bad_id)?),
                 None => None,
             },
         };
-        Ok(match composed("body", config.body.render(input)?)? {
-            ComposedText::Sealed(body) => Step::Post { post, body },
-            ComposedText::Plain(text) if text.is_empty() => return Err(NodeError::new("empty_body", "`body` came to an empty text")),
-            ComposedText::Plain(text) => Step::Wait(NodeWork::Post {
-                seal: Effect::Seal(SealText {
-                    subject: input.subject.clone(),
-                    text,
-                }),
-                post,
-            }),
-        })
+        let empty = || NodeError::new("empty_body", "`body` came to an empty text");
+        let body = match composed("body", config.body.render(input)?, input)? {
+            // Of a text, its quotes; or the mark before it.
+            ComposedText::Sealed(body) if body.plain_len() <= 2 && body.blob().is_none() => return Err(empty()),
+            ComposedText::Sealed(body) => body,
+            ComposedText::Plain(text) if text.is_empty() => return Err(empty()),
+            ComposedText::Plain(text) => sealed_text(text, &BTreeSet::new(), input)?,
+        };
+        Ok(Step::Post { post, body })
     }
-    // The run posts what was sealed; see `run::graph`.
 }

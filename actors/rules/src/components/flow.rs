@@ -1,7 +1,7 @@
 //! Components that are decided at once.
 
 use super::{
-    ConfigFlaw, ERROR_PORT, Nature, NodeError, NodeInput, Port, PortType, Ports, Registry, Step, TypedComponent, check_source,
+    ConfigFlaw, ERROR_PORT, Look, Nature, NodeError, NodeInput, Port, PortType, Ports, Registry, Step, TypedComponent, check_source,
     is_port_name, only, typed,
 };
 use quipu_schemas::json::Json;
@@ -55,18 +55,24 @@ struct Map;
 impl TypedComponent for Map {
     type Config = MapConfig;
     const NAME: &'static str = "map";
-    const ABOUT: &'static str = "Hands on what an expression makes of its input. Sealed values stay sealed.";
+    const ABOUT: &'static str = "Hands on what an expression makes of its input.";
     const NATURE: Nature = Nature::Pure;
     fn check(config: &MapConfig) -> Vec<ConfigFlaw> {
         let mut flaws = Vec::new();
         check_source("expression", &config.expression, &mut flaws);
         flaws
     }
+    fn looks(config: &MapConfig) -> Vec<Look<'_>> {
+        vec![Look {
+            source: &config.expression,
+            deep: false,
+        }]
+    }
     fn ports(_: &MapConfig) -> Ports {
         in_out()
     }
     fn start(config: MapConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
-        Ok(Step::Done(only("out", input.evaluate(&config.expression)?)))
+        Ok(Step::Done(only("out", input.compute(&config.expression)?)))
     }
 }
 
@@ -81,13 +87,18 @@ struct Filter;
 impl TypedComponent for Filter {
     type Config = FilterConfig;
     const NAME: &'static str = "filter";
-    const LOOKS_INSIDE: bool = true;
     const ABOUT: &'static str = "Hands its input on at `out` where a condition holds, otherwise at `dropped`.";
     const NATURE: Nature = Nature::Pure;
     fn check(config: &FilterConfig) -> Vec<ConfigFlaw> {
         let mut flaws = Vec::new();
         check_source("condition", &config.condition, &mut flaws);
         flaws
+    }
+    fn looks(config: &FilterConfig) -> Vec<Look<'_>> {
+        vec![Look {
+            source: &config.condition,
+            deep: true,
+        }]
     }
     fn ports(_: &FilterConfig) -> Ports {
         Ports {
@@ -124,7 +135,6 @@ struct Switch;
 impl TypedComponent for Switch {
     type Config = SwitchConfig;
     const NAME: &'static str = "switch";
-    const LOOKS_INSIDE: bool = true;
     const ABOUT: &'static str = "Hands its input on at the port of the first case whose condition holds.";
     const NATURE: Nature = Nature::Pure;
     fn check(config: &SwitchConfig) -> Vec<ConfigFlaw> {
@@ -140,6 +150,16 @@ impl TypedComponent for Switch {
             check_port("default", port, &mut flaws);
         }
         flaws
+    }
+    fn looks(config: &SwitchConfig) -> Vec<Look<'_>> {
+        config
+            .cases
+            .iter()
+            .map(|case| Look {
+                source: &case.when,
+                deep: true,
+            })
+            .collect()
     }
     fn ports(config: &SwitchConfig) -> Ports {
         let mut outputs: Vec<Port> = Vec::new();
@@ -277,6 +297,10 @@ impl TypedComponent for Log {
         }
         flaws
     }
+    fn looks(config: &LogConfig) -> Vec<Look<'_>> {
+        let source = config.message.iter();
+        source.map(|source| Look { source, deep: false }).collect()
+    }
     fn ports(_: &LogConfig) -> Ports {
         Ports {
             inputs: vec![Port::one("in", PortType::Any)],
@@ -285,7 +309,7 @@ impl TypedComponent for Log {
     }
     fn start(config: LogConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
         let line = match &config.message {
-            Some(source) => input.evaluate(source)?,
+            Some(source) => input.compute(source)?,
             None => input.value(),
         };
         let mut outputs = only("line", line);

@@ -3,7 +3,7 @@
 //! `{{secret:NAME}}` means a secret only where the definition's own text says so. What an expression comes to is data,
 //! whatever it looks like, and is sent as it is.
 
-use super::{ConfigFlaw, NodeError, NodeInput, Template, check_source};
+use super::{ConfigFlaw, NodeError, NodeInput, Template, check_source, effects::sealed_text};
 use quipu_schemas::reaction::{HeaderPart, SECRET_OPEN};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -121,6 +121,10 @@ fn push_text(parts: &mut Vec<HeaderPart>, text: &str) {
     }
 }
 
+fn controls(name: &str) -> NodeError {
+    NodeError::new("bad_header", format!("the header `{name}` came to a text with control characters"))
+}
+
 pub(super) fn render(headers: &BTreeMap<String, Template>, input: &NodeInput<'_>) -> Result<Rendered, NodeError> {
     let mut rendered = Rendered::default();
     for (name, value) in headers {
@@ -129,7 +133,9 @@ pub(super) fn render(headers: &BTreeMap<String, Template>, input: &NodeInput<'_>
         for text in texts {
             match text.strip_prefix('=') {
                 Some(source) => match input.evaluate(source)? {
-                    Value::String(data) => push_text(&mut parts, &data),
+                    (Value::String(data), whose) if whose.is_empty() || input.values.clear => push_text(&mut parts, &data),
+                    (Value::String(data), _) if data.chars().any(char::is_control) => return Err(controls(name)),
+                    (Value::String(data), whose) => parts.push(HeaderPart::Sealed(sealed_text(data, &whose, input)?)),
                     _ => return Err(NodeError::new("type_error", format!("`{name}` must come to a string"))),
                 },
                 None => literal(text)
@@ -145,8 +151,7 @@ pub(super) fn render(headers: &BTreeMap<String, Template>, input: &NodeInput<'_>
             .iter()
             .any(|part| matches!(part, HeaderPart::Text(text) if text.chars().any(char::is_control)))
         {
-            let detail = format!("the header `{name}` came to a text with control characters");
-            return Err(NodeError::new("bad_header", detail));
+            return Err(controls(name));
         }
         match &parts[..] {
             [] => rendered.plain.insert(name.clone(), String::new()),

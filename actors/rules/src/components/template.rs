@@ -1,9 +1,11 @@
 //! A config value that may hold expressions: strings that begin with `=`.
 
-use super::{ConfigFlaw, NodeError, NodeInput, check_source};
+use super::{ConfigFlaw, Look, NodeError, NodeInput, check_source};
+use quipu_schemas::personal::Subject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Variables of a node's expressions.
 pub const NAMES: &[&str] = &["input", "inputs", "run", "texts"];
@@ -29,17 +31,39 @@ impl Template {
         walk_check(&self.0, field, flaws);
     }
 
-    /// The value for these inputs.
+    /// The value for these inputs, to be handed on: what its expressions compute is sealed in it.
     pub fn render(&self, input: &NodeInput<'_>) -> Result<Value, NodeError> {
         walk_render(&self.0, input)
     }
 
-    /// The value for these inputs, which must be a string.
-    pub fn render_text(&self, field: &str, input: &NodeInput<'_>) -> Result<String, NodeError> {
-        match self.render(input)? {
-            Value::String(text) => Ok(text),
+    /// The value for these inputs in the clear, and whose values it was computed from. Only a whole string is an expression.
+    pub fn render_open(&self, input: &NodeInput<'_>) -> Result<(Value, BTreeSet<Subject>), NodeError> {
+        match self.source() {
+            Some(source) => input.evaluate(source),
+            None => Ok((self.0.clone(), BTreeSet::new())),
+        }
+    }
+
+    /// The text for these inputs in the clear, and whose values it was computed from.
+    pub fn render_text(&self, field: &str, input: &NodeInput<'_>) -> Result<(String, BTreeSet<Subject>), NodeError> {
+        match self.render_open(input)? {
+            (Value::String(text), whose) => Ok((text, whose)),
             _ => Err(NodeError::new("type_error", format!("`{field}` must come to a string"))),
         }
+    }
+
+    /// Its expressions; `deep`: what they come to is looked into.
+    pub(super) fn looks<'c>(&'c self, deep: bool, looks: &mut Vec<Look<'c>>) {
+        walk_looks(&self.0, deep, looks);
+    }
+}
+
+fn walk_looks<'c>(value: &'c Value, deep: bool, looks: &mut Vec<Look<'c>>) {
+    match value {
+        Value::String(text) => looks.extend(text.strip_prefix('=').map(|source| Look { source, deep })),
+        Value::Array(items) => items.iter().for_each(|item| walk_looks(item, deep, looks)),
+        Value::Object(map) => map.values().for_each(|item| walk_looks(item, deep, looks)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -62,7 +86,7 @@ fn walk_check(value: &Value, field: &str, flaws: &mut Vec<ConfigFlaw>) {
 fn walk_render(value: &Value, input: &NodeInput<'_>) -> Result<Value, NodeError> {
     Ok(match value {
         Value::String(text) => match text.strip_prefix('=') {
-            Some(source) => input.evaluate(source)?,
+            Some(source) => input.compute(source)?,
             None => value.clone(),
         },
         Value::Array(items) => Value::Array(items.iter().map(|v| walk_render(v, input)).collect::<Result<_, _>>()?),

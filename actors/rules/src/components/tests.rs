@@ -1,6 +1,12 @@
 use super::*;
-use crate::definition::Definition;
-use quipu_schemas::limits::{EFFECT_TIMEOUT_MAX_MS, REASON_MAX_CHARS, TIMER_MAX_MS};
+use crate::{definition::Definition, scene::OneKey};
+use quipu_schemas::{
+    context::{Authority, Context},
+    digest::Digest,
+    ids::{CommandId, PrincipalId},
+    limits::{EFFECT_TIMEOUT_MAX_MS, REASON_MAX_CHARS, TIMER_MAX_MS},
+    personal::Made,
+};
 
 struct Shout;
 impl Component for Shout {
@@ -79,14 +85,24 @@ fn the_registry_is_open_and_lists_what_it_holds() {
 
 /// A node's input with `data` at its port.
 pub(super) fn with_input<T>(data: Value, use_it: impl FnOnce(&NodeInput<'_>) -> T) -> T {
-    struct NoKeys;
-    impl Opener for NoKeys {
-        fn opening_key(&self, _: &str) -> Result<Option<personal::DataKey>, personal::SealError> {
-            Ok(None)
-        }
-    }
+    let stream = "acme/run/r1".parse().unwrap();
+    let authority = Authority::default();
+    let context = Context {
+        now: 0,
+        stream: &stream,
+        command_id: &CommandId::from_static("c-1"),
+        command_digest: Digest::ZERO,
+        principal: &PrincipalId::from_static("ada"),
+        on_behalf_of: None,
+        authority: &authority,
+        version: 0,
+        seed: 1,
+        opener: &OneKey,
+        minted: std::cell::Cell::new(0),
+        made: Made::default(),
+    };
     use_it(&NodeInput {
-        stream: &"acme/run/r1".parse().unwrap(),
+        stream: &stream,
         node: "n",
         now: 0,
         retry: &Retry::default(),
@@ -94,8 +110,12 @@ pub(super) fn with_input<T>(data: Value, use_it: impl FnOnce(&NodeInput<'_>) -> 
         ports: [("in".to_owned(), data)].into(),
         run_input: Value::Null,
         texts: json!({}),
-        opener: &NoKeys,
-        subject: "acme/ada".into(),
+        values: &Values {
+            context: &context,
+            owner: "acme/ada".into(),
+            clear: true,
+        },
+        looked: RefCell::default(),
         budget: RefCell::default(),
     })
 }

@@ -1,6 +1,6 @@
 //! Components that wait for time, a signal or a person.
 
-use super::{ConfigFlaw, Nature, NodeError, NodeInput, Port, PortType, Ports, Registry, Step, Template, TypedComponent, only, typed};
+use super::{ConfigFlaw, Look, Nature, NodeError, NodeInput, Port, PortType, Ports, Registry, Step, Template, TypedComponent, only, typed};
 use quipu_schemas::{
     context::Millis,
     ids::PrincipalId,
@@ -11,6 +11,7 @@ use quipu_schemas::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 pub(super) fn register(registry: &mut Registry) {
     registry.register(typed::<Delay>());
@@ -43,6 +44,11 @@ impl TypedComponent for Delay {
         }
         flaws
     }
+    fn looks(config: &DelayConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        config.ms.looks(true, &mut looks);
+        looks
+    }
     fn ports(_: &DelayConfig) -> Ports {
         Ports {
             inputs: vec![Port::optional("in", PortType::Any)],
@@ -50,11 +56,11 @@ impl TypedComponent for Delay {
         }
     }
     fn start(config: DelayConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
-        let ms = config.ms.render(input)?;
+        let (ms, _) = config.ms.render_open(input)?;
         let ms = ms.as_u64().filter(|ms| *ms <= TIMER_MAX_MS).ok_or_else(|| {
             NodeError::new(
                 "bad_delay",
-                format!("`ms` came to {ms}; a whole number from 0 to {TIMER_MAX_MS} is needed"),
+                format!("the delay came to `{ms}`; a whole number from 0 to {TIMER_MAX_MS} is needed"),
             )
         })?;
         Ok(Step::Wait(NodeWork::Timer {
@@ -144,6 +150,11 @@ impl TypedComponent for WaitApproval {
         check_timeout(config.timeout_ms, &mut flaws);
         flaws
     }
+    fn looks(config: &WaitApprovalConfig) -> Vec<Look<'_>> {
+        let mut looks = Vec::new();
+        config.prompt.iter().for_each(|prompt| prompt.looks(true, &mut looks));
+        looks
+    }
     fn ports(_: &WaitApprovalConfig) -> Ports {
         Ports {
             inputs: vec![Port::optional("in", PortType::Any)],
@@ -152,13 +163,21 @@ impl TypedComponent for WaitApproval {
     }
     fn start(config: WaitApprovalConfig, input: &NodeInput<'_>) -> Result<Step, NodeError> {
         let prompt = match &config.prompt {
-            Some(prompt) => prompt.render_text("prompt", input)?.chars().take(REASON_MAX_CHARS).collect(),
-            None => String::new(),
+            Some(prompt) => {
+                let (text, whose) = prompt.render_text("prompt", input)?;
+                let text = Value::String(text.chars().take(REASON_MAX_CHARS).collect());
+                if whose.is_empty() {
+                    text
+                } else {
+                    input.values.close(text, &whose)?
+                }
+            }
+            None => Value::String(String::new()),
         };
         Ok(Step::Wait(NodeWork::Approval(ApprovalAsked {
             approvers: config.approvers,
             role: config.role,
-            prompt,
+            prompt: Json(prompt),
             expires_at: expiry(config.timeout_ms, input.now),
             subject: Json(input.value()),
             rejected_port: input.connected.iter().any(|port| port == "rejected"),

@@ -4,7 +4,7 @@ use super::{Definition, NodeSpec, Plan};
 use crate::components::Registry;
 use quipu_schemas::{
     digest::Digest,
-    json::Json,
+    json::{self, Json},
     limits::{DEFINITIONS_KEPT_MAX, DEFINITIONS_KEPT_MAX_BYTES},
 };
 use schemars::JsonSchema;
@@ -61,13 +61,13 @@ impl PartialEq for Pinned {
 
 impl Serialize for Pinned {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(s)
+        json::text_in_binary::serialize(&**self, s)
     }
 }
 
 impl<'de> Deserialize<'de> for Pinned {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Definition::deserialize(d).map(Self::of)
+        json::text_in_binary::deserialize(d).map(|definition: Definition| Self::of(definition))
     }
 }
 

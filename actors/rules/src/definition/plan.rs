@@ -1,7 +1,10 @@
 //! The order in which nodes run, and what leads where.
 
-use super::{Definition, INPUT, NodeSpec, OUTPUT};
-use crate::components::{Ports, Registry};
+use super::{Definition, INPUT, OUTPUT};
+use crate::{
+    components::{Ports, Registry},
+    expression::Mention,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a value comes from.
@@ -40,6 +43,12 @@ pub struct PlannedNode {
     pub followers: BTreeSet<usize>,
     /// Its ports; `None` where there is no such component (any longer).
     pub ports: Option<Ports>,
+    /// What its expressions look into.
+    pub mentions: Vec<Mention>,
+    /// Who reads its outputs: places of nodes by port.
+    pub readers: BTreeMap<String, Vec<usize>>,
+    /// Its ports that lead to an output of the definition.
+    pub to_outputs: BTreeSet<String>,
 }
 
 /// A checked definition, ready to run.
@@ -57,8 +66,8 @@ pub struct Plan {
     pub readers: BTreeMap<String, BTreeSet<usize>>,
     /// Most values that an input which is given again and again takes: the largest count behind it.
     pub rooms: BTreeMap<String, usize>,
-    /// Places of the nodes that look into sealed values.
-    pub testers: Vec<usize>,
+    /// Whether some node looks into values.
+    pub looks_into: bool,
 }
 
 impl Definition {
@@ -68,16 +77,19 @@ impl Definition {
         let mut nodes: Vec<PlannedNode> = self
             .nodes
             .iter()
-            .map(|node| PlannedNode {
-                ports: registry.get(&node.component).map(|component| component.ports(&node.config.0)),
-                ..PlannedNode::default()
+            .map(|node| {
+                let component = registry.get(&node.component);
+                PlannedNode {
+                    ports: component.map(|component| component.ports(&node.config.0)),
+                    mentions: component.map_or_else(Vec::new, |component| component.mentions(&node.config.0)),
+                    ..PlannedNode::default()
+                }
             })
             .collect();
         for (rank, place) in order.iter().enumerate() {
             nodes[*place].rank = Some(rank);
         }
-        let looks_inside = |node: &NodeSpec| registry.get(&node.component).is_some_and(|component| component.looks_inside());
-        let testers = (0..self.nodes.len()).filter(|place| looks_inside(&self.nodes[*place])).collect();
+        let looks_into = nodes.iter().any(|node| !node.mentions.is_empty());
         let places = places(self).into_iter().map(|(id, place)| (id.to_owned(), place)).collect();
         let mut plan = Plan {
             order,
@@ -86,7 +98,7 @@ impl Definition {
             outputs: Vec::new(),
             readers: BTreeMap::new(),
             rooms: BTreeMap::new(),
-            testers,
+            looks_into,
         };
         for edge in &self.edges {
             plan.connect(&edge.from, &edge.to);
@@ -114,6 +126,12 @@ impl Plan {
             (_, Some(&node)) => {
                 self.nodes[node].connected.push(from_port.to_owned());
                 self.nodes[node].followers.extend(rank);
+                match target {
+                    Some(place) => self.nodes[node].readers.entry(from_port.to_owned()).or_default().push(place),
+                    None => {
+                        self.nodes[node].to_outputs.insert(from_port.to_owned());
+                    }
+                }
                 Source::Node {
                     node,
                     port: from_port.to_owned(),

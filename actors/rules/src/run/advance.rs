@@ -5,10 +5,11 @@ use crate::{
     components::{Component, ERROR_PORT, NodeError, NodeInput, Outputs, Port, Step},
     definition::{NodeSpec, OnFailure, Pinned, PlannedNode, Source},
     expression::Budget,
+    values::{TOO_LARGE_TO_LOOK_INTO, Values},
 };
 use quipu_schemas::{
     json::Json,
-    limits::RUN_VALUE_MAX_BYTES,
+    limits::{ENTITY_VALUES_MAX_BYTES, RUN_VALUE_MAX_BYTES},
     personal::Personal,
     run::{NodeWork, RunEvent, RunPost, RunStatus},
 };
@@ -40,22 +41,51 @@ pub(super) fn taken(node: &NodeSpec, post: &RunPost, draft: &mut Draft<'_, '_>) 
 
 /// Checks what a node hands on, then says it.
 pub(super) fn complete(node: &NodeSpec, output: Outputs, draft: &mut Draft<'_, '_>) -> Done {
-    let size: usize = output.values().map(|v| v.to_text().len()).sum();
-    if size > RUN_VALUE_MAX_BYTES {
-        let detail = format!("the node's output has {size} bytes, at most {RUN_VALUE_MAX_BYTES} are allowed");
-        return fail(node, NodeError::new("value_too_large", detail), 0, draft);
+    match handed_on(node, output, draft) {
+        Ok(output) => draft.emit(RunEvent::NodeCompleted {
+            node: node.id.clone(),
+            output,
+        }),
+        Err(error) => fail(node, error, 0, draft),
     }
-    if let Some((port, _)) = output
-        .iter()
-        .find(|(port, value)| node.ports.get(*port).is_some_and(|t| !t.accepts(&value.0)))
-    {
+}
+
+/// What a node hands on, in a form that fits its record.
+fn handed_on(node: &NodeSpec, output: Outputs, draft: &Draft<'_, '_>) -> Result<Outputs, NodeError> {
+    let RunState::Graph(run) = &draft.state else { return Ok(output) };
+    let values = run.values(draft.context);
+    let declared = |(port, value): &(&String, &Json)| node.ports.get(*port).is_some_and(|t| !values.accepts(*t, &value.0));
+    if let Some((port, _)) = output.iter().find(declared) {
         let detail = format!("the value at the output `{port}` is not of the declared type");
-        return fail(node, NodeError::new("type_mismatch", detail), 0, draft);
+        return Err(NodeError::new("type_mismatch", detail));
     }
-    draft.emit(RunEvent::NodeCompleted {
-        node: node.id.clone(),
-        output,
-    })
+    let output = fitting(output, &values)?;
+    if !run.has_room(output.values()) {
+        let detail = format!("the run would refer to more than {ENTITY_VALUES_MAX_BYTES} bytes of values");
+        return Err(NodeError::new("values_full", detail));
+    }
+    Ok(output)
+}
+
+/// Outputs that fit a record together.
+fn fitting(output: Outputs, values: &Values<'_>) -> Result<Outputs, NodeError> {
+    let each = |output: Outputs, form: &dyn Fn(Value) -> Result<Value, NodeError>| {
+        let formed = output.into_iter().map(|(port, value)| Ok((port, Json(form(value.0)?))));
+        formed.collect::<Result<Outputs, NodeError>>()
+    };
+    let size = |output: &Outputs| output.values().map(|v| v.to_text().len()).sum::<usize>();
+    let mut output = each(output, &|value| values.fit(value))?;
+    // A value that goes to many ports stands there once each: its name is shorter.
+    if size(&output) > RUN_VALUE_MAX_BYTES {
+        output = each(output, &|value| values.moved_out(&value))?;
+    }
+    match size(&output) {
+        size if size > RUN_VALUE_MAX_BYTES * 3 / 2 => {
+            let detail = format!("the output takes {size} bytes of its record, at most {RUN_VALUE_MAX_BYTES} are allowed");
+            Err(NodeError::new("value_too_large", detail))
+        }
+        _ => Ok(output),
+    }
 }
 
 pub(super) fn fail(node: &NodeSpec, error: NodeError, attempts: u32, draft: &mut Draft<'_, '_>) -> Done {
@@ -102,14 +132,19 @@ pub(super) fn advance(draft: &mut Draft<'_, '_>) -> Done {
         if run.status == RunStatus::Paused || state.is_some_and(|n| n.stage != Stage::Waiting) {
             continue;
         }
-        let Some(arrival) = arrive(run, node, &plan.nodes[place]) else {
+        let Some(arrival) = arrive(run, node, &plan.nodes[place], &run.values(draft.context)) else {
             continue;
         };
         if !draft.step()? {
             return Ok(());
         }
         match arrival {
-            Ok(Some(ports)) => begin(node, ports, &plan.nodes[place].connected, draft)?,
+            Ok(Some(ports)) => {
+                if !begin(node, ports, &plan.nodes[place].connected, draft)? {
+                    // The values that it looks into are brought for a decision of its own.
+                    return draft.defer();
+                }
+            }
             Ok(None) => draft.emit(RunEvent::NodeSkipped { node: node.id.clone() })?,
             Err(error) => fail(node, error, 0, draft)?,
         }
@@ -166,7 +201,12 @@ fn is_open(run: &GraphRun, source: &Source, count: Option<u32>) -> bool {
 
 /// Values at a node's ports: `None` while some edge is open, `Some(Ok(None))` where nothing reaches it.
 #[allow(clippy::type_complexity)]
-fn arrive(run: &GraphRun, node: &NodeSpec, planned: &PlannedNode) -> Option<Result<Option<BTreeMap<String, Value>>, NodeError>> {
+fn arrive(
+    run: &GraphRun,
+    node: &NodeSpec,
+    planned: &PlannedNode,
+    values: &Values<'_>,
+) -> Option<Result<Option<BTreeMap<String, Value>>, NodeError>> {
     let Some(own) = &planned.ports else {
         return Some(Err(component(node)
             .err()
@@ -197,7 +237,7 @@ fn arrive(run: &GraphRun, node: &NodeSpec, planned: &PlannedNode) -> Option<Resu
             Value::Array(live)
         } else {
             let Some(first) = live.into_iter().next() else { continue };
-            if !narrow.accepts(&first) {
+            if !values.accepts(narrow, &first) {
                 let detail = format!("the value at the input `{}` is not of type {}", port.name, narrow.as_str());
                 return Some(Err(NodeError::new("type_mismatch", detail)));
             }
@@ -211,9 +251,9 @@ fn arrive(run: &GraphRun, node: &NodeSpec, planned: &PlannedNode) -> Option<Resu
     Some(Ok(Some(ports)))
 }
 
-/// A node's turn has come.
-fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[String], draft: &mut Draft<'_, '_>) -> Done {
-    let RunState::Graph(run) = &draft.state else { return Ok(()) };
+/// A node's turn has come. False: it looks into more than was brought for this decision, which has done something already.
+fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[String], draft: &mut Draft<'_, '_>) -> Result<bool, RunRejection> {
+    let RunState::Graph(run) = &draft.state else { return Ok(true) };
     let attempt = run.nodes.get(&node.id).map_or(0, |n| n.attempts) + 1;
     let mut run_input: serde_json::Map<String, Value> = run.inputs.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect();
     for (name, values) in run.series.iter() {
@@ -230,17 +270,35 @@ fn begin(node: &NodeSpec, ports: BTreeMap<String, Value>, connected: &[String], 
         ports,
         run_input: Value::Object(run_input),
         texts,
-        opener: draft.context.opener,
-        subject: format!("{}/{}", run.stream.org, run.by),
+        values: &run.values(draft.context),
+        looked: RefCell::default(),
         budget: RefCell::new(Budget::default()),
     };
-    let step = component(node).and_then(|c| c.start(&node.config.0, &input));
+    let step = component(node)
+        .and_then(|c| c.start(&node.config.0, &input))
+        .and_then(|step| closed(step, &input));
+    let looked = !input.looked.borrow().is_empty();
     match step {
-        Ok(Step::Done(outputs)) => complete(node, outputs, draft),
-        Ok(Step::Post { post, body }) => posted(node, post, body, draft),
-        Ok(Step::Wait(work)) => wait(node, attempt, work, draft),
-        Err(error) => fail(node, error, 0, draft),
+        Ok(Step::Done(outputs)) => complete(node, outputs, draft)?,
+        Ok(Step::Post { post, body }) => posted(node, post, body, draft)?,
+        Ok(Step::Wait(work)) => wait(node, attempt, work, draft)?,
+        Err(error) if error.code == TOO_LARGE_TO_LOOK_INTO && !draft.events.is_empty() => return Ok(false),
+        Err(error) if looked => fail(node, error.without_data(), 0, draft)?,
+        Err(error) => fail(node, error, 0, draft)?,
     }
+    Ok(true)
+}
+
+/// What a component made that it did not seal itself is sealed: only what it was given is handed on as it is.
+fn closed(step: Step, input: &NodeInput<'_>) -> Result<Step, NodeError> {
+    let Step::Done(outputs) = step else { return Ok(step) };
+    let whose = input.looked.borrow().clone();
+    let close = |(port, Json(value)): (String, Json)| {
+        let is_given = input.ports.values().any(|given| *given == value);
+        let value = if is_given { value } else { input.values.close(value, &whose)? };
+        Ok((port, Json(value)))
+    };
+    outputs.into_iter().map(close).collect::<Result<_, NodeError>>().map(Step::Done)
 }
 
 fn wait(node: &NodeSpec, attempt: u32, work: NodeWork, draft: &mut Draft<'_, '_>) -> Done {
@@ -289,18 +347,18 @@ fn finish(definition: &Pinned, draft: &mut Draft<'_, '_>) -> Done {
         detail,
         node: None,
     };
-    let size: usize = output.values().map(|v| v.to_text().len()).sum();
-    if size > RUN_VALUE_MAX_BYTES {
-        return draft.emit(failed(
-            "value_too_large",
-            format!("the outputs have {size} bytes, at most {RUN_VALUE_MAX_BYTES} are allowed"),
-        ));
-    }
-    let wrong = output
-        .iter()
-        .find(|(name, value)| definition.outputs.get(*name).is_some_and(|spec| !spec.port_type.accepts(&value.0)));
+    let values = run.values(draft.context);
+    let wrong = output.iter().find(|(name, value)| {
+        definition
+            .outputs
+            .get(*name)
+            .is_some_and(|spec| !values.accepts(spec.port_type, &value.0))
+    });
     if let Some((name, _)) = wrong {
         return draft.emit(failed("type_mismatch", format!("the output `{name}` is not of the declared type")));
     }
-    draft.emit(RunEvent::Completed { output })
+    match fitting(output, &values) {
+        Ok(output) => draft.emit(RunEvent::Completed { output }),
+        Err(error) => draft.emit(failed(&error.code, format!("the outputs: {}", error.detail))),
+    }
 }

@@ -98,10 +98,16 @@ impl<'a, 'c> Draft<'a, 'c> {
             self.steps += 1;
             return Ok(true);
         }
+        self.defer()?;
+        Ok(false)
+    }
+
+    /// Says, once, that the run goes on in a decision of its own.
+    pub(super) fn defer(&mut self) -> Result<(), RunRejection> {
         if !matches!(self.events.last(), Some(RunEvent::AdvanceDeferred { .. })) {
             self.emit(RunEvent::AdvanceDeferred { due: self.context.now })?;
         }
-        Ok(false)
+        Ok(())
     }
 
     pub(super) fn pause(&mut self, reason: &str) -> Result<(), RunRejection> {

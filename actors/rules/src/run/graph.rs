@@ -7,20 +7,24 @@ use super::{
 };
 use crate::{
     components::{NodeError, Outputs, PortType, is_port_name},
-    definition::{Definition, NodeSpec, Pinned, Source},
+    definition::{Data, Definition, NodeSpec, Pinned},
+    values::Values,
 };
 use quipu_schemas::{
-    limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES},
+    json::Json,
+    limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES, VALUE_MAX_BYTES},
     org::Role,
-    personal::{BlobRef, Personal},
+    personal::{
+        Personal,
+        value::{self, Sealed},
+    },
     reaction::Outcome,
     run::{
-        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost,
-        RunStatus, SendSignal,
+        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal,
     },
 };
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Done = Result<(), RunRejection>;
 
@@ -34,29 +38,13 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
     if let Some(name) = create.texts.keys().find(|name| !is_port_name(name)) {
         return Err(RunRejection::BadName(name.clone(), "texts"));
     }
+    let context = draft.context;
+    let owner = format!("{}/{}", context.stream.org, context.actor());
+    let clear = definition.data == Data::None;
+    let values = Values { context, owner, clear };
+    let mut given = BTreeMap::new();
     for (name, value) in &create.input {
-        let field = format!("input.{name}");
-        let spec = definition
-            .inputs
-            .get(name)
-            .ok_or_else(|| RunRejection::UnknownInput(name.clone()))?;
-        let items = match &value.0 {
-            Value::Array(items) if spec.many => items.as_slice(),
-            _ if spec.many => {
-                return Err(RunRejection::WrongType {
-                    name: name.clone(),
-                    field,
-                    wanted: "an array of its values".into(),
-                });
-            }
-            one => std::slice::from_ref(one),
-        };
-        for item in items {
-            check_value(name, &field, item, spec.port_type)?;
-        }
-        if spec.many && items.len() > room(&definition, name) {
-            return Err(RunRejection::InputClosed(name.clone()));
-        }
+        given.insert(name.clone(), input(&definition, name, value, &values)?);
     }
     if let Some((name, _)) = definition
         .inputs
@@ -72,7 +60,7 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
         name: definition.name.clone(),
         digest: definition.digest(),
         definition: definition.canonical(),
-        input: create.input.clone(),
+        input: given,
         texts: create.texts.clone(),
         turn: None,
     })?;
@@ -104,8 +92,46 @@ fn room(definition: &Pinned, input: &str) -> usize {
     definition.plan().rooms.get(input).copied().unwrap_or(0)
 }
 
-fn check_value(name: &str, field: &str, value: &Value, port_type: PortType) -> Done {
-    if !port_type.accepts(value) {
+/// An input that comes with `create`, in stored form. One that is given again and again is an array of its values.
+fn input(definition: &Pinned, name: &str, value: &Json, values: &Values<'_>) -> Result<Json, RunRejection> {
+    let field = format!("input.{name}");
+    let spec = definition
+        .inputs
+        .get(name)
+        .ok_or_else(|| RunRejection::UnknownInput(name.to_owned()))?;
+    if !spec.many {
+        return accepted(name, &field, value, spec.port_type, values);
+    }
+    let not_an_array = || RunRejection::WrongType {
+        name: name.to_owned(),
+        field: field.clone(),
+        wanted: "an array of its values".into(),
+    };
+    if values.type_of(&value.0).is_none_or(|name| name != "array") {
+        return Err(not_an_array());
+    }
+    // The fold has no key: its values are sealed one by one.
+    let (mut opened, mut whose) = (value.0.clone(), BTreeSet::new());
+    if Sealed::of(&opened).is_some() {
+        let open = values.context.open(&mut opened, &mut whose);
+        open.map_err(|_| RunRejection::TooLarge(field.clone()))?;
+    }
+    let Value::Array(items) = opened else { return Err(not_an_array()) };
+    if items.len() > room(definition, name) {
+        return Err(RunRejection::InputClosed(name.to_owned()));
+    }
+    let item = |item| accepted(name, &field, &Json(item), spec.port_type, values).map(|value| value.0);
+    let items: Value = items.into_iter().map(item).collect::<Result<_, _>>()?;
+    if items.to_string().len() > RUN_VALUE_MAX_BYTES {
+        return Err(RunRejection::TooLarge(field));
+    }
+    Ok(Json(items))
+}
+
+/// A value that came in, of the type that is asked for, in stored form.
+fn accepted(name: &str, field: &str, value: &Json, port_type: PortType, values: &Values<'_>) -> Result<Json, RunRejection> {
+    let fits = |told: &str| port_type == PortType::Any || port_type.as_str() == told;
+    if !values.type_of(&value.0).is_none_or(fits) {
         let wanted = format!("of type {}", port_type.as_str());
         return Err(RunRejection::WrongType {
             name: name.to_owned(),
@@ -113,10 +139,14 @@ fn check_value(name: &str, field: &str, value: &Value, port_type: PortType) -> D
             wanted,
         });
     }
-    if value.to_string().len() > RUN_VALUE_MAX_BYTES {
+    let subject = format!("{}/{}", values.context.stream.org, values.context.actor());
+    let too_large = |_| RunRejection::TooLarge(field.to_owned());
+    let taken = values.take(&value.0, &subject).map_err(too_large)?;
+    let fitting = values.fit(taken).map_err(|_| RunRejection::TooLarge(field.to_owned()))?;
+    if value::size_of(&fitting) > VALUE_MAX_BYTES as u64 + 1 {
         return Err(RunRejection::TooLarge(field.to_owned()));
     }
-    Ok(())
+    Ok(Json(fitting))
 }
 
 pub(super) fn give_input(run: &GraphRun, input: &GiveInput, draft: &mut Draft<'_, '_>) -> Done {
@@ -129,7 +159,7 @@ pub(super) fn give_input(run: &GraphRun, input: &GiveInput, draft: &mut Draft<'_
         .inputs
         .get(port)
         .ok_or_else(|| RunRejection::UnknownInput(port.clone()))?;
-    check_value(port, "payload", &input.payload.0, spec.port_type)?;
+    let payload = accepted(port, "payload", &input.payload, spec.port_type, &run.values(draft.context))?;
     let queued = run.queue.iter().filter(|q| q.port == *port).count();
     if spec.many {
         let given = run.series.get(port).map_or(0, Vec::len);
@@ -139,14 +169,16 @@ pub(super) fn give_input(run: &GraphRun, input: &GiveInput, draft: &mut Draft<'_
     } else if run.inputs.contains_key(port) || queued > 0 {
         return Err(RunRejection::InputGiven(port.clone()));
     }
-    let size = input.payload.to_text().len() as u64;
+    let size = payload.to_text().len() as u64;
     let paused = run.status == RunStatus::Paused;
     if (paused && run.queue.len() >= RUN_INPUT_QUEUE_MAX) || run.held_bytes + size > RUN_INPUT_QUEUE_MAX_BYTES as u64 {
         return Err(RunRejection::QueueFull {
             depth: run.queue.len() as u64,
         });
     }
-    let payload = input.payload.clone();
+    if !run.has_room([&payload].into_iter()) {
+        return Err(RunRejection::ValuesFull);
+    }
     if paused {
         return draft.emit(RunEvent::InputQueued {
             port: port.clone(),
@@ -180,15 +212,18 @@ pub(super) fn signal(run: &GraphRun, signal: &SendSignal, draft: &mut Draft<'_, 
     if signal.name.is_empty() || signal.name.len() > 64 {
         return Err(RunRejection::BadName(signal.name.chars().take(80).collect(), "name"));
     }
-    check_value("payload", "payload", &signal.payload.0, PortType::Any)?;
+    let payload = accepted("payload", "payload", &signal.payload, PortType::Any, &run.values(draft.context))?;
     if run.signals.len() >= RUN_SIGNALS_MAX {
         return Err(RunRejection::QueueFull {
             depth: run.signals.len() as u64,
         });
     }
+    if !run.has_room([&payload].into_iter()) {
+        return Err(RunRejection::ValuesFull);
+    }
     draft.emit(RunEvent::SignalReceived {
         name: signal.name.clone(),
-        payload: signal.payload.clone(),
+        payload,
     })?;
     advance(draft)
 }
@@ -300,7 +335,7 @@ pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: 
         });
     }
     if let Some((node, wait)) = waiting(run, &settled.name).filter(|(_, wait)| wait.is_effect()) {
-        match settle(node, wait, &settled.outcome) {
+        match settle(node, wait, &settled.outcome, &run.values(draft.context)) {
             Ok(result) => result.record(node, draft)?,
             Err(error) => fail(node, error, settled.attempts, draft)?,
         }
@@ -314,7 +349,7 @@ pub(super) fn effect_settled(run: &GraphRun, settled: &RunEffectSettled, draft: 
     let Some((node, _)) = failed.filter(|(_, state)| run.status == RunStatus::Failed && state.name == settled.name) else {
         return Ok(());
     };
-    let Ok(result) = settle(node, &Wait::Effect, &settled.outcome) else {
+    let Ok(result) = settle(node, &Wait::Effect, &settled.outcome, &run.values(draft.context)) else {
         return Ok(());
     };
     draft.emit(RunEvent::NodeRetried {
@@ -352,9 +387,18 @@ enum Settled {
     Post(RunPost, Personal<String>),
 }
 
-fn settle(node: &NodeSpec, wait: &Wait, outcome: &Outcome) -> Result<Settled, NodeError> {
+fn settle(node: &NodeSpec, wait: &Wait, outcome: &Outcome, values: &Values<'_>) -> Result<Settled, NodeError> {
     match (wait, outcome) {
         (Wait::Post(post), Outcome::Sealed { text }) => Ok(Settled::Post(post.clone(), text.clone())),
+        (_, Outcome::Responded { status, body, full_bytes }) => {
+            // One that was performed before answers were sealed is sealed here.
+            let outcome = Outcome::Responded {
+                status: *status,
+                body: Json(values.take(&body.0, &values.owner)?),
+                full_bytes: *full_bytes,
+            };
+            component(node)?.settle(&node.config.0, &outcome).map(Settled::Outputs)
+        }
         _ => component(node)?.settle(&node.config.0, outcome).map(Settled::Outputs),
     }
 }
@@ -366,42 +410,4 @@ impl Settled {
             Settled::Post(post, body) => posted(node, post, body, draft),
         }
     }
-}
-
-/// The values that conditions of nodes still to come may look into: what has just come, what leads to those nodes, the run's
-/// texts. None where no such node is left; otherwise as many steps as lead to those that are.
-pub(super) fn needs(run: &GraphRun, command: &RunCommand) -> Vec<BlobRef> {
-    let plan = run.definition.plan();
-    let stage = |place: usize| run.nodes.get(&run.definition.nodes[place].id).map(|node| &node.stage);
-    let is_waiting = |place: &usize| matches!(stage(*place), None | Some(Stage::Waiting));
-    let mut open: Vec<usize> = plan.testers.iter().copied().filter(is_waiting).collect();
-    if open.is_empty() {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    if let RunCommand::EffectSettled(settled) = command {
-        match &settled.outcome {
-            Outcome::Answered(answer) => found.extend(answer.text.as_ref().and_then(Personal::blob)),
-            Outcome::Sealed { text } => found.extend(text.blob()),
-            _ => {}
-        }
-    }
-    let mut seen: BTreeSet<usize> = open.iter().copied().collect();
-    while let Some(place) = open.pop() {
-        for inbound in &plan.nodes[place].inbound {
-            let Source::Node { node, port } = &inbound.source else { continue };
-            match stage(*node) {
-                Some(Stage::Completed(output)) => {
-                    if let Some(value) = output.get(port) {
-                        BlobRef::each_in(&value.0, &mut |blob| found.push(blob));
-                    }
-                }
-                // It may be decided in the same decision, and hand on what leads to it.
-                _ if seen.insert(*node) => open.push(*node),
-                _ => {}
-            }
-        }
-    }
-    found.extend(run.texts.values().filter_map(Personal::blob));
-    found
 }

@@ -1,6 +1,7 @@
 //! The nodes of a run: a map that copies of the state share, but for what they change.
 
 use super::{NodeRun, Stage, Wait};
+use quipu_schemas::personal::value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
@@ -26,6 +27,8 @@ pub struct Nodes {
     parts: Vec<Arc<Part>>,
     /// How many are done.
     over: usize,
+    /// Bytes of values beside the log that they name, each time that they do.
+    named_bytes: u64,
 }
 
 impl Default for Nodes {
@@ -33,6 +36,7 @@ impl Default for Nodes {
         Self {
             parts: vec![Arc::default(); PARTS],
             over: 0,
+            named_bytes: 0,
         }
     }
 }
@@ -58,6 +62,22 @@ impl Nodes {
         self.over
     }
 
+    /// Bytes of values beside the log that they name; a value counts each time.
+    pub fn named_bytes(&self) -> u64 {
+        self.named_bytes
+    }
+
+    /// Lets go of what they have handed on.
+    pub(super) fn forget_outputs(&mut self) {
+        let holds = |node: &Arc<NodeRun>| matches!(&node.stage, Stage::Completed(output) if !output.is_empty());
+        for part in self.parts.iter_mut().filter(|part| part.nodes.values().any(holds)) {
+            for node in Arc::make_mut(part).nodes.values_mut().filter(|node| holds(node)) {
+                self.named_bytes -= named_by(node);
+                Arc::make_mut(node).stage = Stage::Completed(BTreeMap::new());
+            }
+        }
+    }
+
     /// Ids of the nodes that wait for a signal of this name.
     pub(super) fn listening(&self, signal: &str) -> impl Iterator<Item = &str> {
         let from: (Arc<str>, Arc<str>) = (signal.into(), "".into());
@@ -81,7 +101,7 @@ impl Nodes {
     pub(super) fn put(&mut self, id: &str, node: NodeRun) {
         let part = Arc::make_mut(&mut self.parts[part_of(id)]);
         let key = part.nodes.get_key_value(id).map_or_else(|| Arc::from(id), |(key, _)| key.clone());
-        let is_over = node.stage.is_over();
+        let (is_over, named) = (node.stage.is_over(), named_by(&node));
         if let Some(signal) = listens(&node) {
             part.listening.insert((signal.into(), key.clone()));
         }
@@ -94,9 +114,14 @@ impl Nodes {
         {
             part.listening.remove(&(left.into(), key));
         }
-        let was_over = before.is_some_and(|node| node.stage.is_over());
+        let was_over = before.as_ref().is_some_and(|node| node.stage.is_over());
         self.over = self.over + usize::from(is_over) - usize::from(was_over);
+        self.named_bytes = self.named_bytes + named - before.map_or(0, |node| named_by(&node));
     }
+}
+
+fn named_by(node: &NodeRun) -> u64 {
+    node.stage.values().map(|value| value::named_bytes(&value.0)).sum()
 }
 
 fn listens(node: &NodeRun) -> Option<&str> {

@@ -61,8 +61,11 @@ pub enum RunRejection {
     #[error("the input `{0}` already has all its values")]
     InputClosed(String),
     /// A value is too large.
-    #[error("`{0}` has more than {max} bytes of JSON", max = limits::RUN_VALUE_MAX_BYTES)]
+    #[error("`{0}` is too large: a value has at most {max} bytes", max = limits::VALUE_MAX_BYTES)]
     TooLarge(String),
+    /// The run refers to as many bytes of values as it may.
+    #[error("the run would refer to more than {max} bytes of values", max = limits::ENTITY_VALUES_MAX_BYTES)]
+    ValuesFull,
     /// Too many inputs or signals wait.
     #[error("{depth} wait already")]
     QueueFull {
@@ -111,6 +114,7 @@ impl Refusal for RunRejection {
             Self::InputGiven(_) => problem(409, "input_given", "an input takes one value unless it is declared `many`"),
             Self::InputClosed(_) => problem(409, "input_closed", "raise the count of the node that gathers them"),
             Self::TooLarge(field) => problem(422, "too_large", "send less, or a reference to it").field(field.clone()),
+            Self::ValuesFull => problem(429, "values_full", "let the run finish what it has, then send again").retry_after(5),
             Self::QueueFull { depth } => {
                 let mut full = problem(429, "queue_full", "resume the run, then send again").retry_after(5);
                 full.queue_depth = Some(*depth);

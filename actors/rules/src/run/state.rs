@@ -1,12 +1,19 @@
 //! State of a workflow run and its fold. Everything here survives binary snapshots.
 
 use super::Nodes;
-use crate::{decider::Corrupt, definition::Pinned, shared::Shared};
+use crate::{
+    decider::Corrupt,
+    definition::{Data, Pinned, Source},
+    shared::Shared,
+    values::Values,
+};
 use quipu_schemas::{
+    context::Context,
     digest::Digest,
     ids::{PrincipalId, StreamId},
     json::Json,
-    personal::Personal,
+    limits::ENTITY_VALUES_MAX_BYTES,
+    personal::{BlobRef, Personal, value},
     run::{ApprovalAsked, NodeWork, RunEvent, RunPost, RunStatus},
 };
 use schemars::JsonSchema;
@@ -110,6 +117,16 @@ impl Stage {
             Stage::Waiting | Stage::Waits(_) | Stage::Stopped(_) => false,
         }
     }
+
+    /// The values that it holds.
+    pub fn values(&self) -> impl Iterator<Item = &Json> {
+        let (outputs, subject) = match self {
+            Stage::Completed(outputs) | Stage::Waits(Wait::Timer(outputs)) | Stage::Stopped(Wait::Timer(outputs)) => (Some(outputs), None),
+            Stage::Waits(Wait::Approval(asked)) | Stage::Stopped(Wait::Approval(asked)) => (None, Some(&asked.subject)),
+            Stage::Waiting | Stage::Waits(_) | Stage::Stopped(_) | Stage::Failed { .. } | Stage::Skipped => (None, None),
+        };
+        outputs.into_iter().flat_map(BTreeMap::values).chain(subject)
+    }
 }
 
 /// What a node waits for.
@@ -136,6 +153,7 @@ impl Wait {
     }
 }
 
+/// Bytes that a value takes in the state.
 fn size(value: &Json) -> u64 {
     value.to_text().len() as u64
 }
@@ -189,6 +207,99 @@ impl GraphRun {
             }
         }
         run
+    }
+
+    /// What the run does with values.
+    pub(super) fn values<'a>(&self, context: &'a Context<'a>) -> Values<'a> {
+        Values {
+            context,
+            owner: format!("{}/{}", self.stream.org, self.by),
+            clear: self.definition.data == Data::None,
+        }
+    }
+
+    /// Whether the run may refer to these values too. Values are counted once, however often they are handed on.
+    pub(super) fn has_room<'v>(&self, more: impl Iterator<Item = &'v Json>) -> bool {
+        let mut coming = BTreeMap::new();
+        let count = |held: &mut BTreeMap<Digest, u64>, value: &Json| {
+            BlobRef::each_in(&value.0, &mut |blob| {
+                held.insert(blob.digest, blob.size);
+            });
+        };
+        more.for_each(|value| count(&mut coming, value));
+        if coming.is_empty() {
+            return true;
+        }
+        let given = || {
+            let series = self.series.values().flatten().map(|value| &**value);
+            let queue = self.queue.iter().map(|queued| &queued.payload);
+            let signals = self.signals.iter().map(|signal| &signal.payload);
+            self.inputs.values().chain(series).chain(queue).chain(signals)
+        };
+        let most = ENTITY_VALUES_MAX_BYTES as u64;
+        let named: u64 = given().map(|value| value::named_bytes(&value.0)).sum();
+        if self.nodes.named_bytes() + named + coming.values().sum::<u64>() <= most {
+            return true;
+        }
+        given().for_each(|value| count(&mut coming, value));
+        for node in self.nodes.all().into_values() {
+            node.stage.values().for_each(|value| count(&mut coming, value));
+        }
+        coming.values().sum::<u64>() <= most
+    }
+
+    /// A node is done: what nobody else waits for leaves the state.
+    fn forget_behind(&mut self, id: &str) {
+        let definition = self.definition.clone();
+        let plan = definition.plan();
+        let Some(place) = plan.places.get(id) else { return };
+        for inbound in &plan.nodes[*place].inbound {
+            let Source::Node { node, port } = &inbound.source else { continue };
+            let planned = &plan.nodes[*node];
+            let source = &definition.nodes[*node].id;
+            // The last is the likeliest to be open still.
+            let is_open = |reader: &usize| {
+                let reader = self.nodes.get(&definition.nodes[*reader].id);
+                !matches!(reader.map(|node| &node.stage), Some(Stage::Completed(_) | Stage::Skipped))
+            };
+            if planned.to_outputs.contains(port) || planned.readers.get(port).into_iter().flatten().rev().any(is_open) {
+                continue;
+            }
+            self.forget(source, |name| name == port);
+        }
+    }
+
+    fn forget(&mut self, id: &str, is_done_with: impl Fn(&str) -> bool) {
+        let Some(NodeRun {
+            attempts,
+            name,
+            timed,
+            stage: Stage::Completed(output),
+        }) = self.nodes.get(id)
+        else {
+            return;
+        };
+        if !output.keys().any(|port| is_done_with(port)) {
+            return;
+        }
+        let kept = output.iter().filter(|(port, _)| !is_done_with(port));
+        let node = NodeRun {
+            attempts: *attempts,
+            name: name.clone(),
+            timed: *timed,
+            stage: Stage::Completed(kept.map(|(port, value)| (port.clone(), value.clone())).collect()),
+        };
+        self.nodes.put(id, node);
+    }
+
+    /// The run is over and never goes on: its values are in its history.
+    fn forget_all(&mut self) {
+        self.nodes.forget_outputs();
+        self.inputs = Shared::default();
+        self.series = Shared::default();
+        self.texts = Shared::default();
+        self.signals = Shared::default();
+        self.held_bytes = 0;
     }
 
     /// Whether the input is given again and again.
@@ -271,7 +382,19 @@ impl GraphRun {
         if let Some(at) = taken {
             self.signals.change().remove(at);
         }
-        self.set(id, Stage::Completed(output.clone()))
+        self.set(id, Stage::Completed(output.clone()))?;
+        self.forget_unread(id);
+        self.forget_behind(id);
+        Ok(())
+    }
+
+    /// What leads nowhere is in the history, and nowhere else.
+    fn forget_unread(&mut self, id: &str) {
+        let definition = self.definition.clone();
+        let plan = definition.plan();
+        let Some(place) = plan.places.get(id) else { return };
+        let connected = &plan.nodes[*place].connected;
+        self.forget(id, |port| !connected.iter().any(|name| name == port));
     }
 
     /// What nodes wait for has no taker any longer.
@@ -359,7 +482,10 @@ impl GraphRun {
                 let (code, detail) = (code.clone(), detail.clone());
                 self.set(node, Stage::Failed { code, detail })?;
             }
-            RunEvent::NodeSkipped { node } => self.set(node, Stage::Skipped)?,
+            RunEvent::NodeSkipped { node } => {
+                self.set(node, Stage::Skipped)?;
+                self.forget_behind(node);
+            }
             RunEvent::InputGiven { port, payload } => self.take_input(port, payload),
             RunEvent::InputQueued { port, payload, .. } => {
                 self.held_bytes += size(payload);
@@ -383,7 +509,10 @@ impl GraphRun {
             RunEvent::Paused { .. } => set_status(&mut self.status, RunStatus::Paused)?,
             RunEvent::Resumed { .. } => set_status(&mut self.status, RunStatus::Running)?,
             RunEvent::NodeRetried { node, .. } => self.retried(node)?,
-            RunEvent::Completed { .. } => set_status(&mut self.status, RunStatus::Completed)?,
+            RunEvent::Completed { .. } => {
+                set_status(&mut self.status, RunStatus::Completed)?;
+                self.forget_all();
+            }
             RunEvent::Failed { node, .. } => {
                 set_status(&mut self.status, RunStatus::Failed)?;
                 self.failed_node.clone_from(node);
@@ -392,6 +521,7 @@ impl GraphRun {
             RunEvent::Cancelled { .. } => {
                 set_status(&mut self.status, RunStatus::Cancelled)?;
                 self.stop()?;
+                self.forget_all();
             }
             RunEvent::EffectStopped { name, .. } => {
                 self.stopping.change().remove(name);

@@ -127,11 +127,18 @@ pub(super) fn graph(scene: &Stage1) -> &GraphRun {
     }
 }
 
+/// A value in the clear, but for what is kept beside the log.
+pub(super) fn open(value: &Value) -> Value {
+    let mut value = value.clone();
+    quipu_schemas::personal::show_all(&mut value, &OneKey).unwrap();
+    value
+}
+
 pub(super) fn output(events: &[RunEvent]) -> BTreeMap<String, Value> {
     events
         .iter()
         .find_map(|e| match e {
-            RunEvent::Completed { output } => Some(output.iter().map(|(k, v)| (k.clone(), v.0.clone())).collect()),
+            RunEvent::Completed { output } => Some(output.iter().map(|(k, v)| (k.clone(), open(&v.0))).collect()),
             _ => None,
         })
         .unwrap_or_else(|| panic!("not completed: {:?}", said(events)))
@@ -269,7 +276,7 @@ fn creating_refuses_bad_definitions_and_inputs() {
     scene.refused(&ada(), creating(order(), json!({"order": {}, "more": 1})), 422, "unknown_input");
     scene.refused(
         &ada(),
-        creating(order(), json!({"order": {"x": "y".repeat(40_000)}})),
+        creating(order(), json!({"order": {"x": "y".repeat(limits::VALUE_MAX_BYTES)}})),
         422,
         "too_large",
     );
@@ -479,15 +486,6 @@ fn the_queue_of_a_paused_run_has_a_bound_and_says_its_depth() {
     assert!(problem.retry_after.is_some());
     scene.ok(&ada(), resume());
     assert_eq!(graph(&scene).series["item"].len(), limits::RUN_INPUT_QUEUE_MAX);
-
-    let mut heavy = super::tests::scene();
-    heavy.ok(&ada(), creating(gathering(10_000), json!({})));
-    heavy.ok(&ada(), pause());
-    let large = json!("x".repeat(32_000));
-    for _ in 0..limits::RUN_INPUT_QUEUE_MAX_BYTES / 32_002 {
-        heavy.ok(&ada(), giving("item", large.clone()));
-    }
-    heavy.refused(&ada(), giving("item", large), 429, "queue_full");
 }
 
 #[test]

@@ -18,11 +18,11 @@ use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
     ids::{PrincipalId, StreamId},
     json::Json,
-    personal::{self, BlobRef, Opener},
+    personal::{self, BlobRef, NewValue, Opener, Subject},
     position::Position,
     problem::Problem,
     reaction::{ReactionKey, Settled},
-    record::{EncodedRecord, Record},
+    record::{Acting, EncodedRecord, Record},
 };
 use serde::Deserialize;
 use std::{collections::VecDeque, sync::Arc};
@@ -42,6 +42,8 @@ pub struct DecidedRecord {
 /// What the entity asks its shell to do.
 #[derive(Debug)]
 pub enum EntityAction {
+    /// Keep these values beside the log, durably, before the record that names them is handed on. If that fails, so does the append.
+    Keep(Vec<NewValue>),
     /// Hand this record to the partition's writer, after all earlier ones.
     Append(DecidedRecord),
     /// Answer the caller.
@@ -68,6 +70,8 @@ pub struct Admitted {
 pub trait Entity: Send {
     /// The values kept beside the log that deciding this command looks into. The shell brings them in the opener.
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef>;
+    /// Whose key the decision may seal values with, where its rules make values: the shell makes it before, if there is none.
+    fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject>;
     /// Takes a command. `opener` finds what [`Entity::needs`] named, without I/O.
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
     /// The oldest record in flight is durable at `position`.
@@ -209,6 +213,16 @@ impl<D: Decider> Entity for Active<D> {
         typed.map_or_else(Vec::new, |typed| D::needs(state, &typed))
     }
 
+    fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject> {
+        let state = self.state.as_ref().filter(|_| D::MAKES_VALUES)?;
+        let sender = || Acting {
+            principal: command.principal.clone(),
+            on_behalf_of: command.on_behalf_of.clone(),
+        };
+        let acting = D::acts_as(state).unwrap_or_else(sender);
+        Some(format!("{}/{}", self.stream.org, acting.on_behalf_of.unwrap_or(acting.principal)))
+    }
+
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {
         let ticket = admitted.ticket;
         let command = admitted.command.clone();
@@ -256,12 +270,13 @@ impl<D: Decider> Entity for Active<D> {
         // clock was ahead: delays counted from there would never pass.
         let now = now.max(due);
         let time = now.max(self.time);
-        let decided = self
-            .decide(now, &admitted, opener)
-            .and_then(|(events, settlement)| self.record(time, &command, events, settlement, &admitted.authority));
+        let decided = self.decide(now, &admitted, opener).and_then(|(events, settlement, made)| {
+            let decided = self.record(time, &command, events, settlement, &admitted.authority)?;
+            Ok((decided, made))
+        });
         match decided {
             Err(problem) => self.answer(ticket, Err(problem)),
-            Ok(decided) => {
+            Ok((decided, made)) => {
                 let outcome = decided.record.header.settlement.as_ref().map(|settlement| &settlement.outcome);
                 self.in_flight.push_back(Pending::Record {
                     ticket,
@@ -269,7 +284,8 @@ impl<D: Decider> Entity for Active<D> {
                     settled: dispatch_settled(&command, outcome, admitted.settled.as_ref()),
                     record: decided.record.clone(),
                 });
-                vec![EntityAction::Append(decided)]
+                let keep = (!made.is_empty()).then_some(EntityAction::Keep(made));
+                keep.into_iter().chain([EntityAction::Append(decided)]).collect()
             }
         }
     }

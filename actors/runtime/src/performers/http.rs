@@ -1,6 +1,6 @@
 //! `http`: one request to anywhere that egress permits.
 
-use super::{Attempt, Reach, ending::Ending};
+use super::{Attempt, Reach, ending::Ending, reach::blocking};
 use crate::{
     secrets::{SecretError, SecretSource},
     wire::{
@@ -12,9 +12,11 @@ use crate::{
     },
 };
 use quipu_schemas::{
+    context::Keys,
     ids::OrgId,
     json::Json,
-    limits::{EFFECT_TIMEOUT_MAX_MS, EFFECT_TIMEOUT_MS, RESPONSE_KEEP_BYTES},
+    limits::{EFFECT_TIMEOUT_MAX_MS, EFFECT_TIMEOUT_MS, VALUE_ENCODED_MAX_BYTES},
+    personal::{Opened, Personal, SealError, value},
     reaction::{HeaderPart, HttpRequest, Outcome, SECRET_OPEN},
 };
 use reqwest::{
@@ -22,7 +24,7 @@ use reqwest::{
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::Value;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Headers that belong to the connection, not to the request's author.
 const RESERVED: [&str; 8] = [
@@ -37,10 +39,60 @@ const RESERVED: [&str; 8] = [
 ];
 
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Ending {
+    let opened = match opened(reach, request).await {
+        Ok(opened) => opened,
+        Err(error) => return error.into(),
+    };
+    let request = &opened;
     match outgoing(reach, attempt, request) {
         Ok((outgoing, blot)) => exchange(reach, attempt, request, outgoing, &blot).await.blotted(&blot),
         Err(ending) => ending,
     }
+}
+
+/// The request with all of its values in the clear, as it is sent.
+async fn opened(reach: &Reach, request: &HttpRequest) -> Result<HttpRequest, SealError> {
+    let mut request = request.clone();
+    let is_sealed = |part: &HeaderPart| matches!(part, HeaderPart::Sealed(_));
+    let body_holds = request.body.as_ref().is_some_and(|body| value::holds_sealed(&body.0));
+    if !body_holds && request.sealed_url.is_none() && !request.composed_headers.values().flatten().any(is_sealed) {
+        return Ok(request);
+    }
+    let keys = reach.keys.clone();
+    blocking(move || {
+        if let Some(url) = request.sealed_url.take() {
+            request.url = open_text(&url, &*keys)?;
+        }
+        for part in request.composed_headers.values_mut().flatten() {
+            if let HeaderPart::Sealed(text) = part {
+                *part = HeaderPart::Text(open_text(text, &*keys)?);
+            }
+        }
+        if let Some(body) = &mut request.body {
+            open_body(&mut body.0, &*keys)?;
+        }
+        Ok(request)
+    })
+    .await?
+}
+
+/// A sealed text; an erased one is an error.
+pub(crate) fn open_text(text: &Personal<String>, keys: &dyn Keys) -> Result<String, SealError> {
+    match text.open(keys)? {
+        Opened::Value(text) => Ok(text),
+        Opened::Erased => Err(SealError::Erased(text.subject().to_owned())),
+    }
+}
+
+/// Opens what a request sends, up to the size of one value.
+pub(crate) fn open_body(body: &mut Value, keys: &dyn Keys) -> Result<(), SealError> {
+    let size = value::size_of(body);
+    if size > VALUE_ENCODED_MAX_BYTES as u64 {
+        return Err(SealError::TooLarge {
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+        });
+    }
+    value::open_whole(body, keys, &mut BTreeSet::new())
 }
 
 async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgoing: Outgoing, blot: &Blot) -> Ending {
@@ -50,7 +102,7 @@ async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgo
     let url = outgoing.url.clone();
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response, body::Bounds::default())
+        let body = body::read(&mut response, reach.bounds())
             .await
             .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
@@ -64,12 +116,12 @@ async fn exchange(reach: &Reach, attempt: &Attempt, request: &HttpRequest, outgo
     if may_mend(status, repeatable) || status.is_server_error() {
         return Ending::of_status(status, &peer, None, retry_after_ms(response.headers(), (reach.clock)()), repeatable);
     }
-    responded(status, &body, blot, &peer)
+    responded(reach, attempt, status, &body, blot, &peer).await
 }
 
 /// An answer to keep. One that cannot be kept as what it is fails the request, unless its status says already that nothing
 /// came of it.
-fn responded(status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending {
+async fn responded(reach: &Reach, attempt: &Attempt, status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending {
     let (value, full_bytes) = match body.keep(blot) {
         Ok(Kept::Json(value)) => (value, None),
         Ok(Kept::Text(text)) => (Value::String(text), None),
@@ -77,8 +129,9 @@ fn responded(status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending
         Ok(Kept::JsonTooLarge(full)) if !status.is_success() => (Value::Null, Some(full)),
         Ok(Kept::JsonTooLarge(full)) => {
             let detail = format!(
-                "{peer} answered {} with {full} bytes of JSON; at most {RESPONSE_KEEP_BYTES} are kept",
-                status.as_u16()
+                "{peer} answered {} with {full} bytes of JSON; at most {} are kept",
+                status.as_u16(),
+                reach.bounds().keep
             );
             return Ending::failed("value_too_large", detail, health_of(status));
         }
@@ -90,12 +143,41 @@ fn responded(status: StatusCode, body: &Body, blot: &Blot, peer: &str) -> Ending
             );
         }
     };
-    let outcome = Outcome::Responded {
-        status: status.as_u16(),
-        body: Json(value),
-        full_bytes,
-    };
-    Ending::done(outcome, health_of(status))
+    reach.answered(attempt, status, value, full_bytes).await
+}
+
+impl Reach {
+    /// How much of an answer is read and kept: a value's size where there is a place for it.
+    pub(super) fn bounds(&self) -> body::Bounds {
+        if self.keys.may_keep() {
+            body::Bounds::VALUE
+        } else {
+            body::Bounds::default()
+        }
+    }
+
+    /// An answer that is kept, sealed.
+    pub(super) async fn answered(&self, attempt: &Attempt, status: StatusCode, body: Value, full_bytes: Option<u64>) -> Ending {
+        let type_name = value::type_name(&body);
+        let body = match body {
+            Value::Null => Ok(Value::Null),
+            body => self
+                .sealed(Json(body), &attempt.subject)
+                .await
+                .map(|sealed| value::stored(&sealed, type_name)),
+        };
+        match body {
+            Ok(body) => Ending::done(
+                Outcome::Responded {
+                    status: status.as_u16(),
+                    body: Json(body),
+                    full_bytes,
+                },
+                health_of(status),
+            ),
+            Err(error) => error.into(),
+        }
+    }
 }
 
 fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(Outgoing, Blot), Ending> {
@@ -185,6 +267,8 @@ fn fill(parts: &[HeaderPart], secrets: &dyn SecretSource, org: &OrgId) -> Result
                 value.push_str(secret.expose());
                 used.push(secret.expose().to_owned());
             }
+            // Opened before; what is not opened is not sent.
+            HeaderPart::Sealed(_) => {}
         }
     }
     Ok((value, used))

@@ -37,7 +37,7 @@ pub(crate) struct Reach {
 }
 
 /// Runs what may wait for a disk or for servers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SealError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SealError> {
     let crashed = |_| SealError::Unreachable("the store of values crashed; the node's log says more".into());
     tokio::task::spawn_blocking(work).await.map_err(crashed)
 }

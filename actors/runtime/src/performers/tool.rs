@@ -85,7 +85,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response, body::Bounds::TOOL)
+        let body = body::read(&mut response, body::Bounds::VALUE)
             .await
             .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))

@@ -1,6 +1,11 @@
 //! `webhook`: signed messages per Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
 
-use super::{Attempt, Reach, ending::Ending};
+use super::{
+    Attempt, Reach,
+    ending::Ending,
+    http::{open_body, open_text},
+    reach::blocking,
+};
 use crate::{
     secrets::{Secret, SecretError},
     wire::{
@@ -8,19 +13,19 @@ use crate::{
         body::{self, Body, Kept},
         client::{Outgoing, Redirects, Trouble, trouble},
         egress::authority,
-        status::{health_of, retry_after_ms},
+        status::retry_after_ms,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use quipu_schemas::{
     context::Millis,
-    json::Json,
     limits::WEBHOOK_TIMEOUT_MS,
-    reaction::{Outcome, WebhookCall},
+    personal::{SealError, value},
+    reaction::WebhookCall,
 };
 use reqwest::{
-    Method, StatusCode, Url,
+    Method, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
@@ -30,7 +35,28 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 
 const RFC_3339_MS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
+/// The call with its values in the clear, as it is sent.
+async fn opened(reach: &Reach, call: &WebhookCall) -> Result<WebhookCall, SealError> {
+    let mut call = call.clone();
+    if call.sealed_url.is_none() && !value::holds_sealed(&call.data.0) {
+        return Ok(call);
+    }
+    let keys = reach.keys.clone();
+    blocking(move || {
+        if let Some(url) = call.sealed_url.take() {
+            call.url = open_text(&url, &*keys)?;
+        }
+        open_body(&mut call.data.0, &*keys)?;
+        Ok(call)
+    })
+    .await?
+}
+
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall) -> Ending {
+    let call = match opened(reach, call).await {
+        Ok(opened) => opened,
+        Err(error) => return error.into(),
+    };
     let Ok(url) = Url::parse(&call.url) else {
         return Ending::of_trouble(
             Trouble::refused("url_refused", "the URL is not an absolute http or https URL"),
@@ -71,7 +97,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let exchange = async {
         let mut response = reach.client.send(outgoing).await?;
-        let body = body::read(&mut response, body::Bounds::default())
+        let body = body::read(&mut response, reach.bounds())
             .await
             .map_err(|error| trouble(&error, &url))?;
         Ok::<_, Trouble>((response, body))
@@ -83,27 +109,22 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
     };
     let status = response.status();
     if status.is_success() {
-        return taken(status, &body);
+        let (value, full_bytes) = said(&body);
+        return reach.answered(attempt, status, value, full_bytes).await;
     }
     let note = (status.as_u16() == 410).then_some("the endpoint is gone");
     Ending::of_status(status, &peer, note, retry_after_ms(response.headers(), now), true)
 }
 
-/// The message was taken: what its receiver says beside that must not make it be sent again.
-fn taken(status: StatusCode, body: &Body) -> Ending {
-    let (value, full_bytes) = match body.keep(&Blot::default()) {
+/// What the receiver said beside taking the message, which must not make it be sent again; and its size, where that is not all.
+fn said(body: &Body) -> (Value, Option<u64>) {
+    match body.keep(&Blot::default()) {
         Ok(Kept::Json(value)) => (value, None),
         Ok(Kept::Text(text)) => (Value::String(text), None),
         Ok(Kept::CutText(text, full)) => (Value::String(text), Some(full)),
         Ok(Kept::JsonTooLarge(full)) => (Value::Null, Some(full)),
         Err(_) => (Value::Null, Some(body.seen())),
-    };
-    let outcome = Outcome::Responded {
-        status: status.as_u16(),
-        body: Json(value),
-        full_bytes,
-    };
-    Ending::done(outcome, health_of(status))
+    }
 }
 
 /// `2026-01-02T03:04:05.678Z`.

@@ -34,8 +34,8 @@ pub(crate) struct Body {
 /// How much of a body is read and kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    read: usize,
-    keep: usize,
+    pub(crate) read: usize,
+    pub(crate) keep: usize,
 }
 
 impl Default for Bounds {
@@ -48,8 +48,8 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// A result for a model, which is kept beside the log.
-    pub(crate) const TOOL: Self = Self {
+    /// What is kept beside the log: a result for a model, an answer to a request.
+    pub(crate) const VALUE: Self = Self {
         read: 2 * TOOL_RESULT_MAX_BYTES,
         keep: TOOL_RESULT_MAX_BYTES,
     };

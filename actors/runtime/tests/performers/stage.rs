@@ -33,6 +33,9 @@ impl Opener for OneKey {
     fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
         Ok((subject != "acme/erased").then_some(DataKey([7; 32])))
     }
+    fn may_keep(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) fn seal<T: Serialize + DeserializeOwned>(value: &T) -> Personal<T> {

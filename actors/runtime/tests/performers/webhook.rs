@@ -38,6 +38,7 @@ fn verified(seen: &Seen, secret: &str) -> bool {
 fn hook(fake: &Fake) -> Effect {
     Effect::Webhook(WebhookCall {
         url: fake.url("/hook"),
+        sealed_url: None,
         event_type: "order.paid".into(),
         data: Json(json!({"order": 7})),
         secret: "hook".into(),

@@ -54,6 +54,7 @@ pub(super) fn effect() -> Reaction {
     let request = HttpRequest {
         method: "POST".into(),
         url: "http://127.0.0.1:1/".into(),
+        sealed_url: None,
         ..HttpRequest::default()
     };
     Reaction::Perform(Perform {

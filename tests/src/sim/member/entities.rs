@@ -160,6 +160,11 @@ impl Member {
                         self.reply(reply, result);
                     }
                 }
+                EntityAction::Keep(made) => {
+                    if let Err(error) = quipu_runtime::values::keep(made, &*self.keys) {
+                        return self.drop_entity(stream, &error.problem());
+                    }
+                }
                 EntityAction::Append(decided) => {
                     if self.plant == Plant::AcknowledgesBeforeItIsStored {
                         self.acknowledge_early(stream, &decided);

@@ -100,12 +100,12 @@ fn signals_are_waited_for_kept_when_early_and_time_out() {
         }]
     );
     assert_eq!(said(&on_time.ok(&ada(), signal("other", json!(0)))), ["signal_received"]);
+    assert_eq!(graph(&on_time).signals[0].name, "other", "it is kept for who waits for it");
     let events = on_time.ok(&ada(), signal("go", json!({"x": 1})));
     assert_eq!(said(&events), ["signal_received", "node_completed n", "completed"]);
     assert_eq!(output(&events)["out"], json!({"x": 1}));
     assert_eq!(on_time.reactions, [Reaction::CancelWake { name: "n#1".into() }]);
-    let kept: Vec<&str> = graph(&on_time).signals.iter().map(|signal| signal.name.as_str()).collect();
-    assert_eq!(kept, ["other"], "the other signal is kept, the taken one is not");
+    assert!(graph(&on_time).signals.is_empty(), "a run that is over keeps nothing");
 
     let mut early = scene();
     let RunCommand::Create(mut create) = creating(definition.clone(), json!({"in": 1})) else {
@@ -180,9 +180,13 @@ fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() 
     };
     assert_eq!(
         (name.as_str(), request.url.as_str(), retry),
-        ("n#1", "https://x.example/a", &Retry::default())
+        ("n#1", "https://x.example/", &Retry::default())
     );
-    assert_eq!(request.body, Some(Json(json!({"n": 2, "k": "plain"}))));
+    let url = request.sealed_url.as_ref().unwrap().open(&OneKey).unwrap();
+    assert_eq!(url.value().as_deref(), Some("https://x.example/a"));
+    let body = request.body.as_ref().unwrap();
+    assert_eq!(open(&body.0), json!({"n": 2, "k": "plain"}));
+    assert_ne!(body.0, open(&body.0), "what was computed is sealed");
     let bearer = [HeaderPart::Text("Bearer ".into()), HeaderPart::Secret("API".into())];
     assert_eq!(
         (&request.composed_headers["Authorization"][..], request.headers.len()),
@@ -224,8 +228,8 @@ fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() 
         panic!()
     };
     assert_eq!(
-        (call.event_type.as_str(), call.secret.as_str(), &call.data.0),
-        ("order.paid", "orders", &json!({"id": 7}))
+        (call.event_type.as_str(), call.secret.as_str(), open(&call.data.0)),
+        ("order.paid", "orders", json!({"id": 7}))
     );
     hook.ok(&platform(), settled("n#1", responded(json!({}))));
     assert_eq!(hook.state.status(), Some(RunStatus::Completed));
@@ -275,8 +279,6 @@ fn sent(on_failure: &str) -> Stage1 {
     definition["nodes"][0]["on_failure"] = json!(on_failure);
     let mut scene = scene();
     scene.ok(&ada(), creating(definition, json!({"in": 1})));
-    let text = sealed(&"hi".to_owned());
-    scene.ok(&platform(), settled("n#1", Outcome::Sealed { text }));
     scene
 }
 
@@ -341,41 +343,66 @@ fn a_retried_run_sends_again_what_was_refused_meanwhile() {
     });
     let mut scene = scene();
     scene.ok(&ada(), creating(definition, json!({"in": 1})));
-    let text = sealed(&"hi".to_owned());
-    scene.ok(&platform(), settled("n#1", Outcome::Sealed { text }));
     assert_eq!(
         said(&scene.ok(&platform(), settled("bad#1", broke()))),
         ["node_failed bad", "failed bad"]
     );
     scene.ok(&platform(), told("n#1", refused("archived")));
     let events = scene.ok(&ada(), RunCommand::RetryNode(RetryNode { node: "bad".into() }));
-    assert_eq!(said(&events), ["node_retried bad", "node_started bad", "node_started n"]);
+    assert_eq!(said(&events), ["node_retried bad", "node_started bad", "message_sent n"]);
 }
 
 #[test]
-fn a_composed_message_is_sealed_first_and_then_posted() {
+fn a_composed_message_is_sealed_as_it_is_posted() {
     let mut scene = scene();
     let config = json!({"conversation": "=input.cnv", "body": "='Order ' + string(input.id)", "reply_to": "m1"});
-    scene.ok(
-        &ada(),
-        creating(
-            single("message.send", config, "in", "out"),
-            json!({"in": {"cnv": "cnv_9", "id": 4}}),
-        ),
-    );
-    let [(_, Effect::Seal(seal), _)] = &performed(&scene)[..] else {
-        panic!("{:?}", scene.reactions)
-    };
-    assert_eq!((seal.text.as_str(), seal.subject.as_str()), ("Order 4", "acme/ada"));
-    let text = sealed(&"Order 4".to_owned());
-    let events = scene.ok(&platform(), settled("n#1", Outcome::Sealed { text: text.clone() }));
-    assert_eq!(said(&events), ["message_sent n"]);
+    let run = single("message.send", config, "in", "out");
+    let events = scene.ok(&ada(), creating(run, json!({"in": {"cnv": "cnv_9", "id": 4}})));
+    assert_eq!(said(&events).last().unwrap(), "message_sent n");
     let (to, command) = &scene.dispatched()[0];
     assert_eq!(to, "acme/conversation/cnv_9");
     assert_eq!(
-        (&command["post"]["body"], &command["post"]["reply_to"]),
-        (&serde_json::to_value(text).unwrap(), &json!("m1"))
+        (open(&command["post"]["body"]), &command["post"]["reply_to"]),
+        (json!("Order 4"), &json!("m1"))
     );
+    assert!(!serde_json::to_string(&events).unwrap().contains("Order 4"));
+}
+
+/// A run whose message was being sealed when a release that seals it at once came.
+#[test]
+fn a_message_that_an_earlier_release_was_sealing_is_posted() {
+    let mut scene = scene();
+    let definition = single("message.send", json!({"conversation": "cnv_1", "body": "hi"}), "in", "out");
+    let mut command = creating(definition, json!({"in": 1}));
+    if let RunCommand::Create(create) = &mut command {
+        create.start = false;
+    }
+    scene.ok(&ada(), command);
+    let post = RunPost {
+        conversation: quipu_schemas::ids::EntityId::from_static("cnv_1"),
+        message_id: quipu_schemas::ids::MessageId::from_static("m1"),
+        reply_to: None,
+    };
+    let work = NodeWork::Post {
+        seal: Effect::Seal(quipu_schemas::reaction::SealText {
+            subject: "acme/ada".into(),
+            text: "hi".into(),
+        }),
+        post,
+    };
+    let started = RunEvent::NodeStarted {
+        node: "n".into(),
+        component: "message.send".into(),
+        attempt: 1,
+        name: "n#1".into(),
+        work,
+    };
+    for event in [RunEvent::Initialized {}, RunEvent::Started {}, started] {
+        scene.state = Run::evolve(scene.state.clone(), &event).unwrap();
+    }
+    let text = sealed(&"hi".to_owned());
+    let events = scene.ok(&platform(), settled("n#1", Outcome::Sealed { text }));
+    assert_eq!(said(&events), ["message_sent n"]);
 }
 
 #[test]
@@ -414,10 +441,11 @@ fn data_that_looks_like_a_secret_leaves_as_text() {
     let [(_, Effect::Http(request), _)] = &performed(&run)[..] else {
         panic!("{:?}", run.reactions)
     };
-    assert_eq!(
-        request.composed_headers["X-Request-Id"],
-        [HeaderPart::Text("{{secret:billing}}".into())]
-    );
+    let [HeaderPart::Sealed(text)] = &request.composed_headers["X-Request-Id"][..] else {
+        panic!("{:?}", request.composed_headers)
+    };
+    let text = text.open(&OneKey).unwrap().value();
+    assert_eq!(text.as_deref(), Some("{{secret:billing}}"));
     assert!(request.headers.is_empty(), "an older node fills what stands here");
 }
 

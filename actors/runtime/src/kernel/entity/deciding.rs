@@ -8,7 +8,7 @@ use quipu_schemas::{
     context::{Authority, Context, Millis},
     envelope::{CommandBody, CommandEnvelope, KernelCommand},
     limits::RECORD_MAX_BYTES,
-    personal::Opener,
+    personal::{Made, NewValue, Opener},
     problem::Problem,
     reaction::{Outcome, Settled, Settlement},
     record::{self, Acting, Header, Record, RecordError, StoredReaction},
@@ -16,8 +16,8 @@ use quipu_schemas::{
 use serde::Deserialize;
 use std::{cell::Cell, sync::Arc};
 
-/// Events to store, and what the record says about a reaction.
-type Verdict<E> = (Vec<E>, Option<Settlement>);
+/// Events to store, what the record says about a reaction, and the values that the events name.
+type Verdict<E> = (Vec<E>, Option<Settlement>, Vec<NewValue>);
 
 impl<D: Decider> Active<D> {
     pub(super) fn decide(&mut self, now: Millis, admitted: &Admitted, opener: &dyn Opener) -> Result<Verdict<D::Event>, Problem> {
@@ -33,12 +33,12 @@ impl<D: Decider> Active<D> {
         let key = settles(&command.body).cloned();
         let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
         if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
-            return Ok((Vec::new(), settled(note.clone())));
+            return Ok((Vec::new(), settled(note.clone()), Vec::new()));
         }
         // What is told the sender of a dispatch is settled already, by its receiver.
         let is_told = matches!(command.body, CommandBody::Kernel(KernelCommand::DispatchSettled { .. }));
         if admitted.settled.is_some() && !is_told {
-            return Ok((Vec::new(), settled(Settled::Late)));
+            return Ok((Vec::new(), settled(Settled::Late), Vec::new()));
         }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
         let kernel = matches!(command.body, CommandBody::Kernel(_));
@@ -57,6 +57,7 @@ impl<D: Decider> Active<D> {
             seed: command.seed,
             opener,
             minted: Cell::new(0),
+            made: Made::default(),
         };
         let decision = match &typed {
             None => Ok(Decision::Unchanged),
@@ -64,14 +65,14 @@ impl<D: Decider> Active<D> {
         };
         let final_outcome = |plain: Settled| final_outcome(&command.body, plain);
         match decision {
-            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)))),
-            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)))),
+            Ok(Decision::Accept(events)) => Ok((events, settled(final_outcome(Settled::Accepted)), context.made.take())),
+            Ok(Decision::Unchanged) => Ok((Vec::new(), settled(final_outcome(Settled::Unchanged)), Vec::new())),
             Err(rejection) => {
                 let problem = rejection.problem();
                 match settled(final_outcome(Settled::Refused {
                     code: problem.code.clone(),
                 })) {
-                    Some(settlement) => Ok((Vec::new(), Some(settlement))),
+                    Some(settlement) => Ok((Vec::new(), Some(settlement), Vec::new())),
                     None => Err(problem),
                 }
             }

@@ -47,6 +47,7 @@ fn effect(method: &str, url: &str) -> Reaction {
         effect: Effect::Http(HttpRequest {
             method: method.into(),
             url: url.into(),
+            sealed_url: None,
             headers: BTreeMap::new(),
             composed_headers: BTreeMap::new(),
             body: None,
