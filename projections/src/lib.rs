@@ -10,6 +10,7 @@ pub mod agents;
 pub mod certify;
 pub mod columns;
 pub mod contract;
+pub mod conversation_rows;
 pub mod conversations;
 pub mod deliveries;
 pub mod directory;

@@ -2,7 +2,7 @@
 //! dropped.
 
 use crate::{
-    conversations::CONVERSATIONS,
+    conversation_rows::CONVERSATIONS,
     reading::{Filter, Reading, View, rising},
     scope::Scope,
     statement::{Statements, Value, json, name},

@@ -10,6 +10,7 @@
 
 mod applying;
 mod database;
+mod lease;
 mod options;
 mod reading;
 mod schema;
@@ -30,7 +31,7 @@ use crate::{
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use applying::Move;
-use database::Lease;
+use lease::Lease;
 use quipu_schemas::{
     ids::{OrgId, StreamId},
     limits::{VIEW_READ_MS, VIEW_WRITE_MS},

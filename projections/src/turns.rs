@@ -1,7 +1,7 @@
 //! Turns: who was asked, who answers, why, and how it ended.
 
 use crate::{
-    conversations::CONVERSATIONS,
+    conversation_rows::CONVERSATIONS,
     reading::{Filter, Reading, View, one_of, rising},
     scope::Scope,
     statement::{Statements, Value, json, name},

@@ -1,14 +1,11 @@
 //! The connections of a process to its database, and the threads that drive them.
 
-use super::{options::PostgresOptions, storage, tls::Tls};
+use super::{lease::Lease, options::PostgresOptions, storage, tls::Tls};
 use crate::error::ViewError;
-use deadpool_postgres::{
-    ClientWrapper, Manager, ManagerConfig, Object, Pool, PoolConfig, PoolError, QueueMode, RecyclingMethod, Runtime as Driver, Timeouts,
-};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolConfig, QueueMode, RecyclingMethod, Runtime as Driver, Timeouts};
 use quipu_schemas::limits::VIEW_CONNECT_MS;
 use std::{
     future::{Future, poll_fn},
-    ops::Deref,
     pin::Pin,
     sync::{Arc, mpsc::sync_channel},
     task::Poll,
@@ -111,46 +108,6 @@ fn pool(options: &PostgresOptions, size: usize) -> Result<Pool, ViewError> {
     };
     let built = Pool::builder(manager).config(config).runtime(Driver::Tokio1).build();
     built.map_err(|e| ViewError::Storage(e.to_string()))
-}
-
-/// A connection on loan. Unless it is kept it is closed, not given back: after an error, or a call that was given up,
-/// nobody knows in what state it is.
-pub(super) struct Lease(Option<Object>);
-
-impl Lease {
-    pub(super) async fn of(pool: &Pool) -> Result<Self, ViewError> {
-        match pool.get().await {
-            Ok(object) => Ok(Self(Some(object))),
-            Err(PoolError::Backend(e)) => Err(storage(e)),
-            Err(PoolError::Timeout(_)) => Err(ViewError::Storage(format!("no connection within {VIEW_CONNECT_MS} ms"))),
-            Err(e) => Err(ViewError::Storage(e.to_string())),
-        }
-    }
-
-    /// Takes the connection out of the pool for good.
-    pub(super) fn own(mut self) -> ClientWrapper {
-        Object::take(self.0.take().expect("held until it is kept or dropped"))
-    }
-
-    /// Gives the connection back, outside any transaction.
-    pub(super) fn keep(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Deref for Lease {
-    type Target = Object;
-    fn deref(&self) -> &Object {
-        self.0.as_ref().expect("held until it is kept or dropped")
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
-        }
-    }
 }
 
 /// A request to the server.

@@ -2,7 +2,8 @@
 
 use super::{
     Layout,
-    database::{Lease, Request, pipelined},
+    database::{Request, pipelined},
+    lease::Lease,
     storage,
     values::{Held, Param},
 };

@@ -1,7 +1,7 @@
 //! What is made in the database: the role that reads, the table of stores, and the tables of one store.
 
 use super::{
-    database::Lease,
+    lease::Lease,
     options::{NAME_MAX, PostgresOptions},
     storage,
 };

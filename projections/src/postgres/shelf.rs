@@ -6,7 +6,8 @@
 
 use super::{
     PostgresStore,
-    database::{Database, Lease},
+    database::Database,
+    lease::Lease,
     options::PostgresOptions,
     schema::{Locked, lock},
     storage,

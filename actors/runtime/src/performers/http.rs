@@ -1,7 +1,8 @@
 //! `http`: one request to anywhere that egress permits.
 
-use super::{Attempt, Reach, ending::Ending, reach::blocking};
+use super::{Attempt, Reach, ending::Ending};
 use crate::{
+    off_worker::blocking,
     secrets::{SecretError, SecretSource},
     wire::{
         blot::Blot,

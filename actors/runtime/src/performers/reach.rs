@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     breaker::Health,
+    off_worker::blocking,
     providers::{Answer, ChatRequest, Clock, Provider},
     secrets::SecretSource,
     volatile::Volatile,
@@ -34,12 +35,6 @@ pub(crate) struct Reach {
     pub(super) prompts: Arc<dyn PromptSource>,
     pub(super) volatile: Volatile,
     pub(super) clock: Clock,
-}
-
-/// Runs what may wait for a disk or for servers.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SealError> {
-    let crashed = |_| SealError::Unreachable("the store of values crashed; the node's log says more".into());
-    tokio::task::spawn_blocking(work).await.map_err(crashed)
 }
 
 impl Reach {

@@ -4,9 +4,9 @@ use super::{
     Attempt, Reach,
     ending::Ending,
     http::{open_body, open_text},
-    reach::blocking,
 };
 use crate::{
+    off_worker::blocking,
     secrets::{Secret, SecretError},
     wire::{
         blot::Blot,
