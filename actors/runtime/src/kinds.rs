@@ -6,6 +6,7 @@ use crate::{
 };
 use quipu_rules::decider::Decider;
 use quipu_schemas::{
+    codec::{self, EventError},
     context::Keys,
     digest::Digest,
     ids::{BadId, Kind, StreamId},
@@ -13,7 +14,7 @@ use quipu_schemas::{
     kind::{is_plural, is_prefix, is_reserved},
     personal,
     problem::Problem,
-    record::Record,
+    record::{Record, StoredEvent},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -36,6 +37,8 @@ pub trait KindHandler: Send + Sync {
     /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
     /// that may block.
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
+    /// Decodes a stored event, of any version, and encodes it again in the newest.
+    fn recode(&self, event: &StoredEvent) -> Result<StoredEvent, EventError>;
     /// Digest of the state's schema.
     fn shape(&self) -> Digest;
     /// See [`Decider::RULES_VERSION`].
@@ -205,6 +208,10 @@ impl<D: Decider> KindHandler for Handler<D> {
         serde_json::to_value(&parsed::<D>(command, body, subject, keys)?)
             .map(Json)
             .map_err(|e| Problem::new(500, "command_unstorable", format!("{command} cannot be stored: {e}")))
+    }
+
+    fn recode(&self, event: &StoredEvent) -> Result<StoredEvent, EventError> {
+        codec::encode_event(&codec::decode_event::<D::Event>(event)?)
     }
 
     fn shape(&self) -> Digest {

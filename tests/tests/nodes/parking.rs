@@ -170,6 +170,43 @@ async fn kind_called_like_a_view_stops_the_start() {
     assert!(told.contains("kind message cannot be called `messages`: a view is"), "{told:?}");
 }
 
+/// What a kind needs besides its rules is nothing: each face knows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_is_added_is_on_every_face() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let scene = Scene::start::<SOUND>(dir.path()).await;
+    scene.found_org().await;
+    scene.send("f", "light").await;
+    scene.send("f", "arm").await;
+    let fuse = "/v1/orgs/acme/fuses/f";
+    // Its timer fired, over the log.
+    scene.caller.await_event(fuse, "test.fuse.blown.v1", |_| true).await;
+    assert_eq!(scene.state("f").await, json!({ "lit": 1, "blown": 1 }));
+    let earlier = scene.caller.get(&format!("{fuse}/state?version=1")).await.taken().body;
+    assert_eq!(earlier["state"], json!({ "lit": 1, "blown": 0 }));
+    assert_eq!(scene.caller.records(fuse).await.len(), 3);
+    let refused = scene.try_send("f", "lihgt", json!({})).await.refused(404, "unknown_command");
+    assert!(refused.text.contains("light"), "{}", refused.text);
+    // Views, feed and documents.
+    let commands = scene.caller.fresh("/v1/orgs/acme/commands?kind=fuse").await.taken().body;
+    assert!(commands["items"].as_array().is_some_and(|rows| !rows.is_empty()), "{commands}");
+    let feed = scene.caller.get("/v1/orgs/acme/events?kind=fuse&from=start").await.taken().text;
+    for event in ["test.fuse.lit.v1", "test.fuse.armed.v1", "test.fuse.blown.v1"] {
+        assert!(feed.contains(event), "{event} in {feed}");
+    }
+    assert!(feed.contains("/orgs/acme/fuses/f"), "{feed}");
+    let documents = [
+        ("/docs/openapi.json", "/fuses/{id}/pass"),
+        ("/docs/asyncapi.json", "test.fuse.passed.v1"),
+        ("/docs/llms.txt", "### fuses"),
+    ];
+    for (path, wanted) in documents {
+        let text = scene.caller.get(path).await.taken().text;
+        assert!(text.contains(wanted), "{wanted} in {path}");
+    }
+    scene.stop(dir.path()).await;
+}
+
 struct Scene {
     running: Running,
     caller: Caller,
