@@ -292,6 +292,7 @@ impl Core {
 struct BatchIds(AtomicU64, u64);
 
 impl BatchIds {
+    #[expect(clippy::disallowed_methods, reason = "a seed, where the system gives no randomness")]
     fn new() -> Self {
         // Without randomness the clock tells this process from an earlier one; the owner's epoch does so too.
         let seed = ingress::entropy().unwrap_or_else(|_| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos()));

@@ -284,6 +284,7 @@ impl Found {
 }
 
 /// Puts bytes into a file of their own beside `path`; durable on return.
+#[expect(clippy::disallowed_methods, reason = "a name for a file that is kept aside")]
 fn set_aside(dir: &Path, path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyringError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let named = |number: u64| {

@@ -108,6 +108,7 @@ impl Receiver {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a receiver has a clock of its own")]
 async fn take(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     {

@@ -26,6 +26,7 @@ fn from_env(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "a seed")]
 async fn nothing_is_lost_or_doubled_by_sigkill_under_load() {
     let rounds = from_env("QUIPU_ROUNDS").unwrap_or(12);
     let seed = from_env("QUIPU_SEED").unwrap_or_else(|| {

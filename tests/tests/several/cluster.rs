@@ -238,6 +238,7 @@ struct Ended {
     epochs: u64,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a seed")]
 fn seed() -> u64 {
     from_env("QUIPU_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

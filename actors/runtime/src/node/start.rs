@@ -302,6 +302,7 @@ pub(super) fn lower_priority(name: &str) {
     let _ = name;
 }
 
+#[expect(clippy::disallowed_methods, reason = "where node time is made of the clocks")]
 fn wall_clock() -> Millis {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

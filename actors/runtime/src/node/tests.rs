@@ -158,6 +158,7 @@ fn request(kind: &'static str, id: &str, command: &str, body: Value) -> CommandR
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test looks at the real clock")]
 fn wall() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
