@@ -92,6 +92,12 @@ impl Place {
         self.org_dir(org).join(&hex[..2]).join(hex)
     }
 
+    /// A connection to a file that nobody writes: without locks, and without what a journal beside it says.
+    fn frozen(&self) -> rusqlite::Result<Connection> {
+        let uri = format!("file:{}?immutable=1", self.root.join(PACKED_FILE).display());
+        Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+    }
+
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(self.root.join(PACKED_FILE), flags)?;
         connection.busy_timeout(Duration::from_millis(BLOB_BUSY_MS))?;
@@ -138,11 +144,7 @@ impl DirectoryBlobs {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         let opened = place.connect(flags).and_then(|connection| read(&connection).map(|()| connection));
         // What cannot be locked cannot be written either, and is read as it is.
-        let frozen = || {
-            let uri = format!("file:{}?immutable=1", root.join(PACKED_FILE).display());
-            let connection = Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?;
-            read(&connection).map(|()| connection)
-        };
+        let frozen = || place.frozen().and_then(|connection| read(&connection).map(|()| connection));
         let connection = opened.or_else(|_| frozen()).map_err(|e| place.lost(e))?;
         Ok(Self {
             place,
@@ -152,9 +154,18 @@ impl DirectoryBlobs {
         })
     }
 
-    /// Whether a directory holds a store, so that it need not be made to be read.
+    /// Whether a directory holds a store, so that it need not be made to be read. A file without its table is what a crash left of
+    /// a store that was being made: nothing was ever kept in it. A file that does not read is there, and opening it says why.
     pub fn is_there(root: &Path) -> bool {
-        root.join(PACKED_FILE).is_file()
+        let place = Place { root: root.to_owned() };
+        let has_table = |connection: Connection| {
+            let table = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'blobs'";
+            connection.query_row(table, [], |row| row.get::<_, i64>(0))
+        };
+        // What a crash left in the middle of its first change cannot be opened to be read, and is read as it is.
+        let opened = place.connect(OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(has_table);
+        let found = opened.or_else(|_| place.frozen().and_then(has_table));
+        root.join(PACKED_FILE).is_file() && !matches!(found, Ok(0))
     }
 
     fn submit(&self, job: impl FnOnce(Answer) -> Job) -> Result<(), BlobError> {

@@ -605,6 +605,9 @@ impl SimNode {
         for (key, reaction) in record.keyed_reactions() {
             if let Reaction::WakeAt { due, .. } = reaction {
                 self.set.insert(key, (self.now.elapsed, due.saturating_sub(self.now.time)));
+            } else {
+                // A record of this version that was never stored may have set a timer under this key.
+                self.set.remove(&key);
             }
         }
     }

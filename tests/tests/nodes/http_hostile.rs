@@ -63,7 +63,7 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
     let post = format!("{}/post", path("conversation", "desk"));
     let deep = |n: usize| format!("{{\"body\":{}{}}}", "[".repeat(n), "]".repeat(n));
     let big = format!("{{\"body\":\"{}\"}}", "x".repeat(2 * 1024 * 1024));
-    let large = format!("{{\"body\":\"{}\"}}", "x".repeat(65 * 1024));
+    let large = format!("{{\"body\":\"{}\"}}", "x".repeat(1024 * 1024 + 1));
     let huge_number = format!("{{\"body\":\"x\",\"priority\":{}}}", "9".repeat(400));
     let bodies: Vec<(&str, String, u16, &str, Option<&str>)> = vec![
         ("nothing that parses", "{".into(), 400, "malformed_json", Some("body")),

@@ -190,7 +190,12 @@ async fn a_kind_that_is_added_is_on_every_face() {
     // Views, feed and documents.
     let commands = scene.caller.fresh("/v1/orgs/acme/activity?kind=fuse").await.taken().body;
     assert!(commands["items"].as_array().is_some_and(|rows| !rows.is_empty()), "{commands}");
-    let feed = scene.caller.get("/v1/orgs/acme/events?kind=fuse&from=start&follow=false").await.taken().text;
+    let feed = scene
+        .caller
+        .get("/v1/orgs/acme/events?kind=fuse&from=start&follow=false")
+        .await
+        .taken()
+        .text;
     for event in ["test.fuse.lit.v1", "test.fuse.armed.v1", "test.fuse.blown.v1"] {
         assert!(feed.contains(event), "{event} in {feed}");
     }

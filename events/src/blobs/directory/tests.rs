@@ -174,3 +174,15 @@ fn a_full_disk_is_told_apart_from_a_store_that_does_not_answer() {
     let error = connection.execute("INSERT INTO t VALUES (zeroblob(100000))", []).unwrap_err();
     assert!(full(Box::new(error)));
 }
+
+#[test]
+fn a_store_that_a_crash_left_without_its_table_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!DirectoryBlobs::is_there(dir.path()));
+    fs::write(dir.path().join(PACKED_FILE), "").unwrap();
+    assert!(!DirectoryBlobs::is_there(dir.path()));
+    drop(DirectoryBlobs::open(dir.path()).unwrap());
+    assert!(DirectoryBlobs::is_there(dir.path()));
+    fs::write(dir.path().join(PACKED_FILE), "not a database at all").unwrap();
+    assert!(DirectoryBlobs::is_there(dir.path()), "opening it says what is wrong");
+}
