@@ -150,7 +150,7 @@ pub(super) async fn node(data: &Path, views: bool, set: &[&str]) -> Result<(Serv
         "--set",
         &views,
         "--set",
-        "logging.level=\"error\"",
+        "logging.level=error",
         // Logs that were written to be measured come without keys.
         "--set",
         "keys.allow_lost=true",

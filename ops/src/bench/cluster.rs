@@ -100,8 +100,8 @@ pub async fn run(asked: &OnBroker, mut progress: impl FnMut(&str)) -> Result<Rep
         .ok_or_else(|| BenchError::Child("no log".into()))?;
     let set = |pairs: &mut Vec<String>| {
         pairs.push(format!("log.backend={log}"));
-        pairs.push("cluster.secret=\"cluster\"".into());
-        pairs.push("secrets.cluster=\"file:".to_owned() + &home.0.join("secret").display().to_string() + "\"");
+        pairs.push("cluster.secret=cluster".into());
+        pairs.push(format!("secrets.cluster=file:{}", home.0.join("secret").display()));
     };
     fs::write(home.0.join("secret"), "only these nodes know this")?;
     let mut pairs = Vec::new();
