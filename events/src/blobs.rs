@@ -7,14 +7,14 @@
 //!
 //! 1. [`Blobs::put`] returns when every blob is durable, to the class of the store; a record that names one is appended
 //!    afterwards. It outlives the process, where the store does.
-//! 2. A blob's name is the SHA-256 of its bytes. Storing the same bytes again is no error, gives the same name, mends a
+//! 2. A blob's name is the SHA-256 of its bytes. Storing the same bytes again succeeds, gives the same name, mends a
 //!    damaged blob and makes it as young as a new one.
 //! 3. [`Blobs::get`] gives the bytes that were stored, checked against their name as a whole, or an error: never a
 //!    part of them, never others.
 //! 4. What is not there ([`BlobError::Missing`]), what is there and is not what was stored ([`BlobError::Damaged`]) and
 //!    a store that does not answer ([`BlobError::Unreachable`]) are told apart: whoever hears the last may ask again.
 //! 5. Orgs are apart: a name that one org stored is not found under another.
-//! 6. [`Blobs::delete`] makes blobs missing and gives their space back; what is not there is no error.
+//! 6. [`Blobs::delete`] makes blobs missing and gives their space back; deleting a missing one succeeds.
 //! 7. [`Blobs::list`] names every blob that was there before the first page was asked for and was not deleted since,
 //!    once, with the time that it was last stored, so that a sweep can spare young ones.
 //! 8. A blob over [`limits::BLOB_MAX_BYTES`] is refused and nothing of its call is stored; an empty one is a blob.

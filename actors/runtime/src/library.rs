@@ -165,7 +165,7 @@ impl Core {
                 offset,
                 detail: error.to_string(),
             }),
-            // A log that does not answer is no damage; whoever reads it is told.
+            // A log that does not answer is not damaged; its reader gets the error.
             Some(_) | None => self.unreadable.get(&partition).cloned(),
         }
     }

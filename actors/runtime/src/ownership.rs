@@ -125,7 +125,7 @@ impl Core {
         let mut durable = self.durable.subscribe();
         let busy = || self.registry.waiting(partition, self.meta.partitions) > 0 || lock(&self.partition(partition).writer).depth() > 0;
         while busy() {
-            // A refusal is no durable frame: looked at now and then.
+            // A refusal makes no frame durable, so it is looked at from time to time.
             let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
         }
     }

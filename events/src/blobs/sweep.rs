@@ -2,7 +2,7 @@
 //!
 //! A blob is durable before its record, so a command that was refused, a node that crashed in between and an upload that
 //! nobody used leave blobs behind. They are spared while they are young: their record may be on its way. A name that a
-//! record holds stays named for the log's life, and whoever names an old blob anew stores it anew, which makes it young.
+//! record holds stays named for the log's life, and a command that names an old blob stores it again, which makes it young.
 
 use super::{
     BlobError, Blobs, each,
