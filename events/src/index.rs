@@ -58,7 +58,7 @@ pub(crate) const FORMAT: u32 = 1;
 /// Entries that leave the tail under one lock.
 const FORGET_AT_ONCE: usize = 128;
 /// The latest time that SQLite can hold.
-pub(crate) const FIRE_MAX: Millis = i64::MAX as u64;
+pub(crate) const LATEST: Millis = i64::MAX as u64;
 
 /// Why an index operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use quipu_runtime::{
     providers::ProviderConfig,
     secrets::{SecretSource, SecretValues, Secrets},
 };
-use quipu_schemas::limits;
+use quipu_schemas::{limits, limits::PARTITIONS_MAX};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -186,8 +186,8 @@ impl Config {
             .parse()
             .map_err(|_| wrong("listen", format!("not an address: `{}`; use ip:port", written.listen)))?;
         let memory = matches!(log, Backend::Memory);
-        if written.log.partitions == 0 || written.log.partitions > 1024 {
-            return Err(wrong("log.partitions", "use 1 to 1024"));
+        if !(1..=PARTITIONS_MAX).contains(&written.log.partitions) {
+            return Err(wrong("log.partitions", format!("use 1 to {PARTITIONS_MAX}")));
         }
         if written.data.is_empty() {
             return Err(wrong("data", "name a directory, or set log.backend to memory"));

@@ -2,7 +2,8 @@
 
 use crate::client::{Client, ClientError, FeedQuery};
 use futures::{StreamExt, stream};
-use quipu_schemas::{chat::ChatMessage, conversation::ParticipantKind, ids::OrgId, personal::BLOB_KEY};
+use quipu_kinds::conversation::ParticipantKind;
+use quipu_schemas::{chat::ChatMessage, ids::OrgId, personal::BLOB_KEY};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},

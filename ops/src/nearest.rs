@@ -1,23 +1,23 @@
 //! "Did you mean": the known name that a mistaken one most resembles.
 
+use quipu_schemas::limits::NEAREST_MAX_BYTES;
+
 /// The known name that is nearest, if any is near enough to be meant.
 pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // What is long may hold anything, and comparing takes the product of both lengths.
-    if text.len() > LENGTH_MAX_BYTES {
+    if text.len() > NEAREST_MAX_BYTES {
         return None;
     }
     let text = text.to_ascii_lowercase();
     known
         .into_iter()
-        .filter(|name| name.len() <= LENGTH_MAX_BYTES)
+        .filter(|name| name.len() <= NEAREST_MAX_BYTES)
         .map(|name| (strsim::damerau_levenshtein(&text, name), name))
         // A third of the letters may be wrong, and one in a short name.
         .filter(|(distance, name)| *distance <= (name.len() / 3).max(1) && *distance < name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
-
-const LENGTH_MAX_BYTES: usize = 64;
 
 /// A fix that lists the known names, with the one that was probably meant before them.
 pub fn fix<'a>(text: &str, label: &str, known: impl IntoIterator<Item = &'a str>) -> String {

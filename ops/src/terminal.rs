@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quipu_schemas::text::steers_terminal;
+use quipu_schemas::{limits::TABLE_WORD_MAX_CHARS, text::steers_terminal};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -163,8 +163,6 @@ impl Terminal {
 
 const WIDTH_MIN: u16 = 40;
 const WIDTH_UNKNOWN: u16 = 120;
-/// Longer words may be broken: they are not ids.
-const WORD_MAX: usize = 220;
 const PADDING: u16 = 2;
 
 /// A plain table that fits the terminal.
@@ -187,7 +185,7 @@ pub fn table(headers: &[&str], rows: &[Vec<String>]) -> Table {
     // A cell wraps between words. What has no spaces, such as an id, stays whole.
     for (at, column) in table.column_iter_mut().enumerate() {
         let cells = rows.iter().filter_map(|row| row.get(at)).flat_map(|text| text.split_whitespace());
-        let longest = cells.map(|word| word.chars().count()).max().unwrap_or(0).min(WORD_MAX);
+        let longest = cells.map(|word| word.chars().count()).max().unwrap_or(0).min(TABLE_WORD_MAX_CHARS);
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest as u16 + PADDING)));
     }
     table

@@ -7,7 +7,7 @@ use crate::{
     statement::{Statements, Value, json, name},
     table::{Table, count, flag, index, int, json as json_column, text, text_or},
 };
-use quipu_schemas::agent::AgentEvent;
+use quipu_kinds::agent::AgentEvent;
 
 /// One row an agent.
 pub static AGENTS: Table = Table {

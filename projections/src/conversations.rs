@@ -9,7 +9,7 @@ use crate::{
     statement::{Statements, Value, json, name},
     turns,
 };
-use quipu_schemas::conversation::{ConversationEvent as Event, TurnOutcome};
+use quipu_kinds::conversation::{ConversationEvent as Event, TurnOutcome};
 
 /// The phases that people look for have an index of their own.
 const PHASE: Filter = Filter::OneOf(&[

@@ -9,7 +9,7 @@ use crate::{
     table::{Table, count, flag, index, index_only, int, json as json_column, text},
     turns::TURNS,
 };
-use quipu_schemas::conversation::{ConversationEvent as Event, TurnOutcome};
+use quipu_kinds::conversation::{ConversationEvent as Event, TurnOutcome};
 
 /// One row a message; `sequence` is the version that its event has in its conversation, `thread` the message that
 /// begins its thread (itself, where it answers none).

@@ -7,7 +7,7 @@ use crate::{
     statement::{Statements, Value, json, name},
     table::{Table, count, index, int, json as json_column, text, text_or},
 };
-use quipu_schemas::org::OrgEvent;
+use quipu_kinds::org::OrgEvent;
 
 /// One row an org.
 pub static ORGS: Table = Table {

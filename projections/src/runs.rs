@@ -7,7 +7,7 @@ use crate::{
     statement::{Statements, Value, json},
     table::{Table, count, index, index_only, int, json as json_column, text, text_or},
 };
-use quipu_schemas::run::{NodeWork, RunEvent as Event, RunStatus};
+use quipu_kinds::run::{NodeWork, RunEvent as Event, RunStatus};
 use serde_json::Value as Json;
 
 /// One row a run; `state` is a [`RunStatus`].

@@ -8,14 +8,14 @@ use crate::{
     query::{self, Counted, Found, Page, Query, Select},
     reading::View,
     row_digest::{self, RowDigest},
-    sqlite_write::{PREPARED_MAX, Writer, move_checkpoint, schema, storage, value_of},
+    sqlite_write::{Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use quipu_schemas::{
     digest::Digest,
     ids::{OrgId, StreamId},
-    limits::{PAGE_MAX_BYTES, VIEW_READERS},
+    limits::{PAGE_MAX_BYTES, VIEW_PREPARED_MAX, VIEW_READERS},
     position::{Cursor, LogId},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
@@ -173,7 +173,7 @@ fn set(connection: &Connection, name: &str, value: &str, reads: &str) -> Result<
 }
 
 fn configure(connection: &Connection, cache: i64) -> Result<(), ViewError> {
-    connection.set_prepared_statement_cache_capacity(PREPARED_MAX);
+    connection.set_prepared_statement_cache_capacity(VIEW_PREPARED_MAX);
     set(connection, "cache_size", &cache.to_string(), &cache.to_string())?;
     set(connection, "temp_store", "MEMORY", "2")?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(storage)

@@ -11,9 +11,6 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
 use std::fmt::Write;
 
-/// Statements prepared and kept by a connection.
-pub(crate) const PREPARED_MAX: usize = 512;
-
 pub(crate) fn storage(error: rusqlite::Error) -> ViewError {
     ViewError::Storage(error.to_string())
 }

@@ -7,7 +7,7 @@ use crate::{
     statement::{Statements, Value, json, name},
     table::{Table, count, index, int, json as json_column, text, text_or},
 };
-use quipu_schemas::conversation::ConversationEvent as Event;
+use quipu_kinds::conversation::ConversationEvent as Event;
 
 /// One row a turn; `state` is `open`, `claimed`, `decided`, `closed` or `finished`.
 pub static TURNS: Table = Table {

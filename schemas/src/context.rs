@@ -2,8 +2,8 @@
 
 use crate::{
     ids::{CommandId, PrincipalId, StreamId, type_id},
-    org::Role,
     personal::{Made, Opened, Opener, SealError, Sealer, WithMade, value},
+    role::Role,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -49,13 +49,13 @@ pub fn check(value: &Value) -> Result<(), String> {
 }
 
 /// Largest whole number up to which every whole number is a double of its own: 2^53.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+const LAST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The int that a double is, if it is a whole number within ±2^53. JSON does not tell `7` from `7.0`, and serializers
 /// write either for the same value: wherever the type of a number matters, such a number is an int.
 pub fn whole(double: f64) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of at most 54 bits")]
-    (double.fract() == 0.0 && double.abs() <= EXACT_MAX).then_some(double as i64)
+    (double.fract() == 0.0 && double.abs() <= LAST_EXACT).then_some(double as i64)
 }
 
 /// Writes every whole number within ±2^53 as an int, at any depth ([`whole`]).

@@ -3,7 +3,10 @@
 //! Plurals stand in paths and in the `source` of events, placement decides which partition of a log holds a stream: neither
 //! can change once a kind has been released.
 
-use crate::ids::{Kind, StreamId};
+use crate::{
+    ids::{Kind, StreamId},
+    limits::{KIND_PLURAL_MAX_CHARS, KIND_PREFIX_MAX_CHARS},
+};
 use std::borrow::Cow;
 
 /// Which partition holds a stream, fixed for a log's life.
@@ -109,22 +112,19 @@ impl Kind {
     pub fn prefix(&self) -> &str {
         match self.spec() {
             Some(spec) => spec.prefix,
-            None => &self.as_str()[..self.as_str().len().min(PREFIX_MAX_CHARS)],
+            None => &self.as_str()[..self.as_str().len().min(KIND_PREFIX_MAX_CHARS)],
         }
     }
 }
 
-const PREFIX_MAX_CHARS: usize = 8;
-const PLURAL_MAX_CHARS: usize = 33;
-
 /// Whether the text can be the prefix of ids.
 pub fn is_prefix(text: &str) -> bool {
-    text.len() <= PREFIX_MAX_CHARS && is_word(text)
+    text.len() <= KIND_PREFIX_MAX_CHARS && is_word(text)
 }
 
 /// Whether the text can be a plural.
 pub fn is_plural(text: &str) -> bool {
-    text.len() <= PLURAL_MAX_CHARS && is_word(text)
+    text.len() <= KIND_PLURAL_MAX_CHARS && is_word(text)
 }
 
 fn is_word(text: &str) -> bool {

@@ -1,24 +1,22 @@
-//! **What** can be said: ids, commands, events, reactions, and their stored form.
+//! **What** the kernel can say of any kind: ids, envelopes, records, positions, reactions, sealed values, problems, limits.
 //!
-//! Every other crate depends on this one and on nothing below it. Nothing here does I/O.
+//! Every other crate depends on this one and on nothing below it. Nothing here does I/O. What the kinds of the house say
+//! themselves, their commands and events, is in `quipu-kinds`, which the log does not know.
 
-pub mod agent;
 pub mod chat;
 pub mod codec;
 pub mod context;
-pub mod conversation;
 pub mod digest;
 pub mod envelope;
 pub mod ids;
 pub mod json;
 pub mod kind;
 pub mod limits;
-pub mod org;
 pub mod personal;
 pub mod position;
 pub mod problem;
 pub mod reaction;
 pub mod record;
-pub mod run;
+pub mod role;
 pub mod text;
 pub mod upcast;

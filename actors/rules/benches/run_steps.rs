@@ -2,6 +2,7 @@
 //! kernel does. `cargo bench -p quipu-rules --bench run_steps`; the test of the same promise counts nodes instead of
 //! time (`actors/rules/src/run/tests/cost.rs`).
 
+use quipu_kinds::run::{CreateRun, RunCommand, SendSignal};
 use quipu_rules::{
     decider::{Decider, Decision},
     run::{Run, RunState},
@@ -11,8 +12,7 @@ use quipu_schemas::{
     digest::Digest,
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
-    org::Role,
-    run::{CreateRun, RunCommand, SendSignal},
+    role::Role,
 };
 use serde_json::{Value, json};
 use std::{
@@ -78,7 +78,7 @@ fn step(nodes: usize, row: bool) -> Duration {
         texts: BTreeMap::new(),
         start: true,
     });
-    let advance = RunCommand::TimerFired(quipu_schemas::run::RunTimerFired { name: "advance".into() });
+    let advance = RunCommand::TimerFired(quipu_kinds::run::RunTimerFired { name: "advance".into() });
     let run = || {
         let mut state = apply(RunState::Absent, &create);
         state = (0..nodes / 50).fold(state, |state, _| apply(state, &advance));
@@ -90,7 +90,7 @@ fn step(nodes: usize, row: bool) -> Duration {
             state = apply(state, &RunCommand::Signal(SendSignal { name, payload }));
             took.push(begun.elapsed());
         }
-        assert_eq!(state.status(), Some(quipu_schemas::run::RunStatus::Completed));
+        assert_eq!(state.status(), Some(quipu_kinds::run::RunStatus::Completed));
         took
     };
     let mut all: Vec<Duration> = (0..4_000 / nodes).flat_map(|_| run()).collect();

@@ -10,18 +10,20 @@ use crate::{
     text,
 };
 use checks::{check_directive, check_model, check_reason, check_tool};
-use quipu_schemas::{
+use quipu_kinds::{
     agent::{AgentCommand, AgentEvent, ConfigureGuard, CreateAgent, ReportCalls, StartTurn},
+    conversation::AgentPin,
+};
+use quipu_schemas::{
     chat::ToolSpec,
     context::Context,
-    conversation::AgentPin,
     digest::Digest,
     envelope::DataClass,
     ids::{EntityId, Kind, OrgId, StreamId},
     json::Json,
     limits::{DIRECTIVES_MAX, RUNAWAY_REPEATS, RUNAWAY_WINDOW_CALLS, TOOLS_MAX, TURN_ITERATIONS_LIMIT, TURN_MAX_ITERATIONS},
-    org::Role,
     reaction::{Dispatch, ModelConfig, Reaction, ToolCallRef},
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

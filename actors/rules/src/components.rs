@@ -18,13 +18,13 @@ use crate::{
     expression::{Budget, Depth, Expression, ExpressionCode, ExpressionError, Mention, Variables},
     values::Values,
 };
+use quipu_kinds::run::NodeWork;
 use quipu_schemas::{
     context::Millis,
     ids::StreamId,
     json::Json,
     personal::{Opened, SealError, Subject, value::Sealed},
     reaction::{Outcome, Retry},
-    run::NodeWork,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -220,7 +220,7 @@ pub enum Step {
     /// It posts a sealed text, and is done.
     Post {
         /// Where to.
-        post: quipu_schemas::run::RunPost,
+        post: quipu_kinds::run::RunPost,
         /// The text.
         body: quipu_schemas::personal::Personal<String>,
     },

@@ -24,9 +24,9 @@ pub use state::{
 };
 
 use crate::decider::{Corrupt, Decider, Decision};
+use quipu_kinds::conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, FinishTurn, Phase, TurnOutcome};
 use quipu_schemas::{
     context::Context,
-    conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, FinishTurn, Phase, TurnOutcome},
     envelope::KernelCommand,
     personal::BlobRef,
     reaction::{Reaction, Settled},
@@ -168,8 +168,8 @@ fn decide_existing(
         Command::FinishTurn(finish) => turns::finish(room, finish, context),
         Command::Pause(word) => control::pause(room, word, context),
         Command::Resume(word) => control::resume(room, word, context),
-        Command::Preempt(word) => control::stop(room, word, quipu_schemas::conversation::Interruption::Preempted, context),
-        Command::Cancel(word) => control::stop(room, word, quipu_schemas::conversation::Interruption::Cancelled, context),
+        Command::Preempt(word) => control::stop(room, word, quipu_kinds::conversation::Interruption::Preempted, context),
+        Command::Cancel(word) => control::stop(room, word, quipu_kinds::conversation::Interruption::Cancelled, context),
         Command::Route(route) => control::route(room, route, context),
         Command::Resolve(resolve) => control::resolve(room, resolve, context),
         Command::Archive(_) => control::archive(room, context),

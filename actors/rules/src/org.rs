@@ -4,13 +4,14 @@ use crate::{
     decider::{Corrupt, Decider, Decision, Refusal},
     text,
 };
+use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
 use quipu_schemas::{
     context::Context,
     ids::{OrgId, PrincipalId},
     json::Json,
     limits::{MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, SETTING_MAX_BYTES, SETTINGS_MAX},
-    org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, Role, SetRole},
     problem::Problem,
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

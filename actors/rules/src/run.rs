@@ -30,15 +30,9 @@ use crate::{
     definition::Pinned,
 };
 use draft::Draft;
+use quipu_kinds::run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired};
 use quipu_schemas::{
-    context::Context,
-    envelope::KernelCommand,
-    ids::StreamId,
-    org::Role,
-    personal::BlobRef,
-    reaction::Reaction,
-    record::Acting,
-    run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired},
+    context::Context, envelope::KernelCommand, ids::StreamId, personal::BlobRef, reaction::Reaction, record::Acting, role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

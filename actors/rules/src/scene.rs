@@ -7,10 +7,10 @@ use quipu_schemas::{
     ids::{CommandId, PrincipalId, StreamId},
     json::Json,
     limits::NEEDS_MAX_BYTES,
-    org::Role,
     personal::{BlobRef, Brought, DataKey, Made, NewValue, Opener, Personal, SealError, Sealer},
     problem::Problem,
     reaction::Reaction,
+    role::Role,
 };
 use std::{cell::Cell, collections::BTreeMap};
 

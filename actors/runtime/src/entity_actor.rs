@@ -6,7 +6,7 @@ use crate::{
         admission::{Admission, Question, Step, actor, within_lease},
         entity::{Admitted, Entity, EntityAction, Ticket},
         refusals::{outcome_unknown, undecided},
-        seen_commands::{LOAD_MAX, SeenCommands},
+        seen_commands::SeenCommands,
         writer::{Durable, Incarnation},
     },
     mailbox::{EntityMsg, Reply},
@@ -16,7 +16,7 @@ use crate::{
 use quipu_schemas::{
     envelope::CommandEnvelope,
     ids::StreamId,
-    limits::SNAPSHOT_EVERY_EVENTS,
+    limits::{SEEN_LOADED_MAX, SNAPSHOT_EVERY_EVENTS},
     personal::{Brought, Sealer},
     problem::Problem,
 };
@@ -353,7 +353,7 @@ fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut
                 let view = core.org(&stream.org, Some(actor(&envelope)), is_read_first)?;
                 admission.org(view, is_read_first);
             }
-            Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, LOAD_MAX))?),
+            Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
             Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
             Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),
             Step::Admit(admitted) => return Ok(admitted),

@@ -14,10 +14,10 @@ use crate::{
 };
 use directives::Directives;
 use quipu_events::index::{PageBefore, RecordKey};
+use quipu_kinds::conversation::{ConversationEvent, ParticipantKind};
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
     codec,
-    conversation::{ConversationEvent, ParticipantKind},
     ids::{MessageId, PrincipalId, StreamId},
     limits::PROMPT_MAX_BYTES,
     personal::{Opened, Opener},

@@ -12,7 +12,7 @@ use crate::{
     heads::{HeadEntry, Heads},
     port::{FrameRead, Head, LogMeta, Place, ReadError},
 };
-use quipu_schemas::{position::LogId, record::check_hash};
+use quipu_schemas::{limits::LOG_READ_MAX_BYTES, position::LogId, record::check_hash};
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
@@ -26,8 +26,6 @@ const OPEN_SEGMENTS: usize = 16;
 const KEPT_LAYOUTS: usize = 4;
 /// Bytes between two wanted pieces that are read rather than skipped.
 const SKIP: u64 = 16 * 1024;
-/// Most bytes of one read.
-const READ_MAX: u64 = 2 * 1024 * 1024;
 
 /// What is known of a segment without opening it.
 pub(crate) struct Sealed {
@@ -331,7 +329,7 @@ impl Catalog {
             let (mut end, mut count) = (start, 0);
             for &i in rest {
                 let (at, to) = (u64::from(places[i].at), u64::from(places[i].at) + u64::from(places[i].len));
-                if places[i].unit != unit || at > end + SKIP || (count > 0 && to - start > READ_MAX) {
+                if places[i].unit != unit || at > end + SKIP || (count > 0 && to - start > LOG_READ_MAX_BYTES) {
                     break;
                 }
                 end = end.max(to);
@@ -421,7 +419,7 @@ fn runs(frames: &[FrameAt]) -> impl Iterator<Item = &[FrameAt]> {
         for pair in rest.windows(2) {
             let end = u64::from(pair[0].at) + u64::from(pair[0].len);
             let next_end = u64::from(pair[1].at) + u64::from(pair[1].len);
-            if u64::from(pair[1].at) > end + SKIP || next_end - u64::from(first.at) > READ_MAX {
+            if u64::from(pair[1].at) > end + SKIP || next_end - u64::from(first.at) > LOG_READ_MAX_BYTES {
                 break;
             }
             count += 1;

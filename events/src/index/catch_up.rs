@@ -4,7 +4,7 @@ use super::{EntryError, Index, IndexEntry, IndexError, Parked, store, tail::Tail
 use crate::port::{FrameRead, Log, ReadError};
 use quipu_schemas::{
     digest::Digest,
-    limits::{FRAME_MAX_BYTES, INDEX_TAIL_RECORDS},
+    limits::{FRAME_MAX_BYTES, INDEX_CLAIMS_MAX_BYTES, INDEX_TAIL_RECORDS},
     position::Position,
     record,
 };
@@ -12,8 +12,6 @@ use std::collections::BTreeMap;
 
 /// Bytes asked of the log at once.
 const READ_BYTES: usize = 2 * FRAME_MAX_BYTES;
-/// Bytes of claim frames in a row that are looked past.
-const CLAIMS_MAX_BYTES: usize = 64 * READ_BYTES;
 
 /// How far catching up has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +164,7 @@ impl Index {
             }
             if self.next_offset(partition) > next {
                 bytes = READ_BYTES;
-            } else if bytes < CLAIMS_MAX_BYTES {
+            } else if bytes < INDEX_CLAIMS_MAX_BYTES {
                 // Claim frames only, perhaps, of a partition that was claimed over and over: look past them.
                 bytes *= 8;
             } else {

@@ -1,6 +1,6 @@
 //! Timers that are set: rows of SQLite, corrected by what the tail says.
 
-use super::{FIRE_MAX, Index, IndexError, Wake, store::stream_at, tail::Tail};
+use super::{Index, IndexError, LATEST, Wake, store::stream_at, tail::Tail};
 use quipu_schemas::{context::Millis, ids::StreamId, position::Position, reaction::ReactionKey};
 use rusqlite::{Connection, Row, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +86,7 @@ fn from_sqlite(connection: &Connection, asked: &Asked, changed: &Changed) -> rus
          WHERE partition = ?1 AND due <= ?2 AND (due, w.offset, w.version, ordinal) > (?3, ?4, ?5, ?6) \
          ORDER BY due, w.offset, w.version, ordinal",
     )?;
-    let limited = |value: u64| value.min(FIRE_MAX) as i64;
+    let limited = |value: u64| value.min(LATEST) as i64;
     let (due, offset, version, ordinal) = asked.after.map_or((-1, 0, 0, 0), |WakePlace((due, offset, version, ordinal))| {
         (limited(due), limited(offset), limited(version), ordinal)
     });
@@ -117,7 +117,7 @@ pub struct WakePlace((Millis, u64, u64, u32));
 impl WakePlace {
     /// Behind everything that is due at `time` or earlier.
     pub fn behind(time: Millis) -> Self {
-        Self((time.min(FIRE_MAX), u64::MAX, u64::MAX, u32::MAX))
+        Self((time.min(LATEST), u64::MAX, u64::MAX, u32::MAX))
     }
 }
 
@@ -142,7 +142,7 @@ impl Index {
             changed
                 .set()
                 .map(|wake| Wake {
-                    due: wake.due.min(FIRE_MAX),
+                    due: wake.due.min(LATEST),
                     ..wake
                 })
                 .filter(|wake| wake.due <= before && after.is_none_or(|after| wake.place() > after)),

@@ -1,7 +1,7 @@
 //! One flush: entries of the tail become rows, in one transaction.
 
 use super::{
-    FIRE_MAX, PendingKind,
+    LATEST, PendingKind,
     entry::{IndexEntry, IndexedKind},
     settlement::{Note, Standing, Verdict, Verdicts, standing},
     store::{json_at, sid_or_new},
@@ -127,7 +127,7 @@ fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexE
                         name,
                         reaction.version as i64,
                         reaction.ordinal,
-                        (*due).min(FIRE_MAX) as i64,
+                        (*due).min(LATEST) as i64,
                         partition,
                         entry.offset as i64
                     ])?;

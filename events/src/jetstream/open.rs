@@ -14,7 +14,11 @@ use crate::{
     port::LogMeta,
 };
 use async_nats::{Client, Event};
-use quipu_schemas::{envelope::Durability, limits::FRAME_MAX_BYTES, position::LogId};
+use quipu_schemas::{
+    envelope::Durability,
+    limits::{BROKER_HEADERS_MAX_BYTES, FRAME_MAX_BYTES},
+    position::LogId,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -25,8 +29,6 @@ use tokio::time::Instant;
 
 /// Oldest server that does what the log needs.
 const SERVER_MIN: (i64, i64, i64) = (2, 12, 0);
-/// Bytes of a message beside its frame.
-const HEADERS_MAX: usize = 1024;
 const FORMAT: &str = "1";
 
 /// Why a log does not open.
@@ -160,8 +162,8 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
     if !wire.client.is_server_compatible(SERVER_MIN.0, SERVER_MIN.1, SERVER_MIN.2) {
         return Err(unfit(format!("{}.{} is the oldest that can", SERVER_MIN.0, SERVER_MIN.1)));
     }
-    if server.max_payload < FRAME_MAX_BYTES + HEADERS_MAX {
-        let needed = FRAME_MAX_BYTES + HEADERS_MAX;
+    if server.max_payload < FRAME_MAX_BYTES + BROKER_HEADERS_MAX_BYTES {
+        let needed = FRAME_MAX_BYTES + BROKER_HEADERS_MAX_BYTES;
         return Err(unfit(format!("max_payload is {}, at least {needed} is needed", server.max_payload)));
     }
     let opening = Opening { options, wire, deadline };

@@ -2,7 +2,7 @@
 
 use crate::broker::durability::SyncMode;
 use quipu_schemas::{
-    limits::{BROKER_OPEN_MS, BROKER_OUTCOME_MS, BROKER_REQUEST_MS, PARTITIONS_DEFAULT},
+    limits::{BROKER_OPEN_MS, BROKER_OUTCOME_MS, BROKER_PREFIX_MAX_CHARS, BROKER_REQUEST_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX},
     position::LogId,
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
@@ -101,9 +101,6 @@ pub enum BadOptions {
     },
 }
 
-const PREFIX_MAX: usize = 32;
-const PARTITIONS_MAX: u16 = 1024;
-
 impl JetStreamOptions {
     /// Checks what the servers would otherwise refuse in other words.
     pub fn check(&self) -> Result<(), BadOptions> {
@@ -118,7 +115,7 @@ impl JetStreamOptions {
         if self.servers.is_empty() {
             return Err(BadOptions::Address(String::new()));
         }
-        if self.prefix.is_empty() || self.prefix.len() > PREFIX_MAX || !self.prefix.chars().all(plain) {
+        if self.prefix.is_empty() || self.prefix.len() > BROKER_PREFIX_MAX_CHARS || !self.prefix.chars().all(plain) {
             return bad("prefix", &self.prefix, "1 to 32 of A-Z a-z 0-9 _ -");
         }
         if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
@@ -237,7 +234,7 @@ mod tests {
     /// What is refused, with the words for it, next to what is just taken.
     #[test]
     fn the_bounds_of_each_option_are_told() {
-        let long = "p".repeat(PREFIX_MAX);
+        let long = "p".repeat(BROKER_PREFIX_MAX_CHARS);
         for text in [
             format!("nats://a:1/{long}"),
             "nats://a:1/A-z_0".into(),

@@ -8,13 +8,11 @@ use async_nats::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::StreamExt;
+use quipu_schemas::limits::BROKER_RECONNECT_MAX_MS;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{future::Future, time::Duration};
 use tokio::{sync::watch, time::timeout};
-
-/// Longest pause between attempts to connect again.
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// Status after the last message of a batch.
 const END_OF_BATCH: u16 = 204;
@@ -274,7 +272,7 @@ pub(crate) async fn client(
         .name(name)
         .connection_timeout(options.request)
         .request_timeout(Some(options.request))
-        .reconnect_delay_callback(|attempts| RECONNECT_MAX.min(Duration::from_millis(1 << attempts.min(9))))
+        .reconnect_delay_callback(|attempts| Duration::from_millis(BROKER_RECONNECT_MAX_MS.min(1 << attempts.min(9))))
         .event_callback(move |event| {
             tell(event);
             async {}

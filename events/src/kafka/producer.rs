@@ -4,7 +4,7 @@
 //! begins, or when the transaction times out. Only a commit that was asked for and not answered is an unknown outcome.
 
 use super::{options::KafkaOptions, wire};
-use quipu_schemas::limits::FRAME_MAX_BYTES;
+use quipu_schemas::limits::{BROKER_HEADERS_MAX_BYTES, FRAME_MAX_BYTES};
 use rdkafka::{
     Message as _,
     client::ClientContext,
@@ -19,8 +19,6 @@ use std::{
 
 /// After how long, at least, the brokers end a transaction whose producer went silent and has no successor.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a message beside its frame.
-const HEADERS_MAX: usize = 1024;
 
 /// Why a transaction did not get on.
 #[derive(Debug)]
@@ -100,7 +98,7 @@ impl Producer {
             ("transactional.id", id),
             ("transaction.timeout.ms", &transaction.as_millis().to_string()),
             ("message.timeout.ms", &outcome.as_millis().to_string()),
-            ("message.max.bytes", &(FRAME_MAX_BYTES + HEADERS_MAX).to_string()),
+            ("message.max.bytes", &(FRAME_MAX_BYTES + BROKER_HEADERS_MAX_BYTES).to_string()),
             ("linger.ms", "0"),
             ("compression.type", "none"),
         ] {

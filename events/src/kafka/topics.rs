@@ -7,7 +7,7 @@ use super::{
 };
 use crate::broker::durability::{Known, SyncMode};
 use futures::executor::block_on;
-use quipu_schemas::limits::FRAME_MAX_BYTES;
+use quipu_schemas::limits::BROKER_BATCH_MAX_BYTES;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
@@ -21,8 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes of a batch beside its frame.
-const BATCH_MAX: usize = FRAME_MAX_BYTES + 64 * 1024;
 /// Asked of a topic once it is made, until every partition has a leader.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -131,7 +129,7 @@ impl<'a> Topics<'a> {
             Kept::ForEver => "-1",
             Kept::AnHour => "3600000",
         };
-        let (largest, insync) = (BATCH_MAX.to_string(), self.options.least_insync().to_string());
+        let (largest, insync) = (BROKER_BATCH_MAX_BYTES.to_string(), self.options.least_insync().to_string());
         let mut new = NewTopic::new(
             topic,
             i32::from(partitions),
@@ -231,8 +229,8 @@ impl<'a> Topics<'a> {
             "it deletes old messages: set retention.ms=-1".into()
         } else if number("retention.bytes").is_some_and(|bytes| bytes >= 0) {
             "it deletes old messages: set retention.bytes=-1".into()
-        } else if number("max.message.bytes").is_some_and(|bytes| bytes < BATCH_MAX as i64) {
-            format!("it takes no whole frame: set max.message.bytes={BATCH_MAX}")
+        } else if number("max.message.bytes").is_some_and(|bytes| bytes < BROKER_BATCH_MAX_BYTES as i64) {
+            format!("it takes no whole frame: set max.message.bytes={BROKER_BATCH_MAX_BYTES}")
         } else if told.get("unclean.leader.election.enable").is_some_and(|enable| enable == "true") {
             "a replica that lacks frames may become its leader: set unclean.leader.election.enable=false".into()
         } else if number("min.insync.replicas").is_some_and(|least| least < i64::from(self.options.least_insync())) {

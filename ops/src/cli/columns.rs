@@ -1,5 +1,7 @@
 //! Which columns of a list fit a terminal, and how wide each is. Ids are shown whole or not at all; prose gives way first.
 
+use quipu_schemas::limits::TABLE_PROSE_MAX_CHARS;
+
 /// Columns that hold prose: they shrink to what is left, and end in `…`.
 const PROSE: [&str; 12] = [
     "body",
@@ -17,8 +19,6 @@ const PROSE: [&str; 12] = [
 ];
 /// Prose is not shown in less than this.
 const PROSE_MIN_CHARS: usize = 12;
-/// Nor in more, where there are other columns to show.
-const PROSE_MAX_CHARS: usize = 60;
 /// Spaces around a cell.
 const PADDING: usize = 2;
 
@@ -37,7 +37,7 @@ pub(super) fn fitting<'a>(names: &[&'a str], widest: &dyn Fn(&str) -> usize, wid
     let mut left = width;
     for name in names {
         let whole = widest(name).max(name.chars().count());
-        let wanted = if is_prose(name) { whole.min(PROSE_MAX_CHARS) } else { whole };
+        let wanted = if is_prose(name) { whole.min(TABLE_PROSE_MAX_CHARS) } else { whole };
         let least = if is_prose(name) { wanted.min(PROSE_MIN_CHARS) } else { wanted };
         let room = left.saturating_sub(PADDING);
         if room < least && !chosen.is_empty() {

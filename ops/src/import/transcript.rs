@@ -1,9 +1,9 @@
 //! One line of a transcript file, checked as a whole before anything of it is sent.
 
 use crate::json::{self, JsonError};
+use quipu_kinds::conversation::ImportedContent;
 use quipu_schemas::{
     chat::ChatMessage,
-    conversation::ImportedContent,
     digest::Digest,
     ids::EntityId,
     limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX, NAME_MAX_CHARS},

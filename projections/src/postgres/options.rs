@@ -1,6 +1,6 @@
 //! Which database views are kept in, and how.
 
-use quipu_schemas::limits::{VIEW_CONNECT_MS, VIEW_READERS, VIEW_READERS_MAX};
+use quipu_schemas::limits::{VIEW_CONNECT_MS, VIEW_NAME_MAX_CHARS, VIEW_READERS, VIEW_READERS_MAX, VIEW_SCHEMA_MAX_CHARS};
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use tokio_postgres::{Config, config::Host, config::SslMode};
 
@@ -44,10 +44,6 @@ pub enum BadOptions {
         takes: &'static str,
     },
 }
-
-const SCHEMA_MAX: usize = 24;
-/// Longest name of anything in PostgreSQL.
-pub(super) const NAME_MAX: usize = 63;
 
 fn is_name(text: &str, max: usize) -> bool {
     text.len() <= max
@@ -101,7 +97,7 @@ impl PostgresOptions {
             takes,
         };
         match key {
-            "schema" if is_name(value, SCHEMA_MAX) => self.schema = value.to_owned(),
+            "schema" if is_name(value, VIEW_SCHEMA_MAX_CHARS) => self.schema = value.to_owned(),
             "schema" => return Err(bad("schema", "1 to 24 of a-z 0-9 _, not beginning with a digit or pg_")),
             "schema_per_org" => self.schema_per_org = value.parse().map_err(|_| bad("schema_per_org", "true or false"))?,
             "pool" => {
@@ -109,7 +105,7 @@ impl PostgresOptions {
                 self.pool = pool.ok_or_else(|| bad("pool", "1 to 64 connections"))?;
             }
             "reader" if value == "none" => self.reader = None,
-            "reader" if is_name(value, NAME_MAX) => self.reader = Some(value.to_owned()),
+            "reader" if is_name(value, VIEW_NAME_MAX_CHARS) => self.reader = Some(value.to_owned()),
             "reader" => return Err(bad("reader", "none, or 1 to 63 of a-z 0-9 _, not beginning with a digit or pg_")),
             "ca" => self.roots = Some(value.into()),
             "password" => return Err(BadOptions::Address("a password comes before the @".into())),

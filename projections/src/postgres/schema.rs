@@ -1,12 +1,8 @@
 //! What is made in the database: the role that reads, the table of stores, and the tables of one store.
 
-use super::{
-    lease::Lease,
-    options::{NAME_MAX, PostgresOptions},
-    storage,
-};
+use super::{lease::Lease, options::PostgresOptions, storage};
 use crate::{error::ViewError, families::tables, query::quoted, store::Origin, table::Type};
-use quipu_schemas::{digest::Digest, ids::OrgId, position::LogId};
+use quipu_schemas::{digest::Digest, ids::OrgId, limits::VIEW_NAME_MAX_CHARS, position::LogId};
 use std::fmt::Write;
 use tokio_postgres::{Row, error::SqlState};
 
@@ -203,7 +199,7 @@ pub(super) async fn open(client: &Lease, name: &str, origin: &Origin, per_org: b
 /// every table has its org column all the same.
 fn org_schema(store: &str, org: &OrgId) -> String {
     let name = format!("{store}_org_{org}");
-    if name.len() <= NAME_MAX {
+    if name.len() <= VIEW_NAME_MAX_CHARS {
         return name;
     }
     let hash = Digest::of(&[org.as_str().as_bytes()]).to_string();

@@ -6,7 +6,7 @@
 //! `0.10000000000000001` are taken, and `100000000000000000001`, `123456789012345.678`, `1e-400` and `1e400` are not.
 
 /// Most digits that any double has before only zeros follow.
-const DIGITS_MAX: usize = 767;
+const DIGITS_OF_ANY_DOUBLE: usize = 767;
 
 /// The first number of a JSON text that cannot be kept: which of its numbers it is (from 0), and how it is written.
 ///
@@ -60,7 +60,7 @@ pub fn is_exact(number: &str) -> bool {
     let (Some(given), Ok(double)) = (Decimal::of(number), number.parse::<f64>()) else {
         return false;
     };
-    if !double.is_finite() || given.digits.len() > DIGITS_MAX {
+    if !double.is_finite() || given.digits.len() > DIGITS_OF_ANY_DOUBLE {
         return false;
     }
     // As short as it can be written, and with as many digits as were given: whoever wrote a double, wrote one of the two.

@@ -23,7 +23,7 @@ use quipu_runtime::{
         orgs::{Lookup, OrgView, Orgs},
         refusals::outcome_unknown,
         relay::{Cause, Page, Purpose, Relay, RelayAction},
-        seen_commands::{LOAD_MAX, SeenCommands},
+        seen_commands::SeenCommands,
         timers::{Found, Look, Now, Timers},
         writer::{Durable, Incarnation, Writer},
     },
@@ -37,6 +37,7 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
+    limits::SEEN_LOADED_MAX,
     personal::{Brought, Personal},
     position::{Cursor, Position},
     problem::Problem,
@@ -341,7 +342,7 @@ impl SimNode {
             is_elsewhere: false,
         };
         let is_late = self.mutant == Some(Mutant::ForgetsMarksInFlight) && {
-            let load = || self.index.command_marks(stream, LOAD_MAX).map_err(|e| e.to_string());
+            let load = || self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string());
             // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
             self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
         };
@@ -358,7 +359,7 @@ impl SimNode {
                     }
                     admission.org(view, is_read_first);
                 }
-                Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, LOAD_MAX).map_err(|e| e.to_string())?),
+                Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;
                     admission.receipt(receipt.filter(|_| !is_late && self.mutant != Some(Mutant::ForgetsReceipts)));

@@ -42,11 +42,18 @@ pub(super) fn shown(path: &Path) -> String {
 fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("schemas", vec![]),
-        ("actors/rules", vec!["quipu-schemas"]),
+        ("schemas/kinds", vec!["quipu-schemas"]),
+        ("actors/rules", vec!["quipu-schemas", "quipu-kinds"]),
         ("events", vec!["quipu-schemas"]),
-        ("projections", vec!["quipu-schemas", "quipu-events"]),
-        ("actors/runtime", vec!["quipu-schemas", "quipu-rules", "quipu-events"]),
-        ("ops", vec!["quipu-schemas", "quipu-runtime", "quipu-projections", "quipu-events"]),
+        ("projections", vec!["quipu-schemas", "quipu-kinds", "quipu-events"]),
+        (
+            "actors/runtime",
+            vec!["quipu-schemas", "quipu-kinds", "quipu-rules", "quipu-events"],
+        ),
+        (
+            "ops",
+            vec!["quipu-schemas", "quipu-kinds", "quipu-runtime", "quipu-projections", "quipu-events"],
+        ),
     ])
 }
 
@@ -376,11 +383,12 @@ const CIRCLES: &[(&str, &[&str], &[&str])] = &[
     (
         "schemas",
         &[
-            "context json org personal personal/blob personal/made personal/scope personal/show personal/value",
+            "context json personal personal/blob personal/made personal/scope personal/show personal/value",
             "ids kind",
         ],
-        &["context json org personal", "ids kind"],
+        &["context json personal", "ids kind"],
     ),
+    ("schemas/kinds", &[], &[]),
     (
         "actors/rules",
         &["components values", "components/effects components/headers"],

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, usize); 4] = [
     ("files of more than 400 lines", 73),
     ("functions of more than 70 lines", 75),
     ("names of tests of more than 60 letters", 176),
-    ("limits outside schemas/src/limits", 32),
+    ("limits outside schemas/src/limits", 0),
 ];
 
 /// Functions of a formatted source with their lengths: from the line of `fn` to the brace that closes it.

@@ -1,10 +1,7 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, platform, sent_by};
-use quipu_schemas::{
-    agent::{ActivateDirective, AddDirective, ConfigureModel, GrantTool, ResumeAgent, RetireAgent, RevokeTool, SuspendAgent},
-    chat::ToolRun,
-    limits::DIRECTIVE_MAX_BYTES,
-};
+use quipu_kinds::agent::{ActivateDirective, AddDirective, ConfigureModel, GrantTool, ResumeAgent, RetireAgent, RevokeTool, SuspendAgent};
+use quipu_schemas::{chat::ToolRun, limits::DIRECTIVE_MAX_BYTES};
 
 fn admin() -> As {
     as_role("ada", Some(Role::Admin))

@@ -4,6 +4,7 @@ use super::{
     ConfigFlaw, Look, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers,
     only, typed, unexpected,
 };
+use quipu_kinds::run::{NodeWork, RunPost};
 use quipu_schemas::{
     chat::ChatRole,
     digest::Digest,
@@ -12,7 +13,6 @@ use quipu_schemas::{
     limits::EFFECT_TIMEOUT_MAX_MS,
     personal::{Personal, Subject, value::Sealed},
     reaction::{ComposedMessage, ComposedText, Effect, HttpRequest, LlmInvoke, ModelConfig, Outcome, Prompt, WebhookCall},
-    run::{NodeWork, RunPost},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;

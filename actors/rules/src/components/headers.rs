@@ -4,7 +4,10 @@
 //! whatever it looks like, and is sent as it is.
 
 use super::{ConfigFlaw, NodeError, NodeInput, Template, check_source, effects::sealed_text};
-use quipu_schemas::reaction::{HeaderPart, SECRET_OPEN};
+use quipu_schemas::{
+    limits::HEADER_PARTS_MAX,
+    reaction::{HeaderPart, SECRET_OPEN},
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -17,8 +20,6 @@ const CREDENTIALS: &[&str] = &[
     "api-key",
     "x-auth-token",
 ];
-/// Texts and expressions that one value may be put together of.
-const PARTS_MAX: usize = 16;
 
 /// The headers of one request, rendered.
 #[derive(Debug, Default, PartialEq)]
@@ -66,7 +67,7 @@ pub(super) fn check(headers: &BTreeMap<String, Template>, idempotency_header: Op
 fn check_value(field: &str, value: &Template, flaws: &mut Vec<ConfigFlaw>) -> Option<usize> {
     let before = flaws.len();
     let Some(texts) = texts(value) else {
-        let detail = format!("a text, an expression `=…`, or a list of 1 to {PARTS_MAX} of them is needed");
+        let detail = format!("a text, an expression `=…`, or a list of 1 to {HEADER_PARTS_MAX} of them is needed");
         flaws.push(ConfigFlaw::new(field, "bad_config", detail));
         return None;
     };
@@ -91,7 +92,7 @@ fn check_value(field: &str, value: &Template, flaws: &mut Vec<ConfigFlaw>) -> Op
 fn texts(value: &Template) -> Option<Vec<&str>> {
     match &value.0 {
         Value::String(text) => Some(vec![text]),
-        Value::Array(items) if (1..=PARTS_MAX).contains(&items.len()) => items.iter().map(Value::as_str).collect(),
+        Value::Array(items) if (1..=HEADER_PARTS_MAX).contains(&items.len()) => items.iter().map(Value::as_str).collect(),
         _ => None,
     }
 }

@@ -1,13 +1,13 @@
 //! Components that wait for time, a signal or a person.
 
 use super::{ConfigFlaw, Look, Nature, NodeError, NodeInput, Port, PortType, Ports, Registry, Step, Template, TypedComponent, only, typed};
+use quipu_kinds::run::{ApprovalAsked, NodeWork};
 use quipu_schemas::{
     context::Millis,
     ids::PrincipalId,
     json::Json,
     limits::{REASON_MAX_CHARS, TIMER_MAX_MS},
-    org::Role,
-    run::{ApprovalAsked, NodeWork},
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -7,10 +7,10 @@ use super::{
     turns,
 };
 use crate::{decider::Decision, text};
-use quipu_schemas::{
-    context::Context,
-    conversation::{Control, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, ResolveConversation, RouteTurn},
+use quipu_kinds::conversation::{
+    Control, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, ResolveConversation, RouteTurn,
 };
+use quipu_schemas::context::Context;
 
 type Decided = Result<Decision<Event>, Rejection>;
 

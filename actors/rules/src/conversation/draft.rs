@@ -5,11 +5,8 @@ use super::{
     state::{Floor, Participant, Room, Stage, allowed},
 };
 use crate::decider::Decision;
-use quipu_schemas::{
-    context::Context,
-    conversation::{ConversationEvent, Phase},
-    ids::PrincipalId,
-};
+use quipu_kinds::conversation::{ConversationEvent, Phase};
+use quipu_schemas::{context::Context, ids::PrincipalId};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// A decision in the making. The floor and the participants follow each event by the very rules of `evolve`;

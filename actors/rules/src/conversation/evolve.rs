@@ -5,11 +5,8 @@ use super::state::{
     Stage, Turn, allowed, eligible,
 };
 use crate::decider::Corrupt;
-use quipu_schemas::{
-    conversation::{ConversationEvent as Event, ParticipantKind, Phase, TurnMethod, TurnOutcome},
-    ids::PrincipalId,
-    limits::TURNS_REMEMBERED,
-};
+use quipu_kinds::conversation::{ConversationEvent as Event, ParticipantKind, Phase, TurnMethod, TurnOutcome};
+use quipu_schemas::{ids::PrincipalId, limits::TURNS_REMEMBERED};
 use std::collections::{BTreeMap, VecDeque};
 
 fn corrupt<T>(what: &str, event: &Event) -> Result<T, Corrupt> {

@@ -8,15 +8,10 @@ use super::{
     turns,
 };
 use crate::decider::Decision;
-use quipu_schemas::{
-    context::Context,
-    conversation::{
-        AssignHandoff, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, RequestHandoff, ReturnHandoff,
-    },
-    ids::PrincipalId,
-    limits::HANDOFF_TTL_MS,
-    org::Role,
+use quipu_kinds::conversation::{
+    AssignHandoff, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, RequestHandoff, ReturnHandoff,
 };
+use quipu_schemas::{context::Context, ids::PrincipalId, limits::HANDOFF_TTL_MS, role::Role};
 
 type Decided = Result<Decision<Event>, Rejection>;
 

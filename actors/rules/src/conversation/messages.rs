@@ -7,12 +7,12 @@ use super::{
     turns,
 };
 use crate::decider::Decision;
+use quipu_kinds::conversation::{
+    ContentType, ConversationCommand, ConversationEvent as Event, DeleteMessage, EditMessage, ImportMessage, ParticipantKind,
+    ParticipantRole, PostMessage, TurnOutcome,
+};
 use quipu_schemas::{
     context::Context,
-    conversation::{
-        ContentType, ConversationCommand, ConversationEvent as Event, DeleteMessage, EditMessage, ImportMessage, ParticipantKind,
-        ParticipantRole, PostMessage, TurnOutcome,
-    },
     ids::{MessageId, PrincipalId},
     limits::{MESSAGE_MAX_BYTES, MESSAGES_MAX, VALUE_MAX_BYTES},
     personal::{BlobRef, Opened, Personal},

@@ -7,16 +7,16 @@ use super::{
     turns,
 };
 use crate::{decider::Decision, text};
+use quipu_kinds::conversation::{
+    AddParticipant, ConversationEvent as Event, ConversationType, CreateConversation, Interruption, JoinConversation, ParticipantKind,
+    ParticipantRole, RemoveParticipant, RenameConversation, SetParticipantRole,
+};
 use quipu_schemas::{
     context::Context,
-    conversation::{
-        AddParticipant, ConversationEvent as Event, ConversationType, CreateConversation, Interruption, JoinConversation, ParticipantKind,
-        ParticipantRole, RemoveParticipant, RenameConversation, SetParticipantRole,
-    },
     ids::PrincipalId,
     limits::{CLAIM_WINDOW_MAX_MS, CLAIM_WINDOW_MS, PARTICIPANTS_MAX},
-    org::Role,
     personal::{Opened, Personal},
+    role::Role,
 };
 
 type Decided = Result<Decision<Event>, Rejection>;

@@ -4,8 +4,8 @@ use super::{
     HANDOFF_TIMER, TURN_TIMER_PREFIX,
     state::{ConversationState, Room, Turn},
 };
+use quipu_kinds::conversation::{ConversationEvent as Event, Phase, TurnMethod, TurnTask};
 use quipu_schemas::{
-    conversation::{ConversationEvent as Event, Phase, TurnMethod, TurnTask},
     ids::{EntityId, Kind, StreamId},
     json::Json,
     reaction::{Dispatch, Reaction},

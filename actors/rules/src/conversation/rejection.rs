@@ -1,8 +1,8 @@
 //! Why a conversation refuses.
 
 use crate::decider::{Corrupt, Refusal};
+use quipu_kinds::conversation::{ParticipantRole, Phase};
 use quipu_schemas::{
-    conversation::{ParticipantRole, Phase},
     ids::{EntityId, MessageId, PrincipalId},
     limits::{CLAIM_WINDOW_MAX_MS, MESSAGE_MAX_BYTES, MESSAGES_MAX, NAME_MAX_CHARS, PARTICIPANTS_MAX, REASON_MAX_CHARS},
     problem::Problem,

@@ -1,8 +1,8 @@
 //! State of a conversation. Bodies are not kept: prompts are assembled from the log.
 
+use quipu_kinds::conversation::{ContentType, ConversationType, ParticipantKind, ParticipantRole, Phase, Priority};
 use quipu_schemas::{
     context::Millis,
-    conversation::{ContentType, ConversationType, ParticipantKind, ParticipantRole, Phase, Priority},
     digest::Digest,
     ids::{EntityId, MessageId, PrincipalId, StreamId},
 };

@@ -10,16 +10,15 @@ mod walk;
 
 use super::*;
 use crate::scene::{As, OneKey, Scene, as_role, id, platform, sealed, sent_by};
+use quipu_kinds::conversation::{
+    AcceptHandoff, AddParticipant, ArchiveConversation, AssignHandoff, ClaimTurn, ContentType, Control, ConversationType,
+    CreateConversation, DeferTurn, DeleteMessage, EditMessage, FinishTurn, ImportMessage, ImportedContent, Interruption, JoinConversation,
+    LeaveConversation, ParticipantKind, ParticipantRole, PostMessage, Priority, RemoveParticipant, RenameConversation, RequestHandoff,
+    ResolveConversation, ReturnHandoff, RouteTurn, SetParticipantRole, TurnMethod, TurnOutcome, TurnTask,
+};
 use quipu_schemas::{
-    conversation::{
-        AcceptHandoff, AddParticipant, ArchiveConversation, AssignHandoff, ClaimTurn, ContentType, Control, ConversationType,
-        CreateConversation, DeferTurn, DeleteMessage, EditMessage, FinishTurn, ImportMessage, ImportedContent, Interruption,
-        JoinConversation, LeaveConversation, ParticipantKind, ParticipantRole, PostMessage, Priority, RemoveParticipant,
-        RenameConversation, RequestHandoff, ResolveConversation, ReturnHandoff, RouteTurn, SetParticipantRole, TurnMethod, TurnOutcome,
-        TurnTask,
-    },
     ids::{MessageId, PrincipalId},
-    org::Role,
+    role::Role,
 };
 use serde_json::json;
 
@@ -286,7 +285,7 @@ fn every_command() -> Vec<ConversationCommand> {
         archive(),
         finish("trn_x", failed()),
         close("trn_x"),
-        C::ExpireHandoff(quipu_schemas::conversation::ExpireHandoff {}),
+        C::ExpireHandoff(quipu_kinds::conversation::ExpireHandoff {}),
     ]
 }
 fn import(message_id: &str, content: Option<&str>) -> ConversationCommand {

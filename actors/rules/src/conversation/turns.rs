@@ -6,11 +6,11 @@ use super::{
     state::{Claim, Ending, OpenTurn, Room, RunningTurn, Stage, Turn, eligible},
 };
 use crate::{decider::Decision, text};
+use quipu_kinds::conversation::{
+    Bid, BidClaim, ClaimTurn, CloseTurn, ConversationEvent as Event, DeferTurn, FinishTurn, Interruption, TurnMethod, TurnOutcome,
+};
 use quipu_schemas::{
     context::Context,
-    conversation::{
-        Bid, BidClaim, ClaimTurn, CloseTurn, ConversationEvent as Event, DeferTurn, FinishTurn, Interruption, TurnMethod, TurnOutcome,
-    },
     ids::{EntityId, Kind, MessageId, PrincipalId},
     limits::{CLAIM_CONDITIONS_MAX, CLAIM_WINDOW_MAX_MS, NAME_MAX_CHARS},
 };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, id, platform, sealed};
-use quipu_schemas::org::{ResumeOrg, SuspendOrg};
+use quipu_kinds::org::{ResumeOrg, SuspendOrg};
 use serde_json::json;
 
 fn who(name: &str) -> As {

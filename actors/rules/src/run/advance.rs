@@ -7,11 +7,11 @@ use crate::{
     expression::Budget,
     values::{TOO_LARGE_TO_LOOK_INTO, Values},
 };
+use quipu_kinds::run::{NodeWork, RunEvent, RunPost, RunStatus};
 use quipu_schemas::{
     json::Json,
     limits::{ENTITY_VALUES_MAX_BYTES, RUN_VALUE_MAX_BYTES},
     personal::Personal,
-    run::{NodeWork, RunEvent, RunPost, RunStatus},
 };
 use serde_json::{Value, json};
 use std::{cell::RefCell, collections::BTreeMap};

@@ -4,10 +4,10 @@
 
 use super::{Run, RunRejection, RunState};
 use crate::{decider::Decider, text::is_reason};
+use quipu_kinds::run::RunEvent;
 use quipu_schemas::{
     context::Context,
     limits::{RUN_DECISION_MAX_BYTES, RUN_DECISION_MAX_STEPS},
-    run::RunEvent,
 };
 use serde::Serialize;
 use std::{collections::BTreeSet, io::Write};

@@ -1,11 +1,11 @@
 //! What follows the events of a workflow.
 
 use super::{GraphRun, Stage, Wait, turn};
-use quipu_schemas::{
+use quipu_kinds::{
     conversation::{ContentType, ConversationCommand, PostMessage, Priority},
-    reaction::{Perform, Reaction, Retry},
     run::{ApprovalAsked, NodeWork, RunEvent},
 };
+use quipu_schemas::reaction::{Perform, Reaction, Retry};
 
 /// What follows, on the state after the event.
 pub(super) fn react(run: &GraphRun, event: &RunEvent) -> Vec<Reaction> {

@@ -10,18 +10,18 @@ use crate::{
     definition::{Data, Definition, NodeSpec, Pinned},
     values::Values,
 };
+use quipu_kinds::run::{
+    AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal,
+};
 use quipu_schemas::{
     json::Json,
     limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES, VALUE_MAX_BYTES},
-    org::Role,
     personal::{
         Personal,
         value::{self, Sealed},
     },
     reaction::Outcome,
-    run::{
-        AnswerApproval, ApprovalAsked, CreateRun, GiveInput, RunDispatchSettled, RunEffectSettled, RunEvent, RunPost, RunStatus, SendSignal,
-    },
+    role::Role,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,11 +8,11 @@ use crate::{
     definition::Source,
     expression::{Depth, Mention},
 };
+use quipu_kinds::run::{CreateRun, RunCommand};
 use quipu_schemas::{
     json::Json,
     personal::{BlobRef, Personal},
     reaction::Outcome,
-    run::{CreateRun, RunCommand},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! Why a run refuses a command.
 
 use crate::{decider::Refusal, definition::DefinitionError};
-use quipu_schemas::{limits, problem::Problem, run::RunStatus};
+use quipu_kinds::run::RunStatus;
+use quipu_schemas::{limits, problem::Problem};
 
 /// Why a run refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use crate::{
     shared::Shared,
     values::Values,
 };
+use quipu_kinds::run::{ApprovalAsked, NodeWork, RunEvent, RunPost, RunStatus};
 use quipu_schemas::{
     context::Context,
     digest::Digest,
@@ -14,7 +15,6 @@ use quipu_schemas::{
     json::Json,
     limits::ENTITY_VALUES_MAX_BYTES,
     personal::{BlobRef, Personal, value},
-    run::{ApprovalAsked, NodeWork, RunEvent, RunPost, RunStatus},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

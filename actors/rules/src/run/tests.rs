@@ -9,12 +9,12 @@ mod turns;
 
 use super::*;
 use crate::scene::{As, OneKey, Scene, as_role, platform, sealed, sent_by};
+use quipu_kinds::run::*;
 use quipu_schemas::{
     json::Json,
     limits,
-    org::Role,
     reaction::{Effect, Outcome, Retry, Settled},
-    run::*,
+    role::Role,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

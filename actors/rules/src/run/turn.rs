@@ -1,17 +1,19 @@
 //! The built-in `agent-turn`: configuration from the agent, model and tools in turn, then the reply.
 
 use super::{Draft, RunRejection, RunState, TurnRun, TurnStage};
-use quipu_schemas::{
+use quipu_kinds::{
     agent::{AgentCommand, ReportCalls, StartTurn},
-    chat::ChatMessage,
     conversation::{AgentPin, ContentType, ConversationCommand, FinishTurn, PostMessage, Priority, TurnOutcome, TurnTask},
+    run::{AgentUnavailable, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus},
+};
+use quipu_schemas::{
+    chat::ChatMessage,
     digest::Digest,
     ids::{EntityId, StreamId},
     json::Json,
     limits::ENTITY_VALUES_MAX_BYTES,
     personal::Personal,
     reaction::{Dispatch, Effect, LlmInvoke, Outcome, Perform, Prompt, Reaction, Retry, Settled, StreamAt, StreamTo, ToolInvoke},
-    run::{AgentUnavailable, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -2,15 +2,17 @@
 
 use super::state::set_status;
 use crate::{decider::Corrupt, shared::Shared};
+use quipu_kinds::{
+    conversation::TurnTask,
+    run::{RunEvent, RunStatus},
+};
 use quipu_schemas::{
     chat::ChatMessage,
-    conversation::TurnTask,
     digest::Digest,
     ids::{EntityId, Kind, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
     reaction::{LlmAnswer, ToolCallRef},
-    run::{RunEvent, RunStatus},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -11,13 +11,11 @@
 //!
 //! A timer that was set before a step that node time followed becomes ripe by as much later: [`Clock::ripe_at`].
 
-use quipu_schemas::context::Millis;
+use quipu_schemas::{context::Millis, limits::CLOCK_STEPS_MAX};
 use std::collections::VecDeque;
 
 /// Differences between the clocks that only come from reading one after the other.
 const JITTER_MS: u64 = 50;
-/// Steps remembered; the oldest two are merged beyond.
-const STEPS_MAX: usize = 16;
 
 /// Both clocks, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +101,7 @@ impl Clock {
             Some(last) if by <= JITTER_MS => last.by += by,
             _ => self.steps.push_back(Step { before, by }),
         }
-        if self.steps.len() > STEPS_MAX
+        if self.steps.len() > CLOCK_STEPS_MAX
             && let Some(oldest) = self.steps.pop_front()
             && let Some(next) = self.steps.front_mut()
         {
@@ -273,7 +271,7 @@ mod tests {
             two.off = step * 10_000;
             two.pass(HOLD + 2_000);
         }
-        assert!(two.clock.steps.len() <= STEPS_MAX);
+        assert!(two.clock.steps.len() <= CLOCK_STEPS_MAX);
         assert_eq!(two.clock.lead(), 1_000_000);
         assert_eq!(two.clock.ripe_at(START, START + 5), START + 5 + 1_000_000);
     }

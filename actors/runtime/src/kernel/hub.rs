@@ -8,7 +8,7 @@
 //! Within a partition a subscription never passes over an offset: places are told by offset alone, so whether a record comes
 //! from the log or from the hub makes no difference.
 
-use quipu_schemas::ids::OrgId;
+use quipu_schemas::{ids::OrgId, limits::FEED_LOOKS_MAX};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -357,11 +357,10 @@ impl Subscription {
 
     /// What is kept and was not looked at yet, as far as it is asked for; and whether that was all.
     fn take<T: Clone>(&mut self, ring: &Ring<T>, most: usize, takes: impl Fn(&T) -> bool) -> (Vec<T>, bool) {
-        const LOOKS_MAX: usize = 1_024;
         let (mut found, mut bytes) = (Vec::new(), 0);
         let first = ring.kept.partition_point(|kept| kept.number < self.place);
         for (looked, kept) in ring.kept.iter().skip(first).enumerate() {
-            if bytes >= most || looked >= LOOKS_MAX {
+            if bytes >= most || looked >= FEED_LOOKS_MAX {
                 return (found, false);
             }
             self.place = kept.number + 1;

@@ -8,8 +8,8 @@ use quipu_rules::org::{Org, OrgState};
 use quipu_schemas::{
     digest::Digest,
     ids::{OrgId, PrincipalId},
-    org::Role,
     record::Record,
+    role::Role,
 };
 use std::collections::BTreeMap;
 

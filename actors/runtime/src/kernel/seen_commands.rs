@@ -5,12 +5,8 @@
 //! none is missed. A mark that is known may still be a new command's (two ids may share a mark, and a refused command
 //! leaves one): then the index is asked.
 
+use quipu_schemas::limits::SEEN_KEPT_MAX;
 use std::collections::BTreeSet;
-
-/// Marks that are loaded at most, about 12 bytes each.
-pub const LOAD_MAX: usize = 4_096;
-/// Marks that are kept at most.
-const KEEP_MAX: usize = 65_536;
 
 /// The marks of one active entity.
 pub struct SeenCommands {
@@ -64,7 +60,7 @@ impl SeenCommands {
             Extent::TooMany => false,
             Extent::All => {
                 let is_new = self.marks.insert(mark);
-                if self.marks.len() > KEEP_MAX {
+                if self.marks.len() > SEEN_KEPT_MAX {
                     self.give_up();
                 }
                 is_new
@@ -110,7 +106,7 @@ mod tests {
         assert!(!seen.note(1) && !seen.note(2));
         let mut seen = SeenCommands::after(0);
         assert!(
-            (0..=KEEP_MAX as u64).all(|mark| ask(&mut seen, mark, &[])),
+            (0..=SEEN_KEPT_MAX as u64).all(|mark| ask(&mut seen, mark, &[])),
             "new until there are too many"
         );
         assert!(!ask(&mut seen, u64::MAX, &[]));

@@ -8,7 +8,8 @@ use crate::{
     performers::PromptError,
 };
 use quipu_events::index::{PageBefore, PageFrom, RecordKey};
-use quipu_schemas::{agent::AgentEvent, codec, digest::Digest, ids::StreamId, limits::DIRECTIVES_KEPT_BYTES};
+use quipu_kinds::agent::AgentEvent;
+use quipu_schemas::{codec, digest::Digest, ids::StreamId, limits::DIRECTIVES_KEPT_BYTES};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},

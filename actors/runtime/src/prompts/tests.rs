@@ -3,14 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 use quipu_events::keyring::Keyring;
-use quipu_schemas::{
-    conversation::{ContentType, ImportedContent, Priority},
-    digest::Digest,
-    envelope::DataClass,
-    ids::CommandId,
-    personal::Personal,
-    record::Header,
-};
+use quipu_kinds::conversation::{ContentType, ImportedContent, Priority};
+use quipu_schemas::{digest::Digest, envelope::DataClass, ids::CommandId, personal::Personal, record::Header};
 
 struct Said {
     at: u64,
@@ -241,7 +235,7 @@ async fn a_prompt_reads_no_further_back_than_it_has_room() {
         .iter()
         .flat_map(|entry| &entry.record.events)
         .find_map(|stored| match codec::decode_event(stored) {
-            Ok(quipu_schemas::agent::AgentEvent::DirectiveAdded { digest, .. }) => Some(digest),
+            Ok(quipu_kinds::agent::AgentEvent::DirectiveAdded { digest, .. }) => Some(digest),
             _ => None,
         })
         .unwrap();

@@ -4,6 +4,7 @@
 //! of hundreds of results only those are fetched that the prompt has room for, newest first.
 
 use crate::performers::{PromptError, tool_answer};
+use quipu_kinds::run::RunEvent;
 use quipu_schemas::{
     chat::ChatMessage,
     codec,
@@ -11,7 +12,6 @@ use quipu_schemas::{
     personal::{Opened, Opener, Personal},
     reaction::ToolCallRef,
     record::Record,
-    run::RunEvent,
 };
 use std::collections::BTreeMap;
 

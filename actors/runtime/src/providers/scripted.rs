@@ -16,11 +16,9 @@ use crate::breaker::Health;
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, FunctionCall, ToolCall},
     digest::Digest,
-    limits::LLM_ANSWER_MAX_BYTES,
+    limits::{LLM_ANSWER_MAX_BYTES, SCRIPTED_QUOTE_MAX_CHARS},
 };
 use std::time::Duration;
-
-const QUOTE_MAX_CHARS: usize = 200;
 
 /// Equal prompts and attempt numbers get equal answers.
 pub(crate) struct Scripted;
@@ -193,7 +191,7 @@ fn tool_call(messages: &[ChatMessage], name: &str, arguments: &str) -> ChatMessa
 }
 
 fn quote(text: &str) -> String {
-    match text.char_indices().nth(QUOTE_MAX_CHARS) {
+    match text.char_indices().nth(SCRIPTED_QUOTE_MAX_CHARS) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
     }

@@ -8,6 +8,7 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD_NO_PAD},
 };
+use quipu_schemas::limits::{BLOT_BACKSLASHES_MAX, BLOT_PERCENT_MAX, BLOT_SPELLING_MAX_BYTES};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -17,12 +18,6 @@ const BLOT: &str = "[secret]";
 const BASE64_MIN: usize = 8;
 /// Shortest password whose base64 a secret is.
 const DECODED_MIN: usize = 4;
-/// Backslashes before one escaped character that are read: an escape escaped twice has seven.
-const BACKSLASHES_MAX: usize = 8;
-/// How often a percent sign that was itself encoded is read.
-const PERCENT_MAX: usize = 4;
-/// Longest spelling of one character, near enough: what the end of a cut text may hold of it.
-const SPELLING_MAX: usize = 24;
 
 /// The secrets of one attempt.
 #[derive(Default)]
@@ -151,7 +146,8 @@ fn found(text: &str, start: usize, secret: &str, cut: bool) -> Option<usize> {
 /// Whether the end of a cut text may be the beginning of a spelling.
 fn may_be_torn(rest: &str) -> bool {
     let unfinished = |c: char| c.is_ascii_alphanumeric() || "\\%&#\u{fffd}".contains(c);
-    rest.is_empty() || (rest.len() < SPELLING_MAX && rest.starts_with(['\\', '%', '&', '\u{fffd}']) && rest.chars().all(unfinished))
+    rest.is_empty()
+        || (rest.len() < BLOT_SPELLING_MAX_BYTES && rest.starts_with(['\\', '%', '&', '\u{fffd}']) && rest.chars().all(unfinished))
 }
 
 /// Where a spelling of `c` that begins at `at` ends.
@@ -179,7 +175,7 @@ fn percent(rest: &[u8], utf8: &[u8]) -> Vec<usize> {
             let Some(mut after) = rest[place..].strip_prefix(b"%").map(|_| place + 1) else {
                 continue;
             };
-            for _ in 0..PERCENT_MAX {
+            for _ in 0..BLOT_PERCENT_MAX {
                 if hex(&rest[after..], 2) == Some(u32::from(*byte)) {
                     next.push(after + 2);
                 }
@@ -195,7 +191,7 @@ fn percent(rest: &[u8], utf8: &[u8]) -> Vec<usize> {
 }
 
 fn entity(rest: &[u8], c: char) -> Option<usize> {
-    let end = rest.iter().take(SPELLING_MAX).position(|byte| *byte == b';')?;
+    let end = rest.iter().take(BLOT_SPELLING_MAX_BYTES).position(|byte| *byte == b';')?;
     let name = std::str::from_utf8(&rest[1..end]).ok()?;
     let meant = match name {
         "amp" => '&',
@@ -216,7 +212,7 @@ fn entity(rest: &[u8], c: char) -> Option<usize> {
 }
 
 fn escapes(rest: &[u8], at: usize, c: char, ends: &mut Vec<usize>) {
-    let run = rest.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count();
+    let run = rest.iter().take(BLOT_BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count();
     if c == '\\' {
         ends.extend([2, 4, 8].into_iter().filter(|len| *len <= run).map(|len| at + len));
     }
@@ -246,7 +242,7 @@ fn escapes(rest: &[u8], at: usize, c: char, ends: &mut Vec<usize>) {
         let Some(left) = escaped.map(|digits| &digits[4..]) else { return };
         place = rest.len() - left.len();
         // The backslashes before a second unit.
-        place += left.iter().take(BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count()
+        place += left.iter().take(BLOT_BACKSLASHES_MAX).take_while(|byte| **byte == b'\\').count()
             * usize::from(c.len_utf16() == 2 && *unit < 0xdc00);
     }
     ends.push(at + place);

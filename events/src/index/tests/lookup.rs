@@ -1,7 +1,7 @@
 //! What lookups give while entries are in the tail, on their way into the file, and in the file.
 
 use super::scene::{Scene, command, dead, dispatch, effect, key, stream, wake};
-use crate::index::{FIRE_MAX, Index, command_mark, write};
+use crate::index::{Index, LATEST, command_mark, write};
 use quipu_schemas::{
     ids::{Kind, OrgId, StreamId},
     reaction::Settled,
@@ -157,7 +157,7 @@ fn a_timer_that_is_due_after_all_time_is_given_alike_from_tail_and_file() {
     scene.note(&index, &a, 1, vec![wake("never", u64::MAX), wake("soon", 5)], None);
     before_and_after_the_flush(&index, |name| {
         let due: Vec<u64> = index.wakes_due(0, u64::MAX, 10).unwrap().iter().map(|wake| wake.due).collect();
-        assert_eq!(due, [5, FIRE_MAX], "{name}");
+        assert_eq!(due, [5, LATEST], "{name}");
         assert_eq!(index.next_wake(0).unwrap(), Some(5), "{name}");
     });
 }

@@ -13,12 +13,13 @@ use quipu_runtime::kernel::{
     orgs::OrgView,
     ownership::{Input, outcome_of},
     refusals::outcome_unknown,
-    seen_commands::{LOAD_MAX, SeenCommands},
+    seen_commands::SeenCommands,
     writer::Incarnation,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Durability, Receipt},
     ids::StreamId,
+    limits::SEEN_LOADED_MAX,
     position::Position,
     problem::Problem,
 };
@@ -131,7 +132,7 @@ impl Member {
                     admission.org(view, is_read_first);
                 }
                 Step::Ask(Question::Marks) => {
-                    let marks = self.index.command_marks(stream, LOAD_MAX);
+                    let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);
                     slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);
                 }
                 Step::Ask(Question::Receipt) => {

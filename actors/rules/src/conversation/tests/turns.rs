@@ -1,5 +1,6 @@
 use super::*;
-use quipu_schemas::{conversation::Bid, limits::TURNS_REMEMBERED, reaction::Reaction};
+use quipu_kinds::conversation::Bid;
+use quipu_schemas::{limits::TURNS_REMEMBERED, reaction::Reaction};
 
 fn decided(events: &[ConversationEvent]) -> (PrincipalId, TurnMethod, String, Vec<Bid>) {
     events

@@ -1,9 +1,9 @@
 //! An agent's turn.
 
 use super::*;
+use quipu_kinds::conversation::{AgentPin, TurnTask};
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, ToolRun, ToolSpec},
-    conversation::{AgentPin, TurnTask},
     digest::Digest,
     personal::{BlobRef, Personal},
     reaction::{LlmInvoke, ModelConfig, Prompt, ToolInvoke},

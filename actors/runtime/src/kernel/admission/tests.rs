@@ -4,8 +4,8 @@ use quipu_schemas::{
     envelope::{DataClass, KernelCommand},
     ids::{CommandId, StreamId},
     json::Json,
-    org::Role,
     position::Position,
+    role::Role,
 };
 
 const HERE: OrgPartition = OrgPartition {

@@ -1,8 +1,8 @@
 use super::*;
+use quipu_kinds::org::OrgEvent;
 use quipu_schemas::{
     envelope::DataClass,
     ids::{CommandId, StreamId},
-    org::OrgEvent,
     record::{self, Header},
 };
 

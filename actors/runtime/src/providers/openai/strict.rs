@@ -6,14 +6,10 @@
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole, ToolCall},
     digest::Digest,
+    limits::{PROVIDER_CALL_ID_MAX_CHARS, PROVIDER_NAME_MAX_CHARS},
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Longest name of a speaker or function.
-const NAME_MAX_CHARS: usize = 64;
-/// Longest id of a tool call.
-const CALL_ID_MAX_CHARS: usize = 40;
 
 /// The messages, mended: paired calls stay paired, and order is kept.
 pub(crate) fn strict(messages: &[ChatMessage]) -> Vec<ChatMessage> {
@@ -79,7 +75,7 @@ impl Calls {
         mended.function.arguments = arguments(&call.function.arguments);
         let mut id = call.id.clone();
         for n in 0u64.. {
-            if (1..=CALL_ID_MAX_CHARS).contains(&id.chars().count()) && self.used.insert(id.clone()) {
+            if (1..=PROVIDER_CALL_ID_MAX_CHARS).contains(&id.chars().count()) && self.used.insert(id.clone()) {
                 break;
             }
             let hash = Digest::of(&[call.id.as_bytes(), &n.to_be_bytes()]).to_string();
@@ -97,7 +93,7 @@ fn speaker(name: &str) -> Option<String> {
     let name = name.trim_matches(forbidden);
     let mended: String = name
         .chars()
-        .take(NAME_MAX_CHARS)
+        .take(PROVIDER_NAME_MAX_CHARS)
         .map(|c| if forbidden(c) { '_' } else { c })
         .collect();
     (!mended.is_empty()).then_some(mended)
@@ -106,7 +102,11 @@ fn speaker(name: &str) -> Option<String> {
 /// A function's name: letters, digits, `_` and `-`.
 fn function(name: &str) -> String {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let mended: String = name.chars().take(NAME_MAX_CHARS).map(|c| if good(c) { c } else { '_' }).collect();
+    let mended: String = name
+        .chars()
+        .take(PROVIDER_NAME_MAX_CHARS)
+        .map(|c| if good(c) { c } else { '_' })
+        .collect();
     if mended.is_empty() { "unnamed".into() } else { mended }
 }
 

@@ -1,27 +1,14 @@
 //! Words of an org: the tenant, its members and their roles.
 
-use crate::{
+use quipu_schemas::{
     ids::{OrgId, PrincipalId},
     json::Json,
     personal::Personal,
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// A member's role; each includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Works: converses, starts runs.
-    Member,
-    /// Manages agents, members up to admin, settings.
-    Admin,
-    /// Everything, including other owners and suspension.
-    Owner,
-}
 
 /// Commands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

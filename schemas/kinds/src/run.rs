@@ -1,13 +1,13 @@
 //! Words of a run: a workflow definition under way, or an agent's turn.
 //!
-//! Inputs, signals, outputs and answers of requests are values ([`personal::value`](crate::personal::value)): JSON in whose
+//! Inputs, signals, outputs and answers of requests are values ([`personal::value`](quipu_schemas::personal::value)): JSON in whose
 //! place a sealed value may stand. What clients send is sealed for them as it enters, what performers bring and nodes
 //! compute before it is recorded. Definitions stand in the clear, and so do the values of a definition that says
 //! `data: none`, as far as they are small.
 
-use crate::{
+use crate::conversation::{AgentPin, TurnTask};
+use quipu_schemas::{
     context::Millis,
-    conversation::{AgentPin, TurnTask},
     digest::Digest,
     ids::{EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
@@ -310,7 +310,7 @@ pub struct ApprovalAsked {
     /// Who may answer; empty: admins of the org.
     pub approvers: Vec<PrincipalId>,
     /// Members of at least this role may answer too.
-    pub role: Option<crate::org::Role>,
+    pub role: Option<quipu_schemas::role::Role>,
     /// What is asked: a text, sealed where it was computed from sealed values.
     #[schemars(with = "String")]
     pub prompt: Json,
@@ -574,7 +574,7 @@ pub enum RunEvent {
         /// Name of the effect.
         name: String,
         /// The `tool` message for the model.
-        result: Personal<crate::chat::ChatMessage>,
+        result: Personal<quipu_schemas::chat::ChatMessage>,
         /// Whether the tool succeeded.
         ok: bool,
     },

@@ -1,8 +1,7 @@
 //! Words of a conversation: participants, messages, turns, control and handoff.
 
-use crate::{
-    chat::ToolCall,
-    chat::ToolSpec,
+use quipu_schemas::{
+    chat::{ChatRole, ToolCall, ToolSpec},
     context::Millis,
     digest::Digest,
     ids::{EntityId, MessageId, PrincipalId, StreamId},
@@ -97,9 +96,6 @@ pub enum ContentType {
     /// A machine-readable event as JSON text.
     Event,
 }
-
-/// Roles of imported transcript messages.
-pub use crate::chat::ChatRole;
 
 /// Commands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

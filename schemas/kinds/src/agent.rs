@@ -1,6 +1,6 @@
 //! Words of an agent: configuration, status and runaway guard.
 
-use crate::{
+use quipu_schemas::{
     chat::ToolSpec,
     digest::Digest,
     envelope::DataClass,
@@ -139,7 +139,7 @@ pub struct RetireAgent {
 #[serde(deny_unknown_fields)]
 pub struct StartTurn {
     /// The run that executes it; it gets `agent_ready` or `agent_unavailable`.
-    pub run: crate::ids::EntityId,
+    pub run: quipu_schemas::ids::EntityId,
 }
 
 /// Reports tool calls.
@@ -147,7 +147,7 @@ pub struct StartTurn {
 #[serde(deny_unknown_fields)]
 pub struct ReportCalls {
     /// The run that made them.
-    pub run: crate::ids::EntityId,
+    pub run: quipu_schemas::ids::EntityId,
     /// The calls, in order.
     pub calls: Vec<ToolCallRef>,
 }
@@ -160,7 +160,7 @@ pub enum AgentEvent {
     #[serde(rename = "quipu.agent.created.v1")]
     Created {
         /// Its org (reactions address the org's runs by it).
-        org: crate::ids::OrgId,
+        org: quipu_schemas::ids::OrgId,
         /// Display name.
         name: String,
         /// Model.
@@ -213,7 +213,7 @@ pub enum AgentEvent {
     #[serde(rename = "quipu.agent.turn_started.v1")]
     TurnStarted {
         /// The run.
-        run: crate::ids::EntityId,
+        run: quipu_schemas::ids::EntityId,
         /// The configuration.
         pin: crate::conversation::AgentPin,
     },
@@ -221,9 +221,9 @@ pub enum AgentEvent {
     #[serde(rename = "quipu.agent.turn_refused.v1")]
     TurnRefused {
         /// The org of the run (the agent may not exist).
-        org: crate::ids::OrgId,
+        org: quipu_schemas::ids::OrgId,
         /// The run.
-        run: crate::ids::EntityId,
+        run: quipu_schemas::ids::EntityId,
         /// Stable code.
         code: String,
         /// In words.
@@ -233,7 +233,7 @@ pub enum AgentEvent {
     #[serde(rename = "quipu.agent.calls_reported.v1")]
     CallsReported {
         /// The run.
-        run: crate::ids::EntityId,
+        run: quipu_schemas::ids::EntityId,
         /// The calls.
         calls: Vec<ToolCallRef>,
     },
@@ -241,7 +241,7 @@ pub enum AgentEvent {
     #[serde(rename = "quipu.agent.loop_detected.v1")]
     LoopDetected {
         /// The run.
-        run: crate::ids::EntityId,
+        run: quipu_schemas::ids::EntityId,
         /// The repeated tool.
         tool: String,
         /// How often.

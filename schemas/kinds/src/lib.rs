@@ -1,0 +1,8 @@
+//! **What** the kinds of the house can say: their commands and events, a file for each kind.
+//!
+//! Stored and sent in the forms of `quipu-schemas`. The log does not know this crate: a new command does not build it again.
+
+pub mod agent;
+pub mod conversation;
+pub mod org;
+pub mod run;
