@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_opened_with_its_partitions_and_needs_a_directory_where_it_is_embedded() {
+    fn log_opens_with_its_partitions_and_embedded_needs_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         for (backend, data_dir) in [(Backend::Memory, None), (Backend::Embedded, Some(dir.path()))] {
             let opened = backend.open(data_dir, 3, LogId([5; 16])).unwrap();
@@ -542,7 +542,7 @@ mod tests {
 
     #[cfg(any(feature = "jetstream", feature = "kafka"))]
     #[test]
-    fn the_directory_of_a_node_whose_log_is_elsewhere_is_locked_and_knows_how_far_the_log_went() {
+    fn node_directory_is_locked_and_notes_heads_of_a_remote_log() {
         use crate::heads::{HeadEntry, note_ends};
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("made");

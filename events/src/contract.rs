@@ -325,7 +325,7 @@ pub fn appends_complete_in_submission_order(subject: &mut dyn Subject) {
 }
 
 /// Promise 6: after an unknown outcome the partition refuses until claimed again, and reading tells what was stored.
-pub fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(subject: &mut dyn Subject) {
+pub fn unknown_outcome_blocks_until_claimed_and_read_back(subject: &mut dyn Subject) {
     let log = subject.log();
     let p = last_partition(&*log);
     let mut owner = Owner::claim(&*log, p);

@@ -244,7 +244,7 @@ mod tests {
 
     /// The ends of a log outside the data directory: each log has its own, kept by partition.
     #[test]
-    fn noted_ends_are_kept_by_log_and_partition_and_a_log_that_ends_before_them_is_refused() {
+    fn log_that_ends_before_its_noted_heads_is_refused() {
         use crate::{contract::Owner, memory::MemoryLog};
         let (disk, dir) = (SimDisk::new(1), Path::new("/d"));
         let log = MemoryLog::new(LogId([1; 16]), 2);

@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_after_a_reopen_and_each_subject_has_a_key_of_its_own() {
+    fn sealed_data_opens_after_reopen_with_a_key_per_subject() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
         let keys = Keyring::open(&path).unwrap();
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_dropped_at_every_length_and_earlier_keys_stay() {
+    fn torn_last_line_is_dropped_and_earlier_keys_stay() {
         let dir = tempfile::tempdir().unwrap();
         let first = Keyring::open(dir.path()).unwrap().sealing_key("acme/ada").unwrap();
         let whole = fs::read(subjects(dir.path())).unwrap();
@@ -598,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn another_or_a_missing_master_key_is_refused_and_never_replaced() {
+    fn wrong_or_missing_master_key_is_refused_and_never_replaced() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         Keyring::open(one.path()).unwrap().sealing_key("acme/ada").unwrap();
         Keyring::open(two.path()).unwrap();
@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_with_records_is_opened_with_its_own_keys_only_unless_new_ones_are_wanted() {
+    fn log_with_records_opens_with_its_own_keys_unless_overridden() {
         use crate::{contract::Owner, memory::MemoryLog};
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("data");
@@ -804,7 +804,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_others_may_read_are_refused_with_the_command_that_mends_it() {
+    fn files_readable_by_others_are_refused_with_a_fix() {
         let dir = tempfile::tempdir().unwrap();
         Keyring::open(dir.path()).unwrap();
         for file in ["master.key", "subjects.keys"] {
@@ -890,7 +890,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_directory_are_shared_under_their_own_names_and_never_over_others() {
+    fn shared_keys_keep_their_names_and_overwrite_nothing() {
         use crate::memory::MemoryLog;
         let data = tempfile::tempdir().unwrap();
         let keys = Keyring::open(&data.path().join(KEYS_DIR)).unwrap();

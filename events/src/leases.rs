@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_are_shared_evenly_and_the_order_of_members_does_not_matter() {
+    fn partitions_are_shared_evenly_in_any_member_order() {
         let placed = placement(&members(&["a", "b", "c"]), 16);
         for node in ["a", "b", "c"] {
             let count = placed.iter().filter(|p| *p == node).count();

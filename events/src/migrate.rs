@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_the_copy_takes_what_fits_by_its_count_of_bytes_and_not_one_more() {
+    fn copied_frame_takes_what_fits_to_the_byte() {
         for (over, expected) in [(0, vec![6]), (1, vec![5, 1])] {
             let source = MemoryLog::new(LogId([1; 16]), 1);
             let (mut previous, mut head, mut size) = (Digest::ZERO, source.claim(0, "n").unwrap(), FRAME_OVERHEAD);

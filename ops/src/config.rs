@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_senseless_values_are_errors_that_name_the_key() {
+    fn unknown_keys_and_bad_values_name_the_key() {
         for (file, env, named) in [
             ("lisen = \"x\"", &[][..], "lisen"),
             ("lisen = \"x\"", &[], "did you mean `listen`?"),

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_out_as_they_went_in_with_edits_and_deletions_applied() {
+    fn messages_export_as_imported_with_edits_applied() {
         let event = |name: &str, data: Value| json!({ "id": "x", "type": format!("quipu.conversation.{name}.v1"), "data": data });
         let mut transcript = Transcript::default();
         for event in [

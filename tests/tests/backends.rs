@@ -106,7 +106,7 @@ async fn nobody_is_certified(launch: &Launch, address: &str) {
 }
 
 #[tokio::test]
-async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_behind() {
+async fn certifying_servers_is_one_command_that_leaves_nothing() {
     let shape = Shape {
         servers: 1,
         sync_always: true,
@@ -127,7 +127,7 @@ async fn a_person_certifies_their_servers_in_one_command_which_leaves_nothing_be
 }
 
 #[tokio::test]
-async fn a_person_certifies_their_kafka_in_one_command_which_leaves_nothing_behind() {
+async fn certifying_kafka_is_one_command_that_leaves_nothing() {
     let Some(broker) = broker::start_or_skip("verify-backend") else {
         return;
     };

@@ -564,7 +564,7 @@ fn points(changes: &[String], all: bool) -> Vec<Point> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_ends_before_any_of_its_changes_breaks_no_promise() {
+async fn process_ending_before_any_change_breaks_no_promise() {
     let started = Instant::now();
     let all = std::env::var("QUIPU_CRASH_POINTS").as_deref() == Ok("all");
     let scenes: Vec<Scene> = match std::env::var("QUIPU_CRASH_SCENE") {

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_says_no_more_takes_commands_of_clients_and_obeys_suspension() {
+    fn decider_defaults_are_public_and_respect_suspension() {
         assert!(Plain::is_public("anything"));
         assert!(!Plain::ignores_suspension(&Said {}));
         assert_eq!(Plain::data_subject("anything", &json!({"principal": "ada"})), None);

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_belongs_to_its_org_or_to_the_platform_and_never_shows() {
+    fn secret_belongs_to_org_or_platform_and_never_shows() {
         let secrets = Secrets::from([("openai", "sk-platform"), ("acme/billing", "sk-acme")]);
         let (acme, other) = (OrgId::from_static("acme"), OrgId::from_static("other"));
         assert_eq!(secrets.platform("openai").unwrap().expose(), "sk-platform");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_lists_the_newest_first_and_a_bad_value_is_not_quoted() {
+    fn rotation_lists_newest_first_and_quotes_no_bad_value() {
         let written = r#"{"acme/hook": ["new", "old"], "key": "only"}"#;
         let secrets = Secrets::new(serde_json::from_str(written).unwrap());
         let hook = secrets.all_of_org(&OrgId::from_static("acme"), "hook").unwrap();

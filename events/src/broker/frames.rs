@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_does_not_continue_the_partition_is_refused_with_its_reason() {
+    fn message_that_breaks_the_sequence_is_refused_with_reason() {
         let refused = |claim: bool, change: &dyn Fn(&mut FrameHeader)| OURS.decode_after(&HEAD, &payload(claim, change).1).unwrap_err();
         for claim in [false, true] {
             assert_eq!(refused(claim, &|h| h.log_id = LogId([2; 16])), "frame of another log");

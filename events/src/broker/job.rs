@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_unknown_outcome_only_a_claim_helps_and_of_a_stranger_only_the_log_tells() {
+    fn unknown_outcome_needs_a_claim_and_others_need_the_log() {
         let unsure = Standing::Unsure(END.head, "no answer".into());
         assert_eq!(told(&unsure, &batch(4, 40, 9)), Err(AppendError::Fenced { partition: 3, epoch: 5 }));
         let claim = "partition 3 must be claimed again: no answer";

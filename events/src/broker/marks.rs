@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_told_by_its_sequence_and_the_last_word_on_it_counts() {
+    fn marks_are_found_by_sequence_and_the_last_one_counts() {
         let mut marks = Marks::default();
         assert_eq!((marks.last(), marks.before_sequence(9)), (START, START));
         for m in [mark(2, 5, false), mark(6, 9, false), mark(4, 8, false), mark(2, 4, true)] {

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_or_followed_is_not_asked_for_and_the_oldest_makes_room() {
+    fn recent_records_are_served_from_memory_oldest_evicted() {
         let asked = Arc::new(Asked(MemoryLog::new(LogId([7; 16]), 1), AtomicUsize::new(0)));
         let written = records(10);
         let room = (written[0].bytes.len() + RECORD_BYTES) * 13 / 2;

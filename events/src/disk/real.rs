@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_holds_nothing_and_what_is_none_cannot_be_listed() {
+    fn missing_directory_is_empty_and_a_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (file, inner) = (dir.path().join("a"), dir.path().join("b"));
         RealDisk.create(&file).unwrap();

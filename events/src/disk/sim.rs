@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_keeps_what_was_synced_tears_the_rest_and_repeats_by_seed() {
+    fn crash_keeps_synced_bytes_tears_others_and_repeats_by_seed() {
         let (files, counts) = life(1);
         assert_eq!(files[Path::new("/d/a")][..2000], [1; 2000]);
         assert!(counts.sectors_lost > 0 && counts.sectors_kept > 0);

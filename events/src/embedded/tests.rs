@@ -19,7 +19,7 @@ fn log(disk: &SimDisk) -> EmbeddedLog {
 }
 
 #[test]
-fn what_comes_over_the_queues_bound_is_refused_at_once_and_the_rest_answered() {
+fn appends_over_the_queue_bound_are_refused_at_once() {
     let log = log(&SimDisk::new(1));
     let mut owner = Owner::claim(&log, 0);
     let (inside, entered) = mpsc::channel();
@@ -53,7 +53,7 @@ fn what_comes_over_the_queues_bound_is_refused_at_once_and_the_rest_answered() {
 }
 
 #[test]
-fn an_idle_writer_marks_the_end_and_heads_are_noted_when_asked_for() {
+fn idle_writer_marks_the_end_and_notes_heads_on_request() {
     let disk = SimDisk::new(1);
     let log = log(&disk);
     Owner::claim(&log, 0).write(&log, 1);

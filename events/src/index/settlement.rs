@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_final_settlement_wins_and_notes_after_it_change_nothing() {
+    fn first_final_settlement_wins_over_later_notes() {
         let verdict = fold(&[
             Settled::Started { attempt: 1 },
             Settled::Accepted,

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_failed_is_not_used_again_and_one_that_did_not_is() {
+    fn failed_reader_is_dropped_and_a_good_one_reused() {
         let readers = Readers::new(&KafkaOptions::default(), "t".into());
         let made = |readers: &Readers| {
             let pool = readers.many.consumers.lock().unwrap();

@@ -25,7 +25,7 @@ fn options() -> EmbeddedOptions {
 }
 
 #[test]
-fn a_backup_under_load_restores_to_an_equal_log_of_the_next_generation() {
+fn backup_under_load_restores_an_equal_log_one_generation_on() {
     let root = tempfile::tempdir().unwrap();
     let (data, copy, new) = (root.path().join("data"), root.path().join("copy"), root.path().join("new"));
     let log = EmbeddedLog::open(&data, &options()).unwrap();
@@ -120,7 +120,7 @@ fn keys_are_copied_only_when_asked_for_and_damage_is_refused() {
 }
 
 #[test]
-fn a_restored_log_is_noted_as_of_its_new_generation_and_progress_is_told_in_bytes() {
+fn restored_log_has_a_new_generation_and_progress_in_bytes() {
     let root = tempfile::tempdir().unwrap();
     let (data, copy, new) = (root.path().join("data"), root.path().join("copy"), root.path().join("new"));
     let log = EmbeddedLog::open(&data, &options()).unwrap();

@@ -160,12 +160,12 @@ contract_of!(memory, simulated, real);
 
 // Promise 6 needs a backend that can be made to fail.
 #[test]
-fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
+fn unknown_outcome_blocks_until_claimed_and_read_back() {
     for partitions in [16, 1] {
-        contract::an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(&mut memory(partitions));
+        contract::unknown_outcome_blocks_until_claimed_and_read_back(&mut memory(partitions));
         for seed in 0..20 {
             let mut subject = Embedded::new(Ground::Simulated(SimDisk::new(seed)), partitions);
-            contract::an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(&mut subject);
+            contract::unknown_outcome_blocks_until_claimed_and_read_back(&mut subject);
         }
     }
 }

@@ -217,7 +217,7 @@ fn every_flip_and_cut_of_a_sidecar_changes_nothing() {
 }
 
 #[test]
-fn a_file_cut_at_any_byte_is_detected_or_ends_behind_the_last_head() {
+fn file_cut_at_any_byte_is_detected_or_ends_at_the_last_head() {
     let started = Instant::now();
     let files = sample(14, 9, 0);
     let clean = check(&on(&files));
@@ -492,7 +492,7 @@ fn forgeries(honest: &Model, other: &Model) -> Vec<Forged> {
 }
 
 #[test]
-fn what_is_dropped_doubled_swapped_or_put_in_is_detected_although_every_checksum_fits() {
+fn tampering_with_valid_checksums_is_detected() {
     let started = Instant::now();
     let files = sample(20, 14, 0);
     let honest = model(&files);

@@ -122,7 +122,7 @@ fn flushes(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn drops_swaps_insertions_and_truncations_before_the_last_head_are_detected() {
+fn tampering_before_the_last_head_is_detected() {
     let files = sample(6).files();
     let last = files.keys().filter(|p| is_segment(p)).count() as u64;
     let mut cases: Vec<(String, BTreeMap<PathBuf, Vec<u8>>)> = Vec::new();
@@ -283,7 +283,7 @@ fn a_full_disk_refuses_and_stores_nothing_until_there_is_room() {
 }
 
 #[test]
-fn a_failed_sync_poisons_the_writer_until_the_log_is_opened_again() {
+fn failed_sync_poisons_the_writer_until_reopened() {
     for seed in 0..50 {
         let disk = SimDisk::new(seed);
         let log = open(&disk, 2);
@@ -304,7 +304,7 @@ fn a_failed_sync_poisons_the_writer_until_the_log_is_opened_again() {
 }
 
 #[test]
-fn a_partition_whose_synced_frame_is_damaged_stops_and_the_others_serve() {
+fn partition_with_a_damaged_frame_stops_and_others_serve() {
     let disk = sample(6);
     // In the last segment, so that opening meets it.
     let last = disk.files().keys().filter(|p| is_segment(p)).count() as u64;
@@ -517,7 +517,7 @@ fn last_flushes(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<(PathBuf, (usize, usi
 }
 
 #[test]
-fn a_bit_flipped_in_the_last_flush_of_a_segment_costs_the_damaged_frame_alone() {
+fn bit_flip_in_the_last_flush_costs_one_frame() {
     let files = shared_flushes();
     let clean = check(&on(&files));
     assert!(clean.is_intact() && clean.torn.is_empty(), "{clean:?}");
@@ -587,7 +587,7 @@ fn a_bit_flipped_in_the_last_flush_of_a_segment_costs_the_damaged_frame_alone() 
 }
 
 #[test]
-fn a_damaged_header_of_the_last_flush_of_a_segment_costs_nothing() {
+fn damaged_header_of_the_last_flush_costs_nothing() {
     let files = shared_flushes();
     let clean = check(&on(&files));
     let honest = served(&on(&files));
@@ -611,7 +611,7 @@ fn a_damaged_header_of_the_last_flush_of_a_segment_costs_nothing() {
 
 /// A flush that is cut short, although it was synced: what is left of it is served, and whose frames may be gone is told.
 #[test]
-fn a_sealed_segment_cut_within_its_last_flush_keeps_the_frames_before_the_cut() {
+fn sealed_segment_cut_in_its_last_flush_keeps_earlier_frames() {
     let files = shared_flushes();
     let clean = check(&on(&files));
     let honest = served(&on(&files));

@@ -217,7 +217,7 @@ fn a_frame_that_does_not_follow_is_told() {
 }
 
 #[test]
-fn what_does_not_read_is_told_and_the_other_partition_is_verified() {
+fn unreadable_partition_is_reported_and_the_other_verified() {
     let damaged = || ReadError::Damaged {
         partition: 1,
         offset: 1,

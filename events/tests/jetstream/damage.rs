@@ -50,7 +50,7 @@ fn flip(dir: &Path, record: &[u8]) -> bool {
 }
 
 #[test]
-fn damage_in_the_servers_files_is_found_and_nothing_behind_it_is_served() {
+fn damage_in_server_files_is_found_and_not_served() {
     let damageable = |prefix| {
         let nats = start_or_skip(SINGLE_ALWAYS, "damage under JetStream")?;
         let mut options = options(&nats.url(), prefix, 2, 1);

@@ -15,7 +15,7 @@ fn behind_proxy(nats: &Nats, prefix: &str, partitions: u16) -> (Proxy, JetStream
 }
 
 #[test]
-fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
+fn unknown_outcome_blocks_until_claimed_and_read_back() {
     let Some(nats) = start_or_skip(SINGLE, "unknown outcomes on JetStream") else {
         return;
     };
@@ -24,13 +24,13 @@ fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
             let (proxy, mut options) = behind_proxy(&nats, &format!("{fate:?}{partitions}"), partitions);
             options.outcome = Duration::from_millis(600);
             let mut subject = Stream::new(options, Some((proxy, fate)));
-            contract::an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(&mut subject);
+            contract::unknown_outcome_blocks_until_claimed_and_read_back(&mut subject);
         }
     }
 }
 
 #[test]
-fn lost_answers_and_passing_refusals_are_read_back_and_never_called_a_conflict() {
+fn lost_answers_and_refusals_are_read_back_not_conflicts() {
     let Some(nats) = start_or_skip(SINGLE, "lost acknowledgements on JetStream") else {
         return;
     };
@@ -66,7 +66,7 @@ fn lost_answers_and_passing_refusals_are_read_back_and_never_called_a_conflict()
 }
 
 #[test]
-fn refusals_of_three_servers_are_read_back_and_never_called_a_conflict() {
+fn refusals_of_three_servers_are_read_back_not_conflicts() {
     let Some(nats) = start_or_skip(CLUSTER, "refusals by sequence of three servers") else {
         return;
     };

@@ -63,7 +63,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_lease_of_three_servers_survives_refusals_of_what_arrives_twice() {
+fn lease_on_three_servers_survives_duplicate_refusals() {
     let Some(nats) = start_or_skip(CLUSTER, "leases of three servers") else {
         return;
     };

@@ -154,7 +154,7 @@ fn a_killed_server_loses_nothing_that_it_acknowledged() {
 }
 
 #[test]
-fn a_cluster_that_loses_servers_in_turn_loses_nothing_that_it_acknowledged() {
+fn losing_servers_in_turn_loses_nothing_acknowledged() {
     let Some(mut nats) = start_or_skip(CLUSTER, "failover of a nats cluster") else {
         return;
     };

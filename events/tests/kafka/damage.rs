@@ -51,7 +51,7 @@ fn flip(dir: &Path, record: &[u8]) -> bool {
 }
 
 #[test]
-fn damage_in_the_brokers_files_is_found_and_nothing_behind_it_is_served() {
+fn damage_in_broker_files_is_found_and_not_served() {
     let Some(kafka) = kafka::start_or_skip(false, "damage") else {
         return;
     };

@@ -12,14 +12,14 @@ fn unknown_outcomes(broker: &str, address: &str, proxy: &Proxy) {
             let mut options = options(address, &format!("unknown{n}-{partitions}"), partitions);
             options.outcome = Duration::from_millis(1500);
             let mut subject = Topic::new(options, Some((proxy, fate)));
-            contract::an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading(&mut subject);
+            contract::unknown_outcome_blocks_until_claimed_and_read_back(&mut subject);
             println!("{broker} {fate:?} with {partitions}: settled");
         }
     }
 }
 
 #[test]
-fn an_unknown_outcome_blocks_until_claimed_and_is_told_by_reading() {
+fn unknown_outcome_blocks_until_claimed_and_read_back() {
     let Some(kafka) = kafka::start_or_skip(false, "unknown outcomes") else {
         return;
     };

@@ -97,7 +97,7 @@ fn on_a_broker(what: &str, scene: impl FnOnce(&str)) {
 }
 
 #[test]
-fn the_group_gives_each_partition_to_one_node_and_a_commit_proves_it() {
+fn group_gives_each_partition_to_one_node_proved_by_commit() {
     on_a_broker("leases", each_partition_is_given_to_one_node);
 }
 

@@ -13,7 +13,7 @@ fn replicated(address: &str, prefix: &str, partitions: u16) -> KafkaOptions {
 }
 
 #[test]
-fn the_contract_holds_on_three_brokers_and_losing_each_in_turn_loses_nothing() {
+fn contract_holds_on_three_brokers_losing_each_in_turn() {
     let Some(mut kafkas) = kafkas::start_or_skip("the log contract and lost brokers") else {
         return;
     };

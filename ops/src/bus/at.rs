@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_that_of_a_log_and_shown_without_passwords() {
+    fn bus_address_reads_like_a_logs_and_shows_no_password() {
         let at: BusAt = "nats://u:secret@a:4222,b:4222?replicas=3".parse().unwrap();
         assert_eq!(at.to_string(), "nats://a:4222,nats://b:4222 (with a login)");
         assert!(!format!("{at:?}").contains("secret"));

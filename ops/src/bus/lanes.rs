@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_of_a_key_follow_each_other_and_keys_do_not_wait_for_others() {
+    fn items_of_a_key_are_in_order_and_keys_independent() {
         let mut lanes = Lanes::new();
         for (key, item) in [("a", 1), ("a", 2), ("b", 3), ("a", 4)] {
             lanes.push(key, item);

@@ -365,7 +365,7 @@ mod tests {
     use quipu_projections::families;
 
     #[test]
-    fn kinds_are_taken_in_singular_and_plural_and_views_by_their_names() {
+    fn kinds_are_taken_in_singular_and_plural_views_by_name() {
         for view in families::views() {
             assert_eq!(in_path(view.name()), view.name());
         }

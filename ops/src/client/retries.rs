@@ -73,7 +73,7 @@ async fn a_partition_without_an_owner_is_waited_out_under_one_id() {
 }
 
 #[tokio::test]
-async fn a_partition_that_stays_stopped_is_told_after_a_bounded_number_of_attempts() {
+async fn partition_that_stays_stopped_fails_after_bounded_attempts() {
     let (answer, ids) = ask(vec![refused("partition_stopped", None)]).await;
     let problem = answer.expect_err("no receipt");
     assert_eq!(problem.problem().map(|problem| problem.code.as_str()), Some("partition_stopped"));

@@ -305,7 +305,7 @@ async fn a_backup_is_of_the_node_that_is_named_whatever_lies_here() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_view_whose_name_is_no_plural_is_got_and_a_field_given_twice_is_not_sent() {
+async fn view_without_plural_is_read_and_doubled_fields_not_sent() {
     let dir = tempfile::tempdir().unwrap();
     let running = quipu::serve::start(quipu::config::Config::at(dir.path()).unwrap()).await.unwrap();
     let cli = Cli {
@@ -378,7 +378,7 @@ fn an_ordinary_stop_logs_nothing_bad_and_a_new_token_is_found() {
 
 #[cfg(unix)]
 #[test]
-fn a_node_open_to_the_network_says_so_and_one_without_files_gives_its_token() {
+fn open_node_warns_and_a_node_without_files_shows_its_token() {
     let (child, ready) = serve(&["--memory", "--listen", "0.0.0.0:0"]);
     assert!(ready["token"].as_str().is_some_and(|token| token.starts_with("qp_")), "{ready}");
     let log = stopped(child);

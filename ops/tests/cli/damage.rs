@@ -85,7 +85,7 @@ fn ids(lines: &[Value]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_partition_is_read_up_to_the_damage_and_named_everywhere() {
+async fn damaged_partition_is_read_up_to_the_damage_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path();
     let (running, client) = node(data).await;

@@ -77,7 +77,7 @@ fn small() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_repeated_changes_nothing_and_exports_the_same_messages() {
+async fn repeated_import_changes_nothing_and_exports_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let (running, client) = node(dir.path()).await;
     let file = small();
@@ -123,7 +123,7 @@ async fn an_import_repeated_changes_nothing_and_exports_the_same_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_imported_with_senders_titles_and_empty_conversations() {
+async fn export_imports_with_senders_titles_and_empty_ones() {
     let dir = tempfile::tempdir().unwrap();
     let (running, client) = node(dir.path()).await;
     let ada = PrincipalId::from_static("ada");

@@ -186,7 +186,7 @@ async fn check(url: &str, client: &Client, since: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_keys_are_never_replaced_unasked_and_what_they_sealed_reads_as_erased() {
+async fn lost_keys_are_not_replaced_and_their_data_reads_erased() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     scene(&data).await;
@@ -247,7 +247,7 @@ async fn lost_keys_are_never_replaced_unasked_and_what_they_sealed_reads_as_eras
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_without_keys_is_restored_to_a_log_that_asks_for_them() {
+async fn backup_without_keys_restores_a_log_that_asks_for_them() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     scene(&data).await;

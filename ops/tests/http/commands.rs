@@ -48,7 +48,7 @@ async fn a_create_mints_an_id_or_takes_the_clients_own() {
 }
 
 #[tokio::test]
-async fn a_repetition_gets_the_first_receipt_and_another_body_a_conflict() {
+async fn repeated_command_gets_first_receipt_and_other_body_conflicts() {
     let node = TestNode::with_org().await;
     node.conversation("c").await;
     let path = "/v1/orgs/acme/conversations/c/post";
@@ -73,7 +73,7 @@ async fn a_repetition_gets_the_first_receipt_and_another_body_a_conflict() {
 }
 
 #[tokio::test]
-async fn an_expected_version_that_is_not_current_is_refused_with_the_current_one() {
+async fn stale_expected_version_is_refused_with_the_current_one() {
     let node = TestNode::with_org().await;
     let version = node.conversation("c").await.json()["version"].as_u64().unwrap();
     let path = "/v1/orgs/acme/conversations/c/post";

@@ -216,7 +216,7 @@ async fn time_travel_shows_every_state_there_was() {
 }
 
 #[tokio::test]
-async fn history_pages_hold_every_record_once_even_those_without_events() {
+async fn history_pages_hold_every_record_once() {
     let node = TestNode::with_org().await;
     // Each repetition of a rename to the present name is a record without an event.
     for n in 0..7 {
@@ -256,7 +256,7 @@ async fn history_pages_hold_every_record_once_even_those_without_events() {
 }
 
 #[tokio::test]
-async fn operators_see_the_tree_the_views_and_the_outbox_and_can_rebuild() {
+async fn operators_see_tree_views_and_outbox_and_can_rebuild() {
     let node = TestNode::with_org().await;
     let at = node.conversation("c").await.header("quipu-position").to_owned();
     node.get(&format!("/v1/orgs/acme/conversations?min_position={at}"))

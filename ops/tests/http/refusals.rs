@@ -4,7 +4,7 @@ use super::*;
 
 /// What is sent to a node that has org `acme` and conversation `c`, and what must come back.
 #[tokio::test]
-async fn bad_commands_are_refused_with_code_and_field_and_change_nothing() {
+async fn bad_commands_are_refused_by_field_and_change_nothing() {
     let node = TestNode::with_org().await;
     let before = node.conversation("c").await.json()["version"].clone();
     let long = "x".repeat(65);

@@ -45,7 +45,7 @@ fn postgres_keeps_the_contract_and_leaves_the_digests_of_sqlite() {
 }
 
 #[test]
-fn a_schema_an_org_keeps_the_contract_and_leaves_the_digests_of_sqlite() {
+fn schema_per_org_keeps_the_contract_and_sqlites_digests() {
     let Some(database) = database("schema_per_org=true") else { return };
     assert_eq!(kept(&database), on_sqlite());
 }
@@ -59,7 +59,7 @@ fn one_connection_and_no_role_keep_the_contract() {
 }
 
 #[test]
-fn digests_and_parked_streams_are_those_of_sqlite_in_both_layouts() {
+fn digests_and_parked_streams_equal_sqlites_in_both_layouts() {
     let (Some(shared), Some(apart)) = (shared(), database("schema_per_org=true")) else {
         return;
     };
@@ -113,7 +113,7 @@ fn calls_may_be_made_from_within_another_runtime() {
 }
 
 #[test]
-fn after_a_crash_of_the_server_the_views_go_on_where_the_store_is() {
+fn views_continue_from_the_store_after_a_server_crash() {
     let Some(mut server) = start_or_skip("crashes of PostgreSQL under the views") else {
         return;
     };

@@ -156,7 +156,7 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
 }
 
 #[test]
-fn what_a_crash_left_half_built_is_cleared_away_and_what_is_being_built_is_not() {
+fn half_built_stores_are_cleared_but_not_ones_being_built() {
     let Some(shared) = shared() else { return };
     let origin = Origin::of(&world().log(2).meta());
     let schema = format!("shelf_{}", name());

@@ -139,7 +139,7 @@ fn the_golden_log_gives_these_rows() {
 }
 
 #[test]
-fn effects_dispatches_timers_and_commands_are_shown_with_what_became_of_them() {
+fn effects_dispatches_timers_and_commands_show_outcomes() {
     let store = caught_up(&world().log(4));
     let s = &*store;
     let effect = |n: &'static str, wanted| expect(s, View::DELIVERIES, &["run", "run_2", "5", n], wanted);
@@ -211,7 +211,7 @@ fn effects_dispatches_timers_and_commands_are_shown_with_what_became_of_them() {
 }
 
 #[test]
-fn every_view_lists_within_its_org_and_every_filter_is_understood() {
+fn views_list_within_their_org_and_take_every_filter() {
     let store = caught_up(&world().log(1));
     let mut random = Random(1);
     for view in quipu_projections::families::views() {

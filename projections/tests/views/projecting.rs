@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Duration};
 const ACME: OrgId = OrgId::from_static("acme");
 
 #[test]
-fn a_projector_that_is_dropped_between_any_two_rounds_loses_and_doubles_nothing() {
+fn projector_dropped_between_rounds_loses_and_doubles_nothing() {
     let log = world().log(3);
     let wanted = caught_up(&log).digests(DigestOf::Everything).unwrap();
     for seed in 0..crate::fresh::SEEDS / 4 {
@@ -42,7 +42,7 @@ fn a_projector_that_is_dropped_between_any_two_rounds_loses_and_doubles_nothing(
 }
 
 #[test]
-fn two_followers_of_one_store_conflict_and_the_loser_goes_on_from_the_store() {
+fn followers_of_one_store_conflict_and_loser_resumes_from_it() {
     let log = world().log(1);
     let store = empty(&log);
     let progress = Progress::new(store.cursor().unwrap());
@@ -61,7 +61,7 @@ fn two_followers_of_one_store_conflict_and_the_loser_goes_on_from_the_store() {
 }
 
 #[test]
-fn records_below_the_checkpoint_are_ignored_and_frames_of_replaced_owners_are_passed_over() {
+fn records_below_checkpoint_and_stale_frames_are_skipped() {
     let log = world().log(1);
     let frames = log.read(0, 0, usize::MAX).unwrap();
     let total: u64 = frames.iter().map(|f| f.records.len() as u64).sum();
@@ -127,7 +127,7 @@ fn damage_stops_its_partition_and_no_other() {
 }
 
 #[test]
-fn a_log_that_does_not_answer_is_asked_again_and_a_damaged_one_is_not() {
+fn silent_log_is_asked_again_and_a_damaged_one_is_not() {
     let mut projector = Projector::new(0, Checkpoint { epoch: 1, next_offset: 2 }, []);
     let asked = projector.step(Input::Poll);
     let silent = projector.step(Input::Unreadable(ReadError::Io("no answer".into())));
@@ -145,7 +145,7 @@ fn a_log_that_does_not_answer_is_asked_again_and_a_damaged_one_is_not() {
 }
 
 #[test]
-fn a_stream_whose_record_does_not_fit_parks_alone_and_is_taken_up_again() {
+fn stream_with_an_unfit_record_parks_alone_and_resumes() {
     let mut scene = Scene::default();
     let (good, bad) = ("acme/org/acme", "acme/conversation/cnv_9");
     scene.events(

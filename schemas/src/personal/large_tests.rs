@@ -61,7 +61,7 @@ fn a_large_value_is_named_and_a_small_one_stays() {
 }
 
 #[test]
-fn what_stored_bytes_say_of_themselves_must_be_what_the_record_says() {
+fn stored_bytes_must_match_what_their_record_says() {
     let keys = Kept::default();
     let value = Personal::seal(&text(500), "acme/ada", &keys).unwrap();
     let blob = value.blob().unwrap();

@@ -21,7 +21,7 @@ struct Note {
 }
 
 #[test]
-fn a_command_is_sealed_as_it_is_parsed_and_opens_only_with_the_key() {
+fn command_is_sealed_while_parsed_and_opens_with_its_key() {
     let keys = Arc::new(OneKey(Some(DataKey([7; 32]))));
     let note: Note = sealing("acme/ada", keys.clone(), || serde_json::from_str(r#"{"body":"secret words"}"#))
         .0
@@ -42,7 +42,7 @@ fn a_command_is_sealed_as_it_is_parsed_and_opens_only_with_the_key() {
 }
 
 #[test]
-fn what_does_not_open_is_shown_as_erased_and_is_an_error_to_rules() {
+fn unopenable_data_shows_as_erased_and_fails_in_rules() {
     struct NoStore;
     impl Opener for NoStore {
         fn opening_key(&self, _: &str) -> Result<Option<DataKey>, SealError> {
@@ -93,7 +93,7 @@ fn long_texts_are_sealed_without_the_escapes_of_json() {
 }
 
 #[test]
-fn plaintext_is_refused_outside_and_ciphertext_inside_the_sealing_scope() {
+fn plaintext_needs_the_sealing_scope_and_ciphertext_must_not() {
     assert!(serde_json::from_str::<Note>(r#"{"body":"plain"}"#).is_err());
     let keys = Arc::new(OneKey(Some(DataKey([7; 32]))));
     let forged = r#"{"body":{"$sealed":"AAAA","$subject":"acme/eve"}}"#;

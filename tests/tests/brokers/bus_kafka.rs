@@ -40,7 +40,7 @@ fn url(address: &str, prefix: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_unmodified_client_publishes_commands_and_reads_receipts_and_events() {
+async fn plain_client_publishes_commands_and_reads_receipts() {
     let what = "the bus by confluent-kafka and the CloudEvents SDK";
     let (Some(kafka), Some(python)) = (any(what), venv::python_or_skip("bus_kafka", PYTHON, what)) else {
         return;
@@ -225,7 +225,7 @@ fn with(id: &str) -> [(&str, &str); 3] {
 }
 
 #[tokio::test]
-async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apart() {
+async fn non_commands_are_refused_and_org_topics_are_apart() {
     let Some(kafka) = any("malformed messages and topics of orgs on Kafka") else {
         return;
     };
@@ -361,7 +361,7 @@ async fn what_is_no_command_is_refused_and_orgs_with_topics_of_their_own_are_apa
 }
 
 #[tokio::test]
-async fn commands_go_on_while_the_broker_is_away_and_the_feed_catches_up() {
+async fn commands_go_on_without_the_broker_and_the_feed_catches_up() {
     let Some(mut kafka) = kafka::start_or_skip(true, "the Kafka broker away and back") else {
         return;
     };

@@ -35,7 +35,7 @@ async fn client(python: &Path, name: &str, env: &[(&str, &str)], node: &Process)
 }
 
 #[tokio::test]
-async fn an_unmodified_client_calls_queues_commands_and_reads_receipts_and_events() {
+async fn plain_client_calls_queues_commands_and_reads_receipts() {
     let what = "the bus by nats-py and the CloudEvents SDK";
     let (Some(nats), Some(python)) = (start(what), python_or_skip(what)) else {
         return;
@@ -95,7 +95,7 @@ async fn an_unmodified_client_calls_queues_commands_and_reads_receipts_and_event
 }
 
 #[tokio::test]
-async fn users_of_one_org_reach_no_other_with_the_permissions_of_the_manual() {
+async fn documented_permissions_keep_users_within_their_org() {
     let what = "NATS permissions per org";
     let Some(python) = python_or_skip(what) else { return };
     let manual = include_str!("../../../ops/docs/bus.md");
@@ -221,7 +221,7 @@ async fn feed_is_whole(bus: &BusClient, node: &Process, rooms: usize) -> usize {
 }
 
 #[tokio::test]
-async fn queued_commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
+async fn queued_commands_survive_a_killed_node_without_feed_gaps() {
     let Some(nats) = start("the durable queue across kill -9") else {
         return;
     };
@@ -412,7 +412,7 @@ async fn what_is_no_command_is_refused_and_leaves_the_queue() {
 }
 
 #[tokio::test]
-async fn commands_go_on_while_the_broker_is_away_and_the_feed_catches_up() {
+async fn commands_go_on_without_the_broker_and_the_feed_catches_up() {
     let Some(mut nats) = start("the broker away and back") else {
         return;
     };

@@ -290,7 +290,7 @@ fn containers_are_configured_by_keys_that_exist() {
 }
 
 #[test]
-fn the_image_is_built_with_every_backend_and_runs_as_nobody_in_particular() {
+fn image_has_every_backend_and_runs_without_a_user() {
     let dockerfile = text("ops/deploy/Dockerfile");
     let manifest = text("ops/Cargo.toml");
     for feature in ["jetstream", "kafka", "postgres"] {

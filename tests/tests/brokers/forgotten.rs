@@ -121,7 +121,7 @@ async fn an_old_disk_is_found_out(mut server: Server, log: &str) {
 }
 
 #[tokio::test]
-async fn records_that_jetstream_lost_are_missed_by_the_node_that_saw_them() {
+async fn node_misses_records_that_jetstream_lost() {
     let shape = Shape {
         servers: 1,
         sync_always: true,

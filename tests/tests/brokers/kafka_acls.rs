@@ -28,7 +28,7 @@ super.users=User:broker;User:operator
 ";
 
 #[tokio::test]
-async fn users_of_one_org_reach_no_other_with_the_permissions_of_the_manual() {
+async fn documented_permissions_keep_users_within_their_org() {
     let what = "Kafka's permissions per org";
     let Some(python) = venv::python_or_skip("bus_kafka", PYTHON, what) else {
         return;

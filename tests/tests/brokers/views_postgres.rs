@@ -26,7 +26,7 @@ async fn messages(office: &Office) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn commands_go_on_without_the_database_and_the_views_catch_up_with_it() {
+async fn commands_go_on_without_the_database_and_views_catch_up() {
     for options in ["schema=shared", "schema=apart&schema_per_org=true"] {
         let Some(mut server) = start_or_skip("a node with views in PostgreSQL") else {
             return;
@@ -77,7 +77,7 @@ async fn commands_go_on_without_the_database_and_the_views_catch_up_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_in_force_is_shown_without_the_password_and_nonsense_is_refused() {
+async fn effective_settings_hide_the_password_and_nonsense_is_refused() {
     let launch = Launch::new();
     let url = with_password("postgres://postgres@127.0.0.1:1/quipu", "pool=2");
     let output = launch.run(&["serve", "--check", "--views", &url]).await;

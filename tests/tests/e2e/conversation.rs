@@ -100,7 +100,7 @@ async fn of_two_agents_exactly_one_wins_by_the_recorded_rule() {
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_window_and_deferring_leaves_the_turn_to_the_other() {
+async fn silent_claims_end_with_the_window_and_deferring_yields() {
     let office = Office::open().await;
     office.agent("scout", "scripted: reply From scout.", json!([])).await;
     office.agent("clerk", "scripted: reply From clerk.", json!([])).await;
@@ -175,7 +175,7 @@ async fn the_only_eligible_agent_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancel_and_preempt_abort_the_model_within_a_second_and_record_what_was_sent() {
+async fn cancel_and_preempt_abort_within_a_second_and_keep_text() {
     let office = Office::open().await;
     let words: String = (0..200).map(|n| format!("word{n} ")).collect();
     office

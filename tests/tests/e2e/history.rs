@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[tokio::test]
-async fn every_version_is_there_again_by_version_and_by_time_across_a_crash() {
+async fn every_version_reads_by_number_and_time_across_a_crash() {
     let mut office = Office::open().await;
     office.room("desk", &[], 0).await;
     let desk = path("conversation", "desk");
@@ -68,7 +68,7 @@ async fn read(office: &Office, from: &str, told: &mut BTreeMap<String, String>) 
 }
 
 #[tokio::test]
-async fn a_feed_resumes_from_its_cursor_across_crashes_without_gap_or_repetition() {
+async fn feed_resumes_from_its_cursor_across_crashes_exactly() {
     let mut office = Office::open().await;
     office.room("a", &[], 0).await;
     office.room("b", &[], 0).await;

@@ -43,7 +43,7 @@ async fn the_last_owner_stays_until_there_is_another() {
 }
 
 #[tokio::test]
-async fn a_suspended_org_refuses_all_else_and_parks_its_effects_until_it_resumes() {
+async fn suspended_org_refuses_commands_and_holds_its_effects() {
     let mut office = Office::open().await;
     office.room("desk", &[], 0).await;
     let definition = json!({

@@ -29,7 +29,7 @@ fn order() -> Value {
 }
 
 #[tokio::test]
-async fn an_order_branches_waits_survives_a_crash_tells_and_is_approved() {
+async fn order_run_branches_waits_survives_a_crash_and_is_approved() {
     let mut office = Office::open().await;
     office.member("bob", "member").await;
     office.room("orders", &[], 0).await;

@@ -130,7 +130,7 @@ async fn a_turn_killed_at_any_point_goes_on_without_a_second_reply() {
 }
 
 #[tokio::test]
-async fn a_tool_call_that_may_not_be_repeated_is_lost_rather_than_sent_twice() {
+async fn unrepeatable_tool_call_is_lost_rather_than_sent_twice() {
     let mut office = Office::open().await;
     for (n, idempotent) in [false, true].into_iter().enumerate() {
         let (agent, room, at) = (format!("scout{n}"), format!("desk{n}"), format!("/held/{n}"));
@@ -168,7 +168,7 @@ async fn a_tool_call_that_may_not_be_repeated_is_lost_rather_than_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_model_that_fails_at_first_is_asked_again_and_one_that_fails_for_good_ends_the_turn() {
+async fn failing_model_is_retried_and_a_final_failure_ends_the_turn() {
     let office = Office::open().await;
     office
         .agent("patient", "scripted: fail status_503 times 1\nscripted: reply At last.", json!([]))

@@ -75,7 +75,7 @@ fn nothing_but_the_allowed_arrows_compiles() {
 }
 
 #[test]
-fn only_the_runtime_names_ractor_and_only_ops_reads_the_environment() {
+fn ractor_stays_in_runtime_and_the_environment_in_ops() {
     for path in files(".rs") {
         let name = shown(&path);
         if name.starts_with("tests/") {

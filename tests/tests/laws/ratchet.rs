@@ -14,7 +14,7 @@ const TEST_NAME_LETTERS: usize = 60;
 const ALLOWED: [(&str, usize); 4] = [
     ("files of more than 400 lines", 72),
     ("functions of more than 70 lines", 75),
-    ("names of tests of more than 60 letters", 176),
+    ("names of tests of more than 60 letters", 0),
     ("limits outside schemas/src/limits", 0),
 ];
 

@@ -448,7 +448,7 @@ fn views_database(data: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn damaged_views_are_made_anew_at_a_start_or_told_by_verify_and_rebuilt() {
+async fn damaged_views_are_rebuilt_at_start_or_found_by_verify() {
     for what in SPOILED {
         let house = House::build().await;
         spoil(&views_database(&house.data()), what);
@@ -509,7 +509,7 @@ async fn a_damaged_sidecar_is_made_anew() {
 }
 
 #[tokio::test]
-async fn a_flip_in_a_sealed_segment_stops_its_partition_or_parks_its_stream_when_it_is_read() {
+async fn flip_in_a_sealed_segment_stops_or_parks_when_read() {
     let house = sealed().await;
     let flush = middle(&house.segment(), house.victim());
     change(&house.segment(), |bytes| bytes[flush.at + FLUSH_HEADER + 108 + 100] ^= 0x10);

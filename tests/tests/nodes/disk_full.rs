@@ -80,7 +80,7 @@ async fn fill(caller: &Caller, from: usize, most: usize) -> (BTreeMap<String, Va
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_commands_whole_and_takes_them_again_when_there_is_room() {
+async fn full_disk_refuses_commands_until_there_is_room() {
     if let Some(why) = missing().await {
         return quipu_tests::venv::skipped(
             "a full disk under the real binary",

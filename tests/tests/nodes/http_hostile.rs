@@ -279,7 +279,7 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http_are_answered_or_dropped_and_the_node_lives() {
+async fn bytes_that_are_not_http_leave_the_node_alive() {
     let office = Office::open().await;
     let before = end(&office).await;
     let header = format!("x-long: {}\r\n", "y".repeat(40_000));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name() {
+async fn embedded_log_moves_to_jetstream_whole() {
     let shape = Shape {
         servers: 1,
         sync_always: true,
@@ -22,7 +22,7 @@ async fn an_embedded_log_moves_to_jetstream_with_every_digest_receipt_and_name()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_embedded_log_moves_to_kafka_with_every_digest_receipt_and_name() {
+async fn embedded_log_moves_to_kafka_whole() {
     if let Some(broker) = broker::start_or_skip("migrate-log") {
         moves(&broker.log("moved", PARTITIONS_DEFAULT)).await;
     }

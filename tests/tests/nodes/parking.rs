@@ -303,7 +303,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_of_a_client_that_crashes_its_entity_is_answered_and_changes_nothing() {
+async fn crashing_client_command_is_answered_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let scene = Scene::start::<DECIDES_BADLY>(dir.path()).await;
     scene.found_org().await;
@@ -328,7 +328,7 @@ async fn a_command_of_a_client_that_crashes_its_entity_is_answered_and_changes_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timer_that_crashes_its_entity_again_and_again_parks_the_stream_until_a_person_lifts_it() {
+async fn crashing_timer_parks_its_stream_until_lifted() {
     let dir = tempfile::tempdir().expect("a directory");
     let scene = Scene::start::<DECIDES_BADLY>(dir.path()).await;
     scene.found_org().await;
@@ -360,7 +360,7 @@ async fn a_timer_that_crashes_its_entity_again_and_again_parks_the_stream_until_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_crashes_the_fold_parks_its_stream_until_the_rules_are_mended() {
+async fn record_that_crashes_the_fold_parks_until_rules_are_mended() {
     let dir = tempfile::tempdir().expect("a directory");
     let scene = Scene::start::<SOUND>(dir.path()).await;
     scene.found_org().await;
@@ -396,7 +396,7 @@ async fn a_record_that_crashes_the_fold_parks_its_stream_until_the_rules_are_men
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dispatch_that_crashes_its_receiver_is_given_up_and_retried_by_a_person() {
+async fn dispatch_that_crashes_its_receiver_waits_for_a_person() {
     let dir = tempfile::tempdir().expect("a directory");
     let scene = Scene::start::<DECIDES_BADLY>(dir.path()).await;
     scene.found_org().await;

@@ -81,7 +81,7 @@ async fn views(office: &Office) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn without_index_views_and_snapshots_everything_is_equal_and_no_effect_is_repeated() {
+async fn rebuilt_without_index_is_equal_and_repeats_no_effect() {
     // A small idle time puts entities to sleep, so that snapshots and the wake-up index are in use.
     let mut office = Office::open_with(|launch| launch.set("limits.passivate_after_ms", "100")).await;
     office
@@ -354,7 +354,7 @@ async fn reactions(node: &Node, stream: &StreamId) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_react_changes_nothing_about_the_pending_work_of_an_old_log() {
+async fn changed_react_leaves_pending_work_of_an_old_log_alone() {
     let (dir, receiver) = (tempfile::tempdir().expect("a directory"), Receiver::start().await);
     receiver.refuse("/old", &[503; 500]);
     let bell: StreamId = "acme/bell/b".parse().expect("a stream");

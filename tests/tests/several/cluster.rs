@@ -179,7 +179,7 @@ async fn whoever_listens_hears_other_nodes(callers: &[Caller]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_jetstream() {
+async fn failover_on_jetstream_loses_and_doubles_nothing() {
     let shape = Shape {
         servers: 1,
         sync_always: true,
@@ -194,7 +194,7 @@ async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_jetstream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_stale_when_nodes_fail_over_on_kafka() {
+async fn failover_on_kafka_loses_and_doubles_nothing() {
     // Each node has a listener of its own, which tells it to stay on its link.
     let names: Vec<String> = (0..NODES).map(|n| format!("LINK{n}")).collect();
     let listeners: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "PLAINTEXT")).collect();
@@ -452,7 +452,7 @@ async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_stale_when_nodes_restart_one_after_another_and_all_at_once_on_jetstream() {
+async fn restarts_on_jetstream_lose_and_double_nothing() {
     let shape = Shape {
         servers: 1,
         sync_always: true,

@@ -112,7 +112,7 @@ async fn hand_over(owner: Process, survivor: &Process, entities: u64) -> (Durati
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shadowed_partition_of_many_entities_is_taken_over_soon_on_jetstream() {
+async fn large_shadowed_partition_is_taken_over_soon_on_jetstream() {
     let shape = Shape {
         servers: 1,
         sync_always: true,
@@ -124,7 +124,7 @@ async fn a_shadowed_partition_of_many_entities_is_taken_over_soon_on_jetstream()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shadowed_partition_of_many_entities_is_taken_over_soon_on_kafka() {
+async fn large_shadowed_partition_is_taken_over_soon_on_kafka() {
     let _one = ONE_AT_A_TIME.lock().await;
     if let Some(broker) = broker::start_or_skip("takeover") {
         take_over(&broker.log("many", 1)).await;

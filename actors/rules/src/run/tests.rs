@@ -489,7 +489,7 @@ fn the_queue_of_a_paused_run_has_a_bound_and_says_its_depth() {
 }
 
 #[test]
-fn while_paused_what_is_under_way_is_recorded_and_nothing_new_starts() {
+fn paused_run_records_running_work_and_starts_nothing() {
     let mut scene = scene();
     scene.ok(&ada(), creating(order(), json!({"order": {"total": 120}})));
     scene.ok(&ada(), pause());

@@ -267,7 +267,7 @@ fn member(at: SocketAddr) -> Member {
 }
 
 #[tokio::test]
-async fn what_another_node_says_when_it_owns_a_partition_no_more_is_waited_out() {
+async fn refusals_of_a_former_owner_are_waited_out() {
     let store = Store::new(PATIENCE);
     let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
     let envelope = node.envelope("org", "acme", "create", json!({ "name": "Acme" }));
@@ -507,7 +507,7 @@ async fn again_at(relay: &ActorRef<RelayMsg>) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn of_two_relays_that_would_begin_an_attempt_only_the_owners_does() {
+async fn only_the_owners_relay_begins_an_attempt() {
     let requests = Arc::new(AtomicUsize::new(0));
     let (go, gone) = watch::channel(false);
     let count = requests.clone();

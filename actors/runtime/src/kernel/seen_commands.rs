@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_in_flight_when_the_marks_are_loaded_is_not_new_later() {
+    fn command_in_flight_while_marks_load_is_not_new_later() {
         let mut seen = SeenCommands::after(2);
         assert!(!ask(&mut seen, 1, &[]), "not known yet: the index is asked");
         assert!(!ask(&mut seen, 2, &[]));

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_signs_twice_and_a_malformed_secret_is_named_not_shown() {
+    fn rotation_signs_twice_and_bad_secrets_are_named_not_shown() {
         let both = sign("hook", &[Secret::new("whsec_AAAA"), Secret::new(SECRET)], ID, 1_614_265_330, BODY).unwrap();
         let parts: Vec<&str> = both.split(' ').collect();
         assert_eq!((parts.len(), parts[1]), (2, SIGNATURE));

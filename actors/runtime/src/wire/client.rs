@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_repeats_only_what_http_allows_and_keeps_secrets_at_home() {
+    fn redirect_repeats_allowed_methods_and_drops_secrets() {
         let same = hop(Method::GET, 302, "/two").unwrap().unwrap();
         assert_eq!(same.url.as_str(), "https://a.example/two");
         assert!(same.headers.contains_key("x-key") && same.headers.contains_key(AUTHORIZATION));

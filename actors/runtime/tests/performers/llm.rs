@@ -341,7 +341,7 @@ async fn silence_ends_in_a_timeout_and_the_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn a_cancelled_call_is_aborted_within_a_second_and_tells_what_was_said() {
+async fn cancelled_call_aborts_within_a_second_with_partial_text() {
     let mut fake = Fake::start(|_, _| {
         vec![
             Step::Send(stream_head()),
@@ -488,7 +488,7 @@ async fn prompts_are_recorded_composed_or_read_from_a_conversation() {
 }
 
 #[tokio::test]
-async fn the_scripted_provider_streams_fails_and_is_cancelled_like_any_other() {
+async fn scripted_provider_streams_fails_and_cancels() {
     let stage = Props::default().stage();
     let mut listener = stage.volatile.subscribe(&conversation());
     let scripted = |lines: &str| Effect::LlmInvoke(ask("scripted", vec![message(ChatRole::System, lines), user("Hi")]));

@@ -61,7 +61,7 @@ fn sidecar(disk: &SimDisk, segment: u64) -> (Summary, Vec<Vec<FrameAt>>) {
 }
 
 #[test]
-fn records_are_given_by_their_places_in_whatever_segments_they_are() {
+fn records_are_read_by_place_across_segments() {
     let (disk, engine, places) = log();
     let expected = records(&engine, 0, 0, 1).unwrap();
     assert_eq!(expected.iter().map(|(place, _)| *place).collect::<Vec<_>>(), places);

@@ -50,7 +50,7 @@ fn end_of_two() -> u64 {
 }
 
 #[test]
-fn a_segment_takes_flushes_up_to_its_last_byte_and_a_mark_where_one_fits() {
+fn segment_fills_to_its_last_byte_and_is_marked_if_room() {
     let end = end_of_two();
     for (room, segments, marked) in [(0, 1, false), (39, 1, false), (40, 1, true), (41, 1, true)] {
         let disk = SimDisk::new(1);
@@ -77,7 +77,7 @@ fn a_segment_takes_flushes_up_to_its_last_byte_and_a_mark_where_one_fits() {
 }
 
 #[test]
-fn a_flush_larger_than_a_segment_takes_one_of_its_own_and_leaves_none_empty() {
+fn oversized_flush_gets_its_own_segment_and_leaves_none_empty() {
     let disk = SimDisk::new(1);
     let (mut engine, mut owner) = begun(&disk, 100);
     assert_eq!(numbers(&disk), [1], "a new segment is not passed over");
@@ -114,7 +114,7 @@ fn what_is_refused_is_answered_with_its_reason() {
 
 /// Whether a failed write is there nobody knows; a full disk is known to hold nothing of it.
 #[test]
-fn a_write_that_fails_ends_the_writer_and_one_that_found_no_room_does_not() {
+fn failed_write_ends_the_writer_but_a_full_disk_does_not() {
     let disk = SimDisk::new(1);
     let (mut engine, mut owner) = begun(&disk, 64 * 1024);
     disk.inject(|faults| faults.fail_next_write = true);
@@ -148,7 +148,7 @@ fn a_write_that_fails_ends_the_writer_and_one_that_found_no_room_does_not() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_begun_ends_the_writer_unless_there_is_no_room() {
+fn failed_new_segment_ends_the_writer_unless_disk_is_full() {
     let end = end_of_two();
     for full in [false, true] {
         let disk = SimDisk::new(1);

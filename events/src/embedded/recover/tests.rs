@@ -160,7 +160,7 @@ fn what_was_noted_of_a_partition_that_lost_its_end_stays_noted() {
 }
 
 #[test]
-fn the_log_goes_on_in_its_last_segment_unless_that_cannot_be_written_behind() {
+fn log_continues_in_its_last_segment_if_it_is_appendable() {
     let mut log = Written::new(1, LARGE);
     log.write(0);
     log.engine.write_heads().unwrap();
@@ -195,7 +195,7 @@ fn the_log_goes_on_in_its_last_segment_unless_that_cannot_be_written_behind() {
 
 /// A sidecar is believed without a look at its segment: it would hide the damage from the next who opens the log.
 #[test]
-fn a_segment_that_was_damaged_while_it_was_active_gets_no_sidecar() {
+fn segment_damaged_while_active_gets_no_sidecar() {
     for damaged in [false, true] {
         let mut log = Written::new(2, 2 * SMALL);
         log.write(0);
@@ -216,7 +216,7 @@ fn a_segment_that_was_damaged_while_it_was_active_gets_no_sidecar() {
 
 /// Damage of which nothing tells whose it was: whoever goes on behind it lost nothing, and whoever was noted behind it.
 #[test]
-fn damage_of_nobody_stops_whoever_is_not_proven_to_have_lost_nothing() {
+fn unowned_damage_stops_partitions_not_proven_whole() {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Noted {
         Never,
@@ -273,7 +273,7 @@ fn damage_of_nobody_stops_whoever_is_not_proven_to_have_lost_nothing() {
 
 /// What stops a partition first is what is told, whatever else is suspected of it.
 #[test]
-fn a_partition_that_damage_stopped_is_not_stopped_again_by_suspicion() {
+fn stopped_partition_is_not_stopped_again_by_suspicion() {
     let mut log = Written::new(2, LARGE);
     log.write(0);
     let (_, first) = log.write(1);
@@ -303,7 +303,7 @@ fn sealed(partitions: u16) -> Written {
 }
 
 #[test]
-fn a_sidecar_spares_the_reading_of_its_segment_and_only_of_that_one() {
+fn sidecar_spares_reading_of_its_own_segment_only() {
     // Believed: damage is not met before the frame is asked for.
     let log = sealed(1);
     log.flip(1, log.bytes(1).len() as u64 - 1);
@@ -344,7 +344,7 @@ fn a_sidecar_spares_the_reading_of_its_segment_and_only_of_that_one() {
 
 /// Bytes at the end of a sealed segment that are no flush: a mark that a crash tore, or a write that was taken back.
 #[test]
-fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
+fn torn_sealed_segment_is_harmless_if_the_next_continues_it() {
     let torn = |log: &Written| {
         let mut bytes = log.bytes(1);
         bytes.extend_from_slice(&[7; FLUSH_HEADER / 2]);
@@ -398,7 +398,7 @@ fn a_torn_end_of_a_sealed_segment_is_harmless_if_the_next_one_continues_it() {
 
 /// A segment that held nothing is lost: whoever wrote behind it, by that segment's sidecar alone, lost nothing.
 #[test]
-fn frames_in_a_segment_known_by_its_sidecar_prove_that_nothing_was_lost_before() {
+fn frames_of_a_sidecar_prove_nothing_was_lost_before() {
     let mut log = Written::new(2, SMALL);
     log.write(0);
     let header = SegmentHeader {

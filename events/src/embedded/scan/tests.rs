@@ -22,7 +22,7 @@ fn one(text: String) -> Vec<String> {
 }
 
 #[test]
-fn an_intact_segment_ends_behind_its_last_flush_with_or_without_a_mark() {
+fn intact_segment_ends_behind_its_last_flush() {
     for sheet in [
         Sheet::three(),
         Sheet::three().reserved(100),
@@ -39,7 +39,7 @@ fn an_intact_segment_ends_behind_its_last_flush_with_or_without_a_mark() {
 }
 
 #[test]
-fn a_frame_whose_body_is_damaged_is_a_gap_of_its_partition_and_the_rest_is_served() {
+fn damaged_body_is_a_gap_in_its_partition_and_others_serve() {
     let detail = FrameError::Crc.to_string();
     for p in 0..3 {
         let clean = Sheet::three();
@@ -51,7 +51,7 @@ fn a_frame_whose_body_is_damaged_is_a_gap_of_its_partition_and_the_rest_is_serve
 }
 
 #[test]
-fn a_frame_whose_header_is_damaged_is_a_gap_of_nobody_up_to_the_next_frame() {
+fn damaged_header_is_an_unowned_gap_up_to_the_next_frame() {
     for (p, next) in [(0, Some(1)), (1, None), (2, None)] {
         let clean = Sheet::three();
         let (from, to) = clean.frames[p];
@@ -66,7 +66,7 @@ fn a_frame_whose_header_is_damaged_is_a_gap_of_nobody_up_to_the_next_frame() {
 
 /// A frame is looked for again byte by byte: neither the damaged frame's own beginning nor its likeness passes for the next.
 #[test]
-fn what_only_begins_like_a_frame_does_not_hide_the_one_behind_it() {
+fn false_frame_start_does_not_hide_the_frame_behind_it() {
     let clean = Sheet::three();
     let ((from, to), next) = (clean.frames[0], clean.frames[1].0);
     let mut damaged = clean.damage(from + 20);
@@ -294,7 +294,7 @@ fn a_flush_that_is_cut_short_by_the_next_one_is_damage() {
 
 /// A header that says more or fewer frames than there are, although its own checksum fits.
 #[test]
-fn a_flush_with_another_number_of_frames_than_its_header_says_is_told() {
+fn flush_with_a_wrong_frame_count_is_reported() {
     for says in [1, 3] {
         let mut sheet = Sheet::three();
         let len = sheet.flushes[1] - sheet.flushes[0] - HEAD;
@@ -362,7 +362,7 @@ fn what_is_torn_behind_a_mark_is_told() {
 }
 
 #[test]
-fn bytes_are_covered_before_the_noted_place_and_flushes_before_the_next_segments_first() {
+fn coverage_ends_at_noted_place_and_next_segments_first_flush() {
     let synced = Synced { flush: 5, byte: 100 };
     for (flush, at, covered) in [
         (None, 99, true),

@@ -45,7 +45,7 @@ impl Log for Claimed {
 }
 
 #[test]
-fn claims_in_a_row_are_looked_past_up_to_a_bound_and_a_hole_is_told() {
+fn claims_are_skipped_up_to_a_bound_and_holes_reported() {
     let read = 2 * FRAME_MAX_BYTES;
     for (claims, asked, records) in [
         (0, vec![read; 3], 3),

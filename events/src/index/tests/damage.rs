@@ -58,7 +58,7 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn a_record_whose_body_does_not_decode_parks_its_stream_and_the_rest_goes_on() {
+fn undecodable_body_parks_its_stream_and_others_go_on() {
     let scene = scene();
     let index = Index::in_memory(&scene.log.meta()).unwrap();
     let caught = index
@@ -90,7 +90,7 @@ fn a_record_whose_body_does_not_decode_parks_its_stream_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_record_whose_header_does_not_decode_stops_the_partition_there() {
+fn undecodable_header_stops_its_partition() {
     let scene = scene();
     let index = Index::in_memory(&scene.log.meta()).unwrap();
     let caught = index

@@ -144,7 +144,7 @@ fn noting_twice_changes_nothing_and_a_gap_is_refused() {
 }
 
 #[test]
-fn a_killed_process_keeps_the_index_and_an_unclean_boot_discards_it() {
+fn killed_process_keeps_the_index_and_unclean_boot_drops_it() {
     let mut scene = Scene::new(2);
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path(), &scene, "b1");
@@ -224,7 +224,7 @@ fn another_log_or_generation_and_damage_are_discarded() {
 }
 
 #[test]
-fn a_damaged_row_is_refused_and_told_and_the_next_open_begins_anew() {
+fn damaged_row_is_refused_and_the_next_open_starts_empty() {
     let mut scene = Scene::new(1);
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path(), &scene, "b1");

@@ -21,7 +21,7 @@ fn before_and_after_the_flush(index: &Index, look: impl Fn(&str)) {
 }
 
 #[test]
-fn a_streams_records_are_counted_once_however_many_of_them_a_flush_has_written() {
+fn records_of_a_stream_count_once_in_tail_and_file() {
     for flushed in 0..=4 {
         let mut scene = Scene::new(1);
         let index = index(&scene);
@@ -43,7 +43,7 @@ fn a_streams_records_are_counted_once_however_many_of_them_a_flush_has_written()
 }
 
 #[test]
-fn a_streams_commands_are_known_by_their_marks_as_long_as_they_are_few() {
+fn commands_of_a_stream_are_known_by_marks_while_few() {
     let mut scene = Scene::new(1);
     let index = index(&scene);
     let (a, b) = (stream(1), stream(2));
@@ -150,7 +150,7 @@ fn timers_are_paged_alike_from_tail_and_file() {
 
 /// SQLite has no numbers above: what is due later than any clock says is due then.
 #[test]
-fn a_timer_that_is_due_after_all_time_is_given_alike_from_tail_and_file() {
+fn timer_due_beyond_all_time_is_equal_in_tail_and_file() {
     let mut scene = Scene::new(1);
     let index = index(&scene);
     let a = stream(1);

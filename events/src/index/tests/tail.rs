@@ -14,7 +14,7 @@ fn streams(partitions: u16) -> Vec<StreamId> {
 }
 
 #[test]
-fn a_flush_takes_the_oldest_of_each_partition_and_no_more_than_it_may() {
+fn flush_takes_the_oldest_of_each_partition_up_to_its_bound() {
     for (entries, max, expected) in [
         ([5, 1, 0], 4, vec![(0, 3), (1, 1)]),
         ([5, 5, 1], 7, vec![(0, 4), (1, 2), (2, 1)]),

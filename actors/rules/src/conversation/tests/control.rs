@@ -237,7 +237,7 @@ fn resolving_and_archiving_end_the_turn() {
 }
 
 #[test]
-fn a_resolved_conversation_opens_again_and_an_archived_one_never() {
+fn resolved_conversations_reopen_and_archived_ones_do_not() {
     let mut scene = in_phase(Phase::Resolved);
     assert_eq!(phases(&scene.ok(&ada(), post("one more"))), [(Phase::Resolved, Phase::AiActive)]);
     let mut scene = in_phase(Phase::Archived);

@@ -117,7 +117,7 @@ fn a_waiting_handoff_is_withdrawn_declined_or_passed_on() {
 }
 
 #[test]
-fn a_handoff_lapses_to_the_agents_and_to_what_was_asked_meanwhile() {
+fn expired_handoff_returns_to_the_agents_with_queued_questions() {
     let mut scene = in_phase(Phase::HandoffPending);
     scene.unchanged(&platform(), expire());
     scene.now += HANDOFF_TTL_MS;

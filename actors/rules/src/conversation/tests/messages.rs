@@ -17,7 +17,7 @@ fn delete(message_id: &str) -> ConversationCommand {
 }
 
 #[test]
-fn the_same_id_is_unchanged_with_the_same_content_and_a_conflict_with_any_other() {
+fn same_id_and_content_is_unchanged_other_content_conflicts() {
     let mut scene = group(0);
     let first = post_as("m1", "hello");
     scene.ok(&ada(), ConversationCommand::Post(first.clone()));
@@ -109,7 +109,7 @@ fn bodies_and_references_are_checked() {
 }
 
 #[test]
-fn sealed_bodies_that_do_not_open_are_refused_and_erased_ones_are_bounded() {
+fn unopenable_bodies_are_refused_and_erased_ones_bounded() {
     struct Wrong;
     impl Opener for Wrong {
         fn opening_key(&self, _: &str) -> Result<Option<DataKey>, SealError> {

@@ -20,7 +20,7 @@ fn the_table_of_all_49_pairs() {
 }
 
 #[test]
-fn every_allowed_change_happens_and_every_other_announcement_is_corrupt() {
+fn allowed_phase_changes_happen_and_others_are_corrupt() {
     for from in PHASES {
         let scene = in_phase(from);
         for to in PHASES {

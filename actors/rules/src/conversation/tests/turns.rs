@@ -368,7 +368,7 @@ fn a_late_claim_is_told_the_winner() {
 }
 
 #[test]
-fn an_answer_ends_its_turn_in_one_decision_and_there_is_no_second() {
+fn an_answer_ends_its_turn_and_a_second_one_is_refused() {
     let mut scene = group(1);
     scene.ok(&ada(), post("hi"));
     let (turn, run) = (turn(&scene), run_of(&scene));
@@ -412,7 +412,7 @@ fn an_answer_ends_its_turn_in_one_decision_and_there_is_no_second() {
 }
 
 #[test]
-fn the_winner_or_the_platform_may_answer_and_an_empty_answer_ends_the_turn_too() {
+fn winner_and_platform_may_answer_even_with_an_empty_text() {
     for who in [agent("a1"), platform()] {
         let mut scene = group(1);
         scene.ok(&ada(), post("hi"));
@@ -434,7 +434,7 @@ fn the_winner_or_the_platform_may_answer_and_an_empty_answer_ends_the_turn_too()
 }
 
 #[test]
-fn an_answer_that_cannot_stand_is_refused_and_its_run_ends_the_turn() {
+fn invalid_answer_is_refused_and_its_run_ends_the_turn() {
     let bad = [
         (post_as("m1", "x"), "message_id_conflict"),
         (text(&"x".repeat(quipu_schemas::limits::MESSAGE_MAX_BYTES + 1)), "body_too_large"),

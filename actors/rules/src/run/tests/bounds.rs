@@ -203,7 +203,7 @@ fn large_answers_leave_a_small_state() {
 }
 
 #[test]
-fn inputs_that_come_again_and_again_are_given_with_create_up_to_the_count() {
+fn repeated_inputs_are_given_with_create_up_to_the_count() {
     let mut most = scene();
     most.ok(&ada(), creating(gathering(2), json!({"item": [0, 1]})));
     assert_eq!(graph(&most).series["item"].len(), 2);

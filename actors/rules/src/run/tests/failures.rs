@@ -27,7 +27,7 @@ fn attempts(scene: &Stage1) -> u32 {
 }
 
 #[test]
-fn retry_is_the_outboxs_three_attempts_unless_the_node_says_otherwise() {
+fn retry_defaults_to_three_attempts_and_nodes_override_it() {
     assert_eq!(performed(&started("retry", None))[0].2, Retry::default());
     assert_eq!(attempts(&started("retry", Some(json!({"attempts": 7})))), 7);
     for other in ["abort", "continue", "skip"] {
@@ -109,7 +109,7 @@ fn a_person_retries_the_node_that_failed_the_run() {
 }
 
 #[test]
-fn a_dead_letter_that_is_sent_again_and_arrives_lets_the_run_go_on() {
+fn retried_dead_letter_that_arrives_lets_the_run_continue() {
     let mut scene = started("retry", None);
     scene.ok(&platform(), settled("call#1", broke()));
     scene.unchanged(&platform(), settled("call#1", broke()));

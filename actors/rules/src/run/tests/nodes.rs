@@ -167,7 +167,7 @@ fn approvals_are_given_and_refused_by_approvers_only() {
 }
 
 #[test]
-fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() {
+fn http_and_webhook_nodes_become_effects_with_recorded_answers() {
     let config = json!({"method": "POST", "url": "='https://x.example/' + input.id", "body": {"n": "=input.n", "k": "plain"},
         "headers": {"Authorization": "Bearer {{secret:API}}"}, "idempotency_header": "Idempotency-Key"});
     let mut http = scene();
@@ -237,7 +237,7 @@ fn http_requests_and_webhooks_leave_as_effects_and_their_answers_are_recorded() 
 
 /// A model's answer stays sealed through the run: a switch may look, nothing in the log is in the clear.
 #[test]
-fn a_sealed_answer_is_branched_on_and_posted_without_being_written_down() {
+fn sealed_answer_is_branched_on_and_posted_but_never_in_clear() {
     let definition = json!({
         "name": "triage", "inputs": {"in": {}},
         "nodes": [

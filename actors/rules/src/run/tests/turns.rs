@@ -139,7 +139,7 @@ fn a_turn_asks_the_model_and_posts_its_answer_once() {
 }
 
 #[test]
-fn tools_run_as_effects_and_return_to_the_model_in_the_order_of_the_calls() {
+fn tool_results_return_to_the_model_in_call_order() {
     let mut scene = asked();
     let events = scene.ok(&platform(), answered("model#1", None, &["weather", "ghost"]));
     assert_eq!(said(&events), ["model_answered", "tool_called", "tool_called"]);
@@ -360,7 +360,7 @@ fn cancelling_aborts_the_model_call_and_tells_what_was_sent() {
 }
 
 #[test]
-fn an_answer_that_raced_the_cancel_is_told_as_partial_and_not_posted() {
+fn answer_racing_a_cancel_is_partial_and_not_posted() {
     let mut scene = asked();
     scene.ok(&ada(), cancel());
     scene.ok(&platform(), answered("model#1", Some("Sunny."), &[]));

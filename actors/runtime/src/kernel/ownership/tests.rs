@@ -321,7 +321,7 @@ fn a_lease_granted_after_it_was_given_up_is_let_go() {
 }
 
 #[test]
-fn a_reader_passes_over_stale_frames_and_stops_at_holes_and_unclaimed_records() {
+fn reader_skips_stale_frames_and_stops_at_holes() {
     let frame = |epoch, first_offset, count| Frame {
         epoch,
         first_offset,

@@ -84,7 +84,7 @@ fn an_answer_that_is_on_record_is_told_without_asking_again() {
 }
 
 #[test]
-fn a_receiver_that_is_away_is_asked_again_without_holding_a_slot() {
+fn absent_receiver_is_retried_without_holding_a_slot() {
     let mut stage = Stage::new(100);
     stage.answer = Err("partition_not_open");
     stage.append("acme/run/a", dispatch("acme/run/to"));

@@ -52,7 +52,7 @@ fn parallel_calls_are_assembled_with_and_without_indices() {
 }
 
 #[test]
-fn an_answer_in_one_piece_an_empty_one_and_a_refusal_are_answers() {
+fn whole_empty_and_refusing_answers_are_answers() {
     let whole =
         assemble(&[json!({"model": "m", "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]})]);
     assert_eq!(whole.unwrap().message.content.as_deref(), Some("Hi"));
