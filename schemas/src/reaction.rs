@@ -7,7 +7,7 @@ use crate::{
     ids::{CommandId, StreamId},
     json::Json,
     limits,
-    personal::Personal,
+    personal::{Opened, Opener, Personal, SealError},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -665,7 +665,8 @@ impl Outcome {
 /// A model's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LlmAnswer {
-    /// The assistant's message: text, tool calls, or both.
+    /// The assistant's message: text, tool calls, or both. A text that is kept beside the log is stored once, as `text`: the
+    /// message is then without it.
     pub message: Personal<ChatMessage>,
     /// The message's text alone, sealed for a conversation's body; `None` where the model only called tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -683,6 +684,31 @@ pub struct LlmAnswer {
     pub completion_tokens: u64,
     /// Attempt that answered, from 1.
     pub attempt: u32,
+}
+
+impl LlmAnswer {
+    /// Bytes of what the model said, known without opening it.
+    pub fn said_bytes(&self) -> usize {
+        let message = self.message.plain_len();
+        let text = self
+            .text
+            .as_ref()
+            .filter(|text| text.blob().is_some())
+            .map_or(0, Personal::plain_len);
+        // A message as large as its text holds it.
+        if text > message { message + text } else { message }
+    }
+
+    /// The whole message. May block where it is kept beside the log.
+    pub fn open(&self, opener: &dyn Opener) -> Result<Opened<ChatMessage>, SealError> {
+        let Opened::Value(mut message) = self.message.shown(opener)? else {
+            return Ok(Opened::Erased);
+        };
+        if let (None, Some(text)) = (&message.content, &self.text) {
+            message.content = text.shown(opener)?.value();
+        }
+        Ok(Opened::Value(message))
+    }
 }
 
 /// A model's tool call without its arguments.

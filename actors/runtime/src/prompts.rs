@@ -29,6 +29,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock, Weak},
 };
+use turn::SoFar;
 
 /// The node's own source of prompts; set once the core exists.
 #[derive(Default)]
@@ -86,24 +87,30 @@ fn conversation(core: &Core, directives: &Directives, prompt: &Prompt, cancel: &
     let speaker = PrincipalId::parse(agent.id.as_str()).map_err(|e| PromptError::Gone(e.to_string()))?;
     let mut transcript = open_messages(transcript, &*core.keys)?;
     if let Some(at) = turn {
-        cancel.check().map_err(unavailable)?;
-        let records = core.records(&at.stream, 0).map_err(unavailable)?;
-        transcript.extend(turn::so_far(records, at.version, &*core.keys)?);
+        let mut so_far = SoFar::new(at.version, PROMPT_MAX_BYTES);
+        read(core, &at.stream, at.version, cancel, |record| so_far.take(record, &*core.keys))?;
+        transcript.extend(so_far.into_oldest_first());
     }
     let room = Room::beside(PROMPT_MAX_BYTES, directive.as_deref(), &transcript);
     let mut messages = Backward::new(*at_version, speaker, room);
-    read(core, conversation, *at_version, &mut messages, cancel)?;
+    read(core, conversation, *at_version, cancel, |record| messages.take(record, &*core.keys))?;
     Ok(assemble(directive.as_deref(), messages.into_oldest_first(), transcript))
 }
 
-/// Reads a conversation backward, page by page, as far as there is room for what it says.
-fn read(core: &Core, conversation: &StreamId, at_version: u64, messages: &mut Backward, cancel: &Cancel) -> Result<(), PromptError> {
+/// Reads a stream backward from a version, page by page, as long as more is taken.
+fn read(
+    core: &Core,
+    stream: &StreamId,
+    at_version: u64,
+    cancel: &Cancel,
+    mut take: impl FnMut(&Record) -> Result<bool, PromptError>,
+) -> Result<(), PromptError> {
     let mut before = PageBefore::Version(at_version);
     loop {
         cancel.check().map_err(unavailable)?;
-        let page = core.read_back(conversation, before).map_err(unavailable)?;
+        let page = core.read_back(stream, before).map_err(unavailable)?;
         for (position, record) in &page {
-            if !messages.take(record, &*core.keys)? {
+            if !take(record)? {
                 return Ok(());
             }
             before = PageBefore::Key(RecordKey {

@@ -95,6 +95,54 @@ async fn configured_hosts_and_origins_may_call() {
         .header("access-control-request-method", "POST");
     let preflight = TestNode::send(preflight).await.expect(204);
     assert!(preflight.header("access-control-allow-headers").contains("Idempotency-Key"));
+    values_are_uploaded_and_read_in_parts(&node).await;
+}
+
+/// A page of a configured origin keeps a value, and reads a part of it with the headers that tell what it has.
+async fn values_are_uploaded_and_read_in_parts(node: &TestNode) {
+    let origin = ("origin", "https://desk.example");
+    node.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.expect(201);
+    let preflight = node
+        .client
+        .request(Method::OPTIONS, format!("{}/v1/orgs/acme/blobs", node.running.url()))
+        .header(origin.0, origin.1)
+        .header("access-control-request-method", "PUT")
+        .header("access-control-request-headers", "authorization, content-digest, content-type");
+    let preflight = TestNode::send(preflight).await.expect(204);
+    let lists = |answer: &Answer, header: &str, wanted: &[&str]| {
+        let listed: Vec<String> = answer.header(header).split(", ").map(str::to_ascii_lowercase).collect();
+        for word in wanted {
+            assert!(listed.contains(&word.to_ascii_lowercase()), "{word} in {header}: {listed:?}");
+        }
+    };
+    lists(&preflight, "access-control-allow-methods", &["GET", "PUT"]);
+    lists(
+        &preflight,
+        "access-control-allow-headers",
+        &["Authorization", "Content-Digest", "Content-Type", "Range"],
+    );
+    let put = node
+        .request(Method::PUT, "/v1/orgs/acme/blobs")
+        .header(origin.0, origin.1)
+        .body("x".repeat(5_000));
+    let kept = TestNode::send(put).await.expect(201);
+    assert_eq!(kept.header("access-control-allow-origin"), origin.1);
+    let path = format!("/v1/orgs/acme/blobs/{}", kept.json()["$blob"].as_str().unwrap());
+    let part = node
+        .request(Method::GET, &path)
+        .header(origin.0, origin.1)
+        .header("range", "bytes=0-9");
+    let part = TestNode::send(part).await.expect(206);
+    assert_eq!((part.text.as_str(), part.header("content-range")), ("xxxxxxxxxx", "bytes 0-9/5000"));
+    let exposed = ["Accept-Ranges", "Content-Digest", "Content-Range", "ETag"];
+    lists(&part, "access-control-expose-headers", &exposed);
+    let whole = TestNode::send(node.request(Method::GET, &path).header(origin.0, origin.1))
+        .await
+        .expect(200);
+    assert!(whole.header("content-digest").starts_with("sha-256=:"));
+    lists(&whole, "access-control-expose-headers", &exposed);
+    let elsewhere = node.request(Method::GET, &path).header("origin", "https://other.example");
+    TestNode::send(elsewhere).await.problem(403, "origin_not_allowed");
 }
 
 #[tokio::test]

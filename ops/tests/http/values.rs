@@ -266,6 +266,14 @@ async fn an_answer_of_five_mebibytes_reaches_the_conversation() {
         .map(|f| used(&f.unwrap().path()))
         .sum();
     assert!(log < 40_000, "{log} bytes of log for five megabytes of answer");
+    let kept = quipu_events::blobs::DirectoryBlobs::open_to_read(&node.data.path().join("blobs")).unwrap();
+    let mut bytes = 0;
+    quipu_events::blobs::each(&kept, |listed| {
+        bytes += listed.bytes;
+        Ok(())
+    })
+    .unwrap();
+    assert!((5 << 20..6 << 20).contains(&bytes), "{bytes} bytes kept: the answer is stored once");
 }
 
 /// Verifies a directory with its values.

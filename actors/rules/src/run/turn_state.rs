@@ -139,7 +139,7 @@ impl TurnRun {
     }
 
     fn answered(&mut self, answer: &LlmAnswer) {
-        self.said_bytes += answer.message.plain_len() as u64;
+        self.said_bytes += answer.said_bytes() as u64;
         self.stage = if answer.tool_calls.is_empty() {
             TurnStage::Answered { text: answer.text.clone() }
         } else {

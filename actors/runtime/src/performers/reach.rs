@@ -139,12 +139,17 @@ impl Reach {
     }
 
     async fn seal(&self, attempt: &Attempt, answer: Answer) -> Result<Ending, Ending> {
-        let tool_calls = answer.message.tool_calls.iter().flatten().map(ToolCallRef::of).collect();
-        let text = match &answer.message.content {
+        let mut message = answer.message;
+        let tool_calls = message.tool_calls.iter().flatten().map(ToolCallRef::of).collect();
+        let text = match &message.content {
             Some(text) => Some(self.sealed(text.clone(), &attempt.subject).await?),
             None => None,
         };
-        let message = self.sealed(answer.message, &attempt.subject).await?;
+        if text.as_ref().is_some_and(|text| text.blob().is_some()) {
+            // It is kept beside the log, and is not stored a second time within the message.
+            message.content = None;
+        }
+        let message = self.sealed(message, &attempt.subject).await?;
         // Text of many control characters grows sixfold in JSON: what could never be recorded is not an answer.
         let sealed = message.sealed_len() + 2 * text.as_ref().map_or(0, Personal::sealed_len);
         if sealed > RECORD_MAX_BYTES - RECORD_MAX_BYTES / 8 {

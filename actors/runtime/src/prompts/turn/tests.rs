@@ -10,8 +10,9 @@ use quipu_schemas::{
     digest::Digest,
     envelope::DataClass,
     ids::{CommandId, OrgId, PrincipalId},
+    limits::PROMPT_MAX_BYTES,
     personal::BlobRef,
-    reaction::LlmAnswer,
+    reaction::ToolCallRef,
     record::Header,
 };
 use std::sync::{
@@ -68,6 +69,10 @@ impl Turn {
     }
 
     fn answered(&mut self, iteration: u32, calls: &[&str]) {
+        self.said(iteration, calls, None);
+    }
+
+    fn said(&mut self, iteration: u32, calls: &[&str], text: Option<&str>) {
         let call = |id: &&str| ToolCall {
             id: (*id).into(),
             kind: "function".into(),
@@ -96,7 +101,7 @@ impl Turn {
                 &self.keys,
             )
             .unwrap(),
-            text: None,
+            text: text.map(|text| Personal::seal(&text.to_owned(), "acme/ada", &self.keys).unwrap()),
             finish_reason: "tool_calls".into(),
             model: "m".into(),
             prompt_tokens: 1,
@@ -115,8 +120,20 @@ impl Turn {
         });
     }
 
+    /// The messages, and how many records were looked at.
+    fn messages(&self, at_version: u64, room: usize) -> (Vec<ChatMessage>, usize) {
+        let (mut so_far, mut looked) = (SoFar::new(at_version, room), 0);
+        for record in self.records.iter().rev() {
+            looked += 1;
+            if !so_far.take(record, &self.keys).unwrap() {
+                break;
+            }
+        }
+        (so_far.into_oldest_first(), looked)
+    }
+
     fn shape(&self, at_version: u64) -> Vec<String> {
-        let messages = so_far(self.records.clone(), at_version, &self.keys).unwrap();
+        let messages = self.messages(at_version, PROMPT_MAX_BYTES).0;
         let told = |m: &ChatMessage| match (&m.tool_call_id, &m.content) {
             (Some(id), Some(text)) => format!("{id}: {}", text.chars().take(24).collect::<String>()),
             _ => "calls".into(),
@@ -190,7 +207,7 @@ fn a_hundred_large_results_cost_a_name_each_and_few_are_fetched() {
         BlobRef::each_in(&value, &mut |_| named += 1);
     }
     assert_eq!(named, 10);
-    let messages = so_far(turn.records.clone(), u64::MAX, &turn.keys).unwrap();
+    let messages = turn.messages(u64::MAX, PROMPT_MAX_BYTES).0;
     let bytes: usize = messages.iter().map(|m| m.content.as_ref().map_or(0, String::len)).sum();
     assert!(bytes <= PROMPT_MAX_BYTES && bytes > 3_000_000, "{bytes}");
     assert!(fetched.load(Ordering::Relaxed) <= PROMPT_MAX_BYTES + 10_000, "{fetched:?}");
@@ -199,4 +216,36 @@ fn a_hundred_large_results_cost_a_name_each_and_few_are_fetched() {
             .iter()
             .any(|m| m.content.as_deref().is_some_and(|text| text.starts_with("(a result of 1000")))
     );
+}
+
+#[test]
+fn a_long_turn_is_read_as_far_as_there_is_room() {
+    let mut turn = Turn::new(Arc::new(MemoryBlobs::default()));
+    for iteration in 1..=200 {
+        turn.answered(iteration, &["a"]);
+        turn.returned(iteration, 0, "a", &"z".repeat(1_000));
+    }
+    let (messages, looked) = turn.messages(u64::MAX, 20_000);
+    assert!(
+        messages.len() >= 20 && looked <= messages.len() + 2,
+        "{looked} for {}",
+        messages.len()
+    );
+    assert_eq!(
+        messages[0].role,
+        ChatRole::Assistant,
+        "an exchange is there as a whole or not at all"
+    );
+}
+
+#[test]
+fn a_text_beside_its_message_is_read_with_it() {
+    let mut turn = Turn::new(Arc::new(MemoryBlobs::default()));
+    let large = "thinking ".repeat(1_000);
+    turn.said(1, &["a"], Some(&large));
+    turn.returned(1, 0, "a", "42");
+    let (messages, _) = turn.messages(u64::MAX, PROMPT_MAX_BYTES);
+    assert_eq!(messages[0].content.as_deref(), Some(large.as_str()));
+    assert_eq!(messages[0].tool_calls.as_ref().map(Vec::len), Some(1));
+    assert_eq!(turn.messages(u64::MAX, large.len()).0, [], "it takes its room");
 }
