@@ -8,6 +8,7 @@ mod queries;
 mod refusals;
 mod stop;
 mod values;
+mod values_at_rest;
 
 use quipu::{
     config::Config,
