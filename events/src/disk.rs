@@ -12,9 +12,11 @@ use std::{
     sync::Arc,
 };
 
+mod overlay;
 mod real;
 mod sim;
 
+pub use overlay::Overlay;
 pub use real::{RealDisk, locked_by};
 pub use sim::{FaultCounts, Faults, SimDisk};
 

@@ -94,7 +94,7 @@ pub(crate) fn fields(content_type: Option<&str>, bytes: &[u8]) -> Result<Value, 
                 .fix("send application/json"),
         );
     }
-    let value = json::parse(bytes).map_err(|e| e.problem())?;
+    let value = json::parse(json::without_mark(bytes)).map_err(|e| e.problem())?;
     if !value.is_object() {
         return Err(Problem::new(400, "body_not_object", "the body is JSON, but no object")
             .field("body")
@@ -270,6 +270,8 @@ mod tests {
     #[test]
     fn bodies_are_json_objects_or_nothing() {
         assert_eq!(fields(None, b"  ").unwrap(), serde_json::json!({}));
+        let marked = fields(Some("application/json"), b"\xef\xbb\xbf{}");
+        assert_eq!(marked.unwrap(), serde_json::json!({}), "a byte order mark says nothing");
         assert_eq!(
             fields(Some("application/json; charset=utf-8"), br#"{"a":1}"#).unwrap(),
             serde_json::json!({"a": 1})

@@ -63,6 +63,11 @@ impl JsonError {
     }
 }
 
+/// A text without the byte order mark that some editors and shells put before it.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 /// Parses one value that takes up the whole text.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let mut found = Found::default();

@@ -2,6 +2,7 @@
 
 mod connections;
 mod deadline;
+mod heads;
 mod rlimit;
 
 use crate::{

@@ -245,6 +245,15 @@ impl Performers {
         breaker_key(effect, org).map_or(BreakerState::Closed { failures: 0 }, |key| lock(&self.breakers).state(&key))
     }
 
+    /// For how many milliseconds the destination of an effect is left alone yet, where its breaker is open.
+    pub(crate) fn closed_for(&self, effect: &Effect, org: &OrgId) -> Option<u64> {
+        match self.breaker_state(effect, org) {
+            BreakerState::Open { until } => until.checked_sub(self.now()).filter(|ms| *ms > 0),
+            BreakerState::HalfOpen { probing: true, .. } => Some(quipu_schemas::limits::BREAKER_PROBE_WAIT_MS),
+            BreakerState::Closed { .. } | BreakerState::HalfOpen { .. } => None,
+        }
+    }
+
     fn enter(&self, attempt: &Attempt) -> Result<Pass<'_>, Open> {
         let local =
             matches!(&attempt.effect, Effect::LlmInvoke(call) if self.provider(call).is_some_and(|(_, provider)| !provider.is_remote()));

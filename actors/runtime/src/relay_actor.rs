@@ -12,7 +12,7 @@ use quipu_schemas::{
     ids::{OrgId, StreamId},
     limits,
     problem::Problem,
-    reaction::ReactionKey,
+    reaction::{Effect, ReactionKey},
     record::{self, Record},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -93,8 +93,9 @@ impl Actor for RelayActor {
                 return Ok(());
             }
         }
-        let core = state.core.clone();
-        actions.extend(state.relay.step(now, &|org| core.holds_back(org)));
+        let (core, performers) = (state.core.clone(), state.performers.clone());
+        let closed_for = |effect: &Effect, org: &OrgId| performers.closed_for(effect, org);
+        actions.extend(state.relay.step(now, &|org| core.holds_back(org), &closed_for));
         for action in actions {
             state.perform(&myself, action);
         }

@@ -3,14 +3,25 @@
 use super::failure::Failure;
 use quipu_events::{
     blobs::{BLOBS_DIR, BlobError, DirectoryBlobs},
+    disk::{Disk, Overlay, RealDisk},
     embedded::{EmbeddedLog, EmbeddedOptions, LOCK_FILE, LOG_DIR, OpenError},
 };
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Opens the log of a data directory that no node uses; with as many partitions as it was made with.
 pub(super) fn open_log(data: &Path) -> Result<EmbeddedLog, OpenError> {
-    match EmbeddedLog::open(data, &EmbeddedOptions::default()) {
-        Err(OpenError::Partitions { found, .. }) => EmbeddedLog::open(
+    open_on(&Arc::new(RealDisk), data)
+}
+
+/// Opens the log of a data directory or a backup to read it, changing nothing there: it may be on read-only storage.
+pub(super) fn open_log_to_read(data: &Path) -> Result<EmbeddedLog, OpenError> {
+    open_on(&Arc::new(Overlay::new(RealDisk)), data)
+}
+
+fn open_on<D: Disk + 'static>(disk: &Arc<D>, data: &Path) -> Result<EmbeddedLog, OpenError> {
+    match EmbeddedLog::open_on(disk.clone(), data, &EmbeddedOptions::default()) {
+        Err(OpenError::Partitions { found, .. }) => EmbeddedLog::open_on(
+            disk.clone(),
             data,
             &EmbeddedOptions {
                 partitions: found,

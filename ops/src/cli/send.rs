@@ -64,7 +64,7 @@ impl Send {
             }
             text => text.to_owned(),
         };
-        let body = match json::parse(text.as_bytes()) {
+        let body = match json::parse(json::without_mark(text.as_bytes())) {
             Err(e @ (JsonError::Repeated { .. } | JsonError::Inexact { .. })) => return Err(Failure::Usage(e.problem().to_string())),
             other => other.ok(),
         };

@@ -67,7 +67,8 @@ pub(super) struct Serve {
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE", env = "QUIPU_CONFIG")]
     config: Option<PathBuf>,
-    /// Any key of the configuration, dotted; may be repeated
+    /// Any key of the configuration, dotted; may be repeated. A text is taken as it is, without quotes of its own:
+    /// `--set logging.level=debug`; other values are written as in TOML: `--set egress.allow='["hooks.internal:443"]'`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Show the configuration in force, without secrets, and exit

@@ -1,7 +1,7 @@
 //! `quipu verify`.
 
 use super::{
-    data::{blobs_to_read, holder, must_hold_log, open_log},
+    data::{blobs_to_read, holder, must_hold_log, open_log_to_read},
     failure::Failure,
     terminal::{Terminal, Tone, clean},
 };
@@ -30,7 +30,8 @@ Examples:
   quipu verify quipu-data --replay      also fold every entity from its first event, and show the digests
 
 Offline: stop the node first, or verify a backup. Located are every flipped bit inside frames, and every frame that was
-dropped, swapped, inserted or cut off before the last head in the heads file. Nothing is written, also not to a read-only copy.
+dropped, swapped, inserted or cut off before the last head in the heads file. Nothing is written: the directory
+may be on read-only storage.
 
 The verdict is `intact` (exit code 0), `damaged`, or `incomplete`: a backup that did not finish, or a log without the file
 `heads`, which says where it ends (1 both). Exit code 4: the files cannot be read, and nothing is known about them.";
@@ -111,12 +112,8 @@ impl Verify {
 }
 
 fn replay(terminal: &Terminal, dir: &Path) -> Result<Vec<Replayed>, Failure> {
-    let log = open_log(dir).map_err(|e| match e {
-        // Replaying opens the log as a node does, which locks it and drops what a crash tore.
-        OpenError::Io(e) => Failure::Unavailable(format!(
-            "{} cannot be replayed where it is ({e}): copy it to where it may be written",
-            dir.display()
-        )),
+    let log = open_log_to_read(dir).map_err(|e| match e {
+        OpenError::Io(_) => Failure::Unavailable(format!("{}: {e}", dir.display())),
         e => Failure::Failed(e.to_string()),
     })?;
     let bar = terminal.progress(None, "{spinner} {pos} records replayed  {per_sec}");

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::deadline::WriteDeadline;
+use super::{deadline::WriteDeadline, heads::StrictHeads};
 use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -65,7 +65,9 @@ fn spawn(
         router.clone().oneshot(request)
     });
     // The place goes with the socket: one that was upgraded takes room for as long as it is open.
-    let io = WriteDeadline::new(stream, Duration::from_millis(limits::WRITE_IDLE_MS), place);
+    let (reader, writer) = stream.into_split();
+    let writer = WriteDeadline::new(writer, Duration::from_millis(limits::WRITE_IDLE_MS), place);
+    let io = tokio::io::join(StrictHeads::new(reader), writer);
     let connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
     tokio::spawn(async move {
         let mut connection = pin!(connection);

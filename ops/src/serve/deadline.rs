@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::AsyncWrite,
     time::{Instant, Sleep, sleep},
 };
 
@@ -44,12 +44,6 @@ impl<T, H> WriteDeadline<T, H> {
         }
         ready!(self.timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing of its answer")))
-    }
-}
-
-impl<T: AsyncRead + Unpin, H: Unpin> AsyncRead for WriteDeadline<T, H> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::SystemTime,
 };
 
 struct Cli<'a> {
@@ -87,6 +89,23 @@ fn nobody_there_is_four() {
         .unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("quipu serve"));
+}
+
+/// Every file below a directory, with what changes when it is written.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let about = path.metadata().unwrap();
+        if about.is_dir() {
+            found.extend(files(&path));
+        }
+        // SQLite coordinates readers in this one; no data is in it.
+        if path.extension().is_none_or(|e| e != "sqlite-shm") {
+            found.insert(path, (about.len(), about.modified().unwrap()));
+        }
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -236,7 +255,9 @@ async fn commands_queries_time_travel_and_refusals() {
     );
 
     stop(running, dir.path()).await;
+    let before = files(dir.path());
     let (status, report) = cli.json(&["verify", data, "--replay"]).await;
+    assert_eq!(files(dir.path()), before, "a replay changes nothing: it may be read-only storage");
     assert_eq!(
         (status, &report["intact"], report["replay"]["entities"].as_array().map(Vec::len)),
         (0, &json!(true), Some(1)),

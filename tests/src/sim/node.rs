@@ -741,7 +741,7 @@ impl SimNode {
         }
         let partition = rng.below(self.relays.len() as u64) as u16;
         let suspended = self.is_suspended();
-        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended);
+        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended, &|_, _| None);
         self.relay_actions(partition, actions);
     }
 

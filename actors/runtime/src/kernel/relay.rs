@@ -22,7 +22,7 @@ use quipu_schemas::{
     context::Millis,
     ids::{OrgId, StreamId},
     limits,
-    reaction::{Outcome, Reaction, ReactionKey, Settled},
+    reaction::{Effect, Outcome, Reaction, ReactionKey, Settled},
     record::Record,
 };
 use reading::{Reading, Verdict};
@@ -136,6 +136,7 @@ impl Relay {
         } = loaded.found;
         let mut item = Item::new(&key, offset, work, cause);
         item.attempts = loaded.attempts;
+        item.unsent = loaded.unsent;
         item.retried = loaded.retried;
         item.cancelled = cancelled || before;
         item.answer = loaded.settled.filter(|_| item.awaited().is_some());
@@ -327,8 +328,14 @@ impl Relay {
         None
     }
 
-    /// What can be done at `now`. `is_suspended` holds back everything of a suspended org.
-    pub fn step(&mut self, now: Millis, is_suspended: &dyn Fn(&OrgId) -> bool) -> Vec<RelayAction> {
+    /// What can be done at `now`. `is_suspended` holds back everything of a suspended org; `closed_for` says for how many
+    /// milliseconds an effect's destination is left alone, because its breaker is open.
+    pub fn step(
+        &mut self,
+        now: Millis,
+        is_suspended: &dyn Fn(&OrgId) -> bool,
+        closed_for: &dyn Fn(&Effect, &OrgId) -> Option<u64>,
+    ) -> Vec<RelayAction> {
         let mut actions = Vec::new();
         while let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
             self.stand(&key, Stage::Ready);
@@ -349,7 +356,7 @@ impl Relay {
                 self.release_slot(&key);
                 self.put_back(&org);
             } else if self.is_in_order(&key) {
-                actions.extend(self.begin(&key));
+                actions.extend(self.begin(&key, now, closed_for));
             } else {
                 // Something older of its order came back; it is lined up when that has left.
                 self.release_slot(&key);

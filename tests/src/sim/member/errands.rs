@@ -270,7 +270,7 @@ impl Member {
             return;
         }
         let id = *id;
-        let actions = relay.step(now, &|_| suspended);
+        let actions = relay.step(now, &|_| suspended, &|_, _| None);
         if planned.is_some() {
             let after_ms = relay
                 .next_due()

@@ -134,6 +134,8 @@ impl Relay {
             self.stand(key, stage);
             return Vec::new();
         }
+        let was_unsent = was_not_sent(&end);
+        item.unsent += u32::from(was_unsent);
         let (purpose, envelope) = match end {
             AttemptEnd::Done(outcome) | AttemptEnd::Cancelled(outcome) => (Purpose::Settle, commands::settle(key, item, outcome)),
             AttemptEnd::Retryable {
@@ -141,11 +143,17 @@ impl Relay {
                 detail,
                 retry_after_ms,
             } => {
-                if item.attempts >= perform.retry.attempts || item.cancelled {
+                // A destination that is left alone never ends an effect: nothing was sent to it.
+                let sent = item.attempts.saturating_sub(item.unsent);
+                if (sent >= perform.retry.attempts && !was_unsent) || item.cancelled {
                     (Purpose::Settle, commands::settle(key, item, Outcome::Failed { code, detail }))
                 } else {
-                    let longest = perform.retry.pause_ms(item.attempts + 1);
-                    let pause = retry_after_ms.unwrap_or(0).max(if longest == 0 { 0 } else { draw % (longest + 1) });
+                    let pause = if was_unsent {
+                        retry_after_ms.unwrap_or(limits::OUTBOX_RESEND_MS.1).max(1)
+                    } else {
+                        let longest = perform.retry.pause_ms(sent + 1);
+                        retry_after_ms.unwrap_or(0).max(if longest == 0 { 0 } else { draw % (longest + 1) })
+                    };
                     let failed = Settled::AttemptFailed {
                         attempt: item.attempts,
                         code,

@@ -5,8 +5,9 @@ use super::{
     words::{Item, Purpose, RelayAction, Stage, first_of_org},
 };
 use quipu_schemas::{
+    context::Millis,
     ids::OrgId,
-    reaction::{Outcome, ReactionKey, Settled},
+    reaction::{Effect, Outcome, ReactionKey, Settled},
 };
 
 impl Relay {
@@ -46,9 +47,23 @@ impl Relay {
         Some(commands::submit(key, Purpose::Settle, envelope))
     }
 
-    /// Begins one that has a slot.
-    pub(super) fn begin(&mut self, key: &ReactionKey) -> Option<RelayAction> {
+    /// Begins one that has a slot. An at-most-once effect whose destination is left alone waits without a recorded start:
+    /// it was never sent, and after a crash a start alone would make it lost.
+    pub(super) fn begin(
+        &mut self,
+        key: &ReactionKey,
+        now: Millis,
+        closed_for: &dyn Fn(&Effect, &OrgId) -> Option<u64>,
+    ) -> Option<RelayAction> {
         let item = self.items.get_mut(key)?;
+        if let Work::Perform(perform) = &item.work
+            && !perform.effect.facts().is_repeatable
+            && let Some(wait) = closed_for(&perform.effect, &key.stream.org)
+        {
+            self.release_slot(key);
+            self.stand(key, Stage::Until(now + wait.max(1)));
+            return None;
+        }
         if let Some(order) = item.order_key.as_ref().and_then(|order| self.orders.get_mut(order)) {
             order.busy = Some(key.clone());
         }

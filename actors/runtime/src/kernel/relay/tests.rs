@@ -2,10 +2,11 @@
 
 mod answers;
 mod paging;
+mod unsent;
 
 use super::*;
 use crate::kernel::attempt::AttemptEnd;
-use quipu_events::index::PendingCursor;
+use quipu_events::index::{Attempts, FailedAttempt, PendingCursor};
 use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope, DataClass, Durability, KernelCommand, Receipt},
@@ -35,6 +36,12 @@ struct Stage {
     /// What receivers answer.
     answer: Result<Settled, &'static str>,
     deepest: usize,
+    /// For how long every destination is left alone.
+    closed_ms: Option<u64>,
+    /// What the log says of starts and failed attempts.
+    attempts: Attempts,
+    /// How effects ended.
+    outcomes: Vec<Outcome>,
 }
 
 fn dispatch(to: &str) -> Reaction {
@@ -98,6 +105,9 @@ impl Stage {
             settled: BTreeMap::new(),
             answer: Ok(Settled::Accepted),
             deepest: 0,
+            closed_ms: None,
+            attempts: Attempts::default(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -169,7 +179,7 @@ impl Stage {
                     cause: Cause::from(&record.header),
                     cancelled: false,
                 };
-                let loaded = Loaded::new(found, &Default::default(), self.settled.get(&key).cloned());
+                let loaded = Loaded::new(found, &self.attempts, self.settled.get(&key).cloned());
                 rows.push(PageRow {
                     key,
                     offset,
@@ -185,7 +195,7 @@ impl Stage {
 
     fn step(&mut self) -> Vec<RelayAction> {
         let suspended = self.suspended.clone();
-        let actions = self.relay.step(self.now, &|org| suspended.contains(org));
+        let actions = self.relay.step(self.now, &|org| suspended.contains(org), &|_, _| self.closed_ms);
         self.deepest = self.deepest.max(self.relay.depth());
         actions
     }
@@ -230,10 +240,56 @@ impl Stage {
             }
             _ => Ok(receipt(key, None)),
         };
+        if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &envelope.body {
+            self.note(note);
+        }
+        if let CommandBody::Kernel(KernelCommand::EffectSettled { outcome, .. }) = &envelope.body {
+            self.outcomes.push(outcome.clone());
+        }
         if answer.is_ok() && !matches!(purpose, Purpose::Start | Purpose::AttemptFailed) {
             self.done.insert(key.clone());
         }
         let actions = self.relay.submitted(key, purpose, envelope, answer, self.now);
+        actions.into_iter().for_each(|action| self.act(action));
+    }
+
+    /// Notes of one effect, as the index keeps them.
+    fn note(&mut self, note: &Settled) {
+        match note {
+            Settled::Started { attempt } => self.attempts.started = *attempt,
+            Settled::AttemptFailed {
+                attempt,
+                code,
+                detail,
+                retry_at,
+            } => {
+                self.attempts.failed = Some(FailedAttempt {
+                    attempt: *attempt,
+                    code: code.clone(),
+                    detail: detail.clone(),
+                    retry_at: *retry_at,
+                    time: self.now,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// The node stops and starts: the log is all that is left.
+    fn restart(&mut self) {
+        self.relay = Relay::new(1, 8);
+        self.performing.clear();
+    }
+
+    /// Ends an attempt in a way that another may mend.
+    fn fail(&mut self, key: &ReactionKey, code: &str, retry_after_ms: Option<u64>) {
+        self.performing.retain(|other| other != key);
+        let end = AttemptEnd::Retryable {
+            code: code.into(),
+            detail: String::new(),
+            retry_after_ms,
+        };
+        let actions = self.relay.performed(key, end, self.now);
         actions.into_iter().for_each(|action| self.act(action));
     }
 

@@ -128,6 +128,8 @@ pub struct Loaded {
     pub found: Found,
     /// Attempts recorded so far.
     pub attempts: u32,
+    /// How many of them are known to have sent nothing, because the destination's breaker was open.
+    pub unsent: u32,
     /// How often a person asked for it again.
     pub retried: u32,
     /// Whether a start was recorded without an end.
@@ -145,6 +147,8 @@ impl Loaded {
         Self {
             found,
             attempts: attempts.started.max(failed),
+            // The index keeps the last failure only; earlier ones count as sent, which ends the effect sooner.
+            unsent: u32::from(attempts.failed.as_ref().is_some_and(|failed| failed.code == BREAKER_OPEN)),
             retried: attempts.retried,
             started: attempts.started > failed,
             retry_at: attempts.failed.as_ref().map(|failed| failed.retry_at),
@@ -280,6 +284,8 @@ pub(super) struct Item {
     pub(super) offset: u64,
     /// Attempts made since it was first asked for, or last asked for again.
     pub(super) attempts: u32,
+    /// How many of them sent nothing, because the destination's breaker was open.
+    pub(super) unsent: u32,
     /// How often a person asked for it again; with the attempt it makes command ids unique.
     pub(super) retried: u32,
     pub(super) stage: Stage,
@@ -309,6 +315,7 @@ impl Item {
             cause,
             offset,
             attempts: 0,
+            unsent: 0,
             retried: 0,
             stage: Stage::Ready,
             cancelled: false,
