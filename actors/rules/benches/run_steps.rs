@@ -2,9 +2,9 @@
 //! kernel does. `cargo bench -p quipu-rules --bench run_steps`; the test of the same promise counts nodes instead of
 //! time (`actors/rules/src/run/tests/cost.rs`).
 
-use quipu_kinds::run::{CreateRun, RunCommand, SendSignal};
+use quipu_kinds::run::{CreateRun, RunCommand, RunWord, SendSignal};
 use quipu_rules::{
-    decider::{Decider, Decision},
+    decider::{Asked, AskedOf, Decider, Decision},
     run::{Run, RunState},
 };
 use quipu_schemas::{
@@ -37,7 +37,7 @@ fn definition(nodes: usize, row: bool) -> Value {
     json!({"name": "steps", "inputs": {"in": {}}, "nodes": listed, "edges": edges})
 }
 
-fn apply(state: RunState, command: &RunCommand) -> RunState {
+fn apply(state: RunState, command: &AskedOf<Run>) -> RunState {
     let stream: StreamId = "acme/run/r1".parse().expect("a stream");
     let (principal, command_id) = (PrincipalId::parse("ada").expect("a principal"), CommandId::from_static("c-1"));
     let authority = Authority {
@@ -71,14 +71,14 @@ fn apply(state: RunState, command: &RunCommand) -> RunState {
 
 /// The median of all steps of some runs: what other processes take between two of them does not count.
 fn step(nodes: usize, row: bool) -> Duration {
-    let create = RunCommand::Create(CreateRun {
+    let create = Asked::Command(RunCommand::Create(CreateRun {
         definition: Some(Json(definition(nodes, row))),
         definition_text: None,
         input: [("in".to_owned(), Json(json!(1)))].into(),
         texts: BTreeMap::new(),
         start: true,
-    });
-    let advance = RunCommand::TimerFired(quipu_kinds::run::RunTimerFired { name: "advance".into() });
+    }));
+    let advance = Asked::Word(RunWord::TimerFired(quipu_kinds::run::RunTimerFired { name: "advance".into() }));
     let run = || {
         let mut state = apply(RunState::Absent, &create);
         state = (0..nodes / 50).fold(state, |state, _| apply(state, &advance));
@@ -87,7 +87,7 @@ fn step(nodes: usize, row: bool) -> Duration {
             let name = if row { "go".to_owned() } else { format!("go{n}") };
             let payload = Json(json!({"n": n}));
             let begun = Instant::now();
-            state = apply(state, &RunCommand::Signal(SendSignal { name, payload }));
+            state = apply(state, &Asked::Command(RunCommand::Signal(SendSignal { name, payload })));
             took.push(begun.elapsed());
         }
         assert_eq!(state.status(), Some(quipu_kinds::run::RunStatus::Completed));

@@ -6,12 +6,12 @@ mod rejection;
 pub use rejection::AgentRejection;
 
 use crate::{
-    decider::{Corrupt, Decider, Decision},
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
     text,
 };
 use checks::{check_directive, check_model, check_reason, check_tool};
 use quipu_kinds::{
-    agent::{AgentCommand, AgentEvent, ConfigureGuard, CreateAgent, ReportCalls, StartTurn},
+    agent::{AgentCommand, AgentEvent, AgentWord, ConfigureGuard, CreateAgent, ReportCalls, StartTurn},
     conversation::AgentPin,
 };
 use quipu_schemas::{
@@ -122,6 +122,7 @@ impl Decider for Agent {
     const RULES_VERSION: u32 = 2;
     type State = AgentState;
     type Command = AgentCommand;
+    type Word = AgentWord;
     type Event = AgentEvent;
     type Rejection = AgentRejection;
 
@@ -129,30 +130,17 @@ impl Decider for Agent {
         AgentState::Missing
     }
 
-    fn decide(state: &AgentState, command: &AgentCommand, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
+    fn decide(state: &AgentState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
         let id = &context.stream.id;
         // Runs ask and report for themselves; everything else configures and takes an admin.
-        match command {
-            AgentCommand::StartTurn(StartTurn { run }) | AgentCommand::ReportCalls(ReportCalls { run, .. }) => require_run(run, context)?,
-            AgentCommand::Create(_)
-            | AgentCommand::AddDirective(_)
-            | AgentCommand::ActivateDirective(_)
-            | AgentCommand::ConfigureModel(_)
-            | AgentCommand::GrantTool(_)
-            | AgentCommand::RevokeTool(_)
-            | AgentCommand::ConfigureGuard(_)
-            | AgentCommand::Suspend(_)
-            | AgentCommand::Resume(_)
-            | AgentCommand::Retire(_) => {
-                if !context.at_least(Role::Admin) {
-                    return Err(AgentRejection::AdminNeeded);
-                }
-            }
-        }
+        let command = match asked {
+            Asked::Word(word) => return heed(state, word, context),
+            Asked::Command(command) if context.at_least(Role::Admin) => command,
+            Asked::Command(_) => return Err(AgentRejection::AdminNeeded),
+        };
         match state {
             AgentState::Missing => match command {
                 AgentCommand::Create(create) => decide_create(create, context),
-                AgentCommand::StartTurn(start) => Ok(refuse_turn(start, context, "agent_not_found", format!("agent {id} does not exist"))),
                 AgentCommand::AddDirective(_)
                 | AgentCommand::ActivateDirective(_)
                 | AgentCommand::ConfigureModel(_)
@@ -161,15 +149,12 @@ impl Decider for Agent {
                 | AgentCommand::ConfigureGuard(_)
                 | AgentCommand::Suspend(_)
                 | AgentCommand::Resume(_)
-                | AgentCommand::Retire(_)
-                | AgentCommand::ReportCalls(_) => Err(AgentRejection::NotFound(id.clone())),
+                | AgentCommand::Retire(_) => Err(AgentRejection::NotFound(id.clone())),
             },
-            AgentState::Active(agent) => decide_existing(agent, None, command, context),
-            AgentState::Suspended { agent, reason } => decide_existing(agent, Some(reason), command, context),
+            AgentState::Active(agent) => decide_existing(agent, false, command, context),
+            AgentState::Suspended { agent, .. } => decide_existing(agent, true, command, context),
             AgentState::Retired { .. } => match command {
-                AgentCommand::StartTurn(start) => Ok(refuse_turn(start, context, "agent_retired", format!("agent {id} is retired"))),
-                // Calls of turns that outlive the agent have nobody left to suspend.
-                AgentCommand::Retire(_) | AgentCommand::ReportCalls(_) => Ok(Decision::Unchanged),
+                AgentCommand::Retire(_) => Ok(Decision::Unchanged),
                 AgentCommand::Create(_) => Err(AgentRejection::Exists(id.clone())),
                 AgentCommand::AddDirective(_)
                 | AgentCommand::ActivateDirective(_)
@@ -317,10 +302,33 @@ impl Decider for Agent {
             | AgentEvent::Retired { .. } => Vec::new(),
         }
     }
+}
 
-    fn is_public(command: &str) -> bool {
-        !matches!(command, "start_turn" | "report_calls")
-    }
+/// Decides what the run of a turn sends.
+fn heed(state: &AgentState, word: &AgentWord, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
+    let id = &context.stream.id;
+    let (AgentWord::StartTurn(StartTurn { run }) | AgentWord::ReportCalls(ReportCalls { run, .. })) = word;
+    require_run(run, context)?;
+    Ok(match word {
+        AgentWord::StartTurn(start) => match state {
+            AgentState::Missing => refuse_turn(start, context, "agent_not_found", format!("agent {id} does not exist")),
+            AgentState::Retired { .. } => refuse_turn(start, context, "agent_retired", format!("agent {id} is retired")),
+            AgentState::Suspended { reason, .. } => {
+                refuse_turn(start, context, "agent_suspended", format!("agent {id} is suspended: {reason}"))
+            }
+            AgentState::Active(agent) => Decision::one(AgentEvent::TurnStarted {
+                run: start.run.clone(),
+                pin: pin(agent, context.version),
+            }),
+        },
+        AgentWord::ReportCalls(report) => match state {
+            AgentState::Missing => return Err(AgentRejection::NotFound(id.clone())),
+            // Calls of turns that outlive the agent have nobody left to suspend.
+            AgentState::Retired { .. } => Decision::Unchanged,
+            AgentState::Active(agent) => decide_report(agent, false, report),
+            AgentState::Suspended { agent, .. } => decide_report(agent, true, report),
+        },
+    })
 }
 
 fn require_run(run: &EntityId, context: &Context<'_>) -> Result<(), AgentRejection> {
@@ -375,7 +383,7 @@ fn decide_create(create: &CreateAgent, context: &Context<'_>) -> Result<Decision
 
 fn decide_existing(
     agent: &Configuration,
-    suspended: Option<&String>,
+    suspended: bool,
     command: &AgentCommand,
     context: &Context<'_>,
 ) -> Result<Decision<AgentEvent>, AgentRejection> {
@@ -458,27 +466,19 @@ fn decide_existing(
         AgentCommand::Suspend(suspend) => {
             check_reason(&suspend.reason)?;
             changed(
-                suspended.is_none(),
+                !suspended,
                 AgentEvent::Suspended {
                     reason: suspend.reason.clone(),
                 },
             )
         }
-        AgentCommand::Resume(_) => changed(suspended.is_some(), AgentEvent::Resumed {}),
+        AgentCommand::Resume(_) => changed(suspended, AgentEvent::Resumed {}),
         AgentCommand::Retire(retire) => {
             check_reason(&retire.reason)?;
             Decision::one(AgentEvent::Retired {
                 reason: retire.reason.clone(),
             })
         }
-        AgentCommand::StartTurn(start) => match suspended {
-            Some(reason) => refuse_turn(start, context, "agent_suspended", format!("agent {id} is suspended: {reason}")),
-            None => Decision::one(AgentEvent::TurnStarted {
-                run: start.run.clone(),
-                pin: pin(agent, context.version),
-            }),
-        },
-        AgentCommand::ReportCalls(report) => decide_report(agent, suspended.is_some(), report),
     })
 }
 

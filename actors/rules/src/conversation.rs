@@ -23,8 +23,10 @@ pub use state::{
     Stage, Turn, allowed,
 };
 
-use crate::decider::{Corrupt, Decider, Decision};
-use quipu_kinds::conversation::{CloseTurn, ConversationCommand, ConversationEvent, ExpireHandoff, FinishTurn, Phase, TurnOutcome};
+use crate::decider::{Asked, AskedOf, Corrupt, Decider, Decision};
+use quipu_kinds::conversation::{
+    CloseTurn, ConversationCommand, ConversationEvent, ConversationWord, ExpireHandoff, FinishTurn, Phase, TurnOutcome,
+};
 use quipu_schemas::{
     context::Context,
     envelope::KernelCommand,
@@ -45,6 +47,7 @@ impl Decider for Conversation {
     const RULES_VERSION: u32 = 1;
     type State = ConversationState;
     type Command = ConversationCommand;
+    type Word = ConversationWord;
     type Event = ConversationEvent;
     type Rejection = ConversationRejection;
 
@@ -54,47 +57,25 @@ impl Decider for Conversation {
 
     fn decide(
         state: &ConversationState,
-        command: &ConversationCommand,
+        asked: &AskedOf<Self>,
         context: &Context<'_>,
     ) -> Result<Decision<ConversationEvent>, ConversationRejection> {
         match state {
-            ConversationState::Missing => match command {
-                ConversationCommand::Create(create) => participants::create(create, context),
-                ConversationCommand::Rename(_)
-                | ConversationCommand::AddParticipant(_)
-                | ConversationCommand::RemoveParticipant(_)
-                | ConversationCommand::SetParticipantRole(_)
-                | ConversationCommand::Join(_)
-                | ConversationCommand::Leave(_)
-                | ConversationCommand::Post(_)
-                | ConversationCommand::ImportMessage(_)
-                | ConversationCommand::EditMessage(_)
-                | ConversationCommand::DeleteMessage(_)
-                | ConversationCommand::Claim(_)
-                | ConversationCommand::Defer(_)
-                | ConversationCommand::Pause(_)
-                | ConversationCommand::Resume(_)
-                | ConversationCommand::Preempt(_)
-                | ConversationCommand::Route(_)
-                | ConversationCommand::Cancel(_)
-                | ConversationCommand::Handoff(_)
-                | ConversationCommand::AssignHandoff(_)
-                | ConversationCommand::AcceptHandoff(_)
-                | ConversationCommand::ReturnHandoff(_)
-                | ConversationCommand::Resolve(_)
-                | ConversationCommand::Archive(_)
-                | ConversationCommand::FinishTurn(_)
-                | ConversationCommand::CloseTurn(_)
-                | ConversationCommand::ExpireHandoff(_) => Err(ConversationRejection::NotFound(context.stream.id.clone())),
+            ConversationState::Missing => match asked {
+                Asked::Command(ConversationCommand::Create(create)) => participants::create(create, context),
+                Asked::Command(_) | Asked::Word(_) => Err(ConversationRejection::NotFound(context.stream.id.clone())),
             },
-            ConversationState::Existing(room) => decide_existing(room, command, context),
+            ConversationState::Existing(room) => match asked {
+                Asked::Command(command) => decide_existing(room, command, context),
+                Asked::Word(word) => heed(room, word, context),
+            },
         }
     }
 
-    fn needs(state: &ConversationState, command: &ConversationCommand) -> Vec<BlobRef> {
-        match state {
-            ConversationState::Missing => Vec::new(),
-            ConversationState::Existing(room) => messages::needs(room, command),
+    fn needs(state: &ConversationState, asked: &AskedOf<Self>) -> Vec<BlobRef> {
+        match (state, asked) {
+            (ConversationState::Existing(room), Asked::Command(command)) => messages::needs(room, command),
+            (ConversationState::Missing, _) | (ConversationState::Existing(_), Asked::Word(_)) => Vec::new(),
         }
     }
 
@@ -106,31 +87,27 @@ impl Decider for Conversation {
         react::react(state, event)
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<ConversationCommand> {
-        match word {
+    fn from_kernel(told: KernelCommand) -> Option<ConversationWord> {
+        match told {
             KernelCommand::TimerFired { name, .. } => match name.strip_prefix(TURN_TIMER_PREFIX) {
-                Some(turn) => Some(ConversationCommand::CloseTurn(CloseTurn { turn: turn.to_owned() })),
-                None => (name == HANDOFF_TIMER).then_some(ConversationCommand::ExpireHandoff(ExpireHandoff {})),
+                Some(turn) => Some(ConversationWord::CloseTurn(CloseTurn { turn: turn.to_owned() })),
+                None => (name == HANDOFF_TIMER).then_some(ConversationWord::ExpireHandoff(ExpireHandoff {})),
             },
             KernelCommand::DispatchSettled { name, outcome, .. } => run_refused(&name, &outcome),
             KernelCommand::EffectSettled { .. } | KernelCommand::EffectNote { .. } => None,
         }
     }
-
-    fn is_public(command: &str) -> bool {
-        !matches!(command, "finish_turn" | "close_turn" | "expire_handoff")
-    }
 }
 
 /// The run of a turn was refused, so the turn comes to its end.
-fn run_refused(name: &str, outcome: &Settled) -> Option<ConversationCommand> {
+fn run_refused(name: &str, outcome: &Settled) -> Option<ConversationWord> {
     let code = match outcome {
         Settled::Refused { code } => code.clone(),
         Settled::Dropped => "dropped".to_owned(),
         _ => return None,
     };
     let detail = format!("the run of the turn was refused: {code}");
-    Some(ConversationCommand::FinishTurn(FinishTurn {
+    Some(ConversationWord::FinishTurn(FinishTurn {
         turn: name.strip_prefix(TURN_TIMER_PREFIX)?.to_owned(),
         outcome: TurnOutcome::Failed { code, detail },
     }))
@@ -142,12 +119,7 @@ fn decide_existing(
     context: &Context<'_>,
 ) -> Result<Decision<ConversationEvent>, ConversationRejection> {
     use ConversationCommand as Command;
-    if room.floor.stage.phase() == Phase::Archived
-        && !matches!(
-            command,
-            Command::Create(_) | Command::Archive(_) | Command::FinishTurn(_) | Command::CloseTurn(_) | Command::ExpireHandoff(_)
-        )
-    {
+    if room.floor.stage.phase() == Phase::Archived && !matches!(command, Command::Create(_) | Command::Archive(_)) {
         return Err(ConversationRejection::Archived(context.stream.id.clone()));
     }
     match command {
@@ -164,8 +136,6 @@ fn decide_existing(
         Command::DeleteMessage(delete) => messages::delete(room, delete, context),
         Command::Claim(claim) => turns::claim(room, claim, context),
         Command::Defer(defer) => turns::defer(room, defer, context),
-        Command::CloseTurn(close) => turns::close(room, close, context),
-        Command::FinishTurn(finish) => turns::finish(room, finish, context),
         Command::Pause(word) => control::pause(room, word, context),
         Command::Resume(word) => control::resume(room, word, context),
         Command::Preempt(word) => control::stop(room, word, quipu_kinds::conversation::Interruption::Preempted, context),
@@ -177,7 +147,15 @@ fn decide_existing(
         Command::AssignHandoff(assign) => handoff::assign(room, assign, context),
         Command::AcceptHandoff(_) => handoff::accept(room, context),
         Command::ReturnHandoff(back) => handoff::give_back(room, back, context),
-        Command::ExpireHandoff(_) => handoff::expire(room, context),
+    }
+}
+
+/// Decides what the kernel or the run of a turn sends; an archived conversation hears it too.
+fn heed(room: &Room, word: &ConversationWord, context: &Context<'_>) -> Result<Decision<ConversationEvent>, ConversationRejection> {
+    match word {
+        ConversationWord::CloseTurn(close) => turns::close(room, close, context),
+        ConversationWord::FinishTurn(finish) => turns::finish(room, finish, context),
+        ConversationWord::ExpireHandoff(_) => handoff::expire(room, context),
     }
 }
 

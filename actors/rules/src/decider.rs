@@ -2,13 +2,40 @@
 
 use quipu_schemas::{context::Context, envelope::KernelCommand, personal::BlobRef, problem::Problem, reaction::Reaction, record::Acting};
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// What an entity is asked. Nothing that a client sends is ever read as a word.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Asked<C, W> {
+    /// By a client, or by an entity that sends what clients may send as well.
+    Command(C),
+    /// By the kernel or another entity.
+    Word(W),
+}
+
+/// What an entity of this kind is asked.
+pub type AskedOf<D> = Asked<<D as Decider>::Command, <D as Decider>::Word>;
+
+impl<C> Asked<C, NoWord> {
+    /// The command, of a kind without words.
+    pub fn command(&self) -> &C {
+        match self {
+            Asked::Command(command) => command,
+            Asked::Word(word) => match *word {},
+        }
+    }
+}
+
+/// The words of a kind that has none: only clients change its entities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NoWord {}
 
 /// The rules of one kind of entity.
 ///
 /// All functions are pure: equal inputs give equal outputs, on every machine, for ever. `decide` runs once
 /// a command; its events and the reactions to them are stored together. Replay runs `evolve` and nothing else.
-pub trait Decider: 'static {
+pub trait Decider: Sized + 'static {
     /// Singular name of the kind, `[a-z][a-z0-9-]{0,31}`.
     const KIND: &'static str;
     /// Plural in paths and in the `source` of events, where it is not [`Kind::plural`](quipu_schemas::ids::Kind::plural)
@@ -24,8 +51,11 @@ pub trait Decider: 'static {
     /// The state: an enum whose variants own only what is legal there. Must survive bincode (no
     /// `#[serde(tag)]`, `untagged`, `skip_serializing_if` or bare `serde_json::Value` inside).
     type State: Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
-    /// Commands, externally tagged: `{"<command>": {…}}`.
+    /// What clients may send, externally tagged: `{"<command>": {…}}`. Routes, documents and tools show these and no others.
     type Command: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// What only the kernel ([`Decider::from_kernel`]) and other entities (a dispatch) send, tagged like commands and under
+    /// names of their own; [`NoWord`] where there is nothing.
+    type Word: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
     /// Events, adjacently tagged with explicit stored names: `{"type": "quipu.<kind>.<event>.v1", "data": {…}}`.
     type Event: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 'static;
     /// Why a command is refused.
@@ -34,19 +64,19 @@ pub trait Decider: 'static {
     /// The state before the first event.
     fn initial() -> Self::State;
 
-    /// Decides a command. Nothing changes unless it is accepted.
-    fn decide(state: &Self::State, command: &Self::Command, context: &Context<'_>) -> Result<Decision<Self::Event>, Self::Rejection>;
+    /// Decides a command or a word. Nothing changes unless it is accepted.
+    fn decide(state: &Self::State, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<Self::Event>, Self::Rejection>;
 
     /// Whether a decision on this state may look into values that the state names; otherwise [`Decider::needs`] is asked only
-    /// about commands that name one.
+    /// about what names one.
     fn looks_into(_state: &Self::State) -> bool {
         false
     }
 
-    /// The values kept beside the log that deciding this command looks into, most wanted first. The shell brings them
+    /// The values kept beside the log that this decision looks into, most wanted first. The shell brings them
     /// before `decide`, up to [`quipu_schemas::limits::NEEDS_MAX_BYTES`] together, and `context.opener` finds those and no
     /// others: `decide` does no I/O. Values that stand in their records it opens with the context's keys. What it can decide by a value's size alone it does not name.
-    fn needs(_state: &Self::State, _command: &Self::Command) -> Vec<BlobRef> {
+    fn needs(_state: &Self::State, _asked: &AskedOf<Self>) -> Vec<BlobRef> {
         Vec::new()
     }
 
@@ -64,16 +94,10 @@ pub trait Decider: 'static {
         None
     }
 
-    /// Turns the kernel's word on an effect or timer of this entity into a command; `None` where the
+    /// Turns what the kernel tells of an effect, dispatch or timer of this entity into a word; `None` where the
     /// kind does not care.
-    fn from_kernel(_word: KernelCommand) -> Option<Self::Command> {
+    fn from_kernel(_told: KernelCommand) -> Option<Self::Word> {
         None
-    }
-
-    /// Whether a command of this name may come from clients (kinds also have commands that only the kernel or
-    /// other entities send).
-    fn is_public(_command: &str) -> bool {
-        true
     }
 
     /// Whether this command is decided although the org is suspended (`resume` of an org).
@@ -144,6 +168,7 @@ mod tests {
         const RULES_VERSION: u32 = 1;
         type State = Said;
         type Command = Said;
+        type Word = NoWord;
         type Event = Said;
         type Rejection = Said;
 
@@ -151,7 +176,7 @@ mod tests {
             Said {}
         }
 
-        fn decide(_: &Said, _: &Said, _: &Context<'_>) -> Result<Decision<Said>, Said> {
+        fn decide(_: &Said, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<Said>, Said> {
             Err(Said {})
         }
 
@@ -161,8 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn decider_defaults_are_public_and_respect_suspension() {
-        assert!(Plain::is_public("anything"));
+    fn defaults_obey_suspension_and_react_to_nothing() {
         assert!(!Plain::ignores_suspension(&Said {}));
         assert_eq!(Plain::data_subject("anything", &json!({"principal": "ada"})), None);
         assert_eq!(Plain::react(&Said {}, &Said {}), []);

@@ -1,7 +1,7 @@
 //! Rules of an org: members, roles, settings, suspension. Its rights come from its own state.
 
 use crate::{
-    decider::{Corrupt, Decider, Decision, Refusal},
+    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal},
     text,
 };
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
@@ -205,6 +205,7 @@ impl Decider for Org {
     const RULES_VERSION: u32 = 1;
     type State = OrgState;
     type Command = OrgCommand;
+    type Word = NoWord;
     type Event = OrgEvent;
     type Rejection = OrgRejection;
 
@@ -212,8 +213,9 @@ impl Decider for Org {
         OrgState::Missing
     }
 
-    fn decide(state: &OrgState, command: &OrgCommand, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
+    fn decide(state: &OrgState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
         let id = &context.stream.org;
+        let command = asked.command();
         match state {
             OrgState::Missing => match command {
                 OrgCommand::Create(create) => decide_create(create, context),

@@ -9,6 +9,7 @@
 //! an answer fails its node as ever. Effects go on being repeated. What follows all this waits for `resume`.
 
 mod advance;
+mod decide;
 mod draft;
 mod follow;
 mod graph;
@@ -26,11 +27,11 @@ pub use turn_state::{TurnRun, TurnStage};
 
 use crate::{
     components::Registry,
-    decider::{Corrupt, Decider, Decision},
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
     definition::Pinned,
 };
 use draft::Draft;
-use quipu_kinds::run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired};
+use quipu_kinds::run::{RunCommand, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus, RunTimerFired, RunWord};
 use quipu_schemas::{
     context::Context, envelope::KernelCommand, ids::StreamId, personal::BlobRef, reaction::Reaction, record::Acting, role::Role,
 };
@@ -73,6 +74,7 @@ impl Decider for Run {
     const MAKES_VALUES: bool = true;
     type State = RunState;
     type Command = RunCommand;
+    type Word = RunWord;
     type Event = RunEvent;
     type Rejection = RunRejection;
 
@@ -80,74 +82,23 @@ impl Decider for Run {
         RunState::Absent
     }
 
-    fn decide(state: &RunState, command: &RunCommand, context: &Context<'_>) -> Result<Decision<RunEvent>, RunRejection> {
-        authorize(state, command, context)?;
+    fn decide(state: &RunState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<RunEvent>, RunRejection> {
+        authorize(state, asked, context)?;
         let mut draft = Draft::new(state.clone(), context);
-        match state {
-            RunState::Absent => match command {
+        match (state, asked) {
+            (RunState::Absent, Asked::Command(command)) => match command {
                 RunCommand::Create(create) => graph::create(create, &mut draft)?,
-                RunCommand::CreateTurn(task) => turn::create(task, &mut draft)?,
-                RunCommand::EffectSettled(_) | RunCommand::DispatchSettled(_) | RunCommand::TimerFired(_) => {}
                 _ => return Err(RunRejection::NoSuchRun),
             },
-            RunState::Graph(run) => match command {
-                RunCommand::Create(_) | RunCommand::CreateTurn(_) => return Err(RunRejection::AlreadyExists),
-                RunCommand::Start(_) => {
-                    become_status(run.status, RunStatus::Initializing)?;
-                    graph::start(run, &mut draft)?;
-                }
-                RunCommand::Input(input) => graph::give_input(run, input, &mut draft)?,
-                RunCommand::Signal(signal) => graph::signal(run, signal, &mut draft)?,
-                RunCommand::Approve(answer) => graph::answer(run, answer, true, &mut draft)?,
-                RunCommand::Reject(answer) => graph::answer(run, answer, false, &mut draft)?,
-                RunCommand::Pause(pause) => {
-                    become_status(run.status, RunStatus::Paused)?;
-                    draft.pause(&pause.reason)?;
-                }
-                RunCommand::Resume(_) => {
-                    resumable(run.status)?;
-                    graph::resume(run, &mut draft)?;
-                }
-                RunCommand::Cancel(cancel) => {
-                    become_status(run.status, RunStatus::Cancelled)?;
-                    draft.cancel(&cancel.reason)?;
-                }
-                RunCommand::RetryNode(retry) => graph::retry_node(run, &retry.node, &mut draft)?,
-                RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => return Err(RunRejection::NotATurn),
-                RunCommand::EffectSettled(settled) => graph::effect_settled(run, settled, &mut draft)?,
-                RunCommand::DispatchSettled(settled) => graph::dispatch_settled(run, settled, &mut draft)?,
-                RunCommand::TimerFired(fired) => graph::timer_fired(run, &fired.name, &mut draft)?,
+            (RunState::Absent, Asked::Word(word)) => match word {
+                RunWord::CreateTurn(task) => turn::create(task, &mut draft)?,
+                RunWord::EffectSettled(_) | RunWord::DispatchSettled(_) | RunWord::TimerFired(_) => {}
+                RunWord::AgentReady(_) | RunWord::AgentUnavailable(_) => return Err(RunRejection::NoSuchRun),
             },
-            RunState::Turn(run) => match command {
-                RunCommand::CreateTurn(task) if *task == run.task => {}
-                RunCommand::Create(_) | RunCommand::CreateTurn(_) => return Err(RunRejection::AlreadyExists),
-                RunCommand::Start(_) => become_status(run.status, RunStatus::Initializing)?,
-                RunCommand::Input(_)
-                | RunCommand::Signal(_)
-                | RunCommand::Approve(_)
-                | RunCommand::Reject(_)
-                | RunCommand::RetryNode(_) => return Err(RunRejection::NotAWorkflow),
-                RunCommand::Pause(pause) => {
-                    become_status(run.status, RunStatus::Paused)?;
-                    draft.pause(&pause.reason)?;
-                }
-                RunCommand::Resume(_) => {
-                    resumable(run.status)?;
-                    draft.emit(RunEvent::Resumed {
-                        by: context.actor().clone(),
-                    })?;
-                    turn::advance(&mut draft)?;
-                }
-                RunCommand::Cancel(cancel) => {
-                    become_status(run.status, RunStatus::Cancelled)?;
-                    draft.cancel(&cancel.reason)?;
-                }
-                RunCommand::AgentReady(ready) => turn::agent_ready(run, &ready.pin, &mut draft)?,
-                RunCommand::AgentUnavailable(word) => turn::agent_unavailable(run, word, &mut draft)?,
-                RunCommand::EffectSettled(settled) => turn::effect_settled(run, settled, &mut draft)?,
-                RunCommand::DispatchSettled(settled) => turn::dispatch_settled(run, settled, &mut draft)?,
-                RunCommand::TimerFired(fired) => turn::timer_fired(&fired.name, &mut draft)?,
-            },
+            (RunState::Graph(run), Asked::Command(command)) => decide::graph_command(run, command, &mut draft)?,
+            (RunState::Graph(run), Asked::Word(word)) => decide::graph_word(run, word, &mut draft)?,
+            (RunState::Turn(run), Asked::Command(command)) => decide::turn_command(run, command, &mut draft)?,
+            (RunState::Turn(run), Asked::Word(word)) => decide::turn_word(run, word, &mut draft)?,
         }
         Ok(Decision::all(draft.events))
     }
@@ -156,14 +107,11 @@ impl Decider for Run {
         matches!(state, RunState::Graph(run) if run.definition.plan().looks_into)
     }
 
-    fn needs(state: &RunState, command: &RunCommand) -> Vec<BlobRef> {
-        match state {
-            RunState::Absent => match command {
-                RunCommand::Create(create) => needs::of_create(create),
-                _ => Vec::new(),
-            },
-            RunState::Turn(_) => Vec::new(),
-            RunState::Graph(run) => needs::of(run, command),
+    fn needs(state: &RunState, asked: &AskedOf<Self>) -> Vec<BlobRef> {
+        match (state, asked) {
+            (RunState::Absent, Asked::Command(RunCommand::Create(create))) => needs::of_create(create),
+            (RunState::Absent | RunState::Turn(_), _) => Vec::new(),
+            (RunState::Graph(run), asked) => needs::of(run, asked),
         }
     }
 
@@ -234,60 +182,53 @@ impl Decider for Run {
         })
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<RunCommand> {
-        match word {
+    fn from_kernel(told: KernelCommand) -> Option<RunWord> {
+        match told {
             KernelCommand::EffectSettled {
                 name,
                 outcome,
                 attempts,
                 dead,
                 ..
-            } => Some(RunCommand::EffectSettled(RunEffectSettled {
+            } => Some(RunWord::EffectSettled(RunEffectSettled {
                 name,
                 outcome,
                 attempts,
                 dead,
             })),
-            KernelCommand::DispatchSettled { name, outcome, .. } => Some(RunCommand::DispatchSettled(RunDispatchSettled { name, outcome })),
-            KernelCommand::TimerFired { name, .. } => Some(RunCommand::TimerFired(RunTimerFired { name })),
+            KernelCommand::DispatchSettled { name, outcome, .. } => Some(RunWord::DispatchSettled(RunDispatchSettled { name, outcome })),
+            KernelCommand::TimerFired { name, .. } => Some(RunWord::TimerFired(RunTimerFired { name })),
             KernelCommand::EffectNote { .. } => None,
         }
-    }
-
-    fn is_public(command: &str) -> bool {
-        matches!(
-            command,
-            "create" | "start" | "input" | "signal" | "approve" | "reject" | "pause" | "resume" | "cancel" | "retry_node"
-        )
     }
 }
 
 /// Members work with runs; a turn's own conversation and agent send its commands; the kernel sends the rest.
 /// Approvals are checked against the node that asks.
-fn authorize(state: &RunState, command: &RunCommand, context: &Context<'_>) -> Result<(), RunRejection> {
+fn authorize(state: &RunState, asked: &AskedOf<Run>, context: &Context<'_>) -> Result<(), RunRejection> {
     let sender = context.authority.dispatched_by.as_ref();
     let in_org = |stream: &StreamId| stream.org == context.stream.org;
-    let allowed = match command {
-        RunCommand::EffectSettled(_) | RunCommand::DispatchSettled(_) | RunCommand::TimerFired(_) => context.authority.platform,
-        RunCommand::CreateTurn(task) => {
+    let allowed = match asked {
+        Asked::Word(RunWord::EffectSettled(_) | RunWord::DispatchSettled(_) | RunWord::TimerFired(_)) => context.authority.platform,
+        Asked::Word(RunWord::CreateTurn(task)) => {
             context.authority.platform
                 || sender.is_some_and(|s| in_org(s) && s.kind == quipu_schemas::ids::Kind::CONVERSATION && s.id == task.conversation)
         }
-        RunCommand::AgentReady(_) | RunCommand::AgentUnavailable(_) => {
+        Asked::Word(RunWord::AgentReady(_) | RunWord::AgentUnavailable(_)) => {
             context.authority.platform || matches!(state, RunState::Turn(run) if sender == Some(&run.agent()))
         }
-        RunCommand::Pause(_) | RunCommand::Resume(_) => {
+        Asked::Command(RunCommand::Pause(_) | RunCommand::Resume(_)) => {
             context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if sender == Some(&run.conversation()))
         }
         // The agent's runaway guard cancels, too.
-        RunCommand::Cancel(_) => {
+        Asked::Command(RunCommand::Cancel(_)) => {
             let of_turn = |run: &TurnRun| sender == Some(&run.conversation()) || sender == Some(&run.agent());
             context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if of_turn(run))
         }
-        RunCommand::Approve(_) | RunCommand::Reject(_) => true,
-        RunCommand::Create(_) | RunCommand::Start(_) | RunCommand::Input(_) | RunCommand::Signal(_) | RunCommand::RetryNode(_) => {
-            context.at_least(Role::Member)
-        }
+        Asked::Command(RunCommand::Approve(_) | RunCommand::Reject(_)) => true,
+        Asked::Command(
+            RunCommand::Create(_) | RunCommand::Start(_) | RunCommand::Input(_) | RunCommand::Signal(_) | RunCommand::RetryNode(_),
+        ) => context.at_least(Role::Member),
     };
     if allowed { Ok(()) } else { Err(RunRejection::NotAllowed) }
 }

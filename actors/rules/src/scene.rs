@@ -1,6 +1,12 @@
 //! A small stage for tests of rules: decides as somebody, folds, collects what follows.
 
-use crate::decider::{Decider, Decision, Refusal};
+use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal};
+use quipu_kinds::{
+    agent::{AgentCommand, AgentWord},
+    conversation::{ConversationCommand, ConversationWord},
+    org::OrgCommand,
+    run::{RunCommand, RunWord},
+};
 use quipu_schemas::{
     context::{Authority, Context, NoKeys},
     digest::Digest,
@@ -103,6 +109,37 @@ pub(crate) fn sealed<T: serde::Serialize + serde::de::DeserializeOwned>(value: &
     Personal::seal(value, "acme/ada", &OneKey).unwrap()
 }
 
+/// Tests send commands and words alike.
+macro_rules! asked {
+    ($($command:ty, $word:ty;)*) => {$(
+        impl From<$command> for Asked<$command, $word> {
+            fn from(command: $command) -> Self {
+                Asked::Command(command)
+            }
+        }
+    )*};
+}
+asked! {
+    OrgCommand, NoWord;
+    AgentCommand, AgentWord;
+    ConversationCommand, ConversationWord;
+    RunCommand, RunWord;
+}
+macro_rules! heard {
+    ($($command:ty, $word:ty;)*) => {$(
+        impl From<$word> for Asked<$command, $word> {
+            fn from(word: $word) -> Self {
+                Asked::Word(word)
+            }
+        }
+    )*};
+}
+heard! {
+    AgentCommand, AgentWord;
+    ConversationCommand, ConversationWord;
+    RunCommand, RunWord;
+}
+
 #[expect(clippy::result_large_err, reason = "tests read problems, and are not hot")]
 impl<D: Decider> Scene<D> {
     pub(crate) fn new(stream: &str) -> Self {
@@ -119,7 +156,8 @@ impl<D: Decider> Scene<D> {
     }
 
     /// Decides with a digest of the command's own text, as an entry would.
-    pub(crate) fn decide(&mut self, who: &As, command: &D::Command) -> Result<Decision<D::Event>, Problem> {
+    pub(crate) fn decide(&mut self, who: &As, command: impl Into<AskedOf<D>>) -> Result<Decision<D::Event>, Problem> {
+        let command = &command.into();
         self.commands += 1;
         let opener = Brought::new(&*self.opener, self.brought(command));
         let context = Context {
@@ -144,7 +182,7 @@ impl<D: Decider> Scene<D> {
     }
 
     /// What the rules name for a decision, up to what a shell brings.
-    fn brought(&self, command: &D::Command) -> BTreeMap<Digest, Result<Vec<u8>, SealError>> {
+    fn brought(&self, command: &AskedOf<D>) -> BTreeMap<Digest, Result<Vec<u8>, SealError>> {
         let (mut values, mut room) = (BTreeMap::new(), NEEDS_MAX_BYTES as u64);
         for blob in D::needs(&self.state, command)
             .into_iter()
@@ -200,8 +238,8 @@ impl<D: Decider> Scene<D> {
     }
 
     /// Decides and folds; the reactions of this decision replace the earlier ones. Events, empty if unchanged.
-    pub(crate) fn send(&mut self, who: &As, command: D::Command) -> Result<Vec<D::Event>, Problem> {
-        let events = match self.decide(who, &command)? {
+    pub(crate) fn send(&mut self, who: &As, command: impl Into<AskedOf<D>>) -> Result<Vec<D::Event>, Problem> {
+        let events = match self.decide(who, command)? {
             Decision::Accept(events) => events,
             Decision::Unchanged => Vec::new(),
         };
@@ -216,20 +254,20 @@ impl<D: Decider> Scene<D> {
     }
 
     /// Events in full.
-    pub(crate) fn ok(&mut self, who: &As, command: D::Command) -> Vec<D::Event> {
+    pub(crate) fn ok(&mut self, who: &As, command: impl Into<AskedOf<D>>) -> Vec<D::Event> {
         self.send(who, command).unwrap_or_else(|problem| panic!("refused: {problem}"))
     }
 
     /// Asserts that nothing changes.
-    pub(crate) fn unchanged(&mut self, who: &As, command: D::Command) {
+    pub(crate) fn unchanged(&mut self, who: &As, command: impl Into<AskedOf<D>>) {
         let events = self.ok(who, command).len();
         assert_eq!(events, 0, "something changed");
     }
 
     /// Asserts a refusal.
     #[track_caller]
-    pub(crate) fn refused(&mut self, who: &As, command: D::Command, status: u16, code: &str) {
-        match self.decide(who, &command) {
+    pub(crate) fn refused(&mut self, who: &As, command: impl Into<AskedOf<D>>, status: u16, code: &str) {
+        match self.decide(who, command) {
             Ok(_) => panic!("accepted, not refused with {code}"),
             Err(problem) => {
                 assert_eq!((problem.status, problem.code.as_str()), (status, code), "{problem}");

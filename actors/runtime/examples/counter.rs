@@ -2,7 +2,7 @@
 //! for about sixty lines of rules. Run it with `cargo run -p quipu-runtime --example counter`; `cargo test` runs the tests
 //! at its end. `ops/docs/own-kind.md` walks through it.
 
-use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
 use quipu_runtime::{
     api::CommandRequest,
     kinds::Kinds,
@@ -41,7 +41,12 @@ enum CounterCommand {
     Create(Create),
     /// Counts.
     Add(Add),
-    /// The hour is over (sent by the node).
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum CounterWord {
+    /// The hour is over.
     Reset(Reset),
 }
 
@@ -96,6 +101,7 @@ impl Decider for Counter {
     const RULES_VERSION: u32 = 1;
     type State = CounterState;
     type Command = CounterCommand;
+    type Word = CounterWord;
     type Event = CounterEvent;
     type Rejection = CounterRejection;
 
@@ -103,22 +109,27 @@ impl Decider for Counter {
         CounterState::Missing
     }
 
-    fn decide(state: &CounterState, command: &CounterCommand, context: &Context<'_>) -> Result<Decision<CounterEvent>, CounterRejection> {
+    fn decide(state: &CounterState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<CounterEvent>, CounterRejection> {
         const HOUR_MS: u64 = 60 * 60 * 1000;
-        match (state, command) {
-            (CounterState::Missing, CounterCommand::Create(create)) => Ok(Decision::one(CounterEvent::Created { limit: create.limit })),
-            (CounterState::Counting { .. }, CounterCommand::Create(_)) => Err(CounterRejection::Exists),
-            (CounterState::Missing, CounterCommand::Add(_) | CounterCommand::Reset(_)) => Err(CounterRejection::Missing),
-            (CounterState::Counting { .. }, CounterCommand::Add(Add { by: 0 })) => Ok(Decision::Unchanged),
-            (CounterState::Counting { value, limit, .. }, CounterCommand::Add(Add { by })) => match value.checked_add(*by) {
-                Some(sum) if sum <= *limit => Ok(Decision::one(CounterEvent::Added {
+        let (value, limit) = match (state, asked) {
+            (CounterState::Missing, Asked::Command(CounterCommand::Create(create))) => {
+                return Ok(Decision::one(CounterEvent::Created { limit: create.limit }));
+            }
+            (CounterState::Missing, _) => return Err(CounterRejection::Missing),
+            (CounterState::Counting { value, limit, .. }, _) => (*value, *limit),
+        };
+        match asked {
+            Asked::Command(CounterCommand::Create(_)) => Err(CounterRejection::Exists),
+            Asked::Command(CounterCommand::Add(Add { by: 0 })) => Ok(Decision::Unchanged),
+            Asked::Command(CounterCommand::Add(Add { by })) => match value.checked_add(*by) {
+                Some(sum) if sum <= limit => Ok(Decision::one(CounterEvent::Added {
                     by: *by,
                     reset_at: context.now + HOUR_MS,
                 })),
-                _ => Err(CounterRejection::OverLimit { limit: *limit }),
+                _ => Err(CounterRejection::OverLimit { limit }),
             },
-            (CounterState::Counting { value: 0, .. }, CounterCommand::Reset(_)) => Ok(Decision::Unchanged),
-            (CounterState::Counting { .. }, CounterCommand::Reset(_)) => Ok(Decision::one(CounterEvent::Reset {})),
+            Asked::Word(CounterWord::Reset(_)) if value == 0 => Ok(Decision::Unchanged),
+            Asked::Word(CounterWord::Reset(_)) => Ok(Decision::one(CounterEvent::Reset {})),
         }
     }
 
@@ -155,12 +166,8 @@ impl Decider for Counter {
         }
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<CounterCommand> {
-        matches!(word, KernelCommand::TimerFired { .. }).then_some(CounterCommand::Reset(Reset {}))
-    }
-
-    fn is_public(command: &str) -> bool {
-        command != "reset"
+    fn from_kernel(told: KernelCommand) -> Option<CounterWord> {
+        matches!(told, KernelCommand::TimerFired { .. }).then_some(CounterWord::Reset(Reset {}))
     }
 }
 
@@ -223,7 +230,7 @@ mod tests {
     }
 
     /// Given these events, when this command comes at `now`: the decision.
-    fn decide(given: &[CounterEvent], command: CounterCommand, now: u64) -> Result<Decision<CounterEvent>, CounterRejection> {
+    fn decide(given: &[CounterEvent], asked: AskedOf<Counter>, now: u64) -> Result<Decision<CounterEvent>, CounterRejection> {
         let context = Context {
             now,
             stream: &"acme/counter/visits".parse().expect("a stream"),
@@ -238,7 +245,7 @@ mod tests {
             minted: Cell::new(0),
             made: quipu_schemas::personal::Made::default(),
         };
-        Counter::decide(&fold(given), &command, &context)
+        Counter::decide(&fold(given), &asked, &context)
     }
 
     fn json_of(decision: Result<Decision<CounterEvent>, CounterRejection>) -> Value {
@@ -253,8 +260,8 @@ mod tests {
     fn it_counts_to_its_limit_and_no_further() {
         let created = CounterEvent::Created { limit: 3 };
         let two = CounterEvent::Added { by: 2, reset_at: 9 };
-        let create = || CounterCommand::Create(Create { limit: 3 });
-        let add = |by| CounterCommand::Add(Add { by });
+        let create = || Asked::Command(CounterCommand::Create(Create { limit: 3 }));
+        let add = |by| Asked::Command(CounterCommand::Add(Add { by }));
         assert_eq!(
             json_of(decide(&[], create(), 5)),
             json!([{ "type": "example.counter.created.v1", "data": { "limit": 3 } }])
@@ -278,14 +285,13 @@ mod tests {
             "{reactions:?}"
         );
         assert!(Counter::react(&fold(&given[..1]), &given[0]).is_empty());
-        let reset = || CounterCommand::Reset(Reset {});
+        let reset = || Asked::Word(CounterWord::Reset(Reset {}));
         assert_eq!(
             json_of(decide(&given, reset(), 9)),
             json!([{ "type": "example.counter.reset.v1", "data": {} }])
         );
         let after = [&given[..], &[CounterEvent::Reset {}]].concat();
         assert_eq!(json_of(decide(&after, reset(), 9)), "unchanged");
-        assert!(!Counter::is_public("reset") && Counter::is_public("add"));
     }
 
     #[test]

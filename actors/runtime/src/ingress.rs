@@ -34,7 +34,7 @@ pub fn may_block(body: &Value, rough_size: usize) -> bool {
 /// Turns a request into an envelope. Values that are too large for a record are kept, durably, on return. `seed` is fresh entropy, `now` the owner's clock.
 pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
     let handler = kinds.get(&request.kind).ok_or_else(|| unknown_kind(&request.kind, kinds))?;
-    if !handler.is_public(&request.command) {
+    if !handler.commands().contains(&request.command) {
         return Err(unknown_command(&request.kind, &request.command, kinds));
     }
     if request.org.is_reserved() {

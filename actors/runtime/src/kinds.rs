@@ -16,6 +16,7 @@ use quipu_schemas::{
     problem::Problem,
     record::{Record, StoredEvent},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData, sync::Arc};
@@ -26,8 +27,8 @@ pub trait KindHandler: Send + Sync {
     fn info(&self) -> KindInfo;
     /// Names of the commands that clients may send.
     fn commands(&self) -> &[String];
-    /// Whether clients may send this command.
-    fn is_public(&self, command: &str) -> bool;
+    /// Names of what only the kernel and other entities send.
+    fn words(&self) -> &[String];
     /// Plural in paths and in the `source` of events.
     fn plural(&self) -> &str;
     /// Prefix of minted ids.
@@ -57,6 +58,7 @@ struct Handler<D: Decider> {
     prefix: String,
     shape: ShapeCell,
     commands: Vec<String>,
+    words: Vec<String>,
     of: PhantomData<fn() -> D>,
 }
 
@@ -78,6 +80,9 @@ pub enum KindError {
     /// Another kind is called so.
     #[error("kind {0} cannot be called `{1}`: kind {2} is; give it another name or plural")]
     Taken(Kind, String, Kind),
+    /// A word is called as a command is.
+    #[error("kind {0} calls both a command and a word `{1}`: give one of them another name")]
+    Both(Kind, String),
     /// A view is called so.
     #[error("kind {0} cannot be called `{1}`: a view is; give it another name or plural")]
     View(Kind, String),
@@ -128,11 +133,16 @@ impl Kinds {
                 return Err(KindError::Taken(kind.clone(), word.to_owned(), other.clone()));
             }
         }
+        let (commands, words) = (names_of::<D::Command>(), names_of::<D::Word>());
+        if let Some(both) = words.iter().find(|word| commands.contains(word)) {
+            return Err(KindError::Both(kind, both.clone()));
+        }
         let handler = Handler::<D> {
             plural,
             prefix,
             shape: ShapeCell::default(),
-            commands: command_names::<D>(),
+            commands,
+            words,
             of: PhantomData,
         };
         self.handlers.insert(kind, Arc::new(handler));
@@ -188,8 +198,8 @@ impl<D: Decider> KindHandler for Handler<D> {
         &self.commands
     }
 
-    fn is_public(&self, command: &str) -> bool {
-        self.commands.iter().any(|name| name == command)
+    fn words(&self) -> &[String] {
+        &self.words
     }
 
     fn plural(&self) -> &str {
@@ -284,12 +294,12 @@ fn plural_of<D: Decider>(kind: &Kind) -> Cow<'static, str> {
     D::PLURAL.map_or_else(|| kind.plural(), Cow::Borrowed)
 }
 
-fn command_names<D: Decider>() -> Vec<String> {
-    let schema = schemars::schema_for!(D::Command);
+/// Names of the variants of an externally tagged enum.
+fn names_of<T: JsonSchema>() -> Vec<String> {
+    let schema = schemars::schema_for!(T);
     let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     variants
         .filter_map(|variant| variant.get("properties")?.as_object()?.keys().next())
-        .filter(|name| D::is_public(name))
         .cloned()
         .collect()
 }
@@ -314,7 +324,6 @@ fn describe<D: Decider>() -> KindInfo {
         plural: plural_of::<D>(&Kind::from_static(D::KIND)).into_owned(),
         commands: commands
             .into_iter()
-            .filter(|(name, ..)| D::is_public(name))
             .map(|(name, schema, summary)| CommandInfo {
                 name,
                 schema,

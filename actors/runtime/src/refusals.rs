@@ -53,7 +53,15 @@ pub(crate) fn unknown_kind(kind: &Kind, kinds: &Kinds) -> Problem {
 pub(crate) fn unknown_command(kind: &Kind, command: &str, kinds: &Kinds) -> Problem {
     let known: &[String] = kinds.get(kind).map_or(&[], |handler| handler.commands());
     let shown: String = command.chars().take(64).collect();
-    Problem::new(404, "unknown_command", format!("{kind} has no command {shown}"))
+    let is_word = kinds
+        .get(kind)
+        .is_some_and(|handler| handler.words().iter().any(|word| word == command));
+    let detail = if is_word {
+        format!("{shown} of a {kind} is sent by the node itself, never by clients")
+    } else {
+        format!("{kind} has no command {shown}")
+    };
+    Problem::new(404, "unknown_command", detail)
         .field("command")
         .fix(format!("use one of {}", known.join(", ")))
 }

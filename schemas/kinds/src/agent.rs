@@ -9,7 +9,7 @@ use quipu_schemas::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Commands.
+/// What clients may send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentCommand {
@@ -33,6 +33,12 @@ pub enum AgentCommand {
     Resume(ResumeAgent),
     /// Ends the agent for good.
     Retire(RetireAgent),
+}
+
+/// What runs send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentWord {
     /// Asks for the configuration to execute a won turn with.
     StartTurn(StartTurn),
     /// Reports the tool calls of a turn to the runaway guard.

@@ -97,7 +97,7 @@ pub enum ContentType {
     Event,
 }
 
-/// Commands.
+/// What clients may send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationCommand {
@@ -149,6 +149,12 @@ pub enum ConversationCommand {
     Resolve(ResolveConversation),
     /// Makes it read-only for good.
     Archive(ArchiveConversation),
+}
+
+/// What the kernel and a turn's run send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationWord {
     /// The run that executes a turn reports how it ended.
     FinishTurn(FinishTurn),
     /// The claim window is over (sent by the kernel's timer).

@@ -85,14 +85,12 @@ impl RunStatus {
     }
 }
 
-/// Commands.
+/// What clients may send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunCommand {
     /// Creates a workflow run, and starts it unless told otherwise.
     Create(CreateRun),
-    /// Creates the run of a won turn and starts it (sent by conversations).
-    CreateTurn(TurnTask),
     /// Starts a pending run.
     Start(StartRun),
     /// Gives a value to an input of the definition; queued while paused.
@@ -111,6 +109,14 @@ pub enum RunCommand {
     Cancel(CancelRun),
     /// Runs the node that failed the run once more, and the run goes on.
     RetryNode(RetryNode),
+}
+
+/// What the kernel, a turn's conversation and its agent send.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunWord {
+    /// Creates the run of a won turn and starts it (sent by conversations).
+    CreateTurn(TurnTask),
     /// The agent's configuration for the turn (sent by agents).
     AgentReady(AgentReady),
     /// The agent takes no turn (sent by agents).
@@ -118,7 +124,6 @@ pub enum RunCommand {
     /// An effect came to its end (sent by the kernel).
     EffectSettled(RunEffectSettled),
     /// The receiver of a command of this run answered (sent by the kernel).
-    #[schemars(skip)]
     DispatchSettled(RunDispatchSettled),
     /// A timer is due (sent by the kernel).
     TimerFired(RunTimerFired),

@@ -55,6 +55,19 @@ async fn post_text(caller: &Caller, at: &str, body: impl Into<String>) -> Answer
     caller.exchange(request).await.unwrap_or_else(|e| panic!("POST {at}: {e}"))
 }
 
+/// Every word of every kind, sent as a client would send a command.
+fn words() -> impl Iterator<Item = (String, u16, &'static str)> {
+    let kinds = Kinds::builtin();
+    let words: Vec<(String, u16, &'static str)> = kinds
+        .commands()
+        .filter_map(|(kind, _)| Some((kinds.plural(kind).into_owned(), kinds.get(kind)?)))
+        .flat_map(|(plural, handler)| handler.words().iter().map(move |word| format!("/v1/orgs/acme/{plural}/x/{word}")))
+        .map(|at| (at, 404, "unknown_command"))
+        .collect();
+    assert!(words.len() > 10, "{words:?}");
+    words.into_iter()
+}
+
 #[tokio::test]
 async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
     let office = Office::open().await;
@@ -144,15 +157,13 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
         (format!("/v1/orgs/acme/conversations/{long}/post"), 414, "uri_too_long"),
         ("/v1/orgs/acme/robots/r/post".into(), 404, "unknown_kind"),
         ("/v1/orgs/acme/conversations/desk/explode".into(), 404, "unknown_command"),
-        ("/v1/orgs/acme/conversations/desk/finish_turn".into(), 404, "unknown_command"),
-        ("/v1/orgs/acme/runs/r/effect_settled".into(), 404, "unknown_command"),
         ("/v1/orgs/acme/conversations/desk/post?dry_run=1".into(), 400, "unknown_parameter"),
         ("/v1/orgs/_platform/orgs/_platform".into(), 403, "reserved_org"),
         ("/v1/orgs/acme/conversations/_x".into(), 422, "reserved_id"),
         ("/v1/orgs/acme/orgs/other".into(), 422, "wrong_org_stream"),
         ("/v1/nothing".into(), 404, "unknown_route"),
     ];
-    for (at, status, code) in paths {
+    for (at, status, code) in paths.into_iter().chain(words()) {
         let answer = post_text(&office.ada, &at, r#"{"type":"group"}"#).await;
         check(&at, &answer);
         // The org kind has other fields; what counts there is that the path is refused.

@@ -5,7 +5,7 @@ use quipu::{
     config::Config,
     serve::{self, Running},
 };
-use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
 use quipu_runtime::kinds::Kinds;
 use quipu_schemas::{
     context::Context,
@@ -51,6 +51,13 @@ enum FuseCommand {
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum FuseWord {
+    /// Its time has come, or another fuse passed it on.
+    Burn(Nothing),
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
@@ -87,6 +94,7 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
     const RULES_VERSION: u32 = RULES as u32;
     type State = FuseState;
     type Command = FuseCommand;
+    type Word = FuseWord;
     type Event = FuseEvent;
     type Rejection = Never;
 
@@ -94,15 +102,15 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
         FuseState::default()
     }
 
-    fn decide(_: &FuseState, command: &FuseCommand, _: &Context<'_>) -> Result<Decision<FuseEvent>, Never> {
-        Ok(Decision::one(match command {
-            FuseCommand::Light(_) => FuseEvent::Lit {},
-            FuseCommand::Blow(_) => {
+    fn decide(_: &FuseState, asked: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<FuseEvent>, Never> {
+        Ok(Decision::one(match asked {
+            Asked::Command(FuseCommand::Light(_)) => FuseEvent::Lit {},
+            Asked::Command(FuseCommand::Blow(_)) | Asked::Word(FuseWord::Burn(_)) => {
                 assert!(RULES != DECIDES_BADLY, "a defect of decide");
                 FuseEvent::Blown {}
             }
-            FuseCommand::Arm(_) => FuseEvent::Armed {},
-            FuseCommand::Pass(pass) => FuseEvent::Passed { to: pass.to.clone() },
+            Asked::Command(FuseCommand::Arm(_)) => FuseEvent::Armed {},
+            Asked::Command(FuseCommand::Pass(pass)) => FuseEvent::Passed { to: pass.to.clone() },
         }))
     }
 
@@ -126,14 +134,14 @@ impl<const RULES: u8> Decider for Fuse<RULES> {
             }],
             FuseEvent::Passed { to } => vec![Reaction::Dispatch(Dispatch::new(
                 to.parse().expect("a stream"),
-                Json(json!({ "blow": {} })),
+                Json(json!({ "burn": {} })),
             ))],
             FuseEvent::Lit {} | FuseEvent::Blown {} => Vec::new(),
         }
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<FuseCommand> {
-        matches!(word, KernelCommand::TimerFired { .. }).then_some(FuseCommand::Blow(Nothing {}))
+    fn from_kernel(told: KernelCommand) -> Option<FuseWord> {
+        matches!(told, KernelCommand::TimerFired { .. }).then_some(FuseWord::Burn(Nothing {}))
     }
 }
 
@@ -145,6 +153,7 @@ impl Decider for Message {
     const RULES_VERSION: u32 = 1;
     type State = FuseState;
     type Command = FuseCommand;
+    type Word = FuseWord;
     type Event = FuseEvent;
     type Rejection = Never;
 
@@ -152,7 +161,7 @@ impl Decider for Message {
         FuseState::default()
     }
 
-    fn decide(_: &FuseState, _: &FuseCommand, _: &Context<'_>) -> Result<Decision<FuseEvent>, Never> {
+    fn decide(_: &FuseState, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<FuseEvent>, Never> {
         Ok(Decision::Unchanged)
     }
 

@@ -4,7 +4,7 @@ use quipu_events::{
     backend::{Backend, OpenError},
     embedded,
 };
-use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
 use quipu_runtime::{
     api::CommandRequest,
     kinds::Kinds,
@@ -191,6 +191,11 @@ enum BellState {
 #[serde(rename_all = "snake_case")]
 enum BellCommand {
     Ring(Ring),
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum BellWord {
     Done(Done),
 }
 
@@ -229,6 +234,7 @@ impl<const RELEASE: u8> Decider for Bell<RELEASE> {
     const RULES_VERSION: u32 = RELEASE as u32;
     type State = BellState;
     type Command = BellCommand;
+    type Word = BellWord;
     type Event = BellEvent;
     type Rejection = Never;
 
@@ -236,10 +242,10 @@ impl<const RELEASE: u8> Decider for Bell<RELEASE> {
         BellState::Missing
     }
 
-    fn decide(_: &BellState, command: &BellCommand, _: &Context<'_>) -> Result<Decision<BellEvent>, Never> {
-        Ok(Decision::one(match command {
-            BellCommand::Ring(ring) => BellEvent::Rung { url: ring.url.clone() },
-            BellCommand::Done(_) => BellEvent::Settled {},
+    fn decide(_: &BellState, asked: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<BellEvent>, Never> {
+        Ok(Decision::one(match asked {
+            Asked::Command(BellCommand::Ring(ring)) => BellEvent::Rung { url: ring.url.clone() },
+            Asked::Word(BellWord::Done(_)) => BellEvent::Settled {},
         }))
     }
 
@@ -291,12 +297,8 @@ impl<const RELEASE: u8> Decider for Bell<RELEASE> {
         }
     }
 
-    fn from_kernel(_: KernelCommand) -> Option<BellCommand> {
-        Some(BellCommand::Done(Done {}))
-    }
-
-    fn is_public(command: &str) -> bool {
-        command == "ring"
+    fn from_kernel(_: KernelCommand) -> Option<BellWord> {
+        Some(BellWord::Done(Done {}))
     }
 }
 

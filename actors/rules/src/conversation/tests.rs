@@ -114,7 +114,7 @@ fn defer(turn: &str) -> ConversationCommand {
         reason: "not mine".into(),
     })
 }
-fn close(turn: &str) -> ConversationCommand {
+fn close(turn: &str) -> ConversationWord {
     Conversation::from_kernel(timer(&format!("turn:{turn}"))).unwrap()
 }
 fn timer(name: &str) -> KernelCommand {
@@ -156,8 +156,8 @@ fn accept() -> ConversationCommand {
 fn give_back() -> ConversationCommand {
     ConversationCommand::ReturnHandoff(ReturnHandoff { reason: "done".into() })
 }
-fn finish(turn: &str, outcome: TurnOutcome) -> ConversationCommand {
-    ConversationCommand::FinishTurn(FinishTurn {
+fn finish(turn: &str, outcome: TurnOutcome) -> ConversationWord {
+    ConversationWord::FinishTurn(FinishTurn {
         turn: turn.into(),
         outcome,
     })
@@ -246,6 +246,19 @@ const PHASES: [Phase; 7] = [
     Phase::Resolved,
     Phase::Archived,
 ];
+/// One of each word.
+fn every_word() -> Vec<ConversationWord> {
+    vec![
+        finish("trn_x", failed()),
+        close("trn_x"),
+        ConversationWord::ExpireHandoff(quipu_kinds::conversation::ExpireHandoff {}),
+    ]
+}
+/// One of each word, and of each command that needs an existing conversation.
+fn everything_asked() -> Vec<AskedOf<Conversation>> {
+    let commands = every_command().into_iter().map(Asked::Command);
+    commands.chain(every_word().into_iter().map(Asked::Word)).collect()
+}
 /// One of each command that needs an existing conversation.
 fn every_command() -> Vec<ConversationCommand> {
     use ConversationCommand as C;
@@ -283,9 +296,6 @@ fn every_command() -> Vec<ConversationCommand> {
         give_back(),
         resolve(),
         archive(),
-        finish("trn_x", failed()),
-        close("trn_x"),
-        C::ExpireHandoff(quipu_kinds::conversation::ExpireHandoff {}),
     ]
 }
 fn import(message_id: &str, content: Option<&str>) -> ConversationCommand {

@@ -3,12 +3,13 @@
 //! What turns out to be missing is not lost: its node is then deferred to a decision of its own, for which everything that it
 //! looks into comes first.
 
-use super::{ADVANCE, GraphRun, Stage};
+use super::{ADVANCE, GraphRun, Run, Stage};
 use crate::{
+    decider::{Asked, AskedOf},
     definition::Source,
     expression::{Depth, Mention},
 };
-use quipu_kinds::run::{CreateRun, RunCommand};
+use quipu_kinds::run::{CreateRun, RunCommand, RunWord};
 use quipu_schemas::{
     json::Json,
     personal::{BlobRef, Personal},
@@ -28,23 +29,23 @@ pub(super) fn of_create(create: &CreateRun) -> Vec<BlobRef> {
 }
 
 /// Of a run under way.
-pub(super) fn of(run: &GraphRun, command: &RunCommand) -> Vec<BlobRef> {
+pub(super) fn of(run: &GraphRun, asked: &AskedOf<Run>) -> Vec<BlobRef> {
     let plan = run.definition.plan();
     if !plan.looks_into {
         return Vec::new();
     }
     let node_of = |name: &str| name.rsplit_once('#').map(|(node, _)| node.to_owned());
     // The node that goes on, if one does, and what it hands on then.
-    let (moved, coming): (Vec<String>, Option<Value>) = match command {
-        RunCommand::EffectSettled(settled) => (node_of(&settled.name).into_iter().collect(), brought_by(&settled.outcome)),
-        RunCommand::DispatchSettled(settled) => (node_of(&settled.name).into_iter().collect(), None),
-        RunCommand::TimerFired(fired) if fired.name != ADVANCE => (node_of(&fired.name).into_iter().collect(), None),
-        RunCommand::Approve(answer) | RunCommand::Reject(answer) => (vec![answer.node.clone()], None),
-        RunCommand::Signal(signal) => {
+    let (moved, coming): (Vec<String>, Option<Value>) = match asked {
+        Asked::Word(RunWord::EffectSettled(settled)) => (node_of(&settled.name).into_iter().collect(), brought_by(&settled.outcome)),
+        Asked::Word(RunWord::DispatchSettled(settled)) => (node_of(&settled.name).into_iter().collect(), None),
+        Asked::Word(RunWord::TimerFired(fired)) if fired.name != ADVANCE => (node_of(&fired.name).into_iter().collect(), None),
+        Asked::Command(RunCommand::Approve(answer) | RunCommand::Reject(answer)) => (vec![answer.node.clone()], None),
+        Asked::Command(RunCommand::Signal(signal)) => {
             let listening = run.nodes.listening(&signal.name).map(str::to_owned).collect();
             (listening, Some(signal.payload.0.clone()))
         }
-        RunCommand::Input(input) => {
+        Asked::Command(RunCommand::Input(input)) => {
             let mut found = Finding::new(run, &[], Some((Some(&input.port), &input.payload.0)));
             plan.readers
                 .get(&input.port)
@@ -53,17 +54,13 @@ pub(super) fn of(run: &GraphRun, command: &RunCommand) -> Vec<BlobRef> {
                 .for_each(|rank| found.look(plan.order[*rank]));
             return found.found;
         }
-        RunCommand::Start(_) | RunCommand::Resume(_) | RunCommand::RetryNode(_) | RunCommand::TimerFired(_) => {
+        Asked::Command(RunCommand::Start(_) | RunCommand::Resume(_) | RunCommand::RetryNode(_)) | Asked::Word(RunWord::TimerFired(_)) => {
             let mut found = Finding::new(run, &[], None);
             plan.order.iter().for_each(|place| found.look(*place));
             return found.found;
         }
-        RunCommand::Create(_)
-        | RunCommand::CreateTurn(_)
-        | RunCommand::Pause(_)
-        | RunCommand::Cancel(_)
-        | RunCommand::AgentReady(_)
-        | RunCommand::AgentUnavailable(_) => return Vec::new(),
+        Asked::Command(RunCommand::Create(_) | RunCommand::Pause(_) | RunCommand::Cancel(_))
+        | Asked::Word(RunWord::CreateTurn(_) | RunWord::AgentReady(_) | RunWord::AgentUnavailable(_)) => return Vec::new(),
     };
     let coming = coming.as_ref().map(|value| (None, value));
     let mut found = Finding::new(run, &moved, coming);

@@ -2,8 +2,10 @@
 
 use super::{Draft, RunRejection, RunState, TurnRun, TurnStage};
 use quipu_kinds::{
-    agent::{AgentCommand, ReportCalls, StartTurn},
-    conversation::{AgentPin, ContentType, ConversationCommand, FinishTurn, PostMessage, Priority, TurnOutcome, TurnTask},
+    agent::{AgentWord, ReportCalls, StartTurn},
+    conversation::{
+        AgentPin, ContentType, ConversationCommand, ConversationWord, FinishTurn, PostMessage, Priority, TurnOutcome, TurnTask,
+    },
     run::{AgentUnavailable, RunDispatchSettled, RunEffectSettled, RunEvent, RunStatus},
 };
 use quipu_schemas::{
@@ -226,7 +228,7 @@ pub(super) fn react(run: &TurnRun, event: &RunEvent) -> Vec<Reaction> {
             let start = StartTurn {
                 run: run.stream.id.clone(),
             };
-            let dispatch = command_to(run.agent(), &AgentCommand::StartTurn(start));
+            let dispatch = command_to(run.agent(), &AgentWord::StartTurn(start));
             vec![Reaction::Dispatch(dispatch.heeding_refusal(START))]
         }
         RunEvent::ModelAsked { name, .. } => ask(run, name).into_iter().collect(),
@@ -235,7 +237,7 @@ pub(super) fn react(run: &TurnRun, event: &RunEvent) -> Vec<Reaction> {
                 run: run.stream.id.clone(),
                 calls: answer.tool_calls.clone(),
             };
-            vec![dispatch(run.agent(), &AgentCommand::ReportCalls(report))]
+            vec![dispatch(run.agent(), &AgentWord::ReportCalls(report))]
         }
         RunEvent::ToolCalled { name, call } => {
             let TurnStage::Calling { message, .. } = &run.stage else {
@@ -367,7 +369,7 @@ fn stop(run: &TurnRun) -> Vec<Reaction> {
 fn finish(run: &TurnRun, outcome: TurnOutcome) -> Reaction {
     dispatch(
         run.conversation(),
-        &ConversationCommand::FinishTurn(FinishTurn {
+        &ConversationWord::FinishTurn(FinishTurn {
             turn: run.task.turn.clone(),
             outcome,
         }),

@@ -30,7 +30,7 @@ use quipu_events::{
     memory::MemoryLog,
     port::Log,
 };
-use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, NoWord, Refusal};
 use quipu_schemas::{
     context::Context,
     envelope::DataClass,
@@ -396,6 +396,7 @@ impl Decider for Gate {
     const RULES_VERSION: u32 = 1;
     type State = Nothing;
     type Command = GateCommand;
+    type Word = NoWord;
     type Event = GateEvent;
     type Rejection = Closed;
 
@@ -403,7 +404,7 @@ impl Decider for Gate {
         Nothing {}
     }
 
-    fn decide(_: &Nothing, _: &GateCommand, _: &Context<'_>) -> Result<Decision<GateEvent>, Closed> {
+    fn decide(_: &Nothing, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<GateEvent>, Closed> {
         ASKED.fetch_add(1, Ordering::AcqRel);
         while HELD.load(Ordering::Acquire) {
             std::thread::sleep(LOOK_EVERY); // poll

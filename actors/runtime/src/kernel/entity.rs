@@ -24,7 +24,6 @@ use quipu_schemas::{
     reaction::{ReactionKey, Settled},
     record::{Acting, EncodedRecord, Record},
 };
-use serde::Deserialize;
 use std::{collections::VecDeque, sync::Arc};
 
 /// Names the caller that waits for an answer.
@@ -203,13 +202,11 @@ impl<D: Decider> Entity for Active<D> {
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef> {
         let Some(state) = &self.state else { return Vec::new() };
         // Nearly every command names no value: it is then not decoded a second time.
-        let typed = match &command.body {
-            CommandBody::Given { command: json, .. } if D::looks_into(state) || personal::contains_blob(&json.0) => {
-                D::Command::deserialize(&json.0).ok()
-            }
-            CommandBody::Kernel(word) if D::looks_into(state) => D::from_kernel(word.clone()),
-            CommandBody::Given { .. } | CommandBody::Kernel(_) => None,
-        };
+        let names_one = matches!(&command.body, CommandBody::Given { command, .. } if personal::contains_blob(&command.0));
+        if !names_one && !D::looks_into(state) {
+            return Vec::new();
+        }
+        let typed = deciding::asked_in::<D>(&command.body).ok().flatten();
         typed.map_or_else(Vec::new, |typed| D::needs(state, &typed))
     }
 

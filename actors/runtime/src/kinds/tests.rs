@@ -1,6 +1,13 @@
 use super::*;
-use quipu_rules::decider::{Corrupt, Decision, Refusal};
-use quipu_schemas::context::Context;
+use crate::{api::CommandRequest, ingress::admit};
+use quipu_events::keyring::Keyring;
+use quipu_rules::decider::{AskedOf, Corrupt, Decision, NoWord, Refusal};
+use quipu_schemas::{
+    context::Context,
+    envelope::DataClass,
+    ids::{EntityId, OrgId, PrincipalId},
+};
+use serde::Serialize;
 
 #[test]
 fn the_names_of_commands_are_those_of_the_documents() {
@@ -10,6 +17,73 @@ fn the_names_of_commands_are_those_of_the_documents() {
         assert!(!names.is_empty());
         assert_eq!(info.commands.iter().map(|c| c.name.clone()).collect::<Vec<_>>(), names);
     }
+}
+
+#[test]
+fn every_word_of_every_kind_is_refused_from_clients() {
+    let kinds = Kinds::builtin();
+    let keys = Arc::new(Keyring::ephemeral(7));
+    let mut words = 0;
+    for kind in kinds.commands().map(|(kind, _)| kind.clone()) {
+        let handler = kinds.get(&kind).unwrap();
+        for word in handler.words() {
+            words += 1;
+            let request = CommandRequest {
+                org: OrgId::from_static("acme"),
+                kind: kind.clone(),
+                id: Some(EntityId::from_static("e")),
+                command: word.clone(),
+                body: json!({}),
+                command_id: None,
+                principal: PrincipalId::BOOTSTRAP,
+                on_behalf_of: None,
+                expected_version: None,
+                environment: None,
+                data_class: DataClass::None,
+                correlation: None,
+                traceparent: None,
+            };
+            let refused = admit(request, &kinds, &keys, 1, 1).unwrap_err();
+            assert_eq!((refused.status, refused.code.as_str()), (404, "unknown_command"), "{kind}.{word}");
+            assert!(refused.detail.contains("sent by the node itself"), "{refused}");
+            assert!(refused.fix.unwrap().contains(&handler.commands()[0]), "{kind}.{word}");
+            // Even past that door it cannot be read.
+            let unread = handler.parse(word, json!({}), "acme/ada", keys.clone()).unwrap_err();
+            assert!(unread.detail.contains("unknown variant"), "{unread}");
+        }
+    }
+    assert!(words > 10, "{words}");
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Ringing {
+    Ring {},
+}
+
+/// Calls a command and a word alike.
+struct Doubled;
+impl Decider for Doubled {
+    const KIND: &'static str = "doubled";
+    const RULES_VERSION: u32 = 1;
+    type State = ();
+    type Command = Ringing;
+    type Word = Ringing;
+    type Event = ();
+    type Rejection = Never;
+    fn initial() {}
+    fn decide(_: &(), _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<()>, Never> {
+        Ok(Decision::Unchanged)
+    }
+    fn evolve((): (), (): &()) -> Result<(), Corrupt> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_word_called_like_a_command_is_refused() {
+    let told = Kinds::builtin().try_with::<Doubled>().err().unwrap().to_string();
+    assert!(told.contains("both a command and a word `ring`"), "{told}");
 }
 
 /// A kind that only has a name, a plural and a prefix.
@@ -23,10 +97,11 @@ macro_rules! bare {
             const RULES_VERSION: u32 = 1;
             type State = ();
             type Command = ();
+            type Word = NoWord;
             type Event = ();
             type Rejection = Never;
             fn initial() {}
-            fn decide(_: &(), (): &(), _: &Context<'_>) -> Result<Decision<()>, Never> {
+            fn decide(_: &(), _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<()>, Never> {
                 Ok(Decision::Unchanged)
             }
             fn evolve((): (), (): &()) -> Result<(), Corrupt> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{api::StateAt, clock::ClockSource, kernel::clock::Reading, kinds::Kinds};
-use quipu_rules::decider::{Corrupt, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
 use quipu_schemas::{
     context::{Context, Millis},
     envelope::{DataClass, KernelCommand},
@@ -53,6 +53,11 @@ enum BagCommand {
         #[serde(default)]
         ring_ms: Option<u64>,
     },
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum BagWord {
     Ring {},
 }
 
@@ -82,6 +87,7 @@ impl Decider for Bag {
     const RULES_VERSION: u32 = 1;
     type State = BagState;
     type Command = BagCommand;
+    type Word = BagWord;
     type Event = BagEvent;
     type Rejection = Never;
 
@@ -89,18 +95,18 @@ impl Decider for Bag {
         BagState::default()
     }
 
-    fn decide(_: &BagState, command: &BagCommand, context: &Context<'_>) -> Result<Decision<BagEvent>, Never> {
-        Ok(Decision::one(match command {
-            BagCommand::Fill {
+    fn decide(_: &BagState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<BagEvent>, Never> {
+        Ok(Decision::one(match asked {
+            Asked::Command(BagCommand::Fill {
                 bytes,
                 echo_bytes,
                 ring_ms,
-            } => BagEvent::Filled {
+            }) => BagEvent::Filled {
                 text: "x".repeat(*bytes),
                 echo_bytes: *echo_bytes,
                 ring_at: ring_ms.map(|ms| context.now + ms),
             },
-            BagCommand::Ring {} => BagEvent::Rang {},
+            Asked::Word(BagWord::Ring {}) => BagEvent::Rang {},
         }))
     }
 
@@ -125,12 +131,8 @@ impl Decider for Bag {
         }
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<BagCommand> {
-        matches!(word, KernelCommand::TimerFired { .. }).then_some(BagCommand::Ring {})
-    }
-
-    fn is_public(command: &str) -> bool {
-        command != "ring"
+    fn from_kernel(told: KernelCommand) -> Option<BagWord> {
+        matches!(told, KernelCommand::TimerFired { .. }).then_some(BagWord::Ring {})
     }
 }
 

@@ -241,10 +241,12 @@ fn resolved_conversations_reopen_and_archived_ones_do_not() {
     let mut scene = in_phase(Phase::Resolved);
     assert_eq!(phases(&scene.ok(&ada(), post("one more"))), [(Phase::Resolved, Phase::AiActive)]);
     let mut scene = in_phase(Phase::Archived);
-    for command in every_command() {
-        match command {
-            C::Archive(_) | C::CloseTurn(_) | C::ExpireHandoff(_) => scene.unchanged(&ada(), command),
-            C::FinishTurn(_) => scene.refused(&ada(), command, 404, "turn_not_found"),
+    for asked in everything_asked() {
+        match asked {
+            Asked::Command(C::Archive(_)) | Asked::Word(ConversationWord::CloseTurn(_) | ConversationWord::ExpireHandoff(_)) => {
+                scene.unchanged(&ada(), asked);
+            }
+            Asked::Word(ConversationWord::FinishTurn(_)) => scene.refused(&ada(), asked, 404, "turn_not_found"),
             other => scene.refused(&ada(), other, 409, "archived"),
         }
     }

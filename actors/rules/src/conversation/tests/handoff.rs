@@ -5,7 +5,7 @@ use quipu_schemas::{limits::HANDOFF_TTL_MS, reaction::Reaction};
 fn assign(to: &str) -> C {
     C::AssignHandoff(AssignHandoff { to: id(to) })
 }
-fn expire() -> C {
+fn expire() -> ConversationWord {
     Conversation::from_kernel(timer("handoff")).unwrap()
 }
 fn eve() -> As {

@@ -138,7 +138,7 @@ fn what_is_erased_is_bounded_by_its_ciphertext() {
     let mut scene = group(0);
     scene.opener = Box::new(quipu_schemas::context::NoKeys);
     let most = MESSAGE_MAX_BYTES * 2;
-    let body = |scene: &mut Cast, sealed_len: usize| scene.decide(&ada(), &post(&plain_for(sealed_len))).map_err(|p| p.code);
+    let body = |scene: &mut Cast, sealed_len: usize| scene.decide(&ada(), post(&plain_for(sealed_len))).map_err(|p| p.code);
     assert!(body(&mut scene, most).is_ok());
     assert_eq!(body(&mut scene, most + 4), Err("body_too_large".to_owned()));
     let most = quipu_schemas::limits::NAME_MAX_CHARS * 16;

@@ -118,7 +118,7 @@ fn opening_is_checked() {
 
 #[test]
 fn a_missing_conversation_knows_create_alone() {
-    for command in every_command() {
+    for command in everything_asked() {
         fresh().refused(&platform(), command, 404, "conversation_not_found");
     }
 }

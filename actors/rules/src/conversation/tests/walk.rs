@@ -26,25 +26,25 @@ fn some_turn(scene: &Cast, dice: &mut Dice) -> String {
     turns.swap_remove(at)
 }
 
-fn some_command(scene: &Cast, dice: &mut Dice) -> ConversationCommand {
+fn some_command(scene: &Cast, dice: &mut Dice) -> AskedOf<Conversation> {
     let turn = some_turn(scene, dice);
     let mentions = if dice.below(3) == 0 { vec![id("a1")] } else { vec![] };
     match dice.below(12) {
-        0..=2 => ConversationCommand::Post(PostMessage { mentions, ..text("hm") }),
-        3 => claim(&turn, dice.below(11) as f64 / 10.0, [Priority::Low, Priority::High][dice.below(2)]),
-        4 => defer(&turn),
-        5..=6 => answer(&turn),
-        7 => close(&turn),
-        8 => finish(&turn, if dice.below(2) == 0 { failed() } else { interrupted() }),
+        0..=2 => ConversationCommand::Post(PostMessage { mentions, ..text("hm") }).into(),
+        3 => claim(&turn, dice.below(11) as f64 / 10.0, [Priority::Low, Priority::High][dice.below(2)]).into(),
+        4 => defer(&turn).into(),
+        5..=6 => answer(&turn).into(),
+        7 => close(&turn).into(),
+        8 => finish(&turn, if dice.below(2) == 0 { failed() } else { interrupted() }).into(),
         _ => {
-            let commands = every_command();
-            let at = dice.below(commands.len());
+            let all = everything_asked();
+            let at = dice.below(all.len());
             // Archiving ends the walk; let it be rare.
-            match commands.into_iter().nth(at) {
-                Some(ConversationCommand::Archive(_)) | None => post("hm"),
+            match all.into_iter().nth(at) {
+                Some(Asked::Command(ConversationCommand::Archive(_))) | None => post("hm").into(),
                 // Whoever left comes back, so that there are agents to speak.
-                Some(ConversationCommand::Leave(_) | ConversationCommand::Rename(_)) if dice.below(4) > 0 => {
-                    ConversationCommand::AddParticipant(participant(["a1", "a2", "a3"][dice.below(3)], ParticipantKind::Agent))
+                Some(Asked::Command(ConversationCommand::Leave(_) | ConversationCommand::Rename(_))) if dice.below(4) > 0 => {
+                    ConversationCommand::AddParticipant(participant(["a1", "a2", "a3"][dice.below(3)], ParticipantKind::Agent)).into()
                 }
                 Some(other) => other,
             }
@@ -69,7 +69,7 @@ fn no_life_breaks_a_law() {
                 cast.extend(vec![run_of(&scene); 7]);
             }
             let who = match &command {
-                ConversationCommand::Post(PostMessage { turn: Some(_), .. }) => cast.swap_remove(cast.len() - 1),
+                Asked::Command(ConversationCommand::Post(PostMessage { turn: Some(_), .. })) => cast.swap_remove(cast.len() - 1),
                 _other => cast.swap_remove(dice.below(cast.len())),
             };
             let before = phase(&scene);

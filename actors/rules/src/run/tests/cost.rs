@@ -46,7 +46,7 @@ fn dearest_step(definition: Value, count: usize, name: impl Fn(usize) -> String)
             payload: Json(json!(n)),
         });
         let before = looked_at();
-        scene.decide(&ada(), &command).unwrap();
+        scene.decide(&ada(), command.clone()).unwrap();
         let step = looked_at() - before;
         scene.ok(&ada(), command);
         step

@@ -150,7 +150,7 @@ fn a_run_acts_in_the_name_of_its_creator() {
         minted: std::cell::Cell::new(0),
         made: quipu_schemas::personal::Made::default(),
     };
-    let Decision::Accept(events) = Run::decide(&RunState::Absent, &command, &context).unwrap() else {
+    let Decision::Accept(events) = Run::decide(&RunState::Absent, &Asked::Command(command), &context).unwrap() else {
         panic!("nothing was decided")
     };
     let state = Run::evolve(RunState::Absent, &events[0]).unwrap();

@@ -47,8 +47,8 @@ fn pin() -> AgentPin {
     }
 }
 
-fn ready() -> RunCommand {
-    RunCommand::AgentReady(AgentReady { pin: pin() })
+fn ready() -> RunWord {
+    RunWord::AgentReady(AgentReady { pin: pin() })
 }
 
 fn tool_message(text: &str) -> Personal<ChatMessage> {
@@ -61,7 +61,7 @@ fn tool_message(text: &str) -> Personal<ChatMessage> {
     })
 }
 
-fn returned(name: &str, text: &str) -> RunCommand {
+fn returned(name: &str, text: &str) -> RunWord {
     settled(
         name,
         Outcome::ToolResult {
@@ -71,17 +71,17 @@ fn returned(name: &str, text: &str) -> RunCommand {
     )
 }
 
-fn answered(name: &str, text: Option<&str>, calls: &[&str]) -> RunCommand {
+fn answered(name: &str, text: Option<&str>, calls: &[&str]) -> RunWord {
     settled(name, Outcome::Answered(answer(text, calls)))
 }
 
 /// A turn whose model has been asked once.
 fn asked() -> Stage1 {
     let mut scene = scene();
-    let events = scene.ok(&sent_by("ada", CONVERSATION), RunCommand::CreateTurn(task()));
+    let events = scene.ok(&sent_by("ada", CONVERSATION), RunWord::CreateTurn(task()));
     assert_eq!(said(&events), ["created", "initialized", "started"]);
     assert_eq!(scene.dispatched(), [(AGENT.to_owned(), json!({"start_turn": {"run": "run_1"}}))]);
-    scene.unchanged(&sent_by("ada", CONVERSATION), RunCommand::CreateTurn(task()));
+    scene.unchanged(&sent_by("ada", CONVERSATION), RunWord::CreateTurn(task()));
     assert_eq!(said(&scene.ok(&sent_by("ada", AGENT), ready())), ["agent_pinned", "model_asked"]);
     scene
 }
@@ -208,7 +208,7 @@ fn a_turn_that_never_answers_fails_at_the_iteration_limit() {
 #[test]
 fn the_built_in_definition_is_pinned() {
     let mut scene = scene();
-    let events = scene.ok(&sent_by("ada", CONVERSATION), RunCommand::CreateTurn(task()));
+    let events = scene.ok(&sent_by("ada", CONVERSATION), RunWord::CreateTurn(task()));
     let RunEvent::Created {
         name, definition, digest, ..
     } = &events[0]
@@ -286,14 +286,14 @@ fn a_turn_that_says_too_much_fails() {
 
 #[test]
 fn each_failure_of_a_turn_is_told_to_the_conversation() {
-    let failures: Vec<(RunCommand, &str)> = vec![
+    let failures: Vec<(RunWord, &str)> = vec![
         (settled("model#1", broke()), "connect"),
         (settled("model#1", Outcome::Lost { detail: None }), "lost"),
         (settled("model#1", Outcome::Cancelled { partial: None }), "cancelled"),
         (settled("model#1", responded(json!(1))), "unexpected_outcome"),
         (answered("model#1", None, &[]), "empty_answer"),
         (
-            RunCommand::AgentUnavailable(AgentUnavailable {
+            RunWord::AgentUnavailable(AgentUnavailable {
                 code: "agent_suspended".into(),
                 detail: "loop".into(),
             }),
@@ -316,17 +316,17 @@ fn each_failure_of_a_turn_is_told_to_the_conversation() {
     assert_eq!(finished(&tool)["code"], json!("tool_failed"));
     tool.unchanged(
         &platform(),
-        RunCommand::AgentUnavailable(AgentUnavailable {
+        RunWord::AgentUnavailable(AgentUnavailable {
             code: "x".into(),
             detail: String::new(),
         }),
     );
 
     let mut early = scene();
-    early.ok(&platform(), RunCommand::CreateTurn(task()));
+    early.ok(&platform(), RunWord::CreateTurn(task()));
     early.ok(
         &platform(),
-        RunCommand::AgentUnavailable(AgentUnavailable {
+        RunWord::AgentUnavailable(AgentUnavailable {
             code: "agent_retired".into(),
             detail: "gone".into(),
         }),
@@ -371,7 +371,7 @@ fn answer_racing_a_cancel_is_partial_and_not_posted() {
 #[test]
 fn cancelling_with_nothing_under_way_finishes_the_turn_at_once() {
     let mut scene = scene();
-    scene.ok(&platform(), RunCommand::CreateTurn(task()));
+    scene.ok(&platform(), RunWord::CreateTurn(task()));
     scene.ok(&ada(), cancel());
     assert_eq!(finished(&scene), json!({"is": "interrupted"}));
 }
@@ -412,7 +412,7 @@ fn an_answer_during_a_pause_is_recorded_and_sent_after_it() {
 #[test]
 fn tools_and_the_agent_wait_for_the_end_of_a_pause_too() {
     let mut scene = scene();
-    scene.ok(&platform(), RunCommand::CreateTurn(task()));
+    scene.ok(&platform(), RunWord::CreateTurn(task()));
     scene.ok(&ada(), pause());
     assert_eq!(said(&scene.ok(&sent_by("ada", AGENT), ready())), ["agent_pinned"]);
     assert_eq!(said(&scene.ok(&ada(), resume())), ["resumed", "model_asked"]);
@@ -457,16 +457,16 @@ fn many_large_tool_calls_are_sent_in_several_decisions() {
 #[test]
 fn only_the_turns_own_conversation_and_agent_speak_for_it() {
     let mut scene = scene();
-    scene.refused(&ada(), RunCommand::CreateTurn(task()), 403, "not_allowed");
+    scene.refused(&ada(), RunWord::CreateTurn(task()), 403, "not_allowed");
     scene.refused(
         &sent_by("ada", "acme/conversation/cnv_2"),
-        RunCommand::CreateTurn(task()),
+        RunWord::CreateTurn(task()),
         403,
         "not_allowed",
     );
     scene.refused(
         &sent_by("ada", "other/conversation/cnv_1"),
-        RunCommand::CreateTurn(task()),
+        RunWord::CreateTurn(task()),
         403,
         "not_allowed",
     );
@@ -483,7 +483,7 @@ fn only_the_turns_own_conversation_and_agent_speak_for_it() {
     scene.unchanged(&sent_by("ada", AGENT), ready());
     let mut other = task();
     other.turn = "turn_2".into();
-    scene.refused(&platform(), RunCommand::CreateTurn(other), 409, "already_exists");
+    scene.refused(&platform(), RunWord::CreateTurn(other), 409, "already_exists");
     let workflow_only: Vec<RunCommand> = vec![
         RunCommand::RetryNode(RetryNode { node: "n".into() }),
         giving("x", json!(1)),
@@ -540,7 +540,7 @@ fn a_refused_reply_fails_its_turn_and_says_so() {
 #[test]
 fn a_turn_whose_agent_refuses_to_be_asked_fails() {
     let mut scene = scene();
-    scene.ok(&platform(), RunCommand::CreateTurn(task()));
+    scene.ok(&platform(), RunWord::CreateTurn(task()));
     let [Reaction::Dispatch(dispatch)] = &scene.reactions[..] else {
         panic!("{:?}", scene.reactions)
     };

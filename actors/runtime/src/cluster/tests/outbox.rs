@@ -32,6 +32,7 @@ impl Decider for Sower {
     const RULES_VERSION: u32 = 1;
     type State = Nothing;
     type Command = SowerCommand;
+    type Word = NoWord;
     type Event = SowerEvent;
     type Rejection = Closed;
 
@@ -39,7 +40,7 @@ impl Decider for Sower {
         Nothing {}
     }
 
-    fn decide(_: &Nothing, _: &SowerCommand, _: &Context<'_>) -> Result<Decision<SowerEvent>, Closed> {
+    fn decide(_: &Nothing, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<SowerEvent>, Closed> {
         Ok(Decision::one(SowerEvent::Sown {}))
     }
 
@@ -64,6 +65,7 @@ impl Decider for Field {
     const RULES_VERSION: u32 = 1;
     type State = Nothing;
     type Command = SowerCommand;
+    type Word = NoWord;
     type Event = SowerEvent;
     type Rejection = Closed;
 
@@ -71,7 +73,7 @@ impl Decider for Field {
         Nothing {}
     }
 
-    fn decide(_: &Nothing, _: &SowerCommand, _: &Context<'_>) -> Result<Decision<SowerEvent>, Closed> {
+    fn decide(_: &Nothing, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<SowerEvent>, Closed> {
         Ok(Decision::Unchanged)
     }
 

@@ -46,6 +46,11 @@ struct Bell;
 #[serde(rename_all = "snake_case")]
 enum BellCommand {
     Create {},
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum BellWord {
     Ring {},
 }
 
@@ -66,6 +71,7 @@ impl Decider for Bell {
     const RULES_VERSION: u32 = 1;
     type State = Rings;
     type Command = BellCommand;
+    type Word = BellWord;
     type Event = BellEvent;
     type Rejection = Closed;
 
@@ -73,10 +79,10 @@ impl Decider for Bell {
         Rings(0)
     }
 
-    fn decide(_: &Rings, command: &BellCommand, context: &Context<'_>) -> Result<Decision<BellEvent>, Closed> {
-        Ok(Decision::one(match command {
-            BellCommand::Create {} => BellEvent::Wound { due: context.now + 50 },
-            BellCommand::Ring {} => BellEvent::Rang {},
+    fn decide(_: &Rings, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<BellEvent>, Closed> {
+        Ok(Decision::one(match asked {
+            Asked::Command(BellCommand::Create {}) => BellEvent::Wound { due: context.now + 50 },
+            Asked::Word(BellWord::Ring {}) => BellEvent::Rang {},
         }))
     }
 
@@ -94,8 +100,8 @@ impl Decider for Bell {
         }
     }
 
-    fn from_kernel(word: KernelCommand) -> Option<BellCommand> {
-        matches!(word, KernelCommand::TimerFired { .. }).then_some(BellCommand::Ring {})
+    fn from_kernel(told: KernelCommand) -> Option<BellWord> {
+        matches!(told, KernelCommand::TimerFired { .. }).then_some(BellWord::Ring {})
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Active, Admitted, DecidedRecord, settles};
 use crate::kernel::refusals::too_large;
-use quipu_rules::decider::{Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Decider, Decision, Refusal};
 use quipu_schemas::{
     codec,
     context::{Authority, Context, Millis},
@@ -22,14 +22,8 @@ type Verdict<E> = (Vec<E>, Option<Settlement>, Vec<NewValue>);
 impl<D: Decider> Active<D> {
     pub(super) fn decide(&mut self, now: Millis, admitted: &Admitted, opener: &dyn Opener) -> Result<Verdict<D::Event>, Problem> {
         let command = &*admitted.command;
-        let typed: Option<D::Command> = match &command.body {
-            CommandBody::Given { command: json, .. } => Some(
-                D::Command::deserialize(&json.0)
-                    .map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?,
-            ),
-            CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
-            CommandBody::Kernel(word) => D::from_kernel(word.clone()),
-        };
+        let typed =
+            asked_in::<D>(&command.body).map_err(|e| Problem::new(422, "invalid_command", format!("command does not parse: {e}")))?;
         let key = settles(&command.body).cloned();
         let settled = |outcome| key.clone().map(|key| Settlement { key, outcome });
         if let CommandBody::Kernel(KernelCommand::EffectNote { note, .. }) = &command.body {
@@ -42,7 +36,8 @@ impl<D: Decider> Active<D> {
         }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
         let kernel = matches!(command.body, CommandBody::Kernel(_));
-        if admitted.authority.org_suspended && !kernel && !typed.as_ref().is_some_and(D::ignores_suspension) {
+        if admitted.authority.org_suspended && !kernel && !matches!(&typed, Some(Asked::Command(command)) if D::ignores_suspension(command))
+        {
             return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
         }
         let context = Context {
@@ -150,6 +145,20 @@ impl<D: Decider> Active<D> {
             record: Arc::new(record),
         })
     }
+}
+
+/// What the kind is asked; `None` where it does not care. What no entity dispatched came from a client, and is never read as a
+/// word.
+pub(super) fn asked_in<D: Decider>(body: &CommandBody) -> Result<Option<AskedOf<D>>, serde_json::Error> {
+    Ok(match body {
+        CommandBody::Given { command, settles: None } => Some(Asked::Command(D::Command::deserialize(&command.0)?)),
+        CommandBody::Given { command, settles: Some(_) } => Some(match D::Word::deserialize(&command.0) {
+            Ok(word) => Asked::Word(word),
+            Err(_) => Asked::Command(D::Command::deserialize(&command.0)?),
+        }),
+        CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
+        CommandBody::Kernel(told) => D::from_kernel(told.clone()).map(Asked::Word),
+    })
 }
 
 /// What became of a dispatch, as the relay that sent it has to know: the first settlement, where this one came late.

@@ -1,10 +1,13 @@
 use super::*;
-use quipu_rules::decider::Corrupt;
-use quipu_rules::decider::{Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decision, NoWord, Refusal};
 use quipu_schemas::{context::Context, ids::CommandId};
-use quipu_schemas::{context::NoKeys, envelope::DataClass, reaction::Reaction};
+use quipu_schemas::{
+    context::NoKeys,
+    envelope::DataClass,
+    reaction::{Reaction, ReactionKey},
+};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Is done some time after it was put on.
@@ -36,6 +39,7 @@ impl Decider for Egg {
     const RULES_VERSION: u32 = 1;
     type State = u64;
     type Command = EggCommand;
+    type Word = NoWord;
     type Event = EggEvent;
     type Rejection = Never;
 
@@ -43,8 +47,8 @@ impl Decider for Egg {
         0
     }
 
-    fn decide(_: &u64, command: &EggCommand, context: &Context<'_>) -> Result<Decision<EggEvent>, Never> {
-        let EggCommand::Boil { ms } = command;
+    fn decide(_: &u64, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<EggEvent>, Never> {
+        let EggCommand::Boil { ms } = asked.command();
         Ok(Decision::one(EggEvent::Boiled { done_at: context.now + ms }))
     }
 
@@ -107,4 +111,57 @@ fn due_times_count_from_the_clock_and_not_from_a_future_stream() {
         "{:?}",
         record.reactions
     );
+}
+
+/// Rings when it is told to; a client may only wind it.
+struct Clock;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ClockCommand {
+    Wind {},
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ClockWord {
+    Ring {},
+}
+
+impl Decider for Clock {
+    const KIND: &'static str = "clock";
+    const RULES_VERSION: u32 = 1;
+    type State = u64;
+    type Command = ClockCommand;
+    type Word = ClockWord;
+    type Event = EggEvent;
+    type Rejection = Never;
+
+    fn initial() -> u64 {
+        0
+    }
+
+    fn decide(_: &u64, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<EggEvent>, Never> {
+        Ok(Decision::Unchanged)
+    }
+
+    fn evolve(clocks: u64, _: &EggEvent) -> Result<u64, Corrupt> {
+        Ok(clocks)
+    }
+}
+
+/// What was stored by an entity is told apart from what a client sent by the reaction that it settles, not by its name.
+#[test]
+fn words_are_read_from_dispatches_and_never_from_clients() {
+    let key: ReactionKey = "acme/egg/e@1.0".parse().unwrap();
+    let body = |name: &str, settles: Option<&ReactionKey>| CommandBody::Given {
+        command: Json(json!({ name: {} })),
+        settles: settles.cloned(),
+    };
+    let read = |body| deciding::asked_in::<Clock>(&body).map_err(|e| e.to_string());
+    assert_eq!(read(body("ring", Some(&key))), Ok(Some(Asked::Word(ClockWord::Ring {}))));
+    assert_eq!(read(body("wind", Some(&key))), Ok(Some(Asked::Command(ClockCommand::Wind {}))));
+    assert_eq!(read(body("wind", None)), Ok(Some(Asked::Command(ClockCommand::Wind {}))));
+    let refused = read(body("ring", None)).unwrap_err();
+    assert!(refused.contains("unknown variant `ring`"), "{refused}");
 }
