@@ -3,6 +3,7 @@
 //! A backend proves itself by implementing [`Subject`] and calling each function with a fresh one.
 
 use crate::port::{AppendError, Appended, Batch, FrameRead, Head, Log, Place, ReadError};
+use parking_lot::Mutex;
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -11,7 +12,7 @@ use quipu_schemas::{
     limits::{FRAME_MAX_RECORDS, RECORD_MAX_BYTES},
     record::{EncodedRecord, Header, StoredEvent, encode},
 };
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 
 /// A backend under test, with an empty log.
 pub trait Subject {
@@ -303,7 +304,7 @@ pub fn appends_complete_in_submission_order(subject: &mut dyn Subject) {
             log.append(
                 batch,
                 Box::new(move |result| {
-                    order.lock().unwrap().push((owned.0, round));
+                    order.lock().push((owned.0, round));
                     owned.1.records.clear();
                     send.send((owned.0, result.unwrap())).unwrap();
                 }),
@@ -316,7 +317,7 @@ pub fn appends_complete_in_submission_order(subject: &mut dyn Subject) {
             owner.head.frame_hash = appended.frame_hash;
         }
     }
-    let order = order.lock().unwrap();
+    let order = order.lock();
     for p in 0..partitions {
         let rounds: Vec<u64> = order.iter().filter(|(q, _)| *q == p).map(|(_, round)| *round).collect();
         assert_eq!(rounds, [0, 1, 2, 3, 4]);

@@ -8,6 +8,7 @@ use crate::{
     heads::{self, Heads},
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::{
     limits::{LOG_QUEUE_MAX, PARTITIONS_DEFAULT, SEGMENT_BYTES},
     position::LogId,
@@ -17,7 +18,7 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -32,7 +33,7 @@ pub(crate) mod segment;
 mod sidecar;
 
 pub use chain::Stop;
-pub use engine::{SegmentEngine, Write, Written};
+pub use engine::{Flushed, SegmentEngine, Write};
 pub use segment::LOG_DIR;
 
 /// Name of the lock file within a data directory.
@@ -150,7 +151,7 @@ struct Shared {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Answers what waits for a writer that is gone.
@@ -269,7 +270,9 @@ impl EmbeddedLog {
             }
         };
         match refused {
-            None if wake => self.shared.work.notify_one(),
+            None if wake => {
+                self.shared.work.notify_one();
+            }
             None => {}
             Some((job, error)) => job.refuse(&error),
         }
@@ -307,7 +310,7 @@ fn run(mut engine: SegmentEngine, shared: &Shared) {
                     continue;
                 }
                 queue.idle = true;
-                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                shared.work.wait(&mut queue);
             }
             std::mem::take(&mut queue.jobs)
         };
@@ -342,10 +345,10 @@ fn run(mut engine: SegmentEngine, shared: &Shared) {
     }
 }
 
-fn answer(result: Result<Written, AppendError>, done: Done) {
+fn answer(result: Result<Flushed, AppendError>, done: Done) {
     match (result, done) {
-        (Ok(Written::Appended(appended)), Done::Append(done)) => done(Ok(appended)),
-        (Ok(Written::Claimed(head)), Done::Claim(done)) => done(Ok(head)),
+        (Ok(Flushed::Appended(appended)), Done::Append(done)) => done(Ok(appended)),
+        (Ok(Flushed::Claimed(head)), Done::Claim(done)) => done(Ok(head)),
         (Err(e), Done::Append(done)) => done(Err(e)),
         (Err(e), Done::Claim(done)) => done(Err(e)),
         (Ok(_), _) => unreachable!("the engine answers appends with appends and claims with claims"),

@@ -26,6 +26,7 @@ mod timers;
 mod write;
 
 use crate::port::{LogMeta, Place, ReadError};
+use parking_lot::{MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -38,10 +39,7 @@ use quipu_schemas::{
 use rusqlite::Connection;
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 pub use catch_up::{CaughtUp, Progress, Unreadable};
@@ -348,11 +346,11 @@ impl Index {
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, tail::Tail> {
-        self.tail.read().unwrap_or_else(PoisonError::into_inner)
+        self.tail.read()
     }
 
     fn tail_mut(&self) -> RwLockWriteGuard<'_, tail::Tail> {
-        self.tail.write().unwrap_or_else(PoisonError::into_inner)
+        self.tail.write()
     }
 
     /// Takes in the records of a durable frame, in offset order; they are visible to lookups on return. Entries

@@ -17,10 +17,11 @@ use crate::{
     leases::Member,
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError},
 };
+use parking_lot::Mutex;
 use quipu_schemas::limits::BROKER_QUEUE_MAX;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::Ordering,
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -172,7 +173,7 @@ impl Log for KafkaLog {
     fn follow(&self, moved: Moved) {
         // A machine that has no thread left: whoever follows also looks now and then.
         if let Ok(follower) = follow::follow(&self.options, self.meta.partitions, moved, self.following.clone()) {
-            self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
+            self.followers.lock().push(follower);
         }
     }
 
@@ -186,7 +187,7 @@ impl Drop for KafkaLog {
     fn drop(&mut self) {
         self.writers.clear();
         self.following.ends.store(true, Ordering::Release);
-        let followers = std::mem::take(&mut *self.followers.lock().unwrap_or_else(PoisonError::into_inner));
+        let followers = std::mem::take(&mut *self.followers.lock());
         for writer in self.running.drain(..).chain(followers) {
             // From a callback of its own there is nobody left to wait for; each append has its deadline.
             if writer.thread().id() != thread::current().id() {

@@ -21,6 +21,7 @@ mod fingerprint;
 mod shared;
 
 pub use fingerprint::FINGERPRINT_FILE;
+use parking_lot::{Mutex, RwLock};
 pub use shared::{KeyStore, share};
 
 use crate::{
@@ -40,7 +41,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -188,7 +189,7 @@ pub struct Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).len();
+        let keys = self.keys.read().len();
         write!(f, "Keyring({keys} subjects)")
     }
 }
@@ -253,9 +254,9 @@ impl Keyring {
         let Source::File(file, Some(noting)) = &self.source else {
             return Ok(());
         };
-        let mut noted = noting.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = noting.noted.lock();
         // Its lock is given back at once: whoever makes a key does not wait for the note.
-        let used = file.lock().unwrap_or_else(PoisonError::into_inner).used();
+        let used = file.lock().used();
         if used.keys > *noted {
             fingerprint::write(&noting.data_dir, &fingerprint::of(&self.digest_key), noting.log, used)?;
             *noted = used.keys;
@@ -314,18 +315,15 @@ impl Keyring {
 
     /// Number of subjects that have a key in memory.
     pub fn subjects(&self) -> usize {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.keys.read().len()
     }
 
     fn held(&self, subject: &str) -> Option<DataKey> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(subject).cloned()
+        self.keys.read().get(subject).cloned()
     }
 
     fn hold(&self, subject: &str, key: &DataKey) {
-        self.keys
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(subject.to_owned(), key.clone());
+        self.keys.write().insert(subject.to_owned(), key.clone());
     }
 }
 
@@ -389,7 +387,7 @@ impl Sealer for Keyring {
                 Ok(key)
             }
             Source::File(file, _) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut file = file.lock();
                 // Somebody may have made it while we waited: a subject never gets a second key.
                 if let Some(key) = self.held(subject) {
                     return Ok(key);
@@ -872,14 +870,14 @@ mod tests {
 
     /// A store of shared keys in memory.
     #[derive(Default)]
-    struct Kept(std::sync::Mutex<std::collections::BTreeMap<String, String>>);
+    struct Kept(parking_lot::Mutex<std::collections::BTreeMap<String, String>>);
 
     impl KeyStore for Kept {
         fn get(&self, name: &str) -> Result<Option<String>, String> {
-            Ok(self.0.lock().unwrap().get(name).cloned())
+            Ok(self.0.lock().get(name).cloned())
         }
         fn add(&self, name: &str, wrapped: &str) -> Result<bool, String> {
-            let mut kept = self.0.lock().unwrap();
+            let mut kept = self.0.lock();
             let is_new = !kept.contains_key(name);
             kept.entry(name.into()).or_insert(wrapped.into());
             Ok(is_new)
@@ -898,7 +896,7 @@ mod tests {
         let store = Arc::new(Kept::default());
         let names = 2; // Hers, and the one of command digests.
         assert_eq!(share(&data.path().join(KEYS_DIR), store.clone()), Ok(names));
-        assert_eq!(store.0.lock().unwrap().len() as u64, names);
+        assert_eq!(store.0.lock().len() as u64, names);
         assert_eq!(
             share(&data.path().join(KEYS_DIR), store.clone()),
             Ok(names),

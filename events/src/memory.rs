@@ -4,11 +4,9 @@ use crate::{
     frame::{self, FrameHeader},
     port::{AppendDone, AppendError, Appended, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
+use parking_lot::{Mutex, MutexGuard};
 use quipu_schemas::{digest::Digest, envelope::Durability, position::LogId, record::check_hash};
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::VecDeque;
 
 /// What the next append to a partition will meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,7 @@ struct Telling<'a>(&'a Mutex<Turn>);
 impl Telling<'_> {
     /// What waits; once nothing does, the turn has ended.
     fn next(&self) -> Option<(Batch, AppendDone)> {
-        let mut turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = self.0.lock();
         let next = turn.waiting.pop_front();
         turn.is_telling = next.is_some();
         next
@@ -74,7 +72,7 @@ impl Telling<'_> {
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).is_telling = false;
+            self.0.lock().is_telling = false;
         }
     }
 }
@@ -98,9 +96,7 @@ impl MemoryLog {
     }
 
     fn partition(&self, partition: u16) -> Option<MutexGuard<'_, Partition>> {
-        self.partitions
-            .get(usize::from(partition))
-            .map(|p| p.lock().unwrap_or_else(PoisonError::into_inner))
+        self.partitions.get(usize::from(partition)).map(|p| p.lock())
     }
 
     fn store(&self, state: &mut Partition, header: FrameHeader, records: &[&[u8]]) -> Result<Appended, AppendError> {
@@ -227,7 +223,7 @@ impl Log for MemoryLog {
             return self.append_now(batch, done);
         };
         {
-            let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turn = turn.lock();
             if turn.is_telling {
                 return turn.waiting.push_back((batch, done));
             }

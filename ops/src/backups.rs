@@ -1,14 +1,12 @@
 //! The place of a node's online backup, and what a backup takes.
 
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::{
     backup::{BackupOptions, BlobSource, Manifest},
     blobs::Blobs,
 };
 use serde::Serialize;
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 /// A backup under way, or the last one.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -41,7 +39,7 @@ impl Default for Backups {
 impl Backups {
     /// The backup under way, or the last one.
     pub fn job(&self) -> MutexGuard<'_, Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -16,6 +16,7 @@ use quipu_schemas::{
     envelope::Receipt,
     ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     limits,
+    pause::Pause,
     problem::Problem,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
@@ -308,14 +309,14 @@ impl Client {
 
     async fn patient(&self, make: impl Fn() -> RequestBuilder) -> Result<Response, ClientError> {
         let mut attempt = 1;
+        let mut pause = Pause::new((limits::CLIENT_PAUSE_MS, limits::CLIENT_PAUSE_MAX_MS));
         loop {
             let refused = match self.send(make()).await {
                 Err(ClientError::Refused(problem)) if passes(&problem) && attempt < limits::CLIENT_ATTEMPTS => problem,
                 other => return other,
             };
-            let pause = limits::CLIENT_PAUSE_MS.saturating_mul(1 << (attempt - 1));
             let asked = refused.retry_after.map_or(0, |seconds| u64::from(seconds) * 1_000);
-            tokio::time::sleep(Duration::from_millis(pause.max(asked).min(limits::CLIENT_PAUSE_MAX_MS))).await;
+            tokio::time::sleep(Duration::from_millis(pause.next_ms().max(asked).min(limits::CLIENT_PAUSE_MAX_MS))).await;
             attempt += 1;
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     problems::{self, bad_parameter, clip},
     views_in::ViewsIn,
 };
+use parking_lot::Mutex;
 use quipu_projections::{
     error::ViewError,
     follower::Follower,
@@ -34,7 +35,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -178,10 +179,6 @@ enum Round {
 #[derive(Clone)]
 pub struct Views(Arc<Inner>);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A pause after which several small frames make one transaction; a reader that waits ends it.
 const GATHER: Duration = Duration::from_millis(4);
 /// How often a node looks how far another one has brought its partitions, where no reader waits.
@@ -232,7 +229,7 @@ impl Views {
             whole = store.set_whole().map(|()| true);
         }
         match whole {
-            Ok(whole) => lock(&this.0.readiness).begin(whole, &end),
+            Ok(whole) => this.0.readiness.lock().begin(whole, &end),
             // A server that is away says so to every reader; the follower looks again.
             Err(error) => tracing::warn!(%error, "the views cannot be read yet"),
         }
@@ -248,7 +245,7 @@ impl Views {
 
     /// Begins to follow the node's log, on a thread of its own.
     pub fn follow(&self) -> Result<(), ViewError> {
-        if self.0.off || lock(&self.0.thread).is_some() {
+        if self.0.off || self.0.thread.lock().is_some() {
             return Ok(());
         }
         let inner = self.0.clone();
@@ -269,7 +266,7 @@ impl Views {
             .map_err(|e| ViewError::Storage(format!("no thread for the views: {e}")))?;
         let made = is_ready.recv().unwrap_or_else(|_| Err("the thread of the views ended".into()));
         made.map_err(ViewError::Storage)?;
-        *lock(&self.0.thread) = Some(thread);
+        *self.0.thread.lock() = Some(thread);
         Ok(())
     }
 
@@ -305,7 +302,10 @@ impl Views {
             let Stopped { partition, offset, detail } = stopped;
             format!("partition {partition} is stopped at offset {offset}: {detail}; elsewhere {lag} records behind")
         });
-        let trouble = lock(&self.0.trouble)
+        let trouble = self
+            .0
+            .trouble
+            .lock()
             .clone()
             .or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
         let building = self.is_building();
@@ -326,7 +326,7 @@ impl Views {
 
     fn late(&self, end: &Cursor) -> Lateness {
         let (seen, stopped, now) = (self.cursor().next, self.stopped(), self.0.now());
-        lock(&self.0.readiness).late(&seen, &end.next, &stopped, now)
+        self.0.readiness.lock().late(&seen, &end.next, &stopped, now)
     }
 
     /// Waits until the views have seen `wanted`, at most [`limits::MIN_POSITION_WAIT_MS`].
@@ -408,7 +408,7 @@ impl Views {
 
     /// Whether the store is being made and has not arrived, which is seen here a moment before it is noted durably.
     fn is_building(&self) -> bool {
-        let readiness = lock(&self.0.readiness);
+        let readiness = self.0.readiness.lock();
         readiness.is_building() && !readiness.has_arrived(&self.cursor().next, &self.stopped())
     }
 
@@ -438,7 +438,7 @@ impl Views {
         match done.await {
             Ok(Ok(found)) => {
                 // Where the store was not there yet, it may have come up, empty, in between.
-                if lock(&self.0.readiness).is_unknown() {
+                if self.0.readiness.lock().is_unknown() {
                     return Err(self.building());
                 }
                 Ok(found)
@@ -452,21 +452,21 @@ impl Views {
     pub async fn unpark(&self, stream: &StreamId) -> Result<bool, Problem> {
         self.on()?;
         let (sender, receiver) = oneshot::channel();
-        lock(&self.0.unparks).push((stream.clone(), sender));
+        self.0.unparks.lock().push((stream.clone(), sender));
         self.0.wake.notify_one();
         receiver.await.map_err(|_| problems::stopping())?.map_err(view_problem)
     }
 
     /// The background job under way, or the last one.
     pub fn job(&self) -> Option<Job> {
-        lock(&self.0.job).clone()
+        self.0.job.lock().clone()
     }
 
     /// Starts to make the views anew beside the current ones, which go on answering.
     pub fn rebuild(&self) -> Result<Job, Problem> {
         self.start("rebuild", |inner| {
             let mut tick = |records| {
-                if let Some(job) = lock(&inner.job).as_mut() {
+                if let Some(job) = inner.job.lock().as_mut() {
                     job.records = records;
                 }
                 !inner.stopping.load(Ordering::Relaxed)
@@ -484,7 +484,7 @@ impl Views {
     /// Starts to compare the views with a rebuild from zero in memory.
     pub fn verify(&self) -> Result<Job, Problem> {
         self.start("verify", |inner| {
-            let _still = lock(&inner.turn);
+            let _still = inner.turn.lock();
             let verdict = inner.views.verify(&*inner.node.log())?;
             Ok(Outcome::of(verdict))
         })
@@ -498,7 +498,7 @@ impl Views {
             ..Job::default()
         };
         {
-            let mut job = lock(&self.0.job);
+            let mut job = self.0.job.lock();
             if let Some(other) = job.as_ref().filter(|job| job.status == "running") {
                 return Err(
                     Problem::new(409, "job_running", format!("a {} of the views is under way", other.job))
@@ -510,7 +510,7 @@ impl Views {
         let inner = self.0.clone();
         tokio::task::spawn_blocking(move || {
             let result = work(&inner);
-            if let Some(job) = lock(&inner.job).as_mut() {
+            if let Some(job) = inner.job.lock().as_mut() {
                 match result {
                     Ok(outcome) => {
                         *job = Job {
@@ -534,7 +534,7 @@ impl Views {
     pub fn close(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
         self.0.wake.notify_one();
-        if let Some(thread) = lock(&self.0.thread).take() {
+        if let Some(thread) = self.0.thread.lock().take() {
             // A panic of the thread was logged by the panic hook; there is nothing more to end.
             let _ = thread.join();
         }
@@ -580,7 +580,7 @@ impl Inner {
                 Err(error) => {
                     metrics::counter!(VIEW_ERRORS).increment(1);
                     tracing::error!(%error, "views do not follow the log");
-                    *lock(&self.trouble) = Some(error.to_string());
+                    *self.trouble.lock() = Some(error.to_string());
                     follower = None;
                     runtime.block_on(async {
                         tokio::select! { () = tokio::time::sleep(RETRY) => {}, () = self.wake.notified() => {} }
@@ -592,18 +592,18 @@ impl Inner {
 
     /// One round over the partitions that are this node's to project.
     fn once(&self, follower: &mut Option<Follower>) -> Result<Round, ViewError> {
-        let _turn = lock(&self.turn);
+        let _turn = self.turn.lock();
         let log = &*self.node.log();
         let follower = match follower {
             Some(current) if self.views.is_current(current) => current,
             other => {
                 let new = self.views.follower(log)?;
                 let whole = new.store().is_whole()?;
-                lock(&self.readiness).begin(whole, &self.node.cursor().next);
+                self.readiness.lock().begin(whole, &self.node.cursor().next);
                 other.insert(new)
             }
         };
-        for (stream, reply) in std::mem::take(&mut *lock(&self.unparks)) {
+        for (stream, reply) in std::mem::take(&mut *self.unparks.lock()) {
             // Whoever asked may have gone.
             let _ = reply.send(follower.unpark(log, &stream));
         }
@@ -624,7 +624,7 @@ impl Inner {
             some => Some(follower.round(log, some, self.views.progress())?),
         };
         let stopped = round.as_ref().and_then(|round| round.stopped.first());
-        *lock(&self.trouble) =
+        *self.trouble.lock() =
             stopped.map(|stop| format!("partition {} is stopped at offset {}: {}", stop.partition, stop.offset, stop.why));
         for (partition, (end, seen)) in end.next.iter().zip(follower.checkpoints()).enumerate() {
             metrics::gauge!(VIEW_LAG_RECORDS, "partition" => partition.to_string()).set(end.saturating_sub(seen.next_offset) as f64);
@@ -636,11 +636,11 @@ impl Inner {
             .filter(|stop| !stop.is_passing())
             .map(|stop| stop.partition)
             .collect();
-        if lock(&self.readiness).has_arrived(&seen, &stopped) {
+        if self.readiness.lock().has_arrived(&seen, &stopped) {
             follower.store().set_whole()?;
-            lock(&self.readiness).begin(true, &end.next);
+            self.readiness.lock().begin(true, &end.next);
         }
-        lock(&self.readiness).late(&seen, &end.next, &stopped, self.now());
+        self.readiness.lock().late(&seen, &end.next, &stopped, self.now());
         // Damage stays until somebody acts, a broker that did not answer is asked again.
         let is_unanswered = round.as_ref().is_some_and(|round| round.stopped.iter().any(Stop::is_passing));
         let records = round.map_or(0, |round| round.records);

@@ -21,6 +21,7 @@ mod writing;
 
 pub use database::Database;
 pub use options::{BadOptions, PostgresOptions};
+use parking_lot::Mutex;
 pub use shelf::PostgresShelf;
 
 use crate::{
@@ -40,7 +41,7 @@ use quipu_schemas::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 /// What the server or the connection says, without anybody's values.
@@ -83,13 +84,13 @@ impl Layout {
     fn of(&self, org: &str) -> Option<String> {
         match &self.orgs {
             None => Some(self.name.clone()),
-            Some(orgs) => orgs.lock().unwrap_or_else(PoisonError::into_inner).get(org).cloned(),
+            Some(orgs) => orgs.lock().get(org).cloned(),
         }
     }
 
     fn learn(&self, org: &str, schema: String) {
         if let Some(orgs) = &self.orgs {
-            let mut orgs = orgs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut orgs = orgs.lock();
             orgs.insert(org.to_owned(), schema);
         }
     }

@@ -1,11 +1,8 @@
 //! How far the views are: a watch that blocking and async layers can wait on.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::position::{Cursor, Position};
-use std::{
-    collections::BTreeMap,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// What a reader wants the views to have seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +50,7 @@ impl Progress {
     }
 
     fn cursor(&self) -> MutexGuard<'_, Cursor> {
-        self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cursor.lock()
     }
 
     /// How far the views are.
@@ -71,13 +68,13 @@ impl Progress {
             *current = cursor.clone();
         }
         self.moved.notify_all();
-        let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let hooks = self.hooks.lock();
         hooks.1.values().for_each(|hook| hook(&cursor));
     }
 
     /// Calls `hook` after each move, on the projector's thread: it must not block, nor call back into this.
     pub fn on_move(&self, hook: impl Fn(&Cursor) + Send + Sync + 'static) -> u64 {
-        let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hooks = self.hooks.lock();
         hooks.0 += 1;
         let id = hooks.0;
         hooks.1.insert(id, Box::new(hook));
@@ -86,7 +83,7 @@ impl Progress {
 
     /// Forgets a hook.
     pub fn forget(&self, hook: u64) {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&hook);
+        self.hooks.lock().1.remove(&hook);
     }
 
     /// Whether the views have seen the wanted; an error where they never will.
@@ -96,12 +93,9 @@ impl Progress {
 
     /// Blocks until the views have seen the wanted, at most for `timeout`.
     pub fn wait_for(&self, wanted: &Wanted, timeout: Duration) -> Result<Cursor, WaitError> {
-        let guard = self.cursor();
+        let mut guard = self.cursor();
         let waiting = |cursor: &mut Cursor| matches!(covers(cursor, wanted), Ok(false));
-        let (guard, _) = self
-            .moved
-            .wait_timeout_while(guard, timeout, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.moved.wait_while_for(&mut guard, waiting, timeout);
         if covers(&guard, wanted)? {
             Ok(guard.clone())
         } else {

@@ -12,6 +12,7 @@ use crate::{
     statement::Value,
     store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::{
     digest::Digest,
     ids::{OrgId, StreamId},
@@ -19,10 +20,7 @@ use quipu_schemas::{
     position::{Cursor, LogId},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
-use std::{
-    path::Path,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::path::Path;
 
 /// A number in the database's header that is the application's: 1 once the views have been whole. It goes back with the
 /// rows in a power cut.
@@ -89,7 +87,7 @@ impl SqliteStore {
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
         // A panic in between leaves no open transaction: they roll back when dropped.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock()
     }
 
     /// Runs `read` in one read transaction, on whichever reader is free first.
@@ -106,16 +104,13 @@ impl SqliteStore {
         struct Borrowed<'s>(Option<Connection>, &'s SqliteStore);
         impl Drop for Borrowed<'_> {
             fn drop(&mut self) {
-                let mut free = self.1.readers.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut free = self.1.readers.lock();
                 free.extend(self.0.take());
                 self.1.returned.notify_one();
             }
         }
-        let free = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self
-            .returned
-            .wait_while(free, |free| free.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.readers.lock();
+        self.returned.wait_while(&mut free, |free| free.is_empty());
         let mut borrowed = Borrowed(free.pop(), self);
         drop(free);
         let connection = borrowed.0.as_mut().expect("waited until one was free");

@@ -16,12 +16,10 @@ use crate::{
     store::{Origin, ViewStore},
     verify::{self, Verdict},
 };
+use parking_lot::RwLock;
 use quipu_events::port::Log;
 use quipu_schemas::ids::OrgId;
-use std::{
-    path::Path,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{path::Path, sync::Arc};
 
 /// The views of a node.
 pub struct Views {
@@ -79,7 +77,7 @@ impl Views {
 
     /// The store that answers now.
     pub fn store(&self) -> Arc<dyn ViewStore> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).store.clone()
+        self.current.read().store.clone()
     }
 
     /// How far the views are; shared with whoever waits.
@@ -104,7 +102,7 @@ impl Views {
     /// Moves over to the store that another process made current, if one did; whether another store than `used` answers.
     fn moved_over(&self, used: &Arc<dyn ViewStore>) -> Result<bool, ViewError> {
         let name = {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            let current = self.current.read();
             if !Arc::ptr_eq(used, &current.store) {
                 return Ok(true);
             }
@@ -115,7 +113,7 @@ impl Views {
         }
         let newer = self.shelf.open(used.origin())?;
         let cursor = newer.store.cursor()?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         // Unless somebody else was faster.
         if Arc::ptr_eq(used, &current.store) {
             *current = newer;
@@ -145,7 +143,7 @@ impl Views {
         };
         placed.guard = None;
         let name = placed.name.clone();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = placed;
+        *self.current.write() = placed;
         self.progress.set(cursor);
         self.shelf.sweep(&name);
         Ok(round)

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod json;
 pub mod kind;
 pub mod limits;
+pub mod pause;
 pub mod personal;
 pub mod position;
 pub mod problem;

@@ -7,6 +7,7 @@ use crate::{
     ids::{CommandId, StreamId},
     json::Json,
     limits,
+    pause::doubled_ms,
     personal::{Opened, Opener, Personal, SealError},
 };
 use schemars::JsonSchema;
@@ -159,10 +160,7 @@ impl Retry {
         match self.backoff {
             Backoff::None => 0,
             Backoff::Linear => self.initial_ms.saturating_mul(u64::from(step) + 1).min(self.max_ms),
-            Backoff::Exponential => self
-                .initial_ms
-                .saturating_mul(1u64.checked_shl(step).unwrap_or(u64::MAX))
-                .min(self.max_ms),
+            Backoff::Exponential => doubled_ms((self.initial_ms, self.max_ms), step.saturating_add(1)),
         }
     }
 }

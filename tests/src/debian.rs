@@ -1,11 +1,11 @@
 //! Programs of Debian packages for tests, unpacked under `.tools` and not installed into the system.
 
 use crate::venv::run;
+use parking_lot::Mutex;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
 };
 
 /// The root of an unpacked package, fetched once; or why there is none. Its dependencies are not fetched.
@@ -15,7 +15,7 @@ use std::{
 pub fn unpacked(package: &str) -> Result<PathBuf, String> {
     // Tests of one program ask at the same time.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = ONE_AT_A_TIME.lock();
     let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests/ lies in the root")

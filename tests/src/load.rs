@@ -6,12 +6,13 @@ use crate::{
     receiver::Receiver,
     seeded::Seeded,
 };
+use parking_lot::Mutex;
 use quipu_schemas::position::Position;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -72,8 +73,8 @@ impl Load {
     ///
     /// # Panics
     /// If a client panicked while it wrote.
-    pub fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no client panics while it writes")
+    pub fn ledger(&self) -> parking_lot::MutexGuard<'_, Ledger> {
+        self.ledger.lock()
     }
 
     /// Sends a command until it is answered, across crashes; the receipt must be the first one's for ever.

@@ -9,12 +9,9 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// The signing secret of every test receiver.
@@ -88,14 +85,16 @@ impl Receiver {
 
     /// Answers these statuses at `path` first, one after the other, and 200 from then on.
     pub fn refuse(&self, path: &str, statuses: &[u16]) {
-        lock(&self.inner.book)
+        self.inner
+            .book
+            .lock()
             .refusals
             .insert(path.to_owned(), statuses.iter().rev().copied().collect());
     }
 
     /// Answers this body at `path`.
     pub fn answer(&self, path: &str, body: &str) {
-        lock(&self.inner.book).answers.insert(path.to_owned(), body.to_owned());
+        self.inner.book.lock().answers.insert(path.to_owned(), body.to_owned());
     }
 
     /// Lets requests below `/held` go, or holds them.
@@ -105,24 +104,20 @@ impl Receiver {
 
     /// Everything that arrived, in order.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        lock(&self.inner.book).arrivals.clone()
+        self.inner.book.lock().arrivals.clone()
     }
 
     /// What arrived at a path.
     pub fn at(&self, path: &str) -> Vec<Arrival> {
-        lock(&self.inner.book).arrivals.iter().filter(|a| a.path == path).cloned().collect()
+        self.inner.book.lock().arrivals.iter().filter(|a| a.path == path).cloned().collect()
     }
-}
-
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn take(State(inner): State<Arc<Inner>>, _method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let path = uri.path().to_owned();
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let (status, answer) = {
-        let mut book = lock(&inner.book);
+        let mut book = inner.book.lock();
         let status = book.refusals.get_mut(&path).and_then(Vec::pop).unwrap_or(200);
         book.arrivals.push(Arrival {
             id: text("webhook-id").or_else(|| text("idempotency-key")).unwrap_or_default(),

@@ -15,7 +15,7 @@ const WIDTH: usize = 99;
 
 /// A command of the load.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct ScriptedCommand {
     path: String,
     body: Value,
     /// The first receipt, where one came.
@@ -26,7 +26,7 @@ pub struct Said {
 #[derive(Debug, Clone)]
 pub struct Script {
     /// Its commands, in order.
-    pub said: Vec<Said>,
+    pub said: Vec<ScriptedCommand>,
     /// Whether several nodes go on from copies of its data.
     pub is_copied: bool,
     hook: String,
@@ -80,7 +80,7 @@ impl Script {
             json!({ "settings": { "colour": "blue" } }),
         ));
         all.extend((4..6).map(post));
-        let said = all.into_iter().map(|(path, body)| Said { path, body, receipt: None });
+        let said = all.into_iter().map(|(path, body)| ScriptedCommand { path, body, receipt: None });
         Self {
             said: said.collect(),
             is_copied: false,

@@ -1,11 +1,11 @@
 //! Python tools for tests, installed once under `.tools` by `python3 -m venv` and pip.
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{Mutex, PoisonError},
 };
 
 /// Runs a command; what it said last where it fails.
@@ -29,7 +29,7 @@ pub fn run(command: &mut Command) -> Result<Output, String> {
 pub fn venv(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     // Tests of one program ask at the same time.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = ONE_AT_A_TIME.lock();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root");
     let home = root.join(".tools").join(name);
     let (list, wanted) = (home.join("installed.txt"), packages.join("\n"));

@@ -5,6 +5,7 @@
 //! CI takes a sample of the points; all of them, with the table of what they were:
 //! `QUIPU_CRASH_POINTS=all cargo test --release -p quipu-tests --test process_sweep -- --nocapture`.
 
+use parking_lot::Mutex;
 use quipu_tests::{
     process::Launch,
     receiver::{Receiver, SECRET},
@@ -19,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -613,17 +614,13 @@ async fn process_ending_before_any_change_breaks_no_promise() {
                     if !ran.struck {
                         // The clock and the threads gave this run fewer changes than the one that was counted.
                         assert!(!scene.is_steady(), "{scene:?} has no {point:?}: {}", ran.changes.len());
-                        *past.lock().expect("no panic holds it").entry(scene).or_default() += 1;
+                        *past.lock().entry(scene).or_default() += 1;
                         continue;
                     }
                     assert_eq!(ran.changes.len(), point.change, "{scene:?}: ended elsewhere");
                     let label = format!("{}{}", ran.changes[point.change - 1], if point.half { ", half" } else { "" });
-                    *struck.lock().expect("no panic holds it").entry((scene, label)).or_default() += 1;
-                    *came_to
-                        .lock()
-                        .expect("no panic holds it")
-                        .entry((scene, ran.came_to.to_owned()))
-                        .or_default() += 1;
+                    *struck.lock().entry((scene, label)).or_default() += 1;
+                    *came_to.lock().entry((scene, ran.came_to.to_owned())).or_default() += 1;
                 }
             })
         })
@@ -631,11 +628,7 @@ async fn process_ending_before_any_change_breaks_no_promise() {
     for worker in workers {
         worker.await.expect("a run");
     }
-    let (struck, came_to, past) = (
-        struck.lock().expect("done"),
-        came_to.lock().expect("done"),
-        past.lock().expect("done"),
-    );
+    let (struck, came_to, past) = (struck.lock(), came_to.lock(), past.lock());
     println!(
         "{} points in {:.0} s",
         struck.values().sum::<usize>(),

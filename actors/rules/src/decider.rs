@@ -155,9 +155,9 @@ mod tests {
     struct Plain;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-    struct Said {}
+    struct Anything {}
 
-    impl Refusal for Said {
+    impl Refusal for Anything {
         fn problem(&self) -> Problem {
             Problem::new(409, "refused", "no")
         }
@@ -166,30 +166,30 @@ mod tests {
     impl Decider for Plain {
         const KIND: &'static str = "plain";
         const RULES_VERSION: u32 = 1;
-        type State = Said;
-        type Command = Said;
+        type State = Anything;
+        type Command = Anything;
         type Word = NoWord;
-        type Event = Said;
-        type Rejection = Said;
+        type Event = Anything;
+        type Rejection = Anything;
 
-        fn initial() -> Said {
-            Said {}
+        fn initial() -> Anything {
+            Anything {}
         }
 
-        fn decide(_: &Said, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<Said>, Said> {
-            Err(Said {})
+        fn decide(_: &Anything, _: &AskedOf<Self>, _: &Context<'_>) -> Result<Decision<Anything>, Anything> {
+            Err(Anything {})
         }
 
-        fn evolve(state: Said, _: &Said) -> Result<Said, Corrupt> {
+        fn evolve(state: Anything, _: &Anything) -> Result<Anything, Corrupt> {
             Ok(state)
         }
     }
 
     #[test]
     fn defaults_obey_suspension_and_react_to_nothing() {
-        assert!(!Plain::ignores_suspension(&Said {}));
+        assert!(!Plain::ignores_suspension(&Anything {}));
         assert_eq!(Plain::data_subject("anything", &json!({"principal": "ada"})), None);
-        assert_eq!(Plain::react(&Said {}, &Said {}), []);
+        assert_eq!(Plain::react(&Anything {}, &Anything {}), []);
     }
 
     #[test]

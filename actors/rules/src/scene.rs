@@ -213,7 +213,7 @@ impl<D: Decider> Scene<D> {
 
     /// A value that a client sent, kept beside the log where it is large.
     pub(crate) fn sealed(&mut self, value: &serde_json::Value, subject: &str) -> Json {
-        struct Keeping<'a>(&'a dyn Opener, std::sync::Mutex<BTreeMap<Digest, Vec<u8>>>);
+        struct Keeping<'a>(&'a dyn Opener, parking_lot::Mutex<BTreeMap<Digest, Vec<u8>>>);
         impl Sealer for Keeping<'_> {
             fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
                 Ok(self.0.opening_key(subject)?.unwrap())
@@ -223,13 +223,13 @@ impl<D: Decider> Scene<D> {
             }
             fn keep(&self, _: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
                 let digest = Digest::of(&[&blob]);
-                self.1.lock().unwrap().insert(digest, blob);
+                self.1.lock().insert(digest, blob);
                 Ok(digest)
             }
         }
-        let keeping = Keeping(&*self.opener, std::sync::Mutex::default());
+        let keeping = Keeping(&*self.opener, parking_lot::Mutex::default());
         let sealed = Personal::seal(value, subject, &keeping).unwrap();
-        let kept = keeping.1.into_inner().unwrap();
+        let kept = keeping.1.into_inner();
         self.kept.extend(kept);
         Json(quipu_schemas::personal::value::stored(
             &sealed,

@@ -8,7 +8,6 @@ use crate::{
         vitals::Trouble,
         writer::{self, Durable, Incarnation},
     },
-    locks::lock,
     mailbox::{EntityMsg, RelayMsg},
     tasks::panic_text,
 };
@@ -26,7 +25,11 @@ use std::{
 impl Core {
     /// Hands a record to its partition's writer.
     pub(crate) fn append(self: &Arc<Self>, partition: u16, decided: DecidedRecord, incarnation: Incarnation) -> Result<(), Problem> {
-        let batch = lock(&self.partition(partition).writer).submit(decided, incarnation, self.next_batch_id())?;
+        let batch = self
+            .partition(partition)
+            .writer
+            .lock()
+            .submit(decided, incarnation, self.next_batch_id())?;
         if let Some(batch) = batch {
             self.append_batch(batch);
         }
@@ -53,7 +56,7 @@ impl Core {
         let partition = sent.partition;
         let unknown = AppendError::Unknown(format!("what follows an append crashed: {detail}"));
         let failed = {
-            let mut writer = lock(&self.partition(partition).writer);
+            let mut writer = self.partition(partition).writer.lock();
             if writer.epoch() != sent.epoch {
                 return;
             }
@@ -85,7 +88,7 @@ impl Core {
         let next_id = self.next_batch_id();
         let failed = result.as_ref().err().map(|error| outcome_of(error, sent.batch_id));
         let flushed = {
-            let mut writer = lock(&self.partition(partition).writer);
+            let mut writer = self.partition(partition).writer.lock();
             // The partition was abandoned meanwhile. What was stored of it is read from the log, as by everybody else.
             if writer.epoch() != sent.epoch || !writer.is_appending() {
                 return;
@@ -178,7 +181,7 @@ impl Core {
             self.registry.notify(&record.header.stream, EntityMsg::Durable(durable));
         }
         if !reacting.is_empty()
-            && let Some(relay) = lock(&self.partition(partition).relay).as_ref()
+            && let Some(relay) = self.partition(partition).relay.lock().as_ref()
         {
             let _ = relay.send_message(RelayMsg::Records(reacting));
         }
@@ -191,7 +194,7 @@ impl Core {
     /// What a record tells of failures is counted, and said once.
     fn note_trouble(&self, record: &Record) {
         let now = self.monotonic();
-        let told = lock(&self.vitals).record(record, now);
+        let told = self.vitals.lock().record(record, now);
         for trouble in told {
             match trouble {
                 Trouble::Dead { key, code, detail } => {

@@ -1,12 +1,10 @@
 //! What this node knows of orgs, in memory: read just before each decision (`facts.rs`), and kept up by what becomes durable.
 
-use crate::{
-    kernel::{
-        entity::Active,
-        orgs::{Lookup, OrgView, Orgs},
-    },
-    locks::lock,
+use crate::kernel::{
+    entity::Active,
+    orgs::{Lookup, OrgView, Orgs},
 };
+use parking_lot::Mutex;
 use quipu_rules::org::Org;
 use quipu_schemas::{
     digest::Digest,
@@ -14,10 +12,7 @@ use quipu_schemas::{
     limits::{AUTHORITY_MEMBERS_MAX, AUTHORITY_ORGS_MAX},
     record::Record,
 };
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Filled on first use and kept up by the org's durable records: never stale on the node that owns it.
 pub(crate) struct AuthorityView {
@@ -45,7 +40,7 @@ impl AuthorityView {
 
     /// A record of an org's stream is durable, and in the index.
     pub(crate) fn record(&self, record: &Record) {
-        lock(&self.orgs).record(record);
+        self.orgs.lock().record(record);
     }
 
     /// A partition was read further: what is known of its orgs is compared before it is used again.
@@ -60,7 +55,7 @@ impl AuthorityView {
 
     /// What is known of an org and of a principal in it, if it needs no reading.
     pub(crate) fn look(&self, org: &OrgId, principal: Option<&PrincipalId>, read: u64) -> Option<OrgView> {
-        match lock(&self.orgs).look(org, principal, read) {
+        match self.orgs.lock().look(org, principal, read) {
             Lookup::Known(view) => Some(view),
             Lookup::Unsure(_) | Lookup::Missing => None,
         }
@@ -68,7 +63,7 @@ impl AuthorityView {
 
     /// What is known of an org whose stream ends with this record; where that is not enough it is taken out.
     pub(crate) fn confirm(&self, org: &OrgId, principal: Option<&PrincipalId>, end: Option<Digest>, read: u64) -> Confirmed {
-        let mut orgs = lock(&self.orgs);
+        let mut orgs = self.orgs.lock();
         if let Some(end) = end {
             orgs.confirm(org, end, read);
         }
@@ -81,7 +76,7 @@ impl AuthorityView {
     /// Keeps an org that was read, if its stream still ends where it was read to; whether it does. Under the lock that
     /// [`AuthorityView::record`] takes, so that no record falls in between.
     pub(crate) fn keep<E>(&self, org: Active<Org>, read: u64, is_whole: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
-        let mut orgs = lock(&self.orgs);
+        let mut orgs = self.orgs.lock();
         let is_whole = is_whole()?;
         if is_whole {
             orgs.insert(org, read);

@@ -1,17 +1,15 @@
 //! The clocks of this machine, and a node's time over them.
 
-use crate::{
-    kernel::{
-        clock::{Clock, Reading},
-        timers::Now,
-    },
-    locks::lock,
+use crate::kernel::{
+    clock::{Clock, Reading},
+    timers::Now,
 };
+use parking_lot::Mutex;
 use quipu_schemas::{context::Millis, limits};
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -66,7 +64,7 @@ impl NodeClock {
     /// Node time now, and the elapsed time that belongs to it.
     pub(crate) fn now(&self) -> Now {
         // Read under the lock: readings come to the machine in the order in which they were taken.
-        let mut clock = lock(&self.clock);
+        let mut clock = self.clock.lock();
         let reading = (self.source.0)();
         Now {
             time: clock.read(reading),
@@ -76,12 +74,12 @@ impl NodeClock {
 
     /// See [`Clock::ripe_at`].
     pub(crate) fn ripe_at(&self, set_at: Millis, due: Millis) -> Millis {
-        lock(&self.clock).ripe_at(set_at, due)
+        self.clock.lock().ripe_at(set_at, due)
     }
 
     /// How far node time has stepped ahead: timers that were set before are ripe by at most as much later.
     pub(crate) fn stepped_ms(&self) -> u64 {
-        lock(&self.clock).lead()
+        self.clock.lock().lead()
     }
 
     /// Notes the time of a record.
@@ -93,7 +91,7 @@ impl NodeClock {
     pub(crate) fn trouble(&self) -> Option<String> {
         let now = self.now();
         let (behind, ahead) = {
-            let clock = lock(&self.clock);
+            let clock = self.clock.lock();
             let reading = (self.source.0)();
             (clock.wall_behind(reading), clock.wall_ahead(reading))
         };

@@ -13,7 +13,6 @@ use crate::{
         writer::{self, Incarnation, Writer},
     },
     kinds::Kinds,
-    locks::lock,
     mailbox::SnapshotMsg,
     partition::Partition,
     read_budget::ReadBudget,
@@ -22,6 +21,7 @@ use crate::{
     tasks::Tasks,
     volatile::Volatile,
 };
+use parking_lot::Mutex;
 use quipu_events::{
     index::Index,
     keyring::Keyring,
@@ -31,7 +31,7 @@ use quipu_schemas::{context::Millis, ids::StreamId, limits, position::Cursor};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -229,12 +229,12 @@ impl Core {
     }
 
     pub(crate) fn incarnation(&self, partition: u16) -> Incarnation {
-        lock(&self.partition(partition).writer).incarnation()
+        self.partition(partition).writer.lock().incarnation()
     }
 
     /// That of an entity that waits for no record.
     pub(crate) fn renewed(&self, partition: u16, incarnation: Incarnation) -> Incarnation {
-        lock(&self.partition(partition).writer).renewed(incarnation)
+        self.partition(partition).writer.lock().renewed(incarnation)
     }
 
     /// Waits until no record of the stream is queued or in flight, and the index knows what was: what is recovered then is all
@@ -244,7 +244,7 @@ impl Core {
         let indexed = async {
             let end = loop {
                 {
-                    let writer = lock(&self.partition(partition).writer);
+                    let writer = self.partition(partition).writer.lock();
                     if !writer.is_pending(stream) {
                         break writer.next_offset();
                     }

@@ -4,7 +4,6 @@ use crate::{
     core::Core,
     entity_actor::EntityActor,
     kernel::{admission, refusals::outcome_unknown},
-    locks::lock,
     mailbox::{EntityMsg, Reply},
     refusals::{not_open, stopping, unknown_kind},
 };
@@ -83,7 +82,7 @@ impl Core {
             return reply.send(Err(unknown_kind(&stream.kind, &self.kinds)));
         }
         let partition = stream.partition(self.meta.partitions);
-        if let Some(problem) = lock(&self.partition(partition).writer).refuses() {
+        if let Some(problem) = self.partition(partition).writer.lock().refuses() {
             return reply.send(Err(problem.clone()));
         }
         let mut shard = self.registry.shard(&stream);
@@ -91,7 +90,7 @@ impl Core {
             let slot = match shard.get(&stream) {
                 Some(slot) => slot.clone(),
                 None => {
-                    let Some(supervisor) = lock(&self.partition(partition).supervisor).clone() else {
+                    let Some(supervisor) = self.partition(partition).supervisor.lock().clone() else {
                         return reply.send(Err(stopping()));
                     };
                     let spawned = ractor::ActorRuntime::spawn_linked_instant(

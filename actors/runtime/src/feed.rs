@@ -10,7 +10,6 @@ use crate::{
     api::{FeedFilter, FeedItem},
     core::Core,
     kernel::hub::{Step, Subscription, Topic, pause_ms},
-    locks::lock,
 };
 use page::Page;
 use quipu_schemas::{
@@ -126,7 +125,7 @@ impl Feed {
     fn step(&mut self) -> Step<FeedItem> {
         let (core, filter) = (self.core.clone(), &self.filter);
         let state = core.hub.state();
-        let ends = lock(&core.cursor);
+        let ends = core.cursor.lock();
         let takes = |item: &FeedItem| match item {
             FeedItem::Record(entry) => filter.takes_stream(&entry.record.header.stream) && filter.takes_record(&entry.record),
             FeedItem::Parked { stream, .. } => filter.takes_stream(stream),
@@ -144,7 +143,7 @@ impl Feed {
         for partition in open {
             let Some(stopped) = self.core.stopped(partition) else { continue };
             // What lies before it comes first.
-            let end = lock(&self.core.cursor).next[usize::from(partition)];
+            let end = self.core.cursor.lock().next[usize::from(partition)];
             if self.subscription.next()[usize::from(partition)] < end.min(stopped.offset) {
                 continue;
             }

@@ -6,8 +6,8 @@ use crate::{
         hub::{Hub, Offer, Topic},
         writer::Durable,
     },
-    locks::lock,
 };
+use parking_lot::{Mutex, MutexGuard};
 use quipu_schemas::{
     limits::{FEED_KEPT_BYTES, FEED_READERS_MAX},
     position::Cursor,
@@ -15,7 +15,7 @@ use quipu_schemas::{
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -58,13 +58,13 @@ impl Shared {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// Begins to follow a topic; the receiver ticks when there may be something new.
     pub(crate) fn subscribe(&self, topic: &Topic, cursor: &Mutex<Cursor>) -> watch::Receiver<()> {
         let mut state = self.state();
-        let ends = lock(cursor);
+        let ends = cursor.lock();
         state.machine.subscribe(topic, &ends.next);
         state.wakes.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe()
     }
@@ -83,7 +83,7 @@ impl Shared {
             return;
         };
         let mut state = self.state();
-        lock(cursor).advance(last.position);
+        cursor.lock().advance(last.position);
         let kept = if state.machine.is_idle() { &[] } else { durable };
         let offers = kept.iter().map(|durable| Offer {
             org: durable.decided.record.header.stream.org.clone(),
@@ -124,7 +124,7 @@ impl Shared {
         if state.machine.is_idle() {
             return Vec::new();
         }
-        let ends = lock(cursor);
+        let ends = cursor.lock();
         (0u16..)
             .zip(&ends.next)
             .filter(|(partition, end)| state.machine.next(*partition) < **end)

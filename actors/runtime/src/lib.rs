@@ -16,7 +16,6 @@ pub mod ingress;
 pub mod kernel;
 pub mod kinds;
 mod library;
-mod locks;
 mod mailbox;
 pub mod node;
 mod off_worker;

@@ -18,12 +18,12 @@ use crate::{
     core::Core,
     ingress,
     kernel::ownership::Input,
-    locks::lock,
     performers::Performers,
     refusals::stopping,
     tasks::Tasks,
     volatile::{RemoteMessage, Volatile},
 };
+use parking_lot::Mutex;
 use quipu_events::{
     blobs::Blobs,
     disk::{DiskLock, RealDisk},
@@ -41,7 +41,7 @@ use quipu_schemas::{
 use ractor::ActorRef;
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -159,7 +159,7 @@ impl Node {
         let core = &self.0.core;
         (0..core.meta.partitions)
             .map(|partition| {
-                let writer = lock(&core.partition(partition).writer);
+                let writer = core.partition(partition).writer.lock();
                 let here = writer.refuses().is_none();
                 PartitionStatus {
                     partition,
@@ -286,7 +286,7 @@ impl Node {
         core.timers.send_modify(|n| *n += 1);
         let mut durable = core.durable.subscribe();
         let idle = async {
-            while core.waiting.load(Ordering::Acquire) > 0 || core.partitions.iter().any(|p| lock(&p.writer).depth() > 0) {
+            while core.waiting.load(Ordering::Acquire) > 0 || core.partitions.iter().any(|p| p.writer.lock().depth() > 0) {
                 let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
             }
         };
@@ -296,12 +296,12 @@ impl Node {
             tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
         }
         self.hand_over().await;
-        let root = lock(&self.0.root).take();
+        let root = self.0.root.lock().take();
         if let Some(root) = root {
             let _ = root.stop_and_wait(None, Some(Duration::from_secs(5))).await;
         }
         core.durable.send_modify(|n| *n += 1);
-        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        let tasks = std::mem::take(&mut *self.0.tasks.lock());
         // Each looks at `stopping` at least every few milliseconds, or was woken just now. The first to crash was logged.
         if tokio::time::timeout(Duration::from_secs(5), futures::future::join_all(tasks))
             .await

@@ -4,7 +4,6 @@ use crate::{
     cluster::Cluster,
     core::Core,
     kernel::{ownership::Input, writer},
-    locks::lock,
     mailbox::PartitionMsg,
     refusals::not_open,
 };
@@ -22,7 +21,7 @@ use std::{
 impl Core {
     /// Tells the partition's actor.
     pub(crate) fn tell(&self, partition: u16, input: Input) {
-        if let Some(actor) = lock(&self.partition(partition).supervisor).as_ref() {
+        if let Some(actor) = self.partition(partition).supervisor.lock().as_ref() {
             let _ = actor.send_message(PartitionMsg::Input(input));
         }
     }
@@ -73,8 +72,8 @@ impl Core {
 
     /// Opens admission at the end that the claim made.
     pub(crate) fn admit(&self, partition: u16, head: Head) {
-        lock(&self.partition(partition).writer).resume(head);
-        lock(&self.partition(partition).unknown).take();
+        self.partition(partition).writer.lock().resume(head);
+        self.partition(partition).unknown.lock().take();
         self.serving.send_if_modified(|serving| serving.insert(partition));
         self.durable.send_modify(|n| *n += 1);
         self.timers.send_modify(|n| *n += 1);
@@ -93,12 +92,12 @@ impl Core {
 
     /// Whether this node takes commands for a partition.
     pub(crate) fn is_owner(&self, partition: u16) -> bool {
-        lock(&self.partition(partition).writer).refuses().is_none()
+        self.partition(partition).writer.lock().refuses().is_none()
     }
 
     /// Takes no new commands; those that were taken go on.
     pub(crate) fn close_admission(&self, partition: u16) {
-        lock(&self.partition(partition).writer).close(not_open(partition));
+        self.partition(partition).writer.lock().close(not_open(partition));
         self.serves_no_more(partition);
     }
 
@@ -112,7 +111,7 @@ impl Core {
     /// Says why a partition is not owned.
     pub(crate) fn refuse(&self, partition: u16, error: &AppendError) {
         let problem = writer::stopped(partition, error);
-        let mut writer = lock(&self.partition(partition).writer);
+        let mut writer = self.partition(partition).writer.lock();
         // It is tried again and again; the same reason is told once.
         if writer.stopped().is_none_or(|known| known.detail != problem.detail) {
             tracing::error!(partition, %error, "partition cannot be owned");
@@ -123,7 +122,7 @@ impl Core {
     /// Waits until nothing that was admitted is undecided or on its way to the log.
     pub(crate) async fn drained(&self, partition: u16) {
         let mut durable = self.durable.subscribe();
-        let busy = || self.registry.waiting(partition, self.meta.partitions) > 0 || lock(&self.partition(partition).writer).depth() > 0;
+        let busy = || self.registry.waiting(partition, self.meta.partitions) > 0 || self.partition(partition).writer.lock().depth() > 0;
         while busy() {
             // A refusal makes no frame durable, so it is looked at from time to time.
             let _ = tokio::time::timeout(Duration::from_millis(20), durable.changed()).await;
@@ -134,14 +133,16 @@ impl Core {
     pub(crate) fn abandon(&self, partition: u16) {
         // The writer first: from then on nothing starts an entity.
         {
-            let mut writer = lock(&self.partition(partition).writer);
+            let mut writer = self.partition(partition).writer.lock();
             // A reason that was given before says more.
             let problem = writer.stopped().cloned().unwrap_or_else(|| not_open(partition));
             writer.abandon(problem);
             self.partition(partition).appending_since(None);
         }
-        *lock(&self.partition(partition).relay) = None;
-        lock(&self.vitals).forget(|stream| stream.partition(self.meta.partitions) == partition);
+        *self.partition(partition).relay.lock() = None;
+        self.vitals
+            .lock()
+            .forget(|stream| stream.partition(self.meta.partitions) == partition);
         self.serves_no_more(partition);
         for actor in self.registry.remove_partition(partition, self.meta.partitions) {
             actor.stop(None);
@@ -153,7 +154,7 @@ impl Core {
     pub(crate) fn caught_up(&self, partition: u16, records: u64) {
         let next = self.index.next_offset(partition);
         {
-            let mut cursor = lock(&self.cursor);
+            let mut cursor = self.cursor.lock();
             let known = &mut cursor.next[usize::from(partition)];
             *known = next.max(*known);
         }
@@ -166,7 +167,7 @@ impl Core {
 
     /// Whether a batch of unknown outcome is in the log; to be asked behind a claim. `None` if the log does not say.
     pub(crate) fn is_stored(&self, partition: u16, batch: [u8; 16]) -> Option<bool> {
-        let Some((_, first)) = lock(&self.partition(partition).unknown).filter(|(id, _)| *id == batch) else {
+        let Some((_, first)) = self.partition(partition).unknown.lock().filter(|(id, _)| *id == batch) else {
             return Some(false);
         };
         let mut from = first;
@@ -188,7 +189,7 @@ impl Core {
     pub(crate) fn owned_heads(&self) -> Vec<HeadEntry> {
         (0..self.meta.partitions)
             .filter_map(|partition| {
-                let writer = lock(&self.partition(partition).writer);
+                let writer = self.partition(partition).writer.lock();
                 let head = writer.head();
                 let entry = HeadEntry {
                     generation: self.meta.generation,

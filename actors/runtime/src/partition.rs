@@ -2,14 +2,11 @@
 
 use crate::{
     kernel::writer::Writer,
-    locks::lock,
     mailbox::{PartitionMsg, RelayMsg},
 };
+use parking_lot::Mutex;
 use ractor::ActorRef;
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct Partition {
     pub(crate) writer: Mutex<Writer>,
@@ -56,6 +53,6 @@ impl Partition {
 
     /// Notes an append of unknown outcome and its first offset.
     pub(crate) fn lost_sight_of(&self, batch: [u8; 16], first_offset: u64) {
-        *lock(&self.unknown) = Some((batch, first_offset));
+        *self.unknown.lock() = Some((batch, first_offset));
     }
 }

@@ -4,7 +4,6 @@
 use crate::{
     core::Core,
     kernel::ownership::{Action, ClaimOutcome, Input, LeaseAnswer, Ownership, Timing},
-    locks::lock,
     mailbox::{PartitionMsg, RelayMsg},
     relay_actor::RelayActor,
 };
@@ -68,7 +67,7 @@ impl Actor for PartitionActor {
             leases,
             owner,
         } = args;
-        *lock(&core.partition(partition).supervisor) = Some(myself.clone());
+        *core.partition(partition).supervisor.lock() = Some(myself.clone());
         let ownership = Ownership::new(timing(leases.lease_ms()));
         // A partition that damage keeps from being read to its end is not claimed: what it holds is served, and no more.
         if core.is_unreadable(partition) || !leases.is_wanted(partition) {
@@ -268,7 +267,7 @@ impl PartitionState {
         }
         let args = (self.core.clone(), self.partition, self.performers.clone());
         let (relay, _) = ractor::ActorRuntime::spawn_linked_instant(None, RelayActor, args, myself.get_cell())?;
-        *lock(&self.core.partition(self.partition).relay) = Some(relay.clone());
+        *self.core.partition(self.partition).relay.lock() = Some(relay.clone());
         // It reads the index only now: what became durable before it could be told is there.
         relay.send_message(RelayMsg::Step { planned: false })?;
         self.relay = Some(relay);

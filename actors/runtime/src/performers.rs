@@ -20,13 +20,13 @@ pub use crate::wire::{
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
 };
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
+use parking_lot::Mutex;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 pub(crate) use prompt::{Room, tool_answer};
 
 use crate::{
     breaker::{BreakerState, Breakers, Health, Open, Permit},
     kernel::vitals::{Attempted, Ended, Vitals},
-    locks::lock,
     providers::{Clock, Provider, ProviderConfig},
     secrets::SecretSource,
     volatile::Volatile,
@@ -41,11 +41,7 @@ use quipu_schemas::{
 };
 pub(crate) use reach::Reach;
 use sink::Partial;
-use std::{
-    collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use tokio::time::Instant;
 
 /// One attempt of one effect.
@@ -167,7 +163,7 @@ impl Performers {
             code,
             took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        lock(&self.vitals).attempted(attempted, self.now());
+        self.vitals.lock().attempted(attempted, self.now());
         if let Some(provider) = provider.filter(|_| !matches!(ended, Ended::Done | Ended::Cancelled)) {
             tracing::warn!(effect = %attempt.key, provider, code, detail, "a model call failed");
         }
@@ -199,7 +195,7 @@ impl Performers {
         };
         let is_model_call = matches!(attempt.effect, Effect::LlmInvoke(_));
         if is_model_call {
-            lock(&self.vitals).call_begins(&attempt.key);
+            self.vitals.lock().call_begins(&attempt.key);
         }
         let model_calls = self.model_calls.token();
         let work = AssertUnwindSafe(self.reach.run(attempt, &partial)).catch_unwind();
@@ -242,7 +238,7 @@ impl Performers {
 
     /// Where the breaker of an effect's destination stands.
     pub fn breaker_state(&self, effect: &Effect, org: &OrgId) -> BreakerState {
-        breaker_key(effect, org).map_or(BreakerState::Closed { failures: 0 }, |key| lock(&self.breakers).state(&key))
+        breaker_key(effect, org).map_or(BreakerState::Closed { failures: 0 }, |key| self.breakers.lock().state(&key))
     }
 
     /// For how many milliseconds the destination of an effect is left alone yet, where its breaker is open.
@@ -259,7 +255,7 @@ impl Performers {
             matches!(&attempt.effect, Effect::LlmInvoke(call) if self.provider(call).is_some_and(|(_, provider)| !provider.is_remote()));
         let key = breaker_key(&attempt.effect, &attempt.org).filter(|_| !local);
         let admitted = key.map(|key| {
-            let permit = lock(&self.breakers).admit(&key, self.now())?;
+            let permit = self.breakers.lock().admit(&key, self.now())?;
             Ok((key, permit))
         });
         Ok(Pass {
@@ -333,7 +329,7 @@ impl Pass<'_> {
 
     fn give_back(&mut self, health: Health) {
         if let Some((key, permit)) = self.admitted.take() {
-            lock(&self.performers.breakers).settle(&key, permit, health, self.performers.now());
+            self.performers.breakers.lock().settle(&key, permit, health, self.performers.now());
         }
     }
 }

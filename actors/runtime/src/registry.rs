@@ -1,12 +1,13 @@
 //! Which entities are in memory, and how many commands wait for each.
 
 use crate::mailbox::{EntityMsg, Waiting};
+use parking_lot::{Mutex, MutexGuard};
 use quipu_schemas::ids::StreamId;
 use ractor::{ActorId, ActorRef};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -60,12 +61,12 @@ impl Registry {
     /// The shard that holds `stream`; commands are sent under its lock.
     pub(crate) fn shard(&self, stream: &StreamId) -> MutexGuard<'_, Shard> {
         let shard = usize::from(stream.partition(SHARDS));
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock()
     }
 
     fn streams(&self, actor: ActorId) -> MutexGuard<'_, BTreeMap<ActorId, StreamId>> {
         let shard = actor.pid() % u64::from(SHARDS);
-        self.streams[shard as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams[shard as usize].lock()
     }
 
     /// Puts a fresh entity into its shard.
@@ -126,10 +127,7 @@ impl Registry {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     /// Up to `most` entities not used since `before`; when more than `keep` are active, also the least recently used above
@@ -142,7 +140,7 @@ impl Registry {
         let from = self.sleeping_from.load(Ordering::Relaxed);
         let (mut idle, mut at) = (Vec::new(), from);
         while at < from + turn && idle.len() < most {
-            let shard = self.shards[at % shards].lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = self.shards[at % shards].lock();
             let unused = shard.values().filter(|slot| slot.last_used.load(Ordering::Relaxed) < before);
             idle.extend(unused.take(most - idle.len()).map(|slot| slot.actor.clone()));
             at += 1;
@@ -157,7 +155,7 @@ impl Registry {
     fn oldest(&self, many: usize) -> u64 {
         let mut used: Vec<u64> = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.lock();
             used.extend(shard.values().map(|slot| slot.last_used.load(Ordering::Relaxed)));
         }
         if many == 0 || used.is_empty() {
@@ -171,7 +169,7 @@ impl Registry {
     pub(crate) fn remove_partition(&self, partition: u16, partitions: u16) -> Vec<ActorRef<EntityMsg>> {
         let mut removed = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.lock();
             let of_partition: Vec<StreamId> = shard.keys().filter(|s| s.partition(partitions) == partition).cloned().collect();
             removed.extend(of_partition.iter().filter_map(|stream| self.remove_from(&mut shard, stream)));
         }
@@ -181,7 +179,7 @@ impl Registry {
     /// Commands that wait for entities of a partition.
     pub(crate) fn waiting(&self, partition: u16, partitions: u16) -> usize {
         let of_shard = |shard: &Mutex<Shard>| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.lock();
             let of_partition = shard.iter().filter(|(stream, _)| stream.partition(partitions) == partition);
             of_partition.map(|(_, slot)| slot.waiting.load(Ordering::Acquire)).sum::<usize>()
         };
@@ -191,7 +189,7 @@ impl Registry {
     pub(crate) fn sample(&self, partition: u16, partitions: u16, most: usize) -> Vec<StreamId> {
         let mut streams = Vec::new();
         for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.lock();
             streams.extend(
                 shard
                     .keys()

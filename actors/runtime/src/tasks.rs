@@ -1,14 +1,15 @@
 //! Long-lived tasks: each is started again when it crashes, and health and metrics say so.
 
-use crate::{api::HealthPart, locks::lock};
+use crate::api::HealthPart;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use quipu_schemas::limits::{TASK_PAUSE_MS, TASK_TROUBLE_MS};
 use std::{
     any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -93,13 +94,13 @@ impl Tasks {
             return;
         };
         let detail = panic_text(&*panic).to_owned();
-        lock(&self.inner.ended).insert(name, detail.clone());
+        self.inner.ended.lock().insert(name, detail.clone());
         let _ = catch_unwind(|| tracing::error!(task = name, detail, "a task of the node crashed; only a restart brings it back"));
     }
 
     /// What crashed and cannot be started again, if anything did: the process should be.
     pub fn ended(&self) -> Option<String> {
-        let ended = lock(&self.inner.ended);
+        let ended = self.inner.ended.lock();
         let told: Vec<String> = ended.iter().map(|(name, detail)| format!("`{name}` crashed: {detail}")).collect();
         (!told.is_empty()).then(|| format!("{}; restart the node", told.join("; ")))
     }
@@ -107,7 +108,7 @@ impl Tasks {
     fn note(&self, name: &'static str, detail: String) {
         self.inner.restarts.fetch_add(1, Ordering::Relaxed);
         {
-            let mut crashes = lock(&self.inner.crashes);
+            let mut crashes = self.inner.crashes.lock();
             let times = crashes.get(name).map_or(0, |crash| crash.times) + 1;
             let last = Instant::now();
             let detail = detail.clone();
@@ -124,7 +125,7 @@ impl Tasks {
 
     /// Tasks that crashed lately; `None` where none did.
     pub fn health(&self) -> Option<HealthPart> {
-        let crashes = lock(&self.inner.crashes);
+        let crashes = self.inner.crashes.lock();
         let recent = |crash: &Crash| crash.last.elapsed() < Duration::from_millis(TASK_TROUBLE_MS);
         let again = |(name, crash): (&&str, &Crash)| {
             format!(

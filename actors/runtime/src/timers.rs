@@ -4,7 +4,6 @@
 use crate::{
     core::Core,
     kernel::timers::{Found, Look},
-    locks::lock,
 };
 use quipu_events::index::Wake;
 use quipu_schemas::reaction::ReactionKey;
@@ -19,11 +18,11 @@ pub(crate) async fn run(core: Arc<Core>) {
     while !core.stopping.load(Ordering::Acquire) {
         let owned = (0..core.meta.partitions).filter(|partition| core.is_owner(*partition)).collect();
         let now = core.clock.now();
-        let looks = lock(&core.due).looks(&owned, now);
+        let looks = core.due.lock().looks(&owned, now);
         for wake in look(&core, looks).await {
             tokio::spawn(fire(core.clone(), wake));
         }
-        let wait = lock(&core.due).wait_ms(core.clock.now());
+        let wait = core.due.lock().wait_ms(core.clock.now());
         if wait > 0 {
             let _ = tokio::time::timeout(Duration::from_millis(wait), changed.changed()).await;
         }
@@ -36,7 +35,7 @@ async fn look(core: &Arc<Core>, looks: Vec<Look>) -> Vec<Wake> {
     let asking = tokio::task::spawn_blocking(move || questions.iter().map(|look| ask(&asked, look)).collect::<Vec<_>>());
     // A crash of it was logged; the machine asks again after a pause.
     let answers = asking.await.unwrap_or_else(|_| vec![None; looks.len()]);
-    let (now, mut due) = (core.clock.now(), lock(&core.due));
+    let (now, mut due) = (core.clock.now(), core.due.lock());
     let answered = looks.into_iter().zip(answers);
     answered.flat_map(|(look, found)| due.found(&look, found, now)).collect()
 }
@@ -65,7 +64,7 @@ struct Firing {
 impl Drop for Firing {
     fn drop(&mut self) {
         if !self.is_told {
-            lock(&self.core.due).unread(&self.key, self.core.clock.now());
+            self.core.due.lock().unread(&self.key, self.core.clock.now());
         }
         self.core.timers.send_modify(|n| *n += 1);
     }
@@ -89,7 +88,7 @@ async fn fire(core: Arc<Core>, wake: Wake) {
     };
     let ripe_at = core.clock.ripe_at(cause.time, wake.due);
     let now = core.clock.now();
-    let Some(command) = lock(&core.due).fire(&wake, &cause, ripe_at, now) else {
+    let Some(command) = core.due.lock().fire(&wake, &cause, ripe_at, now) else {
         firing.is_told = true;
         return;
     };
@@ -98,7 +97,7 @@ async fn fire(core: Arc<Core>, wake: Wake) {
         tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
     }
     firing.is_told = true;
-    let poisoned = lock(&core.due).answered(&wake.key, &answer, core.clock.now());
+    let poisoned = core.due.lock().answered(&wake.key, &answer, core.clock.now());
     if let Some(poisoned) = poisoned {
         let taker = core.clone();
         // A crash of it was logged.

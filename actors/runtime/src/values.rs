@@ -45,11 +45,11 @@ pub fn keep(made: Vec<NewValue>, sealer: &dyn Sealer) -> Result<(), SealError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parking_lot::Mutex;
     use quipu_schemas::{
         digest::Digest,
         personal::{Brought, DataKey, Opened, Personal},
     };
-    use std::sync::Mutex;
 
     /// A store that can fall silent, and one subject whose key is gone.
     #[derive(Default)]
@@ -64,7 +64,7 @@ mod tests {
         }
         fn keep(&self, _: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
             let name = Digest::of(&[&blob]);
-            self.0.lock().unwrap().0.insert(name, blob);
+            self.0.lock().0.insert(name, blob);
             Ok(name)
         }
     }
@@ -73,7 +73,7 @@ mod tests {
             Ok((subject != "acme/erased").then_some(DataKey([7; 32])))
         }
         fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
-            let store = self.0.lock().unwrap();
+            let store = self.0.lock();
             if store.1 {
                 return Err(SealError::Unreachable("silent".into()));
             }
@@ -105,11 +105,11 @@ mod tests {
         let store = Store::default();
         let (gone, erased) = (sealed(&store, "acme/ada", 100), sealed(&store, "acme/erased", 100));
         let needs = [gone.blob().unwrap(), erased.blob().unwrap()];
-        store.0.lock().unwrap().0.clear();
+        store.0.lock().0.clear();
         let opener = Brought::new(&store, bring(&needs, &store).unwrap());
         assert_eq!(gone.open(&opener), Err(SealError::Missing(needs[0].digest)));
         assert_eq!(erased.open(&opener), Ok(Opened::Erased), "whatever became of its ciphertext");
-        store.0.lock().unwrap().1 = true;
+        store.0.lock().1 = true;
         let silent = bring(&needs[..1], &store).unwrap_err();
         assert_eq!((silent.problem().status, silent.problem().code.as_str()), (503, "blob_unavailable"));
         assert!(

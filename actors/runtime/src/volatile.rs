@@ -3,8 +3,8 @@
 //! Listeners on every node that shares the log hear it (`volatile_remote.rs`). Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
 //! [`VOLATILE_QUEUE_MAX`] events behind loses the oldest, and is told how many.
 
-use crate::locks::lock;
 use futures::Stream;
+use parking_lot::Mutex;
 use quipu_events::channel::Listening;
 use quipu_schemas::{
     ids::{PrincipalId, StreamId},
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, OnceLock, Weak},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -96,7 +96,8 @@ pub(crate) struct Inner {
 impl Inner {
     /// Tells every present listener of this node; returns how many there are.
     pub(crate) fn tell(&self, stream: &StreamId, event: VolatileEvent) -> usize {
-        lock(&self.channels)
+        self.channels
+            .lock()
             .get(stream)
             .map_or(0, |channel| channel.here.send(event).unwrap_or(0))
     }
@@ -145,7 +146,7 @@ impl Volatile {
 
     /// Listens to `stream` from now on.
     pub fn subscribe(&self, stream: &StreamId) -> Subscription {
-        let receiver = match lock(&self.inner.channels).entry(stream.clone()) {
+        let receiver = match self.inner.channels.lock().entry(stream.clone()) {
             std::collections::btree_map::Entry::Occupied(channel) => channel.get().here.subscribe(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let (here, receiver) = broadcast::channel(VOLATILE_QUEUE_MAX);
@@ -167,7 +168,7 @@ impl Volatile {
 
     /// Streams that have listeners.
     pub fn listened(&self) -> usize {
-        lock(&self.inner.channels).len()
+        self.inner.channels.lock().len()
     }
 }
 
@@ -199,7 +200,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut channels = lock(&self.inner.channels);
+        let mut channels = self.inner.channels.lock();
         self.receiver = None;
         if channels.get(&self.stream).is_some_and(|channel| channel.here.receiver_count() == 0) {
             channels.remove(&self.stream);

@@ -15,6 +15,7 @@
 mod writer;
 
 use super::{BlobError, Blobs, Listed, Page, checked, names_of};
+use parking_lot::Mutex;
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -27,7 +28,7 @@ use std::{
     io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -178,13 +179,13 @@ impl DirectoryBlobs {
 
     /// Runs a question on a connection of its own, kept for the next one.
     fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, rusqlite::Error> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self.readers.lock().pop();
         let connection = match kept {
             Some(connection) => connection,
             None => self.place.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         };
         let found = ask(&connection);
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self.readers.lock();
         if readers.len() < BLOB_READERS {
             readers.push(connection);
         }

@@ -1,11 +1,9 @@
 //! Blobs that live and end with the process: for logs in memory, and for simulation.
 
 use super::{BlobError, Blobs, Listed, Page, checked, names_of, wall_clock};
+use parking_lot::{Mutex, MutexGuard};
 use quipu_schemas::{context::Millis, digest::Digest, ids::OrgId};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 type Kept = BTreeMap<(OrgId, Digest), (Millis, Arc<[u8]>)>;
 
@@ -31,7 +29,7 @@ impl MemoryBlobs {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
     /// Changes a byte of a blob, for tests; whether there was one.

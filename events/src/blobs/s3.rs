@@ -7,7 +7,8 @@ use super::{BadPlace, BlobError, Blobs, Listed, Page, checked, names_of};
 use quipu_schemas::{
     digest::Digest,
     ids::OrgId,
-    limits::{BLOB_MAX_BYTES, BLOB_REQUEST_AGAIN_MS, BLOB_REQUEST_ATTEMPTS, BLOB_REQUEST_MS, CONNECT_TIMEOUT_MS},
+    limits::{BLOB_MAX_BYTES, BLOB_REQUEST_ATTEMPTS, BLOB_REQUEST_MS, BLOB_REQUEST_PAUSE_MS, CONNECT_TIMEOUT_MS},
+    pause::Pause,
 };
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rusty_s3::{
@@ -145,15 +146,14 @@ impl Shared {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let mut wait = Duration::from_millis(BLOB_REQUEST_AGAIN_MS);
+        let mut pause = Pause::new(BLOB_REQUEST_PAUSE_MS);
         for _ in 1..BLOB_REQUEST_ATTEMPTS {
             let Some(first) = request.try_clone() else { break };
             let response = first.send().await.map_err(|e| self.lost(e.without_url()))?;
             if !passes(response.status()) {
                 return Ok(response);
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            tokio::time::sleep(pause.next_wait()).await;
         }
         request.send().await.map_err(|e| self.lost(e.without_url()))
     }

@@ -2,10 +2,11 @@
 //! recovered after its partition changed hands is rebuilt from them, instead of from a request to the broker a record.
 
 use crate::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Moved, Place, ReadError};
+use parking_lot::Mutex;
 use quipu_schemas::{limits::BROKER_RECENT_BYTES, record::check_hash};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 /// What a record costs beside its bytes: its place twice, and its share of the tables.
@@ -50,10 +51,6 @@ pub(crate) struct Recent {
     most: usize,
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Recent {
     pub(crate) fn new(log: Arc<dyn Log>) -> Self {
         Self {
@@ -83,7 +80,7 @@ impl Log for Recent {
                     .iter()
                     .zip(&records)
                     .map(|(place, record)| (*place, record.bytes.as_slice()));
-                lock(&kept).take(partition, first_offset, records, most);
+                kept.lock().take(partition, first_offset, records, most);
             }
             done(outcome);
         });
@@ -92,7 +89,7 @@ impl Log for Recent {
 
     fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
         let frames = self.log.read(partition, from_offset, max_bytes)?;
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         for frame in &frames {
             let records = frame.records.iter().map(|(place, record)| (*place, record.as_slice()));
             kept.take(partition, frame.first_offset, records, self.most);
@@ -103,7 +100,7 @@ impl Log for Recent {
 
     fn read_at(&self, places: &[Place]) -> Result<Vec<Vec<u8>>, ReadError> {
         let found: Vec<Option<Vec<u8>>> = {
-            let kept = lock(&self.kept);
+            let kept = self.kept.lock();
             places
                 .iter()
                 .map(|place| kept.records.get(place).map(|record| record.to_vec()))
@@ -255,7 +252,7 @@ mod tests {
         );
         expect(&shadow, &places[4..], 4, 0);
         expect(&shadow, &places, 0, 4);
-        assert!(lock(&shadow.kept).bytes <= room && lock(&shadow.kept).order.len() == 6);
+        assert!(shadow.kept.lock().bytes <= room && shadow.kept.lock().order.len() == 6);
     }
 
     #[test]

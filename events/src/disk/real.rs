@@ -1,12 +1,13 @@
 //! The machine's own file system.
 
 use super::{Disk, DiskFile, DiskLock, LockError};
+use parking_lot::Mutex;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 /// The machine's own file system.
@@ -67,7 +68,7 @@ impl DiskLock for RealLock {
         {
             return Err(format!("{} was moved or replaced", parent(&self.path).display()));
         }
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         if is_at(&file, &self.path) {
             return Ok(());
         }

@@ -4,11 +4,12 @@
 //! the same disk, byte for byte.
 
 use super::{Disk, DiskFile, DiskLock, LockError};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 
 const SECTOR: usize = 512;
@@ -197,7 +198,7 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Changes what will go wrong.

@@ -12,12 +12,13 @@ use crate::{
     heads::{HeadEntry, Heads},
     port::{FrameRead, Head, LogMeta, Place, ReadError},
 };
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use quipu_schemas::{limits::LOG_READ_MAX_BYTES, position::LogId, record::check_hash};
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
 /// Sealed segments whose files stay open: whoever asks for a record by its place needs no more.
@@ -92,11 +93,11 @@ impl Catalog {
     }
 
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     pub(crate) fn change(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 
     /// The durable end of every partition and of the log, at one moment.
@@ -362,7 +363,7 @@ impl Catalog {
 type Recent<T> = Mutex<VecDeque<(u64, T)>>;
 
 fn recent<T: Clone>(kept: &Recent<T>, segment: u64) -> Option<T> {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = kept.lock();
     let entry = kept
         .iter()
         .position(|(number, _)| *number == segment)
@@ -373,7 +374,7 @@ fn recent<T: Clone>(kept: &Recent<T>, segment: u64) -> Option<T> {
 }
 
 fn keep<T>(kept: &Recent<T>, segment: u64, value: T, most: usize) {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = kept.lock();
     // Somebody else may have opened it meanwhile.
     kept.retain(|(number, _)| *number != segment);
     kept.push_front((segment, value));

@@ -38,7 +38,7 @@ pub enum Write {
 
 /// What was written, durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub enum Flushed {
     /// A frame of records.
     Appended(Appended),
     /// A claim: the partition's new end.
@@ -145,7 +145,7 @@ impl SegmentEngine {
         let unexpected = || AppendError::Invalid("an append was answered as a claim".into());
         results
             .into_iter()
-            .map(|r| r.and_then(|w| if let Written::Appended(a) = w { Ok(a) } else { Err(unexpected()) }))
+            .map(|r| r.and_then(|w| if let Flushed::Appended(a) = w { Ok(a) } else { Err(unexpected()) }))
             .collect()
     }
 
@@ -158,15 +158,15 @@ impl SegmentEngine {
             }])
             .pop()
         {
-            Some(Ok(Written::Claimed(head))) => Ok(head),
+            Some(Ok(Flushed::Claimed(head))) => Ok(head),
             Some(Err(e)) => Err(e),
             _ => Err(AppendError::Invalid("a claim was answered as an append".into())),
         }
     }
 
     /// Writes frames and claims in order; results in the same order.
-    pub fn write_all(&mut self, writes: Vec<Write>) -> Vec<Result<Written, AppendError>> {
-        let mut results: Vec<Option<Result<Written, AppendError>>> = writes.iter().map(|_| None).collect();
+    pub fn write_all(&mut self, writes: Vec<Write>) -> Vec<Result<Flushed, AppendError>> {
+        let mut results: Vec<Option<Result<Flushed, AppendError>>> = writes.iter().map(|_| None).collect();
         let mut next = 0;
         while next < writes.len() {
             let mut buffer = std::mem::take(&mut self.buffer);
@@ -385,7 +385,7 @@ impl SegmentEngine {
         Ok(())
     }
 
-    fn publish(&self, base: u64, len: usize, staged: &[Staged], results: &mut [Option<Result<Written, AppendError>>]) {
+    fn publish(&self, base: u64, len: usize, staged: &[Staged], results: &mut [Option<Result<Flushed, AppendError>>]) {
         let mut state = self.catalog.change();
         let number = state.active.number;
         state.active.end = base + len as u64;
@@ -403,9 +403,9 @@ impl SegmentEngine {
                 len: r.len() as u32,
             });
             results[frame.index] = Some(Ok(if frame.claim {
-                Written::Claimed(frame.head)
+                Flushed::Claimed(frame.head)
             } else {
-                Written::Appended(Appended {
+                Flushed::Appended(Appended {
                     frame_hash: frame.head.frame_hash,
                     places: places.collect(),
                 })

@@ -4,11 +4,12 @@ use super::{
     IndexError,
     mark::{self, io},
 };
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::OnceLock,
 };
 
 const SCHEMA: &str = "
@@ -68,11 +69,6 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         }
         _ => false,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while a connection was held leaves SQLite sound: the transaction rolled back when it was dropped.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn files(dir: &Path) -> [PathBuf; 3] {
@@ -154,7 +150,7 @@ impl Store {
 
     /// The connection that writes; held for the length of a transaction.
     pub(crate) fn writer(&self) -> MutexGuard<'_, Connection> {
-        lock(&self.writer)
+        self.writer.lock()
     }
 
     /// Runs one lookup on a connection that does not wait for the writer.
@@ -162,7 +158,7 @@ impl Store {
         let Some(file) = &self.file else {
             return lookup(&self.writer()).map_err(|e| self.met(e));
         };
-        let idle = lock(&self.readers).pop();
+        let idle = self.readers.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
             None => {
@@ -173,7 +169,7 @@ impl Store {
             }
         };
         let found = lookup(&connection);
-        let mut readers = lock(&self.readers);
+        let mut readers = self.readers.lock();
         if readers.len() < READERS_KEPT {
             readers.push(connection);
         }
@@ -182,7 +178,7 @@ impl Store {
 
     /// Moves everything into the one file and syncs it.
     pub(crate) fn settle(&self, writer: &Connection) -> Result<(), IndexError> {
-        lock(&self.readers).clear();
+        self.readers.lock().clear();
         let Some(file) = &self.file else { return Ok(()) };
         let busy: i64 = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy != 0 {

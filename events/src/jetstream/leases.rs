@@ -13,13 +13,17 @@ use super::{
 };
 use crate::leases::{Answering, Change, LeaseAnswer, Leases, Member, Tell, placement};
 use futures::StreamExt;
-use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_RENEWAL_ATTEMPTS};
+use parking_lot::{Mutex, MutexGuard};
+use quipu_schemas::{
+    limits::{BROKER_RENEWAL_ATTEMPTS, BROKER_RENEWAL_PAUSE_MS},
+    pause::Pause,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -172,7 +176,7 @@ impl JetStreamLeases {
 
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     fn stream(&self) -> String {
@@ -350,9 +354,10 @@ impl Shared {
     async fn renew(&self, partition: u16, grant: u64) -> Result<LeaseAnswer, Silence> {
         // The first may meet a renewal of our own whose answer was lost, and servers that still bring that one to each other
         // refuse the next ones too. The lease is ours as long as it reads so, and nobody else can take it meanwhile.
+        let mut pause = Pause::new(BROKER_RENEWAL_PAUSE_MS);
         for attempt in 0..BROKER_RENEWAL_ATTEMPTS {
             if attempt > 1 {
-                sleep(Duration::from_millis(BROKER_PAUSE_MS.0 << attempt)).await;
+                sleep(pause.next_wait()).await;
             }
             let seen = self.look(partition).await?;
             let ours = |lease: &&Lease| lease.grant == grant && lease.holder.node == self.me.node && !lease.free;

@@ -3,7 +3,7 @@
 use super::{
     durability,
     options::{BadOptions, JetStreamOptions},
-    partition::{Partition, Pause},
+    partition::Partition,
     wire::{self, Answer, Refusal, Silence, Wire},
 };
 use crate::{
@@ -14,17 +14,16 @@ use crate::{
     port::LogMeta,
 };
 use async_nats::{Client, Event};
+use parking_lot::Mutex;
 use quipu_schemas::{
     envelope::Durability,
-    limits::{BROKER_HEADERS_MAX_BYTES, FRAME_MAX_BYTES},
+    limits::{BROKER_HEADERS_MAX_BYTES, BROKER_PAUSE_MS, FRAME_MAX_BYTES},
+    pause::Pause,
     position::LogId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 /// Oldest server that does what the log needs.
@@ -146,12 +145,12 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Opened, OpenError
         servers: options.servers.join(", "),
         detail,
     };
-    let mut pause = Pause::new();
+    let mut pause = Pause::new(BROKER_PAUSE_MS);
     let wire = loop {
         match Wire::connect(options, None).await {
             Ok(wire) => break Arc::new(wire),
             Err(no) if !no.again || Instant::now() >= deadline => return Err(unreachable(no.detail)),
-            Err(_) => pause.wait().await,
+            Err(_) => tokio::time::sleep(pause.next_wait()).await,
         }
     };
     let server = wire.client.server_info();
@@ -201,7 +200,7 @@ impl JetStreamOptions {
     /// opening holds. It connects again by itself from then on; `tell` hears what befalls it.
     pub async fn client(&self, name: &str, tell: impl Fn(Event) + Clone + Send + Sync + 'static) -> Result<Client, OpenError> {
         let deadline = Instant::now() + self.open;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         let client = loop {
             match wire::client(self, None, name, tell.clone()).await {
                 Ok(client) => break client,
@@ -211,7 +210,7 @@ impl JetStreamOptions {
                         detail: no.detail,
                     });
                 }
-                Err(_) => pause.wait().await,
+                Err(_) => tokio::time::sleep(pause.next_wait()).await,
             }
         };
         if !client.is_server_compatible(SERVER_MIN.0, SERVER_MIN.1, SERVER_MIN.2) {
@@ -228,7 +227,7 @@ impl JetStreamOptions {
 /// Makes a stream that nodes share beside the log, where it is not there.
 pub(crate) async fn make_beside(wire: &Wire, options: &JetStreamOptions, stream: &str, config: &Value) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.open;
-    let mut pause = Pause::new();
+    let mut pause = Pause::new(BROKER_PAUSE_MS);
     loop {
         let detail = match wire.ask::<Value>(&format!("STREAM.CREATE.{stream}"), config).await {
             Ok(Answer::Said(_)) => return Ok(()),
@@ -240,7 +239,7 @@ pub(crate) async fn make_beside(wire: &Wire, options: &JetStreamOptions, stream:
             let stream = stream.to_owned();
             return Err(OpenError::Stream { stream, detail });
         }
-        pause.wait().await;
+        tokio::time::sleep(pause.next_wait()).await;
     }
 }
 
@@ -378,7 +377,7 @@ impl Opening<'_> {
 
     /// Asks until there is an answer: a cluster that elects its leader gives none for some seconds.
     async fn asked<T: serde::de::DeserializeOwned>(&self, what: &str, body: &Value, partition: u16) -> Result<Answer<T>, OpenError> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let detail = match self.wire.ask(what, body).await {
                 Ok(Answer::Refused(refusal)) if passing(&refusal) => refusal.to_string(),
@@ -389,7 +388,7 @@ impl Opening<'_> {
             if Instant::now() >= self.deadline {
                 return Err(self.unfit(partition, detail));
             }
-            pause.wait().await;
+            tokio::time::sleep(pause.next_wait()).await;
         }
     }
 

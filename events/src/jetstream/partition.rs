@@ -9,16 +9,12 @@ use crate::{
     frame::Decoded,
     port::ReadError,
 };
+use parking_lot::{Mutex, MutexGuard};
+use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
 use serde::Deserialize;
 use serde_json::json;
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::time::{Instant, sleep};
-
-/// First and longest pause between two questions about the same thing.
-pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// A partition of an open log.
 pub(crate) struct Partition {
@@ -39,20 +35,6 @@ pub(crate) enum NoTail {
     Damaged(ReadError),
 }
 
-/// Doubles from the shortest pause to the longest.
-pub(crate) struct Pause(Duration);
-
-impl Pause {
-    pub(crate) fn new() -> Self {
-        Self(PAUSE.0)
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE.1);
-    }
-}
-
 impl Partition {
     /// The subjects of all partitions of the log.
     pub(crate) fn family(&self) -> String {
@@ -69,7 +51,7 @@ impl Partition {
     }
 
     pub(crate) fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marks.lock()
     }
 
     pub(crate) fn damaged(&self, stop: &Stop) -> ReadError {
@@ -98,7 +80,7 @@ impl Partition {
     /// The last message of the stream, as its leader knows it.
     pub(crate) async fn tail(&self) -> Result<Mark, NoTail> {
         let deadline = Instant::now() + self.outcome;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let known = self.marks().last();
             let found = match self.wire.at_leader(&self.place(), None).await.map_err(NoTail::Silent)? {
@@ -137,7 +119,7 @@ impl Partition {
                     detail,
                 })));
             }
-            pause.wait().await;
+            tokio::time::sleep(pause.next_wait()).await;
         }
     }
 

@@ -6,7 +6,7 @@
 //! first one still arrives. A refusal by sequence (10071, or 10164 in a cluster) is one more reason to look, no verdict.
 
 use super::{
-    partition::{NoTail, Partition, Pause},
+    partition::{NoTail, Partition},
     wire::{Answer, Refusal, Silence},
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     port::{AppendError, Appended, Batch, Head},
 };
 use bytes::Bytes;
+use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
 use std::{panic::AssertUnwindSafe, sync::Arc};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -29,7 +30,7 @@ pub(crate) struct Writer {
 }
 
 /// How an append ended.
-enum Settled {
+enum AppendEnd {
     /// It is in its place.
     Stored,
     /// Another message is there, so it never will be.
@@ -85,7 +86,7 @@ impl Writer {
         let (bytes, encoded) = encode(&header, Some(batch)).map_err(invalid)?;
         let bytes = Bytes::from(bytes);
         match self.settle(&bytes, batch.batch_id, end.sequence).await {
-            Settled::Stored => {
+            AppendEnd::Stored => {
                 let end = self.advance(end.sequence + 1, &header, &encoded);
                 let places = encoded.records.iter();
                 Ok(Appended {
@@ -93,7 +94,7 @@ impl Writer {
                     places: places.map(|range| self.partition.frames.place(end.sequence, range)).collect(),
                 })
             }
-            Settled::Taken => {
+            AppendEnd::Taken => {
                 // For good: only a claim makes this writer the owner again.
                 self.standing = Standing::Stranger;
                 Err(match self.partition.tail().await {
@@ -106,8 +107,8 @@ impl Writer {
                     Err(NoTail::Silent(_)) => poisoned(self.partition.number, "another wrote where the frame should be"),
                 })
             }
-            Settled::Refused(error) => Err(error),
-            Settled::Unknown(why) => {
+            AppendEnd::Refused(error) => Err(error),
+            AppendEnd::Unknown(why) => {
                 self.standing = Standing::Unsure(end.head, format!("an append of unknown outcome ({why})"));
                 Err(AppendError::Unknown(why))
             }
@@ -123,13 +124,13 @@ impl Writer {
 
     async fn claim(&mut self, owner: &str) -> Result<Head, AppendError> {
         let deadline = Instant::now() + self.partition.outcome;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let end = match self.partition.tail().await {
                 Ok(end) => end,
                 Err(NoTail::Damaged(e)) => return Err(AppendError::Poisoned(e.to_string())),
                 Err(NoTail::Silent(_)) if Instant::now() < deadline => {
-                    pause.wait().await;
+                    tokio::time::sleep(pause.next_wait()).await;
                     continue;
                 }
                 // Nothing was written; there is no name for that among the errors but this one.
@@ -147,11 +148,11 @@ impl Writer {
             let (bytes, encoded) = encode(&header, None).map_err(invalid)?;
             let bytes = Bytes::from(bytes);
             match self.settle(&bytes, header.batch_id, end.sequence).await {
-                Settled::Stored => return Ok(self.advance(end.sequence + 1, &header, &encoded).head),
-                Settled::Taken if Instant::now() < deadline => {}
-                Settled::Taken => return Err(poisoned(self.partition.number, "others keep writing to it")),
-                Settled::Refused(error) => return Err(error),
-                Settled::Unknown(why) => {
+                AppendEnd::Stored => return Ok(self.advance(end.sequence + 1, &header, &encoded).head),
+                AppendEnd::Taken if Instant::now() < deadline => {}
+                AppendEnd::Taken => return Err(poisoned(self.partition.number, "others keep writing to it")),
+                AppendEnd::Refused(error) => return Err(error),
+                AppendEnd::Unknown(why) => {
                     self.standing = Standing::Unsure(end.head, format!("a claim of unknown outcome ({why})"));
                     return Err(AppendError::Unknown(why));
                 }
@@ -160,20 +161,20 @@ impl Writer {
     }
 
     /// Puts a message in the place after `last`, or learns that it cannot be there.
-    async fn settle(&self, bytes: &Bytes, batch: [u8; 16], last: u64) -> Settled {
+    async fn settle(&self, bytes: &Bytes, batch: [u8; 16], last: u64) -> AppendEnd {
         let (p, batch) = (&self.partition, hex::encode(batch));
         let deadline = Instant::now() + p.outcome;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         // An attempt that was not answered may still arrive, and then no later refusal means "nothing stored".
         let mut loose = false;
         loop {
             let mut why = match p.wire.publish(&p.place(), &batch, last, bytes.clone()).await {
-                Ok(Answer::Said(sequence)) if sequence == last + 1 => return Settled::Stored,
+                Ok(Answer::Said(sequence)) if sequence == last + 1 => return AppendEnd::Stored,
                 Ok(Answer::Said(sequence)) => {
-                    return Settled::Unknown(format!("acknowledged as sequence {sequence}, not {}", last + 1));
+                    return AppendEnd::Unknown(format!("acknowledged as sequence {sequence}, not {}", last + 1));
                 }
                 Ok(Answer::Refused(refusal)) => match verdict(&refusal) {
-                    Some(error) if !loose => return Settled::Refused(error),
+                    Some(error) if !loose => return AppendEnd::Refused(error),
                     _ => refusal.to_string(),
                 },
                 Err(Silence::NoResponders) => Silence::NoResponders.to_string(),
@@ -185,12 +186,12 @@ impl Writer {
             // Only a leader that says "nothing is there" lets the message be sent again.
             loop {
                 let empty = match p.wire.at_leader(&p.place(), Some(last + 1)).await {
-                    Ok(Some(found)) if found.payload == *bytes => return Settled::Stored,
+                    Ok(Some(found)) if found.payload == *bytes => return AppendEnd::Stored,
                     Ok(Some(found)) => {
                         if let Ok(frame) = p.frames.decode(&found.payload) {
                             p.marks().note(mark(found.sequence, &frame));
                         }
-                        return Settled::Taken;
+                        return AppendEnd::Taken;
                     }
                     Ok(None) => true,
                     Err(silence) => {
@@ -199,9 +200,9 @@ impl Writer {
                     }
                 };
                 if Instant::now() >= deadline {
-                    return Settled::Unknown(why);
+                    return AppendEnd::Unknown(why);
                 }
-                pause.wait().await;
+                tokio::time::sleep(pause.next_wait()).await;
                 if empty {
                     break;
                 }

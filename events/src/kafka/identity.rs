@@ -7,9 +7,9 @@
 use super::{
     open::OpenError,
     options::KafkaOptions,
-    wire::{self, Fetch, NoMessages, Pause, Readers},
+    wire::{self, Fetch, NoMessages, Readers},
 };
-use quipu_schemas::position::LogId;
+use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause, position::LogId};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ impl<'a> Meta<'a> {
     }
 
     fn read(&self) -> Result<Option<Identity>, OpenError> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let mut notes = Vec::new();
             let read = self.readers.ends(0).map_err(NoMessages::Silent).and_then(|(first, end)| {
@@ -104,7 +104,7 @@ impl<'a> Meta<'a> {
                 Ok(()) => return self.understand(&notes),
                 Err(NoMessages::Damaged(detail)) => return Err(self.refused(detail)),
                 Err(NoMessages::Silent(silence)) if Instant::now() >= self.deadline => return Err(self.refused(silence)),
-                Err(NoMessages::Silent(_)) => pause.wait(),
+                Err(NoMessages::Silent(_)) => std::thread::sleep(pause.next_wait()),
             }
         }
     }

@@ -7,12 +7,10 @@ use super::{
     wire::{self, Ended, Fetch, NoMessages, Readers},
 };
 use crate::keyring::KeyStore;
+use parking_lot::Mutex;
 use quipu_schemas::digest::Digest;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 /// The keys of a log's subjects, wrapped under a master key that the brokers never see.
 pub struct KafkaKeys {
@@ -60,7 +58,7 @@ impl KafkaKeys {
 
     /// Reads to the end, then looks.
     fn look(&self, digest: &str) -> Result<Option<String>, String> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock();
         let (first, end) = self.readers.ends(0).map_err(|e| e.to_string())?;
         if first > 0 || end < read.sequence {
             return Err(format!("the topic {} lost keys: it runs from {first} to {end}", self.readers.topic));

@@ -12,6 +12,7 @@ use super::{
     wire::{self, Readers},
 };
 use crate::leases::{Answering, Change, LeaseAnswer, Leases, Member, Tell};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     client::ClientContext,
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -221,7 +222,7 @@ impl KafkaLeases {
                 let detail = format!("the group of owners assigned nothing: {why}");
                 return Err(OpenError::Topic { topic: owners, detail });
             }
-            known = shared.changed.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+            shared.changed.wait_for(&mut known, left);
         }
         drop(known);
         Ok(leases)
@@ -269,7 +270,7 @@ impl KafkaLeases {
 
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// Polls the group, which calls back from there, until the leases end; then leaves it.
@@ -313,11 +314,7 @@ impl Shared {
             self.say(false);
             self.forget_the_silent();
             known = self.known();
-            known = self
-                .changed
-                .wait_timeout(known, self.life / BEATS)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            self.changed.wait_for(&mut known, self.life / BEATS);
         }
     }
 
@@ -446,7 +443,7 @@ impl Shared {
                 .any(|p| known.own.get(usize::from(*p)).is_some_and(|own| own.held))
         };
         while !is_lost && held(&known) && Instant::now() < deadline && !self.ends.load(Ordering::Acquire) {
-            known = self.changed.wait_timeout(known, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut known, LOOK);
         }
         for partition in partitions {
             if let Some(own) = known.own.get_mut(usize::from(*partition)) {

@@ -4,8 +4,8 @@ use super::{
     identity::{Identity, Meta},
     options::{BadOptions, KafkaOptions},
     partition::Partition,
-    topics::{Kept, Shape, Told, Topics},
-    wire::{Fetch, NoMessages, Pause, Readers, Silence},
+    topics::{BrokerSettings, Kept, Shape, Topics},
+    wire::{Fetch, NoMessages, Readers, Silence},
 };
 use crate::{
     broker::{
@@ -15,11 +15,9 @@ use crate::{
     frame,
     port::LogMeta,
 };
-use quipu_schemas::{envelope::Durability, position::LogId};
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use parking_lot::Mutex;
+use quipu_schemas::{envelope::Durability, limits::BROKER_PAUSE_MS, pause::Pause, position::LogId};
+use std::{sync::Arc, time::Instant};
 
 /// Where the brokers keep what transactions came to.
 const TRANSACTIONS: &str = "__transaction_state";
@@ -190,10 +188,10 @@ fn other_log(topic: String, found: LogId, asked: LogId) -> OpenError {
 
 /// Asks until there is an answer: the partitions of a topic that was just made have their leaders one after the other.
 fn patiently<T>(deadline: Instant, mut ask: impl FnMut() -> Result<T, Silence>) -> Result<T, Silence> {
-    let mut pause = Pause::new();
+    let mut pause = Pause::new(BROKER_PAUSE_MS);
     loop {
         match ask() {
-            Err(_) if Instant::now() < deadline => pause.wait(),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(pause.next_wait()),
             answer => return answer,
         }
     }
@@ -249,7 +247,7 @@ fn holders(replicas: usize, least_insync: usize) -> usize {
     if least_insync < 2 { replicas.min(1) } else { replicas }
 }
 
-fn durability(topics: &Topics<'_>, log: &Shape, told: [&Told; 2]) -> Result<Durability, OpenError> {
+fn durability(topics: &Topics<'_>, log: &Shape, told: [&BrokerSettings; 2]) -> Result<Durability, OpenError> {
     let options = topics.options;
     let known = weaker(topics.sync_mode(told[0]), topics.sync_mode(told[1]));
     let mut why = match known {

@@ -1,6 +1,6 @@
 //! One partition of the log's topic: its frames, checked, and its end.
 
-use super::wire::{Ended, Fetch, NoMessages, Pause, Readers, Silence};
+use super::wire::{Ended, Fetch, NoMessages, Readers, Silence};
 use crate::{
     broker::{
         frames::{Frames, mark},
@@ -8,8 +8,10 @@ use crate::{
     },
     port::ReadError,
 };
+use parking_lot::{Mutex, MutexGuard};
+use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -52,7 +54,7 @@ impl NoTail {
 
 impl Partition {
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     pub(crate) fn damaged(&self, stop: &Stop) -> ReadError {
@@ -72,7 +74,7 @@ impl Partition {
     /// The offset before which all is decided, not before what this process knows to be committed.
     pub(crate) fn end(&self) -> Result<u64, NoTail> {
         let deadline = Instant::now() + self.outcome;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let known = self.known().marks.last();
             let (first, end) = self.readers.ends(self.number).map_err(NoTail::Silent)?;
@@ -91,7 +93,7 @@ impl Partition {
                     detail,
                 })));
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
     }
 
@@ -191,7 +193,7 @@ impl Partition {
 
     /// Whether a message with these bytes is committed at a sequence; `None` if nobody says by the deadline.
     pub(crate) fn holds(&self, sequence: u64, bytes: &[u8], deadline: Instant) -> Option<bool> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             // All before the end is decided; behind it a transaction may still be open.
             if self.readers.ends(self.number).is_ok_and(|(_, end)| end >= sequence) {
@@ -207,7 +209,7 @@ impl Partition {
             if Instant::now() >= deadline {
                 return None;
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
     }
 }

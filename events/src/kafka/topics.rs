@@ -3,11 +3,14 @@
 use super::{
     open::OpenError,
     options::KafkaOptions,
-    wire::{self, Fetch, NoMessages, Pause, Readers},
+    wire::{self, Fetch, NoMessages, Readers},
 };
 use crate::broker::durability::{Known, SyncMode};
 use futures::executor::block_on;
-use quipu_schemas::limits::BROKER_BATCH_MAX_BYTES;
+use quipu_schemas::{
+    limits::{BROKER_BATCH_MAX_BYTES, BROKER_PAUSE_MS},
+    pause::Pause,
+};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
@@ -25,7 +28,7 @@ use std::{
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// What a broker says about a topic or itself; empty if it tells nothing.
-pub(crate) type Told = BTreeMap<String, String>;
+pub(crate) type BrokerSettings = BTreeMap<String, String>;
 
 /// A topic as the brokers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +84,12 @@ impl<'a> Topics<'a> {
             deadline,
             tell: Cell::new(false),
         };
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             match topics.shape(&options.meta_topic()) {
                 Ok(_) => return Ok(topics),
                 Err(e) if Instant::now() >= deadline => return Err(unreachable(e)),
-                Err(_) => pause.wait(),
+                Err(_) => std::thread::sleep(pause.next_wait()),
             }
         }
     }
@@ -113,12 +116,12 @@ impl<'a> Topics<'a> {
 
     /// As [`Topics::shape`], asked until the brokers answer.
     pub(crate) fn find(&self, topic: &str) -> Result<Option<Shape>, OpenError> {
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             match self.shape(topic) {
                 Ok(shape) => return Ok(shape),
                 Err(e) if Instant::now() >= self.deadline => return Err(Self::refused(topic, e)),
-                Err(_) => pause.wait(),
+                Err(_) => std::thread::sleep(pause.next_wait()),
             }
         }
     }
@@ -145,7 +148,7 @@ impl<'a> Topics<'a> {
             new = new.set("flush.messages", "1");
         }
         let patience = AdminOptions::new().operation_timeout(Some(ANSWER)).request_timeout(Some(ANSWER));
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let why = match block_on(self.admin.create_topics([&new], &patience)) {
                 Ok(results) => match results.into_iter().next() {
@@ -158,9 +161,9 @@ impl<'a> Topics<'a> {
             if Instant::now() >= self.deadline {
                 return Err(Self::refused(topic, why));
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             if let Some(shape) = self.find(topic)? {
                 return Ok(shape);
@@ -168,7 +171,7 @@ impl<'a> Topics<'a> {
             if Instant::now() >= self.deadline {
                 return Err(Self::refused(topic, "it was made, but its partitions have no leader"));
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
     }
 
@@ -183,12 +186,12 @@ impl<'a> Topics<'a> {
     }
 
     /// What the brokers tell about a topic's configuration.
-    pub(crate) fn told(&self, topic: &str) -> Told {
+    pub(crate) fn told(&self, topic: &str) -> BrokerSettings {
         self.describe(ResourceSpecifier::Topic(topic))
     }
 
     /// What every broker tells about its own configuration.
-    pub(crate) fn told_by_brokers(&self) -> Vec<Told> {
+    pub(crate) fn told_by_brokers(&self) -> Vec<BrokerSettings> {
         let ids: Vec<i32> = self
             .readers
             .with(Fetch::Few, |consumer| {
@@ -197,30 +200,30 @@ impl<'a> Topics<'a> {
                 Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
             })
             .unwrap_or_default();
-        let told: Vec<Told> = ids.into_iter().map(|id| self.describe(ResourceSpecifier::Broker(id))).collect();
+        let told: Vec<BrokerSettings> = ids.into_iter().map(|id| self.describe(ResourceSpecifier::Broker(id))).collect();
         self.tell.set(told.iter().any(|told| !told.is_empty()));
         told
     }
 
-    fn describe(&self, resource: ResourceSpecifier<'_>) -> Told {
+    fn describe(&self, resource: ResourceSpecifier<'_>) -> BrokerSettings {
         let patience = AdminOptions::new().request_timeout(Some(ANSWER));
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let Ok(found) = block_on(self.admin.describe_configs([&resource], &patience)) else {
-                return Told::new();
+                return BrokerSettings::new();
             };
             let entries = found.into_iter().flatten().flat_map(|resource| resource.entries);
-            let told: Told = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            let told: BrokerSettings = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
             // Only topics that are there are asked for: a broker that tells of itself has not heard of this one yet.
             if !told.is_empty() || !self.tell.get() || Instant::now() >= self.deadline {
                 return told;
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
     }
 
     /// Refuses a topic that would lose or change what is in it.
-    pub(crate) fn check(&self, topic: &str, shape: &Shape) -> Result<Told, OpenError> {
+    pub(crate) fn check(&self, topic: &str, shape: &Shape) -> Result<BrokerSettings, OpenError> {
         let told = self.told(topic);
         let number = |key: &str| told.get(key).and_then(|value| value.parse::<i64>().ok());
         let wrong = if told.get("cleanup.policy").is_some_and(|policy| policy != "delete") {
@@ -244,7 +247,7 @@ impl<'a> Topics<'a> {
     }
 
     /// Whether each message waits for a disk, and who says so.
-    pub(crate) fn sync_mode(&self, told: &Told) -> Known {
+    pub(crate) fn sync_mode(&self, told: &BrokerSettings) -> Known {
         match (told.get("flush.messages"), self.options.sync) {
             (Some(n), _) if n == "1" => Known::Told(SyncMode::Always),
             (Some(_), _) => Known::Told(SyncMode::Interval),

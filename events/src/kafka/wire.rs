@@ -1,7 +1,11 @@
 //! The clients of a log on Kafka: what is asked of the brokers, each question with a deadline.
 
 use super::options::KafkaOptions;
-use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES};
+use parking_lot::{Condvar, Mutex};
+use quipu_schemas::{
+    limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES},
+    pause::Pause,
+};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     client::{Client, ClientContext},
@@ -10,10 +14,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 use std::{
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -40,23 +41,6 @@ impl From<KafkaError> for Silence {
     }
 }
 
-/// Doubles from the shortest pause to the longest.
-pub(crate) struct Pause(u64);
-
-impl Pause {
-    pub(crate) fn new() -> Self {
-        Self(BROKER_PAUSE_MS.0)
-    }
-
-    pub(crate) fn wait(&mut self) {
-        // Claims that race each other part by chance.
-        let mut byte = [0];
-        let chance = getrandom::fill(&mut byte).map_or(0, |()| u64::from(byte[0]) * self.0 / 256);
-        thread::sleep(Duration::from_millis(self.0 + chance));
-        self.0 = (self.0 * 2).min(BROKER_PAUSE_MS.1);
-    }
-}
-
 /// What every client of the log is told.
 pub(crate) fn config(options: &KafkaOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -72,13 +56,13 @@ pub(crate) fn config(options: &KafkaOptions) -> ClientConfig {
 /// First and next offset of a partition: all before the latter is decided (the last stable offset).
 pub(crate) fn ends<C: ClientContext>(client: &Client<C>, topic: &str, partition: u16, timeout: Duration) -> Result<(u64, u64), Silence> {
     let deadline = Instant::now() + timeout;
-    let mut pause = Pause::new();
+    let mut pause = Pause::new(BROKER_PAUSE_MS);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         match client.fetch_watermarks(topic, i32::from(partition), left) {
             Ok((low, high)) => return Ok((low.max(0) as u64, high.max(0) as u64)),
             Err(e) if Instant::now() >= deadline => return Err(Silence(format!("the end of {topic} [{partition}]: {e}"))),
-            Err(_) => pause.wait(),
+            Err(_) => thread::sleep(pause.next_wait()),
         }
     }
 }
@@ -186,7 +170,7 @@ impl Readers {
             Fetch::Many => (&self.many, &[][..]),
             Fetch::Few => (&self.few, &[("fetch.message.max.bytes", FEW_BYTES)][..]),
         };
-        let mut consumers = pool.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = pool.consumers.lock();
         let consumer = loop {
             if let Some(consumer) = consumers.idle.pop() {
                 break consumer;
@@ -196,7 +180,7 @@ impl Readers {
                 consumers.made += 1;
                 break made;
             }
-            consumers = pool.freed.wait(consumers).unwrap_or_else(PoisonError::into_inner);
+            pool.freed.wait(&mut consumers);
         };
         drop(consumers);
         let done = work(&consumer);
@@ -205,7 +189,7 @@ impl Readers {
             Err(_) => None,
             Ok(_) => consumer.unassign().is_ok().then_some(consumer),
         };
-        let mut consumers = pool.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = pool.consumers.lock();
         match kept {
             Some(consumer) => consumers.idle.push(consumer),
             None => consumers.made -= 1,
@@ -317,24 +301,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
-        let mut pause = Pause::new();
-        let mut lengths = Vec::new();
-        while lengths.len() < 12 && lengths.last() != Some(&BROKER_PAUSE_MS.1) {
-            lengths.push(pause.0);
-            let before = Instant::now();
-            pause.wait();
-            assert!(before.elapsed() >= Duration::from_millis(lengths[lengths.len() - 1]));
-        }
-        assert_eq!(lengths[0], BROKER_PAUSE_MS.0);
-        assert!(
-            lengths.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(BROKER_PAUSE_MS.1)),
-            "{lengths:?}"
-        );
-        assert_eq!(pause.0, BROKER_PAUSE_MS.1);
-    }
-
-    #[test]
     fn clients_are_told_where_the_brokers_are_and_when_to_ask_again() {
         let options = KafkaOptions {
             brokers: vec!["a:1".into(), "b:2".into()],
@@ -355,7 +321,7 @@ mod tests {
     fn failed_reader_is_dropped_and_a_good_one_reused() {
         let readers = Readers::new(&KafkaOptions::default(), "t".into());
         let made = |readers: &Readers| {
-            let pool = readers.many.consumers.lock().unwrap();
+            let pool = readers.many.consumers.lock();
             (pool.idle.len(), pool.made)
         };
         assert!(readers.with(Fetch::Many, |_| Ok(())).is_ok());

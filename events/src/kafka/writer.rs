@@ -8,7 +8,6 @@ use super::{
     options::KafkaOptions,
     partition::{NoTail, Partition},
     producer::{Failure, Producer},
-    wire::Pause,
 };
 use crate::{
     broker::{
@@ -20,6 +19,7 @@ use crate::{
     memory::claim_header,
     port::{AppendError, Appended, Batch, Head},
 };
+use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, mpsc::Receiver},
@@ -37,7 +37,7 @@ pub(crate) struct Writer {
 }
 
 /// How a frame ended.
-enum Settled {
+enum FrameEnd {
     /// It is stored, at this sequence.
     Stored(u64),
     /// It is stored, and another has begun since.
@@ -96,22 +96,22 @@ impl Writer {
         let (bytes, encoded) = encode(&header, Some(batch)).map_err(|e| AppendError::Invalid(e.to_string()))?;
         let deadline = Instant::now() + self.options.outcome;
         let sequence = match self.settle(&bytes, &end, deadline) {
-            Settled::Stored(sequence) => {
+            FrameEnd::Stored(sequence) => {
                 self.standing = Standing::Owner(self.note(sequence, &header, &encoded));
                 sequence
             }
-            Settled::StoredAndFenced(sequence) => {
+            FrameEnd::StoredAndFenced(sequence) => {
                 self.note(sequence, &header, &encoded);
                 self.standing = Standing::Stranger;
                 sequence
             }
-            Settled::Fenced(why) => {
+            FrameEnd::Fenced(why) => {
                 // For good: only a claim makes this writer the owner again.
                 self.standing = Standing::Stranger;
                 return Err(self.not_ours(batch.epoch, &why));
             }
-            Settled::Refused(error) => return Err(error),
-            Settled::Unknown(why) => {
+            FrameEnd::Refused(error) => return Err(error),
+            FrameEnd::Unknown(why) => {
                 self.standing = Standing::Unsure(end.head, format!("an append of unknown outcome ({why})"));
                 return Err(AppendError::Unknown(why));
             }
@@ -131,10 +131,10 @@ impl Writer {
 
     fn claim(&mut self, owner: &str) -> Result<Head, AppendError> {
         let deadline = Instant::now() + self.options.outcome;
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             match self.try_claim(owner, deadline) {
-                Err(Again::After(_)) if Instant::now() < deadline => pause.wait(),
+                Err(Again::After(_)) if Instant::now() < deadline => std::thread::sleep(pause.next_wait()),
                 // Nothing was written; there is no name for that among the errors but this one.
                 Err(Again::After(why)) => return Err(AppendError::Unknown(why)),
                 Err(Again::Never(error)) => return Err(error),
@@ -160,22 +160,22 @@ impl Writer {
         getrandom::fill(&mut header.batch_id).map_err(|e| Again::Never(AppendError::Poisoned(format!("no randomness: {e}"))))?;
         let (bytes, encoded) = encode(&header, None).map_err(|e| Again::Never(AppendError::Invalid(e.to_string())))?;
         match self.settle(&bytes, &end, deadline) {
-            Settled::Stored(sequence) => {
+            FrameEnd::Stored(sequence) => {
                 let end = self.note(sequence, &header, &encoded);
                 self.standing = Standing::Owner(end);
                 Ok(end.head)
             }
-            Settled::StoredAndFenced(sequence) => {
+            FrameEnd::StoredAndFenced(sequence) => {
                 self.note(sequence, &header, &encoded);
                 self.standing = Standing::Stranger;
                 Err(Again::After("another claimed it at once".into()))
             }
-            Settled::Fenced(why) => {
+            FrameEnd::Fenced(why) => {
                 self.standing = Standing::Stranger;
                 Err(Again::After(why))
             }
-            Settled::Refused(error) => Err(Again::Never(error)),
-            Settled::Unknown(why) => {
+            FrameEnd::Refused(error) => Err(Again::Never(error)),
+            FrameEnd::Unknown(why) => {
                 self.standing = Standing::Unsure(end.head, format!("a claim of unknown outcome ({why})"));
                 Err(Again::Never(AppendError::Unknown(why)))
             }
@@ -183,51 +183,51 @@ impl Writer {
     }
 
     /// Stores a message behind `end` in a transaction of its own, or learns that it is not stored.
-    fn settle(&mut self, bytes: &[u8], end: &Mark, deadline: Instant) -> Settled {
+    fn settle(&mut self, bytes: &[u8], end: &Mark, deadline: Instant) -> FrameEnd {
         let Some(mut producer) = self.producer.take() else {
-            return Settled::Refused(poisoned(self.number(), "it has no producer"));
+            return FrameEnd::Refused(poisoned(self.number(), "it has no producer"));
         };
         let settled = self.transact(&mut producer, bytes, end, deadline);
         // A producer of which anything is not known is never used again: its successor fences whatever it left behind.
         if matches!(
             settled,
-            Settled::Stored(_) | Settled::Refused(AppendError::Invalid(_) | AppendError::Full)
+            FrameEnd::Stored(_) | FrameEnd::Refused(AppendError::Invalid(_) | AppendError::Full)
         ) {
             self.producer = Some(producer);
         }
         settled
     }
 
-    fn transact(&self, producer: &mut Producer, bytes: &[u8], end: &Mark, deadline: Instant) -> Settled {
+    fn transact(&self, producer: &mut Producer, bytes: &[u8], end: &Mark, deadline: Instant) -> FrameEnd {
         let sequence = match producer.send(bytes, deadline) {
             Ok(offset) => offset + 1,
             Err(failure) => {
                 // Nothing was asked to commit, so nothing is stored, whatever the brokers have.
                 let aborted = !matches!(failure, Failure::Fenced(_) | Failure::Silent(_)) && producer.abort(deadline);
                 return match failure {
-                    Failure::Fenced(why) => Settled::Fenced(why),
-                    Failure::Refused(why) if aborted => Settled::Refused(AppendError::Invalid(why)),
-                    Failure::Full(_) if aborted => Settled::Refused(AppendError::Full),
-                    other => Settled::Unknown(other.why().to_owned()),
+                    Failure::Fenced(why) => FrameEnd::Fenced(why),
+                    Failure::Refused(why) if aborted => FrameEnd::Refused(AppendError::Invalid(why)),
+                    Failure::Full(_) if aborted => FrameEnd::Refused(AppendError::Full),
+                    other => FrameEnd::Unknown(other.why().to_owned()),
                 };
             }
         };
         if let Err(why) = self.follows(producer, sequence, end, deadline) {
             return if producer.abort(deadline) {
-                Settled::Unknown(why)
+                FrameEnd::Unknown(why)
             } else {
-                Settled::Unknown(format!("{why}; and it could not be taken back"))
+                FrameEnd::Unknown(format!("{why}; and it could not be taken back"))
             };
         }
         match producer.commit(deadline) {
             Ok(()) => self.visible(producer, sequence, deadline),
             // The commit may have been asked for before: what is there settles it, once it is decided.
             Err(Failure::Fenced(why)) => match self.partition.holds(sequence, bytes, deadline) {
-                Some(true) => Settled::StoredAndFenced(sequence),
-                Some(false) => Settled::Fenced(why),
-                None => Settled::Unknown(why),
+                Some(true) => FrameEnd::StoredAndFenced(sequence),
+                Some(false) => FrameEnd::Fenced(why),
+                None => FrameEnd::Unknown(why),
             },
-            Err(other) => Settled::Unknown(other.why().to_owned()),
+            Err(other) => FrameEnd::Unknown(other.why().to_owned()),
         }
     }
 
@@ -246,12 +246,12 @@ impl Writer {
             return Ok(());
         }
         // Everything before an open transaction is decided once the end has come to it.
-        let mut pause = Pause::new();
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         while producer.ends(self.options.request).is_ok_and(|(_, end)| end + 1 < sequence) {
             if Instant::now() >= deadline {
                 return Err("the end of the partition is not told".into());
             }
-            pause.wait();
+            std::thread::sleep(pause.next_wait());
         }
         match self.partition.tail() {
             Ok(now) if now == *end => Ok(()),
@@ -261,14 +261,14 @@ impl Writer {
     }
 
     /// Waits until every reader sees the message. The commit is decided before that, but not yet everywhere.
-    fn visible(&self, producer: &Producer, sequence: u64, deadline: Instant) -> Settled {
+    fn visible(&self, producer: &Producer, sequence: u64, deadline: Instant) -> FrameEnd {
         loop {
             match producer.ends(self.options.request) {
-                Ok((_, end)) if end >= sequence => return Settled::Stored(sequence),
+                Ok((_, end)) if end >= sequence => return FrameEnd::Stored(sequence),
                 Ok(_) if Instant::now() < deadline => std::thread::yield_now(),
                 Err(_) if Instant::now() < deadline => {}
-                Ok((_, end)) => return Settled::Unknown(format!("committed at offset {}, but readers see {end} only", sequence - 1)),
-                Err(e) => return Settled::Unknown(e.to_string()),
+                Ok((_, end)) => return FrameEnd::Unknown(format!("committed at offset {}, but readers see {end} only", sequence - 1)),
+                Err(e) => return FrameEnd::Unknown(e.to_string()),
             }
         }
     }

@@ -1,12 +1,13 @@
 //! A nats-server in this process, as far as the log needs one: for machines where no real one can be had, and as a second
 //! reader of the protocol. It keeps its streams in memory and shows no durability; promises are proved on real servers.
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
 };
 
@@ -122,7 +123,7 @@ impl Connection {
 
     fn answer(&mut self, subject: &str, reply: &str, headers: &str, body: &[u8]) -> Option<()> {
         let streams = self.streams.clone();
-        let mut streams = streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = streams.lock();
         let asked: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = if let Some(name) = subject.strip_prefix("$JS.API.DIRECT.GET.") {
             let messages = streams.get(name).map(|s| s.messages.clone()).unwrap_or_default();

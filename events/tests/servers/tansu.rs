@@ -4,12 +4,12 @@
 //! it through a proxy that can hold, lose or cut requests.
 
 use super::kafka_proxy::Proxy;
+use parking_lot::Mutex;
 use std::{
     env, fs,
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -82,7 +82,7 @@ impl Drop for Tansu {
 
 fn program() -> Result<PathBuf, String> {
     static FOUND: Mutex<Option<Result<PathBuf, String>>> = Mutex::new(None);
-    let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = FOUND.lock();
     let find = || match env::var_os("QUIPU_TANSU") {
         Some(named) => Ok(named.into()),
         None => install(),

@@ -1,11 +1,11 @@
 //! How the bus is: what health and the metrics page say of it.
 
 use crate::metrics::{BUS_CONNECTED, BUS_FEED_LAG};
+use parking_lot::{Mutex, MutexGuard};
 use quipu_runtime::api::HealthPart;
 use quipu_schemas::limits::BUS_BEHIND_MS;
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -57,7 +57,7 @@ impl Status {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// Says what is wrong with a part; the first time and at each other reason in the log, too.

@@ -1,8 +1,9 @@
 //! Which refusals a client waits out, and under which identity it asks again.
 
 use super::*;
+use parking_lot::Mutex;
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -25,7 +26,7 @@ async fn node(answers: Vec<(u16, Value)>) -> (String, Arc<Mutex<Vec<String>>>) {
                 .lines()
                 .find_map(|line| line.strip_prefix("idempotency-key: "))
                 .unwrap_or_default();
-            ids.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_owned());
+            ids.lock().push(id.to_owned());
             let (status, body) = &answers[n.min(answers.len() - 1)];
             let body = body.to_string();
             let answer = format!(
@@ -58,7 +59,7 @@ async fn ask(answers: Vec<(u16, Value)>) -> (Result<Receipt, ClientError>, Vec<S
     let client = Client::new(&url, "token").expect("a client");
     let stream: StreamId = "acme/conversation/c".parse().expect("a stream");
     let answer = client.command(&Command::to(&stream, "create", json!({}))).await;
-    let ids = heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let ids = heard.lock().clone();
     (answer, ids)
 }
 

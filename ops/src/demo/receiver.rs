@@ -13,11 +13,12 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -67,10 +68,6 @@ impl Drop for Receiver {
     }
 }
 
-fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
-    received.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Receiver {
     /// Starts on a free loopback port with a secret of its own.
     pub(super) async fn start() -> Result<Self, StageError> {
@@ -104,7 +101,7 @@ impl Receiver {
 
     /// What arrived so far.
     pub(super) fn received(&self) -> Received {
-        lock(&self.inner.received).clone()
+        self.inner.received.lock().clone()
     }
 }
 
@@ -112,7 +109,7 @@ impl Receiver {
 async fn take(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     {
-        let mut received = lock(&inner.received);
+        let mut received = inner.received.lock();
         received.deliveries += 1;
         match verify(&inner.key, &headers, &body, now) {
             None => {

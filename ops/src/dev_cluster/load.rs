@@ -1,13 +1,14 @@
 //! Somebody who talks all the time, through every node in turn, and remembers what was acknowledged.
 
 use crate::client::{Client, ClientError, Command};
+use parking_lot::Mutex;
 use quipu_schemas::{
     ids::{CommandId, PrincipalId, StreamId},
     limits,
 };
 use serde_json::json;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -43,10 +44,6 @@ pub(super) struct Load {
     talkers: Vec<JoinHandle<()>>,
 }
 
-fn lock(heard: &Mutex<TalkRecord>) -> MutexGuard<'_, TalkRecord> {
-    heard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Load {
     /// Begins to talk.
     pub(super) fn begin(clients: &[Client], conversations: &[StreamId], by: &PrincipalId) -> Self {
@@ -61,16 +58,16 @@ impl Load {
 
     /// What happened since this was last asked.
     pub(super) fn lately(&self) -> Lately {
-        std::mem::take(&mut lock(&self.heard).lately)
+        std::mem::take(&mut self.heard.lock().lately)
     }
 
     /// Ends the talk; what was acknowledged, or what went wrong.
     pub(super) async fn end(self) -> Result<Vec<(StreamId, CommandId)>, String> {
-        lock(&self.heard).ends = true;
+        self.heard.lock().ends = true;
         for talker in self.talkers {
             talker.await.map_err(|e| e.to_string())?;
         }
-        let mut heard = lock(&self.heard);
+        let mut heard = self.heard.lock();
         match heard.wrong.take() {
             Some(wrong) => Err(wrong),
             None => Ok(std::mem::take(&mut heard.acknowledged)),
@@ -81,7 +78,7 @@ impl Load {
 async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>, by: PrincipalId, heard: Arc<Mutex<TalkRecord>>) {
     let mut at = number;
     for step in 0u64.. {
-        if lock(&heard).ends {
+        if heard.lock().ends {
             return;
         }
         at = (at + 7) % conversations.len();
@@ -96,26 +93,27 @@ async fn talk(number: usize, clients: Vec<Client>, conversations: Vec<StreamId>,
         for client in clients.iter().cycle().skip(at) {
             match client.command(&command).await {
                 Ok(_) => {
-                    let mut heard = lock(&heard);
+                    let mut heard = heard.lock();
                     heard.lately.acknowledged += 1;
                     heard.lately.waited = heard.lately.waited.max(begun.elapsed());
                     heard.acknowledged.push((stream.clone(), id.clone()));
                     break;
                 }
                 Err(error) if is_transient(&error) => {
-                    let mut heard = lock(&heard);
+                    let mut heard = heard.lock();
                     match error.problem() {
                         Some(_) => heard.lately.refused += 1,
                         None => heard.lately.unanswered += 1,
                     }
                 }
                 Err(error) => {
-                    lock(&heard).wrong.get_or_insert(format!("{id} to {stream}: {error}"));
+                    heard.lock().wrong.get_or_insert(format!("{id} to {stream}: {error}"));
                     return;
                 }
             }
             if begun.elapsed() > Duration::from_millis(limits::HANDOFF_WAIT_MS) * 6 {
-                lock(&heard)
+                heard
+                    .lock()
                     .wrong
                     .get_or_insert(format!("{id} to {stream} was not answered for good"));
                 return;

@@ -1,5 +1,6 @@
 //! An import whose node is killed in the middle resumes to the same end.
 
+use parking_lot::Mutex;
 use quipu::{
     client::{Client, Command},
     export,
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use std::{
     path::Path,
     process::{Child, Stdio},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -56,7 +56,7 @@ async fn run(client: &Client, kill_at: Option<u64>, child: &Mutex<Child>) -> Res
     let target = Target { org: ORG, actor: None };
     let kill = |tick: import::Tick| {
         if kill_at.is_some_and(|at| tick.messages == at) {
-            child.lock().unwrap().kill().unwrap();
+            child.lock().kill().unwrap();
         }
     };
     import::run(client, &target, file().as_bytes(), &kill).await
@@ -76,7 +76,7 @@ async fn a_killed_import_resumes_to_the_same_end() {
         }
         let stopped = run(&client, Some(kill_at), &child).await;
         assert!(matches!(stopped, Err(ImportError::Client(_))), "{stopped:?}");
-        child.lock().unwrap().wait().unwrap();
+        child.lock().wait().unwrap();
     }
     let child = Mutex::new(start(data));
     let client = ready(data).await;
@@ -99,7 +99,7 @@ async fn a_killed_import_resumes_to_the_same_end() {
         lines.sort_by_key(|line| line["id"].to_string());
     }
     assert_eq!(exported, given);
-    let mut child = child.into_inner().unwrap();
+    let mut child = child.into_inner();
     child.kill().unwrap();
     child.wait().unwrap();
     let verify = std::process::Command::new(env!("CARGO_BIN_EXE_quipu"))

@@ -5,7 +5,7 @@ use super::{
     database::{Request, pipelined},
     lease::Lease,
     storage,
-    writing::Written,
+    writing::SqlStatement,
 };
 use crate::{
     error::ViewError,
@@ -44,7 +44,7 @@ pub(super) async fn apply(
     layout: &Layout,
     origin: &Origin,
     moves: &[Move],
-    statements: &[Written],
+    statements: &[SqlStatement],
 ) -> Result<(), ViewError> {
     // What comes again and again is prepared; the tables of single orgs are too many for that.
     let mut prepared = BTreeMap::new();
@@ -90,7 +90,7 @@ pub(super) async fn apply(
     Ok(())
 }
 
-fn executed<'c>(client: &'c Lease, prepared: Option<&'c tokio_postgres::Statement>, written: &'c Written) -> Request<'c, u64> {
+fn executed<'c>(client: &'c Lease, prepared: Option<&'c tokio_postgres::Statement>, written: &'c SqlStatement) -> Request<'c, u64> {
     Box::pin(async move {
         match prepared {
             Some(statement) => client.execute_raw(statement, written.params.iter().map(|(value, _)| value)).await,

@@ -19,14 +19,12 @@ use crate::{
     store::Origin,
 };
 use deadpool_postgres::ClientWrapper;
+use parking_lot::Mutex;
 use quipu_schemas::{
     digest::Digest,
     limits::{VIEW_CONNECT_MS, VIEW_READ_MS},
 };
-use std::{
-    any::Any,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{any::Any, sync::Arc};
 use tokio_postgres::types::ToSql;
 
 const OF_ORIGIN: &str = "log_id = $1 AND generation = $2 AND partitions = $3 AND projector = $4 AND per_org = $5";
@@ -79,7 +77,7 @@ impl PostgresShelf {
     }
 
     fn database(&self) -> Result<Arc<Database>, ViewError> {
-        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database.lock();
         if let Some(connected) = &*database {
             return Ok(connected.clone());
         }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use tokio_postgres::types::Type;
 
 /// SQL with its parameters and their types.
-pub(super) struct Written {
+pub(super) struct SqlStatement {
     pub(super) sql: String,
     pub(super) params: Vec<(Param, Type)>,
 }
@@ -31,7 +31,7 @@ pub(super) fn org_of(statement: &Statement) -> Result<&str, ViewError> {
 }
 
 /// The SQL of a statement on the tables of `schema` (quoted).
-pub(super) fn write(statement: &Statement, schema: &str) -> Result<Written, ViewError> {
+pub(super) fn write(statement: &Statement, schema: &str) -> Result<SqlStatement, ViewError> {
     let mut text = Text {
         schema,
         sql: String::with_capacity(512),
@@ -46,7 +46,7 @@ pub(super) fn write(statement: &Statement, schema: &str) -> Result<Written, View
         }
     }
     let Text { sql, params, .. } = text;
-    Ok(Written { sql, params })
+    Ok(SqlStatement { sql, params })
 }
 
 struct Text<'s> {

@@ -1,6 +1,7 @@
 //! Empty stores on a server that the tests of this program share.
 
 use crate::server::{Postgres, start_or_skip};
+use parking_lot::Mutex;
 use quipu_projections::{
     postgres::{Database, PostgresStore},
     sqlite::SqliteStore,
@@ -9,7 +10,7 @@ use quipu_projections::{
 use std::{
     cell::RefCell,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -33,7 +34,7 @@ pub(crate) fn shared() -> Option<Shared> {
     static RUNNING: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
     HELD.with_borrow_mut(|held| {
         if held.is_none() {
-            let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = RUNNING.lock();
             let server = match running.upgrade() {
                 Some(server) => server,
                 None => Arc::new(start_or_skip("views on PostgreSQL; they are checked on SQLite instead")?),

@@ -3,6 +3,7 @@
 //! The programs are those of the directory that `QUIPU_POSTGRES_BIN` names, or on the `PATH`, or where distributions put
 //! them; root installs the distribution's package where there are none. The server itself never runs as root.
 
+use parking_lot::Mutex;
 use std::{
     env, fs,
     io::{ErrorKind, Write},
@@ -13,7 +14,6 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -210,7 +210,7 @@ fn account() -> Result<Option<(u32, u32)>, String> {
 /// The directory of the server's programs, installed if need be.
 fn programs() -> Result<PathBuf, String> {
     static FOUND: Mutex<Option<Result<PathBuf, String>>> = Mutex::new(None);
-    let mut found = FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = FOUND.lock();
     found
         .get_or_insert_with(|| find().or_else(|| install().ok().and_then(|()| find())).ok_or_else(missing))
         .clone()

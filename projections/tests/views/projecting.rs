@@ -108,7 +108,7 @@ fn a_hole_stops_the_partition_after_what_comes_before_it() {
 fn damage_stops_its_partition_and_no_other() {
     let log = world().log(2);
     let busy = (0..2).find(|p| log.head(*p).unwrap().next_offset > 3).unwrap();
-    *log.damage.lock().unwrap() = Some((busy, 3));
+    *log.damage.lock() = Some((busy, 3));
     let store = empty(&log);
     let round = catch_up(&log, &store, &Progress::new(store.cursor().unwrap())).unwrap();
     assert_eq!(round.stopped.len(), 1);
@@ -218,10 +218,10 @@ fn waiting_ends_when_the_views_get_there_or_time_is_up() {
         offset: 20,
         index: 0,
     });
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let hook = progress.on_move({
         let seen = seen.clone();
-        move |cursor: &Cursor| seen.lock().unwrap().push(cursor.next[0])
+        move |cursor: &Cursor| seen.lock().push(cursor.next[0])
     });
     assert!(!progress.covers(&wanted).unwrap());
     assert!(matches!(
@@ -235,7 +235,7 @@ fn waiting_ends_when_the_views_get_there_or_time_is_up() {
     catch_up(&log, &store, &progress).unwrap();
     assert!(waiter.join().unwrap().unwrap().next[0] > 20);
     progress.forget(hook);
-    assert!(seen.lock().unwrap().last().unwrap() > &20);
+    assert!(seen.lock().last().unwrap() > &20);
     let foreign = Cursor {
         log: LogId([8; 16]),
         generation: 1,

@@ -137,7 +137,7 @@ fn views_of_another_projector_or_generation_begin_anew() {
 fn a_rebuild_that_meets_damage_keeps_the_old_views() {
     let log = world().log(1);
     let views = Views::of_store(caught_up(&log)).unwrap();
-    *log.damage.lock().unwrap() = Some((0, 9));
+    *log.damage.lock() = Some((0, 9));
     assert!(matches!(
         views.rebuild(&log, &mut |_| true),
         Err(ViewError::Stopped {

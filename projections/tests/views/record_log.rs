@@ -1,8 +1,9 @@
 //! A log over a list of records, with the faults that a projector must meet.
 
+use parking_lot::Mutex;
 use quipu_events::port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError};
 use quipu_schemas::{digest::Digest, envelope::Durability, position::LogId};
-use std::{collections::BTreeMap, sync::Mutex};
+use std::collections::BTreeMap;
 
 pub(crate) struct RecordLog {
     pub(crate) partitions: u16,
@@ -47,7 +48,7 @@ impl RecordLog {
 
     /// Lets the caller bend a partition's frames.
     pub(crate) fn bend(&self, partition: u16, with: impl FnOnce(&mut Vec<FrameRead>)) {
-        with(self.frames.lock().unwrap().entry(partition).or_default());
+        with(self.frames.lock().entry(partition).or_default());
     }
 }
 
@@ -68,8 +69,8 @@ impl Log for RecordLog {
         done(Err(AppendError::Invalid("only read".into())));
     }
     fn read(&self, partition: u16, from: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
-        let damaged = *self.damage.lock().unwrap();
-        let frames = self.frames.lock().unwrap();
+        let damaged = *self.damage.lock();
+        let frames = self.frames.lock();
         let mut out = Vec::new();
         let mut bytes = 0;
         for frame in frames.get(&partition).into_iter().flatten() {
@@ -100,7 +101,7 @@ impl Log for RecordLog {
         Err(ReadError::Io("not by place".into()))
     }
     fn head(&self, partition: u16) -> Result<Head, ReadError> {
-        let frames = self.frames.lock().unwrap();
+        let frames = self.frames.lock();
         let last = frames.get(&partition).and_then(|f| f.last());
         Ok(Head {
             epoch: last.map_or(0, |f| f.epoch),

@@ -20,7 +20,9 @@ pub const BROKER_READS_AT_ONCE: usize = 32;
 pub const BROKER_READERS_MAX: usize = 4;
 /// How often a lease on JetStream is renewed until its servers take it, while it reads as ours.
 pub const BROKER_RENEWAL_ATTEMPTS: u32 = 6;
-/// First and longest pause between two questions to a log on Kafka about the same thing, in milliseconds.
+/// First and longest pause between them, in milliseconds.
+pub const BROKER_RENEWAL_PAUSE_MS: (u64, u64) = (16, 200);
+/// First and longest pause between two questions to a broker about the same thing, in milliseconds.
 pub const BROKER_PAUSE_MS: (u64, u64) = (2, 200);
 /// Memory for the newest records of a log on a broker, all partitions together.
 pub const BROKER_RECENT_BYTES: usize = 64 * 1024 * 1024;

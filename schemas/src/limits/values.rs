@@ -34,8 +34,8 @@ pub const BLOB_PAGE_MAX: usize = 1_000;
 pub const BLOB_REQUEST_MS: u64 = 20_000;
 /// Times that a request to a bucket is sent while the server says that it cannot answer just now.
 pub const BLOB_REQUEST_ATTEMPTS: u32 = 4;
-/// Wait before the second of them, in milliseconds; doubled before each further one.
-pub const BLOB_REQUEST_AGAIN_MS: u64 = 100;
+/// First and longest pause between them, in milliseconds.
+pub const BLOB_REQUEST_PAUSE_MS: (u64, u64) = (200, 1_000);
 /// How often blobs that no record names are looked for, milliseconds.
 pub const BLOB_SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Age at which a blob that no record names may be deleted, milliseconds. An upload must be used before.

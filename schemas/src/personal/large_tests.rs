@@ -1,11 +1,9 @@
 //! Values that are kept beside the log.
 
 use super::{tests::OneKey, *};
+use parking_lot::Mutex;
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One key, and a store.
 #[derive(Default)]
@@ -13,7 +11,7 @@ struct Kept(Mutex<BTreeMap<Digest, Vec<u8>>>);
 
 impl Kept {
     fn stored(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.0.lock().len()
     }
 }
 
@@ -26,7 +24,7 @@ impl Sealer for Kept {
     }
     fn keep(&self, _: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
         let name = Digest::of(&[&blob]);
-        self.0.lock().unwrap().insert(name, blob);
+        self.0.lock().insert(name, blob);
         Ok(name)
     }
 }
@@ -35,7 +33,7 @@ impl Opener for Kept {
         Ok(Some(DataKey([7; 32])))
     }
     fn kept(&self, blob: &BlobRef) -> Result<Vec<u8>, SealError> {
-        let found = self.0.lock().unwrap().get(&blob.digest).cloned();
+        let found = self.0.lock().get(&blob.digest).cloned();
         found.ok_or(SealError::Missing(blob.digest))
     }
 }
@@ -80,10 +78,10 @@ fn stored_bytes_must_match_what_their_record_says() {
     let number = Personal::<u64>::kept(blob.clone());
     assert!(matches!(number.open(&keys), Err(SealError::Form(..))));
     for torn in 0..stored.len() {
-        keys.0.lock().unwrap().insert(blob.digest, stored[..torn].to_vec());
+        keys.0.lock().insert(blob.digest, stored[..torn].to_vec());
         assert!(value.open(&keys).is_err(), "{torn} bytes");
     }
-    keys.0.lock().unwrap().clear();
+    keys.0.lock().clear();
     assert_eq!(value.open(&keys), Err(SealError::Missing(blob.digest)));
     assert_eq!(value.shown(&keys), Ok(Opened::Erased));
     assert_eq!(value.open(&OneKey(None)), Ok(Opened::Erased), "gone with its key, wherever it is");
@@ -127,7 +125,7 @@ fn readers_see_what_is_small_names_of_the_rest_and_what_is_gone() {
     let keys = Kept::default();
     let seal = |len| Personal::seal(&text(len), "acme/ada", &keys).unwrap();
     let (shown, named, gone) = (seal(300), seal(crate::limits::VALUE_SHOWN_MAX_BYTES), seal(400));
-    keys.0.lock().unwrap().remove(&gone.blob().unwrap().digest);
+    keys.0.lock().remove(&gone.blob().unwrap().digest);
     let mut stored = json!([shown, named, gone]);
     show_all(&mut stored, &keys).unwrap();
     assert_eq!(stored[0], text(300));

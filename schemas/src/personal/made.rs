@@ -3,13 +3,11 @@
 use super::{BlobRef, DataKey, Opened, Opener, SUBJECT_KEY, SealError, Subject, blob, plain_of, seal_bytes, value};
 use crate::{digest::Digest, limits::VALUE_MAX_BYTES};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// A sealed value to be kept beside the log before the record that names it is appended.
@@ -35,7 +33,7 @@ impl Made {
     }
 
     fn values(&self) -> MutexGuard<'_, BTreeMap<Digest, NewValue>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.lock()
     }
 
     pub(crate) fn keep(&self, subject: Subject, bytes: Vec<u8>) -> Digest {

@@ -22,7 +22,7 @@ pub(crate) enum Ask {
 
 /// Its answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
+pub(crate) enum BrokerAnswer {
     Begun { guard: Guard, head: Head },
     Put(Put),
     Looked { found: Found, head: Head },
@@ -200,34 +200,34 @@ impl Appender {
     }
 
     /// An answer arrives. One to an earlier question says nothing any more.
-    pub(crate) fn told(&mut self, question: u64, told: Told, now: u64) -> Vec<Out> {
+    pub(crate) fn told(&mut self, question: u64, told: BrokerAnswer, now: u64) -> Vec<Out> {
         let mut out = Vec::new();
         let Some(active) = self.active.as_ref().filter(|_| question == self.question) else {
             return out;
         };
         let (guard, is_claim, late) = (active.guard, matches!(active.job, Job::Claim { .. }), now >= active.deadline);
         match told {
-            Told::Begun { guard, head } => self.send(guard, head, &mut out),
-            Told::Put(Put::Stored { sequence })
-            | Told::Looked {
+            BrokerAnswer::Begun { guard, head } => self.send(guard, head, &mut out),
+            BrokerAnswer::Put(Put::Stored { sequence })
+            | BrokerAnswer::Looked {
                 found: Found::Same { sequence },
                 ..
             } => self.stored(sequence, &mut out),
             // No verdict: what is in its place is.
-            Told::Put(Put::Refused) => {
+            BrokerAnswer::Put(Put::Refused) => {
                 if let Some((bytes, ..)) = &active.sent {
                     let bytes = bytes.clone();
                     self.ask(Ask::Look { guard, bytes }, &mut out);
                 }
             }
-            Told::Looked { found: Found::Nothing, .. } if late => self.unknown("time is over", &mut out),
-            Told::Looked { found: Found::Nothing, .. } => {
+            BrokerAnswer::Looked { found: Found::Nothing, .. } if late => self.unknown("time is over", &mut out),
+            BrokerAnswer::Looked { found: Found::Nothing, .. } => {
                 if let Some((bytes, ..)) = &active.sent {
                     let bytes = bytes.clone();
                     self.ask(Ask::Put { guard, bytes }, &mut out);
                 }
             }
-            Told::Looked {
+            BrokerAnswer::Looked {
                 found: Found::Another,
                 head,
             } => {

@@ -7,7 +7,6 @@ use quipu_events::{
 };
 use quipu_runtime::kernel::ownership::{Frame, Reader, Reading};
 use quipu_schemas::{digest::Digest, position::LogId};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) const LOG_ID: LogId = LogId([9; 16]);
 pub(super) const GENERATION: u32 = 1;
@@ -299,9 +298,4 @@ pub(crate) fn header(partition: u16, batch: Option<&Batch>, head: Head, claim: (
         previous: batch.map_or(head.frame_hash, |batch| batch.previous),
         owner: batch.is_none().then(|| claim.1.to_owned()),
     }
-}
-
-/// The broker's state, whoever panicked with it in hand.
-pub(crate) fn lock(broker: &Mutex<Broker>) -> MutexGuard<'_, Broker> {
-    broker.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,15 +1,13 @@
 //! The embedded engine on a simulated disk, without its thread.
 
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::{
     disk::Disk,
     embedded::{EmbeddedOptions, OpenError, SegmentEngine},
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
 use quipu_schemas::position::LogId;
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 /// The log of one incarnation of the node.
 pub(crate) struct SimLog(Mutex<SegmentEngine>);
@@ -25,7 +23,7 @@ impl SimLog {
     }
 
     pub(crate) fn engine(&self) -> MutexGuard<'_, SegmentEngine> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

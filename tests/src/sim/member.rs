@@ -6,10 +6,11 @@ mod errands;
 mod holding;
 
 pub(crate) use errands::{Fate, ForwardAnswer, Origin};
+use parking_lot::Mutex;
 
 use super::{
     appender::{Appender, Ask},
-    broker::{Broker, lock},
+    broker::Broker,
     lessee::{LEASE_MS, LeaseAsk, Lessee, name},
     node_log::NodeLog,
     reading::Library,
@@ -54,7 +55,7 @@ use quipu_schemas::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 /// A third of what the product waits, as the lease is.
@@ -207,7 +208,7 @@ impl Member {
         plant: Plant,
     ) -> Result<Self, String> {
         let log = Arc::new(NodeLog::new(broker.clone()));
-        let fence = lock(broker).fence();
+        let fence = broker.lock().fence();
         let meta = log.meta();
         let index = Index::in_memory(&meta).map_err(|e| e.to_string())?;
         index.catch_up(&*log, &mut |_| ()).map_err(|e| e.to_string())?;

@@ -1,13 +1,14 @@
 //! The port of the log over the simulated broker, as one node reaches it.
 
-use super::broker::{Broker, GENERATION, LOG_ID, Put, UNIT_BITS, header, lock, places};
+use super::broker::{Broker, GENERATION, LOG_ID, Put, UNIT_BITS, header, places};
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::{
     frame,
     port::{AppendDone, AppendError, Appended, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
 use quipu_schemas::{envelope::Durability, record::check_hash};
 use std::sync::{
-    Arc, Mutex, MutexGuard,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -21,7 +22,7 @@ pub(crate) struct NodeLog {
 
 impl NodeLog {
     pub(crate) fn new(broker: Arc<Mutex<Broker>>) -> Self {
-        let partitions = lock(&broker).streams.len() as u16;
+        let partitions = broker.lock().streams.len() as u16;
         Self {
             broker,
             partitions,
@@ -37,7 +38,7 @@ impl NodeLog {
         if !self.reachable.load(Ordering::Acquire) {
             return Err(ReadError::Io("simulated: the broker does not answer".into()));
         }
-        Ok(lock(&self.broker))
+        Ok(self.broker.lock())
     }
 
     fn write(&self, partition: u16, batch: Option<&Batch>, owner: &str) -> Result<(Head, Appended), AppendError> {

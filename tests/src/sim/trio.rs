@@ -12,10 +12,11 @@ mod verdict;
 mod wire;
 
 pub use counts::Counts;
+use parking_lot::Mutex;
 
 use super::{
     Rng, Run,
-    broker::{Broker, Fence, lock},
+    broker::{Broker, Fence},
     cut_down,
     feed::Feed,
     history::History,
@@ -34,10 +35,7 @@ use quipu_schemas::{
     ids::{CommandId, StreamId},
     reaction::ReactionKey,
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) const NODES: usize = 3;
 pub(crate) const PARTITIONS: u16 = 3;
@@ -186,7 +184,7 @@ pub fn run_steps(seed: u64, steps: &[u64], plant: Plant) -> Report {
         trio.check();
     }
     trio.counts.simulated_ms = trio.now - BEGINNING;
-    let broker = lock(&trio.broker);
+    let broker = trio.broker.lock();
     (trio.counts.stale_refused, trio.counts.stale_passed_over) = (broker.stale_refused, broker.stale_kept);
     let streams = broker.digest();
     drop(broker);

@@ -1,5 +1,6 @@
 //! The bus on a real Apache Kafka, by clients that know nothing of Quipu, and what befalls both: nodes and brokers killed.
 
+use parking_lot::Mutex;
 use quipu_tests::{
     broker::{self, Broker},
     caller::wait,
@@ -11,7 +12,7 @@ use quipu_tests::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 const PYTHON: &[&str] = &["confluent-kafka==2.16.1", "cloudevents==2.2.0"];
@@ -19,7 +20,7 @@ const PYTHON: &[&str] = &["confluent-kafka==2.16.1", "cloudevents==2.2.0"];
 /// The broker that the cases share, each with topics of its own; it ends with the last case that has it.
 fn shared(what: &str) -> Option<Arc<Broker>> {
     static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
-    let mut broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut broker = BROKER.lock();
     if let Some(running) = broker.upgrade() {
         return Some(running);
     }

@@ -1,7 +1,7 @@
 //! Control events: pause, resume, preempt, cancel, route; resolving and archiving.
 
 use super::{
-    draft::Draft,
+    draft::{Decided, Draft},
     rejection::ConversationRejection as Rejection,
     state::{Room, Stage, Turn},
     turns,
@@ -11,8 +11,6 @@ use quipu_kinds::conversation::{
     Control, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, ResolveConversation, RouteTurn,
 };
 use quipu_schemas::context::Context;
-
-type Decided = Result<Decision<Event>, Rejection>;
 
 pub(super) fn check_reason(reason: &str) -> Result<(), Rejection> {
     if text::is_reason(reason) {

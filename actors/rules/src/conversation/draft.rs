@@ -9,6 +9,9 @@ use quipu_kinds::conversation::{ConversationEvent, Phase};
 use quipu_schemas::{context::Context, ids::PrincipalId};
 use std::{borrow::Cow, collections::BTreeMap};
 
+/// What a command to a conversation comes to.
+pub(super) type Decided = Result<Decision<ConversationEvent>, Rejection>;
+
 /// A decision in the making. The floor and the participants follow each event by the very rules of `evolve`;
 /// the messages, of which there may be many, are not copied.
 pub(super) struct Draft<'a> {

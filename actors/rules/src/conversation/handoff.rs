@@ -2,7 +2,7 @@
 
 use super::{
     control::check_reason,
-    draft::Draft,
+    draft::{Decided, Draft},
     rejection::ConversationRejection as Rejection,
     state::{Handoff, Room, Stage},
     turns,
@@ -12,8 +12,6 @@ use quipu_kinds::conversation::{
     AssignHandoff, ConversationEvent as Event, Interruption, ParticipantKind, ParticipantRole, RequestHandoff, ReturnHandoff,
 };
 use quipu_schemas::{context::Context, ids::PrincipalId, limits::HANDOFF_TTL_MS, role::Role};
-
-type Decided = Result<Decision<Event>, Rejection>;
 
 pub(super) fn request(room: &Room, request: &RequestHandoff, context: &Context<'_>) -> Decided {
     room.require(ParticipantRole::Member, context)?;

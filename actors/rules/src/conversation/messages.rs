@@ -1,7 +1,7 @@
 //! What is said.
 
 use super::{
-    draft::Draft,
+    draft::{Decided, Draft},
     rejection::ConversationRejection as Rejection,
     state::{Ending, Message, Room, Stage, Turn},
     turns,
@@ -18,8 +18,6 @@ use quipu_schemas::{
     personal::{BlobRef, Opened, Personal},
 };
 use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
-
-type Decided = Result<Decision<Event>, Rejection>;
 
 pub(super) fn post(room: &Room, post: &PostMessage, context: &Context<'_>) -> Decided {
     match &post.turn {

@@ -1,7 +1,7 @@
 //! Opening a conversation; who takes part, and what they may.
 
 use super::{
-    draft::Draft,
+    draft::{Decided, Draft},
     rejection::ConversationRejection as Rejection,
     state::{Participant, Room, Stage, Turn},
     turns,
@@ -18,8 +18,6 @@ use quipu_schemas::{
     personal::{Opened, Personal},
     role::Role,
 };
-
-type Decided = Result<Decision<Event>, Rejection>;
 
 impl Room {
     /// What the actor may here: their role as a participant, admin for admins of the org, everything for the platform.

@@ -1,7 +1,7 @@
 //! Turn-taking: claims, deferrals, one decision, one end.
 
 use super::{
-    draft::Draft,
+    draft::{Decided, Draft},
     rejection::ConversationRejection as Rejection,
     state::{Claim, Ending, OpenTurn, Room, RunningTurn, Stage, Turn, eligible},
 };
@@ -14,8 +14,6 @@ use quipu_schemas::{
     ids::{EntityId, Kind, MessageId, PrincipalId},
     limits::{CLAIM_CONDITIONS_MAX, CLAIM_WINDOW_MAX_MS, NAME_MAX_CHARS},
 };
-
-type Decided = Result<Decision<Event>, Rejection>;
 
 /// Whether the turn's own run sent this (or the platform itself, outside of any dispatch).
 pub(super) fn is_sent_by_run(run: &EntityId, context: &Context<'_>) -> bool {

@@ -2,6 +2,7 @@
 
 use super::{Definition, NodeSpec, Plan};
 use crate::components::Registry;
+use parking_lot::Mutex;
 use quipu_schemas::{
     digest::Digest,
     json::{self, Json},
@@ -9,12 +10,7 @@ use quipu_schemas::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc};
 
 /// A definition with its plan. Copies share both; stored and shown it is the definition alone.
 #[derive(Debug, Clone)]
@@ -106,13 +102,13 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept {
 
 fn recall<E>(text: &str, read: impl FnOnce() -> Result<Definition, E>) -> Result<Pinned, E> {
     let digest = Digest::of(&[text.as_bytes()]);
-    if let Some(pinned) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).find(&digest) {
+    if let Some(pinned) = KEPT.lock().find(&digest) {
         return Ok(pinned);
     }
     let definition = read()?;
     let plan = definition.plan(Registry::builtin());
     let pinned = Pinned(Arc::new((definition, plan)));
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = KEPT.lock();
     kept.keep(digest, pinned.clone(), text.len());
     Ok(pinned)
 }

@@ -382,14 +382,14 @@ pub(super) fn dispatch_settled(run: &GraphRun, settled: &RunDispatchSettled, dra
 }
 
 /// What a settled effect means for its node.
-enum Settled {
+enum NodeEnd {
     Outputs(Outputs),
     Post(RunPost, Personal<String>),
 }
 
-fn settle(node: &NodeSpec, wait: &Wait, outcome: &Outcome, values: &Values<'_>) -> Result<Settled, NodeError> {
+fn settle(node: &NodeSpec, wait: &Wait, outcome: &Outcome, values: &Values<'_>) -> Result<NodeEnd, NodeError> {
     match (wait, outcome) {
-        (Wait::Post(post), Outcome::Sealed { text }) => Ok(Settled::Post(post.clone(), text.clone())),
+        (Wait::Post(post), Outcome::Sealed { text }) => Ok(NodeEnd::Post(post.clone(), text.clone())),
         (_, Outcome::Responded { status, body, full_bytes }) => {
             // One that was performed before answers were sealed is sealed here.
             let outcome = Outcome::Responded {
@@ -397,17 +397,17 @@ fn settle(node: &NodeSpec, wait: &Wait, outcome: &Outcome, values: &Values<'_>) 
                 body: Json(values.take(&body.0, &values.owner)?),
                 full_bytes: *full_bytes,
             };
-            component(node)?.settle(&node.config.0, &outcome).map(Settled::Outputs)
+            component(node)?.settle(&node.config.0, &outcome).map(NodeEnd::Outputs)
         }
-        _ => component(node)?.settle(&node.config.0, outcome).map(Settled::Outputs),
+        _ => component(node)?.settle(&node.config.0, outcome).map(NodeEnd::Outputs),
     }
 }
 
-impl Settled {
+impl NodeEnd {
     fn record(self, node: &NodeSpec, draft: &mut Draft<'_, '_>) -> Done {
         match self {
-            Settled::Outputs(outputs) => complete(node, outputs, draft),
-            Settled::Post(post, body) => posted(node, post, body, draft),
+            NodeEnd::Outputs(outputs) => complete(node, outputs, draft),
+            NodeEnd::Post(post, body) => posted(node, post, body, draft),
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     ingress,
     kernel::refusals::NOT_OPEN,
     kinds::Kinds,
-    locks::lock,
     mailbox::RelayMsg,
     partition_actor::{PartitionActor, PartitionArgs},
     performers::{Egress, Performers, PerformersConfig},
@@ -23,6 +22,7 @@ use crate::{
     volatile::Volatile,
 };
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use quipu_events::{
     index::Index,
     keyring::Keyring,
@@ -44,10 +44,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Instant,
 };
 use tokio::{
@@ -109,7 +106,7 @@ impl Leases for Store {
         Box::pin(std::future::ready(()))
     }
     fn holder(&self, partition: u16) -> Option<Member> {
-        lock(&self.others).get(&partition).cloned()
+        self.others.lock().get(&partition).cloned()
     }
     fn on_change(&self, _: Tell) {}
 }
@@ -300,7 +297,7 @@ async fn refusals_of_a_former_owner_are_waited_out() {
             Box::pin(std::future::ready(said(answer)))
         })
         .await;
-        lock(&store.others).insert(0, member(owner));
+        store.others.lock().insert(0, member(owner));
         let answer = node.core.submit(envelope.clone()).await;
         assert_eq!(
             answer.as_ref().map(|receipt| receipt.version).map_err(|p| p.code.clone()),
@@ -311,7 +308,7 @@ async fn refusals_of_a_former_owner_are_waited_out() {
     }
     // What is refused for good is not.
     let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "org_exists", "in a test")))))).await;
-    lock(&store.others).insert(0, member(owner));
+    store.others.lock().insert(0, member(owner));
     assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("org_exists".into()));
 }
 
@@ -320,7 +317,7 @@ async fn a_stopped_owner_that_nobody_follows_is_an_answer_for_now() {
     let store = Store::new(PATIENCE);
     let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
     let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(503, "partition_stopped", "no room")))))).await;
-    lock(&store.others).insert(0, member(owner));
+    store.others.lock().insert(0, member(owner));
     let refused = node
         .core
         .submit(node.envelope("org", "acme", "create", json!({ "name": "Acme" })))
@@ -349,7 +346,7 @@ async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
     })
     .await;
     of_a.grants.store(false, Ordering::Release);
-    lock(&of_a.others).insert(0, member(at));
+    of_a.others.lock().insert(0, member(at));
     assert!(a.core.is_owner(0), "it has not heard of it");
     let posted = a
         .core
@@ -526,7 +523,7 @@ async fn only_the_owners_relay_begins_an_attempt() {
     let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
     let a = Node::new(&log, &of_a, Kinds::builtin(), &[receiver]);
     a.own(0).await;
-    let own = lock(&a.core.partition(0).relay).take().expect("the owner's relay");
+    let own = a.core.partition(0).relay.lock().take().expect("the owner's relay");
     own.stop_and_wait(None, None).await.expect("it stops");
     a.org().await;
     let definition = json!({
@@ -552,7 +549,7 @@ async fn only_the_owners_relay_begins_an_attempt() {
     })
     .await;
     of_a.grants.store(false, Ordering::Release);
-    lock(&of_a.others).insert(0, member(at));
+    of_a.others.lock().insert(0, member(at));
     log.claim(0, "another").expect("a claim");
     let stale = relay(&a).await;
     b.own(0).await;

@@ -2,7 +2,7 @@
 //! who follow.
 
 use super::page;
-use crate::{api::FeedItem, core::Core, hub::cost, kernel::hub::Offer, locks::lock};
+use crate::{api::FeedItem, core::Core, hub::cost, kernel::hub::Offer};
 use quipu_schemas::{limits::FEED_HELD_BYTES, position::Position};
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
 /// Offers the next page of a partition; whether there may be more.
 fn offer(core: &Core, partition: u16) -> bool {
     let from = core.hub.state().machine.next(partition);
-    let until = lock(&core.cursor).next[usize::from(partition)];
+    let until = core.cursor.lock().next[usize::from(partition)];
     let page = page::by_log(core, &Default::default(), partition, from, until, FEED_HELD_BYTES);
     let mut state = core.hub.state();
     if page.stopped.is_some() || page.next <= from {

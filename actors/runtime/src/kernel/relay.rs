@@ -22,6 +22,7 @@ use quipu_schemas::{
     context::Millis,
     ids::{OrgId, StreamId},
     limits,
+    pause::Jitter,
     reaction::{Effect, Outcome, Reaction, ReactionKey, Settled},
     record::Record,
 };
@@ -60,7 +61,7 @@ pub struct Relay {
     dispatches: Lanes,
     effects: Lanes,
     reading: Reading,
-    jitter: u64,
+    jitter: Jitter,
 }
 
 impl Relay {
@@ -76,7 +77,7 @@ impl Relay {
             dispatches: Lanes::new(limits::OUTBOX_DISPATCHING_MAX),
             effects: Lanes::new(limits::OUTBOX_RUNNING_MAX),
             reading: Reading::new(),
-            jitter: seed | 1,
+            jitter: Jitter::seeded(seed),
         }
     }
 
@@ -114,7 +115,7 @@ impl Relay {
             return;
         }
         let Some(page) = page else {
-            return self.reading.failed(now);
+            return self.reading.failed(now, &mut self.jitter);
         };
         for row in page.rows.iter().take_while(|row| row.offset < page.end) {
             if self.items.contains_key(&row.key) {

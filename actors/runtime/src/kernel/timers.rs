@@ -12,6 +12,7 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::StreamId,
     limits::{POISON_CRASHES, TIMERS_FIRING_MAX, TIMERS_PAUSED_MAX},
+    pause::doubled_ms,
     problem::Problem,
     reaction::ReactionKey,
 };
@@ -199,8 +200,7 @@ impl Timers {
 
     fn again(&mut self, key: &ReactionKey, now: Now) {
         let failures = self.paused.get(key).map_or(0, |pause| pause.failures);
-        let (first, longest) = REFIRE_MS;
-        let pause = (first << failures.min(16)).min(longest);
+        let pause = doubled_ms(REFIRE_MS, failures + 1);
         self.pause(key, now.elapsed + pause, |pause| pause.failures += 1);
     }
 

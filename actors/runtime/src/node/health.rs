@@ -4,7 +4,6 @@ use super::Node;
 use crate::{
     api::{HealthPart, ParkedStream, Stopped, TreeNode},
     kernel::refusals::outcome_unknown,
-    locks::lock,
     refusals::index_problem,
 };
 use quipu_schemas::{ids::StreamId, limits, problem::Problem};
@@ -21,7 +20,7 @@ impl Node {
         core.drop_entity(stream);
         let (reader, recovered) = (core.clone(), stream.clone());
         let fits = tokio::task::spawn_blocking(move || reader.recover(&recovered).map(|_| ())).await;
-        lock(&core.due).unparked(stream);
+        core.due.lock().unparked(stream);
         core.timers.send_modify(|n| *n += 1);
         self.reload(stream);
         fits.unwrap_or_else(|_| Err(outcome_unknown()))
@@ -62,8 +61,8 @@ impl Node {
                 restarts: 0,
                 children: vec![],
             };
-            let stopped = lock(&partition.writer).stopped().is_some() || core.stopped(number).is_some();
-            let relay = lock(&partition.relay).is_some();
+            let stopped = partition.writer.lock().stopped().is_some() || core.stopped(number).is_some();
+            let relay = partition.relay.lock().is_some();
             let mut children = vec![
                 leaf("writer".into(), "writer", if stopped { "stopped" } else { "running" }),
                 leaf("relay".into(), "relay", if relay { "running" } else { "stopped" }),
@@ -167,7 +166,7 @@ impl Node {
         let core = &self.0.core;
         // What another node serves is nothing to worry about here.
         let is_elsewhere = core.cluster().is_some_and(|cluster| cluster.is_anothers(number));
-        let refused = || lock(&core.partition(number).writer).refuses().map(|problem| problem.detail.clone());
+        let refused = || core.partition(number).writer.lock().refuses().map(|problem| problem.detail.clone());
         // Damage says more than what follows from it.
         let detail = core
             .stopped(number)

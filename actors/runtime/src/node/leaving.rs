@@ -1,7 +1,6 @@
 //! The end of an orderly stop that model calls need: answers that are on their way are paid for.
 
 use super::Node;
-use crate::locks::lock;
 use quipu_schemas::limits;
 use std::{
     sync::atomic::Ordering,
@@ -33,7 +32,7 @@ impl Node {
 
     /// Model calls that are under way, or whose end is not recorded yet.
     pub fn open_model_calls(&self) -> usize {
-        lock(&self.0.core.vitals).open_calls()
+        self.0.core.vitals.lock().open_calls()
     }
 
     async fn model_calls_recorded(&self, patience: Duration) -> bool {

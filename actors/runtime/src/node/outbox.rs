@@ -4,7 +4,6 @@ use super::Node;
 use crate::{
     api::OutboxRow,
     kernel::relay::{Cause, person_note},
-    locks::lock,
     mailbox::RelayMsg,
     refusals::index_problem,
 };
@@ -25,7 +24,7 @@ impl Node {
         let core = &self.0.core;
         let mut rows = Vec::new();
         for partition in &core.partitions {
-            let Some(relay) = lock(&partition.relay).clone() else { continue };
+            let Some(relay) = partition.relay.lock().clone() else { continue };
             let (sender, receiver) = oneshot::channel();
             if relay.send_message(RelayMsg::Rows(sender)).is_ok()
                 && let Ok(found) = receiver.await
@@ -59,7 +58,7 @@ impl Node {
         // The rest waits in the index: of suspended orgs, and what the memory has no room for.
         let owned = (0u16..)
             .zip(&core.partitions)
-            .filter(|(_, partition)| lock(&partition.relay).is_some());
+            .filter(|(_, partition)| partition.relay.lock().is_some());
         let waiting = owned.flat_map(|(p, _)| core.index.pending(p, None, limits::PAGE_MAX_ROWS).unwrap_or_default());
         for row in waiting.filter(|row| org.is_none_or(|org| row.key.stream.org == *org)) {
             let key = row.key.to_string();
@@ -188,7 +187,7 @@ impl Node {
     /// Lets a stream's relay look into the index again.
     pub(super) fn reload(&self, stream: &StreamId) {
         let partition = stream.partition(self.0.core.meta.partitions);
-        let relay = lock(&self.0.core.partition(partition).relay).clone();
+        let relay = self.0.core.partition(partition).relay.lock().clone();
         if let Some(relay) = relay {
             let _ = relay.send_message(RelayMsg::Reload);
         }

@@ -10,7 +10,6 @@ use crate::{
     feed::Feed,
     kernel::entity::state_digest,
     library::{Cancel, Placed, within},
-    locks::lock,
     refusals::{index_problem, partition_stopped},
     shadow,
 };
@@ -162,7 +161,7 @@ impl Node {
 
     /// The durable end of every partition.
     pub fn cursor(&self) -> Cursor {
-        lock(&self.0.core.cursor).clone()
+        self.0.core.cursor.lock().clone()
     }
 
     /// Ticks with every durable frame.

@@ -23,6 +23,7 @@ use crate::{
     volatile::Volatile,
     volatile_remote::{ViaBroker, ViaHttp},
 };
+use parking_lot::Mutex;
 use quipu_events::{
     backend::{Backend, OpenedLog, node_id},
     blobs::BlobsAt,
@@ -39,7 +40,7 @@ use ractor::Actor;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, Weak, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 use tokio::{

@@ -5,7 +5,6 @@ use crate::{
     api::{Backlog, HealthPart},
     core::Core,
     kernel::{relay::Standing, vitals::Vitals},
-    locks::lock,
     mailbox::RelayMsg,
     refusals::index_problem,
 };
@@ -19,14 +18,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 impl Node {
     /// What is counted of attempts, model calls and turns since the node started.
     pub fn vitals(&self) -> Vitals {
-        lock(&self.0.core.vitals).clone()
+        self.0.core.vitals.lock().clone()
     }
 
     /// What waits in the node's own partitions. The index is asked at most once in [`limits::COUNTS_KEPT_MS`]. Blocks.
     pub fn backlog(&self) -> Result<Backlog, Problem> {
         let core = &self.0.core;
         let now = core.monotonic();
-        let mut counted = lock(&core.counted);
+        let mut counted = core.counted.lock();
         if let Some((at, backlog)) = *counted
             && now < at + limits::COUNTS_KEPT_MS
         {
@@ -41,7 +40,7 @@ impl Node {
     pub async fn outbox_standing(&self) -> Standing {
         let mut sum = Standing::default();
         for partition in &self.0.core.partitions {
-            let Some(relay) = lock(&partition.relay).clone() else { continue };
+            let Some(relay) = partition.relay.lock().clone() else { continue };
             let (sender, receiver) = oneshot::channel();
             if relay.send_message(RelayMsg::Standing(sender)).is_ok()
                 && let Ok(Ok(standing)) = tokio::time::timeout(PATIENCE, receiver).await
@@ -71,7 +70,7 @@ impl Node {
             parts.extend(dead_effects(backlog));
             parts.extend(late_timers(backlog));
         }
-        let (vitals, now) = (lock(&core.vitals), core.monotonic());
+        let (vitals, now) = (core.vitals.lock(), core.monotonic());
         parts.extend(failing_models(&vitals, now));
         parts.extend(failed_turns(&vitals, now));
         parts

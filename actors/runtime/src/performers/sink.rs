@@ -4,8 +4,9 @@ use crate::{
     providers::Deltas,
     volatile::{Volatile, VolatileEvent},
 };
+use parking_lot::Mutex;
 use quipu_schemas::reaction::StreamTo;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The text of an attempt so far; outlives the attempt's future, so that a cancellation can tell it.
 #[derive(Debug, Clone, Default)]
@@ -13,11 +14,11 @@ pub(crate) struct Partial(Arc<Mutex<String>>);
 
 impl Partial {
     fn push(&self, text: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        self.0.lock().push_str(text);
     }
 
     pub(crate) fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

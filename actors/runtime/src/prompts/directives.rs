@@ -4,15 +4,15 @@ use super::unavailable;
 use crate::{
     core::Core,
     library::{Cancel, Placed},
-    locks::lock,
     performers::PromptError,
 };
+use parking_lot::Mutex;
 use quipu_events::index::{PageBefore, PageFrom, RecordKey};
 use quipu_kinds::agent::AgentEvent;
 use quipu_schemas::{codec, digest::Digest, ids::StreamId, limits::DIRECTIVES_KEPT_BYTES};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 type Key = (StreamId, Digest);
@@ -51,11 +51,11 @@ impl Directives {
     /// The text of an agent's directive.
     pub(super) fn text(&self, core: &Core, agent: &StreamId, digest: &Digest, cancel: &Cancel) -> Result<Arc<str>, PromptError> {
         let key = (agent.clone(), *digest);
-        if let Some(text) = lock(&self.0).texts.get(&key) {
+        if let Some(text) = self.0.lock().texts.get(&key) {
             return Ok(text.clone());
         }
         let text: Arc<str> = find(core, agent, digest, cancel)?.into();
-        lock(&self.0).keep(key, text.clone(), DIRECTIVES_KEPT_BYTES);
+        self.0.lock().keep(key, text.clone(), DIRECTIVES_KEPT_BYTES);
         Ok(text)
     }
 }

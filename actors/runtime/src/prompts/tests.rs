@@ -6,14 +6,14 @@ use quipu_events::keyring::Keyring;
 use quipu_kinds::conversation::{ContentType, ImportedContent, Priority};
 use quipu_schemas::{digest::Digest, envelope::DataClass, ids::CommandId, personal::Personal, record::Header};
 
-struct Said {
+struct Posted {
     at: u64,
     message: ChatMessage,
 }
 
 /// All messages up to a version, folded forward from the first record.
 fn folded(records: &[Record], at_version: u64, speaker: &PrincipalId, opener: &dyn Opener) -> Vec<ChatMessage> {
-    let mut said: BTreeMap<MessageId, Said> = BTreeMap::new();
+    let mut said: BTreeMap<MessageId, Posted> = BTreeMap::new();
     for record in records {
         for (version, stored) in (record.header.first_version..).zip(&record.events) {
             if version > at_version {
@@ -38,7 +38,7 @@ fn folded(records: &[Record], at_version: u64, speaker: &PrincipalId, opener: &d
                         tool_call_id: None,
                         name: (!own).then(|| sender.to_string()),
                     };
-                    said.insert(message_id, Said { at: version, message });
+                    said.insert(message_id, Posted { at: version, message });
                 }
                 ConversationEvent::MessageImported {
                     message_id, role, content, ..
@@ -53,7 +53,7 @@ fn folded(records: &[Record], at_version: u64, speaker: &PrincipalId, opener: &d
                         tool_call_id: content.tool_call_id,
                         name: content.name,
                     };
-                    said.insert(message_id, Said { at: version, message });
+                    said.insert(message_id, Posted { at: version, message });
                 }
                 ConversationEvent::MessageEdited { message_id, body } => {
                     if let (Some(said), Opened::Value(text)) = (said.get_mut(&message_id), body.shown(opener).unwrap()) {
@@ -67,7 +67,7 @@ fn folded(records: &[Record], at_version: u64, speaker: &PrincipalId, opener: &d
             }
         }
     }
-    let mut ordered: Vec<Said> = said.into_values().collect();
+    let mut ordered: Vec<Posted> = said.into_values().collect();
     ordered.sort_by_key(|said| said.at);
     ordered.into_iter().map(|said| said.message).collect()
 }

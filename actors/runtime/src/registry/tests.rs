@@ -42,7 +42,7 @@ async fn an_entity_that_took_itself_out_is_not_looked_for() {
         assert!(registry.remove_if_idle(stream, actor.get_id()));
     }
     let registry = Arc::new(registry);
-    let shards: Vec<_> = registry.shards.iter().map(|shard| shard.lock().expect("a shard")).collect();
+    let shards: Vec<_> = registry.shards.iter().map(|shard| shard.lock()).collect();
     let (asked, ids) = (registry.clone(), all.iter().map(|(_, actor)| actor.get_id()).collect::<Vec<_>>());
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(ids.into_iter().filter_map(|id| asked.ended(id)).count()));

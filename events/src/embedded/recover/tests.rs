@@ -14,7 +14,7 @@ const SMALL: u64 = 2 * 1024;
 const LARGE: u64 = 64 * 1024;
 
 /// A log that is written frame by frame, each in a flush of its own.
-struct Written {
+struct WrittenLog {
     disk: SimDisk,
     engine: SegmentEngine,
     owners: Vec<Owner>,
@@ -42,7 +42,7 @@ fn has_sidecar(disk: &SimDisk, number: u64) -> bool {
     disk.files().contains_key(&sidecar_path(&log_dir(), number))
 }
 
-impl Written {
+impl WrittenLog {
     fn new(partitions: u16, segment_bytes: u64) -> Self {
         let disk = SimDisk::new(1);
         let mut engine = open(&disk, partitions, segment_bytes);
@@ -129,7 +129,7 @@ fn what_was_noted_of_a_partition_that_lost_its_end_stays_noted() {
     // Noted after so many records; whether a claim came last; whether what was noted is further on than what is left.
     for (noted_after, claimed, further) in [(3, false, true), (1, false, false), (2, false, false), (3, true, true)] {
         let name = format!("noted after {noted_after}, claimed {claimed}");
-        let mut log = Written::new(3, LARGE);
+        let mut log = WrittenLog::new(3, LARGE);
         let mut last = (0, 0);
         for record in 1..=3 {
             log.write(0);
@@ -161,7 +161,7 @@ fn what_was_noted_of_a_partition_that_lost_its_end_stays_noted() {
 
 #[test]
 fn log_continues_in_its_last_segment_if_it_is_appendable() {
-    let mut log = Written::new(1, LARGE);
+    let mut log = WrittenLog::new(1, LARGE);
     log.write(0);
     log.engine.write_heads().unwrap();
     let mut log = log.again();
@@ -197,7 +197,7 @@ fn log_continues_in_its_last_segment_if_it_is_appendable() {
 #[test]
 fn segment_damaged_while_active_gets_no_sidecar() {
     for damaged in [false, true] {
-        let mut log = Written::new(2, 2 * SMALL);
+        let mut log = WrittenLog::new(2, 2 * SMALL);
         log.write(0);
         let (_, to) = log.write(1);
         log.write(0);
@@ -230,7 +230,7 @@ fn unowned_damage_stops_partitions_not_proven_whole() {
         (Noted::Exactly, vec![1, 2]),
         (Noted::Behind, vec![1]),
     ] {
-        let mut log = Written::new(3, LARGE);
+        let mut log = WrittenLog::new(3, LARGE);
         (0..3).for_each(|p| _ = log.write(p));
         if noted == Noted::Before {
             log.engine.write_heads().unwrap();
@@ -274,7 +274,7 @@ fn unowned_damage_stops_partitions_not_proven_whole() {
 /// What stops a partition first is what is told, whatever else is suspected of it.
 #[test]
 fn stopped_partition_is_not_stopped_again_by_suspicion() {
-    let mut log = Written::new(2, LARGE);
+    let mut log = WrittenLog::new(2, LARGE);
     log.write(0);
     let (_, first) = log.write(1);
     let from = log.end().1;
@@ -293,8 +293,8 @@ fn stopped_partition_is_not_stopped_again_by_suspicion() {
 }
 
 /// A log of sealed segments: its sidecars are there, its heads were never noted.
-fn sealed(partitions: u16) -> Written {
-    let mut log = Written::new(partitions, SMALL);
+fn sealed(partitions: u16) -> WrittenLog {
+    let mut log = WrittenLog::new(partitions, SMALL);
     while numbers(&log.disk).len() < 3 {
         log.write(0);
     }
@@ -311,7 +311,7 @@ fn sidecar_spares_reading_of_its_own_segment_only() {
     assert!(log.engine.report().notes.is_empty() && log.stopped().is_empty());
     assert!(matches!(log.engine.read(0, 0, usize::MAX), Ok(frames) if !frames.is_empty()));
     // Not believed: of a segment that is shorter, of another segment, of another log.
-    type Case<'a> = (&'a str, &'a dyn Fn(&Written));
+    type Case<'a> = (&'a str, &'a dyn Fn(&WrittenLog));
     let cases: [Case<'_>; 3] = [
         ("shorter", &|log| {
             let mut bytes = log.bytes(1);
@@ -345,7 +345,7 @@ fn sidecar_spares_reading_of_its_own_segment_only() {
 /// Bytes at the end of a sealed segment that are no flush: a mark that a crash tore, or a write that was taken back.
 #[test]
 fn torn_sealed_segment_is_harmless_if_the_next_continues_it() {
-    let torn = |log: &Written| {
+    let torn = |log: &WrittenLog| {
         let mut bytes = log.bytes(1);
         bytes.extend_from_slice(&[7; FLUSH_HEADER / 2]);
         log.put(1, bytes);
@@ -399,7 +399,7 @@ fn torn_sealed_segment_is_harmless_if_the_next_continues_it() {
 /// A segment that held nothing is lost: whoever wrote behind it, by that segment's sidecar alone, lost nothing.
 #[test]
 fn frames_of_a_sidecar_prove_nothing_was_lost_before() {
-    let mut log = Written::new(2, SMALL);
+    let mut log = WrittenLog::new(2, SMALL);
     log.write(0);
     let header = SegmentHeader {
         log_id: log.engine.meta().log_id,
@@ -429,7 +429,7 @@ fn frames_of_a_sidecar_prove_nothing_was_lost_before() {
 #[test]
 fn a_torn_tail_is_zeroed_from_its_first_byte_to_its_last() {
     for tail in [100, ZEROS, 2 * ZEROS + 77] {
-        let mut log = Written::new(1, LARGE);
+        let mut log = WrittenLog::new(1, LARGE);
         log.write(0);
         let (end, mut bytes) = (log.end().1 as usize, log.bytes(1));
         bytes.truncate(end);

@@ -6,8 +6,8 @@ use crate::{
     memory::MemoryLog,
     port::{AppendDone, AppendError, Batch, FrameRead, Head, Log, LogMeta, Place, ReadError},
 };
+use parking_lot::Mutex;
 use quipu_schemas::limits::FRAME_MAX_BYTES;
-use std::sync::Mutex;
 
 /// A log whose second record stands behind `claims` bytes of claim frames: a read of fewer gives none of it.
 struct Claimed {
@@ -27,7 +27,7 @@ impl Log for Claimed {
         self.log.append(batch, done);
     }
     fn read(&self, partition: u16, from_offset: u64, max_bytes: usize) -> Result<Vec<FrameRead>, ReadError> {
-        self.asked.lock().unwrap().push(max_bytes);
+        self.asked.lock().push(max_bytes);
         let mut frames = self.log.read(partition, from_offset, max_bytes)?;
         frames.retain(|frame| match from_offset {
             0 => frame.first_offset == 0,
@@ -63,7 +63,7 @@ fn claims_are_skipped_up_to_a_bound_and_holes_reported() {
         };
         let caught = index.catch_up(&log, &mut |_| {}).unwrap();
         assert_eq!(
-            (caught.records, log.asked.into_inner().unwrap()),
+            (caught.records, log.asked.into_inner()),
             (records, asked),
             "{claims} bytes of claims"
         );

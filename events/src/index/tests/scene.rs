@@ -21,14 +21,14 @@ use std::{
 
 /// A stream's version, last hash and record count as the scene wrote them.
 #[derive(Clone, Copy)]
-pub(super) struct Written {
+pub(super) struct StreamEnd {
     pub(super) version: u64,
     pub(super) hash: Digest,
 }
 
 pub(super) struct Scene {
     pub(super) log: MemoryLog,
-    pub(super) streams: BTreeMap<StreamId, Written>,
+    pub(super) streams: BTreeMap<StreamId, StreamEnd>,
     pub(super) entries: Vec<(u16, IndexEntry)>,
     epochs: Vec<u64>,
     records: u64,
@@ -109,7 +109,7 @@ impl Scene {
     ) -> IndexEntry {
         let partitions = self.log.meta().partitions;
         let partition = stream.partition(partitions);
-        let before = self.streams.get(stream).copied().unwrap_or(Written {
+        let before = self.streams.get(stream).copied().unwrap_or(StreamEnd {
             version: 0,
             hash: Digest::ZERO,
         });
@@ -169,7 +169,7 @@ impl Scene {
         self.log.append(batch, Box::new(move |done| sender.send(done).unwrap()));
         let appended = receiver.recv().unwrap().unwrap();
         let entry = IndexEntry::new(head.next_offset, appended.places[0], hash, &header, &reactions);
-        self.streams.insert(stream.clone(), Written { version, hash });
+        self.streams.insert(stream.clone(), StreamEnd { version, hash });
         self.entries.push((partition, entry.clone()));
         entry
     }

@@ -4,6 +4,7 @@ use super::super::{
     status::{Part, Status},
     topic::{self, COMMANDS},
 };
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::kafka::KafkaOptions;
 use quipu_schemas::limits::{BUS_COMMIT_MS, BUS_QUEUE_AHEAD, BUS_SESSION_MS, BUS_TOPICS_LOOK_MS};
 use rdkafka::{
@@ -16,7 +17,7 @@ use rdkafka::{
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -54,7 +55,7 @@ struct Shared {
 
 impl Shared {
     fn answered(&self) -> MutexGuard<'_, BTreeMap<Place, i64>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answered.lock()
     }
 
     fn offsets(&self, fits: impl Fn(&Place) -> bool) -> TopicPartitionList {

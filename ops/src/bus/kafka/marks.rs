@@ -4,6 +4,7 @@ use super::super::{
     marks::Marked,
     topic::{self, MARKS},
 };
+use parking_lot::Mutex;
 use quipu_events::kafka::KafkaOptions;
 use quipu_schemas::position::Cursor;
 use rdkafka::{
@@ -11,11 +12,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// The marks of one log.
 pub(super) struct Marks {
@@ -57,7 +54,7 @@ impl Marks {
 
     /// Where to go on; 0 where nothing is noted of this log and generation. Reads what came since it was last asked. Blocks.
     pub(super) fn load(&self, partition: u16) -> Result<u64, String> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock();
         self.read_on(&mut read).map_err(|e| format!("mark of partition {partition}: {e}"))?;
         let key = self.key(partition);
         let found = read.last.get(&key).map(|bytes| self.marked.decode(bytes));

@@ -1,5 +1,6 @@
 //! What goes out: each message is told of when all replicas in sync have it.
 
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::kafka::KafkaOptions;
 use quipu_schemas::limits::FRAME_MAX_BYTES;
 use rdkafka::{
@@ -9,7 +10,7 @@ use rdkafka::{
     message::OwnedHeaders,
     producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 type DeliverySender = oneshot::Sender<Result<(), String>>;
@@ -61,7 +62,7 @@ impl Producer {
     }
 
     fn current(&self) -> MutexGuard<'_, Arc<ThreadedProducer<Deliveries>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock()
     }
 
     /// Sends a message, to the partition that its key chooses or to the given one. Durable where this ends well; otherwise

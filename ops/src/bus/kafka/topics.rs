@@ -5,13 +5,15 @@ use super::super::{
     topic::{self, COMMANDS, FEED, MARKS, RECEIPTS},
 };
 use futures::executor::block_on;
+use parking_lot::RwLock;
 use quipu_events::kafka::KafkaOptions;
 use quipu_schemas::{
     ids::OrgId,
     limits::{
-        BUS_COMMAND_MAX_BYTES, BUS_COMMAND_TOPIC_DAYS, BUS_MARKS_SEGMENT_BYTES, BUS_PAUSE_MS, BUS_RECEIPT_AGE_S, FRAME_MAX_BYTES,
+        BROKER_PAUSE_MS, BUS_COMMAND_MAX_BYTES, BUS_COMMAND_TOPIC_DAYS, BUS_MARKS_SEGMENT_BYTES, BUS_RECEIPT_AGE_S, FRAME_MAX_BYTES,
         HEADERS_MAX_BYTES,
     },
+    pause::Pause,
 };
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
@@ -21,9 +23,8 @@ use rdkafka::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{PoisonError, RwLock},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -89,11 +90,12 @@ impl Topics {
             found: RwLock::default(),
         };
         let deadline = Instant::now() + options.open;
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         while let Err(error) = topics.look() {
             if Instant::now() >= deadline {
                 return Err(unreachable(error));
             }
-            thread::sleep(Duration::from_millis(BUS_PAUSE_MS.0));
+            thread::sleep(pause.next_wait());
         }
         for wanted in wanted(&options, feed_days) {
             if topics.is_there(&wanted.name) {
@@ -116,12 +118,12 @@ impl Topics {
         let start = format!("{}.", self.options.prefix);
         let ours = metadata.topics().iter().filter(|t| t.name().starts_with(&start) && has_leaders(t));
         let found = ours.map(|t| t.name().to_owned()).collect();
-        *self.found.write().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.found.write() = found;
         Ok(())
     }
 
     fn is_there(&self, topic: &str) -> bool {
-        self.found.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
+        self.found.read().contains(topic)
     }
 
     /// Whether the org has a topic of its own in this family.
@@ -158,6 +160,7 @@ impl Topics {
             .operation_timeout(Some(self.options.outcome))
             .request_timeout(Some(self.options.outcome));
         let mut is_made = false;
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let mut why = String::from("its partitions have no leader");
             if !is_made {
@@ -183,7 +186,7 @@ impl Topics {
             if Instant::now() >= deadline {
                 return Err(wrong(why));
             }
-            thread::sleep(Duration::from_millis(BUS_PAUSE_MS.0));
+            thread::sleep(pause.next_wait());
         }
     }
 

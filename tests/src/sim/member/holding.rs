@@ -2,7 +2,7 @@
 
 use super::{Member, Out, Wake, not_open};
 use crate::sim::{
-    appender::{self, Ended, Told},
+    appender::{self, BrokerAnswer, Ended},
     lessee::{LeaseOut, LeaseTold},
     trio::Plant,
 };
@@ -119,7 +119,7 @@ impl Member {
     }
 
     /// The broker answers.
-    pub(crate) fn broker_told(&mut self, partition: u16, question: u64, told: Told) {
+    pub(crate) fn broker_told(&mut self, partition: u16, question: u64, told: BrokerAnswer) {
         let now = self.monotonic();
         let outs = self.part(partition).appender.told(question, told, now);
         self.appender_outs(partition, outs);

@@ -1,7 +1,7 @@
 //! The calm end: no more faults and no new commands. Everything pending must settle, and every node catch up.
 
 use super::{NODES, PARTITIONS, Trio, network::Event};
-use crate::sim::{broker::lock, member::Member};
+use crate::sim::member::Member;
 use quipu_schemas::ids::OrgId;
 
 /// Rounds after which the world must have come to rest.
@@ -78,7 +78,7 @@ impl Trio {
     }
 
     fn is_fed(&self) -> bool {
-        let broker = lock(&self.broker);
+        let broker = self.broker.lock();
         (0u16..)
             .zip(&self.feed.next)
             .all(|(partition, next)| *next >= broker.head(partition).next_offset)

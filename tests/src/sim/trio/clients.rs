@@ -1,7 +1,7 @@
 //! Clients: they send to any node, repeat at another, read their own writes, and follow the feed from node to node.
 
 use super::{NODES, PARTITIONS, Sent, Trio, network::Event};
-use crate::sim::{broker::lock, history::Returned};
+use crate::sim::history::Returned;
 use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
@@ -137,7 +137,7 @@ impl Trio {
         match result {
             Ok(receipt) => {
                 self.counts.acknowledged += 1;
-                let end = lock(&self.broker).head(receipt.position.partition).next_offset;
+                let end = self.broker.lock().head(receipt.position.partition).next_offset;
                 if receipt.position.offset >= end {
                     self.broken.push(format!(
                         "{stream} {id}: acknowledged at offset {}, and the log ends at {end}",

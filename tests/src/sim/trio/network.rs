@@ -2,7 +2,7 @@
 
 use super::{NODES, PARTITIONS, Trio};
 use crate::sim::{
-    appender::{Ask, Told},
+    appender::{Ask, BrokerAnswer},
     lessee::{LEASE_MS, LeaseAsk, LeaseTold},
     member::{Fate, ForwardAnswer, Member, Origin, Wake},
 };
@@ -45,7 +45,7 @@ pub(crate) enum Event {
         boot: u64,
         partition: u16,
         question: u64,
-        told: Told,
+        told: BrokerAnswer,
     },
     ToLeases {
         node: usize,

@@ -2,7 +2,6 @@
 
 use super::{NODES, PARTITIONS, Trio};
 use crate::sim::{
-    broker::lock,
     checks::{check_effects, check_timers, read_all, rebuilt, views_verify},
     history::Returned,
     node_log::NodeLog,
@@ -21,7 +20,7 @@ use std::collections::BTreeMap;
 impl Trio {
     pub(super) fn check(&mut self) {
         let log = NodeLog::new(self.broker.clone());
-        let mut broken: Vec<String> = lock(&self.broker).broken().collect();
+        let mut broken: Vec<String> = self.broker.lock().broken().collect();
         let records = match read_all(&log) {
             Ok(records) => records,
             Err(error) => {

@@ -2,8 +2,7 @@
 
 use super::{NODES, Trio, network::Event};
 use crate::sim::{
-    appender::{AGAIN_MS, Ask, Told},
-    broker::lock,
+    appender::{AGAIN_MS, Ask, BrokerAnswer},
     lessee::{LEASE_MS, LeaseAsk, LeaseTold},
     member::{Fate, ForwardAnswer, Out},
 };
@@ -184,16 +183,16 @@ impl Trio {
         if self.seats[node].member.as_ref().is_none_or(|member| member.boot != boot) && matches!(ask, Ask::Put { .. }) {
             self.counts.appends_of_the_dead += 1;
         }
-        let mut broker = lock(&self.broker);
+        let mut broker = self.broker.lock();
         let told = match &ask {
             Ask::Begin => {
                 let (guard, head) = broker.begin(partition);
-                Told::Begun { guard, head }
+                BrokerAnswer::Begun { guard, head }
             }
-            Ask::Put { guard, bytes } => Told::Put(broker.put(partition, *guard, bytes)),
+            Ask::Put { guard, bytes } => BrokerAnswer::Put(broker.put(partition, *guard, bytes)),
             Ask::Look { guard, bytes } => {
                 let (found, head) = broker.look(partition, *guard, bytes);
-                Told::Looked { found, head }
+                BrokerAnswer::Looked { found, head }
             }
         };
         drop(broker);
@@ -223,7 +222,7 @@ impl Trio {
 
     pub(super) fn at_leases(&mut self, node: usize, boot: u64, partition: u16, flow: u64, ask: LeaseAsk) {
         let told = {
-            let mut broker = lock(&self.broker);
+            let mut broker = self.broker.lock();
             match ask {
                 LeaseAsk::Look => {
                     let (lease, sequence) = broker.lease(partition);

@@ -1,8 +1,9 @@
 //! The world around the ownership machines: nodes with clocks, a lease store, a log, a network that delays, repeats and
 //! loses, clients that repeat their commands. A state is a value; every choice of the world is an action.
 
+use parking_lot::Mutex;
 use quipu_runtime::kernel::ownership::{AppendOutcome, BatchId, ClaimOutcome, Frame, Ownership, Reader, Reading, Timing};
-use std::{collections::BTreeMap, sync::Mutex};
+use std::collections::BTreeMap;
 
 /// How the log keeps stale owners out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,11 +223,11 @@ pub(crate) struct Seen(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Seen {
     pub(crate) fn count(&self, what: &'static str) {
-        *self.0.lock().expect("counters").entry(what).or_default() += 1;
+        *self.0.lock().entry(what).or_default() += 1;
     }
 
     pub(crate) fn take(&self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut self.0.lock().expect("counters"))
+        std::mem::take(&mut self.0.lock())
     }
 }
 

@@ -73,16 +73,16 @@ async fn append_in_flight_at_a_crash_is_of_unknown_outcome() {
     let sent = {
         let encoded = quipu_events::contract::record("acme/conversation/a", 1, Digest::ZERO, 10);
         let record = Arc::new(quipu_schemas::record::decode(&encoded.bytes).expect("a record"));
-        let mut writer = lock(&node.core.partition(0).writer);
+        let mut writer = node.core.partition(0).writer.lock();
         let incarnation = writer.incarnation();
         let batch = writer
             .submit(DecidedRecord { encoded, record }, incarnation, [1; 16])
             .expect("taken");
         Sent::of(&batch.expect("a frame"))
     };
-    assert!(lock(&node.core.partition(0).writer).is_appending());
+    assert!(node.core.partition(0).writer.lock().is_appending());
     node.core.guarded(sent, || panic!("in a test"));
-    assert!(!lock(&node.core.partition(0).writer).is_appending());
+    assert!(!node.core.partition(0).writer.lock().is_appending());
     until("the partition to be owned", || node.core.is_owner(0)).await;
     assert_eq!(node.core.counters.appends_crashed.load(Ordering::Relaxed), 1);
     assert!(post(&node, "a").await.is_ok());

@@ -111,7 +111,7 @@ async fn more_pending_than_memory_holds_is_all_delivered() {
         if Instant::now() >= deadline {
             let pending = b.core.index.pending(0, None, usize::MAX).expect("the index").len();
             let (send, standing) = tokio::sync::oneshot::channel();
-            if let Some(relay) = lock(&b.core.partition(0).relay).as_ref() {
+            if let Some(relay) = b.core.partition(0).relay.lock().as_ref() {
                 let _ = relay.send_message(RelayMsg::Standing(send));
             }
             let standing = standing.await;

@@ -102,8 +102,7 @@ impl Relay {
             }
         }
         item.resends += 1;
-        let (first, longest) = limits::OUTBOX_RESEND_MS;
-        let pause = (first << item.resends.min(10)).min(longest);
+        let pause = self.jitter.pause_ms(limits::OUTBOX_RESEND_MS, item.resends);
         if purpose == Purpose::Dispatch {
             // It waits for a slot again like all others: a receiver that takes nothing holds up nobody else.
             self.release_slot(key);
@@ -116,7 +115,7 @@ impl Relay {
 
     /// An attempt came to its end.
     pub fn performed(&mut self, key: &ReactionKey, end: AttemptEnd, now: Millis) -> Vec<RelayAction> {
-        let draw = self.draw();
+        let draw = self.jitter.draw();
         self.release_slot(key);
         let Some(item) = self.items.get_mut(key) else { return Vec::new() };
         let Work::Perform(perform) = &item.work else { return Vec::new() };
@@ -169,14 +168,6 @@ impl Relay {
         };
         item.stage = Stage::Submitting;
         vec![commands::submit(key, purpose, envelope)]
-    }
-
-    fn draw(&mut self) -> u64 {
-        // xorshift64*: spreads retries; nothing depends on its quality.
-        self.jitter ^= self.jitter >> 12;
-        self.jitter ^= self.jitter << 25;
-        self.jitter ^= self.jitter >> 27;
-        self.jitter.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }
 

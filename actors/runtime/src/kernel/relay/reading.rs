@@ -6,7 +6,13 @@
 
 use super::words::{Page, PageRow, RelayAction, cursor};
 use quipu_events::index::PendingCursor;
-use quipu_schemas::{context::Millis, ids::OrgId, ids::StreamId, limits, reaction::ReactionKey};
+use quipu_schemas::{
+    context::Millis,
+    ids::{OrgId, StreamId},
+    limits,
+    pause::Jitter,
+    reaction::ReactionKey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where to begin in the index: behind this one, or with the first.
@@ -245,12 +251,11 @@ impl Reading {
     }
 
     /// The page could not be read: nothing is skipped, and it is asked for again.
-    pub(super) fn failed(&mut self, now: Millis) {
+    pub(super) fn failed(&mut self, now: Millis, jitter: &mut Jitter) {
         let Some(rest) = &mut self.rest else { return };
         let restart = rest.asked.take().and_then(|asked| asked.restart);
-        let (first, longest) = limits::OUTBOX_RESEND_MS;
-        rest.not_before = now + (first << rest.failures.min(10)).min(longest);
         rest.failures += 1;
+        rest.not_before = now + jitter.pause_ms(limits::OUTBOX_RESEND_MS, rest.failures);
         if let Some(after) = restart {
             self.restart(after);
         }

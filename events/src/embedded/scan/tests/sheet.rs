@@ -31,7 +31,7 @@ pub(super) fn frame_of(partition: u16, size: usize) -> Vec<u8> {
 }
 
 /// What a scan tells, as text; then where the log goes on, with which number, and the tail.
-pub(super) type Told = (Vec<String>, (usize, u64), Option<(usize, usize, String)>);
+pub(super) type ScanReport = (Vec<String>, (usize, u64), Option<(usize, usize, String)>);
 
 /// A segment as it is written: its flushes follow each other from number 11 on.
 pub(super) struct Sheet {
@@ -117,7 +117,7 @@ impl Sheet {
         Window::new(disk.open_read(Path::new("/s")).unwrap()).unwrap()
     }
 
-    pub(super) fn told(&self, first: Option<u64>, synced: Synced) -> Told {
+    pub(super) fn told(&self, first: Option<u64>, synced: Synced) -> ScanReport {
         let mut told = Vec::new();
         let scanned = scan(&mut self.window(), SEGMENT, first, synced, &mut |found| {
             told.push(match found {
