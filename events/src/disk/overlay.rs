@@ -4,11 +4,12 @@
 //! sidecars, and none of that may reach a backup or the evidence of a crash.
 
 use super::{Disk, DiskFile, DiskLock, LockError};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 /// Changes are kept in pieces of this size.
@@ -32,7 +33,7 @@ impl<D: Disk> Overlay<D> {
     }
 
     fn changed(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<OverlayFile>>>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changed.lock()
     }
 
     /// The file as it may be changed.
@@ -82,7 +83,7 @@ impl OverlayFile {
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        self.content.lock()
     }
 
     /// A page as it is now.
