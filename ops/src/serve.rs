@@ -120,7 +120,7 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     };
     let node = Node::start(node_config, kinds, progress).await?;
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
-        tracing::warn!(note, "the log was not found as it was left");
+        tracing::warn!(note, "something about the log changed since the last stop");
     }
     let directory = config.data.as_ref().map(|data| data.join("views"));
     let views = if config.hold_views {
@@ -312,7 +312,7 @@ async fn released(free: impl Fn() -> bool) {
         }
     };
     if tokio::time::timeout(PATIENCE, all).await.is_err() {
-        tracing::warn!("something still holds the log; its lock is free when the process ends");
+        tracing::warn!("the log is still in use; its lock is released when the process ends");
     }
 }
 

@@ -231,7 +231,7 @@ impl Views {
         match whole {
             Ok(whole) => this.0.readiness.lock().begin(whole, &end),
             // A server that is away says so to every reader; the follower looks again.
-            Err(error) => tracing::warn!(%error, "the views cannot be read yet"),
+            Err(error) => tracing::warn!(%error, "the views could not be read yet"),
         }
         Ok(this)
     }
@@ -579,7 +579,7 @@ impl Inner {
                 Err(ViewError::Conflict { .. }) => {}
                 Err(error) => {
                     metrics::counter!(VIEW_ERRORS).increment(1);
-                    tracing::error!(%error, "views do not follow the log");
+                    tracing::error!(%error, "the views stopped following the log");
                     *self.trouble.lock() = Some(error.to_string());
                     follower = None;
                     runtime.block_on(async {

@@ -76,7 +76,7 @@ impl Core {
             tracing::error!(
                 partition,
                 detail,
-                "what follows an append crashed; the partition is read back from the log"
+                "the work after an append crashed; the partition is read back from the log"
             );
         });
     }

@@ -293,7 +293,7 @@ impl Node {
         // Beside the commands: neither is held up by the other.
         let (_, drained) = tokio::join!(self.finish_model_calls(drain), tokio::time::timeout_at(deadline, idle));
         if drained.is_err() {
-            tracing::warn!("stopped before every command was answered; unanswered ones are decided or absent, never half done");
+            tracing::warn!("stopped before every command was answered; each of the others is stored whole or not at all");
         }
         self.hand_over().await;
         let root = self.0.root.lock().take();
@@ -307,7 +307,7 @@ impl Node {
             .await
             .is_err()
         {
-            tracing::warn!("background work did not end in time; the index is closed under it");
+            tracing::warn!("background work did not end in time; closing the index anyway");
         }
         let core = core.clone();
         let _ = tokio::task::spawn_blocking(move || core.index.close()).await;

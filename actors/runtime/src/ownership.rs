@@ -114,7 +114,7 @@ impl Core {
         let mut writer = self.partition(partition).writer.lock();
         // It is tried again and again; the same reason is told once.
         if writer.stopped().is_none_or(|known| known.detail != problem.detail) {
-            tracing::error!(partition, %error, "partition cannot be owned");
+            tracing::error!(partition, %error, "this node cannot own the partition");
         }
         writer.refuse(problem);
     }

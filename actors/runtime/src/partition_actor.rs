@@ -190,7 +190,7 @@ impl PartitionState {
                 });
             }
             // Its commands were answered `outcome_unknown` when the append failed; a repeat finds the receipt or is decided.
-            Action::Settle { stored, .. } => tracing::info!(partition, stored, "an append of unknown outcome was looked up in the log"),
+            Action::Settle { stored, .. } => tracing::info!(partition, stored, "looked up the unknown outcome of an append in the log"),
             Action::Admit { epoch } => {
                 let Some(head) = self.head.filter(|head| head.epoch == epoch) else {
                     return Err(format!("partition {partition} is to admit under epoch {epoch}, which it did not claim").into());

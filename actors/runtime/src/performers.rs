@@ -209,7 +209,7 @@ impl Performers {
         match ending {
             None => self.cancelled(attempt, &partial).await,
             Some(Err(_)) => {
-                tracing::error!(effect = %attempt.key, "a performer panicked");
+                tracing::error!(effect = %attempt.key, "an effect's performer panicked");
                 let detail = "the performer crashed; its node's log says more".to_owned();
                 AttemptEnd::Done(Outcome::Failed {
                     code: "performer_crashed".into(),

@@ -121,7 +121,7 @@ impl RelayState {
                 tokio::task::spawn_blocking(move || {
                     let page = read_page(&core, partition, after, most, &without);
                     if let Err(problem) = &page {
-                        tracing::error!(partition, %problem, "pending work cannot be read; it is looked at again");
+                        tracing::error!(partition, %problem, "pending work could not be read; reading it again");
                     }
                     let _ = myself.send_message(RelayMsg::Page(page.ok()));
                 });

@@ -80,7 +80,7 @@ async fn fire(core: Arc<Core>, wake: Wake) {
     let cause = match tokio::task::spawn_blocking(move || reader.cause_of(&key)).await {
         Ok(Ok(cause)) => cause,
         Ok(Err(problem)) => {
-            tracing::error!(key = %wake.key, %problem, "the record that set a timer cannot be read; it is read again");
+            tracing::error!(key = %wake.key, %problem, "the record that set a timer could not be read; reading it again");
             return;
         }
         // The crash was logged.
@@ -94,7 +94,7 @@ async fn fire(core: Arc<Core>, wake: Wake) {
     };
     let answer = core.submit(command).await;
     if let Err(problem) = &answer {
-        tracing::warn!(key = %wake.key, %problem, "timer not fired; it is tried again");
+        tracing::warn!(key = %wake.key, %problem, "timer not fired; trying again");
     }
     firing.is_told = true;
     let poisoned = core.due.lock().answered(&wake.key, &answer, core.clock.now());

@@ -69,7 +69,7 @@ fn damage_in_broker_files_is_found_and_not_served() {
 
 #[test]
 fn a_message_that_is_no_frame_stops_its_partition_and_no_other() {
-    let Some(kafka) = kafka::start_or_skip(false, "foreign messages") else {
+    let Some(kafka) = shared(false, "foreign messages") else {
         return;
     };
     let options = options(&kafka.address(), "foreign", 2);

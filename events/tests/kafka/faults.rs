@@ -20,7 +20,7 @@ fn unknown_outcomes(broker: &str, address: &str, proxy: &Proxy) {
 
 #[test]
 fn unknown_outcome_blocks_until_claimed_and_read_back() {
-    let Some(kafka) = kafka::start_or_skip(false, "unknown outcomes") else {
+    let Some((kafka, _turn)) = shared_proxied("unknown outcomes") else {
         return;
     };
     unknown_outcomes("Kafka", &kafka.proxied(), &kafka.proxy);
@@ -36,7 +36,7 @@ fn an_unknown_outcome_on_tansu() {
 
 #[test]
 fn a_connection_that_breaks_costs_no_frame_and_doubles_none() {
-    let Some(kafka) = kafka::start_or_skip(false, "broken connections") else {
+    let Some((kafka, _turn)) = shared_proxied("broken connections") else {
         return;
     };
     let options = options(&kafka.proxied(), "breaks", 1);

@@ -87,7 +87,7 @@ fn lets_go(node: &Node) {
 
 /// Plays a scene on Apache Kafka, or on Tansu where there is no Java for it, which is then said.
 fn on_a_broker(what: &str, scene: impl FnOnce(&str)) {
-    if let Some(kafka) = kafka::start_or_skip(true, what) {
+    if let Some(kafka) = shared(true, what) {
         return scene(&kafka.address());
     }
     if let Some(tansu) = tansu::start_or_skip(what) {

@@ -41,13 +41,32 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
+
+/// A broker for all tests that need no more of it than topics of their own; it ends with the last test that has it.
+fn shared(flush: bool, what: &str) -> Option<Arc<Kafka>> {
+    static BROKERS: [Mutex<Weak<Kafka>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
+    let mut broker = BROKERS[usize::from(flush)].lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = broker.upgrade() {
+        return Some(running);
+    }
+    let started = Arc::new(kafka::start_or_skip(flush, what)?);
+    *broker = Arc::downgrade(&started);
+    Some(started)
+}
+
+/// A shared broker, and the sole use of the proxy before it.
+fn shared_proxied(what: &str) -> Option<(Arc<Kafka>, MutexGuard<'static, ()>)> {
+    static PROXY: Mutex<()> = Mutex::new(());
+    let broker = shared(false, what)?;
+    Some((broker, PROXY.lock().unwrap_or_else(PoisonError::into_inner)))
+}
 
 fn options(address: &str, prefix: &str, partitions: u16) -> KafkaOptions {
     let text = format!("kafka://{address}/{prefix}?partitions={partitions}&accept=unsynced");
@@ -122,7 +141,7 @@ fn keeps_every_promise(broker: &str, address: &str, class: Durability) {
 
 #[test]
 fn the_contract_holds_on_apache_kafka() {
-    let Some(kafka) = kafka::start_or_skip(false, "the log contract") else {
+    let Some(kafka) = shared(false, "the log contract") else {
         return;
     };
     keeps_every_promise("Kafka", &kafka.address(), Durability::Memory);
@@ -130,7 +149,7 @@ fn the_contract_holds_on_apache_kafka() {
 
 #[test]
 fn the_contract_holds_on_apache_kafka_that_syncs_always() {
-    let Some(kafka) = kafka::start_or_skip(true, "the log contract with syncs") else {
+    let Some(kafka) = shared(true, "the log contract with syncs") else {
         return;
     };
     for (name, promise) in PROMISES {
@@ -150,7 +169,7 @@ fn the_contract_holds_on_tansu() {
 
 #[test]
 fn any_offset_is_found_by_a_log_that_knows_nothing_yet() {
-    let Some(kafka) = kafka::start_or_skip(false, "reading by offset") else {
+    let Some(kafka) = shared(false, "reading by offset") else {
         return;
     };
     let options = options(&kafka.address(), "halving", 1);

@@ -31,7 +31,7 @@ fn make(kafka: &Kafka, topic: &str, key: &str, value: &str) {
 
 #[test]
 fn a_log_opens_only_as_what_it_is() {
-    let Some(kafka) = kafka::start_or_skip(false, "opening logs") else {
+    let Some(kafka) = shared(false, "opening logs") else {
         return;
     };
     let good = options(&kafka.address(), "opens", 3);
@@ -119,7 +119,7 @@ fn makes(address: &str) {
 
 #[test]
 fn many_may_make_a_log_at_once() {
-    if let Some(kafka) = kafka::start_or_skip(false, "making logs") {
+    if let Some(kafka) = shared(false, "making logs") {
         makes(&kafka.address());
     }
     if let Some(tansu) = tansu::start_or_skip("making logs") {

@@ -42,7 +42,7 @@ fn fences(address: &str) {
 
 #[test]
 fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
-    let Some(kafka) = kafka::start_or_skip(false, "fencing") else {
+    let Some(kafka) = shared(false, "fencing") else {
         return;
     };
     fences(&kafka.address());
@@ -81,7 +81,7 @@ fn races(address: &str) {
 /// The old owner's frame is on its way while another claims; then it arrives.
 #[test]
 fn a_paused_owner_that_wakes_up_stores_nothing() {
-    let Some(kafka) = kafka::start_or_skip(false, "a paused owner") else {
+    let Some((kafka, _turn)) = shared_proxied("a paused owner") else {
         return;
     };
     for (n, kind) in [PRODUCE, END_TXN].into_iter().enumerate() {

@@ -164,7 +164,7 @@ pub(super) async fn decide_finally(app: &App, incoming: Incoming) -> Result<Rece
     loop {
         match decide(app, incoming.request.clone()).await {
             Err(problem) if problem.passes_by_itself() => {
-                tracing::debug!(command = %incoming.command_id, %problem, "a queued command is tried again");
+                tracing::debug!(command = %incoming.command_id, %problem, "trying a queued command again");
                 pace.wait(problem.retry_after).await;
             }
             answer => return answer,

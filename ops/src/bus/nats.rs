@@ -50,7 +50,7 @@ pub(super) async fn open(options: JetStreamOptions, feed_days: u32) -> Result<Op
         }
         Event::Disconnected => told.trouble(Part::Connection, "no connection to the NATS servers"),
         Event::Closed | Event::Draining => {}
-        other => tracing::warn!(event = %other, "the bus"),
+        other => tracing::warn!(event = %other, "the connection to the bus reported an event"),
     });
     // The callback is cloned for each attempt, and the sender with it.
     let client = client.await.map_err(|e| BusError::Unreachable(e.to_string()))?;

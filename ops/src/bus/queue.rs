@@ -233,7 +233,7 @@ impl Carrier {
                 Err(error) => Err(error),
             };
             let Err(error) = kept else { return };
-            tracing::debug!(%error, subject, "a receipt is published again");
+            tracing::debug!(%error, subject, "publishing a receipt again");
             pace.wait(None).await;
             // It may be there all the same.
             match self.told(subject, sequence).await {

@@ -395,7 +395,7 @@ impl Feed {
                 Ok(Err(_)) | Err(_) => {
                     // Never skipped in silence: the reader learns that it has not got this event.
                     let error = shown.as_ref().err().map_or("an event is not UTF-8", String::as_str);
-                    tracing::error!(%error, stream = %entry.record.header.stream, "an event cannot be served");
+                    tracing::error!(%error, stream = %entry.record.header.stream, "could not serve an event");
                     self.framing.control(
                         out,
                         "stopped",

@@ -54,3 +54,20 @@ fn the_whole_scene_holds() {
     assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
     assert_eq!(demo(&["--once", "--data", data.to_str().unwrap()]).status.code(), Some(2));
 }
+
+/// Whoever changes a flag or a default may break the nodes that a measurement starts.
+#[test]
+fn shortest_bench_measures_nodes_of_its_own() {
+    let args = ["bench", "--json", "--quick", "--only", "start", "--entities", "200"];
+    let output = Command::new(env!("CARGO_BIN_EXE_quipu")).args(args).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    // A build for tests may miss a target (exit code 1), but every line is measured.
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {told}"));
+    let lines = report["lines"].as_array().unwrap();
+    let is_measured = |line: &Value| {
+        line["measured"]
+            .as_str()
+            .is_some_and(|measured| measured.contains(char::is_numeric))
+    };
+    assert!(lines.len() >= 3 && lines.iter().all(is_measured), "{report}");
+}

@@ -1,19 +1,17 @@
 //! The bus on a real Apache Kafka, by clients that know nothing of Quipu, and what befalls both: nodes and brokers killed.
 
+use crate::bus;
 use parking_lot::Mutex;
 use quipu_tests::{
     broker::{self, Broker},
     caller::wait,
     kafka_bus::KafkaBus,
-    process::{Launch, Process},
+    process::Launch,
     servers::kafka,
     venv,
 };
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-};
+use serde_json::Value;
+use std::sync::{Arc, Weak};
 
 const PYTHON: &[&str] = &["confluent-kafka==2.16.1", "cloudevents==2.2.0"];
 
@@ -97,98 +95,13 @@ async fn plain_client_publishes_commands_and_reads_receipts() {
     node.stop().await;
 }
 
-/// An org and conversations `c0`…, by commands over the bus.
-async fn rooms(bus: &KafkaBus, count: usize) {
-    bus.command("acme/org/acme", "create", "org", r#"{"name":"Acme"}"#);
-    let (status, made) = bus.receipt("acme", "org").await;
-    assert_eq!(status, 200, "{made}");
-    let ids: Vec<String> = (0..count).map(|n| format!("make{n}")).collect();
-    for (n, id) in ids.iter().enumerate() {
-        bus.command(&format!("acme/conversation/c{n}"), "create", id, r#"{"type":"group"}"#);
-    }
-    let made = bus.receipts("receipts", "acme", &ids).await;
-    assert!(made.values().all(|(status, _)| *status == 200), "{made:?}");
-}
-
-/// Publishes so many posts, in turn to each room; the ids by room, in the order sent.
-fn post(bus: &KafkaBus, rooms: usize, count: usize) -> BTreeMap<String, Vec<String>> {
-    let mut sent = BTreeMap::<String, Vec<String>>::new();
-    for n in 0..count {
-        let (room, id) = (format!("c{}", n % rooms), format!("q{n}"));
-        bus.command(
-            &format!("acme/conversation/{room}"),
-            "post",
-            &id,
-            &json!({ "body": id }).to_string(),
-        );
-        sent.entry(room).or_default().push(id);
-    }
-    bus.flush();
-    sent
-}
-
-/// Every command has its receipt, versions follow the order in which they were sent, and each was decided once.
-async fn decided_in_order(bus: &KafkaBus, node: &Process, sent: &BTreeMap<String, Vec<String>>) {
-    let all: Vec<String> = sent.values().flatten().cloned().collect();
-    let told = bus.receipts("receipts", "acme", &all).await;
-    for (room, ids) in sent {
-        let mut versions = Vec::new();
-        for id in ids {
-            let (status, receipt) = &told[id];
-            assert_eq!(*status, 200, "{id}: {receipt}");
-            versions.push(receipt["version"].as_u64().expect("a version"));
-        }
-        assert!(versions.is_sorted_by(|a, b| a < b), "{room}: {versions:?}");
-        let entity = format!("/v1/orgs/acme/conversations/{room}");
-        let posted = node.caller.count(&entity, "conversation.message_posted", |_| true).await;
-        assert_eq!(posted, ids.len(), "{room}");
-    }
-}
-
-/// The feed of the bus has every event of these streams in order; how many came again.
-async fn feed_is_whole(bus: &KafkaBus, node: &Process, rooms: usize) -> usize {
-    let mut ends = BTreeMap::new();
-    for n in 0..rooms {
-        let path = format!("/v1/orgs/acme/conversations/c{n}/state");
-        let state = node.caller.get(&path).await.taken().body;
-        ends.insert(format!("acme/conversation/c{n}"), state["version"].as_u64().expect("a version"));
-    }
-    let (streams, again) = wait("the feed to have every event", || async {
-        let (streams, again) = bus.versions("feed")?;
-        let all = ends
-            .iter()
-            .all(|(stream, end)| streams.get(stream).is_some_and(|versions| versions.len() as u64 >= *end));
-        all.then_some((streams, again))
-    })
-    .await;
-    for (stream, versions) in &streams {
-        let expected: Vec<u64> = (1..=versions.len() as u64).collect();
-        assert_eq!(versions, &expected, "{stream}");
-    }
-    again
-}
-
 #[tokio::test]
 async fn commands_outlive_a_killed_node_and_the_feed_has_no_gap() {
     let Some(kafka) = any("commands on Kafka across kill -9") else {
         return;
     };
-    let mut launch = Launch::new().set("bus.url", url(&kafka.address(), "killed"));
-    let node = launch.start().await;
-    let bus = KafkaBus::new(&kafka.address(), "killed");
-    rooms(&bus, 10).await;
-    // All of them wait before the node sees the first, and it is killed in their midst.
-    node.signal("STOP").await;
-    let sent = post(&bus, 10, 100);
-    node.signal("CONT").await;
-    bus.receipt("acme", "q10").await;
-    node.kill().await;
-    let answered = bus.read("receipts").expect("receipts").len() - 11;
-    let node = launch.start().await;
-    decided_in_order(&bus, &node, &sent).await;
-    let again = feed_is_whole(&bus, &node, 10).await;
-    println!("bus: {answered} of 100 commands were answered when the node was killed; {again} events came again");
-    node.stop().await;
+    let launch = Launch::new().set("bus.url", url(&kafka.address(), "killed"));
+    bus::node_is_killed(launch, &KafkaBus::new(&kafka.address(), "killed")).await;
 }
 
 #[tokio::test]
@@ -205,19 +118,7 @@ async fn another_node_takes_commands_and_feed_over() {
             .set("cluster.secret", "cluster")
             .set("cluster.lease_ms", "1500")
     };
-    let mut first = launch();
-    let one = first.start().await;
-    let mut second = launch().beside(&first);
-    let two = second.start().await;
-    let bus = KafkaBus::new(&kafka.address(), "pair");
-    rooms(&bus, 5).await;
-    let sent = post(&bus, 5, 100);
-    bus.receipt("acme", "q10").await;
-    one.kill().await;
-    decided_in_order(&bus, &two, &sent).await;
-    let again = feed_is_whole(&bus, &two, 5).await;
-    println!("bus: taken over, {again} events came again");
-    two.stop().await;
+    bus::node_is_replaced(launch, &KafkaBus::new(&kafka.address(), "pair")).await;
 }
 
 /// Headers of a create by ada.
@@ -232,7 +133,7 @@ async fn non_commands_are_refused_and_org_topics_are_apart() {
     };
     let node = Launch::new().set("bus.url", url(&kafka.address(), "odd")).start().await;
     let bus = KafkaBus::new(&kafka.address(), "odd");
-    rooms(&bus, 1).await;
+    bus::rooms(&bus, 1).await;
     let (room, named) = (Some(&b"acme/conversation/c0"[..]), ("Quipu-Command", "post"));
     let ada = ("Quipu-On-Behalf-Of", "ada");
     // Where nobody knows whom to answer, or what: no key, no org in it, no id.
@@ -368,38 +269,17 @@ async fn commands_go_on_without_the_broker_and_the_feed_catches_up() {
     };
     let node = Launch::new().set("bus.url", url(&kafka.address(), "away")).start().await;
     let bus = KafkaBus::new(&kafka.address(), "away");
-    rooms(&bus, 3).await;
-    feed_is_whole(&bus, &node, 3).await;
+    bus::rooms(&bus, 3).await;
+    bus::feed_is_whole(&bus, &node, 3).await;
     kafka.kill();
-    let ada = node.caller.acting_for("ada");
-    for n in 0..30 {
-        let path = format!("/v1/orgs/acme/conversations/c{}/post", n % 3);
-        ada.post(&path, json!({ "body": format!("{n}") })).await.taken();
-    }
-    let health = wait("health to say that the bus is away", || async {
-        let health = node.caller.get("/health").await.body;
-        (health["status"] == "degraded").then_some(health)
-    })
-    .await;
-    assert!(health.to_string().contains("\"bus\""), "{health}");
-    node.caller.get("/health/ready").await.taken();
+    bus::broker_is_away(&node, 3).await;
     // Aside: connections to the node are looked after meanwhile.
     let kafka = tokio::task::spawn_blocking(move || {
         kafka.restart();
         kafka
     });
     let kafka = kafka.await.expect("the broker is back");
-    let bus = KafkaBus::new(&kafka.address(), "away");
-    feed_is_whole(&bus, &node, 3).await;
-    let sent = post(&bus, 3, 9);
-    let ids: Vec<String> = sent.values().flatten().cloned().collect();
-    let told = bus.receipts("receipts", "acme", &ids).await;
-    assert!(ids.iter().all(|id| told[id].0 == 200), "{told:?}");
-    wait("health to be well again", || async {
-        let health = node.caller.get("/health").await.body;
-        (health["status"] == "ok").then_some(())
-    })
-    .await;
+    bus::broker_is_back(&KafkaBus::new(&kafka.address(), "away"), &node, 3).await;
     node.stop().await;
 }
 

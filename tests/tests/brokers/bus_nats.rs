@@ -1,5 +1,6 @@
 //! The bus on a real nats-server, by clients that know nothing of Quipu, and what befalls both: nodes and servers killed.
 
+use crate::bus;
 use quipu_tests::{
     bus::{BusClient, by_ada, headers},
     caller::wait,
@@ -8,10 +9,7 @@ use quipu_tests::{
     venv::{self, run, skipped},
 };
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 const PYTHON: &[&str] = &["nats-py==2.16.0", "cloudevents==2.2.0", "jsonschema==4.26.0"];
 
@@ -144,104 +142,13 @@ async fn documented_permissions_keep_users_within_their_org() {
     node.stop().await;
 }
 
-/// An org and conversations `c0`…, by calls.
-async fn rooms(bus: &BusClient, count: usize) {
-    let made = bus.call("acme.org.acme.create", by_ada("org"), r#"{"name":"Acme"}"#).await;
-    assert_eq!(made.0, 200, "{}", made.2);
-    for n in 0..count {
-        let made = bus
-            .call(
-                &format!("acme.conversation.c{n}.create"),
-                by_ada(&format!("make{n}")),
-                r#"{"type":"group"}"#,
-            )
-            .await;
-        assert_eq!(made.0, 200, "{}", made.2);
-    }
-}
-
-/// Queues so many posts, in turn to each room; the ids by room, in the order sent.
-async fn post(bus: &BusClient, rooms: usize, count: usize) -> BTreeMap<String, Vec<String>> {
-    let mut sent = BTreeMap::<String, Vec<String>>::new();
-    for n in 0..count {
-        let (room, id) = (format!("c{}", n % rooms), format!("q{n}"));
-        bus.queue(
-            &format!("acme.conversation.{room}.post"),
-            by_ada(&id),
-            &json!({ "body": id }).to_string(),
-        )
-        .await;
-        sent.entry(room).or_default().push(id);
-    }
-    sent
-}
-
-/// Every command has its receipt, versions follow the order in which they were sent, and each was decided once.
-async fn decided_in_order(bus: &BusClient, node: &Process, sent: &BTreeMap<String, Vec<String>>) {
-    for (room, ids) in sent {
-        let mut versions = Vec::new();
-        for id in ids {
-            let (status, _, receipt) = bus.await_receipt("acme", id).await;
-            assert_eq!(status, 200, "{id}: {receipt}");
-            versions.push(receipt["version"].as_u64().expect("a version"));
-        }
-        assert!(versions.is_sorted_by(|a, b| a < b), "{room}: {versions:?}");
-        let entity = format!("/v1/orgs/acme/conversations/{room}");
-        let posted = node.caller.count(&entity, "conversation.message_posted", |_| true).await;
-        assert_eq!(posted, ids.len(), "{room}");
-    }
-    wait("the queue to be empty", || async { (bus.waiting().await == 0).then_some(()) }).await;
-}
-
-/// The feed of the bus has every event of these streams in order; how many came again.
-async fn feed_is_whole(bus: &BusClient, node: &Process, rooms: usize) -> usize {
-    let mut ends = BTreeMap::new();
-    for n in 0..rooms {
-        let state = node
-            .caller
-            .get(&format!("/v1/orgs/acme/conversations/c{n}/state"))
-            .await
-            .taken()
-            .body;
-        ends.insert(format!("acme/conversation/c{n}"), state["version"].as_u64().expect("a version"));
-    }
-    let (streams, again) = wait("the feed to have every event", || async {
-        let (streams, again) = bus.versions().await?;
-        let all = ends
-            .iter()
-            .all(|(stream, end)| streams.get(stream).is_some_and(|versions| versions.len() as u64 >= *end));
-        all.then_some((streams, again))
-    })
-    .await;
-    for (stream, versions) in &streams {
-        let expected: Vec<u64> = (1..=versions.len() as u64).collect();
-        assert_eq!(versions, &expected, "{stream}");
-    }
-    again
-}
-
 #[tokio::test]
 async fn queued_commands_survive_a_killed_node_without_feed_gaps() {
     let Some(nats) = start("the durable queue across kill -9") else {
         return;
     };
-    let mut launch = Launch::new().set("bus.url", nats.url());
-    let node = launch.start().await;
-    let bus = BusClient::connect(&nats).await;
-    rooms(&bus, 10).await;
-    // All of them wait before the node sees the first, and it is killed in their midst.
-    node.signal("STOP").await;
-    let sent = post(&bus, 10, 200).await;
-    assert_eq!(bus.waiting().await, 200);
-    node.signal("CONT").await;
-    bus.await_receipt("acme", "q25").await;
-    node.kill().await;
-    let left = bus.waiting().await;
-    let node = launch.start().await;
-    decided_in_order(&bus, &node, &sent).await;
-    let again = feed_is_whole(&bus, &node, 10).await;
-    println!("bus: {left} of 200 commands waited when the node was killed; {again} events came again");
-    node.stop().await;
+    let launch = Launch::new().set("bus.url", nats.url());
+    bus::node_is_killed(launch, &BusClient::connect(&nats).await).await;
 }
 
 #[tokio::test]
@@ -258,32 +165,7 @@ async fn another_node_takes_the_queue_and_the_feed_over() {
             .set("cluster.secret", "cluster")
             .set("cluster.lease_ms", "1500")
     };
-    let mut first = launch();
-    let one = first.start().await;
-    let mut second = launch().beside(&first);
-    let two = second.start().await;
-    let bus = BusClient::connect(&nats).await;
-    rooms(&bus, 5).await;
-    let owner = wait("an owner of partition 0", || async {
-        let cluster = one.caller.get("/v1/ops/cluster").await.body;
-        let owners: Vec<&str> = cluster["partitions"]
-            .as_array()?
-            .iter()
-            .filter_map(|p| p["owner"].as_str())
-            .collect();
-        let me = cluster["node"]["node"].as_str()?;
-        let spread = owners.len() == 4 && owners.contains(&me) && owners.iter().any(|o| *o != me);
-        spread.then(|| owners[0] == me)
-    })
-    .await;
-    let (consumer, other) = if owner { (one, two) } else { (two, one) };
-    let sent = post(&bus, 5, 100).await;
-    bus.await_receipt("acme", "q10").await;
-    consumer.kill().await;
-    decided_in_order(&bus, &other, &sent).await;
-    let again = feed_is_whole(&bus, &other, 5).await;
-    println!("bus: taken over, {again} events came again");
-    other.stop().await;
+    bus::node_is_replaced(launch, &BusClient::connect(&nats).await).await;
 }
 
 /// Target, headers and body of a message; status and code of its answer.
@@ -296,7 +178,7 @@ async fn what_is_no_command_is_refused_and_leaves_the_queue() {
     };
     let node = Launch::new().set("bus.url", nats.url()).start().await;
     let bus = BusClient::connect(&nats).await;
-    rooms(&bus, 1).await;
+    bus::rooms(&bus, 1).await;
     let ada = ("Quipu-On-Behalf-Of", "ada");
     let cases: &[Case<'_>] = &[
         ("acme.conversation.c0", &[("Idempotency-Key", "m1"), ada], "{}", 400, "bad_subject"),
@@ -418,37 +300,15 @@ async fn commands_go_on_without_the_broker_and_the_feed_catches_up() {
     };
     let node = Launch::new().set("bus.url", nats.url()).start().await;
     let bus = BusClient::connect(&nats).await;
-    rooms(&bus, 3).await;
-    feed_is_whole(&bus, &node, 3).await;
+    bus::rooms(&bus, 3).await;
+    bus::feed_is_whole(&bus, &node, 3).await;
     nats.kill(0);
-    let ada = node.caller.acting_for("ada");
-    for n in 0..30 {
-        let path = format!("/v1/orgs/acme/conversations/c{}/post", n % 3);
-        ada.post(&path, json!({ "body": format!("{n}") })).await.taken();
-    }
-    let health = wait("health to say that the bus is away", || async {
-        let health = node.caller.get("/health").await.body;
-        (health["status"] == "degraded").then_some(health)
-    })
-    .await;
-    assert!(health.to_string().contains("\"bus\""), "{health}");
-    node.caller.get("/health/ready").await.taken();
+    bus::broker_is_away(&node, 3).await;
     nats.restart(0);
     let bus = BusClient::connect(&nats).await;
-    feed_is_whole(&bus, &node, 3).await;
-    let sent = post(&bus, 3, 9).await;
-    for ids in sent.values() {
-        for id in ids {
-            assert_eq!(bus.await_receipt("acme", id).await.0, 200);
-        }
-    }
+    bus::broker_is_back(&bus, &node, 3).await;
     let (status, _, answer) = bus.call("acme.conversation.c0.post", by_ada("back"), r#"{"body":"back"}"#).await;
     assert_eq!(status, 200, "{answer}");
-    wait("health to be well again", || async {
-        let health = node.caller.get("/health").await.body;
-        (health["status"] == "ok").then_some(())
-    })
-    .await;
     node.stop().await;
 }
 
@@ -457,8 +317,8 @@ async fn a_full_feed_holds_back_the_relay_and_nothing_else() {
     let Some(nats) = start("a full feed") else { return };
     let node = Launch::new().set("bus.url", nats.url()).start().await;
     let bus = BusClient::connect(&nats).await;
-    rooms(&bus, 2).await;
-    feed_is_whole(&bus, &node, 2).await;
+    bus::rooms(&bus, 2).await;
+    bus::feed_is_whole(&bus, &node, 2).await;
     let stream = bus.js.get_stream("QUIPU_V1_FEED").await.expect("the feed");
     let wide = stream.cached_info().config.clone();
     let mut narrow = wide.clone();
@@ -478,7 +338,7 @@ async fn a_full_feed_holds_back_the_relay_and_nothing_else() {
     let (status, _, answer) = bus.call("acme.conversation.c0.post", by_ada("full"), r#"{"body":"full"}"#).await;
     assert_eq!(status, 200, "{answer}");
     bus.js.update_stream(wide).await.expect("more room");
-    feed_is_whole(&bus, &node, 2).await;
+    bus::feed_is_whole(&bus, &node, 2).await;
     node.stop().await;
 }
 

@@ -71,7 +71,7 @@ impl Core {
             tail.end()?;
             match refolded {
                 Ok(entity) => return Ok(entity),
-                Err(error) => tracing::warn!(%error, "snapshot does not fit the log; recovering from the beginning"),
+                Err(error) => tracing::warn!(%error, "the snapshot does not match the log; recovering from the beginning"),
             }
         }
         let mut records = self.read_on(stream, PageFrom::Version(0), &Cancel::default())?;
@@ -96,7 +96,7 @@ impl Core {
             position,
             detail: detail.to_owned(),
         }) {
-            tracing::error!(%stream, %error, "parked stream cannot be noted");
+            tracing::error!(%stream, %error, "could not note the parked stream");
         }
         parked(stream, detail)
     }

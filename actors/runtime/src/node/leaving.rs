@@ -21,7 +21,7 @@ impl Node {
         let calls = self.open_model_calls();
         tracing::warn!(
             calls,
-            "model calls were still under way when the node had to stop; they end as node_stopped"
+            "model calls were still running when the node had to stop; they end as node_stopped"
         );
         self.0.performers.end_model_calls();
         if !self.model_calls_recorded(Duration::from_millis(limits::STOP_RECORD_MS)).await {

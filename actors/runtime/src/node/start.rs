@@ -353,7 +353,7 @@ fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, Sta
     let leases = opened.join(me.clone(), Duration::from_millis(life))?;
     let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
     for note in keys.notes() {
-        tracing::warn!(note, "the keys were not found as they were left");
+        tracing::warn!(note, "something about the keys changed since the last stop");
     }
     let OpenedLog { log, embedded, lock, .. } = opened;
     let (index, keys) = (Arc::new(index), Arc::new(keys));

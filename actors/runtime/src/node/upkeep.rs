@@ -67,7 +67,7 @@ async fn flush(index: &Index, stopping: &AtomicBool) {
             // Closing flushes what was left, and then refuses: the last flush of this loop may come after it.
             Err(IndexError::Closed) => return,
             Err(error) => {
-                tracing::error!(%error, "index falls behind; it is rebuilt from the log at the next start");
+                tracing::error!(%error, "the index falls behind; it is rebuilt from the log at the next start");
                 return;
             }
         }
@@ -92,9 +92,9 @@ pub(super) async fn sweep_blobs(core: Arc<Core>) {
             Ok(Ok(swept)) => tracing::info!(
                 deleted = swept.deleted,
                 bytes = swept.bytes,
-                "large values that no record names were deleted"
+                "deleted large values that no record names"
             ),
-            Ok(Err(error)) => tracing::warn!(%error, "large values that no record names were not deleted; tried again tomorrow"),
+            Ok(Err(error)) => tracing::warn!(%error, "could not delete large values that no record names; trying again tomorrow"),
             Err(_) => tracing::error!("the sweep of large values crashed"),
         }
     }
@@ -163,9 +163,9 @@ impl Scrub {
             }
             // The log remembers it: what lies behind is not read by anybody any more.
             Err(error @ ReadError::Damaged { .. }) => {
-                tracing::error!(partition = self.partition, %error, "damage was found in the log");
+                tracing::error!(partition = self.partition, %error, "found damage in the log");
             }
-            Err(error) => tracing::warn!(partition = self.partition, %error, "the log cannot be read again"),
+            Err(error) => tracing::warn!(partition = self.partition, %error, "the log could not be read again for damage"),
         }
         self.offset = 0;
         self.partition += 1;

@@ -231,7 +231,7 @@ impl Carrier {
             let (topic, headers) = (self.topics.of(RECEIPTS, org), kafka_message::headers(answer, message));
             match self.producer.send(&topic, None, key.as_bytes(), headers, &answer.body).await {
                 Ok(()) => return,
-                Err(error) => tracing::debug!(error, "a receipt is published again"),
+                Err(error) => tracing::debug!(error, "publishing a receipt again"),
             }
             pace.wait(None).await;
         }

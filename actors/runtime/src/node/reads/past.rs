@@ -44,7 +44,7 @@ pub(super) fn fold(
     if let Some((base, from)) = base(core, stream, &**handler, &until)? {
         match fold_on(core, stream, &**handler, Some(&base), from, &until, cancel)? {
             Ok(entity) => return Ok(entity),
-            Err(error) => tracing::warn!(%error, "snapshot does not fit the log; folding from the beginning"),
+            Err(error) => tracing::warn!(%error, "the snapshot does not match the log; folding from the beginning"),
         }
     }
     fold_on(core, stream, &**handler, None, PageFrom::Version(0), &until, cancel)?.map_err(|e| parked(stream, &e.to_string()))
