@@ -30,6 +30,7 @@ mod three;
 
 use kafka::Kafka;
 use kafka_proxy::{END_TXN, Fate, PRODUCE, Proxy};
+use parking_lot::{Mutex, MutexGuard};
 use quipu_events::{
     contract::{self, Owner, Subject, append, read_all},
     kafka::{KafkaLog, KafkaOptions, OpenError},
@@ -41,8 +42,8 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -52,7 +53,7 @@ use std::{
 /// A broker for all tests that need no more of it than topics of their own; it ends with the last test that has it.
 fn shared(flush: bool, what: &str) -> Option<Arc<Kafka>> {
     static BROKERS: [Mutex<Weak<Kafka>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
-    let mut broker = BROKERS[usize::from(flush)].lock().unwrap_or_else(PoisonError::into_inner);
+    let mut broker = BROKERS[usize::from(flush)].lock();
     if let Some(running) = broker.upgrade() {
         return Some(running);
     }
@@ -65,7 +66,7 @@ fn shared(flush: bool, what: &str) -> Option<Arc<Kafka>> {
 fn shared_proxied(what: &str) -> Option<(Arc<Kafka>, MutexGuard<'static, ()>)> {
     static PROXY: Mutex<()> = Mutex::new(());
     let broker = shared(false, what)?;
-    Some((broker, PROXY.lock().unwrap_or_else(PoisonError::into_inner)))
+    Some((broker, PROXY.lock()))
 }
 
 fn options(address: &str, prefix: &str, partitions: u16) -> KafkaOptions {
@@ -126,17 +127,29 @@ const PROMISES: [(&str, Promise); 9] = [
     ("head", contract::the_head_is_the_durable_end),
 ];
 
-/// Every promise, each on a log of its own, with 16 partitions and with 1.
-fn keeps_every_promise(broker: &str, address: &str, class: Durability) {
+/// Every promise with each number of partitions, each on a log of its own; some side by side, as they wait for the broker most
+/// of the time.
+fn keeps_every_promise(broker: &str, partitions: &[u16], options: impl Fn(&str, u16) -> KafkaOptions + Sync, class: Durability) {
+    const SIDE_BY_SIDE: usize = 3;
     let began = Instant::now();
-    for (name, promise) in PROMISES {
-        for partitions in [16, 1] {
-            let mut subject = Topic::new(options(address, &format!("{name}{partitions}"), partitions), None);
+    let cases: Vec<(&str, Promise, u16)> = PROMISES
+        .iter()
+        .flat_map(|(name, promise)| partitions.iter().map(|partitions| (*name, *promise, *partitions)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((name, promise, partitions)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut subject = Topic::new(options(&format!("{name}{partitions}"), *partitions), None);
             assert_eq!(subject.log().meta().durability, class);
             promise(&mut subject);
+            println!("{broker} {name} with {partitions}: {:?}", began.elapsed());
         }
-        println!("{broker} {name}: {:?}", began.elapsed());
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(work);
+        }
+    });
 }
 
 #[test]
@@ -144,7 +157,13 @@ fn the_contract_holds_on_apache_kafka() {
     let Some(kafka) = shared(false, "the log contract") else {
         return;
     };
-    keeps_every_promise("Kafka", &kafka.address(), Durability::Memory);
+    let address = kafka.address();
+    keeps_every_promise(
+        "Kafka",
+        &[16, 1],
+        |name, partitions| options(&address, name, partitions),
+        Durability::Memory,
+    );
 }
 
 #[test]
@@ -152,11 +171,13 @@ fn the_contract_holds_on_apache_kafka_that_syncs_always() {
     let Some(kafka) = shared(true, "the log contract with syncs") else {
         return;
     };
-    for (name, promise) in PROMISES {
-        let mut subject = Topic::new(options(&kafka.address(), name, 1), None);
-        assert_eq!(subject.log().meta().durability, Durability::Fsync);
-        promise(&mut subject);
-    }
+    let address = kafka.address();
+    keeps_every_promise(
+        "synced Kafka",
+        &[1],
+        |name, partitions| options(&address, name, partitions),
+        Durability::Fsync,
+    );
 }
 
 #[test]
@@ -164,7 +185,13 @@ fn the_contract_holds_on_tansu() {
     let Some(tansu) = tansu::start_or_skip("the log contract") else {
         return;
     };
-    keeps_every_promise("Tansu", &tansu.address(), Durability::Memory);
+    let address = tansu.address();
+    keeps_every_promise(
+        "Tansu",
+        &[16, 1],
+        |name, partitions| options(&address, name, partitions),
+        Durability::Memory,
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn fences(address: &str) {
 
 #[test]
 fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
-    let Some(kafka) = shared(false, "fencing") else {
+    let Some(kafka) = kafka::start_or_skip(false, "fencing") else {
         return;
     };
     fences(&kafka.address());

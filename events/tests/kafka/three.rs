@@ -17,11 +17,13 @@ fn contract_holds_on_three_brokers_losing_each_in_turn() {
     let Some(mut kafkas) = kafkas::start_or_skip("the log contract and lost brokers") else {
         return;
     };
-    for (name, promise) in PROMISES {
-        let mut subject = Topic::new(replicated(&kafkas.addresses(), name, 1), None);
-        assert_eq!(subject.log().meta().durability, Durability::QuorumFsync);
-        promise(&mut subject);
-    }
+    let addresses = kafkas.addresses();
+    keeps_every_promise(
+        "three brokers",
+        &[1],
+        |name, partitions| replicated(&addresses, name, partitions),
+        Durability::QuorumFsync,
+    );
     let options = replicated(&kafkas.addresses(), "lose", 4);
     let log = open(&options);
     let acknowledged = write_through(&log, |count| {
