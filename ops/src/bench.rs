@@ -12,6 +12,7 @@ pub(crate) mod life;
 mod load;
 pub mod machine;
 mod material;
+mod memory;
 mod plot;
 pub mod report;
 pub mod soak;
@@ -158,8 +159,9 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
     }
     if wanted(Group::Memory) {
         progress("memory");
-        start::idle_line(&setup, &mut lines).await?;
-        start::sleeping_line(&setup, &mut lines).await?;
+        memory::idle_line(&setup, &mut lines).await?;
+        memory::sleeping_line(&setup, &mut lines).await?;
+        memory::runs_line(&setup, &mut lines).await?;
     }
     if wanted(Group::Start) {
         progress("the first command after a start");

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod dev_cluster;
 pub mod export;
 pub mod failure;
+pub mod heap;
 pub mod http;
 pub mod import;
 pub mod json;

@@ -55,6 +55,13 @@ pub const TURNS: &str = "quipu_turns_finished_total";
 /// Failed writes of the heads file.
 pub const HEADS_ERRORS: &str = "quipu_heads_errors_total";
 
+/// Bytes that the program has allocated.
+pub const HEAP_ALLOCATED: &str = "quipu_heap_allocated_bytes";
+/// Bytes of physical memory that the allocator holds, free ones included.
+pub const HEAP_RESIDENT: &str = "quipu_heap_resident_bytes";
+/// Entities in memory.
+pub const ENTITIES_ACTIVE: &str = "quipu_entities_active";
+
 /// What a node counts since it started: the name, its help text, and where it stands.
 type Count = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 const COUNTS: &[Count] = &[
@@ -127,7 +134,7 @@ pub fn page_of(node: &Node) -> String {
     );
     let partitions = node.partitions();
     let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
-    gauge("quipu_entities_active", "Entities in memory", node.active_entities());
+    gauge(ENTITIES_ACTIVE, "Entities in memory", node.active_entities());
     gauge("quipu_commands_waiting", "Commands that wait for their answers", node.waiting());
     let feeds = node.feeds();
     gauge("quipu_feeds_open", "Feeds that follow the log", feeds.open);
@@ -181,6 +188,11 @@ pub fn page_of(node: &Node) -> String {
         ] {
             line(name, "gauge", help, value);
         }
+    }
+    if let Some(heap) = crate::heap::held() {
+        let mut gauge = |name, help, value: usize| line(name, "gauge", help, value as u64);
+        gauge(HEAP_ALLOCATED, "Bytes that the program has allocated", heap.allocated);
+        gauge(HEAP_RESIDENT, "Bytes of physical memory that the allocator holds", heap.resident);
     }
     vitals::add(&mut page, node);
     page

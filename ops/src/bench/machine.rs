@@ -3,6 +3,8 @@
 use serde::Serialize;
 use std::{fs, path::Path, time::Duration};
 
+pub(super) const MIB: f64 = 1024.0 * 1024.0;
+
 /// Facts to print beside numbers.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {

@@ -90,6 +90,20 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The mean; zero of nothing.
+pub(super) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.sum::<f64>() / count
+}
+
+/// Slope of a least-squares line, in units of `y` for each unit of `x`.
+pub(super) fn slope(points: &[(f64, f64)]) -> f64 {
+    let (x, y) = (mean(points.iter().map(|p| p.0)), mean(points.iter().map(|p| p.1)));
+    let over = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum::<f64>();
+    let under = points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>();
+    if under == 0.0 { 0.0 } else { over / under }
+}
+
 /// Values side by side.
 pub(super) fn list(values: &[f64], digits: usize) -> String {
     values.iter().map(|v| format!("{v:.digits$}")).collect::<Vec<_>>().join(" ")

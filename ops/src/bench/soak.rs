@@ -4,10 +4,10 @@
 use super::{
     BenchError, child, http,
     load::{Pace, Plan},
-    machine::Machine,
+    machine::{MIB, Machine},
     material::{self, ORG},
     plot::{self, Panel, Series},
-    report::{Line, Report, count},
+    report::{Line, Report, count, mean, slope},
     wire::Connection,
 };
 use serde::Serialize;
@@ -21,7 +21,6 @@ const CONNECTIONS: usize = 16;
 /// Conversations that are spoken in at a time; each slice has its own, so that earlier ones fall asleep.
 const CONVERSATIONS: u64 = 100;
 const SLICES: u64 = 120;
-const MIB: f64 = 1_048_576.0;
 
 /// How long, how much, where.
 #[derive(Debug, Clone)]
@@ -162,19 +161,6 @@ fn bytes_under(data: &Path, name: &str) -> io::Result<u64> {
         fs::read_dir(path)?.try_fold(0, |sum, entry| Ok(sum + tree(&entry?.path())?))
     }
     tree(&data.join(name))
-}
-
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len().max(1) as f64;
-    values.sum::<f64>() / count
-}
-
-/// Slope of a least-squares line, in units of `y` for each unit of `x`.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let (x, y) = (mean(points.iter().map(|p| p.0)), mean(points.iter().map(|p| p.1)));
-    let over = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum::<f64>();
-    let under = points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>();
-    if under == 0.0 { 0.0 } else { over / under }
 }
 
 /// What the samples say. The first quarter is warm-up: caches of a fixed size fill.

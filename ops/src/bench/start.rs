@@ -1,10 +1,10 @@
-//! Lines about starting and resting: the first command after a start, memory of an idle node and of sleeping entities.
+//! Lines about starting: the first command after a start.
 
 use super::{
     BenchError, Setup,
     child::{self, Server},
-    http,
     load::{Pace, Plan},
+    machine::MIB,
     material::{self, Material, ORG},
     report::{Line, count},
     wire::Connection,
@@ -13,8 +13,6 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-
-const MIB: f64 = 1024.0 * 1024.0;
 
 fn post(node: &Server, entity: u64, entities: u64, key: &str, pace: Pace) -> Plan {
     Plan {
@@ -31,7 +29,7 @@ fn post(node: &Server, entity: u64, entities: u64, key: &str, pace: Pace) -> Pla
 }
 
 /// One command on a connection of its own.
-async fn one(node: &Server, entity: u64, key: &str) -> Result<(), BenchError> {
+pub(super) async fn one(node: &Server, entity: u64, key: &str) -> Result<(), BenchError> {
     let body = material::post_body();
     let request = format!(
         "POST /v1/orgs/{ORG}/conversations/c{entity}/post HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -116,55 +114,5 @@ pub(super) async fn start_lines(setup: &Setup, material: &Material, out: &mut Ve
             ),
         ));
     }
-    Ok(())
-}
-
-/// Memory of a node that has nothing to do.
-pub(super) async fn idle_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), BenchError> {
-    let (node, _) = child::node(&setup.path("idle"), true, &[]).await?;
-    http::create(&node, 0, 1).await?;
-    one(&node, 0, "idle").await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let resident = node.usage().resident as f64 / MIB;
-    out.push(Line::judged(
-        "resident memory of an idle node",
-        "≤ 40 MiB",
-        format!("{resident:.1} MiB"),
-        resident <= 40.0,
-        "views on, defaults, after its first commands".into(),
-    ));
-    node.stop().await
-}
-
-/// Waves of sleepers before those that are counted: they fill caches of a fixed size (SQLite's pages, the allocator's pools).
-const WAVES_BEFORE: usize = 4;
-/// Waves that are counted.
-const WAVES: usize = 8;
-
-/// Memory that sleeping entities take: what it grows by when as many again have been awake and sleep.
-pub(super) async fn sleeping_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), BenchError> {
-    let each = setup.scaled(20_000) as u64;
-    let (node, _) = child::node(&setup.path("sleeping"), false, &["limits.passivate_after_ms=500"]).await?;
-    let mut resident = Vec::new();
-    for wave in 0..(WAVES_BEFORE + WAVES) as u64 {
-        http::create(&node, wave * each, each).await?;
-        // Every idle entity is asleep after the time and a quarter, looked for each quarter.
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        resident.push(node.usage().resident as f64);
-    }
-    node.stop().await?;
-    let grown = (resident[WAVES_BEFORE + WAVES - 1] - resident[WAVES_BEFORE - 1]) / (each * WAVES as u64) as f64;
-    let mib: Vec<f64> = resident.iter().map(|r| r / MIB).collect();
-    out.push(Line::judged(
-        "memory of a sleeping entity",
-        "≤ 100 B",
-        format!("{:.0} B", grown.max(0.0)),
-        grown <= 100.0,
-        format!(
-            "resident MiB after each {} entities made and asleep: {}",
-            count(each as f64),
-            super::report::list(&mib, 1)
-        ),
-    ));
     Ok(())
 }
