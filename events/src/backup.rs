@@ -17,8 +17,9 @@ use crate::{
         recover::{create_segment, segment_numbers},
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
+    erased::Erased,
     heads::{self, HEADS_FILE, Heads},
-    keyring::FINGERPRINT_FILE,
+    keyring::{ERASED_FILE, FINGERPRINT_FILE, KeyringError},
 };
 use quipu_schemas::{digest::Digest, limits::SEGMENT_BYTES};
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,9 @@ pub enum BackupError {
     /// Which values the log names is not known.
     #[error("backup: {0}")]
     Names(#[from] NamesError),
+    /// Whose keys were destroyed is not known.
+    #[error("backup: {0}")]
+    Keys(#[from] KeyringError),
 }
 
 /// Copies a log that is being written to an empty or new directory; durable on return.
@@ -166,12 +170,13 @@ pub fn backup(log: &EmbeddedLog, to: &Path, options: &BackupOptions, mut progres
         Some(source) => copy.blobs(&*source.0, log)?,
         None => (0, Vec::new()),
     };
-    // The fingerprint of the keys goes along even where the keys do not: a restored log knows which keys it needs.
+    // The fingerprint of the keys goes along even where the keys do not, and so does whose keys were destroyed: a restored log
+    // knows which keys it needs, and which it must not have.
     for name in options
         .include
         .iter()
         .map(String::as_str)
-        .chain([FINGERPRINT_FILE])
+        .chain([FINGERPRINT_FILE, ERASED_FILE])
         .chain(options.keys.iter().map(String::as_str))
     {
         copy.tree(Path::new(name))?;
@@ -347,7 +352,8 @@ impl Copy<'_> {
             copied
         };
         let to = DirectoryBlobs::open_to_read(&root)?;
-        let lost = blobs::copy::unreadable(&names::of_log(log)?, &to)?;
+        let (retention, erased) = (names::of_log(log)?, Erased::read(&self.from)?);
+        let lost = blobs::copy::unreadable(&retention, &erased, &to)?;
         drop(to);
         self.listed(Path::new(BLOBS_DIR))?;
         let lost = lost.into_iter().map(|(named, _)| format!("{}/{}", named.org, named.name));

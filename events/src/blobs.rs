@@ -31,6 +31,7 @@ mod jetstream;
 mod memory;
 pub mod names;
 mod place;
+pub mod retention;
 #[cfg(feature = "s3")]
 mod s3;
 pub mod sweep;
@@ -152,6 +153,6 @@ pub fn each(blobs: &dyn Blobs, mut visit: impl FnMut(Listed) -> Result<(), BlobE
 }
 
 #[expect(clippy::disallowed_methods, reason = "the age of blobs is told by the store")]
-fn wall_clock() -> Millis {
+pub(crate) fn wall_clock() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

@@ -16,16 +16,20 @@
 //! The checksum covers the other two fields. A data key is wrapped with XChaCha20-Poly1305 under the master key,
 //! its subject bound as associated data. The first line wraps the key of command digests, whose subject is empty.
 
+mod erased;
 mod file;
 mod fingerprint;
+mod line;
 mod shared;
 
+pub use erased::ERASED_FILE;
 pub use fingerprint::FINGERPRINT_FILE;
 use parking_lot::{Mutex, RwLock};
 pub use shared::{KeyStore, share};
 
 use crate::{
     blobs::{BlobError, Blobs},
+    erased::Erased,
     port::Log,
 };
 use file::{Found, KeyFile};
@@ -33,7 +37,7 @@ use fingerprint::Fingerprint;
 use quipu_schemas::{
     digest::Digest,
     limits::{VALUE_INLINE_MAX_BYTES, VALUE_UNSHARED_MAX_BYTES},
-    personal::{BlobRef, DataKey, Opener, SealError, Sealer, Subject},
+    personal::{BlobRef, DataKey, Opener, SealError, Sealer, Subject, value::SUBJECTS_SEPARATOR},
     position::LogId,
 };
 use std::{
@@ -109,6 +113,12 @@ pub enum KeyringError {
          once with `quipu serve --without-keys`"
     )]
     Fingerprint(String),
+    /// No key of one subject was named.
+    #[error("`{0}` is not one subject: name one as org/principal")]
+    NotOne(String),
+    /// Keys that nodes share stay.
+    #[error("the keys of this log are shared by its nodes, and none of them can be destroyed yet")]
+    NotDestroyed,
     /// Data keys do not open under the master key.
     #[error(
         "data keys in {0} do not open under this master key: restore the master key and the data keys from one backup; if there is \
@@ -185,6 +195,8 @@ pub struct Keyring {
     notes: Vec<String>,
     /// Where values that are too large for a record are kept.
     blobs: OnceLock<Arc<dyn Blobs>>,
+    /// Whose keys were destroyed.
+    erased: RwLock<Erased>,
 }
 
 impl fmt::Debug for Keyring {
@@ -203,17 +215,18 @@ impl Keyring {
 
     fn of_file(found: Found, noting: Option<Noting>) -> Result<Self, KeyringError> {
         let (file, mut keys, note) = found.open()?;
-        let digest_key = keys.remove("").ok_or_else(|| KeyringError::Damaged {
+        let digest_key = keys.held.remove("").ok_or_else(|| KeyringError::Damaged {
             path: file.path(),
             line: 1,
         })?;
         Ok(Self {
-            keys: RwLock::new(keys),
+            keys: RwLock::new(keys.held),
             digest_key,
             source: Source::File(Box::new(Mutex::new(file)), noting),
             nonces: AtomicU64::new(0),
             notes: note.into_iter().collect(),
             blobs: OnceLock::new(),
+            erased: RwLock::new(Erased(keys.erased)),
         })
     }
 
@@ -245,6 +258,10 @@ impl Keyring {
         };
         let keys = Self::of_file(found, Some(noting))?;
         keys.note()?;
+        // Keys that came back with an older copy of them, or that a crash left.
+        for subject in Erased::read(data_dir)?.0 {
+            keys.destroy(&subject)?;
+        }
         Ok(keys)
     }
 
@@ -281,6 +298,7 @@ impl Keyring {
             nonces: AtomicU64::new(0),
             notes: Vec::new(),
             blobs: OnceLock::new(),
+            erased: RwLock::default(),
         })
     }
 
@@ -294,6 +312,7 @@ impl Keyring {
             nonces: AtomicU64::new(0),
             notes: Vec::new(),
             blobs: OnceLock::new(),
+            erased: RwLock::default(),
         }
     }
 
@@ -311,6 +330,45 @@ impl Keyring {
     /// Where large values are kept; `None` where they stand in their records.
     pub fn blobs(&self) -> Option<&Arc<dyn Blobs>> {
         self.blobs.get()
+    }
+
+    /// Destroys a subject's key, for good: what it sealed reads as erased from now on, and nothing is sealed under it any more.
+    /// Durable on return. Whether there was a key. Older copies of the keys still hold it; the list of erased subjects
+    /// destroys it again wherever they are opened beside it.
+    pub fn destroy(&self, subject: &str) -> Result<bool, KeyringError> {
+        if subject.is_empty() || subject.contains(SUBJECTS_SEPARATOR) {
+            return Err(KeyringError::NotOne(subject.to_owned()));
+        }
+        let found = match &self.source {
+            Source::Shared(_) => return Err(KeyringError::NotDestroyed),
+            Source::Seed(_) => self.held(subject).is_some(),
+            Source::File(file, noting) => {
+                // Before the key goes, and before anybody is told.
+                if let Some(noting) = noting {
+                    Erased::add(&noting.data_dir, subject)?;
+                }
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                self.mark_erased(subject);
+                file.erase(subject)?
+            }
+        };
+        self.mark_erased(subject);
+        Ok(found)
+    }
+
+    fn mark_erased(&self, subject: &str) {
+        let mut erased = self.erased.write().unwrap_or_else(PoisonError::into_inner);
+        erased.0.insert(subject.to_owned());
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(subject);
+    }
+
+    /// Whose keys were destroyed.
+    pub fn erased(&self) -> Erased {
+        self.erased.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_erased(&self, subject: &str) -> bool {
+        self.erased.read().unwrap_or_else(PoisonError::into_inner).covers(subject)
     }
 
     /// Number of subjects that have a key in memory.
@@ -344,7 +402,7 @@ fn check(data_dir: &Path, found: &Found, noted: Option<&Fingerprint>, log: LogId
     if of != log {
         return Err(KeyringError::OtherLog(file()));
     }
-    match found.first(used.keys) {
+    match found.first(used.keys, noted.as_stored) {
         Some(first) if first == used => Ok(()),
         Some(_) => Err(foreign()),
         None => Err(KeyringError::Fewer {
@@ -376,6 +434,9 @@ impl Sealer for Keyring {
         if let Some(key) = self.held(subject) {
             return Ok(key);
         }
+        if self.is_erased(subject) {
+            return Err(SealError::Erased(subject.to_owned()));
+        }
         match &self.source {
             Source::Seed(seed) => Ok(seeded(*seed, "subject", subject)),
             Source::Shared(shared) => {
@@ -391,6 +452,9 @@ impl Sealer for Keyring {
                 // Somebody may have made it while we waited: a subject never gets a second key.
                 if let Some(key) = self.held(subject) {
                     return Ok(key);
+                }
+                if self.is_erased(subject) {
+                    return Err(SealError::Erased(subject.to_owned()));
                 }
                 let key = file.add(subject)?;
                 self.hold(subject, &key);
@@ -459,6 +523,9 @@ impl Opener for Keyring {
     fn opening_key(&self, subject: &str) -> Result<Option<DataKey>, SealError> {
         if let Some(key) = DataKey::joint(subject, |one| self.opening_key(one)) {
             return key;
+        }
+        if self.is_erased(subject) {
+            return Ok(None);
         }
         match &self.source {
             Source::Seed(seed) => Ok(Some(seeded(*seed, "subject", subject))),
@@ -786,6 +853,43 @@ mod tests {
         let lines: Vec<&str> = whole.split_inclusive('\n').collect();
         fs::write(&path, [lines[0], lines[2], lines[1]].concat()).unwrap();
         assert!(matches!(Keyring::of_log(&data, &log, false), Err(KeyringError::Foreign(_))));
+    }
+
+    #[test]
+    fn a_destroyed_key_does_not_come_back_with_an_old_copy() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, log) = used(root.path(), 1);
+        let path = subjects(&data.join(KEYS_DIR));
+        let copy = fs::read(&path).unwrap();
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        let joint = "acme/ada,acme/eve";
+        assert!(keys.opening_key(joint).unwrap().is_some());
+        assert!(keys.destroy("acme/ada").unwrap());
+        let is_gone = |keys: &Keyring| {
+            assert!(matches!(keys.sealing_key("acme/ada"), Err(SealError::Erased(_))));
+            assert!(keys.opening_key("acme/ada").unwrap().is_none() && keys.opening_key(joint).unwrap().is_none());
+            assert!(keys.opening_key("acme/eve").unwrap().is_some());
+            assert_eq!(keys.subjects(), 1);
+        };
+        is_gone(&keys);
+        keys.sealing_key("acme/bob").unwrap();
+        keys.note().unwrap();
+        drop(keys);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!((text.lines().count(), text.matches("erased:").count()), (4, 1));
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        assert!(keys.opening_key("acme/bob").unwrap().is_some());
+        assert!(!keys.destroy("acme/ada").unwrap(), "there is none any more");
+        drop(keys);
+        // The keys of before, with what was made since.
+        let bob = text.lines().last().unwrap();
+        fs::write(&path, [&copy[..], bob.as_bytes(), b"\n"].concat()).unwrap();
+        let keys = Keyring::of_log(&data, &log, false).unwrap();
+        assert!(keys.opening_key("acme/ada").unwrap().is_none());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        for many in ["", joint] {
+            assert!(matches!(keys.destroy(many), Err(KeyringError::NotOne(_))));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod channel;
 pub mod contract;
 pub mod disk;
 pub mod embedded;
+pub mod erased;
 pub mod frame;
 pub mod heads;
 pub mod index;

@@ -12,6 +12,8 @@ use crate::{
         BlobError, Blobs,
         copy::complaint,
         names::{self, Named},
+        retention::Retention,
+        wall_clock,
     },
     disk::Disk,
     embedded::{
@@ -21,6 +23,7 @@ use crate::{
         scan::{Found, Synced, Window, scan},
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
+    erased::Erased,
     heads::{self, Heads, HeadsError},
     port::Log,
 };
@@ -107,8 +110,13 @@ pub struct VerifyReport {
     /// Blobs that records name, each once, with the place of the first record that does.
     #[serde(skip)]
     pub names: BTreeMap<Named, Problem>,
+    /// What else records say of them.
+    #[serde(skip)]
+    pub retention: Retention,
     /// How many of them were read and match their names; `None` where that was not looked at.
     pub blobs: Option<u64>,
+    /// How many of them are gone and had to go: their time was over, or their subject was erased.
+    pub gone: u64,
     /// What this cannot see.
     pub not_promised: &'static str,
 }
@@ -132,14 +140,16 @@ impl VerifyReport {
 }
 
 impl VerifyReport {
-    /// Reads every blob that records name and adds what is wrong. Without a store every name is wrong.
-    pub fn check_blobs(&mut self, blobs: Option<&dyn Blobs>) -> Result<(), BlobError> {
-        let mut intact = 0;
+    /// Reads every blob that records name and adds what is wrong. Without a store every name is wrong. What is gone by a rule of
+    /// its org, or with one of these subjects, is counted apart.
+    pub fn check_blobs(&mut self, blobs: Option<&dyn Blobs>, erased: &Erased) -> Result<(), BlobError> {
+        let (mut intact, now) = (0, wall_clock());
         for (named, place) in &self.names {
             let found = blobs.map_or(Err(BlobError::Missing(named.name)), |blobs| blobs.get(&named.org, &named.name));
             match found {
                 Ok(_) => intact += 1,
                 Err(error @ BlobError::Unreachable { .. }) => return Err(error),
+                Err(BlobError::Missing(_)) if self.retention.may_be_gone(named, now, erased) => self.gone += 1,
                 Err(error) => self.problems.push(Problem {
                     detail: complaint(&named.name, &error),
                     ..place.clone()
@@ -555,6 +565,7 @@ struct Records {
     events: u64,
     problems: Vec<Problem>,
     names: BTreeMap<Named, Problem>,
+    retention: Retention,
 }
 
 impl Records {
@@ -565,7 +576,7 @@ impl Records {
             self.records += 1;
             let (stream, wrong) = self.record(bytes);
             // One that does not decode is told below.
-            for named in names::of_record(bytes).unwrap_or_default() {
+            for named in names::note(&mut self.retention, bytes).unwrap_or_default() {
                 self.names.entry(named).or_insert_with(|| Problem {
                     file: parcel.file.clone(),
                     byte: parcel.at + range.start as u64,
@@ -621,6 +632,7 @@ impl Records {
         report.streams = self.streams.len() as u64;
         report.problems.extend(self.problems);
         report.names = self.names;
+        report.retention = self.retention;
         let mut all = Vec::new();
         for (partition, digest) in &self.digests {
             all.extend_from_slice(&partition.to_le_bytes());

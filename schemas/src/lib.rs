@@ -18,6 +18,7 @@ pub mod position;
 pub mod problem;
 pub mod reaction;
 pub mod record;
+pub mod retention;
 pub mod role;
 pub mod text;
 pub mod upcast;

@@ -9,8 +9,9 @@ use quipu_schemas::{
     context::Context,
     ids::{OrgId, PrincipalId},
     json::Json,
-    limits::{MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, SETTING_MAX_BYTES, SETTINGS_MAX},
+    limits::{MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX},
     problem::Problem,
+    retention::{RETENTION_SETTING, retention_ms},
     role::Role,
 };
 use schemars::JsonSchema;
@@ -124,6 +125,8 @@ pub enum OrgRejection {
     TooManyMembers,
     /// A setting's name is outside its grammar.
     BadSettingName(String),
+    /// A setting of the platform has a value that it cannot have.
+    BadSetting(String),
     /// A setting's value is too large.
     SettingTooLarge(String),
     /// Too many settings.
@@ -186,6 +189,9 @@ impl Refusal for OrgRejection {
             OrgRejection::BadSettingName(name) => Problem::new(422, "bad_setting_name", format!("`{name}` is not a setting's name"))
                 .field("settings")
                 .fix("use [a-z][a-z0-9_.]{0,63}"),
+            OrgRejection::BadSetting(name) => Problem::new(422, "bad_setting", format!("{name} is not from 1 to {RETENTION_DAYS_MAX}"))
+                .field(format!("settings.{name}"))
+                .fix("set whole days, or null to keep everything"),
             OrgRejection::SettingTooLarge(name) => {
                 Problem::new(422, "setting_too_large", format!("{name} is larger than {SETTING_MAX_BYTES} bytes"))
                     .field(format!("settings.{name}"))
@@ -459,6 +465,9 @@ fn decide_settings(org: &Tenant, change: &ChangeSettings) -> Result<Decision<Org
     for (name, value) in &change.settings {
         if !is_setting_name(name) {
             return Err(OrgRejection::BadSettingName(name.chars().take(80).collect()));
+        }
+        if name == RETENTION_SETTING && !value.0.is_null() && retention_ms(value).is_none() {
+            return Err(OrgRejection::BadSetting(name.clone()));
         }
         if value.to_text().len() > SETTING_MAX_BYTES {
             return Err(OrgRejection::SettingTooLarge(name.clone()));

@@ -30,7 +30,7 @@ impl From<SealError> for NodeError {
     fn from(error: SealError) -> Self {
         let code = match &error {
             SealError::NotBrought(_) => TOO_LARGE_TO_LOOK_INTO,
-            SealError::Erased(_) => "erased",
+            SealError::Erased(_) => "value_erased",
             SealError::Missing(_) => "value_expired",
             SealError::TooLarge { .. } => "value_too_large",
             SealError::NotShared { .. } => "blobs_not_shared",

@@ -17,7 +17,7 @@ use quipu_schemas::{
     envelope::CommandEnvelope,
     ids::StreamId,
     limits::{SEEN_LOADED_MAX, SNAPSHOT_EVERY_EVENTS},
-    personal::{Brought, Sealer},
+    personal::{Brought, SealError, Sealer},
     problem::Problem,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -190,7 +190,11 @@ impl EntityState {
                 return Ok(Values::new());
             }
             let bringing = move || {
-                subject.map(|subject| keys.sealing_key(&subject)).transpose()?;
+                match subject.map(|subject| keys.sealing_key(&subject)) {
+                    // The rules meet the erasure where they seal: a node fails by it, and the run goes on to its end.
+                    None | Some(Ok(_) | Err(SealError::Erased(_))) => {}
+                    Some(Err(error)) => return Err(error),
+                }
                 values::bring(&needs, &*keys)
             };
             match tokio::task::spawn_blocking(bringing).await {

@@ -1,6 +1,7 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
 mod bodies;
+mod erasure;
 mod health;
 mod leaving;
 mod outbox;

@@ -1,8 +1,8 @@
 //! Copying blobs from one store to another: for backups, and when a log moves.
 
-use super::{BlobError, Blobs, Listed, each, names::Named};
+use super::{BlobError, Blobs, Listed, each, names::Named, retention::Retention, wall_clock};
+use crate::erased::Erased;
 use quipu_schemas::{digest::Digest, ids::OrgId, limits::BLOB_GROUP_BYTES};
-use std::collections::BTreeSet;
 
 /// What was copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,10 +50,11 @@ pub fn copy(from: &dyn Blobs, to: &dyn Blobs, mut progress: impl FnMut(u64)) -> 
     Ok(copied)
 }
 
-/// Which of the blobs that records name do not read from a store, and why. A store that does not answer is an error.
-pub fn unreadable(names: &BTreeSet<Named>, blobs: &dyn Blobs) -> Result<Vec<(Named, BlobError)>, BlobError> {
+/// Which of the blobs that records name do not read from a store although they should, and why. A store that does not answer
+/// is an error.
+pub fn unreadable(retention: &Retention, erased: &Erased, blobs: &dyn Blobs) -> Result<Vec<(Named, BlobError)>, BlobError> {
     let mut wrong = Vec::new();
-    for named in names {
+    for named in retention.expected(wall_clock(), erased) {
         match blobs.get(&named.org, &named.name) {
             Ok(_) => {}
             Err(error @ BlobError::Unreachable { .. }) => return Err(error),

@@ -3,24 +3,15 @@
 //! The names are found in the stored bytes, without knowing what they belong to: a kind of one's own is covered, and
 //! so is an event of a later release. Nobody but the codec writes them: free-form JSON of clients may not hold the key.
 
+pub use super::retention::Named;
+
+use super::retention::Retention;
 use crate::port::{Log, ReadError};
 use quipu_schemas::{
-    digest::Digest,
-    ids::OrgId,
     limits::FRAME_MAX_BYTES,
     personal::BlobRef,
     record::{RecordError, decode},
 };
-use std::collections::BTreeSet;
-
-/// A blob that a record names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Named {
-    /// Whose.
-    pub org: OrgId,
-    /// Its name.
-    pub name: Digest,
-}
 
 /// Why the names of a log are not known.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +31,14 @@ pub enum NamesError {
     },
 }
 
-/// The blobs that a stored record names.
-pub fn of_record(bytes: &[u8]) -> Result<Vec<Named>, RecordError> {
-    if !BlobRef::may_be_in(bytes) {
+/// Takes note of what a stored record says of values; the blobs that it names.
+pub fn note(retention: &mut Retention, bytes: &[u8]) -> Result<Vec<Named>, RecordError> {
+    let may_name = BlobRef::may_be_in(bytes);
+    if !may_name && !Retention::may_be_ruled_by(bytes) {
         return Ok(Vec::new());
     }
     let record = decode(bytes)?;
+    retention.ruled(&record);
     let mut found = Vec::new();
     let mut take = |text: &str| {
         if BlobRef::may_be_in(text.as_bytes())
@@ -53,7 +46,9 @@ pub fn of_record(bytes: &[u8]) -> Result<Vec<Named>, RecordError> {
         {
             BlobRef::each_in(&value, &mut |blob: BlobRef| {
                 if let Some(org) = blob.org() {
-                    found.push(Named { org, name: blob.digest });
+                    let named = Named { org, name: blob.digest };
+                    retention.named(named.clone(), &blob.subject, record.header.time);
+                    found.push(named);
                 }
             });
         }
@@ -66,8 +61,9 @@ pub fn of_record(bytes: &[u8]) -> Result<Vec<Named>, RecordError> {
     Ok(found)
 }
 
-/// Visits every blob that the log names, as often as it is named, with the partition and offset of the record.
-pub fn each(log: &dyn Log, mut visit: impl FnMut(u16, u64, Named)) -> Result<(), NamesError> {
+/// Everything that a log says of values.
+pub fn of_log(log: &dyn Log) -> Result<Retention, NamesError> {
+    let mut retention = Retention::default();
     for partition in 0..log.meta().partitions {
         let end = log.head(partition)?.next_offset;
         let mut next = 0;
@@ -80,8 +76,7 @@ pub fn each(log: &dyn Log, mut visit: impl FnMut(u16, u64, Named)) -> Result<(),
                         continue;
                     }
                     next = offset + 1;
-                    let names = of_record(bytes).map_err(|error| NamesError::Record { partition, offset, error })?;
-                    names.into_iter().for_each(|named| visit(partition, offset, named));
+                    note(&mut retention, bytes).map_err(|error| NamesError::Record { partition, offset, error })?;
                 }
             }
             if next == before {
@@ -95,14 +90,5 @@ pub fn each(log: &dyn Log, mut visit: impl FnMut(u16, u64, Named)) -> Result<(),
             }
         }
     }
-    Ok(())
-}
-
-/// Every blob that the log names, once.
-pub fn of_log(log: &dyn Log) -> Result<BTreeSet<Named>, NamesError> {
-    let mut names = BTreeSet::new();
-    each(log, |_, _, named| {
-        names.insert(named);
-    })?;
-    Ok(names)
+    Ok(retention)
 }

@@ -1,6 +1,10 @@
 //! The two key files.
 
-use super::{KeyringError, fingerprint::Used};
+use super::{
+    KeyringError,
+    fingerprint::Used,
+    line::{self, Keys},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -23,16 +27,16 @@ use std::{
 const MASTER: &str = "quipu-master-key-1";
 
 /// The file, its keys, and what was out of the ordinary about it.
-pub(super) type OpenedFile = (KeyFile, BTreeMap<Subject, DataKey>, Option<String>);
+pub(super) type OpenedFile = (KeyFile, Keys, Option<String>);
 
 /// The file of data keys, open for appending, with the master key.
 pub(super) struct KeyFile {
-    path: PathBuf,
-    file: File,
-    master: DataKey,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) master: DataKey,
     /// Whole lines, each of one key.
     lines: u64,
-    /// Their bytes.
+    /// Their hashes.
     hash: Sha256,
     /// A write or sync failed: whether the line is there is not known, and asking the same handle again proves nothing.
     failed: Option<String>,
@@ -64,9 +68,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
     Ok(bytes)
 }
 
-pub(super) fn crc(a: &str, b: &str) -> String {
-    format!("{:08x}", crc32fast::hash(format!("{a} {b}").as_bytes()))
-}
+pub(super) use line::crc;
 
 /// Writes a new file of mode 0600, whole or not at all; durable on return.
 pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
@@ -206,13 +208,13 @@ pub(super) struct Found {
     end: usize,
     /// The last line lacks its end of line, and is whole without it.
     unended: bool,
-    keys: BTreeMap<Subject, DataKey>,
+    keys: Keys,
 }
 
 impl Found {
     /// Every data key, that of command digests under the empty subject.
     pub(super) fn keys(&self) -> &BTreeMap<Subject, DataKey> {
-        &self.keys
+        &self.keys.held
     }
 
     /// The file of data keys.
@@ -229,13 +231,18 @@ impl Found {
         &self.bytes[..self.end]
     }
 
-    /// The first so many lines; `None` if there are fewer.
-    pub(super) fn first(&self, lines: u64) -> Option<Used> {
+    /// The first so many lines; `None` if there are fewer. `as_stored` hashes them as the second format of fingerprints did.
+    pub(super) fn first(&self, lines: u64, as_stored: bool) -> Option<Used> {
         let mut hash = Sha256::new();
         let mut count = 0;
         for line in self.whole().split_inclusive(|byte| *byte == b'\n').take(lines as usize) {
-            hash.update(line.strip_suffix(b"\n").unwrap_or(line));
-            hash.update(b"\n");
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            if as_stored {
+                hash.update(line);
+                hash.update(b"\n");
+            } else {
+                hash.update(line::hash_of(line));
+            }
             count += 1;
         }
         (count == lines).then(|| Used {
@@ -270,7 +277,9 @@ impl Found {
         // Also where nothing was changed: lines that a killed process wrote and never synced are used from now on.
         file.sync_all().map_err(io(&self.path))?;
         let mut hash = Sha256::new();
-        hash.update(&whole);
+        for line in whole.split_inclusive(|byte| *byte == b'\n') {
+            hash.update(line::hash_of(line.strip_suffix(b"\n").unwrap_or(line)));
+        }
         let opened = KeyFile {
             lines: self.lines(),
             path: self.path,
@@ -361,26 +370,30 @@ impl KeyFile {
             return Err(io(&self.path)(error));
         }
         self.lines += 1;
-        self.hash.update(line.as_bytes());
+        self.hash.update(line::hash_of(line.trim_end_matches('\n').as_bytes()));
         Ok(key)
     }
 }
 
-fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<BTreeMap<Subject, DataKey>, KeyringError> {
+fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<Keys, KeyringError> {
     let damaged = |line: usize| KeyringError::Damaged {
         path: path.display().to_string(),
         line,
     };
-    let mut keys = BTreeMap::new();
+    let mut keys = Keys::default();
     for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let text = std::str::from_utf8(line)
             .ok()
             .map(|text| text.strip_suffix('\n').unwrap_or(text))
             .ok_or_else(|| damaged(at + 1))?;
+        if let Some(subject) = line::subject_of(text) {
+            keys.erased.insert(subject);
+            continue;
+        }
         let (subject, key) = unwrap(master, text).ok_or_else(|| damaged(at + 1))?;
         let key = key.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;
         // Should a subject ever have two, the first is the one that was used.
-        keys.entry(subject).or_insert(key);
+        keys.held.entry(subject).or_insert(key);
     }
     Ok(keys)
 }

@@ -1,13 +1,13 @@
 //! Which keys belong to a log, and how many of them it has used: kept outside the keys.
 //!
 //! ```text
-//! keys.fingerprint  quipu-keys-2 <hex of 32 bytes> <log id> <data keys> <hex of 32 bytes> <crc32 hex>
+//! keys.fingerprint  quipu-keys-3 <hex of 32 bytes> <log id> <data keys> <hex of 32 bytes> <crc32 hex>
 //! ```
-//! The first hash is one of the key of command digests, the second one of the first so many lines of `subjects.keys`, as they
-//! are stored. Neither tells a key, so the file may lie beside the log and in a backup without keys. It is written at the start,
+//! The first hash is one of the key of command digests, the second one of the hashes of the first so many lines of `subjects.keys`,
+//! as they were written (a line keeps its hash when its key is destroyed). Neither tells a key, so the file may lie beside the log and in a backup without keys. It is written at the start,
 //! each second in which a key was made, and at an orderly stop: after a crash it may lag behind the keys, and never leads them.
 //!
-//! Format 1 had the first hash alone; it is replaced at the next start.
+//! Format 1 had the first hash alone, format 2 one of the lines as they are stored; they are replaced at the next start.
 
 use super::{
     KeyringError,
@@ -19,7 +19,8 @@ use std::{fs, io::ErrorKind, path::Path};
 /// Name of the fingerprint within a data directory.
 pub const FINGERPRINT_FILE: &str = "keys.fingerprint";
 const FORMAT_1: &str = "quipu-keys-1";
-const FORMAT: &str = "quipu-keys-2";
+const FORMAT_2: &str = "quipu-keys-2";
+const FORMAT: &str = "quipu-keys-3";
 
 /// The first lines of the file of data keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(super) struct Fingerprint {
     pub(super) keys: String,
     /// Of which log, and how many keys it has used; not known of format 1.
     pub(super) used: Option<(LogId, Used)>,
+    /// Whether the second hash is one of the lines as they are stored.
+    pub(super) as_stored: bool,
 }
 
 pub(super) fn of(digest_key: &DataKey) -> String {
@@ -68,8 +71,9 @@ fn parse(line: &str) -> Option<Fingerprint> {
         (FORMAT_1, [keys]) => Some(Fingerprint {
             keys: (*keys).to_owned(),
             used: None,
+            as_stored: false,
         }),
-        (FORMAT, [keys, log, count, digest]) => {
+        (FORMAT | FORMAT_2, [keys, log, count, digest]) => {
             let (mut id, mut hash) = ([0; 16], [0; 32]);
             hex::decode_to_slice(log, &mut id).ok()?;
             hex::decode_to_slice(digest, &mut hash).ok()?;
@@ -80,6 +84,7 @@ fn parse(line: &str) -> Option<Fingerprint> {
             Some(Fingerprint {
                 keys: (*keys).to_owned(),
                 used: Some((LogId(id), used)),
+                as_stored: format == FORMAT_2,
             })
         }
         _ => None,

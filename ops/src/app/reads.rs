@@ -114,6 +114,11 @@ impl<'a> Reads<'a> {
         self.app.node.blobs()
     }
 
+    /// Whether anybody's data was erased here.
+    pub fn has_erased(&self) -> bool {
+        self.app.node.has_erased(self.by.org())
+    }
+
     /// What opens personal data.
     pub fn keys(&self) -> Arc<dyn Keys> {
         self.app.node.keys()

@@ -9,6 +9,7 @@ use clap::Args;
 use quipu_events::{
     backend::{self, Backend, OpenedLog},
     blobs::{self, BlobsAt, names},
+    erased::Erased,
     keyring::{self, KEYS_DIR},
     migrate,
     port::Log,
@@ -87,7 +88,8 @@ fn move_blobs(dir: &Path, source: &dyn Log, target: &OpenedLog, at: &BlobsAt, te
     let copied = blobs::copy::copy(&from, &*to, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     let copied = copied.map_err(|e| failed(&e))?;
-    let lost = blobs::copy::unreadable(&names, &*to).map_err(|e| failed(&e))?;
+    let erased = Erased::read(dir).map_err(|e| failed(&e))?;
+    let lost = blobs::copy::unreadable(&names, &erased, &*to).map_err(|e| failed(&e))?;
     match lost.first() {
         None => Ok(copied.blobs),
         Some((named, error)) => Err(Failure::Failed(format!(

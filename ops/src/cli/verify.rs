@@ -10,6 +10,7 @@ use quipu_events::{
     blobs::{BlobError, Blobs, BlobsAt},
     disk::RealDisk,
     embedded::OpenError,
+    erased::Erased,
     verify::{self, Verdict, VerifyError, VerifyReport},
 };
 use quipu_runtime::{
@@ -90,7 +91,10 @@ impl Verify {
             VerifyError::Io(_) => Failure::Unavailable(format!("{}: {e}", self.dir.display())),
         })?;
         let blobs = self.blobs()?;
-        report.check_blobs(blobs.as_deref()).map_err(|e| Failure::Failed(e.to_string()))?;
+        let erased = Erased::read(&self.dir).map_err(|e| Failure::Failed(e.to_string()))?;
+        report
+            .check_blobs(blobs.as_deref(), &erased)
+            .map_err(|e| Failure::Failed(e.to_string()))?;
         let replayed = if self.replay && report.is_intact() {
             Some(replay(terminal, &self.dir)?)
         } else {
@@ -142,6 +146,7 @@ fn show(terminal: &Terminal, report: &VerifyReport, replayed: Option<&[Replayed]
         ("events", report.events.to_string()),
         ("streams", report.streams.to_string()),
         ("large values", report.blobs.unwrap_or_default().to_string()),
+        ("large values gone", report.gone.to_string()),
         ("heads found", format!("{} of {}", report.heads, report.partitions)),
         ("digest", report.digest.clone()),
     ];

@@ -9,7 +9,7 @@ use super::{
     problem::{self, bad_header, clip},
     request::At,
 };
-use crate::{asked::Labels, caller::InOrg};
+use crate::{app::reads::Reads, asked::Labels, caller::InOrg};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -22,10 +22,11 @@ use quipu_events::blobs::BlobError;
 use quipu_schemas::{
     context::Keys,
     digest::Digest,
-    ids::{OrgId, PrincipalId},
+    ids::{OrgId, PrincipalId, StreamId},
     limits::{BLOB_GRACE_MS, PAGE_MAX_BYTES, VALUE_MAX_BYTES},
     personal::{BlobRef, Opened, Personal, SealError, Within},
     problem::Problem,
+    retention::RETENTION_SETTING,
 };
 use serde_json::Value;
 use std::{ops::Range, sync::Arc};
@@ -180,8 +181,37 @@ pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(Str
     let digest: Digest = digest.parse().map_err(bad)?;
     let blobs = reads.blobs().ok_or_else(|| missing(&digest, &org))?;
     let keys = reads.keys();
-    let value = blocking(move || find(&*blobs, &org, &digest, &*keys)).await?;
-    answer(&digest, value, &headers)
+    let found = blocking(move || find(&*blobs, &org, &digest, &*keys)).await;
+    match found {
+        Err(problem) if problem.status == 404 => Err(gone(&reads, in_org.org(), &digest).await?.unwrap_or(problem).into()),
+        found => answer(&digest, found?, &headers),
+    }
+}
+
+/// What became of a value that is not there, where the org has some deleted: a digest alone does not tell whether it was one.
+async fn gone(reads: &Reads<'_>, org: &OrgId, digest: &Digest) -> Result<Option<Problem>, Problem> {
+    if has_retention(reads, org).await? {
+        let detail = format!("no such blob in org {org}, or its time was over: {digest}");
+        let fix = format!("the org has its values deleted by `{RETENTION_SETTING}`; what is left is the digest");
+        return Ok(Some(Problem::new(410, "value_expired", detail).fix(fix)));
+    }
+    let detail = || format!("no such blob in org {org}, or it was erased with its subject's key: {digest}");
+    Ok(reads.has_erased().then(|| Problem::new(410, "value_erased", detail())))
+}
+
+/// Whether an org has its values deleted after a time.
+async fn has_retention(reads: &Reads<'_>, org: &OrgId) -> Result<bool, Problem> {
+    let Some(org) = reads.state(&StreamId::of_org(org), None, None).await? else {
+        return Ok(false);
+    };
+    let mut states = ["active", "suspended/org"].iter();
+    Ok(states.any(|state| {
+        org.value
+            .state
+            .0
+            .pointer(&format!("/{state}/settings/{RETENTION_SETTING}"))
+            .is_some()
+    }))
 }
 
 fn missing(digest: &Digest, org: &OrgId) -> Problem {

@@ -40,6 +40,8 @@ pub const BLOB_REQUEST_PAUSE_MS: (u64, u64) = (200, 1_000);
 pub const BLOB_SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Age at which a blob that no record names may be deleted, milliseconds. An upload must be used before.
 pub const BLOB_GRACE_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most days after which an org may have its large values deleted.
+pub const RETENTION_DAYS_MAX: u64 = 36_500;
 /// Bytes that the name of a value takes in a record, at most as a rule.
 pub const VALUE_NAME_BYTES: usize = 256;
 /// Subjects of one value, at most: what was computed from values of more is refused.

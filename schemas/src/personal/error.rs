@@ -78,7 +78,7 @@ impl SealError {
                 .fix("free space where the blob store keeps its values")
                 .retry_after(5),
             SealError::Missing(_) => Problem::new(410, "value_expired", detail).fix("upload the value again"),
-            SealError::Erased(_) => Problem::new(410, "erased", detail).fix("send the value again"),
+            SealError::Erased(_) => Problem::new(410, "value_erased", detail).fix("the value is gone for good: leave it out"),
             SealError::TooLarge { .. } | SealError::NotBrought(_) => {
                 Problem::new(422, "value_too_large", detail).fix("send less, or split the value")
             }

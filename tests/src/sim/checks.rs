@@ -111,7 +111,7 @@ impl World {
 fn check_values(log: &dyn Log, keys: &Keyring) -> Result<(u64, u64), String> {
     let blobs = keys.blobs().ok_or("no store of values")?;
     let names = names::of_log(log).map_err(|e| e.to_string())?;
-    let wrong = copy::unreadable(&names, &**blobs).map_err(|e| e.to_string())?;
+    let wrong = copy::unreadable(&names, &keys.erased(), &**blobs).map_err(|e| e.to_string())?;
     if let Some((named, error)) = wrong.first() {
         return Err(format!("a record names {}: {error}", named.name));
     }

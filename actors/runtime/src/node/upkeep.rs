@@ -77,7 +77,8 @@ async fn flush(index: &Index, stopping: &AtomicBool) {
     }
 }
 
-/// Deletes large values that no record names, once a day: uploads that nobody used, and what a crash left.
+/// Deletes large values that no record names, once a day: uploads that nobody used, and what a crash left; and those whose time
+/// is over by a rule of their org, or whose subject was erased.
 pub(super) async fn sweep_blobs(core: Arc<Core>) {
     let Some(blobs) = core.keys.blobs().cloned() else { return };
     let mut stopped = core.stopped.subscribe();
@@ -86,13 +87,14 @@ pub(super) async fn sweep_blobs(core: Arc<Core>) {
             () = tokio::time::sleep(Duration::from_millis(limits::BLOB_SWEEP_EVERY_MS)) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let (log, blobs, now) = (core.log.clone(), blobs.clone(), core.now());
-        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&*log, &*blobs, now, limits::BLOB_GRACE_MS)).await;
+        let (log, blobs, now, erased) = (core.log.clone(), blobs.clone(), core.now(), core.keys.erased());
+        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&*log, &*blobs, now, limits::BLOB_GRACE_MS, &erased)).await;
         match swept {
             Ok(Ok(swept)) => tracing::info!(
                 deleted = swept.deleted,
                 bytes = swept.bytes,
-                "deleted large values that no record names"
+                over = swept.over,
+                "deleted large values that no record names, or whose time was over"
             ),
             Ok(Err(error)) => tracing::warn!(%error, "could not delete large values that no record names; trying again tomorrow"),
             Err(_) => tracing::error!("the sweep of large values crashed"),

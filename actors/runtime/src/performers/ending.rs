@@ -164,7 +164,7 @@ impl From<SealError> for Ending {
                 let problem = error.problem();
                 Self::failed(&problem.code, problem.detail, Health::Unknown)
             }
-            SealError::Erased(_) => Self::failed("erased", error.to_string(), Health::Unknown),
+            SealError::Erased(_) => Self::failed("value_erased", error.to_string(), Health::Unknown),
             SealError::Damaged(_) | SealError::Form(..) => Self::failed("sealed_damaged", error.to_string(), Health::Unknown),
         }
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke) -> Ending {
     let message = match reach.opened(&invoke.message).await {
         Ok(Opened::Value(message)) => message,
-        Ok(Opened::Erased) => return Ending::failed("erased", "the tool call's arguments were erased", Health::Unknown),
+        Ok(Opened::Erased) => return Ending::failed("value_erased", "the tool call's arguments were erased", Health::Unknown),
         Err(error) => return error.into(),
     };
     let call = message.tool_calls.iter().flatten().find(|call| call.id == invoke.call_id);

@@ -142,7 +142,7 @@ async fn a_call_that_is_not_there_or_erased_fails() {
         message,
         ..invoke("{}", "http://x.test/", false)
     };
-    assert_eq!(failed(stage.perform(Effect::Tool(erased)).await).0, "erased");
+    assert_eq!(failed(stage.perform(Effect::Tool(erased)).await).0, "value_erased");
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ fn a_node_that_looks_into_an_erased_value_fails() {
     };
     let events = run("map", json!({"expression": "input.name + '!'"}));
     assert!(
-        matches!(&events[3], RunEvent::NodeFailed { code, .. } if code == "erased"),
+        matches!(&events[3], RunEvent::NodeFailed { code, .. } if code == "value_erased"),
         "{events:?}"
     );
     let Some(RunEvent::Completed { output }) = run("passthrough", json!({})).pop() else {
