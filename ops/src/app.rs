@@ -15,6 +15,7 @@ use crate::{
     views::Views,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use quipu_projections::families::Families;
 use quipu_projections::progress::Wanted;
 use quipu_runtime::{
     api::{CommandRequest, HealthPart, KindInfo},
@@ -124,6 +125,11 @@ impl App {
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
             event_names: OnceLock::new(),
         }))
+    }
+
+    /// The families of its views.
+    pub(crate) fn families(&self) -> Families {
+        self.views.families()
     }
 
     /// Names under which this node can ever store an event.

@@ -14,6 +14,7 @@ pub mod cloudevents;
 pub mod config;
 pub mod demo;
 pub mod dev_cluster;
+pub mod domain;
 pub mod export;
 pub mod failure;
 pub mod heap;

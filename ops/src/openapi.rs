@@ -9,7 +9,7 @@ pub(crate) mod schemas;
 mod workflows;
 
 use crate::parts::{part_filters, parts, view_named};
-use quipu_projections::{families, reading::View};
+use quipu_projections::{families::Families, reading::View};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::envelope::DataClass;
 use responses::{Reply, responses};
@@ -68,9 +68,9 @@ fn reference(parameter: &str) -> Value {
 
 const ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 
-fn parameters() -> Value {
+fn parameters(families: Families) -> Value {
     let mut all = common_parameters();
-    for (name, parameter) in rows::filters() {
+    for (name, parameter) in rows::filters(families) {
         all[name] = parameter;
     }
     all
@@ -146,7 +146,7 @@ impl Paths {
         self.add(path, "get", operation);
     }
 
-    fn kind(&mut self, kind: &KindInfo, components: &mut Components) {
+    fn kind(&mut self, kind: &KindInfo, families: Families, components: &mut Components) {
         let (name, plural) = (kind.kind.as_str(), kind.plural.as_str());
         let base = format!("/v1/orgs/{{org}}/{plural}");
         let entity = format!("{base}/{{id}}");
@@ -168,7 +168,7 @@ impl Paths {
                 self.add(&format!("{entity}/{}", command.name), "post", operation(id, true, Reply::Decided));
             }
         }
-        match view_named(plural) {
+        match view_named(families, plural) {
             Some(view) => {
                 self.list(
                     &base,
@@ -201,10 +201,17 @@ impl Paths {
                 );
             }
         }
-        for view in parts(name) {
+        for view in parts(families, name) {
             let path = format!("{entity}/{}", view.name());
             let id = format!("list_{name}_{}", view.name().replace('-', "_"));
-            self.list(&path, name, &id, view, references(&["org", "id"]), part_filters(name, view));
+            self.list(
+                &path,
+                name,
+                &id,
+                view,
+                references(&["org", "id"]),
+                part_filters(families, name, view),
+            );
         }
         let entity_parameters = || references(&["org", "id"]);
         let mut paged = entity_parameters();
@@ -474,22 +481,22 @@ fn feed_parameters() -> Vec<Value> {
 }
 
 /// The document of a node with these kinds.
-pub fn document(kinds: &[KindInfo]) -> Value {
+pub fn document(kinds: &[KindInfo], families: Families) -> Value {
     let mut components = Components::default();
     let mut paths = Paths::default();
     for kind in kinds {
-        paths.kind(kind, &mut components);
+        paths.kind(kind, families, &mut components);
     }
     components.add("DataClass", schemars::schema_for!(DataClass).to_value());
     // Not a constant: generators refuse constants in headers.
     components.add("IfNoneMatch", json!({ "type": "string", "enum": ["*"] }));
-    rows::add(&mut components);
+    rows::add(families, &mut components);
     let summary = "Every event of the org as CloudEvents: SSE by `Accept: text/event-stream`, else NDJSON.";
     paths.get("/v1/orgs/{org}/events", "feed", "events", summary, feed_parameters(), Reply::Feed);
     let summary = "Counts of the org's members, agents, conversations, messages and so on, by state and other columns.";
     let asked = references(&["org", "min_position"]);
     paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
-    for view in families::views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
+    for view in families.views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
@@ -500,7 +507,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
     paths.ops();
     let mut schemas = components.into_schemas();
     let responses = responses::components();
-    let spoken_of = json!([paths.0, parameters(), responses]);
+    let spoken_of = json!([paths.0, parameters(families), responses]);
     schemas::keep_used(&mut schemas, &spoken_of);
     json!({
         "openapi": "3.1.0",
@@ -516,7 +523,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
         "paths": paths.0,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "The bootstrap token: printed on the first start, kept in the data directory." } },
-            "parameters": parameters(),
+            "parameters": parameters(families),
             "responses": responses,
             "schemas": schemas,
         }

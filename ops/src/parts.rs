@@ -1,15 +1,15 @@
 //! Views and parts as the grid names them.
 
-use quipu_projections::{families, family::Tie, reading::View};
+use quipu_projections::{families::Families, family::Tie, reading::View};
 
 /// The parts of a kind, by name.
-pub fn parts(kind: &str) -> impl Iterator<Item = View> {
-    families::parts(kind).map(|(view, _)| view)
+pub fn parts(families: Families, kind: &str) -> impl Iterator<Item = View> {
+    families.parts(kind).map(|(view, _)| view)
 }
 
 /// Filters of a part that a client may give: the view's, but those that tie it to its entity.
-pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
-    let tied: &[&str] = match tie(kind, view) {
+pub fn part_filters(families: Families, kind: &str, view: View) -> Vec<&'static str> {
+    let tied: &[&str] = match tie(families, kind, view) {
         Some(Tie::Id(column)) => &[column],
         Some(Tie::Stream) => &["kind", "id"],
         Some(Tie::Org) | None => &[],
@@ -18,16 +18,16 @@ pub fn part_filters(kind: &str, view: View) -> Vec<&'static str> {
 }
 
 /// Whether the name is for reading alone, where it is no command.
-pub fn is_read_only(kind: &str, name: &str) -> bool {
-    matches!(name, "history" | "state") || parts(kind).any(|view| view.name() == name)
+pub fn is_read_only(families: Families, kind: &str, name: &str) -> bool {
+    matches!(name, "history" | "state") || parts(families, kind).any(|view| view.name() == name)
 }
 
 /// How a part hangs on its entity.
-pub fn tie(kind: &str, view: View) -> Option<Tie> {
-    families::parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
+pub fn tie(families: Families, kind: &str, view: View) -> Option<Tie> {
+    families.parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
 }
 
 /// The view of a plural, if it has one.
-pub fn view_named(plural: &str) -> Option<View> {
-    families::views().find(|view| view.name() == plural)
+pub fn view_named(families: Families, plural: &str) -> Option<View> {
+    families.views().find(|view| view.name() == plural)
 }

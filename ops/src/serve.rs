@@ -9,15 +9,15 @@ use crate::{
     app::{Access, App, BusHealth, Stage},
     bus::{self, Bus, BusError},
     config::{Config, ConfigError},
+    domain::{Domain, DomainError},
     http,
     metrics::HEADS_ERRORS,
     token::{Token, TokenError},
     views::Views,
 };
 use axum::Router;
-use quipu_projections::{error::ViewError, families, reading::View};
+use quipu_projections::error::ViewError;
 use quipu_runtime::{
-    kinds::{KindError, Kinds},
     node::{Node, StartError},
     tasks::Tasks,
 };
@@ -47,7 +47,7 @@ pub enum ServeError {
     Token(#[from] TokenError),
     /// Kinds and views share the names in paths.
     #[error(transparent)]
-    Kind(#[from] KindError),
+    Domain(#[from] DomainError),
     /// Node.
     #[error(transparent)]
     Node(#[from] StartError),
@@ -88,13 +88,16 @@ pub struct Running {
 
 /// Starts a node of the built-in kinds.
 pub async fn start(config: Config) -> Result<Running, ServeError> {
-    start_with(config, Kinds::builtin(), |_| {}).await
+    start_with(config, Domain::builtin(), |_| {}).await
 }
 
-/// Starts a node of these kinds; `progress` hears how many records the index has caught up with.
-pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) + Send + 'static) -> Result<Running, ServeError> {
-    // In an org's paths a kind and a view of one name would hide each other.
-    kinds.beside(families::views().map(View::name))?;
+/// Starts a node of these kinds and their views; `progress` hears how many records the index has caught up with.
+pub async fn start_with(
+    config: Config,
+    domain: impl Into<Domain>,
+    progress: impl FnMut(u64) + Send + 'static,
+) -> Result<Running, ServeError> {
+    let (kinds, families) = domain.into().checked()?;
     // Before anything records.
     let _ = crate::metrics::recorder();
     let (token, token_is_new) = match &config.data {
@@ -124,9 +127,9 @@ pub async fn start_with(config: Config, kinds: Kinds, progress: impl FnMut(u64) 
     }
     let directory = config.data.as_ref().map(|data| data.join("views"));
     let views = if config.hold_views {
-        Views::held(&config.views, directory.as_deref(), &node)?
+        Views::held(&config.views, directory.as_deref(), &node, families)?
     } else {
-        Views::open(&config.views, directory.as_deref(), &node)?
+        Views::open(&config.views, directory.as_deref(), &node, families)?
     };
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {

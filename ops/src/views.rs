@@ -8,6 +8,7 @@ use crate::{
 use parking_lot::Mutex;
 use quipu_projections::{
     error::ViewError,
+    families::Families,
     follower::Follower,
     progress::{WaitError, Wanted},
     projector::Stop,
@@ -192,8 +193,8 @@ impl Views {
     /// Opens the views, those in SQLite in `directory` (in memory without one); they stand still until [`Views::follow`].
     ///
     /// With [`ViewsIn::Off`] nothing is projected and queries answer `503 views_off`.
-    pub fn held(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
-        let views = views_in.open(directory, Origin::of(&node.log().meta()))?;
+    pub fn held(views_in: &ViewsIn, directory: Option<&Path>, node: &Node, families: Families) -> Result<Self, ViewError> {
+        let views = views_in.open(directory, Origin::by(families, &node.log().meta()))?;
         let follow = !matches!(views_in, ViewsIn::Off);
         let moved = watch::channel(()).0;
         let tell = moved.clone();
@@ -237,8 +238,8 @@ impl Views {
     }
 
     /// As [`Views::held`], and follows the log at once.
-    pub fn open(views_in: &ViewsIn, directory: Option<&Path>, node: &Node) -> Result<Self, ViewError> {
-        let this = Self::held(views_in, directory, node)?;
+    pub fn open(views_in: &ViewsIn, directory: Option<&Path>, node: &Node, families: Families) -> Result<Self, ViewError> {
+        let this = Self::held(views_in, directory, node, families)?;
         this.follow()?;
         Ok(this)
     }
@@ -268,6 +269,11 @@ impl Views {
         made.map_err(ViewError::Storage)?;
         *self.0.thread.lock() = Some(thread);
         Ok(())
+    }
+
+    /// The families that make them.
+    pub fn families(&self) -> Families {
+        self.0.views.families()
     }
 
     /// How far the views are.

@@ -53,7 +53,7 @@ impl Shelf for Directory {
     }
 
     fn beside(&self, origin: Origin) -> Result<Placed, ViewError> {
-        let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.projector.0]).to_string();
+        let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.families.version().0]).to_string();
         let free = (0u32..)
             .map(|n| format!("views-{}-{n}.db", &version[..12]))
             .find(|name| !self.0.join(name).exists());

@@ -25,68 +25,155 @@ pub static FAMILIES: [&Family; 7] = [
     &parked::FAMILY,
 ];
 
-/// Every table.
-pub fn tables() -> impl Iterator<Item = &'static Table> {
-    FAMILIES.iter().flat_map(|family| family.tables.iter().copied())
+/// The families of a node: those of the house, and what own kinds bring. The list lives as long as the process.
+#[derive(Clone, Copy)]
+pub struct Families(&'static [&'static Family]);
+
+/// Why a family cannot join the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FamilyError {
+    /// It names no kind.
+    #[error("family {0} names no kind: only families of the house see the records of every kind")]
+    NoKind(&'static str),
+    /// Another family has this name, table or view.
+    #[error("family {0} calls a {1} `{2}`: another family does; give it another name")]
+    Taken(&'static str, &'static str, &'static str),
+    /// The name is outside its grammar, or a store keeps it for itself.
+    #[error("family {0} calls a {1} `{2}`, which is not valid: use 1 to 48 of {3}, starting with a letter, and none of {4}")]
+    BadName(&'static str, &'static str, &'static str, &'static str, String),
+    /// A view shows a table of another family.
+    #[error("family {0} has a view `{1}` of a table that is not its own")]
+    OtherTable(&'static str, &'static str),
 }
 
-/// Every view.
-pub fn views() -> impl Iterator<Item = View> {
-    FAMILIES.iter().flat_map(|family| family.views.iter().copied())
-}
+/// Tables that stores keep for themselves.
+const KEPT: [&str; 6] = ["origin", "checkpoints", "families", "late_families", "org_schemas", "stores"];
 
-/// The parts of a kind's entities with what ties them to it, its own before those that every kind has.
-pub fn parts(kind: &str) -> impl Iterator<Item = (View, Tie)> {
-    FAMILIES
-        .iter()
-        .filter(move |family| family.is_of(kind))
-        .flat_map(|family| family.parts.iter().copied())
-}
-
-/// What is counted in an org: a view, and the columns by which.
-pub fn counts() -> impl Iterator<Item = (View, &'static [&'static str])> {
-    FAMILIES.iter().flat_map(|family| family.counts.iter().copied())
-}
-
-/// The statements of one record: pure, without effects by type, the same on every machine and in every rebuild.
-///
-/// Statements of records of different streams commute, so views are equal whatever the interleaving of streams. An
-/// event that does not decode is an error: the projector parks its stream. A user's own kinds have no view of their own;
-/// their commands, effects and timers are shown all the same.
-pub fn reduce(record: &Record, at: At) -> Result<Vec<Statement>, EventError> {
-    let mut out = Statements::default();
-    for family in FAMILIES.iter().filter(|family| family.is_of(record.header.stream.kind.as_str())) {
-        (family.reduce)(record, at, &mut out)?;
+impl Families {
+    /// Those of the house.
+    pub const fn house() -> Self {
+        Self(&FAMILIES)
     }
-    Ok(out.into_inner())
+
+    /// With one more, which a kind of one's own brings. Registering is for the start of a program: the list is never freed.
+    pub fn with(self, family: &'static Family) -> Result<Self, FamilyError> {
+        if family.kind.is_none() {
+            return Err(FamilyError::NoKind(family.name));
+        }
+        if self.0.iter().any(|other| other.name == family.name) {
+            return Err(FamilyError::Taken(family.name, "family", family.name));
+        }
+        for table in family.tables {
+            let columns = table.key.iter().chain(table.columns).map(|column| column.name);
+            for (what, name) in std::iter::once(("table", table.name)).chain(columns.map(|name| ("column", name))) {
+                if !is_name(name, '_') || (what == "table" && KEPT.contains(&name)) {
+                    return Err(FamilyError::BadName(family.name, what, name, "a-z 0-9 _", KEPT.join(", ")));
+                }
+            }
+            if self.tables().any(|other| other.name == table.name) {
+                return Err(FamilyError::Taken(family.name, "table", table.name));
+            }
+        }
+        for view in family.views {
+            if !family.tables.contains(&view.reading().table) {
+                return Err(FamilyError::OtherTable(family.name, view.name()));
+            }
+            if !is_name(view.name(), '-') {
+                return Err(FamilyError::BadName(
+                    family.name,
+                    "view",
+                    view.name(),
+                    "a-z 0-9 -",
+                    String::from("_"),
+                ));
+            }
+            if self.views().any(|other| other == *view) {
+                return Err(FamilyError::Taken(family.name, "view", view.name()));
+            }
+        }
+        let mut all = self.0.to_vec();
+        all.push(family);
+        Ok(Self(Box::leak(all.into_boxed_slice())))
+    }
+
+    /// Each.
+    pub fn iter(self) -> impl Iterator<Item = &'static Family> {
+        self.0.iter().copied()
+    }
+
+    /// Every table.
+    pub fn tables(self) -> impl Iterator<Item = &'static Table> {
+        self.iter().flat_map(|family| family.tables.iter().copied())
+    }
+
+    /// Every view.
+    pub fn views(self) -> impl Iterator<Item = View> {
+        self.iter().flat_map(|family| family.views.iter().copied())
+    }
+
+    /// The parts of a kind's entities with what ties them to it, its own before those that every kind has.
+    pub fn parts(self, kind: &str) -> impl Iterator<Item = (View, Tie)> {
+        let mut own: Vec<_> = self.iter().filter(|family| family.is_of(kind)).collect();
+        own.sort_by_key(|family| family.kind.is_none());
+        own.into_iter().flat_map(|family| family.parts.iter().copied())
+    }
+
+    /// What is counted in an org: a view, and the columns by which.
+    pub fn counts(self) -> impl Iterator<Item = (View, &'static [&'static str])> {
+        self.iter().flat_map(|family| family.counts.iter().copied())
+    }
+
+    /// A view by its name.
+    pub fn view(self, name: &str) -> Result<View, ViewError> {
+        self.views().find(|view| view.name() == name).ok_or_else(|| {
+            let names: Vec<_> = self.views().map(View::name).collect();
+            ViewError::UnknownView(name.chars().take(80).collect(), names.join(", "))
+        })
+    }
+
+    /// The statements of one record: pure, without effects by type, the same on every machine and in every rebuild.
+    ///
+    /// Statements of records of different streams commute, so views are equal whatever the interleaving of streams. An
+    /// event that does not decode is an error: the projector parks its stream. A kind without a family has no view of its own;
+    /// its commands, effects and timers are shown all the same.
+    pub fn reduce(self, record: &Record, at: At) -> Result<Vec<Statement>, EventError> {
+        let mut out = Statements::default();
+        for family in self.iter().filter(|family| family.is_of(record.header.stream.kind.as_str())) {
+            (family.reduce)(record, at, &mut out)?;
+        }
+        Ok(out.into_inner())
+    }
+
+    /// What views are made by: a hash over the versions of the reducers and every table. A store made by another version is
+    /// rebuilt beside it.
+    pub fn version(self) -> Digest {
+        let tables: Vec<_> = self.tables().collect();
+        // First versions add nothing, so that stores made before families had versions are still what they were.
+        let raised: Vec<_> = self
+            .iter()
+            .filter(|family| family.version > 1)
+            .map(|family| (family.name, family.version))
+            .collect();
+        let raised = if raised.is_empty() { String::new() } else { format!("{raised:?}") };
+        Digest::of(&[&REDUCERS_VERSION.to_be_bytes(), format!("{tables:?}{raised}").as_bytes()])
+    }
+}
+
+impl std::fmt::Debug for Families {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter().map(|family| family.name)).finish()
+    }
+}
+
+/// A name that goes into SQL or a path.
+fn is_name(name: &str, joint: char) -> bool {
+    name.len() <= 48
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint)
 }
 
 /// Raised when what all reducers share gives other statements for the same record.
 pub const REDUCERS_VERSION: u32 = 1;
-
-/// What views are made by: a hash over the versions of the reducers and every table. A store made by another version is
-/// rebuilt beside it.
-pub fn projector_version() -> Digest {
-    let tables: Vec<_> = tables().collect();
-    // First versions add nothing, so that stores made before families had versions are still what they were.
-    let raised: Vec<_> = FAMILIES
-        .iter()
-        .filter(|family| family.version > 1)
-        .map(|family| (family.name, family.version))
-        .collect();
-    let raised = if raised.is_empty() { String::new() } else { format!("{raised:?}") };
-    Digest::of(&[&REDUCERS_VERSION.to_be_bytes(), format!("{tables:?}{raised}").as_bytes()])
-}
-
-impl View {
-    /// A view by its name.
-    pub fn parse(name: &str) -> Result<Self, ViewError> {
-        views().find(|view| view.name() == name).ok_or_else(|| {
-            let names: Vec<_> = views().map(View::name).collect();
-            ViewError::UnknownView(name.chars().take(80).collect(), names.join(", "))
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -95,8 +182,9 @@ mod tests {
 
     #[test]
     fn names_of_tables_views_and_families_are_unique() {
-        let tables: Vec<_> = tables().map(|table| table.name).collect();
-        let views: Vec<_> = views().map(View::name).collect();
+        let house = Families::house();
+        let tables: Vec<_> = house.tables().map(|table| table.name).collect();
+        let views: Vec<_> = house.views().map(View::name).collect();
         let families: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
         for names in [tables, views, families] {
             assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
@@ -160,7 +248,7 @@ mod tests {
         // Notices of failed turns stand among the messages since version 2.
         const RAISED: &[(&str, u32)] = &[("conversation", 2)];
         assert_eq!(
-            projector_version(),
+            Families::house().version(),
             Digest::of(&[&REDUCERS_VERSION.to_be_bytes(), format!("{MADE_OF:?}{RAISED:?}").as_bytes()])
         );
     }

@@ -3,6 +3,7 @@
 
 use crate::{
     error::ViewError,
+    families::Families,
     progress::Progress,
     projector::{Action, Input, Projector, Stop, follow},
     scope::At,
@@ -33,7 +34,8 @@ pub struct Follower {
 impl Follower {
     /// A follower that goes on where the store is; refuses a store of another log or projector.
     pub fn new(log: &dyn Log, store: Arc<dyn ViewStore>) -> Result<Self, ViewError> {
-        store.origin().check(&Origin::of(&log.meta()))?;
+        let origin = store.origin();
+        origin.made().check(&Origin::by(origin.families, &log.meta()).made())?;
         let mut follower = Self {
             store,
             projectors: Vec::new(),
@@ -47,9 +49,10 @@ impl Follower {
         let parked = self.store.parked()?;
         let of = |partition: u16| parked.iter().filter(move |p| p.partition == partition).map(|p| p.stream.clone());
         let checkpoints = self.store.checkpoints()?;
+        let families = self.store.origin().families;
         self.projectors = (0u16..)
             .zip(checkpoints)
-            .map(|(partition, checkpoint)| Projector::new(partition, checkpoint, of(partition)))
+            .map(|(partition, checkpoint)| Projector::new(families, partition, checkpoint, of(partition)))
             .collect();
         Ok(())
     }
@@ -130,10 +133,11 @@ impl Follower {
             return Ok(());
         }
         let parked = self.store.parked()?;
+        let families = self.store.origin().families;
         for partition in moved {
             let streams = parked.iter().filter(|p| p.partition == partition).map(|p| p.stream.clone());
             let at = usize::from(partition);
-            self.projectors[at] = Projector::new(partition, checkpoints[at], streams);
+            self.projectors[at] = Projector::new(families, partition, checkpoints[at], streams);
         }
         self.report(progress);
         Ok(())
@@ -178,6 +182,7 @@ impl Follower {
         let mut again = false;
         let mut from = parked.offset;
         let mut epoch = 0;
+        let families = self.store.origin().families;
         while from < checkpoint.next_offset {
             let frames = log.read(parked.partition, from, VIEW_BATCH_MAX_BYTES)?;
             let Some(last) = frames.last() else { break };
@@ -195,7 +200,7 @@ impl Follower {
                         partition: parked.partition,
                         offset,
                     };
-                    again |= again_in(stream, &mut tip, at, &bytes, again, &mut statements)?;
+                    again |= again_in(families, stream, &mut tip, at, &bytes, again, &mut statements)?;
                 }
             }
             from = next.max(from + 1);
@@ -213,6 +218,7 @@ impl Follower {
 
 /// Reduces a record of the stream that is being unparked; says whether the stream is parked again.
 fn again_in(
+    families: Families,
     stream: &StreamId,
     tip: &mut Option<Tip>,
     at: At,
@@ -226,7 +232,7 @@ fn again_in(
     }
     let mut out = Statements::default();
     let reduced = record::decode(bytes).map_err(|e| e.to_string()).and_then(|record| {
-        let fitting = follow(*tip, &record, at)?;
+        let fitting = follow(families, *tip, &record, at)?;
         Ok((
             fitting,
             Tip {

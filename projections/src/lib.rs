@@ -1,6 +1,6 @@
 //! **Who reads?** Views, the projectors that keep them, and the stores that hold them.
 //!
-//! A view is made by pure reducers ([`families::reduce`]) from records to statements; a sans-I/O machine a partition
+//! A view is made by pure reducers ([`families::Families::reduce`]) from records to statements; a sans-I/O machine a partition
 //! ([`projector::Projector`]) turns frames into batches; a store ([`store::ViewStore`]) commits a batch and its
 //! checkpoint at once. Nothing here can dispatch a command or perform an effect.
 

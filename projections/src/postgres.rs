@@ -174,11 +174,11 @@ impl PostgresStore {
         if new.is_empty() {
             return Ok(());
         }
-        let (pool, layout) = (self.database.writers.clone(), self.layout.clone());
+        let (pool, layout, families) = (self.database.writers.clone(), self.layout.clone(), self.origin.families);
         self.database.wait(None, async move {
             let client = Lease::of(&pool).await?;
             for org in new {
-                let schema = schema::ensure_org(&client, &layout.name, &org, layout.reader.as_deref()).await?;
+                let schema = schema::ensure_org(&client, families, &layout.name, &org, layout.reader.as_deref()).await?;
                 layout.learn(org.as_str(), schema);
             }
             client.keep();
@@ -209,7 +209,7 @@ impl ViewStore for PostgresStore {
         let mut moves: Vec<_> = batches.iter().map(Move::of).collect();
         // In one order everywhere: two projectors that meet wait for each other once, not for ever.
         moves.sort_by_key(|a_move| a_move.partition);
-        let (pool, layout, origin) = (self.database.writers.clone(), self.layout.clone(), self.origin);
+        let (pool, layout, origin) = (self.database.writers.clone(), self.layout.clone(), self.origin.made());
         self.database.wait(Some(VIEW_WRITE_MS), async move {
             let client = Lease::of(&pool).await?;
             let result = applying::apply(&client, &layout, &origin, &moves, &statements).await;
@@ -278,8 +278,9 @@ impl ViewStore for PostgresStore {
 
     /// Takes as long as reading every row takes.
     fn digests(&self, of: DigestOf) -> Result<Digests, ViewError> {
+        let families = self.origin.families;
         self.reading(None, move |client, layout| async move {
-            Ok((reading::digests(&client, &layout, of).await?, client))
+            Ok((reading::digests(&client, families, &layout, of).await?, client))
         })
     }
 }

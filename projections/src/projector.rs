@@ -4,7 +4,7 @@
 //! back. After a failed or unknown commit the machine is dropped, and a new one made from the store's checkpoint.
 
 use crate::{
-    families::reduce,
+    families::Families,
     parked,
     scope::At,
     statement::{Statement, Statements},
@@ -115,6 +115,7 @@ impl Entry {
 /// The machine.
 #[derive(Debug)]
 pub struct Projector {
+    families: Families,
     partition: u16,
     checkpoint: Checkpoint,
     next: Checkpoint,
@@ -128,8 +129,9 @@ pub struct Projector {
 
 impl Projector {
     /// A projector of `partition` that goes on at `checkpoint`, leaving `parked` streams alone.
-    pub fn new(partition: u16, checkpoint: Checkpoint, parked: impl IntoIterator<Item = StreamId>) -> Self {
+    pub fn new(families: Families, partition: u16, checkpoint: Checkpoint, parked: impl IntoIterator<Item = StreamId>) -> Self {
         Self {
+            families,
             partition,
             checkpoint,
             next: checkpoint,
@@ -304,7 +306,7 @@ impl Projector {
         };
         let stream = &record.header.stream;
         let tip = self.tips.get(stream).copied().flatten();
-        let statements = follow(tip, record, at)?;
+        let statements = follow(self.families, tip, record, at)?;
         self.tips.insert(
             stream.clone(),
             Some(Tip {
@@ -317,7 +319,7 @@ impl Projector {
 }
 
 /// The statements of a record that follows `tip` in its stream.
-pub(crate) fn follow(tip: Option<Tip>, record: &Record, at: At) -> Result<Vec<Statement>, String> {
+pub(crate) fn follow(families: Families, tip: Option<Tip>, record: &Record, at: At) -> Result<Vec<Statement>, String> {
     let Tip { version, hash } = tip.unwrap_or(Tip {
         version: 0,
         hash: Digest::ZERO,
@@ -331,5 +333,5 @@ pub(crate) fn follow(tip: Option<Tip>, record: &Record, at: At) -> Result<Vec<St
             record.header.first_version
         ));
     }
-    reduce(record, at).map_err(|e| e.to_string())
+    families.reduce(record, at).map_err(|e| e.to_string())
 }

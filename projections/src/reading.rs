@@ -137,7 +137,7 @@ macro_rules! one_of {
 pub(crate) use one_of;
 
 /// The least first.
-pub(crate) const fn rising(columns: &'static [&'static str]) -> Order {
+pub const fn rising(columns: &'static [&'static str]) -> Order {
     Order {
         columns,
         descending: false,
@@ -145,12 +145,12 @@ pub(crate) const fn rising(columns: &'static [&'static str]) -> Order {
 }
 
 /// The greatest first.
-pub(crate) const fn falling(columns: &'static [&'static str]) -> Order {
+pub const fn falling(columns: &'static [&'static str]) -> Order {
     Order { columns, descending: true }
 }
 
 /// A view of a whole table in the order of its key.
-pub(crate) const fn whole(
+pub const fn whole(
     name: &'static str,
     table: &'static Table,
     named_by: &'static [&'static str],

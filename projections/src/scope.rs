@@ -20,23 +20,26 @@ pub struct At {
 
 /// What reducers of single events look at besides the event.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scope<'a> {
-    pub(crate) header: &'a Header,
+pub struct Scope<'a> {
+    /// Of the event's record.
+    pub header: &'a Header,
     /// Version of the event.
-    pub(crate) version: u64,
+    pub version: u64,
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn org(&self) -> &'a OrgId {
+    /// Whose the entity is.
+    pub fn org(&self) -> &'a OrgId {
         &self.header.stream.org
     }
-    pub(crate) fn time(&self) -> Millis {
+    /// When the record was made.
+    pub fn time(&self) -> Millis {
         self.header.time
     }
 }
 
 /// Gives each event of a record to a reducer of single events.
-pub(crate) fn events<E: DeserializeOwned>(
+pub fn events<E: DeserializeOwned>(
     record: &Record,
     out: &mut Statements,
     one: fn(Scope<'_>, E, &mut Statements),

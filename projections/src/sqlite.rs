@@ -4,13 +4,12 @@
 
 use crate::{
     error::ViewError,
-    families::tables,
     query::{self, Counted, Found, Page, Query, Select},
     reading::View,
     row_digest::{self, RowDigest},
     sqlite_write::{Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
-    store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
+    store::{Checkpoint, DigestOf, Digests, Made, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::{
@@ -71,7 +70,7 @@ impl SqliteStore {
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'origin'", [], |row| row.get(0))
             .map_err(storage)?;
         if there {
-            read_origin(&transaction)?.check(&origin)?;
+            read_origin(&transaction)?.check(&origin.made())?;
         } else {
             begin(&transaction, &origin)?;
         }
@@ -175,20 +174,20 @@ fn configure(connection: &Connection, cache: i64) -> Result<(), ViewError> {
 }
 
 fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError> {
-    transaction.execute_batch(&schema()).map_err(storage)?;
-    let Origin {
+    transaction.execute_batch(&schema(origin.families)).map_err(storage)?;
+    let Made {
         log_id,
         generation,
         partitions,
         projector,
-    } = origin;
+    } = origin.made();
     transaction
         .execute(
             "INSERT INTO origin VALUES (1, ?1, ?2, ?3, ?4)",
             rusqlite::params![log_id.0, generation, partitions, projector.0],
         )
         .map_err(storage)?;
-    for partition in 0..*partitions {
+    for partition in 0..partitions {
         transaction
             .execute(
                 "INSERT INTO checkpoints VALUES (?1, ?2, ?3, ?4, 0, 0)",
@@ -199,10 +198,10 @@ fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError
     Ok(())
 }
 
-fn read_origin(connection: &Connection) -> Result<Origin, ViewError> {
+fn read_origin(connection: &Connection) -> Result<Made, ViewError> {
     connection
         .query_row("SELECT log_id, generation, partitions, projector FROM origin", [], |row| {
-            Ok(Origin {
+            Ok(Made {
                 log_id: LogId(row.get(0)?),
                 generation: row.get(1)?,
                 partitions: row.get(2)?,
@@ -242,8 +241,9 @@ impl ViewStore for SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(storage)?;
         let mut writer = Writer::new(&transaction);
+        let made = self.origin.made();
         for batch in batches {
-            move_checkpoint(&transaction, &self.origin, batch)?;
+            move_checkpoint(&transaction, &made, batch)?;
             batch.statements.iter().try_for_each(|statement| writer.execute(statement))?;
         }
         transaction.commit().map_err(storage)
@@ -354,7 +354,7 @@ impl ViewStore for SqliteStore {
                 }
                 Ok((table.name, digest.finish()))
             };
-            tables().map(digest).collect()
+            self.origin.families.tables().map(digest).collect()
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::{
     error::ViewError,
-    families::tables,
+    families::Families,
     query::quoted,
     statement::{Columns, Statement, Value},
-    store::{Checkpoint, Origin, ViewBatch},
+    store::{Checkpoint, Made, ViewBatch},
     table::{Table, Type},
 };
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
@@ -41,14 +41,14 @@ pub(crate) fn value_of(value: ValueRef<'_>) -> Result<Value, ViewError> {
 }
 
 /// The DDL of all tables, the checkpoints and the origin.
-pub(crate) fn schema() -> String {
+pub(crate) fn schema(families: Families) -> String {
     let mut sql = String::from(
         "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
          partitions INTEGER NOT NULL, projector BLOB NOT NULL) STRICT;\n\
          CREATE TABLE checkpoints (partition INTEGER PRIMARY KEY, log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
          projector BLOB NOT NULL, epoch INTEGER NOT NULL, next_offset INTEGER NOT NULL) STRICT;\n",
     );
-    for table in tables() {
+    for table in families.tables() {
         let _ = write!(sql, "CREATE TABLE {} (\"org\" TEXT NOT NULL", table.name);
         for column in table.key.iter().chain(table.columns) {
             let ty = match column.ty {
@@ -78,7 +78,7 @@ pub(crate) fn schema() -> String {
 }
 
 /// Moves a batch's checkpoint, or finds that it is elsewhere.
-pub(crate) fn move_checkpoint(connection: &Connection, origin: &Origin, batch: &ViewBatch) -> Result<(), ViewError> {
+pub(crate) fn move_checkpoint(connection: &Connection, made: &Made, batch: &ViewBatch) -> Result<(), ViewError> {
     let Checkpoint { epoch, next_offset } = batch.next;
     let mut update = connection
         .prepare_cached(
@@ -91,9 +91,9 @@ pub(crate) fn move_checkpoint(connection: &Connection, origin: &Origin, batch: &
             epoch.cast_signed(),
             next_offset.cast_signed(),
             batch.partition,
-            origin.log_id.0,
-            origin.generation,
-            origin.projector.0,
+            made.log_id.0,
+            made.generation,
+            made.projector.0,
             batch.expected.epoch.cast_signed(),
             batch.expected.next_offset.cast_signed(),
         ])

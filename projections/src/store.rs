@@ -12,6 +12,7 @@
 
 use crate::{
     error::ViewError,
+    families::Families,
     query::{Counted, Found, Page, Query},
     reading::View,
     statement::Statement,
@@ -24,7 +25,7 @@ use quipu_schemas::{
 use std::collections::BTreeMap;
 
 /// What a store's rows are made from, and by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Origin {
     /// The log.
     pub log_id: LogId,
@@ -32,23 +33,53 @@ pub struct Origin {
     pub generation: u32,
     /// Its partitions.
     pub partitions: u16,
-    /// [`crate::families::projector_version`] of the maker.
+    /// By which their rows are made.
+    pub families: Families,
+}
+
+/// An origin as a store keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The log.
+    pub log_id: LogId,
+    /// Its generation.
+    pub generation: u32,
+    /// Its partitions.
+    pub partitions: u16,
+    /// [`Families::version`] of the maker.
     pub projector: Digest,
 }
 
 impl Origin {
-    /// The origin of views that this release makes from a log.
+    /// The origin of the house's views of a log.
     pub fn of(log: &quipu_events::port::LogMeta) -> Self {
+        Self::by(Families::house(), log)
+    }
+
+    /// The origin of views that these families make from a log.
+    pub fn by(families: Families, log: &quipu_events::port::LogMeta) -> Self {
         Self {
             log_id: log.log_id,
             generation: log.generation,
             partitions: log.partitions,
-            projector: crate::families::projector_version(),
+            families,
         }
     }
 
+    /// As a store keeps it.
+    pub fn made(&self) -> Made {
+        Made {
+            log_id: self.log_id,
+            generation: self.generation,
+            partitions: self.partitions,
+            projector: self.families.version(),
+        }
+    }
+}
+
+impl Made {
     /// Refuses another origin than `expected`, naming the difference.
-    pub fn check(&self, expected: &Origin) -> Result<(), ViewError> {
+    pub fn check(&self, expected: &Made) -> Result<(), ViewError> {
         let differ = |what, found: String, expected: String| Err(ViewError::OtherOrigin { what, found, expected });
         if self.log_id != expected.log_id {
             return differ("log", hex::encode(self.log_id.0), hex::encode(expected.log_id.0));

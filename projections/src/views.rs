@@ -7,6 +7,7 @@ use crate::{
     absent::Absent,
     directory::Directory,
     error::ViewError,
+    families::Families,
     follower::{Follower, Round},
     progress::Progress,
     query::{Counted, Found, Page, Query},
@@ -23,6 +24,7 @@ use std::{path::Path, sync::Arc};
 
 /// The views of a node.
 pub struct Views {
+    families: Families,
     shelf: Box<dyn Shelf>,
     current: RwLock<Placed>,
     progress: Arc<Progress>,
@@ -68,7 +70,9 @@ impl Views {
     }
 
     fn begun(shelf: Box<dyn Shelf>, current: Placed, progress: Progress) -> Self {
+        let families = current.store.origin().families;
         Self {
+            families,
             shelf,
             current: RwLock::new(current),
             progress: Arc::new(progress),
@@ -78,6 +82,11 @@ impl Views {
     /// The store that answers now.
     pub fn store(&self) -> Arc<dyn ViewStore> {
         self.current.read().store.clone()
+    }
+
+    /// The families that make them.
+    pub fn families(&self) -> Families {
+        self.families
     }
 
     /// How far the views are; shared with whoever waits.
@@ -128,7 +137,7 @@ impl Views {
     /// caught up they become current and the old ones are deleted. A stopped partition is an error: half of the views
     /// would be worse than old ones.
     pub fn rebuild(&self, log: &dyn Log, tick: &mut dyn FnMut(u64) -> bool) -> Result<Round, ViewError> {
-        let mut placed = self.shelf.beside(Origin::of(&log.meta()))?;
+        let mut placed = self.shelf.beside(Origin::by(self.families, &log.meta()))?;
         let made = make(log, &placed.store, tick).and_then(|round| {
             placed.store.set_whole()?;
             self.shelf.switch(&placed)?;

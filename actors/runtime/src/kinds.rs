@@ -156,10 +156,10 @@ impl Kinds {
         self.handlers.iter().find(is_called).map(|(kind, _)| kind)
     }
 
-    /// Refuses a kind that is called like one of these views. Kinds of the house have views of their own plural.
-    pub fn beside<'a>(&self, views: impl IntoIterator<Item = &'a str>) -> Result<(), KindError> {
+    /// Refuses a kind that is called like one of these views; `of` is the kind that they show, which may be called so.
+    pub fn beside<'a>(&self, of: Option<&str>, views: impl IntoIterator<Item = &'a str>) -> Result<(), KindError> {
         for view in views {
-            if let Some(kind) = self.named(view).filter(|kind| kind.spec().is_none()) {
+            if let Some(kind) = self.named(view).filter(|kind| Some(kind.as_str()) != of) {
                 return Err(KindError::View(kind.clone(), view.to_owned()));
             }
         }

@@ -8,6 +8,7 @@ use crate::{
     views::Views,
     views_in::ViewsIn,
 };
+use quipu_projections::families::Families;
 use quipu_runtime::{
     api::{CommandRequest, FeedFilter, FeedItem},
     kinds::Kinds,
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 pub(crate) async fn in_memory() -> (App, watch::Sender<Stage>) {
     let config = Config::in_memory().unwrap();
     let node = Node::start(config.node().unwrap(), Kinds::builtin(), |_| {}).await.unwrap();
-    let views = Views::open(&ViewsIn::Off, None, &node).unwrap();
+    let views = Views::open(&ViewsIn::Off, None, &node, Families::house()).unwrap();
     let (stage, is_at) = watch::channel(Stage::Serving);
     let app = App::new(node, views, Token::mint().unwrap(), Access::default(), None, is_at);
     (app, stage)

@@ -9,7 +9,7 @@ use super::{
 use crate::{client::segment, nearest, parts::view_named};
 use clap::Args;
 use quipu_projections::{
-    families::{FAMILIES, views},
+    families::{FAMILIES, Families},
     reading::View,
 };
 use quipu_schemas::ids::{Kind, OrgId};
@@ -274,7 +274,7 @@ const INDENT: &str = "    ";
 
 /// A kind or view as paths name it. Not every view is a plural (`activity`).
 fn in_path(given: &str) -> String {
-    let is_plural = Kind::parse_plural(given).is_some() || view_named(given).is_some();
+    let is_plural = Kind::parse_plural(given).is_some() || view_named(Families::house(), given).is_some();
     match Kind::parse(given) {
         // No word of the house ends in an `s` in the singular; somebody's own may, and is then given in the plural.
         Ok(kind) if !is_plural && !given.ends_with('s') => kind.plural().into_owned(),
@@ -299,7 +299,7 @@ fn part_in_path(given: &str) -> String {
 
 /// Nothing was asked for; perhaps the org was left out.
 fn no_view(org: &OrgId) -> Failure {
-    let views: Vec<&str> = views().map(View::name).collect();
+    let views: Vec<&str> = Families::house().views().map(View::name).collect();
     let meant = nearest::nearest(&in_path(org.as_str()), views.iter().copied());
     Failure::Usage(match meant {
         Some(view) => format!("an org comes first: did you mean `quipu get ORG {view}`?"),
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn kinds_are_taken_in_singular_and_plural_views_by_name() {
-        for view in families::views() {
+        for view in Families::house().views() {
             assert_eq!(in_path(view.name()), view.name());
         }
         for (given, path) in [

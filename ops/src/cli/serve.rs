@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     config::{Config, Flags},
+    domain::Domain,
     log_lines, serve, token,
 };
 use clap::Args;
-use quipu_runtime::kinds::Kinds;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
@@ -109,7 +109,7 @@ impl Serve {
         let bar = terminal.progress(None, "{spinner} reading the log: {pos} records  {elapsed}");
         let watched = bar.clone();
         let mut signals = serve::Signals::listen()?;
-        let starting = serve::start_with(config, Kinds::builtin(), move |records| watched.set_position(records));
+        let starting = serve::start_with(config, Domain::builtin(), move |records| watched.set_position(records));
         let started = tokio::select! {
             biased;
             started = starting => started,

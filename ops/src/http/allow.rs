@@ -17,10 +17,10 @@ pub(super) fn methods(app: &App, path: &str) -> Option<&'static str> {
         _ => return None,
     };
     let Ok(kind) = app.kind(kinds) else {
-        return view_named(kinds).map(|_| READ);
+        return view_named(app.families(), kinds).map(|_| READ);
     };
     let Some(name) = name else { return Some(BOTH) };
-    match (is_read_only(kind.kind.as_str(), name), kind.has_command(name)) {
+    match (is_read_only(app.families(), kind.kind.as_str(), name), kind.has_command(name)) {
         (true, true) => Some(BOTH),
         (true, false) => Some(READ),
         (false, true) => Some(WRITE),

@@ -53,7 +53,7 @@ pub async fn create(
     Fields(fields): Fields,
 ) -> Answer {
     let org = org(org_text)?;
-    if !app.has_kind(&plural) && view_named(&plural).is_some() {
+    if !app.has_kind(&plural) && view_named(app.families(), &plural).is_some() {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let kind = app.kind(&plural)?;
@@ -72,7 +72,7 @@ pub async fn create_named(
     Fields(fields): Fields,
 ) -> Answer {
     let org = org(org_text)?;
-    if !app.has_kind(&plural) && view_named(&plural).is_some() {
+    if !app.has_kind(&plural) && view_named(app.families(), &plural).is_some() {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let kind = app.kind(&plural)?;
@@ -103,7 +103,7 @@ pub async fn command(
     let id = entity(part("id"))?;
     // Commands are snake_case: what would need decoding is none.
     let command = uri.path().rsplit('/').next().unwrap_or_default();
-    if !kind.has_command(command) && is_read_only(kind.kind.as_str(), command) {
+    if !kind.has_command(command) && is_read_only(app.families(), kind.kind.as_str(), command) {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let call = Call::read(&uri, &headers, caller, correlation, fields)?;

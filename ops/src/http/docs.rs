@@ -49,7 +49,7 @@ fn pretty(document: &Value) -> Bytes {
 /// `GET /docs/openapi.json`.
 async fn openapi(State(Documents(made)): State<Documents>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
-    let make = || pretty(&openapi::document(&made.app.infos()));
+    let make = || pretty(&openapi::document(&made.app.infos(), made.app.families()));
     Ok(json_bytes(made.openapi.get_or_init(make).clone()))
 }
 

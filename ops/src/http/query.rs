@@ -17,7 +17,6 @@ use crate::{
 };
 use axum::{extract::State, http::Uri};
 use quipu_projections::{
-    families,
     family::Tie,
     progress::Wanted,
     query::{Found, Page, Query},
@@ -39,7 +38,7 @@ fn no_view(app: &App, plural: &str) -> Problem {
             .fix("read one entity, its history or its state, or follow /v1/orgs/{org}/events");
     }
     // Most kinds have a view of the same name: each is told once.
-    let views = families::views().map(View::name).filter(|name| !app.has_kind(name));
+    let views = app.families().views().map(View::name).filter(|name| !app.has_kind(name));
     let views: Vec<&str> = views.collect();
     let known: Vec<_> = app.plurals().into_iter().chain(views).collect();
     problem::unknown_kind(plural, &known.join(", "))
@@ -134,7 +133,7 @@ async fn row_answer(reads: &Reads<'_>, found: Found, what: String) -> Answer {
 /// `GET /v1/orgs/{org}/{kinds}` and `/v1/orgs/{org}/{view}`.
 pub async fn list(State(app): State<App>, in_org: InOrg, At((_, plural)): At<(String, String)>, uri: Uri) -> Answer {
     let reads = app.reads(&in_org);
-    let view = view_named(&plural).ok_or_else(|| no_view(&app, &plural))?;
+    let view = view_named(app.families(), &plural).ok_or_else(|| no_view(&app, &plural))?;
     let filters: Vec<_> = view.filters().collect();
     let params = Params::parse(&uri, &allowed(view, &filters))?;
     // The `kind` of a participant is another word, whose values its view knows.
@@ -160,7 +159,7 @@ pub async fn stats(State(app): State<App>, in_org: InOrg, uri: Uri) -> Answer {
     reads.check_org().await?;
     let mut out = serde_json::Map::new();
     let mut seen = None;
-    for (view, by) in families::counts() {
+    for (view, by) in app.families().counts() {
         let counted = reads.count(view, by).await?;
         let mut told = serde_json::Map::from_iter([("total".to_owned(), counted.total().into())]);
         for (place, column) in by.iter().enumerate() {
@@ -181,7 +180,7 @@ pub async fn stats(State(app): State<App>, in_org: InOrg, uri: Uri) -> Answer {
 pub async fn row(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let reads = app.reads(&in_org);
     let kind = app.kind(&plural);
-    let Some(view) = view_named(&plural) else {
+    let Some(view) = view_named(app.families(), &plural) else {
         return match kind {
             // Without a view, the entity's state is what there is to show.
             Ok(_) => stream::state_of(&app, &in_org, &plural, id, &uri).await,
@@ -213,11 +212,12 @@ impl Part {
         let kind = app.kind(plural)?.clone();
         let id = entity(id)?;
         let name = kind.kind.as_str();
-        let found = parts(name)
+        let families = app.families();
+        let found = parts(families, name)
             .find(|view| view.name() == part)
-            .and_then(|view| Some((view, tie(name, view)?)));
+            .and_then(|view| Some((view, tie(families, name, view)?)));
         let Some((view, tie)) = found else {
-            let known: Vec<_> = parts(name)
+            let known: Vec<_> = parts(families, name)
                 .map(View::name)
                 .chain(["history", "state", "live", "commands/{command_id}"])
                 .collect();
@@ -240,7 +240,7 @@ impl Part {
     /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
     async fn exists(&self, app: &App, in_org: &InOrg) -> Result<bool, Problem> {
         let reads = app.reads(in_org);
-        match view_named(&self.kind.plural) {
+        match view_named(app.families(), &self.kind.plural) {
             Some(view) => Ok(reads.get(view, vec![self.id.to_string()]).await?.row.is_some()),
             None => {
                 let stream = in_org.stream(self.kind.kind.clone(), self.id.clone());
@@ -259,12 +259,12 @@ pub async fn part(
 ) -> Answer {
     if app
         .kind(&plural)
-        .is_ok_and(|kind| kind.has_command(&name) && !is_read_only(kind.kind.as_str(), &name))
+        .is_ok_and(|kind| kind.has_command(&name) && !is_read_only(app.families(), kind.kind.as_str(), &name))
     {
         return Ok(only("POST", "GET", uri.path()));
     }
     let part = Part::find(&app, &in_org, &plural, id, &name)?;
-    let filters = part_filters(part.kind.kind.as_str(), part.view);
+    let filters = part_filters(app.families(), part.kind.kind.as_str(), part.view);
     let params = Params::parse(&uri, &allowed(part.view, &filters))?;
     let query = part.tied(query_of(&params, &filters)?);
     wait(&app, &params).await?;

@@ -6,7 +6,7 @@ use super::{
 };
 use quipu_projections::{
     columns::{Holds, Shown},
-    families,
+    families::Families,
     reading::{Filter, View},
 };
 use serde_json::{Map, Value, json};
@@ -76,7 +76,7 @@ fn column(view: View, column: &Shown) -> Value {
 }
 
 /// Adds the schemas of every view.
-pub(super) fn add(components: &mut Components) {
+pub(super) fn add(families: Families, components: &mut Components) {
     let personal = json!({
         "description": "A person's text.",
         "anyOf": [
@@ -85,7 +85,7 @@ pub(super) fn add(components: &mut Components) {
         ],
     });
     components.add(PERSONAL, personal);
-    for view in families::views() {
+    for view in families.views() {
         let columns = view.columns();
         for shown in &columns {
             if let Holds::OneOf(choices) = shown.holds {
@@ -114,8 +114,8 @@ fn values(choices: &[(&str, &str)]) -> Value {
 }
 
 /// Parameters of the filters of every view, by their names.
-pub(super) fn filters() -> impl Iterator<Item = (String, Value)> {
-    families::views().flat_map(|view| {
+pub(super) fn filters(families: Families) -> impl Iterator<Item = (String, Value)> {
+    families.views().flat_map(|view| {
         view.reading().filters.iter().filter_map(move |(name, filter)| {
             let takes = view.filter_takes(name)?;
             let what = match filter {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn rows_are_named_in_the_singular_and_apart() {
-        let names: Vec<_> = families::views().map(row_name).collect();
+        let names: Vec<_> = Families::house().views().map(row_name).collect();
         for name in [
             "DeadLetterRow",
             "DeliveryRow",

@@ -2,6 +2,7 @@
 
 use super::*;
 use quipu::{asyncapi, openapi};
+use quipu_projections::families::Families;
 use quipu_runtime::kinds::Kinds;
 use std::{fs, path::PathBuf};
 
@@ -24,7 +25,11 @@ fn check(path: &PathBuf, value: &Value, stale: &mut Vec<String>) {
 fn openapi_asyncapi_and_json_schemas_are_what_the_code_says() {
     let kinds = Kinds::builtin().info();
     let mut stale = Vec::new();
-    check(&schemas().join("openapi.json"), &openapi::document(&kinds), &mut stale);
+    check(
+        &schemas().join("openapi.json"),
+        &openapi::document(&kinds, Families::house()),
+        &mut stale,
+    );
     check(&schemas().join("asyncapi.json"), &asyncapi::document(&kinds), &mut stale);
     let all = openapi::json_schemas(&kinds);
     for (name, schema) in &all {
@@ -57,7 +62,7 @@ fn references(value: &Value, out: &mut Vec<String>) {
 
 #[test]
 fn references_resolve_and_operation_names_are_unique() {
-    let document = openapi::document(&Kinds::builtin().info());
+    let document = openapi::document(&Kinds::builtin().info(), Families::house());
     let mut all = Vec::new();
     references(&document, &mut all);
     for reference in all {
@@ -126,7 +131,7 @@ fn asyncapi_resolves_and_names_every_command_and_event_once() {
 async fn a_node_serves_its_documents() {
     let node = TestNode::start().await;
     let served = node.get("/docs/openapi.json").await.expect(200).json();
-    assert_eq!(served, openapi::document(&Kinds::builtin().info()));
+    assert_eq!(served, openapi::document(&Kinds::builtin().info(), Families::house()));
     let served = node.get("/docs/asyncapi.json").await.expect(200).json();
     assert_eq!(served, asyncapi::document(&Kinds::builtin().info()));
     let page = node.get("/docs/llms.txt").await.expect(200).text;

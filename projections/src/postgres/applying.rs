@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::ViewError,
     query::quoted,
-    store::{Origin, ViewBatch},
+    store::{Made, ViewBatch},
 };
 use std::collections::BTreeMap;
 use tokio_postgres::types::ToSql;

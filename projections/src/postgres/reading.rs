@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::ViewError,
-    families::tables,
+    families::Families,
     query::{Select, quoted},
     row_digest::{self, RowDigest},
     statement::Value,
@@ -211,11 +211,11 @@ pub(super) async fn parked(client: &Lease, layout: &Layout) -> Result<Vec<Parked
 }
 
 /// Rows are hashed as they come; no table is held in memory.
-pub(super) async fn digests(client: &Lease, layout: &Layout, of: DigestOf) -> Result<Digests, ViewError> {
+pub(super) async fn digests(client: &Lease, families: Families, layout: &Layout, of: DigestOf) -> Result<Digests, ViewError> {
     client.batch_execute(SNAPSHOT).await.map_err(storage)?;
     let schemas = schemas(client, layout).await?;
     let mut digests = Digests::new();
-    for table in tables() {
+    for table in families.tables() {
         let (columns, key) = row_digest::columns(table, of);
         let mut digest = RowDigest::default();
         for (org, schema) in &schemas {

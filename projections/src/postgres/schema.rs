@@ -1,7 +1,13 @@
 //! What is made in the database: the role that reads, the table of stores, and the tables of one store.
 
 use super::{lease::Lease, options::PostgresOptions, storage};
-use crate::{error::ViewError, families::tables, query::quoted, store::Origin, table::Type};
+use crate::{
+    error::ViewError,
+    families::Families,
+    query::quoted,
+    store::{Made, Origin},
+    table::Type,
+};
 use quipu_schemas::{digest::Digest, ids::OrgId, limits::VIEW_NAME_MAX_CHARS, position::LogId};
 use std::fmt::Write;
 use tokio_postgres::{Row, error::SqlState};
@@ -83,7 +89,7 @@ fn no_reader(reader: &str, what: &str, error: &tokio_postgres::Error) -> ViewErr
 /// The DDL of a store: its origin, its checkpoints, and its tables or the list of its orgs' schemas.
 pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&str>) -> String {
     let schema = quoted(name);
-    let (log, projector) = (hex::encode(origin.log_id.0), hex::encode(origin.projector.0));
+    let (log, projector) = (hex::encode(origin.log_id.0), hex::encode(origin.families.version().0));
     let mut sql = format!(
         "CREATE SCHEMA IF NOT EXISTS {schema};\n\
          CREATE TABLE {schema}.origin (one integer PRIMARY KEY CHECK (one = 1), log_id bytea NOT NULL, generation bigint NOT NULL, \
@@ -102,29 +108,33 @@ pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&
             "CREATE TABLE {schema}.org_schemas (\"org\" text COLLATE \"C\" PRIMARY KEY, schema text NOT NULL);"
         );
     } else {
-        create_tables(&schema, &mut sql);
+        create_tables(origin.families, &schema, &mut sql);
     }
-    let protected = if per_org { vec!["org_schemas"] } else { table_names() };
+    let protected = if per_org {
+        vec!["org_schemas"]
+    } else {
+        table_names(origin.families)
+    };
     protect(&schema, &protected, reader, &mut sql);
     sql
 }
 
-fn table_names() -> Vec<&'static str> {
-    tables().map(|table| table.name).collect()
+fn table_names(families: Families) -> Vec<&'static str> {
+    families.tables().map(|table| table.name).collect()
 }
 
 /// The DDL of one org's schema of a store.
-pub(super) fn org(name: &str, reader: Option<&str>) -> String {
+pub(super) fn org(families: Families, name: &str, reader: Option<&str>) -> String {
     let schema = quoted(name);
     let mut sql = format!("CREATE SCHEMA {schema};\n");
-    create_tables(&schema, &mut sql);
-    protect(&schema, &table_names(), reader, &mut sql);
+    create_tables(families, &schema, &mut sql);
+    protect(&schema, &table_names(families), reader, &mut sql);
     sql
 }
 
 /// Text compares by its bytes, as in every other store: pages and digests depend on it.
-fn create_tables(schema: &str, sql: &mut String) {
-    for table in tables() {
+fn create_tables(families: Families, schema: &str, sql: &mut String) {
+    for table in families.tables() {
         let _ = write!(sql, "CREATE TABLE {schema}.{} (\"org\" text COLLATE \"C\" NOT NULL", table.name);
         for column in table.key.iter().chain(table.columns) {
             let ty = match column.ty {
@@ -185,7 +195,7 @@ pub(super) async fn open(client: &Lease, name: &str, origin: &Origin, per_org: b
     let per_org = if there {
         let sql = format!("SELECT log_id, generation, partitions, projector, per_org FROM {origin_table}");
         let row = client.query_one(&sql, &[]).await.map_err(storage)?;
-        origin_of(&row)?.check(origin)?;
+        origin_of(&row)?.check(&origin.made())?;
         row.get(4)
     } else {
         client.batch_execute(&store(name, origin, per_org, reader)).await.map_err(storage)?;
@@ -207,7 +217,13 @@ fn org_schema(store: &str, org: &OrgId) -> String {
 }
 
 /// Makes the schema of an org of a store, unless it is there; its name.
-pub(super) async fn ensure_org(client: &Lease, store: &str, org: &OrgId, reader: Option<&str>) -> Result<String, ViewError> {
+pub(super) async fn ensure_org(
+    client: &Lease,
+    families: Families,
+    store: &str,
+    org: &OrgId,
+    reader: Option<&str>,
+) -> Result<String, ViewError> {
     let (name, key) = (org_schema(store, org), org.as_str());
     let list = format!("{}.org_schemas", quoted(store));
     client.batch_execute("BEGIN").await.map_err(storage)?;
@@ -216,17 +232,17 @@ pub(super) async fn ensure_org(client: &Lease, store: &str, org: &OrgId, reader:
     if client.execute(&note, &[&key, &name]).await.map_err(storage)? == 1 {
         let there = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
         if client.query_one(there, &[&name]).await.map_err(storage)?.get::<_, i64>(0) == 0 {
-            client.batch_execute(&self::org(&name, reader)).await.map_err(storage)?;
+            client.batch_execute(&self::org(families, &name, reader)).await.map_err(storage)?;
         }
     }
     client.batch_execute("COMMIT").await.map_err(storage)?;
     Ok(name)
 }
 
-fn origin_of(row: &Row) -> Result<Origin, ViewError> {
+fn origin_of(row: &Row) -> Result<Made, ViewError> {
     let odd = |what: &str| ViewError::Storage(format!("the store's {what} cannot be decoded"));
     let bytes = |n| row.get::<_, &[u8]>(n);
-    Ok(Origin {
+    Ok(Made {
         log_id: LogId(bytes(0).try_into().map_err(|_| odd("log id"))?),
         generation: row.get::<_, i64>(1).try_into().map_err(|_| odd("generation"))?,
         partitions: row.get::<_, i64>(2).try_into().map_err(|_| odd("partition count"))?,

@@ -89,7 +89,7 @@ impl PostgresShelf {
         Key {
             log: origin.log_id.0.to_vec(),
             numbers: [origin.generation.into(), origin.partitions.into()],
-            projector: origin.projector.0.to_vec(),
+            projector: origin.families.version().0.to_vec(),
             per_org: self.options.schema_per_org,
         }
     }
@@ -119,7 +119,7 @@ impl PostgresShelf {
     /// that one's name; if not, the connection holds its lock.
     fn enter(&self, origin: &Origin, current: bool) -> Result<(String, Lease), ViewError> {
         let (stores, schema, key) = (self.stores(), self.options.schema.clone(), self.key(origin));
-        let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.projector.0]).to_string();
+        let version = Digest::of(&[&origin.log_id.0, &origin.generation.to_be_bytes(), &origin.families.version().0]).to_string();
         self.alone(move |client| async move {
             if current {
                 let find = format!("SELECT name FROM {stores} WHERE current AND {OF_ORIGIN}");

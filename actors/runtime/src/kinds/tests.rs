@@ -150,9 +150,10 @@ fn own_kinds_bring_plural_and_prefix() {
 #[test]
 fn kinds_called_like_a_view_are_refused() {
     let kinds = Kinds::builtin().with::<Person>().with::<Memory>();
-    assert_eq!(kinds.beside(["runs", "orgs", "messages", "activity"]), Ok(()));
+    assert_eq!(kinds.beside(Some("run"), ["runs", "messages", "activity"]), Ok(()));
+    assert_eq!(kinds.beside(Some("person"), ["people", "births"]), Ok(()));
     for view in ["person", "people", "persons", "memories"] {
-        let told = kinds.beside(["runs", view]).unwrap_err().to_string();
+        let told = kinds.beside(None, ["activity", view]).unwrap_err().to_string();
         assert!(told.contains(&format!("`{view}`: a view is")), "{told}");
     }
 }

@@ -1,13 +1,19 @@
-//! A kind of one's own: everything that the built-in kinds get (durability, idempotency, history, timers, the outbox)
-//! for about sixty lines of rules. Run it with `cargo run -p quipu-runtime --example counter`; `cargo test` runs the tests
+//! A kind of one's own with a view: everything that the built-in kinds get (durability, idempotency, history, timers, the outbox)
+//! for about ninety lines. Run it with `cargo run -p quipu-tests --example counter`; `cargo test` runs the tests
 //! at its end. `ops/docs/own-kind.md` walks through it.
 
-use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
-use quipu_runtime::{
-    api::CommandRequest,
-    kinds::Kinds,
-    node::{Node, NodeConfig},
+use quipu::{config::Config, domain::Domain, serve};
+use quipu_projections::{
+    family::Family,
+    progress::Wanted,
+    query::Query,
+    reading::{Filter, Reading, View, whole},
+    scope::{Scope, events},
+    statement::Statements,
+    table::{Table, count, int, text},
 };
+use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Refusal};
+use quipu_runtime::{api::CommandRequest, kinds::Kinds};
 use quipu_schemas::{
     context::Context,
     envelope::{DataClass, KernelCommand},
@@ -18,7 +24,6 @@ use quipu_schemas::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Counts up to a limit, and back to zero an hour after the last change.
 struct Counter;
@@ -171,6 +176,41 @@ impl Decider for Counter {
     }
 }
 
+/// One row a counter.
+static TABLE: Table = Table {
+    name: "counters",
+    key: &[text("id")],
+    columns: &[count("value"), int("limit"), int("updated_at")],
+    indexes: &[],
+};
+
+static READING: Reading = whole("counters", &TABLE, &["id"], &[("at_least", Filter::From("value"))]);
+const COUNTERS: View = View::of(&READING);
+
+static FAMILY: Family = Family {
+    name: "counter",
+    kind: Some("counter"),
+    version: 1,
+    tables: &[&TABLE],
+    views: &[COUNTERS],
+    parts: &[],
+    counts: &[(COUNTERS, &[])],
+    reduce: |record, _, out| events(record, out, reduce),
+};
+
+fn reduce(at: Scope<'_>, event: CounterEvent, out: &mut Statements) {
+    let id = || (&at.header.stream.id).into();
+    let now = ("updated_at", at.time().into());
+    match event {
+        CounterEvent::Created { limit } => out.put(&TABLE, at.org(), [id()], [("limit", limit.into()), now]),
+        CounterEvent::Added { by, .. } => {
+            let by = i64::try_from(by).unwrap_or(i64::MAX);
+            out.put_add(&TABLE, at.org(), [id()], [now], [("value", by)]);
+        }
+        CounterEvent::Reset {} => out.put(&TABLE, at.org(), [id()], [("value", 0u64.into()), now]),
+    }
+}
+
 fn request(kind: &'static str, id: Option<&str>, command: &str, body: Value) -> CommandRequest {
     CommandRequest {
         org: OrgId::from_static("acme"),
@@ -191,7 +231,10 @@ fn request(kind: &'static str, id: Option<&str>, command: &str, body: Value) -> 
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ()).await?;
+    let domain = Domain::from(Kinds::builtin().with::<Counter>()).view(&FAMILY);
+    let running = serve::start_with(Config::in_memory()?, domain, |_| ()).await?;
+    println!("listening on {}", running.url());
+    let node = &running.node;
     node.command(request("org", None, "create", json!({ "name": "Acme" }))).await?;
     node.command(request("counter", Some("visits"), "create", json!({ "limit": 3 })))
         .await?;
@@ -207,7 +250,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("state: {} (digest {})", state.state.to_text(), &state.digest[..12]);
     assert_eq!(state.state.0["Counting"]["value"], 2);
     assert_eq!(refusal.code, "over_limit");
-    node.shutdown(Duration::from_secs(5)).await;
+    // The view follows the log: it is asked once it has seen the command.
+    running.views.wait_for(&Wanted::Position(receipt.position)).await?;
+    let page = running.views.list(COUNTERS, &OrgId::from_static("acme"), Query::default()).await?;
+    println!("row: {}", page.rows[0]);
+    assert_eq!(page.rows[0]["value"], 2);
+    running.stop().await;
     Ok(())
 }
 
@@ -219,6 +267,7 @@ mod tests {
         digest::Digest,
         ids::CommandId,
     };
+    use quipu_tests::caller::Caller;
     use std::cell::Cell;
 
     const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -302,9 +351,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_node_runs_it_like_a_built_in_kind() {
-        let node = Node::start(NodeConfig::default(), Kinds::builtin().with::<Counter>(), |_| ())
-            .await
-            .expect("a node");
+        let config = Config::in_memory().expect("a configuration");
+        let domain = Domain::from(Kinds::builtin().with::<Counter>()).view(&FAMILY);
+        let running = serve::start_with(config, domain, |_| ()).await.expect("a node");
+        let node = &running.node;
         node.command(request("org", None, "create", json!({ "name": "Acme" })))
             .await
             .expect("taken");
@@ -341,7 +391,20 @@ mod tests {
             matches!(history[1].record.reactions[0].reaction, Reaction::WakeAt { .. }),
             "the timer is stored with the event"
         );
-        node.shutdown(Duration::from_secs(5)).await;
+        // Its rows, over HTTP: listed, filtered, one by its id, counted, and described.
+        let caller = Caller::new(&running.url(), running.token.expose());
+        let rows = caller.fresh("/v1/orgs/acme/counters").await.taken().body;
+        assert_eq!(rows["items"][0]["value"], 2, "{rows}");
+        let none = caller.get("/v1/orgs/acme/counters?at_least=3").await.taken().body;
+        assert_eq!(none["items"], json!([]));
+        let row = caller.get("/v1/orgs/acme/counters/visits").await.taken().body;
+        assert_eq!((&row["id"], &row["limit"]), (&json!("visits"), &json!(3)), "{row}");
+        let stats = caller.get("/v1/orgs/acme/stats").await.taken().body;
+        assert_eq!(stats["counters"]["total"], 1, "{stats}");
+        let document = caller.get("/docs/openapi.json").await.taken().body;
+        let described = &document["components"]["schemas"]["CounterRow"]["properties"];
+        assert_eq!(described["value"]["type"], "integer", "{described}");
+        running.stop().await;
     }
 
     #[test]
@@ -351,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_document_holds_the_whole_program() {
-        let document = include_str!("../../../ops/docs/own-kind.md");
+        let document = include_str!("../../ops/docs/own-kind.md");
         let blocks = |language: &str| -> Vec<&str> {
             let begun = format!("```{language}\n");
             let rest = document.split(begun.as_str()).skip(1);
@@ -374,7 +437,7 @@ mod tests {
         assert_eq!(tidy(&blocks("rust").concat()), tidy(&program));
         // Its manifest names what the program uses, as this workspace has it.
         let [manifest] = blocks("toml")[..] else { panic!("one manifest") };
-        let workspace = include_str!("../../../Cargo.toml");
+        let workspace = include_str!("../../Cargo.toml");
         let dependencies = manifest.split_once("[dependencies]\n").expect("dependencies").1;
         for line in dependencies.lines() {
             let (name, what) = line.split_once(" = ").expect("name = version");
