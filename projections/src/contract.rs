@@ -38,6 +38,11 @@ static EXTRA: Family = Family {
     reduce: |_, _, _| Ok(()),
 };
 
+/// The families of the house and one more.
+pub fn extended() -> Families {
+    Families::house().with(&EXTRA).unwrap()
+}
+
 fn origin() -> Origin {
     Origin {
         log_id: LogId([3; 16]),
@@ -273,7 +278,7 @@ pub fn contract(open: &dyn Fn(Origin) -> Result<Arc<dyn ViewStore>, ViewError>, 
         (
             "projector",
             Origin {
-                families: Families::house().with(&EXTRA).unwrap(),
+                families: extended(),
                 ..origin()
             },
         ),

@@ -15,7 +15,7 @@ pub enum Tie {
 }
 
 /// Tables with the reducer that fills them and the views that show them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Family {
     /// Name.
     pub name: &'static str,

@@ -490,7 +490,7 @@ mod tests {
         let query = query.after(Some(URL_SAFE_NO_PAD.encode(after.to_string())));
         let (select, _) = list(view, &ACME, &query).unwrap();
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(&schema()).unwrap();
+        connection.execute_batch(&schema(crate::families::Families::house())).unwrap();
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", select.sql)).unwrap();
         let rows = explain
             .query_map(rusqlite::params_from_iter(&select.params), |row| row.get(3))

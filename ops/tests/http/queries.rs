@@ -145,7 +145,7 @@ async fn views_made_from_nothing_refuse_until_they_are_whole() {
 async fn every_view_and_part_answers() {
     let node = TestNode::with_org().await;
     let at = node.conversation("c").await.header("quipu-position").to_owned();
-    for view in quipu_projections::families::views() {
+    for view in quipu_projections::families::Families::house().views() {
         let page = node
             .get(&format!("/v1/orgs/acme/{}?min_position={at}", view.name()))
             .await

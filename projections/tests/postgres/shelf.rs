@@ -8,6 +8,7 @@ use crate::{
 };
 use quipu_events::port::Log;
 use quipu_projections::{
+    contract::extended,
     error::ViewError,
     orgs::ORGS,
     postgres::PostgresShelf,
@@ -18,7 +19,7 @@ use quipu_projections::{
     store::{DigestOf, Origin, ViewBatch},
     views::Views,
 };
-use quipu_schemas::{digest::Digest, ids::OrgId};
+use quipu_schemas::ids::OrgId;
 
 const ACME: OrgId = OrgId::from_static("acme");
 
@@ -139,7 +140,7 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
     let schema = format!("shelf_{}", name());
     let new = Origin::of(&log.meta());
     let old = Origin {
-        projector: Digest([1; 32]),
+        families: extended(),
         ..new
     };
     let open = |origin| Views::on(Box::new(shelf(&shared.server, &schema, false)), origin).unwrap();

@@ -7,7 +7,7 @@ use crate::{
 };
 use quipu_events::port::Log;
 use quipu_projections::{
-    families::tables,
+    families::Families,
     follower::catch_up,
     postgres::{Database, PostgresStore},
     progress::Progress,
@@ -71,7 +71,7 @@ fn a_query_without_its_condition_sees_one_org_or_none() {
         } else {
             (name.clone(), name.clone())
         };
-        for table in tables() {
+        for table in Families::house().tables() {
             let orgs = format!("SELECT \"org\" FROM {of_acme}.{}", table.name);
             assert!(as_reader(None, &orgs).is_empty(), "{orgs}");
             assert!(as_reader(Some(""), &orgs).is_empty(), "{orgs}");

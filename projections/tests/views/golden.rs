@@ -214,7 +214,7 @@ fn effects_dispatches_timers_and_commands_show_outcomes() {
 fn views_list_within_their_org_and_take_every_filter() {
     let store = caught_up(&world().log(1));
     let mut random = Random(1);
-    for view in quipu_projections::families::views() {
+    for view in quipu_projections::families::Families::house().views() {
         let all = store.list(view, &ACME, &Query::default().limit(1000)).unwrap();
         assert!(view == View::PARKED_STREAMS || !all.rows.is_empty(), "{view:?} is empty");
         assert!(all.rows.iter().all(|row| row["org"] == "acme"), "{view:?}");

@@ -94,7 +94,13 @@ fn bad_pages_and_keys_are_refused() {
         store.get(View::DELIVERIES, &ACME, &["run", "run_2", "five", "0"]).unwrap().row,
         None
     );
-    assert!(View::parse("nothing").unwrap_err().to_string().contains("conversations"));
+    assert!(
+        quipu_projections::families::Families::house()
+            .view("nothing")
+            .unwrap_err()
+            .to_string()
+            .contains("conversations")
+    );
 }
 
 /// Conversations that move to the top while pages are read, and new ones, lose nobody and repeat nobody.
@@ -152,7 +158,7 @@ fn no_order_of_pages_names_a_column_that_changes() {
         "message_count",
         "attempts",
     ];
-    for view in quipu_projections::families::views() {
+    for view in quipu_projections::families::Families::house().views() {
         let reading = view.reading();
         for column in reading.order.columns {
             assert!(!changing.contains(column), "{} is paged by {column}", reading.name);

@@ -3,6 +3,7 @@
 use crate::scene::{caught_up, empty, world};
 use quipu_events::port::Log;
 use quipu_projections::{
+    contract::extended,
     error::ViewError,
     orgs::ORGS,
     query::Query,
@@ -11,7 +12,7 @@ use quipu_projections::{
     store::{DigestOf, Origin, ViewBatch},
     views::Views,
 };
-use quipu_schemas::{digest::Digest, ids::OrgId};
+use quipu_schemas::ids::OrgId;
 
 const ACME: OrgId = OrgId::from_static("acme");
 
@@ -103,7 +104,7 @@ fn views_of_another_projector_or_generation_begin_anew() {
     let mut log = world().log(2);
     let directory = tempfile::tempdir().unwrap();
     let other = Origin {
-        projector: Digest([1; 32]),
+        families: extended(),
         ..Origin::of(&log.meta())
     };
     Views::open(directory.path(), other).unwrap();
