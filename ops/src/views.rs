@@ -315,9 +315,11 @@ impl Views {
             .clone()
             .or_else(|| stopped.reduce(|all, next| format!("{all}; {next}")));
         let building = self.is_building();
-        let ok = trouble.is_none() && !building && !late.is_degraded();
+        let again = self.0.views.progress().late();
+        let ok = trouble.is_none() && !building && again.is_empty() && !late.is_degraded();
         let detail = trouble.unwrap_or_else(|| match (building, late.ms / 1_000) {
             (true, _) => format!("being built: {lag} records to go; queries are refused until then"),
+            (false, _) if !again.is_empty() => format!("being built again, and refused until then: {}", again.join(", ")),
             (false, 0) => format!("{lag} records behind"),
             (false, seconds) => format!("{lag} records behind, for {seconds} s"),
         });
@@ -616,7 +618,7 @@ impl Inner {
         let end = self.node.cursor();
         let partitions: Vec<u16> = (0u16..)
             .zip(end.next.iter().zip(follower.checkpoints()))
-            .filter(|(_, (end, seen))| **end > seen.next_offset)
+            .filter(|(p, (end, seen))| **end > seen.next_offset || follower.is_late(*p))
             .map(|(p, _)| p)
             .collect();
         let elsewhere = if self.shared { self.node.owned_elsewhere() } else { Vec::new() };
@@ -718,6 +720,9 @@ pub fn view_problem(error: ViewError) -> Problem {
         ViewError::BadKey { view, .. } => {
             Problem::new(404, "not_found", text).fix(format!("filter instead: GET /v1/orgs/{{org}}/{view}?…"))
         }
+        ViewError::Late(_) => Problem::new(503, "views_building", text)
+            .fix("try again when they have caught up: GET /health names them until then")
+            .retry_after(limits::VIEW_BUILDING_RETRY_S),
         ViewError::Conflict { .. }
         | ViewError::OtherOrigin { .. }
         | ViewError::Storage(_)

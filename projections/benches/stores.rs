@@ -166,6 +166,7 @@ fn measure(log: &RecordLog, store: &Arc<dyn ViewStore>, records: u64) -> Figures
     );
     let batch = quipu_projections::store::ViewBatch {
         partition: 0,
+        of: quipu_projections::store::Of::Views,
         expected: checkpoint,
         next: checkpoint,
         statements: out.into_inner(),

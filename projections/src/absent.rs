@@ -4,7 +4,7 @@ use crate::{
     error::ViewError,
     query::{Counted, Found, Page, Query},
     reading::View,
-    store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
+    store::{Behind, Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use quipu_schemas::{
     ids::{OrgId, StreamId},
@@ -37,6 +37,9 @@ impl ViewStore for Absent {
         self.origin
     }
     fn checkpoints(&self) -> Result<Vec<Checkpoint>, ViewError> {
+        self.fails()
+    }
+    fn behind(&self) -> Result<Vec<Behind>, ViewError> {
         self.fails()
     }
     fn apply(&self, _: &[ViewBatch]) -> Result<(), ViewError> {

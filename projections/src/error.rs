@@ -23,6 +23,9 @@ pub enum ViewError {
         /// What is asked for.
         expected: String,
     },
+    /// The view's family begins again and has not seen what the others have.
+    #[error("the {0} views are being built again; the others answer")]
+    Late(&'static str),
     /// The storage failed; a batch under way was not applied, or its outcome shows in the checkpoint.
     #[error("view storage: {0}")]
     Storage(String),

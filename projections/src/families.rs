@@ -13,6 +13,7 @@ use crate::{
     table::Table,
 };
 use quipu_schemas::{codec::EventError, digest::Digest, record::Record};
+use std::collections::BTreeSet;
 
 /// Every family. The order is that of tables and views, and of statements of one record.
 pub static FAMILIES: [&Family; 7] = [
@@ -46,10 +47,18 @@ pub enum FamilyError {
     OtherTable(&'static str, &'static str),
 }
 
+/// Families that the others hang on.
+const BASES: [&str; 2] = ["activity", "parked"];
+
 /// Tables that stores keep for themselves.
 const KEPT: [&str; 6] = ["origin", "checkpoints", "families", "late_families", "org_schemas", "stores"];
 
 impl Families {
+    /// These families.
+    pub const fn of(list: &'static [&'static Family]) -> Self {
+        Self(list)
+    }
+
     /// Those of the house.
     pub const fn house() -> Self {
         Self(&FAMILIES)
@@ -137,11 +146,34 @@ impl Families {
     /// event that does not decode is an error: the projector parks its stream. A kind without a family has no view of its own;
     /// its commands, effects and timers are shown all the same.
     pub fn reduce(self, record: &Record, at: At) -> Result<Vec<Statement>, EventError> {
+        self.reduce_but(record, at, &BTreeSet::new())
+    }
+
+    /// The statements of one record, as [`Families::reduce`], but those of some families.
+    pub fn reduce_but(self, record: &Record, at: At, but: &BTreeSet<&'static str>) -> Result<Vec<Statement>, EventError> {
         let mut out = Statements::default();
-        for family in self.iter().filter(|family| family.is_of(record.header.stream.kind.as_str())) {
+        let kind = record.header.stream.kind.as_str();
+        for family in self.iter().filter(|family| family.is_of(kind) && !but.contains(family.name)) {
             (family.reduce)(record, at, &mut out)?;
         }
         Ok(out.into_inner())
+    }
+
+    /// The family of a view.
+    pub fn of_view(self, view: View) -> Option<&'static Family> {
+        self.iter().find(|family| family.views.contains(&view))
+    }
+
+    /// What all families of a store hang on: how records are followed, and the families in which chains end and streams park.
+    /// Where this changes, everything is rebuilt.
+    pub fn base(self) -> Digest {
+        let bases: Vec<_> = self
+            .iter()
+            .filter(|family| BASES.contains(&family.name))
+            .map(Family::made_by)
+            .collect();
+        let bases: Vec<&[u8]> = bases.iter().map(|digest| &digest.0[..]).collect();
+        Digest::of(&[&[b"base" as &[u8], &REDUCERS_VERSION.to_be_bytes()], &bases[..]].concat())
     }
 
     /// What views are made by: a hash over the versions of the reducers and every table. A store made by another version is
@@ -178,7 +210,6 @@ pub const REDUCERS_VERSION: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn names_of_tables_views_and_families_are_unique() {

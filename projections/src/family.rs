@@ -1,7 +1,7 @@
 //! What a kind, or everything that is seen of every kind, brings to the read models.
 
 use crate::{reading::View, scope::At, statement::Statements, table::Table};
-use quipu_schemas::{codec::EventError, record::Record};
+use quipu_schemas::{codec::EventError, digest::Digest, record::Record};
 
 /// Filters that tie a part to its entity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,11 @@ pub struct Family {
 }
 
 impl Family {
+    /// What its rows are made by: a hash over its version and its tables.
+    pub fn made_by(&self) -> Digest {
+        Digest::of(&[format!("{} {} {:?}", self.name, self.version, self.tables).as_bytes()])
+    }
+
     /// Whether records of this kind are reduced, and its entities have the parts.
     pub fn is_of(&self, kind: &str) -> bool {
         self.kind.is_none_or(|of| of == kind)

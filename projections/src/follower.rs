@@ -4,15 +4,22 @@
 use crate::{
     error::ViewError,
     families::Families,
+    late::Late,
     progress::Progress,
-    projector::{Action, Input, Projector, Stop, follow},
+    projector::{Action, Input, Projector, Stop, StopReason, follow},
     scope::At,
     statement::{Statement, Statements},
-    store::{Checkpoint, Origin, Tip, ViewBatch, ViewStore},
+    store::{Behind, Checkpoint, Of, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use quipu_events::port::Log;
 use quipu_schemas::{ids::StreamId, limits::VIEW_BATCH_MAX_BYTES, record};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Batches that a family which is behind takes in the time of one of the others.
+const LATE_BATCHES: usize = 4;
 
 /// What one round did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +36,7 @@ pub struct Round {
 pub struct Follower {
     store: Arc<dyn ViewStore>,
     projectors: Vec<Projector>,
+    behind: Vec<Behind>,
 }
 
 impl Follower {
@@ -39,6 +47,7 @@ impl Follower {
         let mut follower = Self {
             store,
             projectors: Vec::new(),
+            behind: Vec::new(),
         };
         follower.reload()?;
         Ok(follower)
@@ -46,15 +55,34 @@ impl Follower {
 
     /// Forgets everything in memory and goes on at the store's checkpoints; done by itself after an error.
     pub fn reload(&mut self) -> Result<(), ViewError> {
-        let parked = self.store.parked()?;
-        let of = |partition: u16| parked.iter().filter(move |p| p.partition == partition).map(|p| p.stream.clone());
         let checkpoints = self.store.checkpoints()?;
-        let families = self.store.origin().families;
-        self.projectors = (0u16..)
-            .zip(checkpoints)
-            .map(|(partition, checkpoint)| Projector::new(families, partition, checkpoint, of(partition)))
+        self.behind = self.store.behind()?;
+        let parked = self.store.parked()?;
+        let all = (0u16..).zip(checkpoints);
+        self.projectors = all
+            .map(|(partition, checkpoint)| self.projector(partition, checkpoint, &parked))
             .collect();
         Ok(())
+    }
+
+    fn projector(&self, partition: u16, checkpoint: Checkpoint, parked: &[ParkedStream]) -> Projector {
+        let streams = parked.iter().filter(|p| p.partition == partition).map(|p| p.stream.clone());
+        let late = self
+            .behind
+            .iter()
+            .filter(|late| late.at(partition).is_some())
+            .map(|late| late.family);
+        Projector::new(self.store.origin().families, partition, checkpoint, streams).without(late.collect())
+    }
+
+    /// Names of the families that are behind the others in some partition.
+    pub fn late(&self) -> Vec<&'static str> {
+        self.behind.iter().map(|late| late.family).collect()
+    }
+
+    /// Whether some family is behind the others in a partition.
+    pub fn is_late(&self, partition: u16) -> bool {
+        self.behind.iter().any(|late| late.at(partition).is_some())
     }
 
     /// The store.
@@ -96,6 +124,7 @@ impl Follower {
             caught_up: true,
             ..Round::default()
         };
+        let late = self.catch_up_late(log, partitions, &mut round)?;
         let mut batches = Vec::new();
         for &partition in partitions {
             let Some(projector) = self.projectors.get_mut(usize::from(partition)) else {
@@ -106,6 +135,11 @@ impl Follower {
                 Action::Stop(stop) => round.stopped.push(stop),
                 Action::CaughtUp | Action::Read { .. } | Action::LoadTips(_) => {}
             }
+        }
+        round.records = late;
+        if late > 0 {
+            round.caught_up = false;
+            self.report(progress);
         }
         if batches.is_empty() {
             return Ok(round);
@@ -118,6 +152,74 @@ impl Follower {
         }
         self.report(progress);
         Ok(round)
+    }
+
+    /// Brings families that are behind nearer to the others, or to them; the number of records that it took.
+    fn catch_up_late(&mut self, log: &dyn Log, partitions: &[u16], round: &mut Round) -> Result<u64, ViewError> {
+        if self.behind.is_empty() {
+            return Ok(0);
+        }
+        let parked = self.store.parked()?;
+        let left_alone: BTreeMap<StreamId, u64> = parked.iter().map(|p| (p.stream.clone(), p.offset)).collect();
+        let (families, mut records) = (self.store.origin().families, 0);
+        for &partition in partitions {
+            for family in families.iter() {
+                // More than one batch, so that it comes nearer however fast the others go on.
+                for _ in 0..LATE_BATCHES {
+                    let of_family = self.behind.iter().find(|late| late.family == family.name);
+                    let Some(at) = of_family.and_then(|late| late.at(partition)) else {
+                        break;
+                    };
+                    let late = Late {
+                        family,
+                        partition,
+                        at,
+                        others: self.projectors[usize::from(partition)].checkpoint(),
+                        parked: &left_alone,
+                    };
+                    let frames = match log.read(partition, at.next_offset, VIEW_BATCH_MAX_BYTES) {
+                        Ok(frames) => late.batch(frames),
+                        Err(error) => Err(Stop {
+                            partition,
+                            offset: at.next_offset,
+                            why: StopReason::Unreadable(error),
+                        }),
+                    };
+                    match frames {
+                        Ok(Some(batch)) => {
+                            self.store.apply(std::slice::from_ref(&batch))?;
+                            // What joins counts, so that whoever waits hears of it.
+                            records += (batch.next.next_offset - batch.expected.next_offset).max(1);
+                            self.moved(&batch, &parked);
+                        }
+                        Ok(None) => break,
+                        Err(stop) => {
+                            round.stopped.push(stop);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Takes note of what was committed of a family that is behind.
+    fn moved(&mut self, batch: &ViewBatch, parked: &[ParkedStream]) {
+        let place = usize::from(batch.partition);
+        let (name, at) = match batch.of {
+            Of::Views => return,
+            Of::Late(name) => (name, Some(batch.next)),
+            Of::Joining(name, _) => (name, None),
+        };
+        for late in self.behind.iter_mut().filter(|late| late.family == name) {
+            late.checkpoints[place] = at;
+        }
+        if let Of::Joining(_, mut others) = batch.of {
+            self.behind.retain(|late| late.checkpoints.iter().any(Option::is_some));
+            others.behind -= 1;
+            self.projectors[place] = self.projector(batch.partition, others, parked);
+        }
     }
 
     /// Takes note of how far others have brought these partitions in the same store.
@@ -133,11 +235,10 @@ impl Follower {
             return Ok(());
         }
         let parked = self.store.parked()?;
-        let families = self.store.origin().families;
+        self.behind = self.store.behind()?;
         for partition in moved {
-            let streams = parked.iter().filter(|p| p.partition == partition).map(|p| p.stream.clone());
             let at = usize::from(partition);
-            self.projectors[at] = Projector::new(families, partition, checkpoints[at], streams);
+            self.projectors[at] = self.projector(partition, checkpoints[at], &parked);
         }
         self.report(progress);
         Ok(())
@@ -148,6 +249,7 @@ impl Follower {
         let origin = self.store.origin();
         (cursor.log, cursor.generation) = (origin.log_id, origin.generation);
         cursor.next = self.projectors.iter().map(|p| p.checkpoint().next_offset).collect();
+        progress.set_late(self.late());
         progress.set(cursor);
     }
 
@@ -167,6 +269,9 @@ impl Follower {
     /// Takes up a parked stream again from the record where it parked, as far as the partition's checkpoint. Returns
     /// whether all of it fits now; if not, the stream stays parked, at the first record that does not fit.
     pub fn unpark(&mut self, log: &dyn Log, stream: &StreamId) -> Result<bool, ViewError> {
+        if let Some(late) = self.behind.first() {
+            return Err(ViewError::Late(late.family));
+        }
         let Some(parked) = self.store.parked()?.into_iter().find(|p| p.stream == *stream) else {
             return Ok(true);
         };
@@ -207,6 +312,7 @@ impl Follower {
         }
         self.store.apply(&[ViewBatch {
             partition: parked.partition,
+            of: Of::Views,
             expected: checkpoint,
             next: checkpoint,
             statements,
@@ -232,7 +338,7 @@ fn again_in(
     }
     let mut out = Statements::default();
     let reduced = record::decode(bytes).map_err(|e| e.to_string()).and_then(|record| {
-        let fitting = follow(families, *tip, &record, at)?;
+        let fitting = follow(families, &BTreeSet::new(), *tip, &record, at)?;
         Ok((
             fitting,
             Tip {

@@ -41,5 +41,7 @@ pub mod verify;
 pub mod views;
 
 mod absent;
+mod late;
 mod row_digest;
+mod sqlite_families;
 mod sqlite_write;

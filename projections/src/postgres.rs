@@ -15,6 +15,7 @@ mod options;
 mod reading;
 mod schema;
 mod shelf;
+mod takeover;
 mod tls;
 mod values;
 mod writing;
@@ -29,7 +30,7 @@ use crate::{
     query::{self, Counted, Found, Page, Query, Select},
     reading::View,
     statement::Value,
-    store::{Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
+    store::{Behind, Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use applying::Move;
 use lease::Lease;
@@ -100,10 +101,15 @@ impl PostgresStore {
     /// Opens the store in the schema `name`, making it where there is none, laid out as the database's options say; an
     /// existing one keeps its layout. Refuses one of another origin.
     pub fn open(database: &Arc<Database>, name: &str, origin: Origin) -> Result<Self, ViewError> {
+        Self::opened(database, name, origin, false)
+    }
+
+    /// As [`PostgresStore::open`]; one that is made may take over what the store of another release holds.
+    fn opened(database: &Arc<Database>, name: &str, origin: Origin, takes_over: bool) -> Result<Self, ViewError> {
         let (pool, options, wanted) = (database.writers.clone(), database.options.clone(), name.to_owned());
         let per_org = database.wait(None, async move {
             let client = Lease::of(&pool).await?;
-            let per_org = schema::open(&client, &wanted, &origin, options.schema_per_org, options.reader.as_deref()).await?;
+            let per_org = schema::open(&client, &wanted, &origin, &options, takes_over).await?;
             client.keep();
             Ok(per_org)
         })?;
@@ -195,6 +201,13 @@ impl ViewStore for PostgresStore {
     fn checkpoints(&self) -> Result<Vec<Checkpoint>, ViewError> {
         self.reading(Some(VIEW_READ_MS), |client, layout| async move {
             Ok((reading::checkpoints(&client, &layout).await?, client))
+        })
+    }
+
+    fn behind(&self) -> Result<Vec<Behind>, ViewError> {
+        let origin = self.origin;
+        self.reading(Some(VIEW_READ_MS), move |client, layout| async move {
+            Ok((reading::behind(&client, &layout, &origin).await?, client))
         })
     }
 

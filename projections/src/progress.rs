@@ -35,6 +35,7 @@ type Hook = Box<dyn Fn(&Cursor) + Send + Sync>;
 /// Shared by the projector, which moves it, and readers, which wait on it.
 pub struct Progress {
     cursor: Mutex<Cursor>,
+    late: Mutex<Vec<&'static str>>,
     moved: Condvar,
     hooks: Mutex<(u64, BTreeMap<u64, Hook>)>,
 }
@@ -44,6 +45,7 @@ impl Progress {
     pub fn new(cursor: Cursor) -> Self {
         Self {
             cursor: Mutex::new(cursor),
+            late: Mutex::default(),
             moved: Condvar::new(),
             hooks: Mutex::default(),
         }
@@ -56,6 +58,21 @@ impl Progress {
     /// How far the views are.
     pub fn now(&self) -> Cursor {
         self.cursor().clone()
+    }
+
+    /// Takes note of the families that are behind this cursor.
+    pub fn set_late(&self, families: Vec<&'static str>) {
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = families;
+    }
+
+    /// Families that are behind.
+    pub fn late(&self) -> Vec<&'static str> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a family is behind.
+    pub fn is_late(&self, family: &str) -> bool {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).contains(&family)
     }
 
     /// Takes over the views' new cursor and tells everybody.

@@ -8,7 +8,7 @@ use crate::{
     parked,
     scope::At,
     statement::{Statement, Statements},
-    store::{Checkpoint, Tip, ViewBatch},
+    store::{Checkpoint, Of, Tip, ViewBatch},
 };
 use quipu_events::port::{FrameRead, ReadError};
 use quipu_schemas::{
@@ -82,6 +82,15 @@ pub enum StopReason {
     },
     /// The log could not be read, or is damaged, here.
     Unreadable(ReadError),
+    /// A record that the other families took does not fit a family that begins again.
+    Unfit {
+        /// The family.
+        family: &'static str,
+        /// The record's stream.
+        stream: StreamId,
+        /// Why.
+        detail: String,
+    },
     /// A record's header does not decode, so no stream owns the damage.
     NoStream(String),
 }
@@ -90,6 +99,10 @@ impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StopReason::Hole { found } => write!(f, "records are missing; the next one there is at offset {found}"),
+            StopReason::Unfit { family, stream, detail } => write!(
+                f,
+                "a record of {stream} does not fit the new {family} views ({detail}); `quipu views rebuild` parks the stream and rebuilds all"
+            ),
             StopReason::Unreadable(error) => error.fmt(f),
             StopReason::NoStream(detail) => f.write_str(detail),
         }
@@ -116,6 +129,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Projector {
     families: Families,
+    late: BTreeSet<&'static str>,
     partition: u16,
     checkpoint: Checkpoint,
     next: Checkpoint,
@@ -132,6 +146,7 @@ impl Projector {
     pub fn new(families: Families, partition: u16, checkpoint: Checkpoint, parked: impl IntoIterator<Item = StreamId>) -> Self {
         Self {
             families,
+            late: BTreeSet::new(),
             partition,
             checkpoint,
             next: checkpoint,
@@ -142,6 +157,13 @@ impl Projector {
             records: 0,
             passed_over: 0,
         }
+    }
+
+    /// Without these families, which are behind.
+    #[must_use]
+    pub fn without(mut self, late: BTreeSet<&'static str>) -> Self {
+        self.late = late;
+        self
     }
 
     /// What is committed.
@@ -274,6 +296,7 @@ impl Projector {
         }
         Action::Commit(ViewBatch {
             partition: self.partition,
+            of: Of::Views,
             expected: self.checkpoint,
             next: self.next,
             statements,
@@ -306,7 +329,7 @@ impl Projector {
         };
         let stream = &record.header.stream;
         let tip = self.tips.get(stream).copied().flatten();
-        let statements = follow(self.families, tip, record, at)?;
+        let statements = follow(self.families, &self.late, tip, record, at)?;
         self.tips.insert(
             stream.clone(),
             Some(Tip {
@@ -319,7 +342,13 @@ impl Projector {
 }
 
 /// The statements of a record that follows `tip` in its stream.
-pub(crate) fn follow(families: Families, tip: Option<Tip>, record: &Record, at: At) -> Result<Vec<Statement>, String> {
+pub(crate) fn follow(
+    families: Families,
+    late: &BTreeSet<&'static str>,
+    tip: Option<Tip>,
+    record: &Record,
+    at: At,
+) -> Result<Vec<Statement>, String> {
     let Tip { version, hash } = tip.unwrap_or(Tip {
         version: 0,
         hash: Digest::ZERO,
@@ -333,5 +362,5 @@ pub(crate) fn follow(families: Families, tip: Option<Tip>, record: &Record, at: 
             record.header.first_version
         ));
     }
-    families.reduce(record, at).map_err(|e| e.to_string())
+    families.reduce_but(record, at, late).map_err(|e| e.to_string())
 }

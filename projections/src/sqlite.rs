@@ -7,9 +7,10 @@ use crate::{
     query::{self, Counted, Found, Page, Query, Select},
     reading::View,
     row_digest::{self, RowDigest},
+    sqlite_families::{behind, note, renew},
     sqlite_write::{Writer, move_checkpoint, schema, storage, value_of},
     statement::Value,
-    store::{Checkpoint, DigestOf, Digests, Made, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
+    store::{Behind, Checkpoint, DigestOf, Digests, Made, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::{
@@ -70,7 +71,8 @@ impl SqliteStore {
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'origin'", [], |row| row.get(0))
             .map_err(storage)?;
         if there {
-            read_origin(&transaction)?.check(&origin.made())?;
+            read_origin(&transaction)?.check(&origin.base())?;
+            renew(&transaction, origin.families)?;
         } else {
             begin(&transaction, &origin)?;
         }
@@ -180,7 +182,7 @@ fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError
         generation,
         partitions,
         projector,
-    } = origin.made();
+    } = origin.base();
     transaction
         .execute(
             "INSERT INTO origin VALUES (1, ?1, ?2, ?3, ?4)",
@@ -190,12 +192,12 @@ fn begin(transaction: &Transaction<'_>, origin: &Origin) -> Result<(), ViewError
     for partition in 0..partitions {
         transaction
             .execute(
-                "INSERT INTO checkpoints VALUES (?1, ?2, ?3, ?4, 0, 0)",
+                "INSERT INTO checkpoints VALUES (?1, ?2, ?3, ?4, 0, 0, 0)",
                 rusqlite::params![partition, log_id.0, generation, projector.0],
             )
             .map_err(storage)?;
     }
-    Ok(())
+    origin.families.iter().try_for_each(|family| note(transaction, family))
 }
 
 fn read_origin(connection: &Connection) -> Result<Made, ViewError> {
@@ -213,13 +215,14 @@ fn read_origin(connection: &Connection) -> Result<Made, ViewError> {
 
 fn read_checkpoints(connection: &Connection) -> Result<Vec<Checkpoint>, ViewError> {
     let mut select = connection
-        .prepare_cached("SELECT epoch, next_offset FROM checkpoints ORDER BY partition")
+        .prepare_cached("SELECT epoch, next_offset, behind FROM checkpoints ORDER BY partition")
         .map_err(storage)?;
     let rows = select
         .query_map([], |row| {
             Ok(Checkpoint {
                 epoch: row.get::<_, i64>(0)?.cast_unsigned(),
                 next_offset: row.get::<_, i64>(1)?.cast_unsigned(),
+                behind: row.get(2)?,
             })
         })
         .map_err(storage)?;
@@ -235,13 +238,17 @@ impl ViewStore for SqliteStore {
         read_checkpoints(&self.writer())
     }
 
+    fn behind(&self) -> Result<Vec<Behind>, ViewError> {
+        behind(&self.writer(), &self.origin)
+    }
+
     fn apply(&self, batches: &[ViewBatch]) -> Result<(), ViewError> {
         let mut connection = self.writer();
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(storage)?;
         let mut writer = Writer::new(&transaction);
-        let made = self.origin.made();
+        let made = self.origin.base();
         for batch in batches {
             move_checkpoint(&transaction, &made, batch)?;
             batch.statements.iter().try_for_each(|statement| writer.execute(statement))?;

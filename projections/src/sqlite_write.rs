@@ -3,9 +3,10 @@
 use crate::{
     error::ViewError,
     families::Families,
+    family::Family,
     query::quoted,
     statement::{Columns, Statement, Value},
-    store::{Checkpoint, Made, ViewBatch},
+    store::{Checkpoint, Made, Of, ViewBatch},
     table::{Table, Type},
 };
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
@@ -46,9 +47,19 @@ pub(crate) fn schema(families: Families) -> String {
         "CREATE TABLE origin (one INTEGER PRIMARY KEY CHECK (one = 1), log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
          partitions INTEGER NOT NULL, projector BLOB NOT NULL) STRICT;\n\
          CREATE TABLE checkpoints (partition INTEGER PRIMARY KEY, log_id BLOB NOT NULL, generation INTEGER NOT NULL, \
-         projector BLOB NOT NULL, epoch INTEGER NOT NULL, next_offset INTEGER NOT NULL) STRICT;\n",
+         projector BLOB NOT NULL, epoch INTEGER NOT NULL, next_offset INTEGER NOT NULL, behind INTEGER NOT NULL DEFAULT 0) STRICT;\n\
+         CREATE TABLE families (name TEXT PRIMARY KEY, made_by BLOB NOT NULL, tables TEXT NOT NULL) STRICT;\n\
+         CREATE TABLE late_families (family TEXT NOT NULL, partition INTEGER NOT NULL, epoch INTEGER NOT NULL, \
+         next_offset INTEGER NOT NULL, PRIMARY KEY (family, partition)) STRICT;\n",
     );
-    for table in families.tables() {
+    sql.push_str(&families.iter().map(tables_of).collect::<String>());
+    sql
+}
+
+/// The DDL of a family's tables.
+pub(crate) fn tables_of(family: &Family) -> String {
+    let mut sql = String::new();
+    for table in family.tables {
         let _ = write!(sql, "CREATE TABLE {} (\"org\" TEXT NOT NULL", table.name);
         for column in table.key.iter().chain(table.columns) {
             let ty = match column.ty {
@@ -79,11 +90,14 @@ pub(crate) fn schema(families: Families) -> String {
 
 /// Moves a batch's checkpoint, or finds that it is elsewhere.
 pub(crate) fn move_checkpoint(connection: &Connection, made: &Made, batch: &ViewBatch) -> Result<(), ViewError> {
-    let Checkpoint { epoch, next_offset } = batch.next;
+    if !matches!(batch.of, Of::Views) {
+        return move_late(connection, batch);
+    }
+    let Checkpoint { epoch, next_offset, .. } = batch.next;
     let mut update = connection
         .prepare_cached(
             "UPDATE checkpoints SET epoch = ?1, next_offset = ?2 WHERE partition = ?3 AND log_id = ?4 AND generation = ?5 \
-             AND projector = ?6 AND epoch = ?7 AND next_offset = ?8",
+             AND projector = ?6 AND epoch = ?7 AND next_offset = ?8 AND behind = ?9",
         )
         .map_err(storage)?;
     let moved = update
@@ -96,6 +110,7 @@ pub(crate) fn move_checkpoint(connection: &Connection, made: &Made, batch: &View
             made.projector.0,
             batch.expected.epoch.cast_signed(),
             batch.expected.next_offset.cast_signed(),
+            batch.expected.behind,
         ])
         .map_err(storage)?;
     if moved == 1 {
@@ -106,6 +121,50 @@ pub(crate) fn move_checkpoint(connection: &Connection, made: &Made, batch: &View
             expected: batch.expected.next_offset,
         })
     }
+}
+
+/// Moves the checkpoint of a family that is behind, or lets it join the others.
+fn move_late(connection: &Connection, batch: &ViewBatch) -> Result<(), ViewError> {
+    let run = |sql: &str, params: &[&dyn ToSql]| connection.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(storage);
+    let (was, next) = (batch.expected, batch.next);
+    let (was_epoch, was_next) = (was.epoch.cast_signed(), was.next_offset.cast_signed());
+    let moved = match batch.of {
+        Of::Views => 0,
+        Of::Late(family) => run(
+            "UPDATE late_families SET epoch = ?1, next_offset = ?2 WHERE family = ?3 AND partition = ?4 AND epoch = ?5 AND next_offset = ?6",
+            &[
+                &next.epoch.cast_signed(),
+                &next.next_offset.cast_signed(),
+                &family,
+                &batch.partition,
+                &was_epoch,
+                &was_next,
+            ],
+        )?,
+        Of::Joining(family, others) => {
+            let left = run(
+                "DELETE FROM late_families WHERE family = ?1 AND partition = ?2 AND epoch = ?3 AND next_offset = ?4",
+                &[&family, &batch.partition, &was_epoch, &was_next],
+            )?;
+            let joined = run(
+                "UPDATE checkpoints SET behind = behind - 1 WHERE partition = ?1 AND epoch = ?2 AND next_offset = ?3 AND behind = ?4",
+                &[
+                    &batch.partition,
+                    &others.epoch.cast_signed(),
+                    &others.next_offset.cast_signed(),
+                    &others.behind,
+                ],
+            )?;
+            left.min(joined)
+        }
+    };
+    if moved == 1 {
+        return Ok(());
+    }
+    Err(ViewError::Conflict {
+        partition: batch.partition,
+        expected: was.next_offset,
+    })
 }
 
 /// Executes statements, reusing one buffer for their text.

@@ -8,7 +8,10 @@
 //! 5. What is committed survives a crash of the process; a crash of the machine may lose the last transactions, whole
 //!    and with their checkpoints, so the projector does them again.
 //! 6. Digests depend on the rows alone, not on the order in which they came.
-//! 7. A store is whole from the first [`ViewStore::set_whole`] on, for as long as the rows live that were there then.
+//! 7. Where a store is opened with a family that it does not know, or knows by another version or other tables, that family
+//!    begins again, and no other does: until it has seen what the others have, it has a checkpoint of its own
+//!    ([`ViewStore::behind`]). A batch of the others is refused where another number of families is behind than it says.
+//! 8. A store is whole from the first [`ViewStore::set_whole`] on, for as long as the rows live that were there then.
 
 use crate::{
     error::ViewError,
@@ -46,7 +49,7 @@ pub struct Made {
     pub generation: u32,
     /// Its partitions.
     pub partitions: u16,
-    /// [`Families::version`] of the maker.
+    /// [`Families::version`] or [`Families::base`] of the maker.
     pub projector: Digest,
 }
 
@@ -73,6 +76,14 @@ impl Origin {
             generation: self.generation,
             partitions: self.partitions,
             projector: self.families.version(),
+        }
+    }
+
+    /// As a store keeps it that can begin single families again.
+    pub fn base(&self) -> Made {
+        Made {
+            projector: self.families.base(),
+            ..self.made()
         }
     }
 }
@@ -104,6 +115,28 @@ pub struct Checkpoint {
     pub epoch: u64,
     /// Next record offset.
     pub next_offset: u64,
+    /// How many families are behind it, each with a checkpoint of its own.
+    pub behind: u16,
+}
+
+/// Whose checkpoint a batch moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// That of all families but those that are behind.
+    Views,
+    /// That of a family that is behind.
+    Late(&'static str),
+    /// That of a family which has reached the others, whose checkpoint must be this: it is behind no more.
+    Joining(&'static str, Checkpoint),
+}
+
+/// A family that is behind the others: its tables are new, or its reducer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// Its name.
+    pub family: &'static str,
+    /// How far it is, by partition; `None` where it has joined the others.
+    pub checkpoints: Vec<Option<Checkpoint>>,
 }
 
 /// The statements of some records of one partition, and where the checkpoint goes with them.
@@ -111,6 +144,8 @@ pub struct Checkpoint {
 pub struct ViewBatch {
     /// Partition.
     pub partition: u16,
+    /// Whose checkpoint it moves.
+    pub of: Of,
     /// Where the checkpoint must be.
     pub expected: Checkpoint,
     /// Where it goes.
@@ -141,6 +176,28 @@ pub struct ParkedStream {
     pub reason: String,
 }
 
+impl Behind {
+    /// Of rows as a store keeps them.
+    pub(crate) fn gathered(origin: &Origin, rows: Vec<(String, u16, Checkpoint)>) -> Vec<Self> {
+        let of = |family: &'static str| {
+            let mut checkpoints = vec![None; usize::from(origin.partitions)];
+            for (_, partition, at) in rows.iter().filter(|(name, ..)| name == family) {
+                if let Some(slot) = checkpoints.get_mut(usize::from(*partition)) {
+                    *slot = Some(*at);
+                }
+            }
+            Self { family, checkpoints }
+        };
+        let all = origin.families.iter().map(|family| of(family.name));
+        all.filter(|behind| behind.checkpoints.iter().any(Option::is_some)).collect()
+    }
+
+    /// How far it is in a partition, if it is behind there.
+    pub fn at(&self, partition: u16) -> Option<Checkpoint> {
+        self.checkpoints.get(usize::from(partition)).copied().flatten()
+    }
+}
+
 /// Which columns a digest covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DigestOf {
@@ -159,6 +216,8 @@ pub trait ViewStore: Send + Sync {
     fn origin(&self) -> Origin;
     /// How far each partition is.
     fn checkpoints(&self) -> Result<Vec<Checkpoint>, ViewError>;
+    /// The families that are behind the others.
+    fn behind(&self) -> Result<Vec<Behind>, ViewError>;
     /// Executes batches (at most one a partition) and moves their checkpoints, all at once. Blocks until committed.
     fn apply(&self, batches: &[ViewBatch]) -> Result<(), ViewError>;
     /// The chain ends of these streams, in that order; `None` for a stream without a record.

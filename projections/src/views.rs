@@ -14,7 +14,7 @@ use crate::{
     reading::View,
     shelf::{InMemory, Placed, Shelf},
     sqlite::SqliteStore,
-    store::{Origin, ViewStore},
+    store::{Behind, Origin, ViewStore},
     verify::{self, Verdict},
 };
 use parking_lot::RwLock;
@@ -46,6 +46,7 @@ impl Views {
     pub fn on(shelf: Box<dyn Shelf>, origin: Origin) -> Result<Self, ViewError> {
         let current = shelf.open(origin)?;
         let progress = Progress::new(current.store.cursor()?);
+        progress.set_late(names(&current.store.behind()?));
         Ok(Self::begun(shelf, current, progress))
     }
 
@@ -53,10 +54,10 @@ impl Views {
     /// [`Views::follower`] looks again.
     pub fn on_when_there(shelf: Box<dyn Shelf>, origin: Origin) -> Self {
         let opened = shelf.open(origin).and_then(|placed| {
-            let cursor = placed.store.cursor()?;
-            Ok((placed, cursor))
+            let (cursor, late) = (placed.store.cursor()?, names(&placed.store.behind()?));
+            Ok((placed, cursor, late))
         });
-        let (current, cursor) = opened.unwrap_or_else(|why| {
+        let (current, cursor, late) = opened.unwrap_or_else(|why| {
             let absent = Absent { origin, why };
             let cursor = absent.begin();
             let absent = Placed {
@@ -64,9 +65,11 @@ impl Views {
                 store: Arc::new(absent),
                 guard: None,
             };
-            (absent, cursor)
+            (absent, cursor, Vec::new())
         });
-        Self::begun(shelf, current, Progress::new(cursor))
+        let progress = Progress::new(cursor);
+        progress.set_late(late);
+        Self::begun(shelf, current, progress)
     }
 
     fn begun(shelf: Box<dyn Shelf>, current: Placed, progress: Progress) -> Self {
@@ -99,6 +102,7 @@ impl Views {
     pub fn follower(&self, log: &dyn Log) -> Result<Follower, ViewError> {
         self.moved_over(&self.store())?;
         let store = self.store();
+        self.progress.set_late(names(&store.behind()?));
         self.progress.set(store.cursor()?);
         Follower::new(log, store)
     }
@@ -125,6 +129,7 @@ impl Views {
         let mut current = self.current.write();
         // Unless somebody else was faster.
         if Arc::ptr_eq(used, &current.store) {
+            self.progress.set_late(names(&newer.store.behind()?));
             *current = newer;
             drop(current);
             self.progress.set(cursor);
@@ -153,6 +158,7 @@ impl Views {
         placed.guard = None;
         let name = placed.name.clone();
         *self.current.write() = placed;
+        self.progress.set_late(Vec::new());
         self.progress.set(cursor);
         self.shelf.sweep(&name);
         Ok(round)
@@ -167,17 +173,28 @@ impl Views {
 
     /// A page of a view's rows within an org.
     pub fn list(&self, view: View, org: &OrgId, query: &Query) -> Result<Page, ViewError> {
+        self.answers(view)?;
         self.read(|store| store.list(view, org, query))
     }
 
     /// One row of a view, by [`View::named_by`].
     pub fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError> {
+        self.answers(view)?;
         self.read(|store| store.get(view, org, key))
     }
 
     /// How many rows of a view an org has, by what these columns hold.
     pub fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
+        self.answers(view)?;
         self.read(|store| store.count(view, org, by))
+    }
+
+    /// Refuses a view whose family holds a part of the rows only.
+    fn answers(&self, view: View) -> Result<(), ViewError> {
+        match self.families.of_view(view) {
+            Some(family) if self.progress.is_late(family.name) => Err(ViewError::Late(family.name)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Reads once more where the store that was read has been replaced meanwhile.
@@ -188,6 +205,10 @@ impl Views {
             result => result,
         }
     }
+}
+
+fn names(behind: &[Behind]) -> Vec<&'static str> {
+    behind.iter().map(|late| late.family).collect()
 }
 
 /// Rounds from zero until a store has caught up with the log.

@@ -362,7 +362,6 @@ fn row_table(row: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quipu_projections::families::Families;
 
     #[test]
     fn kinds_are_taken_in_singular_and_plural_views_by_name() {

@@ -5,12 +5,14 @@ use super::{
     database::{Request, pipelined},
     lease::Lease,
     storage,
+    values::Param,
     writing::SqlStatement,
 };
 use crate::{
     error::ViewError,
     query::quoted,
-    store::{Made, ViewBatch},
+    statement::Value,
+    store::{Checkpoint, Made, Of, ViewBatch},
 };
 use std::collections::BTreeMap;
 use tokio_postgres::types::ToSql;
@@ -18,17 +20,71 @@ use tokio_postgres::types::ToSql;
 /// A checkpoint's way.
 pub(super) struct Move {
     pub(super) partition: u16,
-    /// Epoch and next offset to be, epoch and next offset as they must be.
-    numbers: [i64; 4],
+    of: Of,
+    next: Checkpoint,
+    expected: Checkpoint,
 }
 
 impl Move {
     pub(super) fn of(batch: &ViewBatch) -> Self {
-        let (next, expected) = (batch.next, batch.expected);
-        let numbers = [next.epoch, next.next_offset, expected.epoch, expected.next_offset];
         Self {
             partition: batch.partition,
-            numbers: numbers.map(u64::cast_signed),
+            of: batch.of,
+            next: batch.next,
+            expected: batch.expected,
+        }
+    }
+
+    /// What moves it, each of which must change one row.
+    fn sql(&self, store: &str, made: &Made) -> Vec<(String, Vec<Param>)> {
+        let number = |n: u64| Param::from(Value::Int(n.cast_signed()));
+        let bytes = |bytes: &[u8]| Param::from(Value::Bytes(bytes.to_vec()));
+        let (next, was) = (self.next, self.expected);
+        let here = number(self.partition.into());
+        let was_at = [number(was.epoch), number(was.next_offset), here.clone()];
+        match self.of {
+            Of::Views => vec![(
+                format!(
+                    "UPDATE {store}.checkpoints SET epoch = $4, next_offset = $5 WHERE epoch = $1 AND next_offset = $2 \
+                     AND partition = $3 AND behind = $6 AND log_id = $7 AND generation = $8 AND projector = $9"
+                ),
+                [
+                    &was_at[..],
+                    &[
+                        number(next.epoch),
+                        number(next.next_offset),
+                        number(was.behind.into()),
+                        bytes(&made.log_id.0),
+                        number(made.generation.into()),
+                        bytes(&made.projector.0),
+                    ],
+                ]
+                .concat(),
+            )],
+            Of::Late(family) => vec![(
+                format!(
+                    "UPDATE {store}.late_families SET epoch = $4, next_offset = $5 WHERE epoch = $1 AND next_offset = $2 \
+                     AND partition = $3 AND family = $6"
+                ),
+                [
+                    &was_at[..],
+                    &[number(next.epoch), number(next.next_offset), Value::from(family).into()],
+                ]
+                .concat(),
+            )],
+            Of::Joining(family, others) => vec![
+                (
+                    format!("DELETE FROM {store}.late_families WHERE epoch = $1 AND next_offset = $2 AND partition = $3 AND family = $4"),
+                    [&was_at[..], &[Value::from(family).into()]].concat(),
+                ),
+                (
+                    format!(
+                        "UPDATE {store}.checkpoints SET behind = behind - 1 WHERE epoch = $1 AND next_offset = $2 \
+                         AND partition = $3 AND behind = $4"
+                    ),
+                    vec![number(others.epoch), number(others.next_offset), here, number(others.behind.into())],
+                ),
+            ],
         }
     }
 }
@@ -54,28 +110,24 @@ pub(super) async fn apply(
             prepared.insert(written.sql.as_str(), statement);
         }
     }
-    let update = format!(
-        "UPDATE {}.checkpoints SET epoch = $1, next_offset = $2 WHERE epoch = $3 AND next_offset = $4 AND partition = $5 \
-         AND log_id = $6 AND generation = $7 AND projector = $8",
-        quoted(&layout.name)
-    );
-    let update = &client.prepare_cached(&update).await.map_err(storage)?;
-    let mut requests = vec![said(client, "BEGIN; SET LOCAL synchronous_commit = off")];
+    let store = quoted(&layout.name);
+    let mut steps = Vec::new();
     for a_move in moves {
-        requests.push(Box::pin(async move {
-            let [epoch, next, was_epoch, was_next] = &a_move.numbers;
-            let (partition, generation) = (i64::from(a_move.partition), i64::from(origin.generation));
-            let (log, projector) = (&origin.log_id.0[..], &origin.projector.0[..]);
-            let params: [&(dyn ToSql + Sync); 8] = [epoch, next, was_epoch, was_next, &partition, &log, &generation, &projector];
-            client.execute(update, &params).await
-        }));
+        for (sql, params) in a_move.sql(&store, origin) {
+            let statement = client.prepare_cached(&sql).await.map_err(storage)?;
+            steps.push((a_move, statement, params));
+        }
+    }
+    let mut requests = vec![said(client, "BEGIN; SET LOCAL synchronous_commit = off")];
+    for (_, statement, params) in &steps {
+        requests.push(Box::pin(async move { client.execute_raw(statement, params.iter()).await }));
     }
     let moved = pipelined(requests).await?;
-    if let Some((stuck, _)) = moves.iter().zip(&moved[1..]).find(|(_, moved)| **moved != 1) {
+    if let Some(((stuck, ..), _)) = steps.iter().zip(&moved[1..]).find(|(_, moved)| **moved != 1) {
         client.batch_execute("ROLLBACK").await.map_err(storage)?;
         return Err(ViewError::Conflict {
             partition: stuck.partition,
-            expected: stuck.numbers[3].cast_unsigned(),
+            expected: stuck.expected.next_offset,
         });
     }
     // The commit goes with the statements: after a statement that failed it rolls back.

@@ -13,7 +13,7 @@ use crate::{
     query::{Select, quoted},
     row_digest::{self, RowDigest},
     statement::Value,
-    store::{Checkpoint, DigestOf, Digests, ParkedStream, Tip},
+    store::{Behind, Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip},
 };
 use futures::TryStreamExt;
 use quipu_schemas::{
@@ -56,7 +56,7 @@ fn number(row: &Row, n: usize) -> Result<u64, ViewError> {
 
 fn checkpoints_sql(layout: &Layout) -> String {
     format!(
-        "SELECT epoch, next_offset FROM {}.checkpoints ORDER BY partition",
+        "SELECT epoch, next_offset, behind FROM {}.checkpoints ORDER BY partition",
         quoted(&layout.name)
     )
 }
@@ -66,6 +66,7 @@ fn checkpoints_of(rows: &[Row]) -> Result<Vec<Checkpoint>, ViewError> {
         Ok(Checkpoint {
             epoch: number(row, 0)?,
             next_offset: number(row, 1)?,
+            behind: u16::try_from(number(row, 2)?).unwrap_or(u16::MAX),
         })
     };
     rows.iter().map(read).collect()
@@ -73,6 +74,26 @@ fn checkpoints_of(rows: &[Row]) -> Result<Vec<Checkpoint>, ViewError> {
 
 pub(super) async fn checkpoints(client: &Lease, layout: &Layout) -> Result<Vec<Checkpoint>, ViewError> {
     checkpoints_of(&client.query_typed(&checkpoints_sql(layout), &[]).await.map_err(storage)?)
+}
+
+/// The families that are behind the others.
+pub(super) async fn behind(client: &Lease, layout: &Layout, origin: &Origin) -> Result<Vec<Behind>, ViewError> {
+    let sql = format!(
+        "SELECT family, partition, epoch, next_offset FROM {}.late_families",
+        quoted(&layout.name)
+    );
+    let rows = client.query_typed(&sql, &[]).await.map_err(storage)?;
+    let read = |row| {
+        let partition = u16::try_from(number(row, 1)?).map_err(|e| ViewError::Storage(e.to_string()))?;
+        let at = Checkpoint {
+            epoch: number(row, 2)?,
+            next_offset: number(row, 3)?,
+            behind: 0,
+        };
+        Ok((text(row, 0)?, partition, at))
+    };
+    let rows = rows.iter().map(read).collect::<Result<Vec<_>, ViewError>>()?;
+    Ok(Behind::gathered(origin, rows))
 }
 
 /// Whether the store has ever seen the whole log.

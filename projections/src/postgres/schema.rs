@@ -1,6 +1,6 @@
 //! What is made in the database: the role that reads, the table of stores, and the tables of one store.
 
-use super::{lease::Lease, options::PostgresOptions, storage};
+use super::{lease::Lease, options::PostgresOptions, storage, takeover};
 use crate::{
     error::ViewError,
     families::Families,
@@ -95,13 +95,26 @@ pub(super) fn store(name: &str, origin: &Origin, per_org: bool, reader: Option<&
          CREATE TABLE {schema}.origin (one integer PRIMARY KEY CHECK (one = 1), log_id bytea NOT NULL, generation bigint NOT NULL, \
          partitions bigint NOT NULL, projector bytea NOT NULL, per_org boolean NOT NULL, whole boolean NOT NULL DEFAULT false);\n\
          CREATE TABLE {schema}.checkpoints (partition bigint PRIMARY KEY, log_id bytea NOT NULL, generation bigint NOT NULL, \
-         projector bytea NOT NULL, epoch bigint NOT NULL, next_offset bigint NOT NULL) WITH (fillfactor = 50);\n\
+         projector bytea NOT NULL, epoch bigint NOT NULL, next_offset bigint NOT NULL, behind bigint NOT NULL DEFAULT 0) \
+         WITH (fillfactor = 50);\n\
+         CREATE TABLE {schema}.families (name text PRIMARY KEY, made_by bytea NOT NULL);\n\
+         CREATE TABLE {schema}.late_families (family text, partition bigint, epoch bigint NOT NULL, next_offset bigint NOT NULL, \
+         PRIMARY KEY (family, partition)) WITH (fillfactor = 50);\n\
          INSERT INTO {schema}.origin VALUES (1, '\\x{log}', {generation}, {partitions}, '\\x{projector}', {per_org}, false);\n\
          INSERT INTO {schema}.checkpoints SELECT n, '\\x{log}', {generation}, '\\x{projector}', 0, 0 \
          FROM generate_series(0, {partitions} - 1) AS n;\n",
         generation = origin.generation,
         partitions = origin.partitions,
     );
+    // The store's own line, without a name, tells on what all families hang.
+    let bases = std::iter::once(("", origin.families.base()));
+    for (name, made_by) in bases.chain(origin.families.iter().map(|family| (family.name, family.made_by()))) {
+        let _ = writeln!(
+            sql,
+            "INSERT INTO {schema}.families VALUES ('{name}', '\\x{}');",
+            hex::encode(made_by.0)
+        );
+    }
     if per_org {
         let _ = writeln!(
             sql,
@@ -183,7 +196,14 @@ fn protect(schema: &str, tables: &[&str], reader: Option<&str>, sql: &mut String
 }
 
 /// Opens a store, making it where there is none; refuses one of another origin. Whether it keeps orgs apart by schema.
-pub(super) async fn open(client: &Lease, name: &str, origin: &Origin, per_org: bool, reader: Option<&str>) -> Result<bool, ViewError> {
+pub(super) async fn open(
+    client: &Lease,
+    name: &str,
+    origin: &Origin,
+    options: &PostgresOptions,
+    takes_over: bool,
+) -> Result<bool, ViewError> {
+    let (per_org, reader) = (options.schema_per_org, options.reader.as_deref());
     client.batch_execute("BEGIN").await.map_err(storage)?;
     lock(client, name, Locked::Making).await?;
     let origin_table = format!("{}.origin", quoted(name));
@@ -199,6 +219,9 @@ pub(super) async fn open(client: &Lease, name: &str, origin: &Origin, per_org: b
         row.get(4)
     } else {
         client.batch_execute(&store(name, origin, per_org, reader)).await.map_err(storage)?;
+        if takes_over && !per_org {
+            takeover::take_over(client, name, origin, options).await?;
+        }
         per_org
     };
     client.batch_execute("COMMIT").await.map_err(storage)?;

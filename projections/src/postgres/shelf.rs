@@ -145,7 +145,8 @@ impl PostgresShelf {
     }
 
     fn placed(&self, name: String, origin: Origin, guard: Option<Box<dyn Any + Send + Sync>>) -> Result<Placed, ViewError> {
-        let store = Arc::new(PostgresStore::open(&self.database()?, &name, origin)?);
+        // A store that is built beside the current one is made from the log alone.
+        let store = Arc::new(PostgresStore::opened(&self.database()?, &name, origin, guard.is_none())?);
         Ok(Placed { name, store, guard })
     }
 

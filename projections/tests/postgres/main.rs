@@ -12,6 +12,8 @@ mod owners;
 mod pages;
 #[path = "../views/projecting.rs"]
 mod projecting;
+#[path = "../views/raised.rs"]
+mod raised;
 #[path = "../views/record_log.rs"]
 mod record_log;
 #[path = "../views/scene.rs"]

@@ -2,6 +2,7 @@
 
 use crate::{
     fresh::{name, shared},
+    raised::{meddle, names, raised},
     scene::{caught_up, world},
     server::{Postgres, start_or_skip},
     tenants::sql,
@@ -10,13 +11,14 @@ use quipu_events::port::Log;
 use quipu_projections::{
     contract::extended,
     error::ViewError,
+    families::Families,
     orgs::ORGS,
     postgres::PostgresShelf,
     query::Query,
     reading::View,
     shelf::Shelf,
     statement::Statement,
-    store::{DigestOf, Origin, ViewBatch},
+    store::{DigestOf, Of, Origin, ViewBatch},
     views::Views,
 };
 use quipu_schemas::ids::OrgId;
@@ -122,6 +124,7 @@ fn verify_names_the_table_that_differs() {
     };
     let batch = ViewBatch {
         partition: 0,
+        of: Of::Views,
         expected: checkpoint,
         next: checkpoint,
         statements: vec![meddled],
@@ -150,10 +153,40 @@ fn another_release_keeps_its_own_views_until_a_rebuild() {
     assert_eq!(of_old.store().cursor().unwrap().next, [0, 0], "each writes its own");
     of_new.rebuild(&log, &mut |_| true).unwrap();
     assert_eq!(schemas(&shared.server, &schema).len(), 1);
-    assert!(
-        of_old.list(View::ORGS, &ACME, &Query::default()).unwrap().rows.is_empty(),
-        "begun again"
-    );
+    // Its store is gone with the others; the one that it begins takes over what both make in the same way.
+    assert_eq!(of_old.list(View::ORGS, &ACME, &Query::default()).unwrap().rows.len(), 1);
+}
+
+#[test]
+fn raised_version_takes_over_the_rows_of_other_families() {
+    let Some(shared) = shared() else { return };
+    let log = world().log(2);
+    let schema = format!("shelf_{}", name());
+    let open = |families| Views::on(Box::new(shelf(&shared.server, &schema, false)), Origin::by(families, &log.meta())).unwrap();
+    let old = open(Families::house());
+    old.follower(&log).unwrap().catch_up(&log, old.progress()).unwrap();
+    old.store().set_whole().unwrap();
+    let [_, runs] = names(&old);
+    let rows = old.store().digests(DigestOf::Everything).unwrap();
+    meddle(&*old.store());
+    let meddled = || Ok(vec!["meddled".to_owned()]);
+
+    let new = open(raised("run"));
+    assert_eq!(names(&new), [meddled(), Err(ViewError::Late("run"))], "the others answer at once");
+    assert_eq!(new.store().is_whole(), Ok(true));
+    let mut follower = new.follower(&log).unwrap();
+    assert_eq!(follower.late(), ["run"]);
+    follower.catch_up(&log, new.progress()).unwrap();
+    assert_eq!((follower.late(), names(&new)), (vec![], [meddled(), runs]));
+    let behind: Vec<u16> = new.store().checkpoints().unwrap().iter().map(|at| at.behind).collect();
+    assert_eq!(behind, [0, 0]);
+    let mut now = new.store().digests(DigestOf::Everything).unwrap();
+    now.insert("orgs", rows["orgs"]);
+    assert_eq!(now, rows, "all but what was meddled with and kept");
+    // The other release has what it had.
+    let [orgs, still] = names(&old);
+    assert_eq!(orgs, meddled());
+    assert!(still.unwrap().iter().all(|name| name == "meddled"));
 }
 
 #[test]

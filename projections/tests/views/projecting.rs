@@ -66,7 +66,16 @@ fn records_below_checkpoint_and_stale_frames_are_skipped() {
     let log = world().log(1);
     let frames = log.read(0, 0, usize::MAX).unwrap();
     let total: u64 = frames.iter().map(|f| f.records.len() as u64).sum();
-    let mut projector = Projector::new(Families::house(), 0, Checkpoint { epoch: 1, next_offset: 2 }, []);
+    let mut projector = Projector::new(
+        Families::house(),
+        0,
+        Checkpoint {
+            epoch: 1,
+            next_offset: 2,
+            behind: 0,
+        },
+        [],
+    );
     let mut stale = frames[1].clone();
     stale.epoch = 0;
     let mut all = frames.clone();
@@ -129,7 +138,16 @@ fn damage_stops_its_partition_and_no_other() {
 
 #[test]
 fn silent_log_is_asked_again_and_a_damaged_one_is_not() {
-    let mut projector = Projector::new(Families::house(), 0, Checkpoint { epoch: 1, next_offset: 2 }, []);
+    let mut projector = Projector::new(
+        Families::house(),
+        0,
+        Checkpoint {
+            epoch: 1,
+            next_offset: 2,
+            behind: 0,
+        },
+        [],
+    );
     let asked = projector.step(Input::Poll);
     let silent = projector.step(Input::Unreadable(ReadError::Io("no answer".into())));
     assert!(matches!(&silent, Action::Stop(stop) if stop.is_passing()), "{silent:?}");

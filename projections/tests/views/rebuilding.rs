@@ -9,7 +9,7 @@ use quipu_projections::{
     query::Query,
     reading::View,
     statement::Statement,
-    store::{DigestOf, Origin, ViewBatch},
+    store::{DigestOf, Of, Origin, ViewBatch},
     views::Views,
 };
 use quipu_schemas::ids::OrgId;
@@ -35,6 +35,7 @@ fn verify_names_the_table_that_differs() {
         .store()
         .apply(&[ViewBatch {
             partition: 0,
+            of: Of::Views,
             expected: checkpoint,
             next: checkpoint,
             statements: vec![meddled],
