@@ -347,7 +347,7 @@ impl Keyring {
                 if let Some(noting) = noting {
                     Erased::add(&noting.data_dir, subject)?;
                 }
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut file = file.lock();
                 self.mark_erased(subject);
                 file.erase(subject)?
             }
@@ -357,18 +357,18 @@ impl Keyring {
     }
 
     fn mark_erased(&self, subject: &str) {
-        let mut erased = self.erased.write().unwrap_or_else(PoisonError::into_inner);
+        let mut erased = self.erased.write();
         erased.0.insert(subject.to_owned());
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(subject);
+        self.keys.write().remove(subject);
     }
 
     /// Whose keys were destroyed.
     pub fn erased(&self) -> Erased {
-        self.erased.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.erased.read().clone()
     }
 
     fn is_erased(&self, subject: &str) -> bool {
-        self.erased.read().unwrap_or_else(PoisonError::into_inner).covers(subject)
+        self.erased.read().covers(subject)
     }
 
     /// Number of subjects that have a key in memory.

@@ -62,17 +62,17 @@ impl Progress {
 
     /// Takes note of the families that are behind this cursor.
     pub fn set_late(&self, families: Vec<&'static str>) {
-        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = families;
+        *self.late.lock() = families;
     }
 
     /// Families that are behind.
     pub fn late(&self) -> Vec<&'static str> {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.late.lock().clone()
     }
 
     /// Whether a family is behind.
     pub fn is_late(&self, family: &str) -> bool {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner).contains(&family)
+        self.late.lock().contains(&family)
     }
 
     /// Takes over the views' new cursor and tells everybody.

@@ -98,7 +98,7 @@ fn said<'c>(client: &'c Lease, sql: &'c str) -> Request<'c, u64> {
 pub(super) async fn apply(
     client: &Lease,
     layout: &Layout,
-    origin: &Origin,
+    origin: &Made,
     moves: &[Move],
     statements: &[SqlStatement],
 ) -> Result<(), ViewError> {
