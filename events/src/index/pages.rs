@@ -299,6 +299,35 @@ impl Index {
         Ok((streams.len() <= most).then_some(streams))
     }
 
+    /// The streams of an org, of whatever kind; `None` if there are more than `most`.
+    pub fn few_streams_of(&self, org: &OrgId, most: usize) -> Result<Option<Vec<StreamId>>, IndexError> {
+        // As in `few_streams`; kinds begin with a letter.
+        let first = StreamId::new(org.clone(), Kind::from_static("a"), EntityId::from_static("-"));
+        let mut streams: Vec<StreamId> = {
+            let tail = self.tail();
+            let known = tail.streams.range(first..).map(|(stream, _)| stream);
+            known.take_while(|stream| stream.org == *org).take(most + 1).cloned().collect()
+        };
+        streams.extend(self.store.read(|connection| {
+            // Rows are sorted by kind first: a look a kind, rather than one at every stream of every org.
+            let mut following = connection.prepare_cached("SELECT MIN(kind) FROM streams WHERE kind > ?1")?;
+            let text = "SELECT kind, org, id FROM streams WHERE kind = ?1 AND org = ?2 AND records > 0 LIMIT ?3";
+            let mut of_kind = connection.prepare_cached(text)?;
+            let (mut found, mut kind) = (Vec::new(), String::new());
+            while found.len() <= most
+                && let Some(next) = following.query_row(params![kind], |row| row.get::<_, Option<String>>(0))?
+            {
+                let rows = of_kind.query_map(params![next, org.as_str(), most as i64 + 1], |row| stream_at(row, 0))?;
+                found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+                kind = next;
+            }
+            Ok(found)
+        })?);
+        streams.sort();
+        streams.dedup();
+        Ok((streams.len() <= most).then_some(streams))
+    }
+
     fn has_records(&self, stream: &StreamId) -> Result<bool, IndexError> {
         if self.tail().streams.contains_key(stream) {
             return Ok(true);

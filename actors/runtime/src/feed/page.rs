@@ -51,19 +51,20 @@ fn streams(core: &Core, filter: &FeedFilter) -> Option<Vec<StreamId>> {
             core.index.streams_named(org, id, &kinds).ok()
         }
         (Some(kind), None) => core.index.few_streams(org, kind, FEED_STREAMS_MAX).ok()?,
-        (None, None) => None,
+        (None, None) => core.index.few_streams_of(org, FEED_STREAMS_MAX).ok()?,
     }
 }
 
 fn by_index(core: &Core, filter: &FeedFilter, partition: u16, from: u64, until: u64, most: usize) -> Option<Page> {
-    let streams = streams(core, filter)?;
-    let streams = streams.iter().filter(|stream| stream.partition(core.meta.partitions) == partition);
     // What is behind damage is not there, though the index may know it.
     let end = core.stopped(partition).map_or(until, |stopped| until.min(stopped.offset));
     // An index that was not told of everything would pass over the rest in silence.
     if end <= from || core.index.next_offset(partition) < end {
         return None;
     }
+    // Only now: a stream that the index learned of after its streams were listed would be passed over.
+    let streams = streams(core, filter)?;
+    let streams = streams.iter().filter(|stream| stream.partition(core.meta.partitions) == partition);
     let (mut places, mut all): (Vec<RecordPlace>, bool) = (Vec::new(), true);
     for stream in streams {
         let page = core.index.places_page(stream, PageFrom::Offset(from), FEED_PAGE_RECORDS).ok()?;

@@ -103,6 +103,12 @@ fn few_streams_are_listed_and_many_are_not() {
     assert_eq!(index.few_streams(&org, &run, 2).unwrap(), None);
     assert_eq!(index.few_streams(&OrgId::from_static("acm"), &run, 2).unwrap(), Some(vec![]));
     assert_eq!(index.few_streams(&org, &Kind::ORG, 2).unwrap(), Some(vec![]));
+    let all = Some(vec![stream(1), stream(2), stream(3)]);
+    assert_eq!(
+        (index.few_streams_of(&org, 3).unwrap(), index.few_streams_of(&org, 2).unwrap()),
+        (all, None)
+    );
+    assert_eq!(index.few_streams_of(&OrgId::from_static("acm"), 0).unwrap(), Some(vec![]));
     let named = |id: &'static str| {
         index
             .streams_named(&org, &EntityId::from_static(id), &[Kind::ORG, run.clone()])

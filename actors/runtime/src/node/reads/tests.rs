@@ -197,6 +197,16 @@ async fn a_feed_of_one_conversation_reads_its_records_alone() {
     assert_eq!(caught_up(&mut feed).await.len(), 301 + 20 * 11);
     assert_eq!(scene.feed_decoded() - decoded, 301 + 20 * 11);
     assert_eq!(scene.feed_looked() - looked, 302 + 20 * 11);
+    // So is a small org, whatever others wrote.
+    scene.org("small").await;
+    let (looked, decoded) = (scene.feed_looked(), scene.feed_decoded());
+    let small = FeedFilter {
+        org: Some(OrgId::from_static("small")),
+        ..FeedFilter::default()
+    };
+    let mut feed = scene.node.feed(start(&scene.node), small);
+    assert_eq!(caught_up(&mut feed).await.len(), 1);
+    assert_eq!((scene.feed_looked() - looked, scene.feed_decoded() - decoded), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
