@@ -112,7 +112,8 @@ fn lateness(due: impl Iterator<Item = Millis>, now: Millis, stepped_ms: u64) -> 
 fn dead_effects(backlog: Backlog) -> Option<HealthPart> {
     let count = backlog.dead;
     (count > 0).then(|| {
-        let detail = format!("{count} effects were given up: `quipu outbox ls` says why; `quipu outbox retry` or `drop` each of them");
+        let detail =
+            format!("effects that were given up: {count}; `quipu outbox ls` says why; `quipu outbox retry` or `drop` each of them");
         HealthPart::degraded("effects", count, detail)
     })
 }
@@ -122,7 +123,7 @@ fn late_timers(backlog: Backlog) -> Option<HealthPart> {
     (late > 0).then(|| {
         let seconds = late_ms / 1_000;
         let detail =
-            format!("{late} timers are late, one of them by {seconds} s: the log line `timer not fired` says why; see parked streams");
+            format!("timers that are late: {late}, one by {seconds} s; the log line `timer not fired` says why; see parked streams");
         HealthPart::degraded("timers", late, detail)
     })
 }
@@ -137,7 +138,7 @@ fn failing_models(vitals: &Vitals, now: u64) -> Option<HealthPart> {
     (!failing.is_empty()).then(|| {
         let each = failing
             .iter()
-            .map(|(name, errors, count)| format!("`{name}` {count} times, last with {}", errors.last));
+            .map(|(name, errors, count)| format!("{count} of `{name}`, the last with {}", errors.last));
         let each = each.collect::<Vec<_>>().join("; ");
         let minutes = limits::TROUBLE_RECENT_MS / 60_000;
         let detail = format!("model calls failed in the last {minutes} minutes: {each}; look at the provider, its key and its limits");
@@ -150,7 +151,7 @@ fn failed_turns(vitals: &Vitals, now: u64) -> Option<HealthPart> {
     (count > 0).then(|| {
         let minutes = limits::TROUBLE_RECENT_MS / 60_000;
         let detail = format!(
-            "{count} turns ended without an answer in the last {minutes} minutes, the last with {code}: `quipu get turns` shows them; ask again"
+            "turns without an answer in the last {minutes} minutes: {count}, the last with {code}; `quipu get turns` shows them; ask again"
         );
         HealthPart::degraded("turns", count, detail)
     })

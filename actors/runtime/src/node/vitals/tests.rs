@@ -38,7 +38,7 @@ async fn failed_model_call_degrades_health_until_it_is_dropped() {
     let counts = ["effects", "models", "turns"].map(|name| told(node, name).and_then(|part| part.count));
     assert_eq!(counts, [Some(1); 3]);
     let models = told(node, "models").expect("a part").detail;
-    assert!(models.contains("`scripted` 1 times, last with out_of_words"), "{models}");
+    assert!(models.contains("1 of `scripted`, the last with out_of_words"), "{models}");
     let vitals = node.vitals();
     assert_eq!((vitals.dead(), vitals.turns()["failed"], vitals.open_calls()), (1, 1, 0));
     let row = node
