@@ -37,7 +37,7 @@ fn breaker_that_opened_after_the_start_ends_no_effect() {
     let most = Retry::default().attempts;
     // Far more often than it may be tried.
     for _ in 0..most + 3 {
-        assert_eq!(stage.performing, [key.clone()]);
+        assert_eq!(stage.performing, std::slice::from_ref(&key));
         stage.fail(&key, BREAKER_OPEN, Some(1_000));
         stage.settle();
         assert!(stage.outcomes.is_empty(), "{:?}", stage.outcomes);
@@ -46,7 +46,7 @@ fn breaker_that_opened_after_the_start_ends_no_effect() {
     }
     // Each attempt that was made counts, and no other.
     for made in 1..=most {
-        assert_eq!(stage.performing, [key.clone()], "attempt {made}");
+        assert_eq!(stage.performing, std::slice::from_ref(&key), "attempt {made}");
         stage.fail(&key, "connect_failed", None);
         stage.settle();
         stage.now += HOUR;
