@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod cluster;
+mod growth;
 mod histogram;
 mod http;
 mod in_process;
@@ -41,6 +42,8 @@ pub enum Group {
     Memory,
     /// The first command after a start
     Start,
+    /// The same work beside little and beside much
+    Growth,
 }
 
 /// What to measure.
@@ -54,6 +57,8 @@ pub struct Options {
     pub only: Vec<Group>,
     /// Where the data goes (a new directory in it, deleted in the end); the system's temporary directory unless given.
     pub dir: Option<PathBuf>,
+    /// Real conversations for the line about tool calls: a JSON object with `messages` a line. Made up unless given.
+    pub conversations: Option<PathBuf>,
     /// The command line, for the report.
     pub command: String,
 }
@@ -99,6 +104,7 @@ struct Setup {
     quick: bool,
     entities: u64,
     dir: PathBuf,
+    conversations: Option<PathBuf>,
 }
 
 impl Setup {
@@ -136,6 +142,7 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
         quick: options.quick,
         entities: options.entities.unwrap_or(if options.quick { 50_000 } else { 1_000_000 }),
         dir,
+        conversations: options.conversations,
     };
     let mut machine = Machine::look(&setup.dir);
     let wanted = |group: Group| options.only.is_empty() || options.only.contains(&group);
@@ -166,6 +173,10 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
     if wanted(Group::Start) {
         progress("the first command after a start");
         start::start_lines(&setup, &material, &mut lines).await?;
+    }
+    if wanted(Group::Growth) {
+        progress("what does not grow");
+        growth::lines(&setup, &material, &mut lines).await?;
     }
     machine.load_after = machine::load();
     Ok(Report {

@@ -10,6 +10,7 @@ mod control;
 mod draft;
 mod evolve;
 mod handoff;
+mod kept;
 mod messages;
 mod participants;
 mod react;
@@ -17,10 +18,11 @@ mod rejection;
 mod state;
 mod turns;
 
+pub use kept::{Message, Messages};
 pub use rejection::ConversationRejection;
 pub use state::{
-    Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, Message, OpenTurn, Participant, Question, Room, RunningTurn,
-    Stage, Turn, allowed,
+    Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, OpenTurn, Participant, Question, Room, RunningTurn, Stage, Turn,
+    allowed,
 };
 
 use crate::decider::{Asked, AskedOf, Corrupt, Decider, Decision};

@@ -298,7 +298,8 @@ pub(super) async fn lag(connection: &mut Connection, node: &Server) -> Result<u6
         .ok_or_else(|| BenchError::Child(format!("the views say: {detail}")))
 }
 
-async fn caught_up(node: &Server) -> Result<Duration, BenchError> {
+/// Waits until the views have seen everything; how long that took.
+pub(super) async fn caught_up(node: &Server) -> Result<Duration, BenchError> {
     let begun = Instant::now();
     let mut connection = Connection::open(node.address).await?;
     while lag(&mut connection, node).await? > 0 {

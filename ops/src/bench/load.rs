@@ -11,6 +11,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     cell::RefCell,
     net::SocketAddr,
     rc::Rc,
@@ -39,7 +40,7 @@ pub(super) struct Plan {
     pub(super) address: SocketAddr,
     pub(super) token: String,
     pub(super) connections: usize,
-    /// `{n}` stands for the entity's number.
+    /// `{n}` stands for the entity's number, here and in the body.
     pub(super) path: String,
     /// Entities, taken in an order that visits each equally often.
     pub(super) entities: u64,
@@ -91,6 +92,11 @@ impl Plan {
         let entity = self.first + index.wrapping_mul(step) % self.entities.max(1);
         into.clear();
         let path = self.path.replace("{n}", &entity.to_string());
+        // Nearly every body is the same for all.
+        let body = match self.body.contains("{n}") {
+            true => Cow::Owned(self.body.replace("{n}", &entity.to_string())),
+            false => Cow::Borrowed(&self.body),
+        };
         // Writing to a vector does not fail.
         let _ = write!(
             into,
@@ -98,8 +104,8 @@ impl Plan {
             self.address,
             self.token,
             self.key,
-            self.body.len(),
-            self.body
+            body.len(),
+            body
         );
     }
 }

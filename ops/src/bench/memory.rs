@@ -18,13 +18,15 @@ use crate::metrics::{ENTITIES_ACTIVE, HEAP_ALLOCATED};
 use std::time::{Duration, Instant};
 
 /// Waves of sleepers before those that are counted: they fill caches of a fixed size.
-const WAVES_BEFORE: usize = 4;
+const WAVES_BEFORE: usize = 2;
 /// Waves that are counted.
-const WAVES: usize = 8;
+const WAVES: usize = 5;
 /// How long entities may take to fall asleep.
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
 /// The allocator gives memory back a second after it was freed; a bit more than that.
 const GIVEN_BACK: Duration = Duration::from_secs(4);
+/// Threads that brought entities back end ten seconds later, and with them what the allocator kept at hand for each.
+const THREADS_END: Duration = Duration::from_secs(11);
 
 /// One number of the node's metrics.
 pub(super) async fn metric(node: &Server, name: &str) -> Result<f64, BenchError> {
@@ -41,8 +43,8 @@ pub(super) async fn metric(node: &Server, name: &str) -> Result<f64, BenchError>
     value.ok_or_else(|| BenchError::Child(format!("its metrics do not name {name}")))
 }
 
-/// Waits until nothing is awake any more, and for the allocator.
-pub(super) async fn asleep(node: &Server) -> Result<(), BenchError> {
+/// Waits until nothing is awake any more.
+pub(super) async fn all_sleep(node: &Server) -> Result<(), BenchError> {
     let begun = Instant::now();
     while metric(node, ENTITIES_ACTIVE).await? > 0.0 {
         if begun.elapsed() > ASLEEP_WITHIN {
@@ -50,7 +52,6 @@ pub(super) async fn asleep(node: &Server) -> Result<(), BenchError> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    tokio::time::sleep(GIVEN_BACK).await;
     Ok(())
 }
 
@@ -84,7 +85,8 @@ pub(super) async fn sleeping_line(setup: &Setup, out: &mut Vec<Line>) -> Result<
     let (mut allocated, mut resident) = (Vec::new(), Vec::new());
     for wave in 0..(WAVES_BEFORE + WAVES) as u64 {
         http::create(&node, wave * each, each).await?;
-        asleep(&node).await?;
+        all_sleep(&node).await?;
+        tokio::time::sleep(THREADS_END).await;
         allocated.push(((wave * each) as f64, metric(&node, HEAP_ALLOCATED).await?));
         resident.push(node.usage().resident as f64 / MIB);
     }
@@ -97,7 +99,7 @@ pub(super) async fn sleeping_line(setup: &Setup, out: &mut Vec<Line>) -> Result<
         format!("{:.0} B", grown.max(0.0)),
         grown <= 100.0,
         format!(
-            "slope of the bytes allocated after each {} entities made and asleep, from the fifth on, MiB: {}; resident MiB: {}",
+            "slope of the bytes allocated after each {} entities made and asleep, the first {WAVES_BEFORE} left out, MiB: {}; resident MiB: {}",
             count(each as f64),
             list(&heap, 2),
             list(&resident, 1)
@@ -127,7 +129,8 @@ pub(super) async fn runs_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), 
     };
     let outcome = plan.run().await?;
     let busy = node.usage().resident as f64 / MIB;
-    asleep(&node).await?;
+    all_sleep(&node).await?;
+    tokio::time::sleep(GIVEN_BACK).await;
     let (left, heap) = (node.usage().resident as f64 / MIB, metric(&node, HEAP_ALLOCATED).await? / MIB);
     let begun = Instant::now();
     one(&node, 0, "after-runs").await?;

@@ -55,6 +55,15 @@ impl Connection {
     }
 }
 
+/// Everything that is answered on a connection of its own, which the request asks to close.
+pub(super) async fn whole(address: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
 /// Status, bytes of the head and bytes of the body, once the head is there.
 fn parse(bytes: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {

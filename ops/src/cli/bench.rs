@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 const AFTER: &str = "\
 Examples:
-  quipu bench                             every line, about ten minutes; leave the machine alone meanwhile
-  quipu bench --quick                     the same in short, about two minutes
+  quipu bench                             every line, about a quarter of an hour; leave the machine alone meanwhile
+  quipu bench --quick                     the same in short, about four minutes
   quipu bench --only http --only append   some lines
   quipu bench --markdown                  tables for ops/docs/benchmarks.md
   quipu bench soak                        30 minutes under a steady load, with a report and plots
@@ -55,6 +55,9 @@ pub(super) struct Bench {
     /// Directory on the disk to measure; a new one inside it is used and deleted
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Real conversations to measure tool calls over, a JSON object with `messages` a line; made up unless given
+    #[arg(long, value_name = "FILE")]
+    conversations: Option<PathBuf>,
     /// What a child process of a measurement is
     #[arg(long = "as", hide = true)]
     role: Option<Role>,
@@ -167,6 +170,7 @@ impl Bench {
             entities: self.entities,
             only: self.only,
             dir: self.dir,
+            conversations: self.conversations,
             command,
         };
         let report = bench::run(options, |group| terminal.note(&format!("measuring: {group}"))).await?;

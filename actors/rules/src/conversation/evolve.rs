@@ -1,8 +1,9 @@
 //! Folding events into the state.
 
+use super::kept::{Message, Messages};
 use super::state::{
-    Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, Message, OpenTurn, Participant, Question, Room, RunningTurn,
-    Stage, Turn, allowed, eligible,
+    Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, OpenTurn, Participant, Question, Room, RunningTurn, Stage, Turn,
+    allowed, eligible,
 };
 use crate::decider::Corrupt;
 use quipu_kinds::conversation::{ConversationEvent as Event, ParticipantKind, Phase, TurnMethod, TurnOutcome};
@@ -28,7 +29,7 @@ pub(super) fn evolve(state: ConversationState, event: &Event) -> Result<Conversa
                 claim_window_ms: *claim_window_ms,
                 auto_turns: *auto_turns,
                 participants: BTreeMap::new(),
-                messages: BTreeMap::new(),
+                messages: Messages::default(),
                 floor: Floor {
                     stage: Stage::Idle,
                     paused: false,
@@ -136,9 +137,9 @@ fn messages(room: &mut Room, event: &Event) -> Result<(), Corrupt> {
             };
         }
         Event::MessageDeleted { message_id, .. } => {
-            return match room.messages.get_mut(message_id) {
-                Some(message @ (Message::Posted { .. } | Message::Imported { .. })) => {
-                    *message = Message::Deleted { digest: message.digest() };
+            return match room.messages.get(message_id) {
+                Some(Message::Posted { digest, .. } | Message::Imported { digest }) => {
+                    room.messages.insert(message_id.clone(), Message::Deleted { digest });
                     Ok(())
                 }
                 Some(Message::Deleted { .. }) | None => corrupt("no message to delete", event),
@@ -165,7 +166,7 @@ fn messages(room: &mut Room, event: &Event) -> Result<(), Corrupt> {
         | Event::HandoffReturned { .. }
         | Event::HandoffExpired {} => return Ok(()),
     };
-    if room.messages.insert(new.0.clone(), new.1).is_some() {
+    if room.messages.insert(new.0.clone(), new.1) {
         return corrupt("the message id is taken", event);
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use super::{
     draft::{Decided, Draft},
+    kept::Message,
     rejection::ConversationRejection as Rejection,
-    state::{Ending, Message, Room, Stage, Turn},
+    state::{Ending, Room, Stage, Turn},
     turns,
 };
 use crate::decider::Decision;
@@ -149,7 +150,7 @@ fn posted(
 pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>) -> Decided {
     room.require(ParticipantRole::Owner, context)?;
     match room.messages.get(&import.message_id) {
-        Some(Message::Imported { digest }) if *digest == context.command_digest => return Ok(Decision::Unchanged),
+        Some(Message::Imported { digest }) if digest == context.command_digest => return Ok(Decision::Unchanged),
         Some(Message::Imported { .. } | Message::Posted { .. } | Message::Deleted { .. }) => {
             return Err(Rejection::MessageIdConflict(import.message_id.clone()));
         }
@@ -182,9 +183,9 @@ pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>)
 pub(super) fn edit(room: &Room, edit: &EditMessage, context: &Context<'_>) -> Decided {
     room.standing(context)?;
     match find(room, &edit.message_id)? {
-        Message::Posted { sender, .. } if sender != context.actor() => Err(Rejection::NotTheSender(edit.message_id.clone())),
+        Message::Posted { sender, .. } if sender != *context.actor() => Err(Rejection::NotTheSender(edit.message_id.clone())),
         Message::Posted { content_type, .. } => {
-            check_body(&edit.body, *content_type, false, context)?;
+            check_body(&edit.body, content_type, false, context)?;
             Ok(Decision::one(Event::MessageEdited {
                 message_id: edit.message_id.clone(),
                 body: edit.body.clone(),
@@ -198,7 +199,7 @@ pub(super) fn edit(room: &Room, edit: &EditMessage, context: &Context<'_>) -> De
 pub(super) fn delete(room: &Room, delete: &DeleteMessage, context: &Context<'_>) -> Decided {
     let standing = room.standing(context)?;
     let is_own = match find(room, &delete.message_id)? {
-        Message::Posted { sender, .. } => sender == context.actor(),
+        Message::Posted { sender, .. } => sender == *context.actor(),
         Message::Imported { .. } => false,
         Message::Deleted { .. } => return Ok(Decision::Unchanged),
     };
@@ -222,7 +223,7 @@ fn not_reserved(id: &MessageId) -> Result<(), Rejection> {
     }
 }
 
-fn find<'a>(room: &'a Room, id: &MessageId) -> Result<&'a Message, Rejection> {
+fn find(room: &Room, id: &MessageId) -> Result<Message, Rejection> {
     room.messages.get(id).ok_or_else(|| Rejection::UnknownMessage {
         field: "message_id",
         message_id: id.clone(),
@@ -231,10 +232,10 @@ fn find<'a>(room: &'a Room, id: &MessageId) -> Result<&'a Message, Rejection> {
 
 /// Whether the very same message is there; another one of that id is refused.
 fn is_repeated(room: &Room, id: Option<&MessageId>, sender: Option<&PrincipalId>, context: &Context<'_>) -> Result<bool, Rejection> {
-    let Some((id, message)) = id.and_then(|id| room.messages.get_key_value(id)) else {
+    let Some((id, message)) = id.and_then(|id| Some((id, room.messages.get(id)?))) else {
         return Ok(false);
     };
-    let same_sender = match message {
+    let same_sender = match &message {
         Message::Posted { sender: held, .. } => Some(held) == sender,
         Message::Deleted { .. } => true,
         Message::Imported { .. } => false,
@@ -252,7 +253,7 @@ pub(super) fn needs(room: &Room, command: &ConversationCommand) -> Vec<BlobRef> 
         ConversationCommand::Post(post) => (&post.body, Some(post.content_type)),
         ConversationCommand::EditMessage(edit) => {
             let content_type = match room.messages.get(&edit.message_id) {
-                Some(Message::Posted { content_type, .. }) => Some(*content_type),
+                Some(Message::Posted { content_type, .. }) => Some(content_type),
                 Some(Message::Imported { .. } | Message::Deleted { .. }) | None => None,
             };
             (&edit.body, content_type)

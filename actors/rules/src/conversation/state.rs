@@ -1,9 +1,9 @@
 //! State of a conversation. Bodies are not kept: prompts are assembled from the log.
 
-use quipu_kinds::conversation::{ContentType, ConversationType, ParticipantKind, ParticipantRole, Phase, Priority};
+use super::kept::Messages;
+use quipu_kinds::conversation::{ConversationType, ParticipantKind, ParticipantRole, Phase, Priority};
 use quipu_schemas::{
     context::Millis,
-    digest::Digest,
     ids::{EntityId, MessageId, PrincipalId, StreamId},
 };
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub struct Room {
     /// Who takes part.
     pub participants: BTreeMap<PrincipalId, Participant>,
     /// What was said, by id.
-    pub messages: BTreeMap<MessageId, Message>,
+    pub messages: Messages,
     /// Who may speak.
     pub floor: Floor,
 }
@@ -47,31 +47,6 @@ pub struct Participant {
     pub kind: ParticipantKind,
     /// As what.
     pub role: ParticipantRole,
-}
-
-/// A message, without its body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Message {
-    /// Posted.
-    Posted {
-        /// By whom.
-        sender: PrincipalId,
-        /// Keyed digest of the posting command.
-        digest: Digest,
-        /// How its body is to be read.
-        content_type: ContentType,
-    },
-    /// Imported from a transcript.
-    Imported {
-        /// Keyed digest of the importing command.
-        digest: Digest,
-    },
-    /// Deleted.
-    Deleted {
-        /// Keyed digest of the command that brought it.
-        digest: Digest,
-    },
 }
 
 /// Who may speak, and what waits for an answer.
@@ -348,15 +323,6 @@ impl OpenTurn {
                 .then_with(|| b.agent.cmp(&a.agent))
         });
         ranked.map(|(_, claim)| claim)
-    }
-}
-
-impl Message {
-    /// The digest by which a repeated id is compared.
-    pub fn digest(&self) -> Digest {
-        match self {
-            Message::Posted { digest, .. } | Message::Imported { digest } | Message::Deleted { digest } => *digest,
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod control;
 mod handoff;
+mod kept;
 mod messages;
 mod participants;
 mod phases;

@@ -43,7 +43,7 @@ pub struct Base {
 }
 
 /// Raised when equal schemas are encoded otherwise in snapshots.
-const SNAPSHOT_FORM: &[u8] = b"2";
+const SNAPSHOT_FORM: &[u8] = b"3";
 
 /// SHA-256 over the JSON Schema of `D::State`: snapshots of another shape are not read.
 pub fn state_shape<D: Decider>() -> Digest {
