@@ -228,13 +228,13 @@ fn judge(samples: &[Sample], rate: f64) -> Vec<Line> {
 
 /// What memory would grow by in an hour. In a short run caches of a fixed size still fill, and that says nothing about an hour.
 fn hourly(mib: f64, seconds: f64) -> Line {
-    const MIB_MAX: f64 = 20.0;
+    const WANTED_MIB: f64 = 20.0;
     const FROM_S: f64 = 570.0;
     let (name, measured, detail) = ("memory an hour", format!("{mib:+.1} MiB"), "slope over the second half");
     if seconds < FROM_S {
         return Line::beside(name, measured, format!("{detail}; judged from ten minutes on"));
     }
-    Line::judged(name, &format!("≤ {MIB_MAX} MiB"), measured, mib <= MIB_MAX, detail.into())
+    Line::judged(name, &format!("≤ {WANTED_MIB} MiB"), measured, mib <= WANTED_MIB, detail.into())
 }
 
 fn panels(samples: &[Sample]) -> Vec<Panel> {

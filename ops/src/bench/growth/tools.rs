@@ -18,7 +18,7 @@ const HISTORY_BYTES: usize = 836_000;
 /// Every tenth result is as large as a file; the others are as answers of services are.
 const LARGE: usize = 1_000_000;
 const SMALL: usize = 2_000;
-const LOG_MAX: f64 = 2_000_000.0;
+const LOG_BYTES: f64 = 2_000_000.0;
 
 /// What was said, as role and text.
 fn history(setup: &Setup) -> Result<Vec<(String, String)>, BenchError> {
@@ -158,7 +158,7 @@ pub(super) async fn line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), Bench
         &format!("{CALLS} tool calls over a history of {} messages, bytes of log", said.len()),
         "≤ 2 MB",
         format!("{:.2} MB", bytes / 1e6),
-        bytes <= LOG_MAX,
+        bytes <= LOG_BYTES,
         format!(
             "the run's history; {} kB of text before it, every tenth result 1 MB; {:.1} MB more on disk, kept values among them; {:.1} s",
             said.iter().map(|(_, text)| text.len()).sum::<usize>() / 1_000,
