@@ -106,13 +106,18 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
+/// Bytes of an answer that hold what reading them was given.
+pub(super) fn held(bytes: Vec<u8>, permit: ReadPermit) -> Bytes {
+    Bytes::from_owner(HeldBytes { bytes, _permit: permit })
+}
+
 /// A JSON answer that holds its own size from here on, of what reading it was given.
 pub(super) fn json_held(value: &impl serde::Serialize, mut permit: ReadPermit) -> Answer {
     match serde_json::to_vec(value) {
         Ok(mut bytes) => {
             bytes.shrink_to_fit();
             permit.shrink_to(bytes.len());
-            Ok(json_bytes(Bytes::from_owner(HeldBytes { bytes, _permit: permit })))
+            Ok(json_bytes(held(bytes, permit)))
         }
         Err(e) => Err(problem::internal(format!("the answer cannot be encoded: {e}")).into()),
     }

@@ -4,7 +4,9 @@
 //! Blobs are kept by org, so one org's name leads nowhere under another. Everything is checked before the first byte.
 
 use super::{
-    Answer, App, Failure, json,
+    Answer, App, Failure,
+    answer::held,
+    json,
     params::Params,
     problem::{self, bad_header, clip},
     request::At,
@@ -19,6 +21,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::StreamExt;
 use quipu_events::blobs::BlobError;
+use quipu_runtime::node::{BodyHold, ReadPermit};
 use quipu_schemas::{
     context::Keys,
     digest::Digest,
@@ -46,7 +49,9 @@ pub async fn put(State(app): State<App>, in_org: InOrg, uri: Uri, request: Reque
     if reads.blobs().is_none() {
         return Err(SealError::NotShared { size: 0 }.problem().into());
     }
-    let bytes = read(request.into_body()).await?;
+    // Counted until the value is kept, like any other body.
+    let mut held = app.hold_body();
+    let bytes = read(request.into_body(), &mut held).await?;
     if expected.is_some_and(|expected| expected != Digest::of(&[&bytes])) {
         return Err(
             Problem::new(400, "digest_mismatch", "the body does not have the digest that Content-Digest says")
@@ -153,7 +158,7 @@ fn content_digest(headers: &HeaderMap) -> Result<Option<Digest>, Problem> {
     Ok(Some(Digest(bytes.try_into().map_err(|_| bad())?)))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+async fn read(body: Body, held: &mut BodyHold) -> Result<Vec<u8>, Problem> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
@@ -163,6 +168,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
             let detail = format!("the value is over the limit of {VALUE_MAX_BYTES} bytes (VALUE_MAX_BYTES)");
             return Err(Problem::new(413, "value_too_large", detail).fix("split it"));
         }
+        held.grow(chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
@@ -181,10 +187,12 @@ pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(Str
     let digest: Digest = digest.parse().map_err(bad)?;
     let blobs = reads.blobs().ok_or_else(|| missing(&digest, &org))?;
     let keys = reads.keys();
+    // As stored and opened; how large it is, the store tells with its bytes.
+    let permit = app.reserve_read(2 * VALUE_MAX_BYTES).await?;
     let found = blocking(move || find(&*blobs, &org, &digest, &*keys)).await;
     match found {
         Err(problem) if problem.status == 404 => Err(gone(&reads, in_org.org(), &digest).await?.unwrap_or(problem).into()),
-        found => answer(&digest, found?, &headers),
+        found => answer(&digest, found?, &headers, permit),
     }
 }
 
@@ -249,12 +257,14 @@ impl quipu_schemas::personal::Opener for Fetched<'_> {
     }
 }
 
-fn answer(digest: &Digest, value: Value, asked: &HeaderMap) -> Answer {
-    let (media_type, bytes) = match value {
-        Value::String(text) => ("text/plain; charset=utf-8", Bytes::from(text)),
-        value => ("application/json", Bytes::from(value.to_string())),
+fn answer(digest: &Digest, value: Value, asked: &HeaderMap, mut permit: ReadPermit) -> Answer {
+    let (media_type, text) = match value {
+        Value::String(text) => ("text/plain; charset=utf-8", text),
+        value => ("application/json", value.to_string()),
     };
-    let whole = bytes.len();
+    let whole = text.len();
+    permit.shrink_to(whole);
+    let bytes = held(text.into_bytes(), permit);
     let range = asked
         .get(header::RANGE)
         .and_then(|v| v.to_str().ok())

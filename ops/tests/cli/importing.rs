@@ -293,3 +293,46 @@ async fn a_hundred_real_conversations_come_out_as_they_went_in() {
         ),
     }
 }
+
+/// What is kept beside the log is exported in full, wherever a reader is; what is gone or damaged is said to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_values_are_exported_in_full_or_said_to_be_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = node(dir.path()).await;
+    let ada = PrincipalId::from_static("ada");
+    let send = async |name: &str, body: Value| {
+        let command = Command::to(&"acme/conversation/long".parse().unwrap(), name, body).on_behalf_of(Some(&ada));
+        client.command(&command).await.unwrap()
+    };
+    send("create", json!({ "type": "group" })).await;
+    let long = |word: &str| format!("{word} ").repeat(30_000);
+    for word in ["whole", "missing"] {
+        send("post", json!({ "body": long(word) })).await;
+    }
+    let exported = async || {
+        let mut out = Vec::new();
+        let done = export::chats(&client, &ORG, None, &mut out).await.unwrap();
+        let line: Value = serde_json::from_slice(&out).unwrap();
+        (done.erased, line["messages"].clone())
+    };
+    let (erased, messages) = exported().await;
+    assert_eq!((erased, messages[0]["content"].as_str()), (0, Some(&*long("whole"))));
+    assert_eq!(messages[1]["content"].as_str(), Some(&*long("missing")));
+    let mut events = Vec::new();
+    export::cloudevents(&client, &ORG, &FeedQuery::default(), &mut events)
+        .await
+        .unwrap();
+    let events = String::from_utf8(events).unwrap();
+    let last = events.lines().rev().find(|line| line.contains("message_posted")).unwrap();
+    let body = serde_json::from_str::<Value>(last).unwrap()["data"]["body"].clone();
+    assert_eq!(body["$size"], json!(long("missing").len() + 1), "events name it: {body}");
+    let name = body["$blob"].as_str().unwrap().parse().unwrap();
+    running.node.blobs().unwrap().delete(&ORG, &[name]).unwrap();
+    let (erased, messages) = exported().await;
+    assert_eq!((erased, messages[0]["content"].as_str()), (1, Some(&*long("whole"))));
+    assert_eq!(
+        (&messages[1]["content"], &messages[1]["quipu_erased"]),
+        (&json!(null), &json!(true))
+    );
+    running.stop().await;
+}

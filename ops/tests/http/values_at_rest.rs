@@ -311,3 +311,31 @@ async fn an_erased_subjects_values_are_gone_at_once() {
         .await
         .problem(410, "value_erased");
 }
+
+/// Uploads count among the bodies that a node holds, and reads among its reads: more is refused before it takes memory.
+#[tokio::test]
+async fn uploads_and_reads_of_values_are_bounded_together() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.queue_bytes = 1_000_000;
+    let node = TestNode {
+        running: serve::start(config).await.unwrap(),
+        client: client(),
+        data,
+    };
+    node.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.expect(201);
+    let kept = put(&node, &[], large(900_000)).await.expect(201).json();
+    let refused = put(&node, &[], large(1_100_000)).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.problem(503, "overloaded");
+    put(&node, &[], large(900_000)).await.expect(201);
+    let mut reads = Vec::new();
+    while node.running.node.reads_held() < quipu_schemas::limits::READ_BUDGET_BYTES {
+        reads.push(node.running.node.reserve_read(usize::MAX).await.unwrap());
+    }
+    let refused = node.get(&blob_path(&kept)).await;
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.problem(503, "reads_busy");
+    drop(reads);
+    assert_eq!(node.get(&blob_path(&kept)).await.expect(200).text, large(900_000));
+}

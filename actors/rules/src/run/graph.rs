@@ -15,7 +15,9 @@ use quipu_kinds::run::{
 };
 use quipu_schemas::{
     json::Json,
-    limits::{RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES, VALUE_MAX_BYTES},
+    limits::{
+        ENTITY_VALUES_MAX_BYTES, RUN_INPUT_QUEUE_MAX, RUN_INPUT_QUEUE_MAX_BYTES, RUN_SIGNALS_MAX, RUN_VALUE_MAX_BYTES, VALUE_MAX_BYTES,
+    },
     personal::{
         Personal,
         value::{self, Sealed},
@@ -45,6 +47,11 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
     let mut given = BTreeMap::new();
     for (name, value) in &create.input {
         given.insert(name.clone(), input(&definition, name, value, &values)?);
+    }
+    let texts: u64 = create.texts.values().filter_map(Personal::blob).map(|blob| blob.size).sum();
+    let named: u64 = given.values().map(|value| value::named_bytes(&value.0)).sum();
+    if texts + named > ENTITY_VALUES_MAX_BYTES as u64 {
+        return Err(RunRejection::TooLarge("input".to_owned()));
     }
     if let Some((name, _)) = definition
         .inputs

@@ -237,11 +237,13 @@ impl GraphRun {
             self.inputs.values().chain(series).chain(queue).chain(signals)
         };
         let most = ENTITY_VALUES_MAX_BYTES as u64;
-        let named: u64 = given().map(|value| value::named_bytes(&value.0)).sum();
+        let texts = || self.texts.values().filter_map(Personal::blob);
+        let named = given().map(|value| value::named_bytes(&value.0)).sum::<u64>() + texts().map(|blob| blob.size).sum::<u64>();
         if self.nodes.named_bytes() + named + coming.values().sum::<u64>() <= most {
             return true;
         }
         given().for_each(|value| count(&mut coming, value));
+        coming.extend(texts().map(|blob| (blob.digest, blob.size)));
         for node in self.nodes.all().into_values() {
             node.stage.values().for_each(|value| count(&mut coming, value));
         }

@@ -103,6 +103,19 @@ async fn what_the_model_can_mend_is_told_to_the_model() {
     assert_eq!(told(end), (false, "the tool answered 422: no such city".into()));
 }
 
+/// Nothing is cut silently: the model reads how much there was.
+#[tokio::test]
+async fn a_result_over_eight_mebibytes_is_cut_and_says_so() {
+    use quipu_schemas::limits::TOOL_RESULT_MAX_BYTES;
+    let size = TOOL_RESULT_MAX_BYTES + 1;
+    let fake = Fake::answering(response(200, &[("content-type", "text/plain")], &"r".repeat(size))).await;
+    let stage = Props::reaching(&[&fake]).stage();
+    let (ok, text) = told(stage.perform(Effect::Tool(invoke("{}", &fake.url("/"), false))).await);
+    let end = format!("\n[cut: the tool answered {size} bytes]");
+    let kept = text.strip_suffix(&end).expect("it says so").len();
+    assert!(ok && kept <= TOOL_RESULT_MAX_BYTES && kept > TOOL_RESULT_MAX_BYTES / 2, "{kept}");
+}
+
 #[tokio::test]
 async fn a_failing_tool_is_repeated_only_if_idempotent() {
     let fake = Fake::answering(response(503, &[], "busy")).await;

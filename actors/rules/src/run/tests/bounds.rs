@@ -253,6 +253,75 @@ fn a_run_holds_so_many_bytes_of_inputs() {
     assert_eq!(refused.unwrap().code, "queue_full");
 }
 
+/// The name of a text that is kept beside the log.
+fn named(n: u8, size: usize) -> Value {
+    json!({"$blob": quipu_schemas::digest::Digest([n; 32]), "$size": size, "$subject": "acme/ada", "$type": "string"})
+}
+
+fn signalling(payload: Value) -> RunCommand {
+    RunCommand::Signal(SendSignal {
+        name: "go".into(),
+        payload: Json(payload),
+    })
+}
+
+/// Eight mebibytes a value, 64 of all that a run refers to at a time, wherever they come in; what is refused changes nothing.
+#[test]
+fn a_run_refers_to_so_many_bytes_of_values() {
+    let (each, most) = (limits::VALUE_MAX_BYTES, limits::ENTITY_VALUES_MAX_BYTES / limits::VALUE_MAX_BYTES);
+    let mut full = scene();
+    full.ok(&ada(), creating(gathering(50), json!({"item": []})));
+    for n in 0..most {
+        full.ok(&ada(), giving("item", named(n as u8, each)));
+    }
+    let before = full.state.clone();
+    full.refused(&ada(), giving("item", named(99, 10)), 429, "values_full");
+    full.refused(&ada(), signalling(named(99, 10)), 429, "values_full");
+    assert_eq!(full.state, before);
+    full.ok(&ada(), giving("item", named(0, each)));
+    full.ok(&ada(), signalling(named(1, each)));
+
+    let mut larger = scene();
+    larger.ok(&ada(), creating(gathering(50), json!({"item": []})));
+    for command in [giving("item", named(1, each + 2)), signalling(named(1, each + 2))] {
+        larger.refused(&ada(), command, 422, "too_large");
+    }
+    scene().refused(
+        &ada(),
+        creating(single("passthrough", json!({}), "in", "out"), json!({"in": named(1, each + 2)})),
+        422,
+        "too_large",
+    );
+
+    // With `create`, and what a node hands on.
+    let definition = || {
+        let mut wide = single("http.request", json!({"url": "https://x.example/"}), "in", "out");
+        for n in 0..=most {
+            wide["inputs"][format!("x{n}")] = json!({"required": false});
+            wide["nodes"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"id": format!("p{n}"), "component": "passthrough"}));
+            let edge = json!({"from": format!("input.x{n}"), "to": format!("p{n}.in")});
+            wide["edges"].as_array_mut().unwrap().push(edge);
+        }
+        wide
+    };
+    let inputs = |count: usize| {
+        let given = (0..count).map(|n| (format!("x{n}"), named(n as u8, each)));
+        Value::Object(given.chain([("in".to_owned(), json!(1))]).collect())
+    };
+    scene().refused(&ada(), creating(definition(), inputs(most + 1)), 422, "too_large");
+    let mut waiting = scene();
+    waiting.ok(&ada(), creating(definition(), inputs(most)));
+    let events = waiting.ok(&platform(), settled("n#1", responded(named(99, 10))));
+    assert!(
+        matches!(&events[0], RunEvent::NodeFailed { code, .. } if code == "values_full"),
+        "{:?}",
+        said(&events)
+    );
+}
+
 #[test]
 fn a_signals_name_has_a_bound() {
     let signal = |name: usize| {
