@@ -352,7 +352,7 @@ impl Copy<'_> {
             copied
         };
         let to = DirectoryBlobs::open_to_read(&root)?;
-        let (retention, erased) = (names::of_log(log)?, Erased::read(&self.from)?);
+        let (retention, erased) = (names::of_log(log)?, Erased::read(self.from)?);
         let lost = blobs::copy::unreadable(&retention, &erased, &to)?;
         drop(to);
         self.listed(Path::new(BLOBS_DIR))?;
