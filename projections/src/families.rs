@@ -1,4 +1,4 @@
-//! The one list of families: tables, views, parts, counts and reducers of the whole house come from it. A view is a constant
+//! The list of families: tables, views, parts, counts and reducers of the whole house come from it, and those of own kinds join it. A view is a constant
 //! in the file of its table, named in its family; a new family is one more line here.
 
 use crate::{
@@ -176,8 +176,8 @@ impl Families {
         Digest::of(&[&[b"base" as &[u8], &REDUCERS_VERSION.to_be_bytes()], &bases[..]].concat())
     }
 
-    /// What views are made by: a hash over the versions of the reducers and every table. A store made by another version is
-    /// rebuilt beside it.
+    /// What views are made by: a hash over the versions of the reducers and every table. Where releases share a database, each
+    /// keeps a store of its own version.
     pub fn version(self) -> Digest {
         let tables: Vec<_> = self.tables().collect();
         // First versions add nothing, so that stores made before families had versions are still what they were.
