@@ -1,30 +1,17 @@
-//! The list of families: tables, views, parts, counts and reducers of the whole house come from it, and those of own kinds join it. A view is a constant
-//! in the file of its table, named in its family; a new family is one more line here.
+//! Families together: tables, views, parts, counts and reducers of the whole house come from them, and those of own kinds join
+//! them. A view is a constant in the file of its table, named in its family.
 
 use crate::{
-    activity, agents, conversations, deliveries,
+    FAMILIES,
     error::ViewError,
     family::{Family, Tie},
-    orgs, parked,
     reading::View,
-    runs,
     scope::At,
     statement::{Statement, Statements},
     table::Table,
 };
 use quipu_schemas::{codec::EventError, digest::Digest, record::Record};
 use std::collections::BTreeSet;
-
-/// Every family. The order is that of tables and views, and of statements of one record.
-pub static FAMILIES: [&Family; 7] = [
-    &orgs::FAMILY,
-    &agents::FAMILY,
-    &conversations::FAMILY,
-    &runs::FAMILY,
-    &deliveries::FAMILY,
-    &activity::FAMILY,
-    &parked::FAMILY,
-];
 
 /// The families of a node: those of the house, and what own kinds bring. The list lives as long as the process.
 #[derive(Clone, Copy)]
@@ -210,6 +197,7 @@ pub const REDUCERS_VERSION: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{activity, agents, deliveries, orgs, parked, runs};
 
     #[test]
     fn names_of_tables_views_and_families_are_unique() {

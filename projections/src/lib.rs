@@ -45,3 +45,15 @@ mod late;
 mod row_digest;
 mod sqlite_families;
 mod sqlite_write;
+
+/// Every family of the house. A new one is its `pub mod` above and a line here. The order is that of tables and views, and of
+/// statements of one record.
+pub static FAMILIES: [&family::Family; 7] = [
+    &orgs::FAMILY,
+    &agents::FAMILY,
+    &conversations::FAMILY,
+    &runs::FAMILY,
+    &deliveries::FAMILY,
+    &activity::FAMILY,
+    &parked::FAMILY,
+];

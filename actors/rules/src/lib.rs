@@ -16,3 +16,19 @@ pub mod values;
 
 #[cfg(test)]
 mod scene;
+
+/// Takes kinds, one after the other.
+pub trait Register: Sized {
+    /// Takes one.
+    #[must_use]
+    fn kind<D: decider::Decider>(self) -> Self;
+}
+
+/// Every kind of the house. A new one is its `pub mod` above and a line here.
+pub fn house<R: Register>(kinds: R) -> R {
+    kinds
+        .kind::<org::Org>()
+        .kind::<agent::Agent>()
+        .kind::<conversation::Conversation>()
+        .kind::<run::Run>()
+}

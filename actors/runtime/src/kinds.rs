@@ -94,14 +94,16 @@ pub struct Kinds {
     handlers: BTreeMap<Kind, Arc<dyn KindHandler>>,
 }
 
+impl quipu_rules::Register for Kinds {
+    fn kind<D: Decider>(self) -> Self {
+        self.with::<D>()
+    }
+}
+
 impl Kinds {
-    /// `org`, `agent`, `conversation` and `run`.
+    /// The kinds of the house.
     pub fn builtin() -> Self {
-        Self::default()
-            .with::<quipu_rules::org::Org>()
-            .with::<quipu_rules::agent::Agent>()
-            .with::<quipu_rules::conversation::Conversation>()
-            .with::<quipu_rules::run::Run>()
+        quipu_rules::house(Self::default())
     }
 
     /// Adds a kind.

@@ -8,10 +8,7 @@ use super::{
 };
 use crate::{client::segment, nearest, parts::view_named};
 use clap::Args;
-use quipu_projections::{
-    families::{FAMILIES, Families},
-    reading::View,
-};
+use quipu_projections::{families::Families, reading::View};
 use quipu_schemas::ids::{Kind, OrgId};
 use serde_json::{Map, Value};
 
@@ -31,11 +28,14 @@ Examples:
 /// Examples, and the parts of every kind.
 fn after() -> String {
     let names = |parts: &mut dyn Iterator<Item = &'static str>| parts.collect::<Vec<_>>().join(", ");
-    let own = FAMILIES.iter().filter(|family| !family.parts.is_empty()).filter_map(|family| {
-        let mut parts = family.parts.iter().map(|(view, _)| view.name());
-        Some(format!("{}: {}", family.kind?, names(&mut parts)))
-    });
-    let every = FAMILIES
+    let own = Families::house()
+        .iter()
+        .filter(|family| !family.parts.is_empty())
+        .filter_map(|family| {
+            let mut parts = family.parts.iter().map(|(view, _)| view.name());
+            Some(format!("{}: {}", family.kind?, names(&mut parts)))
+        });
+    let every = Families::house()
         .iter()
         .filter(|family| family.kind.is_none())
         .flat_map(|family| family.parts);
@@ -285,7 +285,7 @@ fn in_path(given: &str) -> String {
 /// A part as paths name it: the singular of one that is known only in the plural is taken for it.
 fn part_in_path(given: &str) -> String {
     let known = |name: &str| {
-        FAMILIES
+        Families::house()
             .iter()
             .any(|family| family.parts.iter().any(|(view, _)| view.name() == name))
     };
