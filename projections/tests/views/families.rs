@@ -9,6 +9,8 @@ use quipu_projections::{
     contract::extended,
     error::ViewError,
     families::Families,
+    scope::At,
+    statement::{Statement, Statements, Value},
     store::{Checkpoint, Of, Origin, ViewBatch},
     views::Views,
 };
@@ -132,4 +134,37 @@ fn batch_that_ignores_a_family_behind_is_refused() {
     }
     store.apply(&[batch(Of::Joining("run", at), zero, at)]).unwrap();
     assert_eq!(store.checkpoints().unwrap(), [unaware]);
+}
+
+/// Families are built again each for itself: what one reads or writes must not be another's.
+#[test]
+fn reducers_read_and_write_their_own_tables_alone() {
+    let mut seen = 0;
+    for sample in &world().records {
+        let Ok(record) = quipu_schemas::record::decode(&sample.bytes) else {
+            continue;
+        };
+        let at = At { partition: 0, offset: 0 };
+        for family in Families::house().iter().filter(|family| family.is_of(sample.stream.kind.as_str())) {
+            let mut out = Statements::default();
+            if (family.reduce)(&record, at, &mut out).is_err() {
+                continue;
+            }
+            for statement in out.into_inner() {
+                let (table, set) = match statement {
+                    Statement::Put { table, set, .. } | Statement::Change { table, set, .. } => (table, set),
+                    Statement::Delete { table, .. } => (table, Vec::new()),
+                };
+                let read = set.into_iter().filter_map(|(_, value)| match value {
+                    Value::Read(read) => Some(read.table),
+                    _ => None,
+                });
+                for table in std::iter::once(table).chain(read) {
+                    seen += 1;
+                    assert!(family.tables.contains(&table), "{} of {}", table.name, family.name);
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
 }
