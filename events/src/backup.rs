@@ -6,10 +6,12 @@
 //! every file with its digest: a directory without one is not a backup. A marker stands in it from before the first file
 //! until after the manifest: whoever opens or verifies the directory is told that it is a part of a log.
 
+mod error;
+
 use crate::{
     blobs::{
-        self, BLOBS_DIR, BlobError, Blobs, DirectoryBlobs,
-        names::{self, NamesError},
+        self, BLOBS_DIR, Blobs, DirectoryBlobs,
+        names::{self},
     },
     disk::{Disk, RealDisk, replace},
     embedded::{
@@ -19,8 +21,9 @@ use crate::{
     },
     erased::Erased,
     heads::{self, HEADS_FILE, Heads},
-    keyring::{ERASED_FILE, FINGERPRINT_FILE, KeyringError},
+    keyring::{ERASED_FILE, FINGERPRINT_FILE},
 };
+pub use error::BackupError;
 use quipu_schemas::{digest::Digest, limits::SEGMENT_BYTES};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -95,40 +98,6 @@ pub struct CopiedFile {
     pub bytes: u64,
     /// SHA-256.
     pub digest: Digest,
-}
-
-/// Why a backup or a restore failed.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// The target holds something.
-    #[error("{} is not empty", .0.display())]
-    NotEmpty(PathBuf),
-    /// There is no manifest, or it does not decode.
-    #[error("{} is not a backup: {detail}", path.display())]
-    NotABackup {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        detail: String,
-    },
-    /// The backup was interrupted.
-    #[error("{} is not a backup: it did not finish; delete it and take another one", .0.display())]
-    Unfinished(PathBuf),
-    /// A file differs from its manifest.
-    #[error("backup file {0} is damaged or missing")]
-    Damaged(String),
-    /// The storage failed.
-    #[error("backup: {0}")]
-    Io(#[from] io::Error),
-    /// The store of large values.
-    #[error("backup: {0}")]
-    Blobs(#[from] BlobError),
-    /// Which values the log names is not known.
-    #[error("backup: {0}")]
-    Names(#[from] NamesError),
-    /// Whose keys were destroyed is not known.
-    #[error("backup: {0}")]
-    Keys(#[from] KeyringError),
 }
 
 /// Copies a log that is being written to an empty or new directory; durable on return.

@@ -3,11 +3,13 @@
 //! A command is sent again only after a `429` or `503` that may pass by itself, and always under the same command id, so that it is decided once
 //! whatever became of the first attempt.
 
+mod error;
 pub(crate) mod jobs;
 mod lines;
 #[cfg(test)]
 mod retries;
 
+pub use error::ClientError;
 pub use lines::{Feed, FeedLine, Live, LiveMessage};
 
 use crate::token::Token;
@@ -23,54 +25,6 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{path::Path, sync::Once, time::Duration};
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The node answered with a problem.
-    #[error("{0}")]
-    Refused(Box<Problem>),
-    /// Nobody answers.
-    #[error("no answer from {url}: {detail}")]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// Why.
-        detail: String,
-    },
-    /// Somebody answers, but no node of this kind.
-    #[error("{url} answered {status} with something that this client does not understand: {detail}")]
-    Foreign {
-        /// Where.
-        url: String,
-        /// HTTP status.
-        status: u16,
-        /// What was wrong.
-        detail: String,
-    },
-    /// The feed does not hold everything: the log is damaged.
-    #[error("the feed is incomplete: {0}")]
-    Incomplete(String),
-    /// The address cannot be used.
-    #[error("not an http or https address: `{0}`")]
-    BadUrl(String),
-    /// There is no token.
-    #[error("no token: set QUIPU_TOKEN, or pass --data with the node's data directory ({0})")]
-    NoToken(String),
-    /// The client itself could not be made.
-    #[error("the HTTP client cannot start: {0}")]
-    Start(String),
-}
-
-impl ClientError {
-    /// The problem that the node answered with, if it did.
-    pub fn problem(&self) -> Option<&Problem> {
-        match self {
-            ClientError::Refused(problem) => Some(problem),
-            _ => None,
-        }
-    }
-}
 
 /// Whether trying again soon may help. A partition that stopped may only be without an owner for a moment; of a damaged one
 /// nodes say that it takes longer than anybody waits here.
@@ -434,30 +388,4 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_have_their_place_in_the_grid() {
-        let stream: StreamId = "acme/run/r-1".parse().unwrap();
-        assert_eq!(
-            Command::to(&stream, "approve", Value::Null).path(),
-            "/v1/orgs/acme/runs/r-1/approve"
-        );
-        let create = Command::to(&stream, "create", Value::Null);
-        assert_eq!(create.path(), "/v1/orgs/acme/runs/r-1");
-        assert_eq!(Command { id: None, ..create }.path(), "/v1/orgs/acme/runs");
-        assert_eq!(Command::to(&stream, "a/b?", Value::Null).path(), "/v1/orgs/acme/runs/r-1/a%2Fb%3F");
-        assert_eq!(segment("acme/run/r@1.0"), "acme%2Frun%2Fr%401.0");
-        assert_eq!(with_query("/x", &[("at", "1+1 é"), ("b", "")]), "/x?at=1%2B1%20%C3%A9&b=");
-        assert_eq!(with_query("/x", &[]), "/x");
-    }
-
-    #[test]
-    fn only_web_addresses_are_taken() {
-        for bad in ["", "127.0.0.1:80", "ftp://x", "/v1"] {
-            assert!(matches!(Client::new(bad, "t"), Err(ClientError::BadUrl(_))), "{bad}");
-        }
-        assert_eq!(Client::new("http://127.0.0.1:1/", "t").unwrap().url(), "http://127.0.0.1:1");
-    }
-}
+mod tests;

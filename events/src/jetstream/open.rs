@@ -1,98 +1,30 @@
 //! Opening: the servers are asked what they are, the streams are made or checked, the durability class is found.
 
+mod checks;
+mod error;
+
 use super::{
-    durability,
-    options::{BadOptions, JetStreamOptions},
+    options::JetStreamOptions,
     partition::Partition,
     wire::{self, Answer, Refusal, Silence, Wire},
 };
-use crate::{
-    broker::{
-        durability::{Known, class, is_synced, name},
-        frames::Frames,
-    },
-    port::LogMeta,
-};
+use crate::{broker::frames::Frames, port::LogMeta};
 use async_nats::{Client, Event};
+pub use error::OpenError;
 use parking_lot::Mutex;
 use quipu_schemas::{
-    envelope::Durability,
     limits::{BROKER_HEADERS_MAX_BYTES, BROKER_PAUSE_MS, FRAME_MAX_BYTES},
     pause::Pause,
     position::LogId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Oldest server that does what the log needs.
 const SERVER_MIN: (i64, i64, i64) = (2, 12, 0);
 const FORMAT: &str = "1";
-
-/// Why a log does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The options name no log.
-    #[error(transparent)]
-    Options(#[from] BadOptions),
-    /// No server can be reached.
-    #[error("no nats-server at {servers}: {detail}")]
-    Unreachable {
-        /// Their addresses.
-        servers: String,
-        /// Why not.
-        detail: String,
-    },
-    /// The server is not fit.
-    #[error("nats-server {version} cannot hold a log: {detail}")]
-    Server {
-        /// Its version.
-        version: String,
-        /// What it lacks.
-        detail: String,
-    },
-    /// Made with another number of partitions.
-    #[error("the log has {found} partitions, not {asked}: the number is fixed when a log is made")]
-    Partitions {
-        /// In the log.
-        found: u16,
-        /// In the options.
-        asked: u16,
-    },
-    /// The streams hold another log than was asked for.
-    #[error("stream {stream} holds log {found}, not {asked}")]
-    OtherLog {
-        /// The stream.
-        stream: String,
-        /// Its log.
-        found: String,
-        /// The log asked for.
-        asked: String,
-    },
-    /// A stream of these names is not a log's, or would lose or change frames.
-    #[error("stream {stream} cannot hold a partition of the log: {detail}")]
-    Stream {
-        /// The stream.
-        stream: String,
-        /// What is wrong.
-        detail: String,
-    },
-    /// Acknowledgements do not wait for a disk, and that was not accepted.
-    #[error(
-        "the log's durability would be {class}{why}: set `jetstream {{ sync_interval: always }}` on every server and name its \
-         system account (`system=user:password`), or declare it (`sync=always`), or take it as it is (`accept=unsynced`)"
-    )]
-    Unsynced {
-        /// `memory` or `quorum-memory`.
-        class: String,
-        /// Why nothing better is known.
-        why: String,
-    },
-    /// The machine refused a thread or randomness.
-    #[error("log on JetStream: {0}")]
-    Io(#[from] std::io::Error),
-}
 
 /// What opening gives.
 pub(crate) struct Opened {
@@ -389,106 +321,6 @@ impl Opening<'_> {
                 return Err(self.unfit(partition, detail));
             }
             tokio::time::sleep(pause.next_wait()).await;
-        }
-    }
-
-    fn unfit(&self, partition: u16, detail: String) -> OpenError {
-        OpenError::Stream {
-            stream: self.options.stream(partition),
-            detail,
-        }
-    }
-
-    fn other_log(&self, partition: u16, found: LogId, asked: LogId) -> OpenError {
-        OpenError::OtherLog {
-            stream: self.options.stream(partition),
-            found: hex::encode(found.0),
-            asked: hex::encode(asked.0),
-        }
-    }
-
-    fn identity(&self, partition: u16, info: &Info) -> Result<Identity, OpenError> {
-        let metadata: BTreeMap<String, String> =
-            serde_json::from_value(info.config["metadata"].clone()).map_err(|_| self.unfit(partition, "it is not a log's".into()))?;
-        let get = |key: &str| {
-            let missing = || self.unfit(partition, format!("its metadata has no `{key}`: it is not a log's"));
-            metadata.get(key).map(String::as_str).ok_or_else(missing)
-        };
-        let bad = |key: &str| self.unfit(partition, format!("`{key}` in its metadata is not valid"));
-        if get("quipu.format")? != FORMAT {
-            return Err(self.unfit(
-                partition,
-                format!("it is of format {}, this release reads {FORMAT}", get("quipu.format")?),
-            ));
-        }
-        let id = hex::decode(get("quipu.log")?).ok().and_then(|id| id.try_into().ok());
-        Ok(Identity {
-            log_id: LogId(id.ok_or_else(|| bad("quipu.log"))?),
-            generation: get("quipu.generation")?.parse().map_err(|_| bad("quipu.generation"))?,
-            partitions: get("quipu.partitions")?.parse().map_err(|_| bad("quipu.partitions"))?,
-            complete: metadata.contains_key("quipu.complete"),
-        })
-    }
-
-    /// Refuses a stream that would lose or change what is in it; the servers that hold it.
-    fn check(&self, partition: u16, info: &Info) -> Result<Vec<String>, OpenError> {
-        let config = &info.config;
-        let unlimited = |key: &str| config[key].as_i64().unwrap_or(-1) <= 0;
-        let wrong = if config["storage"] != "file" {
-            "its storage is not in files".into()
-        } else if config["retention"] != "limits" || config["discard"] != "new" {
-            "it discards old messages".into()
-        } else if let Some(key) = ["max_msgs", "max_bytes", "max_age", "max_msgs_per_subject"]
-            .iter()
-            .find(|key| !unlimited(key))
-        {
-            format!("it limits {key}")
-        } else if config["deny_delete"] != true || config["deny_purge"] != true {
-            "its messages may be deleted or purged".into()
-        } else if config["allow_direct"] != true {
-            "it does not allow direct reads".into()
-        } else if config["subjects"] != json!([self.options.subject(partition)]) {
-            format!("its subjects are {}", config["subjects"])
-        } else if config["num_replicas"].as_u64() != Some(self.options.replicas as u64) {
-            format!("it has {} replicas, not {}", config["num_replicas"], self.options.replicas)
-        } else if ["mirror", "sources", "subject_transform"].iter().any(|key| !config[*key].is_null()) || config["sealed"] == true {
-            "it mirrors, transforms or is sealed".into()
-        } else if config["persist_mode"] == "async" {
-            "it acknowledges before it writes".into()
-        } else {
-            let cluster = info.cluster.iter();
-            return Ok(cluster
-                .flat_map(|c| c.leader.iter().cloned().chain(c.replicas.iter().map(|r| r.name.clone())))
-                .collect());
-        };
-        Err(self.unfit(partition, wrong))
-    }
-
-    async fn durability(&self, holders: &[String]) -> Result<Durability, OpenError> {
-        let (known, why) = match (&self.options.system, self.options.declared_sync) {
-            (Some(system), _) => match durability::ask(self.options, system, &self.holders(holders)).await {
-                Ok(mode) => (Known::Told(mode), String::new()),
-                Err(why) => (Known::Assumed, format!(" (its servers were asked: {why})")),
-            },
-            (None, Some(mode)) => (Known::Declared(mode), String::new()),
-            (None, None) => (
-                Known::Assumed,
-                " (nothing says when its servers sync, and by default they do not before they acknowledge)".into(),
-            ),
-        };
-        let class = class(self.options.replicas, known);
-        if is_synced(class) || self.options.accept_unsynced {
-            return Ok(class);
-        }
-        Err(OpenError::Unsynced { class: name(class), why })
-    }
-
-    /// A server alone names no leader.
-    fn holders(&self, named: &[String]) -> Vec<String> {
-        if named.is_empty() {
-            vec![self.wire.client.server_info().server_name]
-        } else {
-            named.to_vec()
         }
     }
 }

@@ -8,8 +8,10 @@
 //! A cursor that comes with an event never lies behind an event not yet sent: events of one record but the last
 //! carry the cursor before the record, so that a resume repeats rather than skips.
 
+mod framing;
+
 use super::{
-    Answer, App, Stage, accept, filter,
+    Answer, App, Stage, filter,
     params::Params,
     problem::{self, bad_header, bad_parameter, overloaded},
 };
@@ -20,6 +22,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
     response::Response,
 };
+pub(super) use framing::{Framing, sse};
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
     feed,
@@ -33,85 +36,12 @@ use quipu_schemas::{
     position::Cursor,
     problem::Problem,
 };
-use serde_json::{Value, json};
-use std::{convert::Infallible, fmt::Write, sync::Arc, time::Duration};
+use serde_json::json;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
-
-/// How events are framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// Server-sent events.
-    Sse,
-    /// One JSON value a line.
-    NdJson,
-}
-
-impl Framing {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let (lines, events) = (Self::NdJson, Self::Sse);
-        if accept::first_or(headers, lines.media_type(), events.media_type()) == events.media_type() {
-            events
-        } else {
-            lines
-        }
-    }
-
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Sse => "text/event-stream",
-            Self::NdJson => "application/x-ndjson",
-        }
-    }
-
-    /// An event with the cursor to resume at.
-    fn event(self, out: &mut String, cursor: &str, json: &str) {
-        match self {
-            Self::Sse => sse(out, None, Some(cursor), json),
-            Self::NdJson => line(out, json),
-        }
-    }
-
-    /// A word of the feed itself.
-    fn control(self, out: &mut String, name: &str, cursor: &str, mut fields: Value) {
-        if let Some(object) = fields.as_object_mut() {
-            object.insert("cursor".into(), cursor.into());
-            if self == Self::NdJson {
-                object.insert("control".into(), name.into());
-            }
-        }
-        match self {
-            Self::Sse => sse(out, Some(name), Some(cursor), &fields.to_string()),
-            Self::NdJson => line(out, &fields.to_string()),
-        }
-    }
-
-    /// A sign of life that also carries the cursor past events that were filtered out.
-    fn heartbeat(self, out: &mut String, cursor: &str) {
-        match self {
-            Self::Sse => {
-                let _ = write!(out, ": heartbeat\nid: {cursor}\n\n");
-            }
-            Self::NdJson => self.control(out, "heartbeat", cursor, json!({})),
-        }
-    }
-}
-
-/// One server-sent event.
-pub(super) fn sse(out: &mut String, name: Option<&str>, id: Option<&str>, data: &str) {
-    if let Some(name) = name {
-        let _ = writeln!(out, "event: {name}");
-    }
-    if let Some(id) = id {
-        let _ = writeln!(out, "id: {id}");
-    }
-    for line in data.split('\n') {
-        let _ = writeln!(out, "data: {}", line.trim_end_matches('\r'));
-    }
-    out.push('\n');
-}
 
 fn line(out: &mut String, json: &str) {
     // Between tokens a line break is only white space, and inside strings it is escaped.
@@ -416,32 +346,4 @@ impl Feed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_whole_in_both_forms() {
-        let mut out = String::new();
-        Framing::Sse.event(&mut out, "c1", "{\"a\":\n1}");
-        Framing::Sse.control(&mut out, "caught_up", "c2", json!({}));
-        Framing::Sse.heartbeat(&mut out, "c3");
-        assert_eq!(
-            out,
-            "id: c1\ndata: {\"a\":\ndata: 1}\n\nevent: caught_up\nid: c2\ndata: {\"cursor\":\"c2\"}\n\n: heartbeat\nid: c3\n\n"
-        );
-        let mut out = String::new();
-        Framing::NdJson.event(&mut out, "c1", "{\"a\":\n1}");
-        Framing::NdJson.control(&mut out, "end", "c2", json!({ "detail": "x" }));
-        assert_eq!(out, "{\"a\":1}\n{\"control\":\"end\",\"cursor\":\"c2\",\"detail\":\"x\"}\n");
-    }
-
-    #[test]
-    fn accept_chooses_the_framing() {
-        let framing = |accept: &str| Framing::of(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]));
-        assert_eq!(framing("text/html, text/event-stream;q=0.9"), Framing::Sse);
-        assert_eq!(framing("application/x-ndjson, text/event-stream;q=0.5"), Framing::NdJson);
-        assert_eq!(framing("text/event-stream;q=0"), Framing::NdJson);
-        assert_eq!(framing("*/*"), Framing::NdJson);
-        assert_eq!(Framing::of(&HeaderMap::new()), Framing::NdJson);
-    }
-}
+mod tests;

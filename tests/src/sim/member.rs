@@ -4,14 +4,16 @@
 mod entities;
 mod errands;
 mod holding;
+mod words;
 
 pub(crate) use errands::{Fate, ForwardAnswer, Origin};
 use parking_lot::Mutex;
+pub(crate) use words::{Out, Wake};
 
 use super::{
-    appender::{Appender, Ask},
+    appender::Appender,
     broker::Broker,
-    lessee::{LEASE_MS, LeaseAsk, Lessee, name},
+    lessee::{LEASE_MS, Lessee, name},
     node_log::NodeLog,
     reading::Library,
     trio::Plant,
@@ -45,12 +47,11 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
-    envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, StreamId},
+    envelope::CommandEnvelope,
+    ids::{OrgId, StreamId},
     limits,
     position::Cursor,
     problem::Problem,
-    reaction::{Effect, ReactionKey},
     record,
 };
 use std::{
@@ -64,66 +65,6 @@ pub(crate) const HANDOFF_WAIT_MS: u64 = limits::HANDOFF_WAIT_MS / 3;
 pub(crate) const FORWARD_MS: u64 = limits::FORWARD_MS / 3;
 pub(crate) const DRAIN_LOOK_MS: u64 = 20;
 const CLOCK_HOLD_MS: u64 = 3_000;
-
-/// What a node has to do later, by itself.
-#[derive(Debug, Clone)]
-pub(crate) enum Wake {
-    Tick(u16),
-    LookAgain { partition: u16, question: u64 },
-    LeaseDeadline { flow: u64 },
-    ReadToEnd { partition: u16, epoch: u64 },
-    ReadBack { partition: u16, epoch: u64, batch: [u8; 16] },
-    Drain { partition: u16, epoch: u64 },
-    Handle,
-    Submit(u64),
-    ForwardTimeout { submission: u64, attempt: u32 },
-    Relay { partition: u16, relay: u64 },
-}
-
-/// What a node gives to the world.
-#[expect(clippy::large_enum_variant, reason = "few are in memory at a time, and each is moved once")]
-pub(crate) enum Out {
-    Later {
-        after_ms: u64,
-        wake: Wake,
-    },
-    Broker {
-        partition: u16,
-        question: u64,
-        ask: Ask,
-    },
-    Lease {
-        partition: u16,
-        flow: u64,
-        ask: LeaseAsk,
-    },
-    Forward {
-        to: usize,
-        submission: u64,
-        attempt: u32,
-        envelope: Arc<CommandEnvelope>,
-    },
-    Forwarded(ForwardAnswer),
-    Answer {
-        operation: u64,
-        stream: StreamId,
-        id: CommandId,
-        result: Result<Receipt, Problem>,
-    },
-    Attempt {
-        number: u64,
-        key: ReactionKey,
-        attempt: u32,
-        effect: Effect,
-    },
-    Admitted {
-        partition: u16,
-        epoch: u64,
-    },
-    Lost {
-        partition: u16,
-    },
-}
 
 /// A clock that runs by itself.
 #[derive(Debug, Clone, Copy)]

@@ -1,48 +1,48 @@
 //! One incarnation of the node: writers, entities, relays, index and views, glued as the shells glue them, with every
 //! hand-over a separate step that the scheduler may delay, reorder or lose in a crash.
 
-use super::{Rng, log::SimLog, reading::Library, sink::Sink};
+mod deciding;
+mod firing;
+mod looking;
+mod mutant;
+mod outbox;
+mod storing;
+
+use super::{Rng, log::SimLog, reading::Library};
+pub use mutant::{MUTANTS, Mutant};
+pub(crate) use outbox::outcome;
 use quipu_events::{
-    index::{Index, IndexEntry, Wake, command_mark},
+    index::Index,
     keyring::Keyring,
     port::{AppendError, Appended, Batch, Log},
 };
 use quipu_projections::{
     follower::Follower,
-    progress::{Progress, Wanted},
+    progress::Progress,
     sqlite::SqliteStore,
     store::{Origin, ViewStore},
 };
 use quipu_rules::org::OrgState;
 use quipu_runtime::{
     kernel::{
-        admission::{Admission, OrgPartition, Question, Step, actor, within_lease},
-        attempt::AttemptEnd,
         clock::{Clock, Reading},
-        entity::{Admitted, Entity, EntityAction},
-        orgs::{Lookup, OrgView, Orgs},
-        refusals::outcome_unknown,
-        relay::{Cause, Page, Purpose, Relay, RelayAction},
+        entity::Entity,
+        orgs::Orgs,
+        relay::{Page, Purpose, Relay},
         seen_commands::SeenCommands,
-        timers::{Found, Look, Now, Timers},
-        writer::{Durable, Incarnation, Writer},
+        timers::{Now, Timers},
+        writer::{Incarnation, Writer},
     },
     kinds::Kinds,
-    values,
 };
 use quipu_schemas::{
-    chat::{ChatMessage, ChatRole},
     context::Millis,
-    digest::Digest,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, Kind, OrgId, PrincipalId, StreamId},
-    json::Json,
-    limits::SEEN_LOADED_MAX,
-    personal::{Brought, Personal},
-    position::{Cursor, Position},
+    ids::{CommandId, OrgId, StreamId},
+    position::Cursor,
     problem::Problem,
-    reaction::{Effect, LlmAnswer, Outcome, Reaction, ReactionKey},
-    record::{self, Record},
+    reaction::{Effect, ReactionKey},
+    record::Record,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -57,70 +57,6 @@ const COMMANDS_BEFORE_MARKS: u32 = 2;
 const CLOCK_HOLD_MS: u64 = 5_000;
 /// How many in a hundred reads of the index or the log for a timer fail.
 const READS_FAIL_PERCENT: u64 = 3;
-
-/// A planted defect, by which the checks prove that they see. It lives in the simulation's glue alone: no build of the
-/// node has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
-    /// Answers before the record is durable.
-    AnswersEarly,
-    /// Forgets first receipts: a repetition is decided again.
-    ForgetsReceipts,
-    /// Takes a repetition as new if its first decision was in flight when the marks were loaded.
-    ForgetsMarksInFlight,
-    /// Drops one effect in three instead of performing it, and says that it was done.
-    DropsEffects,
-    /// Gives each attempt of an effect an id of its own.
-    FreshEffectIds,
-    /// Fires timers up to five seconds early.
-    FiresEarly,
-    /// Fires timers of entities in memory only.
-    ForgetsSleepers,
-    /// Says that the views have seen what they have not.
-    ViewsSayTooMuch,
-    /// Drops one record in seven from the feed.
-    FeedSkips,
-    /// Refuses by the version before the last.
-    RefusesStale,
-    /// Refuses by what is not durable yet.
-    RefusesSpeculatively,
-    /// Acknowledges in the wrong order: keeps an answer's place and gives it to another.
-    SwapsPlaces,
-    /// Passivates an entity that has records in flight, and wakes it from what is durable.
-    PassivatesInFlight,
-    /// Takes a page of pending work that could not be read for an empty one.
-    ForgetsUnread,
-    /// Takes the highest wall clock ever seen for the time.
-    TrustsTheWallClock,
-    /// Never fires a timer whose record it could not read once.
-    ForgetsUnreadTimers,
-    /// Takes commands of orgs that nobody has made.
-    TakesEveryOrgForReal,
-    /// Takes commands of a suspended org.
-    ForgetsSuspensions,
-}
-
-/// All of them.
-pub const MUTANTS: [Mutant; 18] = [
-    Mutant::AnswersEarly,
-    Mutant::ForgetsReceipts,
-    Mutant::ForgetsMarksInFlight,
-    Mutant::DropsEffects,
-    Mutant::FreshEffectIds,
-    Mutant::FiresEarly,
-    Mutant::ForgetsSleepers,
-    Mutant::ViewsSayTooMuch,
-    Mutant::FeedSkips,
-    Mutant::RefusesStale,
-    Mutant::RefusesSpeculatively,
-    Mutant::SwapsPlaces,
-    Mutant::PassivatesInFlight,
-    Mutant::ForgetsUnread,
-    Mutant::TrustsTheWallClock,
-    Mutant::ForgetsUnreadTimers,
-    Mutant::TakesEveryOrgForReal,
-    Mutant::ForgetsSuspensions,
-];
 
 /// [`SeenCommands`] as it was when `kill -9` found its defect.
 #[derive(Default)]
@@ -313,131 +249,6 @@ impl SimNode {
         self.timers.wait_ms(self.now)
     }
 
-    /// Whether what it keeps of the one org is what the org's stream says.
-    pub(crate) fn knows_its_org(&mut self) -> Result<bool, String> {
-        let org = OrgId::from_static("acme");
-        let stored = OrgView::of(&self.library().whole_org(&org)?, None);
-        Ok(match self.orgs.look(&org, None, 0) {
-            Lookup::Known(known) => known == stored,
-            Lookup::Unsure(_) | Lookup::Missing => true,
-        })
-    }
-
-    fn org(&mut self, org: &OrgId, actor: &PrincipalId) -> Result<OrgView, String> {
-        if let Lookup::Known(view) = self.orgs.look(org, Some(actor), 0) {
-            return Ok(view);
-        }
-        let read = self.library().whole_org(org)?;
-        let view = OrgView::of(&read, Some(actor));
-        self.orgs.insert(read, 0);
-        Ok(view)
-    }
-
-    /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
-    fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
-        let (stream, id) = (&envelope.stream, &envelope.command_id);
-        // One node owns every partition, and its leases do not end.
-        let org_partition = OrgPartition {
-            is_fresh: true,
-            is_elsewhere: false,
-        };
-        let is_late = self.mutant == Some(Mutant::ForgetsMarksInFlight) && {
-            let load = || self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string());
-            // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
-            self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
-        };
-        let mut admission = Admission::of(ticket, envelope.clone(), self.log.meta().durability, org_partition);
-        loop {
-            let (_, _, seen) = self.entities.get_mut(stream).ok_or("entity vanished")?;
-            match admission.step(seen) {
-                Step::Ask(Question::Org { is_read_first }) => {
-                    let mut view = self.org(&stream.org, actor(envelope))?;
-                    match self.mutant {
-                        Some(Mutant::TakesEveryOrgForReal) => view.version = view.version.max(1),
-                        Some(Mutant::ForgetsSuspensions) => view.suspended = false,
-                        _ => {}
-                    }
-                    admission.org(view, is_read_first);
-                }
-                Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
-                Step::Ask(Question::Receipt) => {
-                    let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;
-                    admission.receipt(receipt.filter(|_| !is_late && self.mutant != Some(Mutant::ForgetsReceipts)));
-                }
-                Step::Ask(Question::Settlement(key)) => {
-                    let settled = self.index.settled(&key).map_err(|e| e.to_string())?;
-                    admission.settlement(settled.map(|settled| settled.outcome));
-                }
-                Step::Admit(admitted) => return Ok(Ok(admitted)),
-                Step::Refuse(problem) => return Ok(Err(problem)),
-            }
-        }
-    }
-
-    /// Version of a stream that is durable.
-    pub(crate) fn durable_version(&self, stream: &StreamId) -> u64 {
-        self.index.stream_head(stream).ok().flatten().map_or(0, |head| head.version)
-    }
-
-    pub(crate) fn durable_end(&self, partition: u16) -> u64 {
-        self.ends[usize::from(partition)]
-    }
-
-    /// Durable records from an offset on, as a subscriber gets them.
-    pub(crate) fn feed(&self, partition: u16, from: u64, most: usize) -> Result<Vec<(u64, Digest)>, String> {
-        let end = self.durable_end(partition);
-        if from >= end {
-            return Ok(Vec::new());
-        }
-        let frames = self.log.read(partition, from, 64 * 1024).map_err(|e| e.to_string())?;
-        let mut out = Vec::new();
-        for frame in frames {
-            for (offset, (_, bytes)) in (frame.first_offset..).zip(&frame.records) {
-                let skipped = self.mutant == Some(Mutant::FeedSkips) && offset % 7 == 3;
-                if offset >= from && offset < end && out.len() < most && !skipped {
-                    out.push((offset, record::decode(bytes).map_err(|e| e.to_string())?.hash));
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    pub(crate) fn views_cover(&self, wanted: &Wanted) -> bool {
-        self.mutant == Some(Mutant::ViewsSayTooMuch) || self.progress.covers(wanted).unwrap_or(false)
-    }
-
-    pub(crate) fn is_failing(&self) -> bool {
-        self.dead || self.writers.iter().any(|writer| writer.stopped().is_some())
-    }
-
-    /// Nothing on its way and nothing pending but timers and dead letters.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let busy = !self.pages.is_empty() || !self.relays.iter().all(Relay::is_idle);
-        self.inbox.is_empty()
-            && self.kernel.is_empty()
-            && self.batches.is_empty()
-            && self.completions.is_empty()
-            && self.running.is_empty()
-            && !busy
-    }
-
-    /// When the next retry is due, if nothing but time is missing.
-    pub(crate) fn next_retry(&self) -> Option<Millis> {
-        let idle = self.inbox.is_empty()
-            && self.kernel.is_empty()
-            && self.batches.is_empty()
-            && self.completions.is_empty()
-            && self.running.is_empty();
-        let due = self.relays.iter().filter_map(Relay::next_due).min();
-        due.filter(|_| idle)
-    }
-
-    pub(crate) fn next_due(&self) -> Option<Millis> {
-        (0..self.writers.len() as u16)
-            .filter_map(|p| self.index.next_wake(p).ok().flatten())
-            .min()
-    }
-
     fn partition(&self, stream: &StreamId) -> u16 {
         stream.partition(self.writers.len() as u16)
     }
@@ -492,404 +303,6 @@ impl SimNode {
         }
     }
 
-    fn command(&mut self, envelope: CommandEnvelope, waiter: Waiter, now: Millis) -> Result<(), String> {
-        let stream = envelope.stream.clone();
-        let partition = usize::from(self.partition(&stream));
-        if !self.entities.contains_key(&stream) {
-            // As in the shell: an entity whose earlier records are still on their way is not recovered yet.
-            if self.writers[partition].is_pending(&stream) && self.mutant != Some(Mutant::PassivatesInFlight) {
-                match waiter {
-                    Waiter::Client(..) => self.inbox.push(envelope),
-                    other => self.kernel.push_back((envelope, other)),
-                }
-                return Ok(());
-            }
-            let entity = self.recover(&stream)?;
-            if self.asleep.remove(&stream) {
-                self.woken += 1;
-            }
-            self.entities.insert(
-                stream.clone(),
-                (
-                    entity,
-                    self.writers[partition].incarnation(),
-                    SeenCommands::after(COMMANDS_BEFORE_MARKS),
-                ),
-            );
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.waiters.insert((stream.clone(), ticket), waiter);
-        let envelope = Arc::new(envelope);
-        let admitted = match self.admit(&envelope, ticket)? {
-            Ok(admitted) => admitted,
-            Err(problem) => {
-                self.reply(&stream, ticket, Err(problem), now);
-                return Ok(());
-            }
-        };
-        let needs = match self.entities.get(&stream) {
-            Some((entity, ..)) => entity.needs(&envelope),
-            None => Vec::new(),
-        };
-        let values = values::bring(&needs, &*self.keys).map_err(|e| e.to_string())?;
-        let (entity, incarnation, _) = self.entities.get_mut(&stream).ok_or("entity vanished")?;
-        if entity.is_settled() {
-            *incarnation = self.writers[partition].renewed(*incarnation);
-        }
-        let actions = entity.command(now, admitted, &Brought::new(&*self.keys, values));
-        let lost = entity.is_lost();
-        self.entity_actions(&stream, actions, now);
-        if lost {
-            self.drop_entity(&stream, &outcome_unknown(), now);
-        }
-        Ok(())
-    }
-
-    fn entity_actions(&mut self, stream: &StreamId, actions: Vec<EntityAction>, now: Millis) {
-        let partition = usize::from(self.partition(stream));
-        for action in actions {
-            match action {
-                EntityAction::Reply(ticket, result) => self.reply(stream, ticket, within_lease(result, true), now),
-                EntityAction::Keep(made) => {
-                    if let Err(error) = values::keep(made, &*self.keys) {
-                        return self.drop_entity(stream, &error.problem(), now);
-                    }
-                }
-                EntityAction::Append(decided) => {
-                    self.note_timers(&decided.record);
-                    if self.mutant == Some(Mutant::AnswersEarly) {
-                        let receipt = Receipt {
-                            command_id: decided.record.header.command_id.clone(),
-                            stream: stream.clone(),
-                            version: decided.record.header.last_version(),
-                            position: Position {
-                                partition: partition as u16,
-                                offset: self.writers[partition].next_offset(),
-                                index: 0,
-                            },
-                            durability: self.log.meta().durability,
-                            unchanged: false,
-                            duplicate: false,
-                            settled: None,
-                        };
-                        self.answers.push(Answer {
-                            stream: stream.clone(),
-                            command_id: receipt.command_id.clone(),
-                            result: Ok(receipt),
-                        });
-                    }
-                    let incarnation = self
-                        .entities
-                        .get(stream)
-                        .map_or_else(Incarnation::default, |(_, incarnation, _)| *incarnation);
-                    let id = self.batch_id();
-                    match self.writers[partition].submit(decided, incarnation, id) {
-                        Ok(batch) => self.batches.extend(batch),
-                        Err(problem) => self.drop_entity(stream, &problem, now),
-                    }
-                }
-            }
-        }
-    }
-
-    /// No timer fires before its delay has passed by elapsed time, whatever the wall clock did meanwhile.
-    fn note_timers(&mut self, record: &Record) {
-        if let Some(settlement) = &record.header.settlement
-            && let Some((set_at, delay)) = self.set.get(&settlement.key)
-            && self.now.elapsed < set_at + delay
-        {
-            let early = set_at + delay - self.now.elapsed;
-            self.broken
-                .push(format!("{}: a timer fired {early} ms before its delay was over", settlement.key));
-        }
-        for (key, reaction) in record.keyed_reactions() {
-            if let Reaction::WakeAt { due, .. } = reaction {
-                self.set.insert(key, (self.now.elapsed, due.saturating_sub(self.now.time)));
-            } else {
-                // A record of this version that was never stored may have set a timer under this key.
-                self.set.remove(&key);
-            }
-        }
-    }
-
-    fn batch_id(&mut self) -> [u8; 16] {
-        self.batch = self.batch.wrapping_add(1);
-        u128::from(self.batch).to_be_bytes()
-    }
-
-    fn drop_entity(&mut self, stream: &StreamId, problem: &Problem, now: Millis) {
-        self.loads_late.remove(stream);
-        if let Some((mut entity, ..)) = self.entities.remove(stream) {
-            for action in entity.fail(problem) {
-                if let EntityAction::Reply(ticket, result) = action {
-                    self.reply(stream, ticket, result, now);
-                }
-            }
-        }
-    }
-
-    fn reply(&mut self, stream: &StreamId, ticket: u64, result: Result<Receipt, Problem>, now: Millis) {
-        match self.waiters.remove(&(stream.clone(), ticket)) {
-            Some(Waiter::Client(stream, command_id)) => self.answer(stream, command_id, result),
-            Some(Waiter::Relay {
-                partition,
-                key,
-                purpose,
-                envelope,
-            }) => {
-                let actions = self.relays[usize::from(partition)].submitted(&key, purpose, envelope, result, now);
-                self.relay_actions(partition, actions);
-            }
-            Some(Waiter::Timer(key)) => {
-                if let Some(poisoned) = self.timers.answered(&key, &result, self.now) {
-                    self.broken.push(poisoned.detail);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn answer(&mut self, stream: StreamId, command_id: CommandId, mut result: Result<Receipt, Problem>) {
-        match (&mut result, self.mutant) {
-            (Err(problem), Some(Mutant::RefusesStale)) => problem.current_version = problem.current_version.map(|v| v.saturating_sub(1)),
-            (Err(problem), Some(Mutant::RefusesSpeculatively)) => problem.current_version = problem.current_version.map(|v| v + 1),
-            (Ok(receipt), Some(Mutant::SwapsPlaces)) if receipt.position.offset > 0 && receipt.position.offset % 5 == 0 => {
-                receipt.position.offset -= 1
-            }
-            _ => {}
-        }
-        self.answers.push(Answer {
-            stream,
-            command_id,
-            result,
-        });
-    }
-
-    /// Writes some or all waiting frames in one group commit; their ends are heard later.
-    pub(crate) fn flush(&mut self, rng: &mut Rng, _: Millis) {
-        let some = rng.below(self.batches.len() as u64 + 1) as usize;
-        let batches: Vec<Batch> = self.batches.drain(..some).collect();
-        let partitions: Vec<u16> = batches.iter().map(|b| b.partition).collect();
-        let results = self.log.engine().append_all(batches);
-        self.completions.extend(partitions.into_iter().zip(results));
-    }
-
-    pub(crate) fn complete(&mut self, _: &mut Rng, now: Millis) {
-        let Some((partition, result)) = self.completions.pop_front() else {
-            return;
-        };
-        let id = self.batch_id();
-        let flushed = self.writers[usize::from(partition)].appended(result, id);
-        self.batches.extend(flushed.next);
-        let entries: Vec<IndexEntry> = flushed
-            .durable
-            .iter()
-            .map(|d| {
-                IndexEntry::new(
-                    d.position.offset,
-                    d.place,
-                    d.decided.record.hash,
-                    &d.decided.record.header,
-                    &d.decided.record.reactions,
-                )
-            })
-            .collect();
-        if let Err(error) = self.index.note_durable(partition, entries) {
-            self.broken.push(format!("index: {error}"));
-        }
-        for Durable { decided, position, .. } in flushed.durable {
-            self.ends[usize::from(partition)] = position.offset + 1;
-            let stream = decided.record.header.stream.clone();
-            if stream.kind == Kind::ORG {
-                self.orgs.record(&decided.record);
-            }
-            let actions = self.relays[usize::from(partition)].record(position.offset, &decided.record);
-            self.relay_actions(partition, actions);
-            if let Some((entity, ..)) = self.entities.get_mut(&stream) {
-                let actions = entity.durable(decided.encoded.hash, position, self.log.meta().durability);
-                self.entity_actions(&stream, actions, now);
-            }
-        }
-        let failed: BTreeMap<StreamId, Problem> = flushed
-            .failed
-            .into_iter()
-            .map(|(d, p)| (d.record.header.stream.clone(), p))
-            .collect();
-        for (stream, problem) in failed {
-            self.drop_entity(&stream, &problem, now);
-        }
-    }
-
-    pub(crate) fn flush_all(&mut self, rng: &mut Rng, now: Millis) {
-        while !self.batches.is_empty() || !self.completions.is_empty() {
-            self.flush(rng, now);
-            self.complete(rng, now);
-        }
-    }
-
-    pub(crate) fn relay(&mut self, rng: &mut Rng, now: Millis) {
-        if rng.chance(70)
-            && let Some((partition, page)) = self.pages.pop_front()
-        {
-            let page = match rng.chance(10) {
-                false => Some(page),
-                true if self.mutant == Some(Mutant::ForgetsUnread) => Some(Page { rows: Vec::new(), ..page }),
-                true => None,
-            };
-            self.relays[usize::from(partition)].page(page, now);
-        }
-        let partition = rng.below(self.relays.len() as u64) as u16;
-        let suspended = self.is_suspended();
-        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended, &|_, _| None);
-        self.relay_actions(partition, actions);
-    }
-
-    fn relay_actions(&mut self, partition: u16, actions: Vec<RelayAction>) {
-        for action in actions {
-            match action {
-                RelayAction::Load { after, most, without } => match self.library().page(partition, after, most, &without) {
-                    Ok(page) => self.pages.push_back((partition, page)),
-                    Err(error) => self.fail("pending work", &error),
-                },
-                RelayAction::Submit { key, purpose, envelope } => {
-                    let waiter = Waiter::Relay {
-                        partition,
-                        key,
-                        purpose,
-                        envelope: envelope.clone(),
-                    };
-                    self.kernel.push_back((*envelope, waiter));
-                }
-                RelayAction::Perform {
-                    key,
-                    attempt,
-                    effect,
-                    subject,
-                    ..
-                } => {
-                    self.running.push(Running {
-                        key,
-                        attempt,
-                        effect: *effect,
-                        subject,
-                        cancelled: false,
-                    });
-                }
-                RelayAction::Cancel(key) => {
-                    for running in self.running.iter_mut().filter(|r| r.key == key) {
-                        running.cancelled = true;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends one attempt under way: it may have arrived or not, succeed, or fail.
-    pub(crate) fn perform(&mut self, rng: &mut Rng, now: Millis, sink: &mut Sink, keys: &Keyring) -> Option<String> {
-        if self.running.is_empty() {
-            return None;
-        }
-        let at = rng.below(self.running.len() as u64) as usize;
-        let running = self.running.swap_remove(at);
-        let dropped = self.mutant == Some(Mutant::DropsEffects) && rng.chance(34);
-        let fails = rng.chance(25);
-        let fresh = self.mutant == Some(Mutant::FreshEffectIds);
-        let id = |running: &Running| {
-            if fresh {
-                format!("{}.{}", running.key.message_id(), running.attempt)
-            } else {
-                running.key.message_id()
-            }
-        };
-        let end = if running.cancelled {
-            AttemptEnd::Cancelled(Outcome::Cancelled { partial: None })
-        } else if fails && rng.chance(20) {
-            // The receiver takes it and says no.
-            sink.arrive(&running.key, id(&running));
-            AttemptEnd::Done(Outcome::Failed {
-                code: "refused".into(),
-                detail: "simulated".into(),
-            })
-        } else if fails {
-            // It may have arrived all the same.
-            if rng.chance(50) {
-                sink.arrive(&running.key, id(&running));
-            }
-            AttemptEnd::Retryable {
-                code: "timeout".into(),
-                detail: "simulated".into(),
-                retry_after_ms: None,
-            }
-        } else {
-            if !dropped {
-                sink.arrive(&running.key, id(&running));
-            }
-            match outcome(&running.effect, &running.subject, running.attempt, keys) {
-                Ok(outcome) => AttemptEnd::Done(outcome),
-                Err(error) => {
-                    self.broken.push(error);
-                    return None;
-                }
-            }
-        };
-        let line = format!("attempt {} of {} ends", running.attempt, running.key);
-        let partition = self.partition(&running.key.stream);
-        let actions = self.relays[usize::from(partition)].performed(&running.key, end, now);
-        self.relay_actions(partition, actions);
-        Some(line)
-    }
-
-    pub(crate) fn fire_timers(&mut self, rng: &mut Rng) -> u64 {
-        let early = if self.mutant == Some(Mutant::FiresEarly) { 5_000 } else { 0 };
-        let now = Now {
-            time: self.now.time + early,
-            ..self.now
-        };
-        let owned = (0..self.writers.len() as u16).collect();
-        let mut fired = 0;
-        for look in self.timers.looks(&owned, now) {
-            let found = if rng.chance(READS_FAIL_PERCENT) { None } else { self.ask(&look) };
-            for wake in self.timers.found(&look, found, now) {
-                fired += u64::from(self.fire(rng, wake, now));
-            }
-        }
-        fired
-    }
-
-    fn ask(&self, look: &Look) -> Option<Found> {
-        let due = self
-            .index
-            .wakes_due_after(look.partition, look.before, look.after, look.limit)
-            .ok()?;
-        let next = self.index.next_wake_after(look.partition, look.before).ok()?;
-        Some(Found { due, next })
-    }
-
-    fn fire(&mut self, rng: &mut Rng, wake: Wake, now: Now) -> bool {
-        let sleeps = self.mutant == Some(Mutant::ForgetsSleepers) && !self.entities.contains_key(&wake.key.stream);
-        let cause = if sleeps || rng.chance(READS_FAIL_PERCENT) {
-            None
-        } else {
-            let records = self.records(&wake.key.stream, wake.key.version).unwrap_or_default();
-            records.first().map(|record| Cause::from(&record.header))
-        };
-        let Some(cause) = cause else {
-            if self.mutant != Some(Mutant::ForgetsUnreadTimers) {
-                self.timers.unread(&wake.key, now);
-            }
-            return false;
-        };
-        let ripe_at = self.clock.ripe_at(cause.time, wake.due);
-        let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
-        let wake = Wake { due, ..wake };
-        let Some(command) = self.timers.fire(&wake, &cause, ripe_at, now) else {
-            return false;
-        };
-        self.kernel.push_back((command, Waiter::Timer(wake.key)));
-        true
-    }
-
     pub(crate) fn project_or_index(&mut self, rng: &mut Rng, _: Millis) {
         let result = if rng.chance(50) {
             self.index.flush(64).map(|_| ()).map_err(|e| e.to_string())
@@ -937,42 +350,5 @@ impl SimNode {
         self.loads_late.remove(&stream);
         self.asleep.insert(stream);
         true
-    }
-}
-
-/// What a receiver answers to an attempt that it took.
-pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyring) -> Result<Outcome, String> {
-    let failed = |e: quipu_schemas::personal::SealError| e.to_string();
-    match effect {
-        Effect::LlmInvoke(_) => {
-            // The second attempt says more than a record should hold.
-            let text = "a simulated answer".repeat(if attempt > 1 { 300 } else { 1 });
-            let message = ChatMessage {
-                role: ChatRole::Assistant,
-                content: Some(text.clone()),
-                tool_calls: None,
-                tool_call_id: None,
-                name: None,
-            };
-            Ok(Outcome::Answered(LlmAnswer {
-                message: Personal::seal(&message, subject, keys).map_err(failed)?,
-                text: Some(Personal::seal(&text, subject, keys).map_err(failed)?),
-                tool_calls: Vec::new(),
-                finish_reason: "stop".into(),
-                model: "simulated".into(),
-                prompt_tokens: 3,
-                completion_tokens: 3,
-                attempt,
-            }))
-        }
-        Effect::Webhook(_) | Effect::Http(_) => Ok(Outcome::Responded {
-            status: 200,
-            body: Json(serde_json::json!({"ok": true})),
-            full_bytes: None,
-        }),
-        Effect::Tool(_) => Err("the workload grants no tools".into()),
-        Effect::Seal(seal) => Ok(Outcome::Sealed {
-            text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
-        }),
     }
 }

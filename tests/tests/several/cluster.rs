@@ -5,22 +5,19 @@
 //! `QUIPU_FAILOVERS=100 cargo test --release -p quipu-tests --test several cluster -- --nocapture`.
 //! The seed is printed; `QUIPU_SEED=<seed>` draws the same faults and the same commands.
 
+mod failover;
+mod restarts;
+
 use futures::future::join_all;
 use quipu_events::backend::Backend;
 use quipu_schemas::position::LogId;
 use quipu_tests::{
-    broker::{self, Broker},
     caller::{Caller, LOOK_EVERY, PATIENCE, wait},
-    link::Link,
-    load::{Load, Sent, acknowledged_is_stored, ask_again, client, effects_settle, runs, said_once, set_up},
+    load::{Load, Sent, acknowledged_is_stored, ask_again, client, effects_settle, said_once, set_up},
     process::{Launch, Process},
     receiver::{Receiver, SECRET},
     seeded::Seeded,
-    servers::{
-        kafka::{self, Kafka},
-        nats::{self, SYSTEM, Shape},
-    },
-    stored, venv,
+    stored,
 };
 use serde_json::Value;
 use std::{
@@ -178,49 +175,6 @@ async fn whoever_listens_hears_other_nodes(callers: &[Caller]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failover_on_jetstream_loses_and_doubles_nothing() {
-    let shape = Shape {
-        servers: 1,
-        sync_always: true,
-    };
-    let Some(nats) = nats::start_or_skip(shape, "failover of nodes on JetStream") else {
-        return;
-    };
-    let links: Vec<Link> = (0..NODES).map(|_| Link::to(nats.port(0))).collect();
-    let near = |link: &Link| format!("nats://{}@127.0.0.1:{}/trio?system={SYSTEM}", nats::USER, link.port());
-    let logs: Vec<String> = links.iter().map(near).collect();
-    fail_over(&format!("{}/trio?system={SYSTEM}", nats.url()), &logs, &links).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failover_on_kafka_loses_and_doubles_nothing() {
-    // Each node has a listener of its own, which tells it to stay on its link.
-    let names: Vec<String> = (0..NODES).map(|n| format!("LINK{n}")).collect();
-    let listeners: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "PLAINTEXT")).collect();
-    let mut links = Vec::new();
-    let started = Kafka::start_with(true, &listeners, "", |port| {
-        links.push(Link::to(port));
-        links[links.len() - 1].port()
-    });
-    let what = "failover of nodes";
-    match broker::or_tansu(kafka::or_skip(started, what), what) {
-        None => {}
-        Some(Broker::Kafka(kafka)) => {
-            let near = |link: &Link| format!("kafka://127.0.0.1:{}/trio?partitions=8", link.port());
-            let logs: Vec<String> = links.iter().map(near).collect();
-            fail_over(&format!("kafka://{}/trio?partitions=8", kafka.address()), &logs, &links).await;
-        }
-        Some(tansu) => {
-            tansu.say(what);
-            // It tells one address to everybody.
-            venv::skipped("nodes that are cut off from the broker", "Tansu has one listener");
-            let log = tansu.log("trio", 8);
-            fail_over(&log, &vec![log.clone(); NODES], &[]).await;
-        }
-    }
-}
-
 /// Three nodes under load.
 struct Trial {
     seed: u64,
@@ -368,184 +322,4 @@ impl Trial {
             epochs,
         }
     }
-}
-
-/// `log` as the test reads it, `logs` as each node reaches it, over the link of the same place where there are links.
-async fn fail_over(log: &str, logs: &[String], links: &[Link]) {
-    let rounds = from_env("QUIPU_FAILOVERS").unwrap_or(6);
-    let seed = seed();
-    let engine = log.split(':').next().unwrap_or_default();
-    println!("cluster on {engine}: {rounds} faults, QUIPU_SEED={seed}");
-    let mut trial = Trial::begin(seed, logs).await;
-    let (mut unplanned, mut planned) = (Duration::ZERO, Duration::ZERO);
-    // Of the commands that met a fault: the longest time of refusals, and the longest wait from first try to receipt.
-    let (mut refused, mut waited) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
-    // Each kind once before any comes again.
-    let (mut faults, mut made): (Vec<usize>, [u64; 4]) = (Vec::new(), [0; 4]);
-    for round in 0..rounds {
-        let from = trial.load.ledger().sent.len();
-        trial.progress().await;
-        let at = trial.random.below(NODES as u64) as usize;
-        let id = node_id(&trial.trio.node(at).caller).await;
-        let watcher = trial.trio.callers[(at + 1) % NODES].clone();
-        trial.measure_anew();
-        if faults.is_empty() {
-            faults = (0..if links.is_empty() { 3 } else { 4 }).collect();
-        }
-        let fault = faults.swap_remove(trial.random.below(faults.len() as u64) as usize);
-        made[fault] += 1;
-        match fault {
-            0 => {
-                trial.trio.nodes[at].take().expect("it runs").kill().await;
-                unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
-                trial.trio.restart(at).await;
-            }
-            1 => {
-                planned = planned.max(trial.trio.hand_over(at, &watcher).await);
-                trial.trio.restart(at).await;
-            }
-            2 => {
-                trial.trio.node(at).signal("STOP").await;
-                unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
-                // It wakes with whatever it had in flight, and has been replaced.
-                trial.trio.node(at).signal("CONT").await;
-            }
-            _ => {
-                links[at].silence();
-                unplanned = unplanned.max(taken_over(&watcher, Some(&id)).await);
-                // What it had on its way arrives now, late and of an old epoch.
-                links[at].heal();
-            }
-        }
-        spread(&watcher, NODES).await;
-        let in_order = usize::from(fault == 1);
-        let longest = trial.longest();
-        refused[in_order] = refused[in_order].max(longest.0);
-        waited[in_order] = waited[in_order].max(longest.1);
-        trial.settled(from, &watcher, &format!("round {round}")).await;
-    }
-    let (load, ended) = (trial.load.clone(), trial.finish(log).await);
-    println!("cluster on {engine}: refused {:?}", load.ledger().refusals);
-    println!(
-        "cluster on {engine}: {rounds} faults (killed, stopped in order, paused, cut off: {made:?}), {} commands acknowledged, {} answers lost and asked for again, {} webhooks, {} records under {} epochs\n\
-         cluster: after a kill, a pause or a cut (lease {LEASE:?}): all partitions owned within {unplanned:?}, a command waited {:?}, refusals for {:?}\n\
-         cluster: stopped in order: all partitions owned within {planned:?}, a command waited {:?}, refusals for {:?}",
-        ended.sent.len(),
-        load.unknown.load(Ordering::Relaxed),
-        runs(&ended.sent).len(),
-        ended.records,
-        ended.epochs,
-        waited[0],
-        refused[0],
-        waited[1],
-        refused[1],
-    );
-    assert!(
-        unplanned <= LEASE + OWNED_WITHIN,
-        "seed {seed}: a partition was without an owner for {unplanned:?}"
-    );
-    assert!(
-        refused[1] <= REFUSED_AT_MOST,
-        "a node that stops in order has commands refused for {:?}",
-        refused[1]
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarts_on_jetstream_lose_and_double_nothing() {
-    let shape = Shape {
-        servers: 1,
-        sync_always: true,
-    };
-    let Some(nats) = nats::start_or_skip(shape, "restarts of nodes on JetStream") else {
-        return;
-    };
-    let log = format!("{}/trio?system={SYSTEM}", nats.url());
-    let seed = seed();
-    println!("cluster: restarts, QUIPU_SEED={seed}");
-    let mut trial = Trial::begin(seed, &vec![log.clone(); NODES]).await;
-
-    trial.progress().await;
-    trial.measure_anew();
-    let mut refused_by_who_stopped = 0;
-    for at in 0..NODES {
-        let from = trial.load.ledger().sent.len();
-        let before = trial.load.ledger().refused_by.clone();
-        trial.progress().await;
-        let watcher = trial.trio.callers[(at + 1) % NODES].clone();
-        trial.trio.hand_over(at, &watcher).await;
-        trial.progress().await;
-        trial.trio.restart(at).await;
-        trial.settled(from, &watcher, &format!("restart of node {at}")).await;
-        let mut refused = trial.load.ledger().refused_by.clone();
-        refused.retain(|by, times| before.get(by) != Some(times));
-        // Clients here go on to ask a node that is no longer ready: what reaches it last is told to go elsewhere.
-        let itself = (trial.trio.callers[at].base().to_owned(), "stopping".to_owned());
-        refused_by_who_stopped += refused.remove(&itself).unwrap_or_default();
-        assert!(
-            refused.is_empty(),
-            "seed {seed}: commands were refused while node {at} ({}) restarted: {refused:?}",
-            itself.0
-        );
-    }
-    let rolling = trial.longest();
-
-    let from = trial.load.ledger().sent.len();
-    trial.measure_anew();
-    let begun = Instant::now();
-    let [stopping, starting] = trial.trio.restart_all().await;
-    let watcher = trial.trio.callers[0].clone();
-    taken_over(&watcher, None).await;
-    let down = begun.elapsed();
-    trial.progress().await;
-    trial.settled(from, &watcher, "restart of all").await;
-    let all = trial.longest();
-    let ended = trial.finish(&log).await;
-    println!(
-        "cluster: {NODES} nodes restarted one after another: {refused_by_who_stopped} commands refused by a node that was stopping and none by others, a \
-         command waited {:?}, refusals for {:?}\n\
-         cluster: {NODES} nodes restarted all at once: stopped in {stopping:?}, ready in {starting:?}, every partition owned {down:?} after they \
-         were asked to stop, a command waited {:?}\n\
-         cluster: {} commands acknowledged, {} webhooks, {} records under {} epochs",
-        rolling.1,
-        rolling.0,
-        all.1,
-        ended.sent.len(),
-        runs(&ended.sent).len(),
-        ended.records,
-        ended.epochs,
-    );
-    assert!(
-        rolling.0 <= REFUSED_AT_MOST,
-        "a node that stops in order has commands refused for {:?}",
-        rolling.0
-    );
-}
-
-#[tokio::test]
-async fn a_person_can_try_failover_with_one_command() {
-    let program = match nats::program() {
-        Ok(program) => program,
-        Err(why) => {
-            return venv::skipped("dev-cluster", &why);
-        }
-    };
-    let launch = Launch::new();
-    let mut command = launch.quipu();
-    command
-        .args(["dev-cluster", "--once", "--json", "--lease-ms", "1500"])
-        .env("QUIPU_NATS_SERVER", program);
-    let played = command.output().await.expect("the binary runs");
-    let told = String::from_utf8_lossy(&played.stdout);
-    let summary: Value = told
-        .lines()
-        .last()
-        .and_then(|line| serde_json::from_str(line).ok())
-        .unwrap_or_default();
-    let shown = summary["shown"].as_array().map_or(0, Vec::len);
-    assert!(
-        played.status.success() && summary["ok"] == true && shown == 5,
-        "{told}\n{}",
-        String::from_utf8_lossy(&played.stderr)
-    );
 }

@@ -1,7 +1,9 @@
 //! Nodes of one process over one log in memory: what the end of an owner means to commands, to refusals and to effects.
 
 mod appends;
+mod attempts;
 mod feeds;
+mod forwarding;
 mod outbox;
 mod timers;
 
@@ -10,13 +12,11 @@ use crate::{
     api::CommandRequest,
     core::{Core, Opened},
     ingress,
-    kernel::refusals::NOT_OPEN,
     kinds::Kinds,
     mailbox::RelayMsg,
     partition_actor::{PartitionActor, PartitionArgs},
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
-    relay_actor::RelayActor,
     secrets::Secrets,
     shadow,
     volatile::Volatile,
@@ -50,7 +50,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -263,107 +263,6 @@ fn member(at: SocketAddr) -> Member {
     }
 }
 
-#[tokio::test]
-async fn refusals_of_a_former_owner_are_waited_out() {
-    let store = Store::new(PATIENCE);
-    let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
-    let envelope = node.envelope("org", "acme", "create", json!({ "name": "Acme" }));
-    let receipt = Receipt {
-        command_id: envelope.command_id.clone(),
-        stream: envelope.stream.clone(),
-        version: 1,
-        position: "p0.0.0".parse().expect("a position"),
-        durability: node.core.meta.durability,
-        unchanged: false,
-        duplicate: false,
-        settled: None,
-    };
-    for code in [
-        "partition_stopped",
-        "not_stored",
-        "stopping",
-        "lease_ended",
-        "authority_stale",
-        "outcome_unknown",
-        NOT_OPEN,
-    ] {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (count, receipt) = (asked.clone(), receipt.clone());
-        let owner = listen(move |_| {
-            let answer = match count.fetch_add(1, Ordering::AcqRel) {
-                0 | 1 => Err(Problem::new(503, code, "in a test")),
-                _ => Ok(receipt.clone()),
-            };
-            Box::pin(std::future::ready(said(answer)))
-        })
-        .await;
-        store.others.lock().insert(0, member(owner));
-        let answer = node.core.submit(envelope.clone()).await;
-        assert_eq!(
-            answer.as_ref().map(|receipt| receipt.version).map_err(|p| p.code.clone()),
-            Ok(1),
-            "after {code}"
-        );
-        assert_eq!(asked.load(Ordering::Acquire), 3, "after {code}");
-    }
-    // What is refused for good is not.
-    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "org_exists", "in a test")))))).await;
-    store.others.lock().insert(0, member(owner));
-    assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("org_exists".into()));
-}
-
-#[tokio::test]
-async fn a_stopped_owner_that_nobody_follows_is_an_answer_for_now() {
-    let store = Store::new(PATIENCE);
-    let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
-    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(503, "partition_stopped", "no room")))))).await;
-    store.others.lock().insert(0, member(owner));
-    let refused = node
-        .core
-        .submit(node.envelope("org", "acme", "create", json!({ "name": "Acme" })))
-        .await;
-    let problem = refused.expect_err("nobody takes it");
-    assert_eq!((problem.code.as_str(), problem.retry_after), (NOT_OPEN, Some(1)));
-    assert!(problem.detail.ends_with(": no room"), "{}", problem.detail);
-}
-
-#[tokio::test]
-async fn a_command_at_an_owner_that_was_replaced_goes_to_the_next_one() {
-    let log = log(1);
-    let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
-    let a = Node::new(&log, &of_a, Kinds::builtin(), &[]);
-    a.own(0).await;
-    a.org().await;
-    let b = Node::new(&log, &of_b, Kinds::builtin(), &[]);
-    b.own(0).await;
-    let next = b.core.clone();
-    let at = listen(move |body| {
-        let next = next.clone();
-        Box::pin(async move {
-            let envelope: CommandEnvelope = serde_json::from_slice(&body).expect("a command");
-            said(next.submit_here(Arc::new(envelope)).await)
-        })
-    })
-    .await;
-    of_a.grants.store(false, Ordering::Release);
-    of_a.others.lock().insert(0, member(at));
-    assert!(a.core.is_owner(0), "it has not heard of it");
-    let posted = a
-        .core
-        .submit(a.envelope("conversation", "c", "create", json!({ "type": "group" })))
-        .await;
-    assert_eq!(posted.map(|receipt| receipt.duplicate).map_err(|p| p.code), Ok(false));
-    assert!(!a.core.is_owner(0) && b.core.is_owner(0));
-    // What each saw durable is noted, also by the one that owns nothing any more.
-    let noted = |node: &Node| node.core.owned_heads().iter().map(|entry| entry.offset).collect::<Vec<_>>();
-    assert_eq!((noted(&a), noted(&b)), (vec![1], vec![2]));
-    assert_eq!(
-        noted(&Node::new(&log, &of_a, Kinds::builtin(), &[])),
-        Vec::<u64>::new(),
-        "it has owned nothing"
-    );
-}
-
 /// Says no, but takes its time.
 struct Gate;
 
@@ -488,83 +387,9 @@ async fn what_is_known_of_an_org_elsewhere_decides_for_a_while_only() {
     assert!(home.core.is_fresh(of_org));
 }
 
-/// A relay beside whatever runs the partition.
-async fn relay(node: &Node) -> ActorRef<RelayMsg> {
-    let (relay, _) = Actor::spawn(None, RelayActor, (node.core.clone(), 0, node.performers.clone()))
-        .await
-        .expect("an actor");
-    relay.send_message(RelayMsg::Step { planned: false }).expect("it runs");
-    relay
-}
-
 /// When a relay tries the one thing again that it has to do.
 async fn again_at(relay: &ActorRef<RelayMsg>) -> Option<u64> {
     let (sender, rows) = oneshot::channel();
     relay.send_message(RelayMsg::Rows(sender)).expect("it runs");
     rows.await.ok()?.first()?.next_attempt_at
-}
-
-#[tokio::test]
-async fn only_the_owners_relay_begins_an_attempt() {
-    let requests = Arc::new(AtomicUsize::new(0));
-    let (go, gone) = watch::channel(false);
-    let count = requests.clone();
-    let receiver = listen(move |_| {
-        count.fetch_add(1, Ordering::AcqRel);
-        let mut gone = gone.clone();
-        Box::pin(async move {
-            // Held until the other relay has tried as well.
-            let _ = gone.wait_for(|go| *go).await;
-            (200, "{}".into())
-        })
-    })
-    .await;
-    let log = log(1);
-    let (of_a, of_b) = (Store::new(PATIENCE), Store::new(PATIENCE));
-    let a = Node::new(&log, &of_a, Kinds::builtin(), &[receiver]);
-    a.own(0).await;
-    let own = a.core.partition(0).relay.lock().take().expect("the owner's relay");
-    own.stop_and_wait(None, None).await.expect("it stops");
-    a.org().await;
-    let definition = json!({
-        "name": "call", "outputs": { "done": {} },
-        "nodes": [{ "id": "call", "component": "http.request", "config": { "url": format!("http://{receiver}/"), "method": "POST" } }],
-        "edges": [{ "from": "call.out", "to": "output.done" }],
-    });
-    a.here(a.envelope("run", "r", "create", json!({ "definition": definition, "input": {} })))
-        .await
-        .expect("a run");
-    let pending = a.core.index.pending(0, None, 10).expect("the index");
-    assert_eq!(pending.len(), 1, "{pending:?}");
-
-    // Another node replaces it, and both would do what is to be done.
-    let b = Node::new(&log, &of_b, Kinds::builtin(), &[receiver]);
-    let next = b.core.clone();
-    let at = listen(move |body| {
-        let next = next.clone();
-        Box::pin(async move {
-            let envelope: CommandEnvelope = serde_json::from_slice(&body).expect("a command");
-            said(next.submit_here(Arc::new(envelope)).await)
-        })
-    })
-    .await;
-    of_a.grants.store(false, Ordering::Release);
-    of_a.others.lock().insert(0, member(at));
-    log.claim(0, "another").expect("a claim");
-    let stale = relay(&a).await;
-    b.own(0).await;
-    until("the owner's request", || requests.load(Ordering::Acquire) > 0).await;
-    // A try that was refused is followed by a later one.
-    let first = again_at(&stale).await;
-    let deadline = Instant::now() + PATIENCE;
-    while requests.load(Ordering::Acquire) == 1 && again_at(&stale).await.is_none_or(|at| Some(at) <= first) {
-        assert!(Instant::now() < deadline, "the other relay does not try");
-        tokio::time::sleep(LOOK_EVERY).await; // poll
-    }
-    go.send(true).expect("the receiver listens");
-    until("the effect to be settled", || {
-        b.core.settled(&pending[0].key).is_ok_and(|settled| settled.is_some())
-    })
-    .await;
-    assert_eq!(requests.load(Ordering::Acquire), 1);
 }

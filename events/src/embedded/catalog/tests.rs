@@ -1,5 +1,9 @@
 //! Reading over several segments: by offset and by place, through sidecars that are believed or not.
 
+use super::super::{
+    segment::{SEGMENT_HEADER, SegmentHeader, sidecar_path},
+    sidecar::{Summary, decode_frames, decode_summary, encode},
+};
 use super::*;
 use crate::{
     contract::Owner,
