@@ -1,11 +1,9 @@
 //! Why a backup or restore fails.
 
-use super::backup;
 use crate::{
-    blobs::{BlobError, Blobs, names::NamesError},
+    blobs::{BlobError, names::NamesError},
     keyring::KeyringError,
 };
-use sha2::Digest as _;
 use std::{io, path::PathBuf};
 
 /// Why a backup or a restore failed.

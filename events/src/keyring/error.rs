@@ -1,7 +1,5 @@
 //! What can be wrong with keys.
 
-use super::fingerprint::Fingerprint;
-
 /// Why keys cannot be used. Every text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {

@@ -5,7 +5,7 @@ use super::{subjects, take_torn};
 use std::fs;
 
 /// The data directory of a log with one record and the keys of two people.
-fn used(root: &Path, id: u8) -> (PathBuf, crate::memory::MemoryLog) {
+pub(super) fn used(root: &Path, id: u8) -> (PathBuf, crate::memory::MemoryLog) {
     use crate::contract::Owner;
     let data = root.join(format!("data-{id}"));
     fs::create_dir_all(&data).unwrap();
