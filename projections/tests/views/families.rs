@@ -128,7 +128,7 @@ fn batch_that_ignores_a_family_behind_is_refused() {
         batch(Of::Joining("org", at), zero, at),
     ] {
         assert!(
-            matches!(store.apply(&[refused.clone()]), Err(ViewError::Conflict { .. })),
+            matches!(store.apply(std::slice::from_ref(&refused)), Err(ViewError::Conflict { .. })),
             "{refused:?}"
         );
     }

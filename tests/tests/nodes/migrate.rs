@@ -3,7 +3,7 @@
 use quipu_schemas::limits::PARTITIONS_DEFAULT;
 use quipu_tests::{
     broker,
-    caller::wait,
+    caller::{Caller, wait},
     process::Launch,
     servers::nats::{self, SYSTEM, Shape},
 };
@@ -17,19 +17,20 @@ async fn embedded_log_moves_to_jetstream_whole() {
         sync_always: true,
     };
     if let Some(nats) = nats::start_or_skip(shape, "migrate-log to JetStream") {
-        moves(&format!("{}/moved?system={SYSTEM}", nats.url())).await;
+        // Values beside the log go along, into an object store beside the new one.
+        moves(&format!("{}/moved?system={SYSTEM}", nats.url()), Some("large ".repeat(20_000))).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_log_moves_to_kafka_whole() {
     if let Some(broker) = broker::start_or_skip("migrate-log") {
-        moves(&broker.log("moved", PARTITIONS_DEFAULT)).await;
+        moves(&broker.log("moved", PARTITIONS_DEFAULT), None).await;
     }
 }
 
-/// From an embedded log to the one at this address.
-async fn moves(to: &str) {
+/// From an embedded log to the one at this address, with a value beside it where the other keeps some too.
+async fn moves(to: &str, large: Option<String>) {
     let mut launch = Launch::new().log("embedded");
     let node = launch.start().await;
     let ada = node.caller.acting_for("ada");
@@ -37,17 +38,17 @@ async fn moves(to: &str) {
     let desk = "/v1/orgs/acme/conversations/desk";
     ada.post(desk, json!({ "type": "group", "auto_turns": false })).await.taken();
     let say = |n: u32| json!({ "message_id": format!("m{n}"), "body": format!("message {n}") });
+    let post = format!("{desk}/post");
     let mut receipts = Vec::new();
     for n in 0..20 {
-        let path = format!("{desk}/post");
-        receipts.push(
-            ada.try_command(&path, &format!("k{n}"), &say(n))
-                .await
-                .expect("an answer")
-                .taken()
-                .body,
-        );
+        let answer = ada.try_command(&post, &format!("k{n}"), &say(n)).await;
+        receipts.push(answer.expect("an answer").taken().body);
     }
+    if let Some(body) = &large {
+        let large = json!({ "message_id": "large", "body": body });
+        ada.post(&post, large).await.taken();
+    }
+    let records = 22 + u64::from(large.is_some());
     let entities = ["/v1/orgs/acme/orgs/acme", desk];
     let mut digests = BTreeMap::new();
     for entity in entities {
@@ -55,14 +56,8 @@ async fn moves(to: &str) {
     }
     node.stop().await;
 
-    let data = launch.data().display().to_string();
-    for before in [0, 22] {
-        let moved = launch.run(&["migrate-log", "--json", &data, "--to", to]).await;
-        let told: Value =
-            serde_json::from_slice(&moved.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&moved.stderr)));
-        assert!(moved.status.success() && told["equal"] == json!(true), "{told}");
-        assert_eq!((&told["records"], &told["copied_before"]), (&json!(22), &json!(before)), "{told}");
-        assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
+    for before in [0, records] {
+        migrates(&launch, to, records, before).await;
     }
 
     let mut launch = launch.log(to);
@@ -84,6 +79,9 @@ async fn moves(to: &str) {
             "{again}"
         );
     }
+    if let Some(body) = large {
+        assert!(named_in(&ada, desk).await == body, "the value that was beside the log");
+    }
     // What was sealed opens with the keys that moved, and life goes on.
     ada.post(&format!("{desk}/post"), say(20)).await.taken();
     wait("the views to be rebuilt", || async {
@@ -97,4 +95,30 @@ async fn moves(to: &str) {
     })
     .await;
     node.stop().await;
+}
+
+/// Migrates, also where so many records were copied before.
+async fn migrates(launch: &Launch, to: &str, records: u64, before: u64) {
+    let data = launch.data().display().to_string();
+    let moved = launch.run(&["migrate-log", "--json", &data, "--to", to]).await;
+    let told: Value = serde_json::from_slice(&moved.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&moved.stderr)));
+    assert!(moved.status.success() && told["equal"] == json!(true), "{told}");
+    assert_eq!(
+        (&told["records"], &told["copied_before"]),
+        (&json!(records), &json!(before)),
+        "{told}"
+    );
+    assert_eq!(told["blobs"], json!(records - 22), "{told}");
+    assert!(!told.to_string().contains("quipu:quipu"), "a password is shown: {told}");
+}
+
+/// The value that a conversation's history names.
+async fn named_in(ada: &Caller, desk: &str) -> String {
+    let history = ada.fresh(&format!("{desk}/history?limit=100")).await.body.to_string();
+    let digest = history
+        .split("\"$blob\":\"")
+        .nth(1)
+        .and_then(|rest| rest.get(..64))
+        .expect("a name");
+    ada.get(&format!("/v1/orgs/acme/blobs/{digest}")).await.text
 }

@@ -63,7 +63,7 @@ async fn service(listener: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await?;
         served += 1;
-        let length = if served % 10 == 0 { LARGE } else { SMALL };
+        let length = if served.is_multiple_of(10) { LARGE } else { SMALL };
         tokio::spawn(async move {
             let mut request = Vec::new();
             let mut buffer = [0; 8 * 1024];
