@@ -65,19 +65,20 @@ impl std::fmt::Debug for BlobSource {
 }
 
 /// A backup's table of contents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "BackupManifest")]
 pub struct Manifest {
-    /// Log id in hex.
+    /// The log's id, in hex.
     pub log_id: String,
     /// Generation of the log that was copied.
     pub generation: u32,
-    /// Its partitions.
+    /// How many partitions the log has.
     pub partitions: u16,
-    /// Records of all partitions.
+    /// How many records it holds, of all partitions.
     pub records: u64,
     /// Whether keys are inside.
     pub keys: bool,
-    /// Blobs inside.
+    /// How many blobs are inside.
     #[serde(default)]
     pub blobs: u64,
     /// Blobs that records name and that could not be copied, `org/name`: they were missing or damaged already.
@@ -90,13 +91,13 @@ pub struct Manifest {
 }
 
 /// A file of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CopiedFile {
     /// Path within the backup.
     pub path: String,
-    /// Length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// SHA-256.
+    /// SHA-256 of its bytes.
     pub digest: Digest,
 }
 

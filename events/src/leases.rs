@@ -25,7 +25,7 @@ pub enum LeaseAnswer {
 }
 
 /// A node of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Member {
     /// Its id, kept in its data directory: the same after a restart.
     pub node: String,

@@ -88,7 +88,7 @@ fn command_headers() -> Value {
             "Quipu-On-Behalf-Of": text(ID, "The principal who acts."),
             "If-Match": text("^\"[0-9]{1,15}\"$", "The expected version, quoted."),
             "If-None-Match": { "type": "string", "enum": ["*"], "description": "The entity must not exist." },
-            "X-Env": text(LABEL, "Label: environment."),
+            "X-Env": text(LABEL, "A label of your own for the environment that the command comes from."),
             "X-Data-Class": { "type": "string", "enum": ["none", "pii", "phi", "secret"], "description": "Label: how sensitive the data is." },
             "X-Correlation-Id": text(LABEL, "Correlates everything that the command causes."),
             "traceparent": { "type": "string", "description": "W3C trace context; ignored where malformed." },
@@ -177,7 +177,7 @@ impl Document {
                 "Nats-Service-Error-Code": { "type": "string", "description": "The status that HTTP would have." },
                 "Nats-Service-Error": { "type": "string", "description": "The problem's code." },
                 "x-should-retry": { "type": "string", "enum": ["true", "false"] },
-                "Retry-After": { "type": "string", "description": "Seconds." },
+                "Retry-After": { "type": "string", "description": "After how many seconds to try again." },
                 "Quipu-Command-Id": { "type": "string" },
             } },
             "payload": { "allOf": [

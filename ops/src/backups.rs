@@ -5,19 +5,22 @@ use quipu_events::{
     backup::{BackupOptions, BlobSource, Manifest},
     blobs::Blobs,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc};
 
 /// A backup under way, or the last one.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "BackupJob")]
 pub struct Job {
-    /// `none`, `running`, `done` or `failed`.
+    /// How it stands; `none`: there was none since the node started.
+    #[schemars(extend("enum" = ["none", "running", "done", "failed"]))]
     pub status: &'static str,
-    /// Where it goes.
+    /// The directory that it goes to, on the node's machine.
     pub to: PathBuf,
     /// Bytes copied so far.
     pub bytes: u64,
-    /// What went wrong.
+    /// What went wrong, in words; empty where nothing did.
     pub detail: String,
     /// Its table of contents, when done.
     pub manifest: Option<Manifest>,

@@ -31,5 +31,6 @@ pub mod serve;
 mod stage;
 pub mod terminal;
 pub mod token;
+mod told;
 pub mod views;
 pub mod views_in;

@@ -45,7 +45,7 @@ impl Operation<'_> {
             operation["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
         }
         match self.reply {
-            Reply::Health | Reply::Open(_) => operation["security"] = json!([]),
+            Reply::Health | Reply::Alive | Reply::Open(_) => operation["security"] = json!([]),
             // Open to loopback peers.
             Reply::Metrics => operation["security"] = json!([{}, { "bearer": [] }]),
             _ => {}
@@ -79,13 +79,13 @@ fn parameters(families: Families) -> Value {
 fn common_parameters() -> Value {
     let header = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema });
     json!({
-        "org": path_parameter("org", ID, "The org."),
+        "org": path_parameter("org", ID, "The id of the org."),
         "id": path_parameter("id", ID, "The entity's id."),
         "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: send the command again under the same id and you get the original receipt."),
         "if-match": header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,15}\"$" }), "The expected version, quoted."),
         "if-none-match": header("If-None-Match", json!({ "$ref": "#/components/schemas/IfNoneMatch" }), "The entity must not exist."),
         "on-behalf-of": header("Quipu-On-Behalf-Of", json!({ "type": "string", "pattern": ID }), "The principal who acts."),
-        "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Label: environment."),
+        "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "A label of your own for the environment that the command comes from."),
         "data-class": header("X-Data-Class", json!({ "$ref": "#/components/schemas/DataClass" }), "Label: how sensitive the data is."),
         "correlation": header("X-Correlation-Id", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Correlates everything that the request causes; minted where absent, returned always."),
         "traceparent": header("traceparent", json!({ "type": "string" }), "W3C trace context; ignored where malformed."),
@@ -291,9 +291,16 @@ impl Paths {
             "ops_cluster",
             "Nodes, and who owns which partition, as this node sees them.",
             vec![],
-            Reply::Json,
+            Reply::Json("ClusterSeen"),
         );
-        self.get("/v1/ops/tree", ops, "ops_tree", "The supervision tree.", vec![], Reply::Json);
+        self.get(
+            "/v1/ops/tree",
+            ops,
+            "ops_tree",
+            "The supervision tree.",
+            vec![],
+            Reply::Json("TreeNode"),
+        );
         let outbox = vec![
             query_parameter("org", json!({ "type": "string", "pattern": ID }), "Only effects of this org."),
             query_parameter(
@@ -308,7 +315,7 @@ impl Paths {
             "ops_outbox",
             "Effects that are not settled, and dead letters.",
             outbox,
-            Reply::Json,
+            Reply::Json("Outbox"),
         );
         for (verb, summary) in [("retry", "Tries a dead effect again."), ("drop", "Gives up an effect.")] {
             let key = path_parameter("key", "^.+@.+$", "org/kind/id@version.ordinal, percent-encoded as one segment.");
@@ -329,7 +336,7 @@ impl Paths {
             "ops_views",
             "Lag of the views by partition, and the job under way.",
             vec![],
-            Reply::Json,
+            Reply::Json("ViewsSeen"),
         );
         for (verb, summary) in [
             ("rebuild", "Rebuilds the views beside the current ones, then switches to them."),
@@ -341,7 +348,7 @@ impl Paths {
                 summary: summary.into(),
                 parameters: vec![],
                 body: None,
-                reply: Reply::Started,
+                reply: Reply::Started("ViewsJob"),
             };
             self.add(&format!("/v1/ops/views/{verb}"), "post", operation);
         }
@@ -355,7 +362,7 @@ impl Paths {
             summary: "Resumes a parked stream.".into(),
             parameters: vec![],
             body: Some(body),
-            reply: Reply::Started,
+            reply: Reply::Started("Unparked"),
         };
         self.add("/v1/ops/unpark", "post", operation);
         let body = json!({
@@ -371,7 +378,7 @@ impl Paths {
             summary: "Begins an online backup.".into(),
             parameters: vec![],
             body: Some(body),
-            reply: Reply::Started,
+            reply: Reply::Started("BackupJob"),
         };
         self.add("/v1/ops/backup", "post", operation);
         self.get(
@@ -380,7 +387,7 @@ impl Paths {
             "ops_backup_status",
             "The backup under way, or the last one.",
             vec![],
-            Reply::Json,
+            Reply::Json("BackupJob"),
         );
         self.get("/health", ops, "health", "Every part in words.", vec![], Reply::Health);
         self.get(
@@ -389,7 +396,7 @@ impl Paths {
             "health_live",
             "Whether the process answers.",
             vec![],
-            Reply::Open("application/json"),
+            Reply::Alive,
         );
         self.get(
             "/health/ready",

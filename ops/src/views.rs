@@ -30,6 +30,7 @@ use quipu_schemas::{
     position::Cursor,
     problem::Problem,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
@@ -45,11 +46,14 @@ use std::{
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 /// What a background job on the views is doing or came to.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ViewsJob")]
 pub struct Job {
-    /// `rebuild` or `verify`.
+    /// What it does.
+    #[schemars(extend("enum" = ["rebuild", "verify"]))]
     pub job: &'static str,
-    /// `running`, `done` or `failed`.
+    /// How it stands.
+    #[schemars(extend("enum" = ["running", "done", "failed"]))]
     pub status: &'static str,
     /// Records read so far (rebuild).
     pub records: u64,
@@ -66,9 +70,9 @@ pub struct Job {
 }
 
 /// A table of the views beside the same one of a rebuild.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Compared {
-    /// The table.
+    /// The name of the table.
     pub table: String,
     /// Whether its rows are those of the rebuild.
     pub equal: bool,
@@ -80,13 +84,13 @@ pub struct Compared {
 }
 
 /// Where a rebuild got stuck.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Stuck {
-    /// The partition.
+    /// The number of the partition.
     pub partition: u16,
     /// The first record that it could not take.
     pub offset: u64,
-    /// Why.
+    /// Why it could not, in words.
     pub detail: String,
 }
 

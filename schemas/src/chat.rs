@@ -27,7 +27,7 @@ pub struct ChatMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChatRole {
-    /// Instructions.
+    /// Instructions to the model.
     System,
     /// A person.
     User,
@@ -52,7 +52,7 @@ pub struct ToolCall {
 /// A function's name and arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionCall {
-    /// Name.
+    /// The tool's name.
     pub name: String,
     /// JSON text of the arguments, as the model wrote it.
     pub arguments: String,
@@ -80,10 +80,10 @@ pub struct ToolSpec {
 pub enum ToolRun {
     /// The arguments are sent as a JSON body; the response body is the result.
     Http {
-        /// Upper-case method.
+        /// The method, in upper case.
         #[serde(default = "post")]
         method: String,
-        /// Absolute URL.
+        /// The absolute URL.
         url: String,
         /// Whether the receiver honours `Idempotency-Key`; otherwise the call is at most once.
         #[serde(default)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandEnvelope {
-    /// Receiver.
+    /// The entity that receives it.
     pub stream: StreamId,
     /// Identity within the stream.
     pub command_id: CommandId,
@@ -22,13 +22,13 @@ pub struct CommandEnvelope {
     pub digest: Digest,
     /// `{"<command>": {…}}`, or what the kernel says.
     pub body: CommandBody,
-    /// Sender.
+    /// Who sends it.
     pub principal: PrincipalId,
-    /// For whom.
+    /// The principal on whose behalf it is sent.
     pub on_behalf_of: Option<PrincipalId>,
     /// Version that the sender expects (`Some(0)`: the entity must not exist).
     pub expected_version: Option<u64>,
-    /// Label: environment.
+    /// The environment that the command is labelled with.
     pub environment: Option<String>,
     /// Label: data class.
     pub data_class: DataClass,
@@ -65,24 +65,24 @@ pub enum CommandBody {
 pub enum KernelCommand {
     /// An effect came to its end.
     EffectSettled {
-        /// Which.
+        /// The effect's reaction.
         key: ReactionKey,
         /// `Perform::name`.
         name: String,
         /// What it came to.
         outcome: Outcome,
-        /// Attempts made.
+        /// How many attempts were made.
         attempts: u32,
         /// Whether all attempts failed and the effect is now a dead letter.
         dead: bool,
     },
     /// The receiver of a dispatch answered, or a person gave the dispatch up.
     DispatchSettled {
-        /// Which.
+        /// The dispatch's reaction.
         key: ReactionKey,
         /// `Awaited::name`.
         name: String,
-        /// The answer.
+        /// What the receiver answered.
         outcome: Settled,
     },
     /// A timer is due.
@@ -96,7 +96,7 @@ pub enum KernelCommand {
     },
     /// A note about an effect: recorded in the stream's chain, never shown to `decide`.
     EffectNote {
-        /// Which.
+        /// The effect's reaction.
         key: ReactionKey,
         /// What to note.
         note: Settled,
@@ -119,14 +119,14 @@ impl KernelCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataClass {
-    /// Nothing personal.
+    /// It holds nothing personal.
     #[default]
     None,
-    /// Personal.
+    /// It holds personal data.
     Pii,
-    /// Health.
+    /// It holds health data.
     Phi,
-    /// Secret.
+    /// It holds secrets.
     Secret,
 }
 
@@ -153,9 +153,9 @@ pub enum Durability {
 /// The answer to an accepted command: decided and durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
-    /// The command.
+    /// The id of the command.
     pub command_id: CommandId,
-    /// The entity.
+    /// The stream that the command changed: `org/kind/id`.
     pub stream: StreamId,
     /// Version after the command's last event.
     pub version: u64,

@@ -10,7 +10,7 @@ pub struct Problem {
     /// `https://quipu.dev/problems/{code}` (an identifier; nothing is served there).
     #[serde(rename = "type")]
     pub kind: String,
-    /// HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
     /// Stable, machine-readable code.
     pub code: String,

@@ -46,7 +46,7 @@ pub enum Reaction {
 /// A command that an entity sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dispatch {
-    /// Receiver.
+    /// The entity that receives the command.
     pub to: StreamId,
     /// `{"<command>": {…}}` in stored form.
     pub command: Json,
@@ -297,7 +297,7 @@ pub struct ModelConfig {
 /// A model call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LlmInvoke {
-    /// Which model.
+    /// The model that is asked.
     pub model: ModelConfig,
     /// Where the prompt comes from.
     pub prompt: Prompt,
@@ -312,9 +312,9 @@ pub struct LlmInvoke {
 /// Names the listeners of a model's deltas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamTo {
-    /// The conversation.
+    /// The conversation that listens.
     pub conversation: StreamId,
-    /// The turn.
+    /// The turn that the text is of.
     pub turn: String,
     /// The agent that speaks.
     pub agent: crate::ids::PrincipalId,
@@ -332,7 +332,7 @@ pub enum Prompt {
     },
     /// An agent's directive, a conversation's messages up to a version, and what this turn added so far.
     Conversation {
-        /// The conversation.
+        /// The conversation whose messages make the prompt.
         conversation: StreamId,
         /// Version up to which messages count.
         at_version: u64,
@@ -357,7 +357,7 @@ pub enum Prompt {
 /// A stream at a version: a history that is named by its head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamAt {
-    /// The stream.
+    /// The stream that is read.
     #[schemars(with = "String")]
     pub stream: StreamId,
     /// The version up to which its events count.
@@ -367,7 +367,7 @@ pub struct StreamAt {
 /// One message of a composed prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComposedMessage {
-    /// Who speaks.
+    /// In which role the message speaks.
     pub role: ChatRole,
     /// What they say.
     pub content: ComposedText,
@@ -402,7 +402,7 @@ pub struct ToolInvoke {
 pub struct SealText {
     /// Whose key: `org/principal`.
     pub subject: String,
-    /// The text.
+    /// The text to seal.
     pub text: String,
 }
 
@@ -417,7 +417,7 @@ pub struct WebhookCall {
     /// Event type in the payload.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Payload.
+    /// The event's data.
     pub data: Json,
     /// Name of the signing secret.
     pub secret: String,
@@ -429,7 +429,7 @@ pub const SECRET_OPEN: &str = "{{secret:";
 /// An HTTP request.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HttpRequest {
-    /// Upper-case method.
+    /// The method, in upper case.
     pub method: String,
     /// Absolute `http` or `https` URL; its beginning, up to the path, where `sealed_url` is the whole.
     pub url: String,
@@ -443,7 +443,7 @@ pub struct HttpRequest {
     /// Headers put together when they are sent: those with a secret, and those whose data looks like the place of one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub composed_headers: BTreeMap<String, Vec<HeaderPart>>,
-    /// JSON body.
+    /// The body, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Json>,
     /// Header that carries the effect's key when the receiver honours it (`Idempotency-Key`).
@@ -522,10 +522,10 @@ impl ReactionKey {
 /// How a reaction stands at its receiver, recorded in the record's header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settlement {
-    /// The reaction.
+    /// The reaction's key.
     #[schemars(with = "String")]
     pub key: ReactionKey,
-    /// What happened.
+    /// What the receiver did with it.
     pub outcome: Settled,
 }
 
@@ -544,12 +544,12 @@ pub enum Settled {
     },
     /// The kernel gave up: the command crashed its receiver repeatedly. Final.
     Parked {
-        /// Why.
+        /// What went wrong, in words.
         detail: String,
     },
     /// All attempts of an effect failed; a person may retry or drop it. The entity was told.
     Dead {
-        /// Attempts made.
+        /// How many attempts were made.
         attempts: u32,
         /// The last failure's code.
         code: String,
@@ -569,7 +569,7 @@ pub enum Settled {
         attempt: u32,
         /// Its failure's code.
         code: String,
-        /// Its failure.
+        /// What went wrong, in words.
         detail: String,
         /// When the next attempt is due.
         retry_at: Millis,
@@ -608,7 +608,7 @@ pub enum Outcome {
     Answered(LlmAnswer),
     /// A receiver answered 2xx (webhook) or anything at all below the retryable statuses (HTTP).
     Responded {
-        /// HTTP status.
+        /// The status of the HTTP answer.
         status: u16,
         /// The body: JSON where it is JSON, otherwise its text; sealed.
         body: Json,
@@ -633,7 +633,7 @@ pub enum Outcome {
     },
     /// A text was sealed.
     Sealed {
-        /// The text.
+        /// The sealed text.
         text: Personal<String>,
     },
     /// It was cancelled while under way.
@@ -714,7 +714,7 @@ impl LlmAnswer {
 pub struct ToolCallRef {
     /// The provider's call id.
     pub id: String,
-    /// Tool name.
+    /// The name of the tool.
     pub name: String,
     /// SHA-256 over name and arguments, for the runaway guard.
     pub fingerprint: Digest,

@@ -27,9 +27,9 @@ const HASHES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acting {
-    /// Who sends.
+    /// Who sends the command.
     pub principal: PrincipalId,
-    /// For whom.
+    /// The principal on whose behalf it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
 }
@@ -38,7 +38,7 @@ pub struct Acting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// The entity.
+    /// The stream that the record belongs to.
     pub stream: StreamId,
     /// Version of the first event (of the next one, where there is none).
     pub first_version: u64,
@@ -46,33 +46,33 @@ pub struct Header {
     pub events: u32,
     /// Number of reactions.
     pub reactions: u32,
-    /// The command.
+    /// The id of the command that the record is of.
     pub command_id: CommandId,
     /// Keyed digest of the command's body.
     pub digest: Digest,
     /// Record time, never before that of the stream's previous record.
     pub time: Millis,
-    /// Sender.
+    /// Who sent the command.
     pub principal: PrincipalId,
-    /// For whom.
+    /// The principal on whose behalf it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
     /// In whose name this record's reactions are carried out, where that is not the sender's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_as: Option<Acting>,
-    /// Label.
+    /// The environment that the command was labelled with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// Label.
+    /// How sensitive the data is.
     #[serde(default)]
     pub data_class: DataClass,
     /// Version of the org's stream that authority was read at.
     #[serde(default)]
     pub authority: u64,
-    /// Correlation.
+    /// What the command shares with everything that the same request caused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<String>,
-    /// Causation.
+    /// What caused the command: a reaction's key, or a client's own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation: Option<String>,
     /// W3C trace context.
@@ -140,7 +140,7 @@ struct BodyRef<'a> {
 /// A decoded record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// Header.
+    /// What readers need without looking at the events.
     pub header: Header,
     /// Events, in version order.
     pub events: Vec<StoredEvent>,

@@ -42,9 +42,9 @@ pub struct Definition {
     /// What its values are.
     #[serde(default, skip_serializing_if = "Data::is_personal")]
     pub data: Data,
-    /// Nodes.
+    /// The nodes of the graph.
     pub nodes: Vec<NodeSpec>,
-    /// Edges.
+    /// The edges between them.
     #[serde(default)]
     pub edges: Vec<EdgeSpec>,
     /// Inputs by name.
@@ -113,7 +113,7 @@ pub enum OnFailure {
     Skip,
 }
 
-/// An edge.
+/// An edge: it carries a value from one port to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeSpec {
@@ -127,7 +127,7 @@ pub struct EdgeSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputSpec {
-    /// Its type.
+    /// The type of its values.
     #[serde(default, rename = "type")]
     pub port_type: PortType,
     /// Whether it must come with `create`; otherwise the nodes behind it wait for it.
@@ -146,7 +146,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
-    /// Its type.
+    /// The type of its values.
     #[serde(default, rename = "type")]
     pub port_type: PortType,
 }

@@ -10,6 +10,7 @@ use quipu_schemas::{
     position::{Cursor, Position},
     record::Record,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 
@@ -168,13 +169,13 @@ pub struct FeedCounts {
 }
 
 /// Where a partition stops before its end: the log is damaged there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Stopped {
-    /// Partition.
+    /// The partition's number.
     pub partition: u16,
     /// Offset of the first record that cannot be read.
     pub offset: u64,
-    /// Why.
+    /// Why it cannot be read, in words.
     pub detail: String,
 }
 
@@ -190,43 +191,44 @@ pub struct ParkedStream {
 }
 
 /// An effect as the outbox sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OutboxRow {
-    /// `org/kind/id@version.ordinal`.
+    /// Its key: `org/kind/id@version.ordinal`.
     pub key: String,
     /// `llm.invoke`, `webhook`, `http`, `tool`, `dispatch`.
     pub effect: String,
     /// Provider or host:port, or the receiving stream.
     pub destination: String,
-    /// `pending`, `processing`, `delivered`, `failed` (waits for its next attempt), `dead`.
+    /// How it stands; `failed` waits for its next attempt, `dead` for a person.
+    #[schemars(extend("enum" = ["pending", "processing", "delivered", "failed", "dead"]))]
     pub status: String,
-    /// Attempts made.
+    /// How many attempts were made.
     pub attempts: u32,
-    /// Last failure.
+    /// Why the last attempt failed, if it did.
     pub last_error: Option<String>,
-    /// When the next attempt is due.
+    /// When the next attempt is due, in milliseconds since 1970; null where that is not planned.
     pub next_attempt_at: Option<Millis>,
 }
 
 /// One actor of the supervision tree.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TreeNode {
-    /// Name.
+    /// Its name among its siblings.
     pub name: String,
     /// What it is: `node`, `partition`, `writer`, `relay`, `entity`…
     pub role: String,
     /// `running`, `stopped`, `parked`.
     pub status: String,
-    /// Restarts since the node started.
+    /// How often it was restarted since the node started.
     pub restarts: u64,
-    /// Children.
+    /// The actors that it supervises.
     pub children: Vec<TreeNode>,
 }
 
 /// Health of one part of the node.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HealthPart {
-    /// `log`, `partition-3`, `index`, `views`…
+    /// The part's name: `log`, `partition-3`, `index`, `views`…
     pub name: String,
     /// Whether it works.
     pub ok: bool,

@@ -26,25 +26,25 @@ pub enum VolatileEvent {
     /// A piece of a model's answer. `index` counts from 0; a 0 after others means that the answer begins anew
     /// (another attempt), and that what came before is void.
     Delta {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
-        /// Who speaks.
+        /// The agent that speaks.
         agent: PrincipalId,
         /// Place among the attempt's deltas.
         index: u64,
-        /// The text.
+        /// The text to add to what came before.
         text: String,
     },
     /// A participant types, or stopped.
     Typing {
-        /// Who.
+        /// The participant.
         principal: PrincipalId,
         /// Whether they type.
         active: bool,
     },
     /// A participant came or went.
     Presence {
-        /// Who.
+        /// The participant.
         principal: PrincipalId,
         /// Whether they are here.
         online: bool,

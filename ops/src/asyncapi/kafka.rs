@@ -45,7 +45,7 @@ pub(super) fn command(message: &Value, command: &str) -> Value {
         properties.remove("Nats-Msg-Id");
         properties.insert(
             COMMAND.into(),
-            json!({ "type": "string", "const": command, "description": "The command." }),
+            json!({ "type": "string", "const": command, "description": "The name of the command." }),
         );
     }
     let mut message = message.clone();
@@ -68,7 +68,7 @@ pub(super) fn answer(message: &Value) -> Value {
             "quipu-command-id": { "type": "string", "pattern": COMMAND_ID },
             "x-correlation-id": { "type": "string" },
             "x-should-retry": { "type": "string", "enum": ["true", "false"] },
-            "retry-after": { "type": "string", "description": "Seconds." },
+            "retry-after": { "type": "string", "description": "After how many seconds to try again." },
         },
     });
     let key = json!({ "type": "string", "description": "The org, a slash, the command's id." });

@@ -8,7 +8,11 @@ use super::{
     problem::bad_parameter,
     request::{At, Fields},
 };
-use crate::{asked::Labels, caller::Operator};
+use crate::{
+    asked::Labels,
+    caller::Operator,
+    told::{Outbox, PartitionLag, Unparked, ViewsSeen},
+};
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
@@ -18,7 +22,6 @@ use quipu_schemas::{
     problem::Problem,
     reaction::ReactionKey,
 };
-use serde_json::json as value;
 
 /// `GET /v1/ops/tree`.
 pub async fn tree(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
@@ -38,7 +41,7 @@ pub async fn outbox(State(app): State<App>, operator: Operator, uri: Uri) -> Ans
     }
     let mut rows = app.node(&operator).outbox(org.as_ref()).await;
     rows.retain(|row| status.is_none_or(|status| row.status == status));
-    json(&value!({ "items": rows }))
+    json(&Outbox { items: rows })
 }
 
 fn key(text: &str) -> Result<ReactionKey, Problem> {
@@ -82,16 +85,24 @@ pub async fn views(State(app): State<App>, operator: Operator, uri: Uri) -> Answ
         .lag(&end)
         .into_iter()
         .enumerate()
-        .map(|(partition, lag)| {
-            let (seen, end) = (seen.next.get(partition), end.next[partition]);
-            value!({ "partition": partition, "seen": seen, "end": end, "lag": lag, "stopped": stopped(partition) })
+        .map(|(partition, lag)| PartitionLag {
+            partition,
+            seen: seen.next.get(partition).copied(),
+            end: end.next[partition],
+            lag,
+            stopped: stopped(partition).cloned(),
         })
         .collect();
     let lag: u64 = app.views(&operator).lag(&end).iter().sum();
     let health = app.views(&operator).health(&end);
-    json(
-        &value!({ "ok": health.ok, "detail": health.detail, "lag": lag, "position": seen.to_string(), "partitions": partitions, "job": app.views(&operator).job() }),
-    )
+    json(&ViewsSeen {
+        ok: health.ok,
+        detail: health.detail,
+        lag,
+        position: seen.to_string(),
+        partitions,
+        job: app.views(&operator).job(),
+    })
 }
 
 /// `POST /v1/ops/views/rebuild`.
@@ -131,5 +142,5 @@ pub async fn unpark(State(app): State<App>, operator: Operator, uri: Uri, Fields
         unparked => unparked?,
     }
     let fits = app.views(&operator).unpark(&stream).await?;
-    accepted(&value!({ "stream": stream, "views_fit": fits }))
+    accepted(&Unparked { stream, views_fit: fits })
 }

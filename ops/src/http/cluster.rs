@@ -1,7 +1,10 @@
 //! The other nodes: commands that they forward, and what this one knows of them.
 
 use super::{Answer, App, json, params::Params, request::Forwarded};
-use crate::caller::{Operator, Peer};
+use crate::{
+    caller::{Operator, Peer},
+    told::{ClusterSeen, PartitionSeen},
+};
 use axum::{extract::State, http::Uri};
 use quipu_schemas::{envelope::CommandEnvelope, problem::Problem};
 use serde_json::json as value;
@@ -32,16 +35,20 @@ pub async fn cluster(State(app): State<App>, operator: Operator, uri: Uri) -> An
         .into_iter()
         .map(|p| {
             let end = ends.get(usize::from(p.partition)).copied().flatten();
-            value!({
-                "partition": p.partition,
-                "owner": p.owner.as_ref().map(|member| &member.node),
-                "here": p.here,
-                "epoch": end.map(|end| end.epoch).or(p.epoch),
-                "records": p.records,
-                "behind": end.map(|end| end.next_offset.saturating_sub(p.records)),
-                "trouble": p.trouble.filter(|_| p.owner.is_none()),
-            })
+            PartitionSeen {
+                partition: p.partition,
+                here: p.here,
+                epoch: end.map(|end| end.epoch).or(p.epoch),
+                records: p.records,
+                behind: end.map(|end| end.next_offset.saturating_sub(p.records)),
+                trouble: p.trouble.filter(|_| p.owner.is_none()),
+                owner: p.owner.map(|member| member.node),
+            }
         })
         .collect();
-    json(&value!({ "node": node.me(), "members": node.members(), "partitions": partitions }))
+    json(&ClusterSeen {
+        node: node.me(),
+        members: node.members(),
+        partitions,
+    })
 }

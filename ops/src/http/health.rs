@@ -1,21 +1,13 @@
 //! Health and metrics.
 
 use super::{Answer, App, Stage, json, params::Params};
+use crate::told::{Alive, Health};
 use axum::{
     extract::State,
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use quipu_runtime::api::HealthPart;
-use serde::Serialize;
-
-/// Health of the node as a whole.
-#[derive(Serialize)]
-struct Health {
-    /// `ok`, `degraded` (something that commands do not need fails) or `failing`.
-    status: &'static str,
-    parts: Vec<HealthPart>,
-}
 
 async fn examine(app: &App) -> Health {
     let mut parts = app.health();
@@ -78,7 +70,7 @@ pub async fn live(State(app): State<App>, uri: Uri) -> Answer {
         detail,
     });
     match parts {
-        None => json(&serde_json::json!({ "status": "ok" })),
+        None => json(&Alive { status: "ok" }),
         Some(part) => answer(&Health {
             status: "failing",
             parts: vec![part],

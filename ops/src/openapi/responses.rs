@@ -29,12 +29,14 @@ pub(super) enum Reply {
     Live,
     /// 202 from the volatile channel.
     Told,
-    /// 202 for operators.
-    Started,
-    /// 200 for operators.
-    Json,
+    /// 202 for operators, with this schema.
+    Started(&'static str),
+    /// 200 for operators, with this schema.
+    Json(&'static str),
     /// Health: 200 or 503.
     Health,
+    /// Whether the process lives: 200, or 503 with its health.
+    Alive,
     /// The metrics page.
     Metrics,
     /// Documents without a token, of this media type.
@@ -80,9 +82,9 @@ fn problems(reply: Reply) -> Vec<u16> {
         Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
         Reply::Told => &[401, 404, 408, 413, 415, 422],
         Reply::Feed => &[401, 404, 410],
-        Reply::Started => &[401, 404, 408, 409, 413, 415, 422],
-        Reply::Json | Reply::Metrics => &[401],
-        Reply::Health | Reply::Open(_) => &[],
+        Reply::Started(_) => &[401, 404, 408, 409, 413, 415, 422],
+        Reply::Json(_) | Reply::Metrics => &[401],
+        Reply::Health | Reply::Alive | Reply::Open(_) => &[],
     };
     ALWAYS.iter().chain(more).copied().collect()
 }
@@ -139,17 +141,38 @@ pub(super) fn responses(reply: Reply) -> Value {
             200,
             success("The first receipt.", json_media, reference("Receipt"), &["Quipu-Position", "ETag"]),
         ),
-        Reply::Page(view) => (200, success("Rows.", json_media, reference(&page_name(view)), &["Quipu-Position"])),
+        Reply::Page(view) => (
+            200,
+            success("A page of rows.", json_media, reference(&page_name(view)), &["Quipu-Position"]),
+        ),
         Reply::Row(view) => (
             200,
-            success("The row.", json_media, reference(&row_name(view)), &["Quipu-Position", "ETag"]),
+            success(
+                "The row, as its view has it.",
+                json_media,
+                reference(&row_name(view)),
+                &["Quipu-Position", "ETag"],
+            ),
         ),
         Reply::Stats => (200, success("Counts by view.", json_media, reference("Stats"), &["Quipu-Position"])),
         Reply::State => (
             200,
-            success("The state.", json_media, reference("StateAt"), &["Quipu-Position", "ETag"]),
+            success(
+                "The state, and the version that it is of.",
+                json_media,
+                reference("StateAt"),
+                &["Quipu-Position", "ETag"],
+            ),
         ),
-        Reply::History => (200, success("Records.", json_media, reference("HistoryPage"), &["Quipu-Position"])),
+        Reply::History => (
+            200,
+            success(
+                "A page of the stream's records.",
+                json_media,
+                reference("HistoryPage"),
+                &["Quipu-Position"],
+            ),
+        ),
         Reply::Feed => {
             let mut answer = success(
                 "Events, without end unless follow=false.",
@@ -167,23 +190,32 @@ pub(super) fn responses(reply: Reply) -> Value {
         Reply::Told => (
             202,
             success(
-                "Told.",
+                "Sent to those who listen, of whom there may be none.",
                 json_media,
                 json!({ "type": "object", "required": ["listeners"], "properties": { "listeners": { "type": "integer" } } }),
                 &[],
             ),
         ),
-        Reply::Started => (202, success("Under way.", json_media, json!({ "type": "object" }), &[])),
-        Reply::Json => (200, success("The answer.", json_media, json!({ "type": "object" }), &[])),
+        Reply::Started(schema) => (202, success("It has begun.", json_media, reference(schema), &[])),
+        Reply::Json(schema) => (200, success("As this node sees it.", json_media, reference(schema), &[])),
         Reply::Health => (200, success("Able to take commands.", json_media, reference("Health"), &[])),
-        Reply::Metrics => (200, success("The page.", "text/plain", json!({ "type": "string" }), &[])),
+        Reply::Alive => (200, success("The process works.", json_media, reference("Alive"), &[])),
+        Reply::Metrics => (
+            200,
+            success(
+                "The metrics, in the text format of Prometheus.",
+                "text/plain",
+                json!({ "type": "string" }),
+                &[],
+            ),
+        ),
         Reply::Open(media) => {
             let schema = if media == json_media {
                 json!({ "type": "object" })
             } else {
                 json!({ "type": "string" })
             };
-            (200, success("The document.", media, schema, &[]))
+            (200, success("The document that was asked for.", media, schema, &[]))
         }
     };
     let mut all = Map::from_iter([(status.to_string(), answer)]);
@@ -193,7 +225,7 @@ pub(super) fn responses(reply: Reply) -> Value {
             json!({ "$ref": format!("#/components/responses/Problem{status}") }),
         );
     }
-    if reply == Reply::Health {
+    if matches!(reply, Reply::Health | Reply::Alive) {
         all.insert("503".into(), health_503());
     }
     all.into()
@@ -241,8 +273,9 @@ mod tests {
             Reply::Page(View::RUNS),
             Reply::Told,
             Reply::Feed,
-            Reply::Started,
+            Reply::Started("ViewsJob"),
             Reply::Health,
+            Reply::Alive,
             Reply::Open("text/plain"),
         ] {
             for status in problems(reply) {

@@ -1,7 +1,7 @@
 //! Schemas of the document: hoisted out of the commands, and those of answers. Also the checked-in JSON Schemas.
 
 use super::{enums, pascal, workflows};
-use crate::cloudevents;
+use crate::{cloudevents, told};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::{envelope::Receipt, problem::Problem};
 use serde_json::{Map, Value, json};
@@ -71,6 +71,7 @@ impl Components {
             self.schemas.entry(inner).or_insert(definition);
         }
         rewrite(&mut schema, &names);
+        refer_to_itself(&mut schema, name);
         self.schemas.insert(name.to_owned(), schema);
     }
 
@@ -104,6 +105,22 @@ fn rewrite(value: &mut Value, names: &BTreeMap<String, String>) {
                 *target = format!("#/components/schemas/{name}");
             }
             map.values_mut().for_each(|item| rewrite(item, names));
+        }
+        _ => {}
+    }
+}
+
+/// `#` → `#/components/schemas/X`: a schema that holds itself was the whole document before.
+fn refer_to_itself(value: &mut Value, name: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| refer_to_itself(item, name)),
+        Value::Object(map) => {
+            if let Some(Value::String(target)) = map.get_mut("$ref")
+                && target == "#"
+            {
+                *target = format!("#/components/schemas/{name}");
+            }
+            map.values_mut().for_each(|item| refer_to_itself(item, name));
         }
         _ => {}
     }
@@ -147,10 +164,10 @@ fn history() -> Value {
             "first_version": { "type": "integer", "description": "Version of its first event." },
             "version": { "type": "integer", "description": "Version of its last event." },
             "time": { "type": "string", "format": "date-time" },
-            "command_id": text("The command."),
+            "command_id": text("The id of the command."),
             "principal": text("Who sent it."),
-            "on_behalf_of": text("For whom."),
-            "correlation": text("Correlation id."),
+            "on_behalf_of": text("The principal on whose behalf it was sent."),
+            "correlation": text("What it shares with everything that the same request caused."),
             "causation": text("What caused it."),
             "events": { "type": "array", "items": { "$ref": "#/$defs/CloudEvent" } },
             "reactions": { "type": "array", "items": { "type": "object" }, "description": "What must follow: effects, timers, commands to other entities." },
@@ -165,14 +182,9 @@ fn history() -> Value {
 }
 
 /// Schemas of answers, by name.
-fn answers() -> [(&'static str, Value); 8] {
-    let part = json!({
-        "type": "object", "required": ["name", "ok", "critical", "detail"],
-        "properties": { "name": { "type": "string" }, "ok": { "type": "boolean" }, "critical": { "type": "boolean" },
-            "count": { "type": "integer", "description": "How many of what the part reports, where that can be counted." },
-            "detail": { "type": "string", "description": "In words, with what to do." } }
-    });
-    [
+fn answers() -> impl Iterator<Item = (&'static str, Value)> {
+    let told = told::schemas();
+    let others = [
         ("Problem", schemars::schema_for!(Problem).to_value()),
         ("Receipt", schemars::schema_for!(Receipt).to_value()),
         ("CloudEvent", cloudevents::schema()),
@@ -203,13 +215,6 @@ fn answers() -> [(&'static str, Value); 8] {
             }),
         ),
         (
-            "Health",
-            json!({
-                "type": "object", "required": ["status", "parts"],
-                "properties": { "status": { "type": "string", "enum": ["ok", "degraded", "failing"] }, "parts": { "type": "array", "items": part } }
-            }),
-        ),
-        (
             "VolatileWord",
             json!({
                 "oneOf": [
@@ -218,7 +223,8 @@ fn answers() -> [(&'static str, Value); 8] {
                 ]
             }),
         ),
-    ]
+    ];
+    others.into_iter().chain(told)
 }
 
 /// The checked-in JSON Schemas, by file name: commands, events, and answers, each complete by itself.

@@ -39,7 +39,7 @@ pub(super) fn add(all: &mut Components, create: &mut Value) {
         "oneOf": nodes,
         "discriminator": { "propertyName": "component", "mapping": mapping },
     });
-    definition["properties"]["nodes"] = json!({ "type": "array", "description": "Nodes.", "items": reference("Node") });
+    definition["properties"]["nodes"] = json!({ "type": "array", "description": "The nodes of the graph.", "items": reference("Node") });
     if let Some(object) = definition.as_object_mut() {
         object.insert("title".into(), "Definition".into());
         object.insert("description".into(), "A workflow's definition.".into());

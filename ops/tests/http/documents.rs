@@ -67,6 +67,7 @@ fn references_resolve_and_operation_names_are_unique() {
     references(&document, &mut all);
     for reference in all {
         let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference}"));
+        assert!(pointer.starts_with("/components/"), "{reference} does not name a component");
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
     let mut names = std::collections::BTreeSet::new();
@@ -90,6 +91,28 @@ fn references_resolve_and_operation_names_are_unique() {
             assert_eq!(described, wanted, "{method} {path}");
         }
     }
+}
+
+/// A client is generated from the schemas: a bare object gives it nothing to work with.
+#[test]
+fn every_json_answer_of_operators_has_named_fields() {
+    let document = openapi::document(&Kinds::builtin().info(), Families::house());
+    let mut seen = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        if !path.starts_with("/v1/ops/") && !path.starts_with("/health") {
+            continue;
+        }
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            let (_, success) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
+            let schema = &success["content"]["application/json"]["schema"];
+            let schema = schema["$ref"].as_str().map_or(schema, |r| document.pointer(&r[1..]).unwrap());
+            let fields = schema["properties"].as_object().map_or(0, serde_json::Map::len);
+            assert!(fields > 0, "{method} {path}: {schema}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
 }
 
 #[test]

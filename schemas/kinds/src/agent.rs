@@ -51,15 +51,15 @@ pub enum AgentWord {
 pub struct CreateAgent {
     /// Display name, 1 to 200 characters.
     pub name: String,
-    /// Model.
+    /// The model that it asks.
     pub model: ModelConfig,
     /// First directive, made active at once; at most 32 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directive: Option<String>,
-    /// Tools.
+    /// The tools that it may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
-    /// Label.
+    /// How sensitive its data is.
     #[serde(default)]
     pub data_class: DataClass,
 }
@@ -87,7 +87,7 @@ pub struct ActivateDirective {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigureModel {
-    /// New model.
+    /// The model to ask from here on.
     pub model: ModelConfig,
 }
 
@@ -95,7 +95,7 @@ pub struct ConfigureModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantTool {
-    /// The tool.
+    /// The tool that the agent may call.
     pub tool: ToolSpec,
 }
 
@@ -103,7 +103,7 @@ pub struct GrantTool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeTool {
-    /// Its name.
+    /// The name of the tool.
     pub name: String,
 }
 
@@ -117,7 +117,7 @@ pub struct ConfigureGuard {
     pub max_repeats: u32,
 }
 
-/// Suspends.
+/// Suspends the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuspendAgent {
@@ -126,12 +126,12 @@ pub struct SuspendAgent {
     pub reason: String,
 }
 
-/// Resumes.
+/// Ends a suspension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeAgent {}
 
-/// Retires.
+/// Retires the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetireAgent {
@@ -158,7 +158,7 @@ pub struct ReportCalls {
     pub calls: Vec<ToolCallRef>,
 }
 
-/// Events.
+/// What happened to an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum AgentEvent {
@@ -167,11 +167,11 @@ pub enum AgentEvent {
     Created {
         /// Its org (reactions address the org's runs by it).
         org: quipu_schemas::ids::OrgId,
-        /// Display name.
+        /// The agent's display name.
         name: String,
-        /// Model.
+        /// The model that it asks.
         model: ModelConfig,
-        /// Label.
+        /// How sensitive its data is.
         #[serde(default)]
         data_class: DataClass,
     },
@@ -180,31 +180,31 @@ pub enum AgentEvent {
     DirectiveAdded {
         /// SHA-256 of the text.
         digest: Digest,
-        /// The text.
+        /// The text of the directive.
         text: String,
     },
     /// A directive version is in force.
     #[serde(rename = "quipu.agent.directive_activated.v1")]
     DirectiveActivated {
-        /// Which.
+        /// The directive version in force.
         digest: Digest,
     },
     /// The model changed.
     #[serde(rename = "quipu.agent.model_configured.v1")]
     ModelConfigured {
-        /// New model.
+        /// The model that is asked from here on.
         model: ModelConfig,
     },
     /// A tool is granted.
     #[serde(rename = "quipu.agent.tool_granted.v1")]
     ToolGranted {
-        /// The tool.
+        /// The tool that the agent may call.
         tool: ToolSpec,
     },
     /// A tool is taken away.
     #[serde(rename = "quipu.agent.tool_revoked.v1")]
     ToolRevoked {
-        /// Its name.
+        /// The name of the tool.
         name: String,
     },
     /// The guard has other limits.
@@ -218,9 +218,9 @@ pub enum AgentEvent {
     /// A run got this configuration for its turn.
     #[serde(rename = "quipu.agent.turn_started.v1")]
     TurnStarted {
-        /// The run.
+        /// The run that executes the turn.
         run: quipu_schemas::ids::EntityId,
-        /// The configuration.
+        /// The agent's configuration, as the turn uses it.
         pin: crate::conversation::AgentPin,
     },
     /// A run was told that the agent takes no turn.
@@ -228,29 +228,29 @@ pub enum AgentEvent {
     TurnRefused {
         /// The org of the run (the agent may not exist).
         org: quipu_schemas::ids::OrgId,
-        /// The run.
+        /// The run that asked.
         run: quipu_schemas::ids::EntityId,
-        /// Stable code.
+        /// The refusal's code; it stays the same from version to version.
         code: String,
-        /// In words.
+        /// Why the agent takes no turn, in words.
         detail: String,
     },
     /// Tool calls were counted.
     #[serde(rename = "quipu.agent.calls_reported.v1")]
     CallsReported {
-        /// The run.
+        /// The run that made the calls.
         run: quipu_schemas::ids::EntityId,
-        /// The calls.
+        /// The calls, without their arguments.
         calls: Vec<ToolCallRef>,
     },
     /// The guard tripped; a suspension follows.
     #[serde(rename = "quipu.agent.loop_detected.v1")]
     LoopDetected {
-        /// The run.
+        /// The run that repeated itself.
         run: quipu_schemas::ids::EntityId,
         /// The repeated tool.
         tool: String,
-        /// How often.
+        /// How often the same call was made.
         repeats: u32,
     },
     /// No more turns.
@@ -259,10 +259,10 @@ pub enum AgentEvent {
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
-    /// Turns again.
+    /// The agent takes turns again.
     #[serde(rename = "quipu.agent.resumed.v1")]
     Resumed {},
-    /// The end.
+    /// The agent takes no turn ever again.
     #[serde(rename = "quipu.agent.retired.v1")]
     Retired {
         /// Why, for people to read. Stored unencrypted: no personal data.

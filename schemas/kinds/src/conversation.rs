@@ -37,7 +37,7 @@ pub enum ParticipantKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ParticipantRole {
-    /// Speaks.
+    /// Reads and speaks.
     Member,
     /// Manages participants and messages.
     Admin,
@@ -69,14 +69,14 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Low.
+    /// It can wait.
     Low,
-    /// Normal.
+    /// As usual.
     #[default]
     Normal,
-    /// High.
+    /// Before what is normal.
     High,
-    /// Critical.
+    /// Before everything else.
     Critical,
 }
 
@@ -170,7 +170,7 @@ pub struct CreateConversation {
     /// Private or group.
     #[serde(rename = "type")]
     pub conversation_type: ConversationType,
-    /// Title (sealed).
+    /// The title (sealed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Personal<String>>,
     /// What the actor is; a person unless given.
@@ -199,7 +199,7 @@ pub struct RenameConversation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddParticipant {
-    /// Who.
+    /// The person or agent to add.
     pub principal: PrincipalId,
     /// What they are.
     pub kind: ParticipantKind,
@@ -216,7 +216,7 @@ fn member() -> ParticipantRole {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveParticipant {
-    /// Who.
+    /// The participant to remove.
     pub principal: PrincipalId,
 }
 
@@ -224,13 +224,13 @@ pub struct RemoveParticipant {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetParticipantRole {
-    /// Whose.
+    /// The participant whose role changes.
     pub principal: PrincipalId,
-    /// New role.
+    /// The role that the participant gets.
     pub role: ParticipantRole,
 }
 
-/// Joins.
+/// Joins a group as oneself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinConversation {
@@ -243,7 +243,7 @@ fn a_person() -> ParticipantKind {
     ParticipantKind::Person
 }
 
-/// Leaves.
+/// Leaves the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeaveConversation {}
@@ -263,7 +263,7 @@ pub struct PostMessage {
     /// The message that this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MessageId>,
-    /// Priority.
+    /// How urgent the message is.
     #[serde(default)]
     pub priority: Priority,
     /// Agents addressed by name: only they are eligible for the turn.
@@ -307,7 +307,7 @@ pub struct ImportedContent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditMessage {
-    /// Which.
+    /// The message to edit.
     pub message_id: MessageId,
     /// New body (sealed), at most 64 KiB.
     pub body: Personal<String>,
@@ -317,7 +317,7 @@ pub struct EditMessage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteMessage {
-    /// Which.
+    /// The message to delete.
     pub message_id: MessageId,
 }
 
@@ -325,13 +325,13 @@ pub struct DeleteMessage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimTurn {
-    /// The turn.
+    /// The id of the turn.
     pub turn: String,
     /// Why this agent, for people to read; 1 to 500 characters. Stored unencrypted: no personal data.
     pub reason: String,
     /// How sure, 0 to 1.
     pub confidence: f64,
-    /// How urgent.
+    /// How urgent the claim is.
     #[serde(default)]
     pub priority: Priority,
     /// The rule that speaks for it, for people to read; 1 to 200 characters.
@@ -346,11 +346,11 @@ pub struct ClaimTurn {
     pub expires_ms: Option<u64>,
 }
 
-/// Defers.
+/// Leaves the open turn to others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeferTurn {
-    /// The turn.
+    /// The id of the turn.
     pub turn: String,
     /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
@@ -370,7 +370,7 @@ pub struct Control {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTurn {
-    /// To whom.
+    /// The agent that the turn goes to.
     pub agent: PrincipalId,
     /// Why, for people to read. Stored unencrypted: no personal data.
     #[serde(default)]
@@ -393,7 +393,7 @@ pub struct RequestHandoff {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssignHandoff {
-    /// To whom.
+    /// The person who is to take over.
     pub to: PrincipalId,
 }
 
@@ -411,7 +411,7 @@ pub struct ReturnHandoff {
     pub reason: String,
 }
 
-/// Resolves.
+/// Marks the conversation resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveConversation {
@@ -420,7 +420,7 @@ pub struct ResolveConversation {
     pub reason: String,
 }
 
-/// Archives.
+/// Makes the conversation read-only for good.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveConversation {}
@@ -429,7 +429,7 @@ pub struct ArchiveConversation {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloseTurn {
-    /// The turn.
+    /// The id of the turn.
     pub turn: String,
 }
 
@@ -442,7 +442,7 @@ pub struct ExpireHandoff {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinishTurn {
-    /// The turn.
+    /// The id of the turn.
     pub turn: String,
     /// How it ended.
     pub outcome: TurnOutcome,
@@ -454,7 +454,7 @@ pub struct FinishTurn {
 pub enum TurnOutcome {
     /// The answer was posted as this message.
     Answered {
-        /// The message.
+        /// The message that holds the answer.
         message_id: MessageId,
     },
     /// It was cancelled or preempted; what had been streamed is kept.
@@ -463,11 +463,11 @@ pub enum TurnOutcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial: Option<Personal<String>>,
     },
-    /// It failed.
+    /// The run failed, and nothing was answered.
     Failed {
-        /// Stable code.
+        /// The failure's code; it stays the same from version to version.
         code: String,
-        /// For people.
+        /// What went wrong, for people to read.
         detail: String,
     },
 }
@@ -475,7 +475,7 @@ pub enum TurnOutcome {
 /// A candidate's word on a turn, as recorded in the decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bid {
-    /// The agent.
+    /// The agent that was asked.
     pub agent: PrincipalId,
     /// `None`: deferred or silent.
     pub claim: Option<BidClaim>,
@@ -488,7 +488,7 @@ pub struct Bid {
 pub struct BidClaim {
     /// 0 to 1.
     pub confidence: f64,
-    /// Urgency.
+    /// How urgent the claim is.
     pub priority: Priority,
 }
 
@@ -506,21 +506,21 @@ pub enum TurnMethod {
     Routed,
 }
 
-/// Events.
+/// What happened to a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum ConversationEvent {
-    /// It exists.
+    /// The conversation exists.
     #[serde(rename = "quipu.conversation.created.v1")]
     Created {
         /// Its own stream (reactions address the org's runs by it).
         stream: StreamId,
         /// Private or group.
         conversation_type: ConversationType,
-        /// Title.
+        /// The title that it was given (sealed).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<Personal<String>>,
-        /// Claim window.
+        /// How long a turn stays open for claims, in milliseconds.
         claim_window_ms: u64,
         /// Whether messages open turns.
         auto_turns: bool,
@@ -528,23 +528,23 @@ pub enum ConversationEvent {
     /// It has another title.
     #[serde(rename = "quipu.conversation.renamed.v1")]
     Renamed {
-        /// New title.
+        /// The title from here on (sealed).
         title: Personal<String>,
     },
     /// Somebody takes part.
     #[serde(rename = "quipu.conversation.participant_added.v1")]
     ParticipantAdded {
-        /// Who.
+        /// Who joined or was added.
         principal: PrincipalId,
         /// What they are.
         kind: ParticipantKind,
-        /// As what.
+        /// The role that they got.
         role: ParticipantRole,
     },
     /// Somebody no longer takes part.
     #[serde(rename = "quipu.conversation.participant_removed.v1")]
     ParticipantRemoved {
-        /// Who.
+        /// Who left or was removed.
         principal: PrincipalId,
         /// Whether of their own will.
         left: bool,
@@ -552,21 +552,21 @@ pub enum ConversationEvent {
     /// A role changed.
     #[serde(rename = "quipu.conversation.participant_role_set.v1")]
     ParticipantRoleSet {
-        /// Whose.
+        /// The participant whose role changed.
         principal: PrincipalId,
-        /// New role.
+        /// The role from here on.
         role: ParticipantRole,
     },
     /// A message was posted.
     #[serde(rename = "quipu.conversation.message_posted.v1")]
     MessagePosted {
-        /// Its id.
+        /// The message's id.
         message_id: MessageId,
         /// Who said it.
         sender: PrincipalId,
         /// What the sender is.
         sender_kind: ParticipantKind,
-        /// Body.
+        /// The text (sealed).
         body: Personal<String>,
         /// Keyed digest of the posting command, by which a repeated id is compared.
         content_digest: Digest,
@@ -575,9 +575,9 @@ pub enum ConversationEvent {
         /// The message that this answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reply_to: Option<MessageId>,
-        /// Priority.
+        /// How urgent the message is.
         priority: Priority,
-        /// Agents addressed.
+        /// The agents that the message names.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         mentions: Vec<PrincipalId>,
         /// The turn that it answers.
@@ -587,37 +587,37 @@ pub enum ConversationEvent {
     /// A message of an imported transcript.
     #[serde(rename = "quipu.conversation.message_imported.v1")]
     MessageImported {
-        /// Its id.
+        /// The message's id.
         message_id: MessageId,
         /// Role in the transcript.
         role: ChatRole,
         /// Keyed digest of the importing command.
         content_digest: Digest,
-        /// Content.
+        /// The imported message (sealed).
         content: Personal<ImportedContent>,
     },
     /// A message has another body.
     #[serde(rename = "quipu.conversation.message_edited.v1")]
     MessageEdited {
-        /// Which.
+        /// The message that was edited.
         message_id: MessageId,
-        /// New body.
+        /// The text from here on (sealed).
         body: Personal<String>,
     },
     /// A message is marked deleted.
     #[serde(rename = "quipu.conversation.message_deleted.v1")]
     MessageDeleted {
-        /// Which.
+        /// The message that was deleted.
         message_id: MessageId,
-        /// By whom.
+        /// Who deleted the message.
         by: PrincipalId,
     },
     /// The phase changed.
     #[serde(rename = "quipu.conversation.phase_changed.v1")]
     PhaseChanged {
-        /// From.
+        /// The phase before.
         from: Phase,
-        /// To.
+        /// The phase after.
         to: Phase,
         /// Why, where a person said so. Stored unencrypted: no personal data.
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -626,7 +626,7 @@ pub enum ConversationEvent {
     /// A turn is open for claims.
     #[serde(rename = "quipu.conversation.turn_opened.v1")]
     TurnOpened {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
         /// The message to answer.
         message_id: MessageId,
@@ -640,15 +640,15 @@ pub enum ConversationEvent {
     /// An agent claims.
     #[serde(rename = "quipu.conversation.turn_claimed.v1")]
     TurnClaimed {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
-        /// The agent.
+        /// The agent that claims.
         agent: PrincipalId,
         /// Its reason. Stored unencrypted: no personal data.
         reason: String,
-        /// Its confidence.
+        /// How sure the agent is, 0 to 1.
         confidence: f64,
-        /// Its priority.
+        /// How urgent the claim is.
         priority: Priority,
         /// The rule that speaks for it. In the clear.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -663,9 +663,9 @@ pub enum ConversationEvent {
     /// An agent defers.
     #[serde(rename = "quipu.conversation.turn_deferred.v1")]
     TurnDeferred {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
-        /// The agent.
+        /// The agent that defers.
         agent: PrincipalId,
         /// Its reason. Stored unencrypted: no personal data.
         reason: String,
@@ -673,51 +673,51 @@ pub enum ConversationEvent {
     /// The turn is decided: exactly one agent answers.
     #[serde(rename = "quipu.conversation.turn_decided.v1")]
     TurnDecided {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
         /// The message to answer.
         message_id: MessageId,
         /// Version of the conversation up to which messages make the prompt.
         at_version: u64,
-        /// Who answers.
+        /// The agent that answers.
         winner: PrincipalId,
         /// How it was decided.
         method: TurnMethod,
-        /// In words.
+        /// Why that agent, in words.
         why: String,
-        /// Everybody's word.
+        /// What each candidate said, or that it said nothing.
         bids: Vec<Bid>,
         /// The run that executes it.
         run: EntityId,
     },
-    /// Nobody answers.
+    /// The turn closed, and nobody answers.
     #[serde(rename = "quipu.conversation.turn_closed.v1")]
     TurnClosed {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
-        /// Why.
+        /// Why the turn closed as it did, in words.
         why: String,
     },
     /// The turn's run has ended.
     #[serde(rename = "quipu.conversation.turn_finished.v1")]
     TurnFinished {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
-        /// How.
+        /// How the turn ended.
         outcome: TurnOutcome,
     },
-    /// Paused.
+    /// Somebody paused the conversation.
     #[serde(rename = "quipu.conversation.paused.v1")]
     Paused {
-        /// By whom.
+        /// Who paused it.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
-    /// Resumed.
+    /// Somebody ended the pause.
     #[serde(rename = "quipu.conversation.resumed.v1")]
     Resumed {
-        /// By whom.
+        /// Who ended the pause.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
@@ -725,13 +725,13 @@ pub enum ConversationEvent {
     /// The running turn was interrupted.
     #[serde(rename = "quipu.conversation.turn_interrupted.v1")]
     TurnInterrupted {
-        /// The turn.
+        /// The id of the turn.
         turn: String,
         /// The run to stop.
         run: EntityId,
         /// Cancelled or preempted.
         how: Interruption,
-        /// By whom.
+        /// Who interrupted it.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
@@ -739,9 +739,9 @@ pub enum ConversationEvent {
     /// A person was asked for.
     #[serde(rename = "quipu.conversation.handoff_requested.v1")]
     HandoffRequested {
-        /// By whom.
+        /// Who asked for a person.
         by: PrincipalId,
-        /// Whom.
+        /// Whom it is meant for, if anybody in particular.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<PrincipalId>,
         /// Why, for people to read. Stored unencrypted: no personal data.
@@ -752,19 +752,19 @@ pub enum ConversationEvent {
     /// The handoff has an assignee.
     #[serde(rename = "quipu.conversation.handoff_assigned.v1")]
     HandoffAssigned {
-        /// Who.
+        /// The person to whom it was assigned.
         to: PrincipalId,
     },
     /// A person took over.
     #[serde(rename = "quipu.conversation.handoff_accepted.v1")]
     HandoffAccepted {
-        /// Who.
+        /// The person who accepted.
         by: PrincipalId,
     },
     /// The person gave it back.
     #[serde(rename = "quipu.conversation.handoff_returned.v1")]
     HandoffReturned {
-        /// Who.
+        /// The person who gave it back.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
@@ -792,11 +792,11 @@ pub enum Interruption {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TurnTask {
-    /// The conversation.
+    /// The conversation that the turn is of.
     pub conversation: EntityId,
     /// Its version when the turn was decided; messages up to it make the prompt.
     pub at_version: u64,
-    /// The turn.
+    /// The id of the turn.
     pub turn: String,
     /// The message to answer.
     pub message_id: MessageId,
@@ -810,11 +810,11 @@ pub struct TurnTask {
 pub struct AgentPin {
     /// Version of the agent's stream that was read.
     pub version: u64,
-    /// Model.
+    /// The model that answers.
     pub model: ModelConfig,
     /// Directive in force.
     pub directive: Option<Digest>,
-    /// Granted tools.
+    /// The tools that the agent may call.
     pub tools: Vec<ToolSpec>,
     /// Most model calls of one turn.
     pub max_iterations: u32,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Commands.
+/// What clients may send.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrgCommand {
@@ -58,9 +58,9 @@ pub struct RenameOrg {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddMember {
-    /// Who.
+    /// The principal to add.
     pub principal: PrincipalId,
-    /// As what.
+    /// The role that the member gets.
     pub role: Role,
     /// A person's name (sealed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,9 +74,9 @@ pub struct AddMember {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetRole {
-    /// Whose.
+    /// The member whose role changes.
     pub principal: PrincipalId,
-    /// New role.
+    /// The role that the member gets.
     pub role: Role,
 }
 
@@ -84,7 +84,7 @@ pub struct SetRole {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveMember {
-    /// Who.
+    /// The member to remove.
     pub principal: PrincipalId,
 }
 
@@ -97,7 +97,7 @@ pub struct ChangeSettings {
     pub settings: BTreeMap<String, Json>,
 }
 
-/// Suspends.
+/// Suspends the org.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuspendOrg {
@@ -106,62 +106,62 @@ pub struct SuspendOrg {
     pub reason: String,
 }
 
-/// Resumes.
+/// Ends the suspension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeOrg {}
 
-/// Events.
+/// What happened to an org.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum OrgEvent {
     /// The org exists.
     #[serde(rename = "quipu.org.created.v1")]
     Created {
-        /// Display name.
+        /// The org's display name.
         name: String,
-        /// Parent org.
+        /// The org that this one is a workspace of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<OrgId>,
     },
     /// It has another name.
     #[serde(rename = "quipu.org.renamed.v1")]
     Renamed {
-        /// New name.
+        /// The display name from here on.
         name: String,
     },
     /// Somebody joined.
     #[serde(rename = "quipu.org.member_added.v1")]
     MemberAdded {
-        /// Who.
+        /// Who was added.
         principal: PrincipalId,
-        /// As what.
+        /// The role that they got.
         role: Role,
-        /// Their name.
+        /// The person's name (sealed).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<Personal<String>>,
-        /// Their address.
+        /// The person's e-mail address (sealed).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         email: Option<Personal<String>>,
     },
     /// A role changed.
     #[serde(rename = "quipu.org.role_set.v1")]
     RoleSet {
-        /// Whose.
+        /// The member whose role changed.
         principal: PrincipalId,
-        /// New role.
+        /// The role from here on.
         role: Role,
     },
     /// Somebody left.
     #[serde(rename = "quipu.org.member_removed.v1")]
     MemberRemoved {
-        /// Who.
+        /// Who was removed.
         principal: PrincipalId,
     },
     /// Settings changed; `null` means unset.
     #[serde(rename = "quipu.org.settings_changed.v1")]
     SettingsChanged {
-        /// What changed.
+        /// The settings that changed, by name.
         settings: BTreeMap<String, Json>,
     },
     /// All other commands are refused from here.

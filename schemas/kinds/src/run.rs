@@ -37,7 +37,7 @@ pub enum RunStatus {
     Completed,
     /// A node failed, and its policy was to give up.
     Failed,
-    /// Cancelled.
+    /// Somebody, or the runaway guard, cancelled it.
     Cancelled,
 }
 
@@ -101,7 +101,7 @@ pub enum RunCommand {
     Approve(AnswerApproval),
     /// Refuses what a node waits for.
     Reject(AnswerApproval),
-    /// Pauses.
+    /// Pauses the run: nothing new starts until it is resumed.
     Pause(PauseRun),
     /// Ends a pause: queued inputs are taken in order.
     Resume(ResumeRun),
@@ -154,7 +154,7 @@ fn yes() -> bool {
     true
 }
 
-/// Starts.
+/// Starts a pending run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartRun {}
@@ -174,7 +174,7 @@ pub struct GiveInput {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendSignal {
-    /// Its name.
+    /// The name of the signal.
     pub name: String,
     /// What it carries, at most 8 MiB of JSON (sealed).
     #[serde(default, deserialize_with = "sealed_on_entry")]
@@ -187,12 +187,12 @@ pub struct SendSignal {
 pub struct AnswerApproval {
     /// The node that asks.
     pub node: String,
-    /// Why (sealed).
+    /// A comment, for people to read (sealed).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<Personal<String>>,
 }
 
-/// Pauses.
+/// Pauses a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseRun {
@@ -201,12 +201,12 @@ pub struct PauseRun {
     pub reason: String,
 }
 
-/// Resumes.
+/// Ends a pause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeRun {}
 
-/// Cancels.
+/// Cancels a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRun {
@@ -215,7 +215,7 @@ pub struct CancelRun {
     pub reason: String,
 }
 
-/// Retries.
+/// Runs a failed node once more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryNode {
@@ -227,7 +227,7 @@ pub struct RetryNode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentReady {
-    /// Its configuration.
+    /// The agent's configuration, as the turn uses it.
     pub pin: AgentPin,
 }
 
@@ -235,9 +235,9 @@ pub struct AgentReady {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentUnavailable {
-    /// Stable code.
+    /// The refusal's code; it stays the same from version to version.
     pub code: String,
-    /// In words.
+    /// Why the agent takes no turn, in words.
     pub detail: String,
 }
 
@@ -249,7 +249,7 @@ pub struct RunEffectSettled {
     pub name: String,
     /// What it came to.
     pub outcome: Outcome,
-    /// Attempts made.
+    /// How many attempts were made.
     pub attempts: u32,
     /// Whether it is a dead letter now.
     pub dead: bool,
@@ -261,7 +261,7 @@ pub struct RunEffectSettled {
 pub struct RunDispatchSettled {
     /// `Awaited::name`.
     pub name: String,
-    /// The answer.
+    /// What the receiver answered.
     pub outcome: Settled,
 }
 
@@ -279,9 +279,9 @@ pub struct RunTimerFired {
 pub enum NodeWork {
     /// An effect's outcome.
     Effect {
-        /// The effect.
+        /// The effect that is carried out.
         effect: Effect,
-        /// Its repetitions.
+        /// How often and at what pace it is tried again.
         retry: Retry,
     },
     /// A durable timer.
@@ -291,14 +291,14 @@ pub enum NodeWork {
         /// Outputs at that time.
         outputs: BTreeMap<String, Json>,
     },
-    /// A signal.
+    /// A signal that a client sends.
     Signal {
-        /// Its name.
+        /// The name of the signal.
         name: String,
         /// When the node gives up waiting.
         expires_at: Option<Millis>,
     },
-    /// Somebody's approval.
+    /// An approval that somebody must give or refuse.
     Approval(ApprovalAsked),
     /// A text to be sealed, then posted.
     Post {
@@ -330,7 +330,7 @@ pub struct ApprovalAsked {
 /// A message that a run posts, without its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunPost {
-    /// The conversation.
+    /// The conversation that the message goes to.
     pub conversation: EntityId,
     /// The message's id, derived from run and node: posting twice is one message.
     pub message_id: MessageId,
@@ -338,7 +338,7 @@ pub struct RunPost {
     pub reply_to: Option<MessageId>,
 }
 
-/// Events.
+/// What happened to a run.
 // Events are made once and written down; a box would only hide their size.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -349,7 +349,7 @@ pub enum RunEvent {
     Created {
         /// Its own stream.
         stream: StreamId,
-        /// By whom.
+        /// Who created the run.
         by: PrincipalId,
         /// Who sent the command, where that was somebody on behalf of `by`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -372,15 +372,15 @@ pub enum RunEvent {
     /// It is being made ready.
     #[serde(rename = "quipu.run.initialized.v1")]
     Initialized {},
-    /// It runs.
+    /// The run has started.
     #[serde(rename = "quipu.run.started.v1")]
     Started {},
     /// A node waits for something. (Nodes that need not wait have no such event.)
     #[serde(rename = "quipu.run.node_started.v1")]
     NodeStarted {
-        /// The node.
+        /// The node that waits.
         node: String,
-        /// Its component.
+        /// The component that the node is made of.
         component: String,
         /// How often it was started, from 1.
         attempt: u32,
@@ -392,7 +392,7 @@ pub enum RunEvent {
     /// A node is done.
     #[serde(rename = "quipu.run.node_completed.v1")]
     NodeCompleted {
-        /// The node.
+        /// The node that is done.
         node: String,
         /// Values by output port; a port that is absent emitted nothing.
         output: BTreeMap<String, Json>,
@@ -400,11 +400,11 @@ pub enum RunEvent {
     /// A node failed.
     #[serde(rename = "quipu.run.node_failed.v1")]
     NodeFailed {
-        /// The node.
+        /// The node that failed.
         node: String,
-        /// Stable code.
+        /// The failure's code; it stays the same from version to version.
         code: String,
-        /// In words.
+        /// What went wrong, in words.
         detail: String,
         /// Attempts of its effect (0: it had none).
         attempts: u32,
@@ -412,23 +412,23 @@ pub enum RunEvent {
     /// A node does not run: no input reached it, or it failed under `on_failure: skip`.
     #[serde(rename = "quipu.run.node_skipped.v1")]
     NodeSkipped {
-        /// The node.
+        /// The node that does not run.
         node: String,
     },
     /// An input has a value.
     #[serde(rename = "quipu.run.input_given.v1")]
     InputGiven {
-        /// The input.
+        /// The name of the input.
         port: String,
-        /// The value.
+        /// The value that it has.
         payload: Json,
     },
     /// An input came while the run was paused.
     #[serde(rename = "quipu.run.input_queued.v1")]
     InputQueued {
-        /// The input.
+        /// The name of the input.
         port: String,
-        /// The value.
+        /// The value that waits.
         payload: Json,
         /// Inputs that wait, this one included.
         depth: u64,
@@ -436,13 +436,13 @@ pub enum RunEvent {
     /// The queued inputs were taken, in the order in which they came.
     #[serde(rename = "quipu.run.input_drained.v1")]
     InputDrained {
-        /// How many.
+        /// How many inputs were taken.
         count: u64,
     },
     /// A signal came.
     #[serde(rename = "quipu.run.signal_received.v1")]
     SignalReceived {
-        /// Its name.
+        /// The name of the signal.
         name: String,
         /// What it carries.
         payload: Json,
@@ -450,33 +450,33 @@ pub enum RunEvent {
     /// Somebody approved.
     #[serde(rename = "quipu.run.approval_given.v1")]
     ApprovalGiven {
-        /// The node.
+        /// The node that had asked.
         node: String,
-        /// Who.
+        /// The principal who approved.
         by: PrincipalId,
-        /// Why.
+        /// What they said to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         comment: Option<Personal<String>>,
     },
     /// Somebody refused.
     #[serde(rename = "quipu.run.approval_refused.v1")]
     ApprovalRefused {
-        /// The node.
+        /// The node that had asked.
         node: String,
-        /// Who.
+        /// The principal who refused.
         by: PrincipalId,
-        /// Why.
+        /// What they said to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         comment: Option<Personal<String>>,
     },
     /// A node posts a message.
     #[serde(rename = "quipu.run.message_sent.v1")]
     MessageSent {
-        /// The node.
+        /// The node that posts.
         node: String,
-        /// Where to.
+        /// Where the message goes.
         post: RunPost,
-        /// Its body.
+        /// The text of the message (sealed).
         body: Personal<String>,
     },
     /// The rest is decided in a record of its own: this one is full.
@@ -485,26 +485,26 @@ pub enum RunEvent {
         /// When it goes on.
         due: Millis,
     },
-    /// Paused.
+    /// Somebody paused the run.
     #[serde(rename = "quipu.run.paused.v1")]
     Paused {
-        /// By whom.
+        /// Who paused it.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
-    /// Resumed.
+    /// Somebody ended the pause.
     #[serde(rename = "quipu.run.resumed.v1")]
     Resumed {
-        /// By whom.
+        /// Who ended the pause.
         by: PrincipalId,
     },
     /// A failed run goes on: its node runs once more.
     #[serde(rename = "quipu.run.node_retried.v1")]
     NodeRetried {
-        /// The node.
+        /// The node that runs once more.
         node: String,
-        /// By whom.
+        /// Who asked for it.
         by: PrincipalId,
     },
     /// Every node is done.
@@ -516,9 +516,9 @@ pub enum RunEvent {
     /// The run gave up.
     #[serde(rename = "quipu.run.failed.v1")]
     Failed {
-        /// Stable code.
+        /// The failure's code; it stays the same from version to version.
         code: String,
-        /// In words.
+        /// What went wrong, in words.
         detail: String,
         /// The node that failed, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -527,7 +527,7 @@ pub enum RunEvent {
     /// The run was cancelled; what was under way is being aborted.
     #[serde(rename = "quipu.run.cancelled.v1")]
     Cancelled {
-        /// By whom.
+        /// Who cancelled it.
         by: PrincipalId,
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
@@ -535,7 +535,7 @@ pub enum RunEvent {
     /// An effect that nobody waits for any longer came to its end.
     #[serde(rename = "quipu.run.effect_stopped.v1")]
     EffectStopped {
-        /// Its name.
+        /// The name of the effect.
         name: String,
         /// `cancelled`, or what it came to instead: `answered`, `responded`, `failed`, `lost`…
         came_to: String,
@@ -546,7 +546,7 @@ pub enum RunEvent {
     /// Turn: the agent's configuration is pinned.
     #[serde(rename = "quipu.run.agent_pinned.v1")]
     AgentPinned {
-        /// The configuration.
+        /// The agent's configuration, as the turn uses it.
         pin: AgentPin,
     },
     /// Turn: the model is asked.
@@ -562,7 +562,7 @@ pub enum RunEvent {
     ModelAnswered {
         /// Which model call of the turn, from 1.
         iteration: u32,
-        /// The answer.
+        /// What the model answered.
         answer: LlmAnswer,
     },
     /// Turn: a tool is run.
@@ -570,7 +570,7 @@ pub enum RunEvent {
     ToolCalled {
         /// Name of the effect.
         name: String,
-        /// Which call.
+        /// The tool call that is run.
         call: ToolCallRef,
     },
     /// Turn: a tool answered.

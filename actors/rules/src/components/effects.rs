@@ -283,16 +283,16 @@ impl TypedComponent for WebhookNode {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LlmConfig {
-    /// Which model.
+    /// The model to ask.
     model: ModelConfig,
-    /// The chat.
+    /// The messages of the chat, in order.
     messages: Vec<LlmMessage>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LlmMessage {
-    /// Who speaks.
+    /// In which role the message speaks.
     role: ChatRole,
     /// A text, an expression (`=…`), or an expression that comes to a sealed text.
     content: Template,

@@ -125,7 +125,7 @@ struct SwitchConfig {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// A condition.
+    /// The condition: an expression.
     when: String,
     /// An output port.
     port: String,

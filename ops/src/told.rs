@@ -1,0 +1,128 @@
+//! Shapes of what operators, and whatever watches the node, are told. The documents describe them from here.
+
+use crate::{backups, views};
+use quipu_events::leases::Member;
+use quipu_runtime::api::{HealthPart, OutboxRow, Stopped, TreeNode};
+use quipu_schemas::ids::StreamId;
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Health of the node as a whole.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// `degraded`: something that commands do not need fails. `failing`: the node cannot take commands.
+    #[schemars(extend("enum" = ["ok", "degraded", "failing"]))]
+    pub status: &'static str,
+    /// What the node is made of, as far as it can fail by itself.
+    pub parts: Vec<HealthPart>,
+}
+
+/// The process answers.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Alive {
+    /// `ok`: nothing in the process has ended that only a restart brings back.
+    pub status: &'static str,
+}
+
+/// The effects that the outbox holds.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Outbox {
+    /// The effects, by key.
+    pub items: Vec<OutboxRow>,
+}
+
+/// The nodes that serve the log, as this one sees them.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ClusterSeen {
+    /// This node; null where it serves the log alone.
+    pub node: Option<Member>,
+    /// All nodes, this one included; none where it serves the log alone.
+    pub members: Vec<Member>,
+    /// Every partition of the log.
+    pub partitions: Vec<PartitionSeen>,
+}
+
+/// A partition of the log, as this node sees it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct PartitionSeen {
+    /// Its number, from 0.
+    pub partition: u16,
+    /// The id of the node that owns it, as last seen.
+    pub owner: Option<String>,
+    /// Whether this node takes its commands.
+    pub here: bool,
+    /// Its epoch: it rises with each change of owner.
+    pub epoch: Option<u64>,
+    /// How many of its records this node knows.
+    pub records: u64,
+    /// How many records the log has beyond them; null where the log's end is unknown.
+    pub behind: Option<u64>,
+    /// Why nobody serves it, if nobody does.
+    pub trouble: Option<String>,
+}
+
+/// How far the views are.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ViewsSeen {
+    /// Whether the views follow the log.
+    pub ok: bool,
+    /// The same in words, with what to do.
+    pub detail: String,
+    /// How many records the views have yet to read.
+    pub lag: u64,
+    /// How far the views are: an opaque cursor.
+    pub position: String,
+    /// The same by partition.
+    pub partitions: Vec<PartitionLag>,
+    /// The job under way, or the last one since the node started.
+    pub job: Option<views::Job>,
+}
+
+/// How far the views are in one partition.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct PartitionLag {
+    /// The partition's number, from 0.
+    pub partition: usize,
+    /// The offset that the views read next.
+    pub seen: Option<u64>,
+    /// The offset that the log writes next.
+    pub end: u64,
+    /// How many records the views have yet to read.
+    pub lag: u64,
+    /// Where the log is damaged, if it is.
+    pub stopped: Option<Stopped>,
+}
+
+/// A stream that takes commands again.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Unparked {
+    /// The stream that was parked: `org/kind/id`.
+    pub stream: StreamId,
+    /// Whether all of the stream fits the views now; where not, it stays parked there.
+    pub views_fit: bool,
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    // As it is written: what is always there is required, though it may be null.
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// The schemas, by name.
+pub(crate) fn schemas() -> [(&'static str, Value); 9] {
+    [
+        ("Health", schema_of::<Health>()),
+        ("Alive", schema_of::<Alive>()),
+        ("Outbox", schema_of::<Outbox>()),
+        ("ClusterSeen", schema_of::<ClusterSeen>()),
+        ("TreeNode", schema_of::<TreeNode>()),
+        ("ViewsSeen", schema_of::<ViewsSeen>()),
+        ("ViewsJob", schema_of::<views::Job>()),
+        ("Unparked", schema_of::<Unparked>()),
+        ("BackupJob", schema_of::<backups::Job>()),
+    ]
+}
