@@ -48,7 +48,7 @@ impl Families {
 
     /// Those of the house.
     pub const fn house() -> Self {
-        Self(&FAMILIES)
+        Self(FAMILIES)
     }
 
     /// With one more, which a kind of one's own brings. Registering is for the start of a program: the list is never freed.
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Golden: another digest has every store rebuilt.
+    /// Golden: another digest has every store rebuilt. Families that came later stand behind these and begin alone.
     #[test]
     fn tables_are_those_that_stores_were_made_of() {
         const MADE_OF: &[&Table] = &[
@@ -266,8 +266,9 @@ mod tests {
         ];
         // Notices of failed turns stand among the messages since version 2.
         const RAISED: &[(&str, u32)] = &[("conversation", 2)];
+        const MADE_OF_FAMILIES: usize = 7;
         assert_eq!(
-            Families::house().version(),
+            Families::of(&FAMILIES[..MADE_OF_FAMILIES]).version(),
             Digest::of(&[&REDUCERS_VERSION.to_be_bytes(), format!("{MADE_OF:?}{RAISED:?}").as_bytes()])
         );
     }

@@ -46,9 +46,9 @@ mod row_digest;
 mod sqlite_families;
 mod sqlite_write;
 
-/// Every family of the house. A new one is its `pub mod` above and a line here. The order is that of tables and views, and of
+/// Every family of the house. A new one is its `pub mod` above and a line here, the last. The order is that of tables and views, and of
 /// statements of one record.
-pub static FAMILIES: [&family::Family; 7] = [
+pub static FAMILIES: &[&family::Family] = &[
     &orgs::FAMILY,
     &agents::FAMILY,
     &conversations::FAMILY,

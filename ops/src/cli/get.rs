@@ -108,7 +108,7 @@ impl Get {
                 .split_once('=')
                 .ok_or_else(|| Failure::Usage(format!("--filter needs NAME=VALUE, got `{filter}`")))?;
             // Participants have a `kind` of their own, which no kind of entity is called like.
-            let value = match (name, Kind::parse_plural(value)) {
+            let value = match (name, super::kind::of_plural(value)) {
                 ("kind", Some(kind)) => kind.to_string(),
                 _ => value.to_owned(),
             };
@@ -274,7 +274,7 @@ const INDENT: &str = "    ";
 
 /// A kind or view as paths name it. Not every view is a plural (`activity`).
 fn in_path(given: &str) -> String {
-    let is_plural = Kind::parse_plural(given).is_some() || view_named(Families::house(), given).is_some();
+    let is_plural = super::kind::of_plural(given).is_some() || view_named(Families::house(), given).is_some();
     match Kind::parse(given) {
         // No word of the house ends in an `s` in the singular; somebody's own may, and is then given in the plural.
         Ok(kind) if !is_plural && !given.ends_with('s') => kind.plural().into_owned(),

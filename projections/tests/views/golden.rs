@@ -197,7 +197,7 @@ fn effects_dispatches_timers_and_commands_show_outcomes() {
     let by_bob = s.list(View::ACTIVITY, &ACME, &Query::default().with("principal", "bob")).unwrap();
     assert_eq!(by_bob.rows.len(), 3);
     assert_eq!(
-        by_bob.rows[0]["kind"], "ticket",
+        by_bob.rows[0]["kind"], "thing",
         "newest first, kinds without a view of their own included"
     );
     let for_ada = s

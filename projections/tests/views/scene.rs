@@ -15,7 +15,12 @@ use quipu_schemas::{
     record::{self, Header, StoredEvent, StoredReaction},
 };
 use serde_json::{Value, json, value::RawValue};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 #[derive(Clone)]
 pub(crate) struct Sample {
@@ -249,8 +254,29 @@ pub(crate) fn world() -> Scene {
         json!([]),
         Value::Null,
     );
-    s.events("acme/ticket/t-1", "bob", json!([["opened", {"what": "ever"}]]));
+    s.events("acme/thing/t-1", "bob", json!([["opened", {"what": "ever"}]]));
+    add_samples(&mut s);
     s
+}
+
+/// Kinds that have no part of their own above: one entity each, of the samples of their stored events, `created` first.
+fn add_samples(s: &mut Scene) {
+    let told: BTreeSet<String> = s.records.iter().map(|record| record.stream.kind.to_string()).collect();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/events");
+    let mut samples: Vec<StoredEvent> = fs::read_dir(samples)
+        .unwrap()
+        .map(|entry| serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap())
+        .collect();
+    samples.sort_by_key(|sample| (!sample.name.contains(".created."), sample.name.clone()));
+    for sample in samples {
+        let [_, kind, event, "v1"] = sample.name.split('.').collect::<Vec<_>>()[..] else {
+            continue;
+        };
+        if !told.contains(kind) {
+            let data: Value = serde_json::from_str(sample.data.get()).unwrap();
+            s.events(&format!("acme/{kind}/sample"), "ada", json!([[event, data]]));
+        }
+    }
 }
 
 /// An empty store for a log.

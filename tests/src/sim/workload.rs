@@ -3,6 +3,7 @@
 mod agent;
 mod conversation;
 mod org;
+mod plain;
 mod run;
 
 use super::Rng;
@@ -46,7 +47,7 @@ struct Draw<'a> {
     state: &'a Value,
 }
 
-/// A new kind is a file and a line here; what creates it is drawn in `Workload::create`.
+/// Kinds with a file; what creates them is drawn in `Workload::create`. All others are in `plain`, by themselves.
 static KINDS: [&OfKind; 4] = [&org::ORG, &agent::AGENT, &conversation::CONVERSATION, &run::RUN];
 
 /// Every command that a client may send, of every built-in kind, as `kind.command`.
@@ -149,6 +150,7 @@ impl Workload {
         match n % 60 {
             7 if self.has_strangers => return Some(to_nowhere(n)),
             37 if self.has_strangers => return Some(request(n, Kind::ORG, "acme", "rename", json!({ "name": "Mine" }), Some(STRANGER))),
+            5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }
         let org = StreamId::of_org(&OrgId::from_static("acme"));

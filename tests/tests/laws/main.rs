@@ -3,6 +3,7 @@
 mod circles;
 mod fuzz_decoders;
 mod golden;
+mod kinds;
 mod layout;
 mod ownership_model;
 mod ratchet;
