@@ -27,7 +27,7 @@ pub enum BadViewsIn {
     Unknown,
     /// This build has no PostgreSQL.
     #[cfg(not(feature = "postgres"))]
-    #[error("this build keeps no views in PostgreSQL: build with `cargo build --release -p quipu --features postgres`")]
+    #[error("this build keeps no views in PostgreSQL: build it with `--features postgres`")]
     NotBuilt,
     /// The URL does not parse.
     #[cfg(feature = "postgres")]
