@@ -201,7 +201,7 @@ async fn hot_line(stage: &Stage<'_>, node: &Server, out: &mut Vec<Line>) -> Resu
         let number = ENTITIES + pair;
         let pace = Pace::Closed {
             warmup_ms: stage.setup.seconds(0.5),
-            run_ms: stage.setup.seconds(4.0),
+            run_ms: stage.setup.seconds(2.5),
         };
         create(node, number, 1).await?;
         many.push(run(node, &stage.plan(node, ENTITIES, 0, pace)).await?);
