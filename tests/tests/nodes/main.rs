@@ -9,3 +9,4 @@ mod migrate;
 mod parking;
 mod rebuild;
 mod schemathesis;
+mod ticket;
