@@ -5,7 +5,7 @@ use super::{
     mark::{self, io},
 };
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, config::DbConfig, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, config::DbConfig, params};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -118,6 +118,8 @@ impl Store {
     }
 
     fn with(mut connection: Connection, file: Option<PathBuf>) -> Result<Self, IndexError> {
+        // A transaction that only writes later does not wait for a reader which looks whether the file needs mending, and fails.
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         let made: bool = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'parked'", [], |row| row.get(0))?;
         if !made {
             let tx = connection.transaction()?;

@@ -65,7 +65,11 @@ async fn conversations_that_move_between_pages_come_once() {
         let items = page["items"].as_array().unwrap().iter();
         items.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
     };
+    // Recency is told in milliseconds: what is to come later is said in a later one.
+    let later = || tokio::time::sleep(std::time::Duration::from_millis(2));
+    later().await;
     let said = node.say("b", "x").await;
+    later().await;
     let list = "/v1/orgs/acme/conversations";
     let first = node
         .get(&format!("{list}?limit=1&min_position={}", at(&said)))

@@ -9,7 +9,10 @@ use crate::{
     snapshots::Snapshot,
 };
 use quipu_schemas::{digest::Digest, position::Position, reaction::Settled};
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 fn boot(id: &str) -> Option<String> {
     Some(id.to_owned())
@@ -243,6 +246,14 @@ fn parked_streams_are_remembered_until_unparked() {
     assert_eq!(index.parked(&stream(1)).unwrap(), None);
 }
 
+struct Told<'a>(&'a AtomicBool);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn lookups_run_beside_flushes() {
     let mut scene = Scene::new(1);
@@ -253,8 +264,11 @@ fn lookups_run_beside_flushes() {
         scene.write(&a, 1, vec![effect()], None);
     }
     let entries: Vec<_> = scene.entries.iter().map(|(_, entry)| entry.clone()).collect();
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|threads| {
         let writer = threads.spawn(|| {
+            // Told in a panic, too: nobody reads on for ever.
+            let _told = Told(&is_over);
             for entry in entries {
                 index.note_durable(0, vec![entry]).unwrap();
                 index.flush(1).unwrap();
@@ -265,6 +279,7 @@ fn lookups_run_beside_flushes() {
                 threads.spawn(|| {
                     let mut seen = 0;
                     while seen < 300 {
+                        let is_last = is_over.load(Ordering::Acquire);
                         let places = index.places(&a, 0).unwrap();
                         assert!(
                             places.iter().enumerate().all(|(at, place)| place.offset == at as u64),
@@ -272,6 +287,7 @@ fn lookups_run_beside_flushes() {
                         );
                         assert!(places.len() >= seen, "a record that was seen is gone");
                         seen = places.len();
+                        assert!(!is_last || seen == 300, "{seen} records were seen in the end");
                         if seen > 0 {
                             let head = index.stream_head(&a).unwrap().unwrap();
                             assert!(head.version >= seen as u64 && head.records == head.version);
