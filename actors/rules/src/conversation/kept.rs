@@ -1,8 +1,7 @@
-//! What is known of each message of a conversation, in little memory: a long conversation is awake beside many others, and comes
-//! back from its snapshot at once.
+//! The messages that a conversation remembers, packed, so that a long conversation takes little memory and recovers quickly.
 //!
-//! Older messages stand in one run of bytes, sorted by id, which is also their form in a snapshot: taking it up copies it and
-//! builds nothing. What came since stands in a map, and moves into the bytes when it has become a fair part of them.
+//! Older messages are one sorted byte array, which is also their form in a snapshot: recovery copies the array and allocates nothing
+//! per message. Newer messages are in a map, and are merged into the array once the map is large beside it.
 //!
 //! ```text
 //! senders u32 · (len u8 · id) of each, sorted · messages u32 · end of each entry u32 …

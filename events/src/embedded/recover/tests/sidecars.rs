@@ -54,7 +54,7 @@ fn sidecar_spares_reading_of_its_own_segment_only() {
     }
 }
 
-/// Bytes at the end of a sealed segment that are no flush: a mark that a crash tore, or a write that was taken back.
+/// Bytes at the end of a sealed segment that do not form a flush: a torn mark after a crash, or a write that was undone.
 #[test]
 fn torn_sealed_segment_is_harmless_if_the_next_continues_it() {
     let torn = |log: &WrittenLog| {

@@ -112,15 +112,15 @@ fn damaged_row_is_refused_and_the_next_open_starts_empty() {
     // A stop in order does not vouch for what is damaged.
     index.close().unwrap();
     drop(index);
-    let anew = open(dir.path(), &scene, "b1");
-    assert!(matches!(anew.found(), Found::Discarded(_)));
-    assert_eq!(anew.damage(), None);
-    anew.catch_up(&scene.log, &mut |_| {}).unwrap();
-    assert!([stream(1), stream(2)].iter().all(|s| anew.stream_head(s).unwrap().is_some()));
+    let reopened = open(dir.path(), &scene, "b1");
+    assert!(matches!(reopened.found(), Found::Discarded(_)));
+    assert_eq!(reopened.damage(), None);
+    reopened.catch_up(&scene.log, &mut |_| {}).unwrap();
+    assert!([stream(1), stream(2)].iter().all(|s| reopened.stream_head(s).unwrap().is_some()));
 }
 
 #[test]
-fn an_index_that_the_log_does_not_confirm_is_built_anew() {
+fn an_index_that_the_log_does_not_confirm_is_built_reopened() {
     let mut scene = Scene::new(1);
     let index = Index::in_memory(&scene.log.meta()).unwrap();
     busy(&mut scene, &index);
