@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod leases;
 pub mod memory;
 pub mod migrate;
+pub mod pause;
 pub mod port;
 pub mod snapshots;
 pub mod verify;

@@ -14,11 +14,11 @@ pub use lines::{Feed, FeedLine, Live, LiveMessage};
 
 use crate::token::Token;
 use lines::Lines;
+use quipu_events::pause::Pause;
 use quipu_schemas::{
     envelope::Receipt,
     ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     limits,
-    pause::Pause,
     problem::Problem,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};

@@ -1,7 +1,6 @@
-//! Pauses between attempts: each about twice as long as the one before, up to a longest, and never quite the same for two.
+//! Pauses between attempts: each about twice as long as the one before, up to a longest. Pure: chance comes from a given seed.
 
 use crate::context::Millis;
-use std::time::Duration;
 
 /// Doublings after which a pause is the longest in any case.
 const DOUBLINGS: u32 = 40;
@@ -21,13 +20,6 @@ impl Jitter {
         Self(seed | 1)
     }
 
-    /// Another one each time. Where the system has no entropy, all are alike.
-    pub fn of_the_system() -> Self {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).ok();
-        Self::seeded(u64::from_le_bytes(seed))
-    }
-
     /// The next number.
     pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
@@ -42,36 +34,6 @@ impl Jitter {
         let whole = doubled_ms(bounds, failures);
         let half = whole / 2;
         whole - self.draw() % (half + 1)
-    }
-}
-
-/// The pauses of one loop that tries something until it succeeds. It counts the failures; whoever loops sleeps.
-#[derive(Debug, Clone)]
-pub struct Pause {
-    bounds: (Millis, Millis),
-    failures: u32,
-    jitter: Jitter,
-}
-
-impl Pause {
-    /// For a loop whose first and longest pause are given.
-    pub fn new(bounds: (Millis, Millis)) -> Self {
-        Self {
-            bounds,
-            failures: 0,
-            jitter: Jitter::of_the_system(),
-        }
-    }
-
-    /// How long to wait after one more failure.
-    pub fn next_ms(&mut self) -> Millis {
-        self.failures = self.failures.saturating_add(1);
-        self.jitter.pause_ms(self.bounds, self.failures)
-    }
-
-    /// The same as a duration.
-    pub fn next_wait(&mut self) -> Duration {
-        Duration::from_millis(self.next_ms())
     }
 }
 
@@ -102,13 +64,5 @@ mod tests {
                 "{failures}"
             );
         }
-    }
-
-    #[test]
-    fn a_loop_waits_longer_each_time() {
-        let mut pause = Pause::new(BOUNDS);
-        let waits: Vec<_> = (0..20).map(|_| pause.next_ms()).collect();
-        assert!(waits[0] <= 50 && waits[19] >= 2_500, "{waits:?}");
-        assert!(waits.iter().all(|ms| (25..=5_000).contains(ms)), "{waits:?}");
     }
 }

@@ -4,11 +4,11 @@
 //! they answer, as far as they promise to; nothing more can be asked of them.
 
 use super::{BadPlace, BlobError, Blobs, Listed, Page, checked, names_of};
+use crate::pause::Pause;
 use quipu_schemas::{
     digest::Digest,
     ids::OrgId,
     limits::{BLOB_MAX_BYTES, BLOB_REQUEST_ATTEMPTS, BLOB_REQUEST_MS, BLOB_REQUEST_PAUSE_MS, CONNECT_TIMEOUT_MS},
-    pause::Pause,
 };
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rusty_s3::{

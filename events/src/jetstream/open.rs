@@ -8,13 +8,13 @@ use super::{
     partition::Partition,
     wire::{self, Answer, Refusal, Silence, Wire},
 };
+use crate::pause::Pause;
 use crate::{broker::frames::Frames, port::LogMeta};
 use async_nats::{Client, Event};
 pub use error::OpenError;
 use parking_lot::Mutex;
 use quipu_schemas::{
     limits::{BROKER_HEADERS_MAX_BYTES, BROKER_PAUSE_MS, FRAME_MAX_BYTES},
-    pause::Pause,
     position::LogId,
 };
 use serde::Deserialize;

@@ -1,6 +1,7 @@
 //! One partition's stream: its frames, checked, and its end.
 
 use super::wire::{Answer, Place, Silence, Stored, Wire};
+use crate::pause::Pause;
 use crate::{
     broker::{
         frames::{Frames, mark},
@@ -10,7 +11,7 @@ use crate::{
     port::ReadError,
 };
 use parking_lot::{Mutex, MutexGuard};
-use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
+use quipu_schemas::limits::BROKER_PAUSE_MS;
 use serde::Deserialize;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};

@@ -8,7 +8,7 @@ use async_nats::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::StreamExt;
-use quipu_schemas::{limits::BROKER_RECONNECT_MAX_MS, pause::Jitter};
+use quipu_schemas::limits::BROKER_RECONNECT_MAX_MS;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{future::Future, time::Duration};
@@ -273,7 +273,7 @@ pub(crate) async fn client(
         .connection_timeout(options.request)
         .request_timeout(Some(options.request))
         .reconnect_delay_callback(|attempts| {
-            Duration::from_millis(Jitter::of_the_system().pause_ms((1, BROKER_RECONNECT_MAX_MS), attempts as u32))
+            Duration::from_millis(crate::pause::jitter().pause_ms((1, BROKER_RECONNECT_MAX_MS), attempts as u32))
         })
         .event_callback(move |event| {
             tell(event);

@@ -9,6 +9,7 @@ use super::{
     partition::{NoTail, Partition},
     wire::{Answer, Refusal, Silence},
 };
+use crate::pause::Pause;
 use crate::{
     broker::{
         frames::{encode, mark, written},
@@ -20,7 +21,7 @@ use crate::{
     port::{AppendError, Appended, Batch, Head},
 };
 use bytes::Bytes;
-use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
+use quipu_schemas::limits::BROKER_PAUSE_MS;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 use tokio::{sync::mpsc, time::Instant};
 

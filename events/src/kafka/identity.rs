@@ -9,7 +9,8 @@ use super::{
     options::KafkaOptions,
     wire::{self, Fetch, NoMessages, Readers},
 };
-use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause, position::LogId};
+use crate::pause::Pause;
+use quipu_schemas::{limits::BROKER_PAUSE_MS, position::LogId};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 

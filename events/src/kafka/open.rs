@@ -7,6 +7,7 @@ use super::{
     topics::{BrokerSettings, Kept, Shape, Topics},
     wire::{Fetch, NoMessages, Readers, Silence},
 };
+use crate::pause::Pause;
 use crate::{
     broker::{
         durability::{Known, SyncMode, class, is_synced, name},
@@ -16,7 +17,7 @@ use crate::{
     port::LogMeta,
 };
 use parking_lot::Mutex;
-use quipu_schemas::{envelope::Durability, limits::BROKER_PAUSE_MS, pause::Pause, position::LogId};
+use quipu_schemas::{envelope::Durability, limits::BROKER_PAUSE_MS, position::LogId};
 use std::{sync::Arc, time::Instant};
 
 /// Where the brokers keep what transactions came to.

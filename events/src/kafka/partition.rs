@@ -1,6 +1,7 @@
 //! One partition of the log's topic: its frames, checked, and its end.
 
 use super::wire::{Ended, Fetch, NoMessages, Readers, Silence};
+use crate::pause::Pause;
 use crate::{
     broker::{
         frames::{Frames, mark},
@@ -9,7 +10,7 @@ use crate::{
     port::ReadError,
 };
 use parking_lot::{Mutex, MutexGuard};
-use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
+use quipu_schemas::limits::BROKER_PAUSE_MS;
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -6,11 +6,9 @@ use super::{
     wire::{self, Fetch, NoMessages, Readers},
 };
 use crate::broker::durability::{Known, SyncMode};
+use crate::pause::Pause;
 use futures::executor::block_on;
-use quipu_schemas::{
-    limits::{BROKER_BATCH_MAX_BYTES, BROKER_PAUSE_MS},
-    pause::Pause,
-};
+use quipu_schemas::limits::{BROKER_BATCH_MAX_BYTES, BROKER_PAUSE_MS};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,

@@ -1,11 +1,9 @@
 //! The clients of a log on Kafka: what is asked of the brokers, each question with a deadline.
 
 use super::options::KafkaOptions;
+use crate::pause::Pause;
 use parking_lot::{Condvar, Mutex};
-use quipu_schemas::{
-    limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES},
-    pause::Pause,
-};
+use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     client::{Client, ClientContext},

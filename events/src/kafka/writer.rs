@@ -9,6 +9,7 @@ use super::{
     partition::{NoTail, Partition},
     producer::{Failure, Producer},
 };
+use crate::pause::Pause;
 use crate::{
     broker::{
         frames::{encode, written},
@@ -19,7 +20,7 @@ use crate::{
     memory::claim_header,
     port::{AppendError, Appended, Batch, Head},
 };
-use quipu_schemas::{limits::BROKER_PAUSE_MS, pause::Pause};
+use quipu_schemas::limits::BROKER_PAUSE_MS;
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, mpsc::Receiver},

@@ -1,6 +1,7 @@
 //! Waiting: for a value that fits, and before another attempt, doubling up to a bound.
 
-use quipu_schemas::{limits::BUS_PAUSE_MS, pause::Pause};
+use quipu_events::pause::Pause;
+use quipu_schemas::limits::BUS_PAUSE_MS;
 use std::time::Duration;
 use tokio::sync::watch;
 

@@ -3,10 +3,8 @@
 use super::super::wire::{Answer, Place, Silence};
 use super::{Lease, Seen, Shared};
 use crate::leases::{Change, LeaseAnswer};
-use quipu_schemas::{
-    limits::{BROKER_RENEWAL_ATTEMPTS, BROKER_RENEWAL_PAUSE_MS},
-    pause::Pause,
-};
+use crate::pause::Pause;
+use quipu_schemas::limits::{BROKER_RENEWAL_ATTEMPTS, BROKER_RENEWAL_PAUSE_MS};
 use std::time::Instant;
 use tokio::time::sleep;
 

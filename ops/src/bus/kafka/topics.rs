@@ -7,13 +7,13 @@ use super::super::{
 use futures::executor::block_on;
 use parking_lot::RwLock;
 use quipu_events::kafka::KafkaOptions;
+use quipu_events::pause::Pause;
 use quipu_schemas::{
     ids::OrgId,
     limits::{
         BROKER_PAUSE_MS, BUS_COMMAND_MAX_BYTES, BUS_COMMAND_TOPIC_DAYS, BUS_MARKS_SEGMENT_BYTES, BUS_RECEIPT_AGE_S, FRAME_MAX_BYTES,
         HEADERS_MAX_BYTES,
     },
-    pause::Pause,
 };
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
