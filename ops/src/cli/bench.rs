@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 const AFTER: &str = "\
 Examples:
-  quipu bench                             every line, about a quarter of an hour; leave the machine alone meanwhile
-  quipu bench --quick                     the same in short, about four minutes
+  quipu bench                             every line; leave the machine alone meanwhile
+  quipu bench --quick                     the same in short, about five minutes
   quipu bench --only http --only append   some lines
   quipu bench --markdown                  tables for ops/docs/benchmarks.md
   quipu bench soak                        30 minutes under a steady load, with a report and plots
