@@ -237,11 +237,12 @@ impl Keyring {
             Source::Shared(_) => return Err(KeyringError::NotDestroyed),
             Source::Seed(_) => self.held(subject).is_some(),
             Source::File(file, noting) => {
+                // The list is read and written as a whole: one at a time.
+                let mut file = file.lock();
                 // Before the key goes, and before anybody is told.
                 if let Some(noting) = noting {
                     Erased::add(&noting.data_dir, subject)?;
                 }
-                let mut file = file.lock();
                 self.mark_erased(subject);
                 file.erase(subject)?
             }

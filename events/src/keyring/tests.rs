@@ -242,6 +242,25 @@ fn a_destroyed_key_does_not_come_back_with_an_old_copy() {
 }
 
 #[test]
+fn keys_destroyed_at_once_are_all_on_the_list() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, log) = used(root.path(), 1);
+    let keys = Keyring::of_log(&data, &log, false).unwrap();
+    let subjects: Vec<_> = (0..16).map(|n| format!("acme/person-{n}")).collect();
+    for subject in &subjects {
+        keys.sealing_key(subject).unwrap();
+    }
+    std::thread::scope(|threads| {
+        for subject in &subjects {
+            threads.spawn(|| assert!(keys.destroy(subject).unwrap()));
+        }
+    });
+    let listed = Erased::read(&data).unwrap();
+    assert_eq!(listed.0, subjects.into_iter().collect());
+    assert_eq!(keys.erased(), listed);
+}
+
+#[test]
 fn files_readable_by_others_are_refused_with_a_fix() {
     let dir = tempfile::tempdir().unwrap();
     Keyring::open(dir.path()).unwrap();
