@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use quipu_schemas::limits::BROKER_PAUSE_MS;
 use serde::Deserialize;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A partition of an open log.
@@ -51,6 +51,19 @@ impl Partition {
         }
     }
 
+    /// Asks until somebody answers: while a stream has no leader nobody does. To read twice does no harm. At most as long as one
+    /// request is waited for.
+    pub(crate) async fn asked<T, F: Future<Output = Result<T, Silence>>>(&self, ask: impl Fn() -> F) -> Result<T, Silence> {
+        let deadline = Instant::now() + self.wire.timeout;
+        let mut pause = Pause::new(BROKER_PAUSE_MS);
+        loop {
+            match ask().await {
+                Err(Silence::NoResponders) if Instant::now() < deadline => tokio::time::sleep(pause.next_wait()).await,
+                answer => return answer,
+            }
+        }
+    }
+
     pub(crate) fn marks(&self) -> MutexGuard<'_, Marks> {
         self.marks.lock()
     }
@@ -78,13 +91,19 @@ impl Partition {
         Ok((frame, mark))
     }
 
+    /// As [`Wire::at_leader`], once there is a leader.
+    pub(crate) async fn leader_has(&self, sequence: Option<u64>) -> Result<Option<Stored>, Silence> {
+        let place = self.place();
+        self.asked(|| self.wire.at_leader(&place, sequence)).await
+    }
+
     /// The last message of the stream, as its leader knows it.
     pub(crate) async fn tail(&self) -> Result<Mark, NoTail> {
         let deadline = Instant::now() + self.outcome;
         let mut pause = Pause::new(BROKER_PAUSE_MS);
         loop {
             let known = self.marks().last();
-            let found = match self.wire.at_leader(&self.place(), None).await.map_err(NoTail::Silent)? {
+            let found = match self.leader_has(None).await.map_err(NoTail::Silent)? {
                 Some(message) => match self.frames.decode(&message.payload) {
                     Ok(frame) => mark(message.sequence, &frame),
                     Err(detail) => {

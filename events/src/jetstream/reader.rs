@@ -31,15 +31,13 @@ impl Partition {
     /// of the leader, and what the leader does not have is damage.
     async fn messages(&self, from: u64, count: u64, bytes: usize) -> Result<Vec<Stored>, ReadError> {
         let bytes = bytes.clamp(BROKER_READ_BYTES.0, BROKER_READ_BYTES.1);
+        let place = self.place();
         let mut found = if count == 1 {
-            self.wire
-                .direct(&self.place(), from)
-                .await
-                .map_err(|e| io(&e))?
-                .into_iter()
-                .collect()
+            let one = self.asked(|| self.wire.direct(&place, from)).await;
+            one.map_err(|e| io(&e))?.into_iter().collect()
         } else {
-            self.wire.direct_from(&self.place(), from, count, bytes).await.map_err(|e| io(&e))?
+            let many = self.asked(|| self.wire.direct_from(&place, from, count, bytes)).await;
+            many.map_err(|e| io(&e))?
         };
         let contiguous = found.iter().zip(from..).take_while(|(m, sequence)| m.sequence == *sequence).count();
         let gap = contiguous < found.len();
@@ -52,12 +50,12 @@ impl Partition {
 
     /// A message that is known to be there.
     async fn ask_leader(&self, sequence: u64) -> Result<Option<Stored>, ReadError> {
-        if let Some(message) = self.wire.at_leader(&self.place(), Some(sequence)).await.map_err(|e| io(&e))? {
+        if let Some(message) = self.leader_has(Some(sequence)).await.map_err(|e| io(&e))? {
             return Ok(Some(message));
         }
         // Gone, or a leader that was deposed: the end tells.
         let end = self.tail().await.map_err(|e| self.no_tail(e))?;
-        match self.wire.at_leader(&self.place(), Some(sequence)).await.map_err(|e| io(&e))? {
+        match self.leader_has(Some(sequence)).await.map_err(|e| io(&e))? {
             None if end.sequence >= sequence => Err(self.stop_at(Stop {
                 sequence,
                 offset: self.offset_before(sequence),
@@ -116,12 +114,7 @@ impl Partition {
         if let Ok(followed) = self.decode_after(end, message) {
             return Ok(followed);
         }
-        if let Some(other) = self
-            .wire
-            .at_leader(&self.place(), Some(end.sequence + 1))
-            .await
-            .map_err(|e| io(&e))?
-        {
+        if let Some(other) = self.leader_has(Some(end.sequence + 1)).await.map_err(|e| io(&e))? {
             *message = other;
         }
         self.decode_after(end, message).map_err(|detail| {
@@ -198,9 +191,10 @@ impl Partition {
                 detail,
             })
         };
-        let mut message = self.wire.direct(&self.place(), sequence).await.map_err(|e| io(&e))?;
+        let place = self.place();
+        let mut message = self.asked(|| self.wire.direct(&place, sequence)).await.map_err(|e| io(&e))?;
         if message.as_ref().is_none_or(|m| self.frames.decode(&m.payload).is_err()) {
-            message = self.wire.at_leader(&self.place(), Some(sequence)).await.map_err(|e| io(&e))?;
+            message = self.leader_has(Some(sequence)).await.map_err(|e| io(&e))?;
         }
         let message = message.ok_or_else(|| {
             places

@@ -81,7 +81,8 @@ pub(crate) struct Wire {
     pub(crate) client: Client,
     api: String,
     breaks: watch::Receiver<u64>,
-    timeout: Duration,
+    /// How long one request is waited for.
+    pub(crate) timeout: Duration,
 }
 
 fn lost(error: impl std::fmt::Display) -> Silence {

@@ -1,6 +1,7 @@
 //! Several owners, killed servers, failover.
 
 use super::*;
+use quipu_events::port::FrameRead;
 
 #[test]
 fn a_newer_claim_elsewhere_fences_the_owner_for_good() {
@@ -114,10 +115,21 @@ fn wait_for(count: &AtomicU32, at_least: u32) {
     }
 }
 
+/// A whole partition, as soon as its stream has a leader again: a server that came back may just have made them choose another.
+fn whole(log: &dyn Log, partition: u16) -> Vec<FrameRead> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match read_all(log, partition, 1 << 20) {
+            Err(ReadError::Io(_)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)), // poll
+            read => return read.unwrap(),
+        }
+    }
+}
+
 /// Every acknowledged record is at its offset, and the chain has no hole.
 fn all_there(log: &dyn Log, acknowledged: &[(u16, u64, Vec<u8>)]) {
     for partition in 0..log.meta().partitions {
-        let frames = read_all(log, partition, 1 << 20).unwrap();
+        let frames = whole(log, partition);
         assert!(frames.windows(2).all(|w| w[1].previous == w[0].hash));
         let records: Vec<&[u8]> = frames.iter().flat_map(|f| f.records.iter().map(|(_, r)| r.as_slice())).collect();
         for (_, offset, bytes) in acknowledged.iter().filter(|(p, ..)| *p == partition) {
