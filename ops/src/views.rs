@@ -10,12 +10,13 @@ use quipu_projections::{
     error::ViewError,
     families::Families,
     follower::Follower,
+    pace::{SHORTEST_MS, pause_ms},
     progress::{WaitError, Wanted},
     projector::Stop,
     query::{Counted, Found, Page, Query},
     readiness::{Lateness, Readiness},
     reading::View,
-    store::Origin,
+    store::{Checkpoint, Origin},
     verify::Verdict,
     views,
 };
@@ -174,7 +175,10 @@ struct Inner {
 
 /// What a round came to.
 enum Round {
+    /// There is much left to project.
     Progressed,
+    /// What was there when it began is projected, and little has come since: more may gather so long.
+    Close(Duration),
     /// There is nothing to project here, and other nodes have some left.
     BehindOthers,
     CaughtUp,
@@ -185,7 +189,7 @@ enum Round {
 pub struct Views(Arc<Inner>);
 
 /// A pause after which several small frames make one transaction; a reader that waits ends it.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(SHORTEST_MS);
 /// How often a node looks how far another one has brought its partitions, where no reader waits.
 const LOOK: Duration = Duration::from_millis(100);
 /// Before the next try after an error.
@@ -582,6 +586,7 @@ impl Inner {
             durable.borrow_and_update();
             match self.once(&mut follower) {
                 Ok(Round::Progressed) => {}
+                Ok(Round::Close(pause)) => runtime.block_on(self.gather(pause)),
                 Ok(Round::CaughtUp) => runtime.block_on(self.rest(&mut durable, None)),
                 Ok(Round::BehindOthers) => runtime.block_on(self.rest(
                     &mut durable,
@@ -662,8 +667,15 @@ impl Inner {
         Ok(match records {
             0 if is_unanswered || others.iter().any(behind) => Round::BehindOthers,
             0 => Round::CaughtUp,
-            _ => Round::Progressed,
+            _ => self.paced(records, &seen),
         })
+    }
+
+    /// What a round with so many records came to, by what has come since.
+    fn paced(&self, records: u64, seen: &[Checkpoint]) -> Round {
+        let end = self.node.cursor().next;
+        let left = end.iter().zip(seen).map(|(end, seen)| end.saturating_sub(seen.next_offset)).sum();
+        pause_ms(records, left).map_or(Round::Progressed, |ms| Round::Close(Duration::from_millis(ms)))
     }
 
     /// Waits for something to do, at most so long.
@@ -678,8 +690,13 @@ impl Inner {
             },
             () = self.wake.notified() => return,
         }
+        self.gather(GATHER).await;
+    }
+
+    /// Lets more come, unless a reader waits.
+    async fn gather(&self, pause: Duration) {
         if self.waiting.load(Ordering::Relaxed) == 0 {
-            tokio::select! { () = tokio::time::sleep(GATHER) => {}, () = self.hurry.notified() => {}, () = self.wake.notified() => {} }
+            tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.hurry.notified() => {}, () = self.wake.notified() => {} }
         }
     }
 }

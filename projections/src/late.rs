@@ -5,6 +5,7 @@
 
 use crate::{
     family::Family,
+    gathered::Gathered,
     projector::{Stop, StopReason},
     scope::At,
     statement::Statements,
@@ -28,7 +29,7 @@ impl Late<'_> {
     /// The batch of these frames, which begin where the family is; `None` where nothing was read.
     pub(crate) fn batch(&self, frames: Vec<FrameRead>) -> Result<Option<ViewBatch>, Stop> {
         let mut next = self.at;
-        let mut out = Statements::default();
+        let mut out = Gathered::default();
         for frame in frames {
             if frame.epoch < next.epoch {
                 continue;
@@ -70,7 +71,7 @@ impl Late<'_> {
         }
     }
 
-    fn record(&self, offset: u64, bytes: &[u8], out: &mut Statements) -> Result<(), Stop> {
+    fn record(&self, offset: u64, bytes: &[u8], out: &mut Gathered) -> Result<(), Stop> {
         let header = record::decode_header(bytes).map_err(|e| self.stop(offset, StopReason::NoStream(e.to_string())))?;
         let is_parked = self.parked.get(&header.stream).is_some_and(|from| offset >= *from);
         if is_parked || !self.family.is_of(header.stream.kind.as_str()) {
@@ -85,6 +86,9 @@ impl Late<'_> {
             self.stop(offset, StopReason::Unfit { family, stream, detail })
         };
         let record = record::decode(bytes).map_err(|e| unfit(e.to_string()))?;
-        (self.family.reduce)(&record, at, out).map_err(|e| unfit(e.to_string()))
+        let mut statements = Statements::default();
+        (self.family.reduce)(&record, at, &mut statements).map_err(|e| unfit(e.to_string()))?;
+        out.extend(statements.into_inner());
+        Ok(())
     }
 }

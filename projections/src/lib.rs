@@ -20,6 +20,7 @@ pub mod family;
 pub mod follower;
 pub mod messages;
 pub mod orgs;
+pub mod pace;
 pub mod parked;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -41,6 +42,7 @@ pub mod verify;
 pub mod views;
 
 mod absent;
+mod gathered;
 mod late;
 mod row_digest;
 mod sqlite_families;

@@ -6,7 +6,7 @@ use crate::{
     reading::{Filter, Reading, View, rising},
     scope::Scope,
     statement::{Statements, Value, json, name},
-    table::{Table, count, flag, index, index_only, int, json as json_column, text},
+    table::{KEY_BESIDE, Table, count, flag, index, index_only, int, json as json_column, text},
     turns::TURNS,
 };
 use quipu_kinds::conversation::{ConversationEvent as Event, TurnOutcome};
@@ -42,6 +42,7 @@ pub static MESSAGES: Table = Table {
         int("posted_at"),
     ],
     indexes: &[
+        KEY_BESIDE,
         index("conversation, sequence"),
         index_only("conversation, thread, sequence", "reply_to IS NOT NULL"),
     ],

@@ -5,6 +5,7 @@
 
 use crate::{
     families::Families,
+    gathered::Gathered,
     parked,
     scope::At,
     statement::{Statement, Statements},
@@ -290,7 +291,7 @@ impl Projector {
     }
 
     fn commit(&mut self) -> Action {
-        let mut statements = Vec::new();
+        let mut statements = Gathered::default();
         for (at, entry) in std::mem::take(&mut self.waiting) {
             self.entry(at, &entry, &mut statements);
         }
@@ -299,18 +300,18 @@ impl Projector {
             of: Of::Views,
             expected: self.checkpoint,
             next: self.next,
-            statements,
+            statements: statements.into_inner(),
         })
     }
 
-    fn entry(&mut self, at: At, entry: &Entry, statements: &mut Vec<Statement>) {
+    fn entry(&mut self, at: At, entry: &Entry, statements: &mut Gathered) {
         let header = entry.header();
         let mut out = Statements::default();
         if self.parked.contains(&header.stream) {
             parked::wait(header, &mut out);
         } else {
             match self.fit(at, entry) {
-                Ok(mut fitting) => return statements.append(&mut fitting),
+                Ok(fitting) => return statements.extend(fitting),
                 Err(reason) => {
                     parked::park(header, at, &reason, &mut out);
                     self.parked.insert(header.stream.clone());

@@ -9,7 +9,7 @@ use crate::{
     store::{Checkpoint, Made, Of, ViewBatch},
     table::{Table, Type},
 };
-use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
 use std::fmt::Write;
 
 pub(crate) fn storage(error: rusqlite::Error) -> ViewError {
@@ -29,6 +29,10 @@ impl ToSql for Value {
             }
         }))
     }
+}
+
+fn named(table: &Table, error: &rusqlite::Error) -> ViewError {
+    ViewError::Storage(format!("{}: {error}", table.name))
 }
 
 pub(crate) fn value_of(value: ValueRef<'_>) -> Result<Value, ViewError> {
@@ -74,9 +78,10 @@ pub(crate) fn tables_of(family: &Family) -> String {
                 sql.push_str(" NOT NULL");
             }
         }
-        let key: Vec<_> = std::iter::once("org").chain(table.key.iter().map(|c| c.name)).map(quoted).collect();
-        let _ = writeln!(sql, ", PRIMARY KEY ({})) STRICT, WITHOUT ROWID;", key.join(", "));
-        for (n, index) in table.indexes.iter().enumerate() {
+        let key: Vec<_> = table.key_columns().map(|c| quoted(c.name)).collect();
+        let lies = if table.lies_as_it_came() { "" } else { ", WITHOUT ROWID" };
+        let _ = writeln!(sql, ", PRIMARY KEY ({})) STRICT{lies};", key.join(", "));
+        for (n, index) in table.numbered_indexes() {
             let columns: Vec<_> = index.columns.split(", ").map(quoted).collect();
             let _ = write!(sql, "CREATE INDEX {0}_{n} ON {0} (\"org\", {1})", table.name, columns.join(", "));
             if let Some(only) = index.only {
@@ -171,6 +176,24 @@ fn move_late(connection: &Connection, batch: &ViewBatch) -> Result<(), ViewError
 pub(crate) struct Writer<'c> {
     connection: &'c Connection,
     sql: String,
+    /// The last put: one of the same form, which mostly comes next, needs neither text nor a look for what was prepared.
+    form: Option<Form<'c>>,
+}
+
+/// A put that is prepared.
+struct Form<'c> {
+    table: &'static Table,
+    set: Vec<&'static str>,
+    add: Vec<&'static str>,
+    prepared: CachedStatement<'c>,
+}
+
+impl Form<'_> {
+    fn is_of(&self, table: &Table, set: &Columns, add: &[(&'static str, i64)]) -> bool {
+        *self.table == *table
+            && self.set.iter().eq(set.iter().map(|(name, _)| name))
+            && self.add.iter().eq(add.iter().map(|(name, _)| name))
+    }
 }
 
 impl<'c> Writer<'c> {
@@ -178,6 +201,7 @@ impl<'c> Writer<'c> {
         Self {
             connection,
             sql: String::with_capacity(1024),
+            form: None,
         }
     }
 
@@ -189,12 +213,32 @@ impl<'c> Writer<'c> {
                 self.sql.clear();
                 let _ = write!(self.sql, "DELETE FROM {}", table.name);
                 self.matching(matching, 1);
-                self.run(table, matching.iter().map(|(_, v)| v), &[])
+                let mut prepared = self.prepared(table)?;
+                self.run(table, &mut prepared, matching.iter().map(|(_, v)| v), &[])
             }
         }
     }
 
-    fn put(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+    fn put(&mut self, table: &'static Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+        let same = self.form.take().filter(|form| form.is_of(table, set, add));
+        let mut form = match same {
+            Some(form) => form,
+            None => {
+                self.put_text(table, key, set, add);
+                Form {
+                    table,
+                    set: set.iter().map(|(name, _)| *name).collect(),
+                    add: add.iter().map(|(name, _)| *name).collect(),
+                    prepared: self.prepared(table)?,
+                }
+            }
+        };
+        self.run(table, &mut form.prepared, key.iter().chain(set.iter().map(|(_, v)| v)), add)?;
+        self.form = Some(form);
+        Ok(())
+    }
+
+    fn put_text(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) {
         self.sql.clear();
         self.text(&["INSERT INTO ", table.name, " (\"org\""]);
         for column in table.key {
@@ -225,7 +269,6 @@ impl<'c> Writer<'c> {
                 comma = ",";
             }
         }
-        self.run(table, key.iter().chain(set.iter().map(|(_, v)| v)), add)
     }
 
     fn change(&mut self, table: &Table, matching: &Columns, set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
@@ -242,7 +285,8 @@ impl<'c> Writer<'c> {
             comma = ",";
         }
         self.matching(matching, set.len() + 1);
-        self.run(table, set.iter().chain(matching).map(|(_, v)| v), add)
+        let mut prepared = self.prepared(table)?;
+        self.run(table, &mut prepared, set.iter().chain(matching).map(|(_, v)| v), add)
     }
 
     fn matching(&mut self, matching: &Columns, first: usize) {
@@ -256,9 +300,19 @@ impl<'c> Writer<'c> {
         parts.iter().for_each(|part| self.sql.push_str(part));
     }
 
-    fn run<'v>(&mut self, table: &Table, values: impl Iterator<Item = &'v Value>, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
-        let named = |e: rusqlite::Error| ViewError::Storage(format!("{}: {e}", table.name));
-        let mut prepared = self.connection.prepare_cached(&self.sql).map_err(named)?;
+    /// The statement of the text.
+    fn prepared(&self, table: &Table) -> Result<CachedStatement<'c>, ViewError> {
+        self.connection.prepare_cached(&self.sql).map_err(|e| named(table, &e))
+    }
+
+    fn run<'v>(
+        &self,
+        table: &Table,
+        prepared: &mut CachedStatement<'_>,
+        values: impl Iterator<Item = &'v Value>,
+        add: &[(&'static str, i64)],
+    ) -> Result<(), ViewError> {
+        let named = |e: rusqlite::Error| named(table, &e);
         let mut n = 0;
         for value in values {
             n += 1;
@@ -291,5 +345,31 @@ impl<'c> Writer<'c> {
             None | Some(Value::Null) => read.otherwise.clone(),
             Some(value) => value,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{conversation_rows::CONVERSATIONS, conversations, messages::MESSAGES};
+
+    #[test]
+    fn rows_lie_by_their_key_unless_it_lies_beside() {
+        let sql = tables_of(&conversations::FAMILY);
+        let table = |table: &Table| {
+            let from = sql.find(&format!("CREATE TABLE {} ", table.name)).expect("its table");
+            sql[from..].lines().next().expect("a line").to_owned()
+        };
+        assert!(table(&CONVERSATIONS).ends_with(" STRICT, WITHOUT ROWID;"), "{sql}");
+        assert!(
+            table(&MESSAGES).ends_with("PRIMARY KEY (\"org\", \"conversation\", \"id\")) STRICT;"),
+            "{sql}"
+        );
+        let indexes = sql.matches("CREATE INDEX messages_").count();
+        assert_eq!(indexes, MESSAGES.indexes.len() - 1, "the key needs none of these: {sql}");
+        assert!(
+            sql.contains("CREATE INDEX messages_0 ON messages (\"org\", \"conversation\", \"sequence\");"),
+            "{sql}"
+        );
     }
 }

@@ -3,9 +3,10 @@
 use crate::table::Table;
 use quipu_schemas::ids::OrgId;
 use serde::Serialize;
+use std::cmp::Ordering;
 
-/// A value to store.
-#[derive(Debug, Clone, PartialEq)]
+/// A value to store. Values of one column are ordered as stores order them: text by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// Nothing.
     Null,
@@ -20,7 +21,7 @@ pub enum Value {
 }
 
 /// Reads one column of one row, earlier statements included.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Read {
     /// Table.
     pub table: &'static Table,
@@ -35,6 +36,17 @@ pub struct Read {
 impl PartialEq for Table {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
+    }
+}
+impl Eq for Table {}
+impl PartialOrd for Table {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Table {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
     }
 }
 

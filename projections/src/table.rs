@@ -120,6 +120,10 @@ pub struct Index {
     pub only: Option<&'static str>,
 }
 
+/// The key as an index beside the rows: with it among a table's indexes, rows lie in the order in which they came, where a store
+/// has a choice. For wide rows that come in between others, which would be moved for each of them.
+pub const KEY_BESIDE: Index = Index { columns: "", only: None };
+
 /// An index over all rows.
 pub const fn index(columns: &'static str) -> Index {
     Index { columns, only: None }
@@ -130,9 +134,24 @@ pub const fn index_only(columns: &'static str, only: &'static str) -> Index {
 }
 
 impl Table {
+    /// Whether its rows lie in the order in which they came, not in that of their key.
+    pub fn lies_as_it_came(&self) -> bool {
+        self.indexes.iter().any(|index| index.columns.is_empty())
+    }
+
+    /// Its indexes besides that of the key, each with its number.
+    pub fn numbered_indexes(&self) -> impl Iterator<Item = (usize, &Index)> {
+        self.indexes.iter().filter(|index| !index.columns.is_empty()).enumerate()
+    }
+
+    /// The columns of its key, `org` first.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        std::iter::once(&ORG).chain(self.key)
+    }
+
     /// All columns: `org`, the rest of the key, the others.
     pub fn all_columns(&self) -> impl Iterator<Item = &Column> {
-        std::iter::once(&ORG).chain(self.key).chain(self.columns)
+        self.key_columns().chain(self.columns)
     }
 
     /// A column by name.

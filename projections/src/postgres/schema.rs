@@ -165,7 +165,7 @@ fn create_tables(families: Families, schema: &str, sql: &mut String) {
         }
         let key: Vec<_> = std::iter::once("org").chain(table.key.iter().map(|c| c.name)).map(quoted).collect();
         let _ = writeln!(sql, ", PRIMARY KEY ({}));", key.join(", "));
-        for index in table.indexes {
+        for (_, index) in table.numbered_indexes() {
             let columns: Vec<_> = index.columns.split(", ").map(quoted).collect();
             let _ = write!(sql, "CREATE INDEX ON {schema}.{} (\"org\", {})", table.name, columns.join(", "));
             if let Some(only) = index.only {
