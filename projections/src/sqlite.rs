@@ -253,7 +253,6 @@ impl ViewStore for SqliteStore {
             move_checkpoint(&transaction, &made, batch)?;
             batch.statements.iter().try_for_each(|statement| writer.execute(statement))?;
         }
-        drop(writer);
         transaction.commit().map_err(storage)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     store::{Checkpoint, Made, Of, ViewBatch},
     table::{Table, Type},
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput, types::ValueRef};
 use std::fmt::Write;
 
 pub(crate) fn storage(error: rusqlite::Error) -> ViewError {
@@ -29,10 +29,6 @@ impl ToSql for Value {
             }
         }))
     }
-}
-
-fn named(table: &Table, error: &rusqlite::Error) -> ViewError {
-    ViewError::Storage(format!("{}: {error}", table.name))
 }
 
 pub(crate) fn value_of(value: ValueRef<'_>) -> Result<Value, ViewError> {
@@ -176,24 +172,6 @@ fn move_late(connection: &Connection, batch: &ViewBatch) -> Result<(), ViewError
 pub(crate) struct Writer<'c> {
     connection: &'c Connection,
     sql: String,
-    /// The last put: one of the same form, which mostly comes next, needs neither text nor a look for what was prepared.
-    form: Option<Form<'c>>,
-}
-
-/// A put that is prepared.
-struct Form<'c> {
-    table: &'static Table,
-    set: Vec<&'static str>,
-    add: Vec<&'static str>,
-    prepared: CachedStatement<'c>,
-}
-
-impl Form<'_> {
-    fn is_of(&self, table: &Table, set: &Columns, add: &[(&'static str, i64)]) -> bool {
-        *self.table == *table
-            && self.set.iter().eq(set.iter().map(|(name, _)| name))
-            && self.add.iter().eq(add.iter().map(|(name, _)| name))
-    }
 }
 
 impl<'c> Writer<'c> {
@@ -201,7 +179,6 @@ impl<'c> Writer<'c> {
         Self {
             connection,
             sql: String::with_capacity(1024),
-            form: None,
         }
     }
 
@@ -213,32 +190,12 @@ impl<'c> Writer<'c> {
                 self.sql.clear();
                 let _ = write!(self.sql, "DELETE FROM {}", table.name);
                 self.matching(matching, 1);
-                let mut prepared = self.prepared(table)?;
-                self.run(table, &mut prepared, matching.iter().map(|(_, v)| v), &[])
+                self.run(table, matching.iter().map(|(_, v)| v), &[])
             }
         }
     }
 
-    fn put(&mut self, table: &'static Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
-        let same = self.form.take().filter(|form| form.is_of(table, set, add));
-        let mut form = match same {
-            Some(form) => form,
-            None => {
-                self.put_text(table, key, set, add);
-                Form {
-                    table,
-                    set: set.iter().map(|(name, _)| *name).collect(),
-                    add: add.iter().map(|(name, _)| *name).collect(),
-                    prepared: self.prepared(table)?,
-                }
-            }
-        };
-        self.run(table, &mut form.prepared, key.iter().chain(set.iter().map(|(_, v)| v)), add)?;
-        self.form = Some(form);
-        Ok(())
-    }
-
-    fn put_text(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) {
+    fn put(&mut self, table: &Table, key: &[Value], set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
         self.sql.clear();
         self.text(&["INSERT INTO ", table.name, " (\"org\""]);
         for column in table.key {
@@ -269,6 +226,7 @@ impl<'c> Writer<'c> {
                 comma = ",";
             }
         }
+        self.run(table, key.iter().chain(set.iter().map(|(_, v)| v)), add)
     }
 
     fn change(&mut self, table: &Table, matching: &Columns, set: &Columns, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
@@ -285,8 +243,7 @@ impl<'c> Writer<'c> {
             comma = ",";
         }
         self.matching(matching, set.len() + 1);
-        let mut prepared = self.prepared(table)?;
-        self.run(table, &mut prepared, set.iter().chain(matching).map(|(_, v)| v), add)
+        self.run(table, set.iter().chain(matching).map(|(_, v)| v), add)
     }
 
     fn matching(&mut self, matching: &Columns, first: usize) {
@@ -300,19 +257,9 @@ impl<'c> Writer<'c> {
         parts.iter().for_each(|part| self.sql.push_str(part));
     }
 
-    /// The statement of the text.
-    fn prepared(&self, table: &Table) -> Result<CachedStatement<'c>, ViewError> {
-        self.connection.prepare_cached(&self.sql).map_err(|e| named(table, &e))
-    }
-
-    fn run<'v>(
-        &self,
-        table: &Table,
-        prepared: &mut CachedStatement<'_>,
-        values: impl Iterator<Item = &'v Value>,
-        add: &[(&'static str, i64)],
-    ) -> Result<(), ViewError> {
-        let named = |e: rusqlite::Error| named(table, &e);
+    fn run<'v>(&mut self, table: &Table, values: impl Iterator<Item = &'v Value>, add: &[(&'static str, i64)]) -> Result<(), ViewError> {
+        let named = |e: rusqlite::Error| ViewError::Storage(format!("{}: {e}", table.name));
+        let mut prepared = self.connection.prepare_cached(&self.sql).map_err(named)?;
         let mut n = 0;
         for value in values {
             n += 1;
