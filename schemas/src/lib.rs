@@ -19,6 +19,7 @@ pub mod problem;
 pub mod reaction;
 pub mod record;
 pub mod retention;
+pub mod rights;
 pub mod role;
 pub mod text;
 pub mod upcast;

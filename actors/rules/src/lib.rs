@@ -9,6 +9,7 @@ pub mod decider;
 pub mod definition;
 pub mod expression;
 pub mod org;
+pub mod rights;
 pub mod run;
 pub mod shared;
 mod text;

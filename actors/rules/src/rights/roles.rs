@@ -1,0 +1,140 @@
+//! Roles: names for sets of capabilities, which inherit from each other.
+
+use super::{Cap, Catalogue, Held};
+use quipu_schemas::{limits, rights::Pattern};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a role holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoleSpec {
+    /// Capabilities, families, and the roles that it inherits from.
+    pub holds: Vec<Pattern>,
+}
+
+/// Why a role cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRole {
+    /// It inherits from itself.
+    #[error("role `{0}` would inherit from itself")]
+    Cycle(String),
+    /// It inherits from one that does not exist.
+    #[error("there is no role `{0}`")]
+    Unknown(String),
+    /// It inherits over too many steps.
+    #[error("role `{0}` would inherit over more than {max} steps (ROLE_DEPTH_MAX)", max = limits::ROLE_DEPTH_MAX)]
+    TooDeep(String),
+    /// No capability is called so.
+    #[error("there is no capability `{0}`")]
+    NoCapability(Pattern),
+}
+
+fn parents(spec: &RoleSpec) -> impl Iterator<Item = &str> {
+    spec.holds.iter().filter_map(|pattern| match pattern {
+        Pattern::Role(role) => Some(role.as_str()),
+        Pattern::One(_) | Pattern::Family(_) => None,
+    })
+}
+
+/// The roles of an org: its own, and those that every org has.
+#[derive(Debug, Clone, Default)]
+pub struct Roles {
+    built_in: BTreeMap<&'static str, Held>,
+    own: BTreeMap<String, RoleSpec>,
+}
+
+impl Roles {
+    /// Those that every org has.
+    pub fn built_in(roles: impl IntoIterator<Item = (&'static str, Held)>) -> Self {
+        Self {
+            built_in: roles.into_iter().collect(),
+            own: BTreeMap::new(),
+        }
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.built_in.contains_key(name) || self.own.contains_key(name)
+    }
+
+    /// Whether a role may be kept beside the others: what it names exists, it does not come back to itself, and it is not too deep.
+    pub fn check<'a>(&'a self, name: &'a str, spec: &'a RoleSpec, catalogue: &Catalogue) -> Result<(), BadRole> {
+        if let Some(pattern) = spec.holds.iter().find(|pattern| !catalogue.knows(pattern)) {
+            return Err(BadRole::NoCapability(pattern.clone()));
+        }
+        let with = |role: &str| -> Option<&'a RoleSpec> { if role == name { Some(spec) } else { self.own.get(role) } };
+        self.walk(name, with)?;
+        // Those that inherit from it get deeper with it.
+        self.own
+            .keys()
+            .filter(|other| *other != name)
+            .try_for_each(|other| match self.walk(other, with) {
+                Err(BadRole::Cycle(_) | BadRole::Unknown(_)) | Ok(()) => Ok(()),
+                Err(problem) => Err(problem),
+            })
+    }
+
+    /// Walks what a role inherits from, level by level, so that its depth is that of the longest way.
+    fn walk<'a>(&'a self, name: &'a str, with: impl Fn(&str) -> Option<&'a RoleSpec>) -> Result<(), BadRole> {
+        let mut level: BTreeSet<&str> = with(name).map(parents).into_iter().flatten().collect();
+        for _ in 0..limits::ROLE_DEPTH_MAX {
+            let mut next = BTreeSet::new();
+            for role in level {
+                if role == name {
+                    return Err(BadRole::Cycle(role.to_owned()));
+                }
+                match with(role) {
+                    Some(spec) => next.extend(parents(spec)),
+                    None if self.built_in.contains_key(role) => {}
+                    None => return Err(BadRole::Unknown(role.to_owned())),
+                }
+            }
+            level = next;
+        }
+        if level.is_empty() {
+            Ok(())
+        } else {
+            Err(BadRole::TooDeep(name.to_owned()))
+        }
+    }
+
+    /// Keeps a role that was checked.
+    pub fn set(&mut self, name: String, spec: RoleSpec) {
+        self.own.insert(name, spec);
+    }
+
+    /// Forgets a role; what inherits from it or was granted it holds that part no longer.
+    pub fn remove(&mut self, name: &str) {
+        self.own.remove(name);
+    }
+
+    /// What patterns hold together. What is unknown holds nothing, and inheritance ends at its bound, whatever a log says.
+    pub fn compile<'a>(&self, patterns: impl IntoIterator<Item = &'a Pattern>, catalogue: &Catalogue) -> Held {
+        let mut caps: BTreeSet<Cap> = BTreeSet::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut level: Vec<&Pattern> = patterns.into_iter().collect();
+        let mut built_in: Vec<&Held> = Vec::new();
+        // One step for the role that is granted, and one for what the last one holds.
+        for _ in 0..limits::ROLE_DEPTH_MAX + 2 {
+            let mut next = Vec::new();
+            for pattern in level {
+                match pattern {
+                    Pattern::One(capability) => caps.extend(catalogue.cap(capability)),
+                    Pattern::Family(family) => caps.extend(catalogue.family(family)),
+                    Pattern::Role(role) if !seen.insert(role) => {}
+                    Pattern::Role(role) => match (self.built_in.get(role.as_str()), self.own.get(role)) {
+                        (Some(held), _) => built_in.push(held),
+                        (None, Some(spec)) => next.extend(&spec.holds),
+                        (None, None) => {}
+                    },
+                }
+            }
+            level = next;
+        }
+        let given = catalogue
+            .all()
+            .map(|(_, cap)| cap)
+            .filter(|cap| built_in.iter().any(|held| held.has(*cap)));
+        caps.extend(given);
+        caps.into_iter().collect()
+    }
+}

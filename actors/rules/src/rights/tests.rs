@@ -1,0 +1,229 @@
+use super::*;
+use proptest::prelude::*;
+use quipu_schemas::rights::{Capability, Pattern, Target};
+use std::sync::Arc;
+
+fn catalogue() -> Catalogue {
+    let commands = ["start", "approve", "cancel", "read"].map(|command| Capability::of_command(&Kind::RUN, command));
+    Catalogue::new(commands.into_iter().chain([Capability::of_command(&Kind::CONVERSATION, "post")]))
+}
+
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn roles(catalogue: &Catalogue) -> Roles {
+    let none = Roles::default();
+    let held = |texts: &[&str]| none.compile(&patterns(texts), catalogue);
+    Roles::built_in([
+        ("viewer", held(&["cap:run.read"])),
+        ("member", held(&["cap:run.*", "cap:conversation.post"])),
+    ])
+}
+
+fn spec(texts: &[&str]) -> RoleSpec {
+    RoleSpec { holds: patterns(texts) }
+}
+
+fn cap(catalogue: &Catalogue, text: &str) -> Cap {
+    catalogue.cap(&text.parse().unwrap()).unwrap()
+}
+
+fn id(text: &str) -> EntityId {
+    EntityId::parse(text).unwrap()
+}
+
+fn asks(cap: Cap, now: Millis) -> Asked<'static> {
+    Asked {
+        cap,
+        entity: None,
+        application: None,
+        project: None,
+        now,
+    }
+}
+
+#[test]
+fn bits_of_named_capabilities_never_move() {
+    let catalogue = catalogue();
+    for (name, bit) in [
+        ("memory.read", 0),
+        ("session.create", 16),
+        ("session.send", 17),
+        ("policy.change", 46),
+        ("federation.use", 48),
+    ] {
+        let held: Held = [cap(&catalogue, &format!("cap:{name}"))].into_iter().collect();
+        assert_eq!(held.bits(), 1 << bit, "{name}");
+    }
+    let mut bits: Vec<u8> = NAMED.iter().filter_map(|(bit, _)| *bit).collect();
+    assert!(bits.iter().all(|bit| *bit < 56));
+    bits.sort_unstable();
+    let all = bits.len();
+    bits.dedup();
+    assert_eq!(bits.len(), all);
+    for (_, name) in NAMED {
+        assert!(format!("cap:{name}").parse::<Capability>().is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_capability_does_not_bring_what_is_below_it() {
+    let catalogue = catalogue();
+    let roles = roles(&catalogue);
+    let send = roles.compile(&patterns(&["cap:messaging.send"]), &catalogue);
+    let priority = cap(&catalogue, "cap:messaging.send:priority");
+    assert!(send.has(cap(&catalogue, "cap:messaging.send")) && !send.has(priority));
+    assert!(roles.compile(&patterns(&["cap:messaging.*"]), &catalogue).has(priority));
+}
+
+#[test]
+fn roles_hold_what_those_that_they_inherit_from_hold() {
+    let catalogue = catalogue();
+    let mut roles = roles(&catalogue);
+    for (name, holds) in [("reader", &["role:viewer"][..]), ("starter", &["role:reader", "cap:run.start"])] {
+        roles.check(name, &spec(holds), &catalogue).unwrap();
+        roles.set(name.into(), spec(holds));
+    }
+    let held = roles.compile(&patterns(&["role:starter"]), &catalogue);
+    assert_eq!(held.len(), 2);
+    assert!(held.has(cap(&catalogue, "cap:run.read")) && held.has(cap(&catalogue, "cap:run.start")));
+    roles.remove("reader");
+    assert_eq!(roles.compile(&patterns(&["role:starter"]), &catalogue).len(), 1);
+}
+
+#[test]
+fn roles_in_a_circle_or_too_deep_are_refused() {
+    let catalogue = catalogue();
+    let mut roles = roles(&catalogue);
+    assert_eq!(roles.check("a", &spec(&["role:a"]), &catalogue), Err(BadRole::Cycle("a".into())));
+    assert_eq!(
+        roles.check("a", &spec(&["role:gone"]), &catalogue),
+        Err(BadRole::Unknown("gone".into()))
+    );
+    let unknown = patterns(&["cap:run.fly"]).remove(0);
+    assert_eq!(
+        roles.check("a", &spec(&["cap:run.fly"]), &catalogue),
+        Err(BadRole::NoCapability(unknown))
+    );
+    roles.set("r0".into(), spec(&["cap:run.read"]));
+    for n in 1..=8 {
+        let below = format!("role:r{}", n - 1);
+        roles.check(&format!("r{n}"), &spec(&[&below]), &catalogue).unwrap();
+        roles.set(format!("r{n}"), spec(&[&below]));
+    }
+    assert_eq!(
+        roles.check("r9", &spec(&["role:r8"]), &catalogue),
+        Err(BadRole::TooDeep("r9".into()))
+    );
+    assert_eq!(roles.check("r3", &spec(&["role:r5"]), &catalogue), Err(BadRole::Cycle("r3".into())));
+    // What makes another one too deep is refused as well.
+    roles.set("x".into(), spec(&[]));
+    assert_eq!(
+        roles.check("r0", &spec(&["role:x"]), &catalogue),
+        Err(BadRole::TooDeep("r8".into()))
+    );
+    // Whatever a log says, a circle ends.
+    roles.set("r0".into(), spec(&["role:r8", "cap:run.read"]));
+    assert_eq!(roles.compile(&patterns(&["role:r8"]), &catalogue).len(), 1);
+}
+
+#[test]
+fn a_limited_grant_holds_on_its_target_until_its_time() {
+    let catalogue = catalogue();
+    let start = cap(&catalogue, "cap:run.start");
+    let held = Arc::new([start].into_iter().collect::<Held>());
+    let (one, two) = (id("r1"), id("r2"));
+    let limited = |on, until| {
+        Rights::new(
+            Arc::default(),
+            vec![Limited {
+                held: held.clone(),
+                on,
+                until,
+            }],
+        )
+    };
+    let kind = Kind::RUN;
+    fn on<'a>(kind: &'a Kind, entity: &'a EntityId, asked: Asked<'a>) -> Asked<'a> {
+        Asked {
+            entity: Some((kind, entity)),
+            ..asked
+        }
+    }
+    let asked = |entity, now| on(&kind, entity, asks(start, now));
+    let on_one = limited(Target::Entity(Kind::RUN, one.clone()), Some(100));
+
+    assert!(on_one.holds(&asked(&one, 99)));
+    assert!(!on_one.holds(&asked(&one, 100)), "the end is outside");
+    assert!(!on_one.holds(&asked(&two, 0)));
+    assert!(!on_one.holds(&asks(start, 0)), "an entity's grant is not the org's");
+    let project = id("p1");
+    let in_project = Asked {
+        project: Some(&project),
+        ..asked(&two, 0)
+    };
+    assert!(limited(Target::Project(project.clone()), None).holds(&in_project));
+    assert!(!limited(Target::Application(project.clone()), None).holds(&in_project));
+    assert!(!Rights::none().holds(&in_project) && Rights::All.holds(&in_project));
+}
+
+#[test]
+fn a_chain_says_who_lacks_the_right() {
+    let catalogue = catalogue();
+    let start = cap(&catalogue, "cap:run.start");
+    let may = Rights::new(Arc::new([start].into_iter().collect()), vec![]);
+    let none = Rights::none();
+    let asked = asks(start, 0);
+    let chain = |principal: &Rights, scope: Option<&Rights>, actors: &[&Rights]| Chain { principal, scope, actors }.permits(&asked);
+    assert_eq!(chain(&may, None, &[]), Ok(()));
+    assert_eq!(chain(&none, None, &[&may]), Err(Lacking::Principal));
+    assert_eq!(chain(&may, Some(&none), &[]), Err(Lacking::Scope));
+    assert_eq!(chain(&may, Some(&may), &[&may, &none]), Err(Lacking::Actor(1)));
+}
+
+fn some_rights() -> impl Strategy<Value = Rights> {
+    let held = || prop::collection::vec(0usize..8, 0..4);
+    let target = prop_oneof![
+        Just(Target::Org),
+        Just(Target::Project(id("p1"))),
+        Just(Target::Application(id("a1"))),
+        Just(Target::Entity(Kind::RUN, id("r1"))),
+    ];
+    let limited = prop::collection::vec((held(), target, prop::option::of(0u64..10)), 0..4);
+    (held(), limited).prop_map(|(lasting, limited)| {
+        let catalogue = catalogue();
+        let caps: Vec<Cap> = catalogue.all().map(|(_, cap)| cap).collect();
+        let set = |places: Vec<usize>| Arc::new(places.into_iter().map(|at| caps[at * 4]).collect::<Held>());
+        let limited = limited
+            .into_iter()
+            .map(|(held, on, until)| Limited {
+                held: set(held),
+                on,
+                until,
+            })
+            .collect();
+        Rights::new(set(lasting), limited)
+    })
+}
+
+proptest! {
+    /// A right only shrinks: whoever is added to a chain never makes it permit more.
+    #[test]
+    fn a_longer_chain_never_permits_more(
+        principal in some_rights(), scope in some_rights(), actor in some_rights(), at in 0usize..8, now in 0u64..12, is_within in any::<bool>(),
+    ) {
+        let catalogue = catalogue();
+        let caps: Vec<Cap> = catalogue.all().map(|(_, cap)| cap).collect();
+        let (kind, run, project) = (Kind::RUN, id("r1"), id("p1"));
+        let asked = Asked {
+            entity: is_within.then_some((&kind, &run)),
+            project: is_within.then_some(&project),
+            ..asks(caps[at * 4], now)
+        };
+        let permits = |scope: Option<&Rights>, actors: &[&Rights]| Chain { principal: &principal, scope, actors }.permits(&asked).is_ok();
+        let whole = permits(Some(&scope), &[&actor]);
+        prop_assert_eq!(whole, principal.holds(&asked) && scope.holds(&asked) && actor.holds(&asked));
+        prop_assert!(!whole || permits(Some(&scope), &[]) && permits(None, &[]));
+    }
+}
