@@ -66,6 +66,7 @@ impl Asked<'_> {
             command_id: self.labels.command_id,
             principal: self.caller.principal()?.clone(),
             on_behalf_of: self.labels.on_behalf_of,
+            credential: None,
             expected_version: self.labels.expected_version,
             environment: self.labels.environment,
             data_class: self.labels.data_class,

@@ -174,6 +174,7 @@ mod tests {
             time: 1_700_000_000_000,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            credential: None,
             acts_as: None,
             environment: None,
             data_class: DataClass::None,

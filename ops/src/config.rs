@@ -262,6 +262,7 @@ impl Config {
             queue_max: self.queue_commands,
             queue_max_bytes: self.queue_bytes,
             allow_lost_keys: self.allow_lost_keys,
+            reads: Vec::new(),
             clock: quipu_runtime::clock::ClockSource::default(),
         })
     }

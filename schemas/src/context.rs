@@ -1,7 +1,7 @@
 //! What `decide` may look at besides the state and the command. Everything here came in with the command.
 
 use crate::{
-    ids::{CommandId, PrincipalId, StreamId, type_id},
+    ids::{CommandId, CredentialId, PrincipalId, StreamId, type_id},
     personal::{Made, Opened, Opener, SealError, Sealer, WithMade, value},
     role::Role,
 };
@@ -20,6 +20,8 @@ pub struct Authority {
     pub platform: bool,
     /// The actor's role in the org, if a member.
     pub role: Option<Role>,
+    /// Whether the actor's own rights in the org, by role or grant, hold the capability of this command.
+    pub permitted: bool,
     /// Version of the org's stream that this was read at (0: the org does not exist).
     pub org_version: u64,
     /// Whether the org is suspended.
@@ -44,6 +46,8 @@ pub struct Context<'a> {
     pub principal: &'a PrincipalId,
     /// For whom.
     pub on_behalf_of: Option<&'a PrincipalId>,
+    /// The credential that the sender showed.
+    pub credential: Option<&'a CredentialId>,
     /// What they may.
     pub authority: &'a Authority,
     /// Stream version that the decision is taken at.
@@ -72,6 +76,11 @@ impl Context<'_> {
     /// Whether the actor holds at least `role`.
     pub fn at_least(&self, role: Role) -> bool {
         self.authority.platform || self.authority.role.is_some_and(|held| held >= role)
+    }
+
+    /// Whether the actor holds the right to this command, by role or by a grant; its kind says which roles hold it.
+    pub fn may(&self) -> bool {
+        self.authority.platform || self.authority.permitted
     }
 
     /// The next id of this decision: a TypeID whose UUIDv7 carries the clock's time and the command's seed.

@@ -2,7 +2,7 @@
 
 use crate::{
     digest::Digest,
-    ids::{CommandId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, PrincipalId, StreamId},
     json::Json,
     position::Position,
     reaction::{Outcome, ReactionKey, Settled},
@@ -26,6 +26,9 @@ pub struct CommandEnvelope {
     pub principal: PrincipalId,
     /// The principal on whose behalf it is sent.
     pub on_behalf_of: Option<PrincipalId>,
+    /// The credential that the sender showed, an entity of the stream's org; none where that was the node's own token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
     /// Version that the sender expects (`Some(0)`: the entity must not exist).
     pub expected_version: Option<u64>,
     /// The environment that the command is labelled with.

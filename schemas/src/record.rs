@@ -12,7 +12,7 @@ use crate::{
     context::Millis,
     digest::Digest,
     envelope::DataClass,
-    ids::{CommandId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, PrincipalId, StreamId},
     limits::RECORD_MAX_BYTES,
     reaction::{Reaction, ReactionKey, Settlement},
 };
@@ -32,6 +32,9 @@ pub struct Acting {
     /// The principal on whose behalf it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
+    /// The credential whose scope cuts what is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
 }
 
 /// What a reader needs without looking at events: identity, order, provenance, settlement.
@@ -57,6 +60,9 @@ pub struct Header {
     /// The principal on whose behalf it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
+    /// The credential that the sender showed, an entity of the stream's org; none where that was the node's own token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
     /// In whose name this record's reactions are carried out, where that is not the sender's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts_as: Option<Acting>,

@@ -52,6 +52,7 @@ fn apply(state: RunState, command: &AskedOf<Run>) -> RunState {
         command_digest: Digest::ZERO,
         principal: &principal,
         on_behalf_of: None,
+        credential: None,
         authority: &authority,
         version: 0,
         seed: 1,

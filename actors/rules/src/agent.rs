@@ -6,7 +6,7 @@ mod rejection;
 pub use rejection::AgentRejection;
 
 use crate::{
-    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right},
     text,
 };
 use checks::{check_directive, check_model, check_reason, check_tool};
@@ -135,7 +135,7 @@ impl Decider for Agent {
         // Runs ask and report for themselves; everything else configures and takes an admin.
         let command = match asked {
             Asked::Word(word) => return heed(state, word, context),
-            Asked::Command(command) if context.at_least(Role::Admin) => command,
+            Asked::Command(command) if context.may() => command,
             Asked::Command(_) => return Err(AgentRejection::AdminNeeded),
         };
         match state {
@@ -166,6 +166,10 @@ impl Decider for Agent {
                 | AgentCommand::Resume(_) => Err(AgentRejection::Retired(id.clone())),
             },
         }
+    }
+
+    fn right(_: &str) -> Right {
+        Right::Role(Role::Admin)
     }
 
     fn evolve(state: AgentState, event: &AgentEvent) -> Result<AgentState, Corrupt> {

@@ -25,7 +25,7 @@ pub use state::{
     allowed,
 };
 
-use crate::decider::{Asked, AskedOf, Corrupt, Decider, Decision};
+use crate::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right};
 use quipu_kinds::conversation::{
     CloseTurn, ConversationCommand, ConversationEvent, ConversationWord, ExpireHandoff, FinishTurn, Phase, TurnOutcome,
 };
@@ -34,6 +34,7 @@ use quipu_schemas::{
     envelope::KernelCommand,
     personal::BlobRef,
     reaction::{Reaction, Settled},
+    role::Role,
 };
 
 /// The kind `conversation`.
@@ -71,6 +72,14 @@ impl Decider for Conversation {
                 Asked::Command(command) => decide_existing(room, command, context),
                 Asked::Word(word) => heed(room, word, context),
             },
+        }
+    }
+
+    fn right(command: &str) -> Right {
+        match command {
+            "create" | "join" | "accept_handoff" => Right::Role(Role::Member),
+            // Agents and services take part without being members of the org, and whoever takes part may leave.
+            _ => Right::Rules,
         }
     }
 

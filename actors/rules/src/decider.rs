@@ -1,6 +1,8 @@
 //! The contract between an entity's rules and the kernel that runs them.
 
-use quipu_schemas::{context::Context, envelope::KernelCommand, personal::BlobRef, problem::Problem, reaction::Reaction, record::Acting};
+use quipu_schemas::{
+    context::Context, envelope::KernelCommand, personal::BlobRef, problem::Problem, reaction::Reaction, record::Acting, role::Role,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -30,6 +32,17 @@ impl<C> Asked<C, NoWord> {
 /// The words of a kind that has none: only clients change its entities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NoWord {}
+
+/// What a command takes before its rules are asked. Its capability is `cap:{kind}.{command}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// This role of the org and higher ones hold the capability; others by a grant or a role of the org's own. Whoever does
+    /// not hold it is refused before the rules are asked.
+    Role(Role),
+    /// The rules decide who may: people of whom the org knows nothing pass as well. Members and higher roles hold the
+    /// capability, which [`Context::may`] tells. A credential whose scope lacks it is refused all the same.
+    Rules,
+}
 
 /// The rules of one kind of entity.
 ///
@@ -103,6 +116,17 @@ pub trait Decider: Sized + 'static {
     /// Whether this command is decided although the org is suspended (`resume` of an org).
     fn ignores_suspension(_command: &Self::Command) -> bool {
         false
+    }
+
+    /// What a command of clients takes; the kernel asks before every decision, so that no rules can forget it.
+    fn right(_command: &str) -> Right {
+        Right::Role(Role::Member)
+    }
+
+    /// The field of a command that the node fills with a secret's keyed hash, as it comes in: no client may send it, and the
+    /// secret itself is shown once, in the answer.
+    fn mints(_command: &str) -> Option<&'static str> {
+        None
     }
 
     /// Whether this command is about another principal's personal data, rather than the actor's own; sealed

@@ -1,7 +1,7 @@
 //! Rules of an org: members, roles, settings, suspension. Its rights come from its own state.
 
 use crate::{
-    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal},
+    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal, Right},
     text,
 };
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
@@ -67,6 +67,7 @@ impl Tenant {
         self.members.get(principal) == Some(&Role::Owner) && self.members.values().filter(|role| **role == Role::Owner).count() == 1
     }
 
+    /// Refuses an actor whose role is lower.
     fn require(&self, needed: Role, context: &Context<'_>) -> Result<(), OrgRejection> {
         let held = self.members.get(context.actor()).copied();
         if context.authority.platform || held.is_some_and(|held| held >= needed) {
@@ -78,6 +79,19 @@ impl Tenant {
                 held,
             })
         }
+    }
+
+    /// Refuses an actor who has neither the role, by the newest state of the org, nor the command's right by a grant. A role
+    /// that the kernel still knows and this state does not is one that was just taken.
+    fn permit(&self, needed: Role, context: &Context<'_>) -> Result<(), OrgRejection> {
+        let by_grant = context.may() && context.authority.role.is_none_or(|role| role < needed);
+        if by_grant { Ok(()) } else { self.require(needed, context) }
+    }
+
+    /// Whoever changes members by a grant alone makes nobody more than they are themselves, and touches nobody who is.
+    fn require_not_below(&self, theirs: Role, context: &Context<'_>) -> Result<(), OrgRejection> {
+        let needed = if theirs == Role::Owner { Role::Owner } else { theirs.min(Role::Admin) };
+        if needed == Role::Viewer { Ok(()) } else { self.require(needed, context) }
     }
 }
 
@@ -236,7 +250,7 @@ impl Decider for Org {
             OrgState::Active(org) => decide_active(org, command, context),
             OrgState::Suspended { org, .. } => match command {
                 OrgCommand::Resume(_) => {
-                    org.require(Role::Owner, context)?;
+                    org.permit(Role::Owner, context)?;
                     Ok(Decision::one(OrgEvent::Resumed {}))
                 }
                 OrgCommand::Create(_) => Err(OrgRejection::Exists(id.clone())),
@@ -318,6 +332,15 @@ impl Decider for Org {
         }
     }
 
+    fn right(command: &str) -> Right {
+        match command {
+            // Whoever creates an org is nobody in it yet, and everybody may leave.
+            "create" | "remove_member" => Right::Rules,
+            "suspend" | "resume" => Right::Role(Role::Owner),
+            _ => Right::Role(Role::Admin),
+        }
+    }
+
     fn ignores_suspension(command: &OrgCommand) -> bool {
         // The other commands are refused here too, by the org itself and with the same code.
         matches!(command, OrgCommand::Resume(_))
@@ -377,7 +400,7 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
     match command {
         OrgCommand::Create(_) => Err(OrgRejection::Exists(context.stream.org.clone())),
         OrgCommand::Rename(RenameOrg { name }) => {
-            org.require(Role::Admin, context)?;
+            org.permit(Role::Admin, context)?;
             check_name(name)?;
             Ok(if *name == org.name {
                 Decision::Unchanged
@@ -387,14 +410,12 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
         }
         OrgCommand::AddMember(add) => decide_add(org, add, context),
         OrgCommand::SetRole(SetRole { principal, role }) => {
-            org.require(Role::Admin, context)?;
+            org.permit(Role::Admin, context)?;
             let held = org
                 .members
                 .get(principal)
                 .ok_or_else(|| OrgRejection::NotAMember(principal.clone()))?;
-            if *held == Role::Owner || *role == Role::Owner {
-                org.require(Role::Owner, context)?;
-            }
+            org.require_not_below(*held.max(role), context)?;
             if held == role {
                 return Ok(Decision::Unchanged);
             }
@@ -423,11 +444,11 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
             }))
         }
         OrgCommand::ChangeSettings(change) => {
-            org.require(Role::Admin, context)?;
+            org.permit(Role::Admin, context)?;
             decide_settings(org, change)
         }
         OrgCommand::Suspend(suspend) => {
-            org.require(Role::Owner, context)?;
+            org.permit(Role::Owner, context)?;
             if !text::is_reason(&suspend.reason) {
                 return Err(OrgRejection::BadReason);
             }
@@ -436,14 +457,15 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
             }))
         }
         OrgCommand::Resume(_) => {
-            org.require(Role::Owner, context)?;
+            org.permit(Role::Owner, context)?;
             Ok(Decision::Unchanged)
         }
     }
 }
 
 fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
-    org.require(if add.role == Role::Owner { Role::Owner } else { Role::Admin }, context)?;
+    org.permit(Role::Admin, context)?;
+    org.require_not_below(add.role, context)?;
     match org.members.get(&add.principal) {
         // Sealed details cannot be compared, so giving them again is no repetition.
         Some(role) if *role == add.role && add.name.is_none() && add.email.is_none() => Ok(Decision::Unchanged),

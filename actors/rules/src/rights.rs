@@ -5,10 +5,12 @@
 //! are compiled once against a [`Catalogue`], a check compares numbers.
 
 mod catalogue;
+mod charter;
 mod held;
 mod roles;
 
 pub use catalogue::{Cap, Catalogue, NAMED};
+pub use charter::{Charter, CommandRight, Given, role_name};
 pub use held::{Held, Limited, Rights};
 pub use roles::{BadRole, RoleSpec, Roles};
 

@@ -27,7 +27,7 @@ pub use turn_state::{TurnRun, TurnStage};
 
 use crate::{
     components::Registry,
-    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right},
     definition::Pinned,
 };
 use draft::Draft;
@@ -123,6 +123,7 @@ impl Decider for Run {
                     stream,
                     by,
                     principal,
+                    credential,
                     definition,
                     digest,
                     input,
@@ -131,11 +132,19 @@ impl Decider for Run {
                     ..
                 },
             ) => match turn {
-                Some(task) => Ok(RunState::Turn(Box::new(TurnRun::new(stream, by, principal.as_ref(), task)))),
+                Some(task) => {
+                    let creator = Acting {
+                        principal: principal.clone().unwrap_or_else(|| by.clone()),
+                        on_behalf_of: principal.as_ref().map(|_| by.clone()),
+                        credential: credential.clone(),
+                    };
+                    Ok(RunState::Turn(Box::new(TurnRun::new(stream, creator, task))))
+                }
                 None => Ok(RunState::Graph(Box::new(GraphRun::new(Begun {
                     stream,
                     by,
                     principal: principal.as_ref(),
+                    credential: credential.as_ref(),
                     definition: Pinned::read(definition).map_err(|e| Corrupt(format!("definition of {stream}: {e}")))?,
                     digest: *digest,
                     input,
@@ -165,21 +174,24 @@ impl Decider for Run {
     /// A run acts in its creator's name, whoever's command moves it on: who approves or signals answers for the
     /// approval or signal, not for what the creator's definition does next.
     fn acts_as(state: &RunState) -> Option<Acting> {
-        let (by, principal) = match state {
+        let (by, principal, credential) = match state {
             RunState::Absent => return None,
-            RunState::Graph(run) => (&run.by, &run.principal),
-            RunState::Turn(run) => (&run.by, &run.principal),
+            RunState::Graph(run) => (&run.by, &run.principal, &run.credential),
+            RunState::Turn(run) => (&run.by, &run.principal, &run.credential),
         };
-        Some(match principal {
-            Some(principal) => Acting {
-                principal: principal.clone(),
-                on_behalf_of: Some(by.clone()),
-            },
-            None => Acting {
-                principal: by.clone(),
-                on_behalf_of: None,
-            },
+        Some(Acting {
+            principal: principal.as_ref().unwrap_or(by).clone(),
+            on_behalf_of: principal.as_ref().map(|_| by.clone()),
+            credential: credential.clone(),
         })
+    }
+
+    fn right(command: &str) -> Right {
+        match command {
+            // A turn's own conversation and agent send these too, and an approval names whom it asks.
+            "pause" | "resume" | "cancel" | "approve" | "reject" => Right::Rules,
+            _ => Right::Role(Role::Member),
+        }
     }
 
     fn from_kernel(told: KernelCommand) -> Option<RunWord> {
@@ -218,17 +230,17 @@ fn authorize(state: &RunState, asked: &AskedOf<Run>, context: &Context<'_>) -> R
             context.authority.platform || matches!(state, RunState::Turn(run) if sender == Some(&run.agent()))
         }
         Asked::Command(RunCommand::Pause(_) | RunCommand::Resume(_)) => {
-            context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if sender == Some(&run.conversation()))
+            context.may() || matches!(state, RunState::Turn(run) if sender == Some(&run.conversation()))
         }
         // The agent's runaway guard cancels, too.
         Asked::Command(RunCommand::Cancel(_)) => {
             let of_turn = |run: &TurnRun| sender == Some(&run.conversation()) || sender == Some(&run.agent());
-            context.at_least(Role::Member) || matches!(state, RunState::Turn(run) if of_turn(run))
+            context.may() || matches!(state, RunState::Turn(run) if of_turn(run))
         }
         Asked::Command(RunCommand::Approve(_) | RunCommand::Reject(_)) => true,
         Asked::Command(
             RunCommand::Create(_) | RunCommand::Start(_) | RunCommand::Input(_) | RunCommand::Signal(_) | RunCommand::RetryNode(_),
-        ) => context.at_least(Role::Member),
+        ) => context.may(),
     };
     if allowed { Ok(()) } else { Err(RunRejection::NotAllowed) }
 }

@@ -1,6 +1,6 @@
 //! A small stage for tests of rules: decides as somebody, folds, collects what follows.
 
-use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal};
+use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal, Right};
 use quipu_kinds::{
     agent::{AgentCommand, AgentWord},
     conversation::{ConversationCommand, ConversationWord},
@@ -91,6 +91,24 @@ pub(crate) fn sent_by(principal: &str, entity: &str) -> As {
     }
 }
 
+/// What the kernel tells of a command's right where nobody has grants: what the role holds.
+fn permitted<D: Decider>(authority: &Authority, asked: &AskedOf<D>) -> Authority {
+    let needed = match asked {
+        Asked::Word(_) => None,
+        Asked::Command(command) => match serde_json::to_value(command).unwrap().as_object().and_then(|map| map.keys().next()) {
+            Some(name) => match D::right(name) {
+                Right::Role(role) => Some(role),
+                Right::Rules => Some(Role::Member),
+            },
+            None => None,
+        },
+    };
+    Authority {
+        permitted: authority.permitted || needed.is_some_and(|needed| authority.role >= Some(needed)),
+        ..authority.clone()
+    }
+}
+
 /// One key for everybody.
 pub(crate) struct OneKey;
 impl Sealer for OneKey {
@@ -160,6 +178,7 @@ impl<D: Decider> Scene<D> {
         let command = &command.into();
         self.commands += 1;
         let opener = Brought::new(&*self.opener, self.brought(command));
+        let authority = permitted::<D>(&who.authority, command);
         let context = Context {
             now: self.now,
             stream: &self.stream,
@@ -167,7 +186,8 @@ impl<D: Decider> Scene<D> {
             command_digest: Digest::of(&[&serde_json::to_vec(command).unwrap()]),
             principal: &who.principal,
             on_behalf_of: None,
-            authority: &who.authority,
+            credential: None,
+            authority: &authority,
             version: self.version,
             seed: self.commands,
             opener: &opener,

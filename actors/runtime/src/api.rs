@@ -5,7 +5,7 @@ use quipu_rules::{components::Registry, definition::Definition};
 use quipu_schemas::{
     context::Millis,
     envelope::DataClass,
-    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
     position::{Cursor, Position},
     record::Record,
@@ -33,6 +33,8 @@ pub struct CommandRequest {
     pub principal: PrincipalId,
     /// For whom the sender acts.
     pub on_behalf_of: Option<PrincipalId>,
+    /// The credential that the sender showed, an entity of the org; `None`: the node's own token.
+    pub credential: Option<CredentialId>,
     /// Version that the stream must be at (0: must not exist).
     pub expected_version: Option<u64>,
     /// Label.

@@ -27,6 +27,7 @@ use quipu_events::{
     keyring::Keyring,
     port::{AppendError, Log, LogMeta, ReadError},
 };
+use quipu_rules::rights::Charter;
 use quipu_schemas::{context::Millis, ids::StreamId, limits, position::Cursor};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -73,6 +74,8 @@ pub struct Counters {
 
 pub(crate) struct Core {
     pub(crate) kinds: Kinds,
+    /// What commands and reads take.
+    pub(crate) charter: Arc<Charter>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) meta: LogMeta,
     pub(crate) index: Arc<Index>,
@@ -123,6 +126,7 @@ pub(crate) struct Core {
 /// Parts of [`Core`] that the node opens first.
 pub(crate) struct Opened {
     pub(crate) kinds: Kinds,
+    pub(crate) charter: Charter,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) index: Arc<Index>,
     /// Partitions that could not be indexed to their end.
@@ -172,6 +176,7 @@ impl Core {
         let meta_partitions = meta.partitions;
         Self {
             kinds: opened.kinds,
+            charter: Arc::new(opened.charter),
             log: opened.log,
             meta,
             index: opened.index,

@@ -3,7 +3,7 @@
 use crate::{
     core::Core,
     kernel::{
-        admission::{Admission, Question, Step, actor, within_lease},
+        admission::{Admission, Question, Step, Terms, actor, within_lease},
         entity::{Admitted, Entity, EntityAction, Ticket},
         refusals::{outcome_unknown, undecided},
         seen_commands::SeenCommands,
@@ -350,13 +350,21 @@ impl EntityState {
 /// Looks up what admission asks for.
 fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut SeenCommands) -> Result<Admitted, Problem> {
     let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
-    let mut admission = Admission::of(ticket, envelope.clone(), core.meta.durability, partition);
+    let terms = Terms {
+        charter: &core.charter,
+        durability: core.meta.durability,
+        partition,
+        now: core.now(),
+    };
+    let mut admission = Admission::of(ticket, envelope.clone(), terms);
     loop {
         match admission.step(seen) {
             Step::Ask(Question::Org { is_read_first }) => {
-                let view = core.org(&stream.org, Some(actor(&envelope)), is_read_first)?;
-                admission.org(view, is_read_first);
+                let rights = core.rights(&stream.org, actor(&envelope), is_read_first)?;
+                admission.org(rights, is_read_first);
             }
+            Step::Ask(Question::Sender(principal)) => admission.sender(core.rights(&stream.org, &principal, false)?),
+            Step::Ask(Question::Key(id)) => admission.key(core.api_key(&stream.org, &id)?),
             Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
             Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
             Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),

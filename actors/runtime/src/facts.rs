@@ -7,6 +7,7 @@ use crate::{
         admission::OrgPartition,
         entity::{Active, Entity},
         orgs::OrgView,
+        rights::{ActorRights, KnownKey},
     },
     off_worker::off_worker,
     refusals::index_problem,
@@ -16,11 +17,14 @@ use quipu_events::index::FirstReceipt;
 use quipu_rules::org::Org;
 use quipu_schemas::{
     digest::Digest,
-    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, EntityId, OrgId, PrincipalId, StreamId},
     problem::Problem,
     reaction::{ReactionKey, Settled},
 };
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 impl Core {
     /// The partition of an org, as this node sees it.
@@ -80,6 +84,18 @@ impl Core {
             return self.recover_as::<Org>(&stream);
         }
         Ok(known)
+    }
+
+    /// What a principal may in an org.
+    pub(crate) fn rights(&self, org: &OrgId, principal: &PrincipalId, is_read_first: bool) -> Result<Arc<ActorRights>, Problem> {
+        let view = self.org(org, Some(principal), is_read_first)?;
+        Ok(Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter)))
+    }
+
+    /// A key of an org; `None` where there is no such key.
+    pub(crate) fn api_key(&self, _org: &OrgId, _id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
+        // There is no kind that keys are of: none is known, so what names one is refused.
+        Ok(None)
     }
 
     pub(crate) fn is_suspended(&self, org: &OrgId) -> bool {

@@ -9,6 +9,7 @@ pub mod orgs;
 pub mod ownership;
 pub mod refusals;
 pub mod relay;
+pub mod rights;
 pub mod seen_commands;
 pub mod timers;
 pub mod vitals;

@@ -4,7 +4,10 @@ use crate::{
     api::{CommandInfo, EventInfo, KindInfo},
     kernel::entity::{Active, Base, Entity, ParkedError, ShapeCell},
 };
-use quipu_rules::decider::Decider;
+use quipu_rules::{
+    decider::{Decider, Right},
+    rights::Charter,
+};
 use quipu_schemas::{
     codec::{self, EventError},
     context::Keys,
@@ -15,6 +18,7 @@ use quipu_schemas::{
     personal,
     problem::Problem,
     record::{Record, StoredEvent},
+    rights::Capability,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +39,10 @@ pub trait KindHandler: Send + Sync {
     fn prefix(&self) -> &str;
     /// See [`Decider::data_subject`].
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String>;
+    /// See [`Decider::right`].
+    fn right(&self, command: &str) -> Right;
+    /// See [`Decider::mints`].
+    fn mints(&self, command: &str) -> Option<&'static str>;
     /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
     /// that may block.
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
@@ -185,6 +193,15 @@ impl Kinds {
         self.handlers.values().map(|h| h.info()).collect()
     }
 
+    /// What the commands of these kinds take, and what can be read: the kinds, and `reads`.
+    pub fn charter(&self, reads: impl IntoIterator<Item = Capability>) -> Charter {
+        let commands = self.handlers.iter().flat_map(|(kind, handler)| {
+            let of_kind = handler.commands().iter();
+            of_kind.map(|command| (kind.clone(), command.clone(), handler.right(command)))
+        });
+        Charter::new(commands, reads)
+    }
+
     /// The kinds with the names of the commands that clients may send.
     pub fn commands(&self) -> impl Iterator<Item = (&Kind, &[String])> {
         self.handlers.iter().map(|(kind, handler)| (kind, handler.commands()))
@@ -214,6 +231,14 @@ impl<D: Decider> KindHandler for Handler<D> {
 
     fn data_subject(&self, command: &str, raw: &Value) -> Option<String> {
         D::data_subject(command, raw)
+    }
+
+    fn right(&self, command: &str) -> Right {
+        D::right(command)
+    }
+
+    fn mints(&self, command: &str) -> Option<&'static str> {
+        D::mints(command)
     }
 
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem> {

@@ -6,6 +6,7 @@ mod health;
 mod leaving;
 mod outbox;
 mod reads;
+mod rights;
 mod root;
 #[cfg(test)]
 pub(crate) mod scene;

@@ -47,6 +47,7 @@ async fn create_org(app: &App, org: &'static str) {
         command_id: None,
         principal: Caller::with(Credential::Token).principal().unwrap().clone(),
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

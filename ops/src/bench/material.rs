@@ -59,6 +59,7 @@ pub(super) fn request(kind: Kind, id: &str, command: &str, body: Value, key: Str
         command_id: Some(CommandId::parse(key).map_err(bad)?),
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

@@ -9,7 +9,7 @@ use crate::conversation::{AgentPin, TurnTask};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
-    ids::{EntityId, MessageId, PrincipalId, StreamId},
+    ids::{CredentialId, EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::{
         Personal,
@@ -354,6 +354,9 @@ pub enum RunEvent {
         /// Who sent the command, where that was somebody on behalf of `by`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         principal: Option<PrincipalId>,
+        /// The credential by which it was created: its scope cuts what the run does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credential: Option<CredentialId>,
         /// Name of the definition.
         name: String,
         /// SHA-256 of the definition's canonical JSON.

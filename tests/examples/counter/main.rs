@@ -221,6 +221,7 @@ fn request(kind: &'static str, id: Option<&str>, command: &str, body: Value) -> 
         command_id: None,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

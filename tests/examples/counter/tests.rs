@@ -26,6 +26,7 @@ fn decide(given: &[CounterEvent], asked: AskedOf<Counter>, now: u64) -> Result<D
         command_digest: Digest::ZERO,
         principal: &PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         authority: &Authority::default(),
         version: given.len() as u64,
         seed: 1,

@@ -44,6 +44,7 @@ use quipu_runtime::{
     },
     kinds::Kinds,
 };
+use quipu_rules::rights::Charter;
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -116,6 +117,7 @@ pub(crate) struct Member {
     pub(crate) index: Index,
     keys: Arc<Keyring>,
     kinds: Kinds,
+    charter: Arc<Charter>,
     pub(crate) parts: Vec<Part>,
     leases: Lessee,
     entities: BTreeMap<StreamId, Slot>,
@@ -184,6 +186,7 @@ impl Member {
             log,
             index,
             keys,
+            charter: Arc::new(kinds.charter([])),
             kinds,
             entities: BTreeMap::new(),
             inbox: VecDeque::new(),

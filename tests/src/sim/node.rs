@@ -35,6 +35,7 @@ use quipu_runtime::{
     },
     kinds::Kinds,
 };
+use quipu_rules::rights::Charter;
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
@@ -109,6 +110,7 @@ pub(crate) struct SimNode {
     index: Index,
     keys: Arc<Keyring>,
     kinds: Kinds,
+    charter: Arc<Charter>,
     writers: Vec<Writer>,
     relays: Vec<Relay>,
     entities: BTreeMap<StreamId, (Box<dyn Entity>, Incarnation, SeenCommands)>,
@@ -169,6 +171,7 @@ impl SimNode {
             log,
             index,
             keys,
+            charter: Arc::new(kinds.charter([])),
             kinds,
             writers,
             relays,

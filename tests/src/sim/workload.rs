@@ -245,6 +245,7 @@ fn request(n: u64, kind: Kind, id: &str, command: &str, body: Value, actor: Opti
         command_id: Some(CommandId::parse(format!("c{n}")).expect("a short id")),
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: actor.map(PrincipalId::from_static),
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

@@ -7,7 +7,7 @@ use quipu_runtime::kinds::Kinds;
 use quipu_schemas::{
     digest::Digest,
     envelope::DataClass,
-    ids::{CommandId, Kind, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, Kind, PrincipalId, StreamId},
     json::Json,
     reaction::{Dispatch, Effect, HttpRequest, Perform, Reaction, ReactionKey, Retry, Settled, Settlement, WebhookCall},
     record::{self, Acting, Header, Record, StoredEvent, StoredReaction},
@@ -151,6 +151,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
         time: 1_779_999_999_999,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: Some(PrincipalId::parse("ada").unwrap()),
+        credential: None,
         acts_as: None,
         environment: Some("staging".into()),
         data_class: DataClass::Pii,
@@ -188,8 +189,28 @@ fn a_record_that_acts_for_another_keeps_its_bytes() {
     let acts_as = Some(Acting {
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: Some(PrincipalId::parse("bob").unwrap()),
+        credential: None,
     });
     keeps_its_bytes("record.v1.acts_as.hex", (Header { acts_as, ..header }, events, reactions));
+}
+
+/// As it is written since records name the credential that they were made by. A record that names none keeps the bytes that it
+/// had before.
+#[test]
+fn a_record_by_a_credential_keeps_its_bytes() {
+    let (header, events, reactions) = record_of_the_first_release();
+    let credential: Option<CredentialId> = Some("api-key/key_01jxxxxxxxxxxxxxxxxxxxxxxx".parse().unwrap());
+    let acts_as = Some(Acting {
+        principal: PrincipalId::parse("importer").unwrap(),
+        on_behalf_of: None,
+        credential: Some("api-key/key_01jyyyyyyyyyyyyyyyyyyyyyyy".parse().unwrap()),
+    });
+    let header = Header {
+        credential,
+        acts_as,
+        ..header
+    };
+    keeps_its_bytes("record.v2.hex", (header, events, reactions));
 }
 
 fn keeps_its_bytes(sample: &str, (header, events, reactions): (Header, Vec<StoredEvent>, Vec<StoredReaction>)) {

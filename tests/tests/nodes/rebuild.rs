@@ -196,6 +196,7 @@ async fn send(node: &Node, kind: &str, id: &str, command: &str, body: Value) -> 
         command_id: Some(CommandId::parse(format!("{kind}.{id}.{command}")).expect("an id")),
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

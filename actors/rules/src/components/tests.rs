@@ -94,6 +94,7 @@ pub(super) fn with_input<T>(data: Value, use_it: impl FnOnce(&NodeInput<'_>) -> 
         command_digest: Digest::ZERO,
         principal: &PrincipalId::from_static("ada"),
         on_behalf_of: None,
+        credential: None,
         authority: &authority,
         version: 0,
         seed: 1,

@@ -46,7 +46,7 @@ pub(super) fn assign(room: &Room, assign: &AssignHandoff, context: &Context<'_>)
 /// A person takes over, coming in if they took no part yet.
 pub(super) fn accept(room: &Room, context: &Context<'_>) -> Decided {
     let actor = context.actor();
-    if !context.at_least(Role::Member) {
+    if !context.may() {
         return Err(Rejection::NotAnOrgMember(actor.clone()));
     }
     if let Stage::AgentActive { by } = &room.floor.stage

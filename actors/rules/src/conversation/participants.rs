@@ -28,14 +28,15 @@ impl Room {
         }
         let taking_part = self.participants.get(actor);
         let moderates = match context.authority.role {
-            Some(Role::Viewer) => return Err(Rejection::ViewerCannotWrite(actor.clone())),
+            Some(Role::Viewer) if !context.may() => return Err(Rejection::ViewerCannotWrite(actor.clone())),
             // Agents and services take part by being added; people lose their voice with their membership.
             None => match taking_part.map(|it| it.kind) {
                 Some(ParticipantKind::Agent | ParticipantKind::Service) => false,
+                Some(ParticipantKind::Person) if context.may() => false,
                 Some(ParticipantKind::Person) => return Err(Rejection::NotAnOrgMember(actor.clone())),
                 None => return Err(Rejection::NotAParticipant(actor.clone())),
             },
-            Some(Role::Member) => false,
+            Some(Role::Viewer | Role::Member) => false,
             Some(Role::Admin | Role::Owner) => true,
         };
         match (taking_part.map(|it| it.role), moderates) {
@@ -79,7 +80,7 @@ impl Room {
 
 pub(super) fn create(create: &CreateConversation, context: &Context<'_>) -> Decided {
     let actor = context.actor();
-    if !context.at_least(Role::Member) {
+    if !context.may() {
         return Err(match context.authority.role {
             Some(Role::Viewer) => Rejection::ViewerCannotWrite(actor.clone()),
             Some(Role::Member | Role::Admin | Role::Owner) | None => Rejection::NotAnOrgMember(actor.clone()),
@@ -158,7 +159,7 @@ pub(super) fn add(room: &Room, add: &AddParticipant, context: &Context<'_>) -> D
 }
 
 pub(super) fn join(room: &Room, join: &JoinConversation, context: &Context<'_>) -> Decided {
-    if !context.at_least(Role::Member) {
+    if !context.may() {
         return Err(Rejection::NotAnOrgMember(context.actor().clone()));
     }
     let held = room.participants.get(context.actor());

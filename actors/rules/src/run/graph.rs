@@ -64,6 +64,7 @@ pub(super) fn create(create: &CreateRun, draft: &mut Draft<'_, '_>) -> Done {
         stream: draft.context.stream.clone(),
         by: draft.context.actor().clone(),
         principal: draft.context.sender(),
+        credential: draft.context.credential.cloned(),
         name: definition.name.clone(),
         digest: definition.digest(),
         definition: definition.canonical(),

@@ -11,7 +11,7 @@ use quipu_kinds::run::{ApprovalAsked, NodeWork, RunEvent, RunPost, RunStatus};
 use quipu_schemas::{
     context::Context,
     digest::Digest,
-    ids::{PrincipalId, StreamId},
+    ids::{CredentialId, PrincipalId, StreamId},
     json::Json,
     limits::ENTITY_VALUES_MAX_BYTES,
     personal::{BlobRef, Personal, value},
@@ -30,6 +30,8 @@ pub struct GraphRun {
     pub by: PrincipalId,
     /// Who sent the creating command, where that was somebody on behalf of `by`.
     pub principal: Option<PrincipalId>,
+    /// The credential by which it was created: its scope cuts what it does.
+    pub credential: Option<CredentialId>,
     /// The pinned definition.
     pub definition: Pinned,
     /// Its digest.
@@ -175,6 +177,7 @@ pub(super) struct Begun<'e> {
     pub(super) stream: &'e StreamId,
     pub(super) by: &'e PrincipalId,
     pub(super) principal: Option<&'e PrincipalId>,
+    pub(super) credential: Option<&'e CredentialId>,
     pub(super) definition: Pinned,
     pub(super) digest: Digest,
     pub(super) input: &'e BTreeMap<String, Json>,
@@ -187,6 +190,7 @@ impl GraphRun {
             stream: begun.stream.clone(),
             by: begun.by.clone(),
             principal: begun.principal.cloned(),
+            credential: begun.credential.cloned(),
             definition: begun.definition,
             digest: begun.digest,
             status: RunStatus::Pending,

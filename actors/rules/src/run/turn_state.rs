@@ -9,10 +9,11 @@ use quipu_kinds::{
 use quipu_schemas::{
     chat::ChatMessage,
     digest::Digest,
-    ids::{EntityId, Kind, MessageId, PrincipalId, StreamId},
+    ids::{CredentialId, EntityId, Kind, MessageId, PrincipalId, StreamId},
     json::Json,
     personal::Personal,
     reaction::{LlmAnswer, ToolCallRef},
+    record::Acting,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct TurnRun {
     pub by: PrincipalId,
     /// Who sent the creating command, where that was somebody on behalf of `by`.
     pub principal: Option<PrincipalId>,
+    /// The credential by which it was created: its scope cuts what it does.
+    pub credential: Option<CredentialId>,
     /// What it executes.
     pub task: TurnTask,
     /// Where it stands.
@@ -85,11 +88,16 @@ pub enum TurnStage {
 }
 
 impl TurnRun {
-    pub(super) fn new(stream: &StreamId, by: &PrincipalId, principal: Option<&PrincipalId>, task: &TurnTask) -> Self {
+    pub(super) fn new(stream: &StreamId, creator: Acting, task: &TurnTask) -> Self {
+        let (by, principal) = match creator.on_behalf_of {
+            Some(by) => (by, Some(creator.principal)),
+            None => (creator.principal, None),
+        };
         Self {
             stream: stream.clone(),
-            by: by.clone(),
-            principal: principal.cloned(),
+            by,
+            principal,
+            credential: creator.credential,
             task: task.clone(),
             status: RunStatus::Pending,
             pin: None,

@@ -139,6 +139,7 @@ impl Node {
         index.catch_up(&**log, &mut |_| {}).expect("the log");
         let (unreadable, snapshots) = (BTreeMap::new(), mpsc::channel(1).0);
         let opened = Opened {
+            charter: kinds.charter([]),
             kinds,
             log: log.clone(),
             index,
@@ -187,6 +188,7 @@ impl Node {
             command_id: Some(CommandId::parse(format!("{kind}-{id}-{command}")).expect("an id")),
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            credential: None,
             expected_version: None,
             environment: None,
             data_class: DataClass::None,

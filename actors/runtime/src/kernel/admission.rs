@@ -6,20 +6,24 @@
 
 use super::{
     entity::{Admitted, Ticket, is_owed, settles},
-    orgs::OrgView,
-    refusals::{NOT_OPEN, authority_stale, entity_busy, lease_ended, unknown_org},
+    refusals::{CREDENTIAL_ENDED, NOT_OPEN, authority_stale, entity_busy, lease_ended, no_access, unknown_org},
+    rights::{ActorRights, KnownKey},
     seen_commands::SeenCommands,
 };
 use quipu_events::index::{FirstReceipt, command_mark};
+use quipu_rules::rights::Charter;
 use quipu_schemas::{
-    context::Authority,
+    context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
-    ids::{Kind, PrincipalId},
+    ids::{EntityId, Kind, PrincipalId},
     limits::ENTITY_QUEUE_MAX,
     problem::Problem,
     reaction::{ReactionKey, Settled},
 };
+use right::{Held, Takes};
 use std::sync::Arc;
+
+mod right;
 
 /// The partition of a command's org, as the node that is to decide sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub enum Question {
         /// Its partition is to be read to the end before.
         is_read_first: bool,
     },
+    /// What the org says of somebody who sends a command on behalf of its actor: [`Admission::sender`].
+    Sender(PrincipalId),
+    /// The org's key of this id: [`Admission::key`].
+    Key(EntityId),
     /// The marks of the stream's durable records, where they are few: [`SeenCommands::load`].
     Marks,
     /// The receipt of the command's id: [`Admission::receipt`].
@@ -56,13 +64,31 @@ pub enum Step {
     Refuse(Problem),
 }
 
+/// What admission goes by besides the command.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// What commands take.
+    pub charter: &'a Charter,
+    /// What the log promises.
+    pub durability: Durability,
+    /// The partition of the command's org.
+    pub partition: OrgPartition,
+    /// Now, by the clock of the node that decides: what has ended by then counts no longer.
+    pub now: Millis,
+}
+
 /// One command on its way to its decision.
 pub struct Admission {
     ticket: Ticket,
     command: Arc<CommandEnvelope>,
     durability: Durability,
     partition: OrgPartition,
-    org: Option<OrgView>,
+    now: Millis,
+    takes: Takes,
+    actor: Option<Arc<ActorRights>>,
+    sender: Option<Arc<ActorRights>>,
+    /// `Some(None)`: there is no such key.
+    key: Option<Option<Arc<KnownKey>>>,
     is_read: bool,
     /// Whether the id is certainly new; `None`: not asked yet.
     is_new: Option<bool>,
@@ -72,13 +98,17 @@ pub struct Admission {
 
 impl Admission {
     /// A command that its entity has taken from its queue.
-    pub fn of(ticket: Ticket, command: Arc<CommandEnvelope>, durability: Durability, partition: OrgPartition) -> Self {
+    pub fn of(ticket: Ticket, command: Arc<CommandEnvelope>, terms: Terms<'_>) -> Self {
         Self {
             ticket,
+            takes: Takes::of(&command, terms.charter),
             command,
-            durability,
-            partition,
-            org: None,
+            durability: terms.durability,
+            partition: terms.partition,
+            now: terms.now,
+            actor: None,
+            sender: None,
+            key: None,
             is_read: false,
             is_new: None,
             receipt: None,
@@ -87,9 +117,19 @@ impl Admission {
     }
 
     /// An answer to [`Question::Org`].
-    pub fn org(&mut self, view: OrgView, is_read_first: bool) {
-        self.org = Some(view);
+    pub fn org(&mut self, rights: Arc<ActorRights>, is_read_first: bool) {
+        self.actor = Some(rights);
         self.is_read |= is_read_first;
+    }
+
+    /// The answer to [`Question::Sender`].
+    pub fn sender(&mut self, rights: Arc<ActorRights>) {
+        self.sender = Some(rights);
+    }
+
+    /// The answer to [`Question::Key`].
+    pub fn key(&mut self, key: Option<Arc<KnownKey>>) {
+        self.key = Some(key);
     }
 
     /// The answer to [`Question::Receipt`].
@@ -107,16 +147,24 @@ impl Admission {
         if !self.partition.is_fresh {
             return Step::Refuse(authority_stale(&self.command.stream.org));
         }
-        let Some(org) = self.org else {
+        let Some(actor) = self.actor.clone() else {
             return Step::Ask(Question::Org { is_read_first: false });
         };
         // It may have been made a moment ago, at another node.
-        if org.version == 0 && self.partition.is_elsewhere && !self.is_read {
+        if actor.org.version == 0 && self.partition.is_elsewhere && !self.is_read {
             return Step::Ask(Question::Org { is_read_first: true });
         }
-        let is_outside = matches!(self.command.body, CommandBody::Given { .. });
-        if is_outside && self.command.stream.kind != Kind::ORG && org.version == 0 {
-            return Step::Refuse(unknown_org(&self.command.stream.org));
+        if let Some(problem) = self.nowhere(&actor) {
+            return Step::Refuse(problem);
+        }
+        let refused = match self.lacking(&actor) {
+            Ok(()) => None,
+            Err(Held::Unknown(question)) => return Step::Ask(question),
+            Err(Held::Not(problem)) => Some(*problem),
+        };
+        // What an entity dispatched is settled by its refusal; a client's command leaves nothing behind.
+        if let Some(problem) = refused.clone().filter(|_| !is_owed(&self.command.body)) {
+            return self.repeated(problem);
         }
         if self.is_new.is_none() && seen.wants_marks() {
             return Step::Ask(Question::Marks);
@@ -130,35 +178,65 @@ impl Admission {
         {
             return Step::Ask(Question::Settlement(key.clone()));
         }
+        self.admit(&actor, refused)
+    }
+
+    fn admit(&mut self, actor: &ActorRights, refused: Option<Problem>) -> Step {
         Step::Admit(Admitted {
             ticket: self.ticket,
             command: self.command.clone(),
             seen: self.receipt.take().flatten(),
             settled: self.settled.take().flatten(),
-            authority: authority(&self.command, org),
+            authority: self.authority(actor),
+            refused,
             durability: self.durability,
         })
+    }
+
+    /// A client's command to which nobody in its chain holds the right any more, or never did: whoever sent it when they did
+    /// gets its first receipt, as for every repetition. By a credential that has ended nothing is answered.
+    fn repeated(&mut self, problem: Problem) -> Step {
+        let is_same = |first: &FirstReceipt| {
+            first.principal == self.command.principal && first.on_behalf_of == self.command.on_behalf_of && first.digest == self.command.digest
+        };
+        match (&self.receipt, &self.actor) {
+            _ if problem.code == CREDENTIAL_ENDED => Step::Refuse(problem),
+            (None, _) => Step::Ask(Question::Receipt),
+            (Some(Some(first)), Some(actor)) if is_same(first) => self.admit(&actor.clone(), Some(problem)),
+            (Some(_), _) => Step::Refuse(problem),
+        }
+    }
+
+    /// Refuses what is sent to an org that does not exist: by its name only to whoever may know that.
+    fn nowhere(&self, actor: &ActorRights) -> Option<Problem> {
+        if actor.org.version > 0 || matches!(self.command.body, CommandBody::Kernel(_)) {
+            return None;
+        }
+        if self.command.credential.is_some() {
+            return Some(no_access());
+        }
+        (self.command.stream.kind != Kind::ORG).then(|| unknown_org(&self.command.stream.org))
+    }
+
+    fn authority(&self, actor: &ActorRights) -> Authority {
+        let dispatched_by = match &self.command.body {
+            CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
+            CommandBody::Kernel(_) => None,
+        };
+        Authority {
+            platform: right::is_platform(&self.command),
+            role: actor.org.role,
+            permitted: self.is_permitted(actor),
+            org_version: actor.org.version,
+            org_suspended: actor.org.suspended,
+            dispatched_by,
+        }
     }
 }
 
 /// Who acts by a command: its principal, or the one for whom it speaks.
 pub fn actor(command: &CommandEnvelope) -> &PrincipalId {
     command.on_behalf_of.as_ref().unwrap_or(&command.principal)
-}
-
-/// What a command's actor may.
-fn authority(command: &CommandEnvelope, org: OrgView) -> Authority {
-    let (is_kernels, dispatched_by) = match &command.body {
-        CommandBody::Given { settles, .. } => (false, settles.as_ref().map(|key| key.stream.clone())),
-        CommandBody::Kernel(_) => (true, None),
-    };
-    Authority {
-        platform: is_kernels || (command.principal == PrincipalId::BOOTSTRAP && command.on_behalf_of.is_none()),
-        role: org.role,
-        org_version: org.version,
-        org_suspended: org.suspended,
-        dispatched_by,
-    }
 }
 
 /// Refuses a client's command where too many wait for its entity; what follows from records must go on.

@@ -61,6 +61,9 @@ pub struct Admitted {
     pub settled: Option<Settled>,
     /// The actor's rights.
     pub authority: Authority,
+    /// Why it is not put to the rules: somebody in its chain does not hold the right. What was decided before gets its first
+    /// receipt all the same.
+    pub refused: Option<Problem>,
     /// What the log promises.
     pub durability: Durability,
 }
@@ -215,6 +218,7 @@ impl<D: Decider> Entity for Active<D> {
         let sender = || Acting {
             principal: command.principal.clone(),
             on_behalf_of: command.on_behalf_of.clone(),
+            credential: None,
         };
         let acting = D::acts_as(state).unwrap_or_else(sender);
         Some(format!("{}/{}", self.stream.org, acting.on_behalf_of.unwrap_or(acting.principal)))

@@ -1,13 +1,18 @@
 //! How the machines refuse: each problem is worded here, once.
 
+use quipu_rules::rights::Lacking;
 use quipu_schemas::{
     ids::{CommandId, OrgId, StreamId},
     limits::RECORD_MAX_BYTES,
     problem::Problem,
+    rights::Capability,
 };
 
 /// Code of the problem that a partition changes hands.
 pub const NOT_OPEN: &str = "partition_not_open";
+
+/// Code of the problem that what a command was done by counts no longer.
+pub(crate) const CREDENTIAL_ENDED: &str = "credential_ended";
 
 const SAME_ID: &str = "send the command again with the same id";
 
@@ -32,6 +37,37 @@ pub(crate) fn unknown_org(org: &OrgId) -> Problem {
     Problem::new(404, "unknown_org", format!("no such org: {org}"))
         .field("org")
         .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
+}
+
+/// The answer to somebody of whom an org knows nothing. It is the same whether or not there is such an org.
+pub fn no_access() -> Problem {
+    Problem::new(403, "no_access", "there is nothing here for you, or there is no such org")
+        .fix("check the org's name, or ask one of its admins to make you a member or to grant you a right")
+}
+
+/// The answer to somebody who is known and lacks this one right.
+pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
+    let (detail, fix) = match lacking {
+        Lacking::Principal => (
+            format!("this takes the right {right}, which the acting principal does not hold"),
+            "ask an admin of the org for a role or a grant that holds it",
+        ),
+        Lacking::Scope => (
+            format!("this takes the right {right}, which the scopes of the key do not hold"),
+            "use a key with a wider scope; whoever may create keys for this principal can make one",
+        ),
+        Lacking::Actor(_) => (
+            format!("this takes the right {right}, which whoever acts for the principal does not hold"),
+            "ask an admin of the org to grant it to the sender as well",
+        ),
+    };
+    Problem::new(403, "missing_right", detail).fix(fix)
+}
+
+/// The answer to what is done by a credential that counts no longer.
+pub fn credential_ended() -> Problem {
+    Problem::new(403, CREDENTIAL_ENDED, "the credential that this is done by was revoked or has expired")
+        .fix("do it again with a credential that is valid")
 }
 
 pub(crate) fn authority_stale(org: &OrgId) -> Problem {

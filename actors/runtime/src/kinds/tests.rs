@@ -37,6 +37,7 @@ fn every_word_of_every_kind_is_refused_from_clients() {
                 command_id: None,
                 principal: PrincipalId::BOOTSTRAP,
                 on_behalf_of: None,
+                credential: None,
                 expected_version: None,
                 environment: None,
                 data_class: DataClass::None,

@@ -58,6 +58,7 @@ impl Scene {
             command_id: Some(CommandId::parse(format!("c-{n}")).expect("an id")),
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            credential: None,
             expected_version: None,
             environment: None,
             data_class: DataClass::None,

@@ -35,7 +35,7 @@ use quipu_events::{
     leases::{Leases, Member},
     port::{Log, ReadError},
 };
-use quipu_schemas::{context::Millis, limits, position::LogId, problem::Problem};
+use quipu_schemas::{context::Millis, limits, position::LogId, problem::Problem, rights::Capability};
 use ractor::Actor;
 use std::{
     collections::BTreeMap,
@@ -75,6 +75,8 @@ pub struct NodeConfig {
     pub queue_max_bytes: usize,
     /// Whether a log that has records may be opened without its keys: new ones are made, and what was sealed stays closed.
     pub allow_lost_keys: bool,
+    /// What can be read besides the kinds: a capability for each view, held by viewers and higher roles.
+    pub reads: Vec<Capability>,
     /// How this node appears to others that serve the same log.
     pub cluster: ClusterConfig,
     /// Where the node reads its clocks.
@@ -96,6 +98,7 @@ impl Default for NodeConfig {
             queue_max: limits::NODE_QUEUE_MAX,
             queue_max_bytes: limits::NODE_QUEUE_MAX_BYTES,
             allow_lost_keys: false,
+            reads: Vec::new(),
             cluster: ClusterConfig::default(),
             clock: ClockSource::default(),
         }
@@ -158,6 +161,7 @@ impl Node {
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
         let opened = Opened {
+            charter: kinds.charter(config.reads.iter().cloned()),
             kinds,
             log,
             index,

@@ -152,6 +152,7 @@ fn request(kind: &'static str, id: &str, command: &str, body: Value) -> CommandR
         command_id: None,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,

@@ -171,6 +171,7 @@ fn records(acts: &[Act], keys: &Keyring, others: &Keyring) -> Vec<Record> {
             time: n as u64,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            credential: None,
             acts_as: None,
             environment: None,
             data_class: DataClass::None,

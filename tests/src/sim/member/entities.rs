@@ -8,17 +8,18 @@ use quipu_events::{
 };
 use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
-    admission::{Admission, OrgPartition, Question, Step, actor, within_lease},
+    admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
     entity::{self, Admitted, Entity, EntityAction},
     orgs::OrgView,
     ownership::{Input, outcome_of},
     refusals::outcome_unknown,
+    rights::ActorRights,
     seen_commands::SeenCommands,
     writer::Incarnation,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Durability, Receipt},
-    ids::StreamId,
+    ids::{OrgId, PrincipalId, StreamId},
     limits::SEEN_LOADED_MAX,
     position::Position,
     problem::Problem,
@@ -86,6 +87,16 @@ impl Member {
         }
     }
 
+    fn rights(&mut self, org: &OrgId, principal: &PrincipalId) -> Result<Arc<ActorRights>, String> {
+        let org = self.org(org)?;
+        let view = OrgView {
+            version: org.1,
+            suspended: matches!(org.0, OrgState::Suspended { .. }),
+            role: org.0.role(principal),
+        };
+        Ok(Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter)))
+    }
+
     /// Everything that the decision may depend on, resolved just before.
     fn admit(&mut self, envelope: &Arc<CommandEnvelope>) -> Result<(Admitted, u64), Problem> {
         let unreadable = |error: String| Problem::new(503, "log_unreadable", error).retry_after(1);
@@ -113,7 +124,14 @@ impl Member {
             is_elsewhere: !self.is_owner(placed),
         };
         let ticket = self.next_id();
-        let mut admission = Admission::of(ticket, envelope.clone(), DURABILITY, org_partition);
+        let charter = self.charter.clone();
+        let terms = Terms {
+            charter: &charter,
+            durability: DURABILITY,
+            partition: org_partition,
+            now: self.wall(),
+        };
+        let mut admission = Admission::of(ticket, envelope.clone(), terms);
         loop {
             let Some(slot) = self.entities.get_mut(stream) else {
                 return Err(outcome_unknown());
@@ -123,14 +141,12 @@ impl Member {
                     if is_read_first {
                         self.follow(placed);
                     }
-                    let org = self.org(&stream.org).map_err(unreadable)?;
-                    let view = OrgView {
-                        version: org.1,
-                        suspended: matches!(org.0, OrgState::Suspended { .. }),
-                        role: org.0.role(actor(envelope)),
-                    };
-                    admission.org(view, is_read_first);
+                    admission.org(self.rights(&stream.org, actor(envelope)).map_err(unreadable)?, is_read_first);
                 }
+                Step::Ask(Question::Sender(principal)) => {
+                    admission.sender(self.rights(&stream.org, &principal).map_err(unreadable)?);
+                }
+                Step::Ask(Question::Key(_)) => admission.key(None),
                 Step::Ask(Question::Marks) => {
                     let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);
                     slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);

@@ -4,10 +4,11 @@ use super::{Answer, COMMANDS_BEFORE_MARKS, SimNode, Waiter, mutant::Mutant};
 use quipu_events::{index::command_mark, port::Log};
 use quipu_runtime::{
     kernel::{
-        admission::{Admission, OrgPartition, Question, Step, actor, within_lease},
+        admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
         entity::{Admitted, EntityAction},
         orgs::{Lookup, OrgView},
         refusals::outcome_unknown,
+        rights::ActorRights,
         seen_commands::SeenCommands,
         writer::Incarnation,
     },
@@ -47,6 +48,10 @@ impl SimNode {
         Ok(view)
     }
 
+    fn rights(&self, view: OrgView) -> Arc<ActorRights> {
+        Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter))
+    }
+
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
     pub(super) fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
         let (stream, id) = (&envelope.stream, &envelope.command_id);
@@ -60,7 +65,14 @@ impl SimNode {
             // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
             self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
         };
-        let mut admission = Admission::of(ticket, envelope.clone(), self.log.meta().durability, org_partition);
+        let charter = self.charter.clone();
+        let terms = Terms {
+            charter: &charter,
+            durability: self.log.meta().durability,
+            partition: org_partition,
+            now: self.now.time,
+        };
+        let mut admission = Admission::of(ticket, envelope.clone(), terms);
         loop {
             let (_, _, seen) = self.entities.get_mut(stream).ok_or("entity vanished")?;
             match admission.step(seen) {
@@ -71,8 +83,13 @@ impl SimNode {
                         Some(Mutant::ForgetsSuspensions) => view.suspended = false,
                         _ => {}
                     }
-                    admission.org(view, is_read_first);
+                    admission.org(self.rights(view), is_read_first);
                 }
+                Step::Ask(Question::Sender(principal)) => {
+                    let view = self.org(&stream.org, &principal)?;
+                    admission.sender(self.rights(view));
+                }
+                Step::Ask(Question::Key(_)) => admission.key(None),
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;

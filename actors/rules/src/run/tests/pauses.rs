@@ -118,6 +118,7 @@ fn a_run_acts_in_the_name_of_its_creator() {
         Some(Acting {
             principal: id(principal),
             on_behalf_of: on_behalf_of.map(id),
+            credential: None,
         })
     };
     assert_eq!(Run::acts_as(&RunState::Absent), None);
@@ -133,6 +134,7 @@ fn a_run_acts_in_the_name_of_its_creator() {
         creating(asking, json!({"in": 0})),
         Authority {
             role: Some(Role::Member),
+            permitted: true,
             ..Authority::default()
         },
     );
@@ -143,6 +145,7 @@ fn a_run_acts_in_the_name_of_its_creator() {
         command_digest: Digest::ZERO,
         principal: &id("gate"),
         on_behalf_of: Some(&id("ada")),
+        credential: None,
         authority: &authority,
         version: 0,
         seed: 1,

@@ -502,8 +502,11 @@ fn a_long_run_id_still_gives_a_message_id() {
     let long = "r".repeat(64);
     let run = TurnRun::new(
         &format!("acme/run/{long}").parse().unwrap(),
-        &crate::scene::id("ada"),
-        None,
+        Acting {
+            principal: crate::scene::id("ada"),
+            on_behalf_of: None,
+            credential: None,
+        },
         &task(),
     );
     assert_eq!(run.message_id(), run.message_id());

@@ -1,4 +1,6 @@
 use super::*;
+use crate::{kernel::orgs::OrgView, kinds::Kinds};
+use quipu_rules::rights::Given;
 use quipu_schemas::{
     digest::Digest,
     envelope::{DataClass, KernelCommand},
@@ -8,6 +10,7 @@ use quipu_schemas::{
     role::Role,
 };
 
+const NOW: Millis = 1_000;
 const HERE: OrgPartition = OrgPartition {
     is_fresh: true,
     is_elsewhere: false,
@@ -58,6 +61,7 @@ fn command(stream: &str, body: CommandBody) -> CommandEnvelope {
         body,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,
@@ -77,6 +81,10 @@ struct Desk {
     settled: Option<Settled>,
     asked: Vec<Question>,
     seen: SeenCommands,
+    /// What the actor was given besides their role, and whoever sends for them.
+    given: Vec<Given>,
+    of_sender: Vec<Given>,
+    keys: Vec<KnownKey>,
 }
 
 impl Desk {
@@ -88,11 +96,21 @@ impl Desk {
             settled: None,
             asked: Vec::new(),
             seen: SeenCommands::after(0),
+            given: Vec::new(),
+            of_sender: Vec::new(),
+            keys: Vec::new(),
         }
     }
 
     fn admit(&mut self, command: CommandEnvelope, partition: OrgPartition) -> Result<Admitted, Problem> {
-        let mut admission = Admission::of(7, Arc::new(command), Durability::Fsync, partition);
+        let charter = Kinds::builtin().charter([]);
+        let terms = Terms {
+            charter: &charter,
+            durability: Durability::Fsync,
+            partition,
+            now: NOW,
+        };
+        let mut admission = Admission::of(7, Arc::new(command), terms);
         loop {
             let question = match admission.step(&mut self.seen) {
                 Step::Ask(question) => question,
@@ -105,7 +123,18 @@ impl Desk {
             );
             self.asked.push(question.clone());
             match question {
-                Question::Org { is_read_first } => admission.org(if is_read_first { self.org_read } else { self.org }, is_read_first),
+                Question::Org { is_read_first } => {
+                    let org = if is_read_first { self.org_read } else { self.org };
+                    admission.org(Arc::new(ActorRights::of(org, &self.given, &charter.roles([]), &charter)), is_read_first);
+                }
+                Question::Sender(_) => {
+                    let org = OrgView { role: None, ..self.org };
+                    admission.sender(Arc::new(ActorRights::of(org, &self.of_sender, &charter.roles([]), &charter)));
+                }
+                Question::Key(id) => {
+                    let is_it = |key: &&KnownKey| key.credential.id == id;
+                    admission.key(self.keys.iter().find(is_it).cloned().map(Arc::new));
+                }
                 Question::Marks => self.seen.load(Some(Default::default())),
                 Question::Receipt => admission.receipt(self.receipt.clone()),
                 Question::Settlement(_) => admission.settlement(self.settled.clone()),
@@ -215,6 +244,7 @@ fn rights_are_the_platforms_or_the_roles() {
     let own = command(ROOM, given(None));
     let for_ada = CommandEnvelope {
         on_behalf_of: Some(PrincipalId::from_static("ada")),
+        credential: None,
         ..own.clone()
     };
     let of_ada = CommandEnvelope {

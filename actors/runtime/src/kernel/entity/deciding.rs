@@ -34,6 +34,12 @@ impl<D: Decider> Active<D> {
         if admitted.settled.is_some() && !is_told {
             return Ok((Vec::new(), settled(Settled::Late), Vec::new()));
         }
+        if let Some(problem) = &admitted.refused {
+            return match settled(Settled::Refused { code: problem.code.clone() }) {
+                Some(settlement) => Ok((Vec::new(), Some(settlement), Vec::new())),
+                None => Err(problem.clone()),
+            };
+        }
         // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
         let kernel = matches!(command.body, CommandBody::Kernel(_));
         if admitted.authority.org_suspended && !kernel && !matches!(&typed, Some(Asked::Command(command)) if D::ignores_suspension(command))
@@ -47,6 +53,7 @@ impl<D: Decider> Active<D> {
             command_digest: command.digest,
             principal: &command.principal,
             on_behalf_of: command.on_behalf_of.as_ref(),
+            credential: command.credential.as_ref(),
             authority: &admitted.authority,
             version: self.version,
             seed: command.seed,
@@ -106,6 +113,7 @@ impl<D: Decider> Active<D> {
         let sender = Acting {
             principal: command.principal.clone(),
             on_behalf_of: command.on_behalf_of.clone(),
+            credential: command.credential.clone(),
         };
         let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
         let header = Header {
@@ -181,6 +189,7 @@ fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
         time: 0,
         principal: sender.principal,
         on_behalf_of: sender.on_behalf_of,
+        credential: sender.credential,
         acts_as: None,
         environment: command.environment.clone(),
         data_class: command.data_class,

@@ -76,6 +76,7 @@ fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
         },
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         expected_version: None,
         environment: None,
         data_class: DataClass::None,
@@ -85,6 +86,7 @@ fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
         seed: 1,
     };
     let admitted = Admitted {
+        refused: None,
         ticket: 1,
         command: Arc::new(command),
         seen: None,

@@ -18,6 +18,7 @@ fn record(org: &Active<Org>, event: &OrgEvent) -> Record {
         time: 1,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        credential: None,
         acts_as: None,
         environment: None,
         data_class: DataClass::None,

@@ -127,6 +127,7 @@ impl Stage {
             time: NOW,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            credential: None,
             environment: None,
             data_class: DataClass::None,
             authority: 1,

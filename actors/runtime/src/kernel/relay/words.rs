@@ -5,7 +5,7 @@ use quipu_events::index::{Attempts, PendingCursor};
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, DataClass},
-    ids::{EntityId, Kind, OrgId, PrincipalId, StreamId},
+    ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     reaction::{Awaited, Dispatch, Effect, Perform, Reaction, ReactionKey, Settled},
     record::{Header, Record},
 };
@@ -18,6 +18,8 @@ pub struct Cause {
     pub principal: PrincipalId,
     /// For whom.
     pub on_behalf_of: Option<PrincipalId>,
+    /// The credential whose scope cuts it.
+    pub credential: Option<CredentialId>,
     /// Correlation.
     pub correlation: Option<String>,
     /// Trace.
@@ -32,13 +34,14 @@ pub struct Cause {
 
 impl From<&Header> for Cause {
     fn from(header: &Header) -> Self {
-        let (principal, on_behalf_of) = match &header.acts_as {
-            Some(acting) => (&acting.principal, &acting.on_behalf_of),
-            None => (&header.principal, &header.on_behalf_of),
+        let (principal, on_behalf_of, credential) = match &header.acts_as {
+            Some(acting) => (&acting.principal, &acting.on_behalf_of, &acting.credential),
+            None => (&header.principal, &header.on_behalf_of, &header.credential),
         };
         Self {
             principal: principal.clone(),
             on_behalf_of: on_behalf_of.clone(),
+            credential: credential.clone(),
             correlation: header.correlation.clone(),
             traceparent: header.traceparent.clone(),
             environment: header.environment.clone(),
