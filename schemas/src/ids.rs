@@ -412,7 +412,10 @@ mod tests {
     #[test]
     fn a_credential_is_named_by_kind_and_id() {
         let key: CredentialId = "api-key/key_1".parse().unwrap();
-        assert_eq!((key.to_string().as_str(), key.api_key().map(EntityId::as_str)), ("api-key/key_1", Some("key_1")));
+        assert_eq!(
+            (key.to_string().as_str(), key.api_key().map(EntityId::as_str)),
+            ("api-key/key_1", Some("key_1"))
+        );
         assert_eq!(serde_json::from_str::<CredentialId>("\"api-key/key_1\"").unwrap(), key);
         let session: CredentialId = "session/ses_1".parse().unwrap();
         assert_eq!(session.api_key(), None);

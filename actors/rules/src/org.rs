@@ -90,8 +90,16 @@ impl Tenant {
 
     /// Whoever changes members by a grant alone makes nobody more than they are themselves, and touches nobody who is.
     fn require_not_below(&self, theirs: Role, context: &Context<'_>) -> Result<(), OrgRejection> {
-        let needed = if theirs == Role::Owner { Role::Owner } else { theirs.min(Role::Admin) };
-        if needed == Role::Viewer { Ok(()) } else { self.require(needed, context) }
+        let needed = if theirs == Role::Owner {
+            Role::Owner
+        } else {
+            theirs.min(Role::Admin)
+        };
+        if needed == Role::Viewer {
+            Ok(())
+        } else {
+            self.require(needed, context)
+        }
     }
 }
 

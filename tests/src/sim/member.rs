@@ -32,6 +32,7 @@ use quipu_projections::{
     store::{Origin as ViewOrigin, ViewStore},
 };
 use quipu_rules::org::OrgState;
+use quipu_rules::rights::Charter;
 use quipu_runtime::{
     kernel::{
         clock::{Clock as WallClock, Reading},
@@ -44,7 +45,6 @@ use quipu_runtime::{
     },
     kinds::Kinds,
 };
-use quipu_rules::rights::Charter;
 use quipu_schemas::{
     context::Millis,
     digest::Digest,

@@ -23,6 +23,7 @@ use quipu_projections::{
     store::{Origin, ViewStore},
 };
 use quipu_rules::org::OrgState;
+use quipu_rules::rights::Charter;
 use quipu_runtime::{
     kernel::{
         clock::{Clock, Reading},
@@ -35,7 +36,6 @@ use quipu_runtime::{
     },
     kinds::Kinds,
 };
-use quipu_rules::rights::Charter;
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},

@@ -197,7 +197,9 @@ impl Admission {
     /// gets its first receipt, as for every repetition. By a credential that has ended nothing is answered.
     fn repeated(&mut self, problem: Problem) -> Step {
         let is_same = |first: &FirstReceipt| {
-            first.principal == self.command.principal && first.on_behalf_of == self.command.on_behalf_of && first.digest == self.command.digest
+            first.principal == self.command.principal
+                && first.on_behalf_of == self.command.on_behalf_of
+                && first.digest == self.command.digest
         };
         match (&self.receipt, &self.actor) {
             _ if problem.code == CREDENTIAL_ENDED => Step::Refuse(problem),

@@ -66,8 +66,12 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
 
 /// The answer to what is done by a credential that counts no longer.
 pub fn credential_ended() -> Problem {
-    Problem::new(403, CREDENTIAL_ENDED, "the credential that this is done by was revoked or has expired")
-        .fix("do it again with a credential that is valid")
+    Problem::new(
+        403,
+        CREDENTIAL_ENDED,
+        "the credential that this is done by was revoked or has expired",
+    )
+    .fix("do it again with a credential that is valid")
 }
 
 pub(crate) fn authority_stale(org: &OrgId) -> Problem {

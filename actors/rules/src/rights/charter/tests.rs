@@ -43,7 +43,11 @@ fn built_in_roles_hold_what_their_kinds_say() {
     ] {
         for role in ROLES {
             let rights = charter.rights(Some(role), [], &roles);
-            assert_eq!(holds(&charter, &rights, capability, 0), from.is_some_and(|from| role >= from), "{role:?} {capability}");
+            assert_eq!(
+                holds(&charter, &rights, capability, 0),
+                from.is_some_and(|from| role >= from),
+                "{role:?} {capability}"
+            );
             // The name of the role stands for the same.
             let by_name = charter.scope(&[Pattern::Role(role_name(role).to_owned())], &roles);
             assert_eq!(by_name, rights, "{role:?}");

@@ -110,7 +110,11 @@ impl Admission {
                 Lacking::Scope => true,
                 Lacking::Actor(_) => sender.is_none_or(|sender| sender.is_known),
             };
-            Held::not(if is_known { missing_right(capability, lacking) } else { no_access() })
+            Held::not(if is_known {
+                missing_right(capability, lacking)
+            } else {
+                no_access()
+            })
         };
         if let Some(sender) = sender {
             let may = act_as.is_some_and(|cap| {

@@ -125,7 +125,10 @@ impl Desk {
             match question {
                 Question::Org { is_read_first } => {
                     let org = if is_read_first { self.org_read } else { self.org };
-                    admission.org(Arc::new(ActorRights::of(org, &self.given, &charter.roles([]), &charter)), is_read_first);
+                    admission.org(
+                        Arc::new(ActorRights::of(org, &self.given, &charter.roles([]), &charter)),
+                        is_read_first,
+                    );
                 }
                 Question::Sender(_) => {
                     let org = OrgView { role: None, ..self.org };

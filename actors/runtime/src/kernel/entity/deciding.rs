@@ -35,7 +35,9 @@ impl<D: Decider> Active<D> {
             return Ok((Vec::new(), settled(Settled::Late), Vec::new()));
         }
         if let Some(problem) = &admitted.refused {
-            return match settled(Settled::Refused { code: problem.code.clone() }) {
+            return match settled(Settled::Refused {
+                code: problem.code.clone(),
+            }) {
                 Some(settlement) => Ok((Vec::new(), Some(settlement), Vec::new())),
                 None => Err(problem.clone()),
             };
