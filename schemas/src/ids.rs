@@ -16,6 +16,10 @@ use std::{
     sync::Arc,
 };
 
+mod credential;
+
+pub use credential::CredentialId;
+
 /// An id that is outside its grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{shown}` is not an id: use {grammar}")]
@@ -289,66 +293,6 @@ impl JsonSchema for StreamId {
     }
 }
 
-/// What somebody showed to prove who they are, `KIND/ID`: an entity of the org in which it counts.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialId {
-    /// Kind of entity: `api-key`.
-    pub kind: Kind,
-    /// The entity.
-    pub id: EntityId,
-}
-
-impl CredentialId {
-    /// An API key.
-    pub fn of_api_key(id: EntityId) -> Self {
-        Self { kind: Kind::API_KEY, id }
-    }
-
-    /// The API key that it is, where it is one.
-    pub fn api_key(&self) -> Option<&EntityId> {
-        (self.kind == Kind::API_KEY).then_some(&self.id)
-    }
-}
-
-impl fmt::Display for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind, self.id)
-    }
-}
-impl fmt::Debug for CredentialId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-impl FromStr for CredentialId {
-    type Err = BadId;
-    fn from_str(text: &str) -> Result<Self, BadId> {
-        let (kind, id) = text.split_once('/').ok_or_else(|| bad("credential", text, "KIND/ID"))?;
-        Ok(Self {
-            kind: Kind::parse(kind)?,
-            id: EntityId::parse(id)?,
-        })
-    }
-}
-impl Serialize for CredentialId {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-impl<'de> Deserialize<'de> for CredentialId {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-impl JsonSchema for CredentialId {
-    fn schema_name() -> Cow<'static, str> {
-        Cow::Borrowed("CredentialId")
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,31}/[A-Za-z0-9_-]{1,64}$" })
-    }
-}
-
 /// A TypeID (`prefix_` + 26 characters of Crockford base 32 over a UUID); the UUID comes from the caller.
 pub fn type_id(prefix: &str, uuid: u128) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -408,21 +352,6 @@ mod tests {
         assert_eq!(org.partition(16), principal.partition(16));
     }
     const GOLDEN_PARTITION: u16 = 7;
-
-    #[test]
-    fn a_credential_is_named_by_kind_and_id() {
-        let key: CredentialId = "api-key/key_1".parse().unwrap();
-        assert_eq!(
-            (key.to_string().as_str(), key.api_key().map(EntityId::as_str)),
-            ("api-key/key_1", Some("key_1"))
-        );
-        assert_eq!(serde_json::from_str::<CredentialId>("\"api-key/key_1\"").unwrap(), key);
-        let session: CredentialId = "session/ses_1".parse().unwrap();
-        assert_eq!(session.api_key(), None);
-        for text in ["", "api-key", "api-key/", "/key_1", "API/key_1", "api-key/a/b"] {
-            assert!(text.parse::<CredentialId>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn type_ids_sort_by_time() {

@@ -18,13 +18,13 @@ pub enum BadRole {
     #[error("role `{0}` would inherit from itself")]
     Cycle(String),
     /// It inherits from one that does not exist.
-    #[error("there is no role `{0}`")]
+    #[error("role `{0}` does not exist")]
     Unknown(String),
     /// It inherits over too many steps.
     #[error("role `{0}` would inherit over more than {max} steps (ROLE_DEPTH_MAX)", max = limits::ROLE_DEPTH_MAX)]
     TooDeep(String),
     /// No capability is called so.
-    #[error("there is no capability `{0}`")]
+    #[error("capability `{0}` does not exist")]
     NoCapability(Pattern),
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn unknown_org(org: &OrgId) -> Problem {
 
 /// The answer to somebody of whom an org knows nothing. It is the same whether or not there is such an org.
 pub fn no_access() -> Problem {
-    Problem::new(403, "no_access", "there is nothing here for you, or there is no such org")
+    Problem::new(403, "no_access", "you have no access here, whether or not such an org exists")
         .fix("check the org's name, or ask one of its admins to make you a member or to grant you a right")
 }
 
