@@ -167,11 +167,7 @@ impl Core {
             };
             partitions.push(Partition::new(writer));
         }
-        let serving = if opened.is_shared {
-            BTreeSet::new()
-        } else {
-            (0..meta.partitions).collect()
-        };
+        let serving = (0..meta.partitions).filter(|_| !opened.is_shared).collect();
         let authority = AuthorityView::new(meta.partitions);
         let meta_partitions = meta.partitions;
         Self {

@@ -176,9 +176,7 @@ impl Node {
         let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
         let core = core.map_err(|e| StartError::Actors(e.to_string()))?;
         prompts.set(&core);
-        let cluster =
-            Cluster::new(me.clone(), leases.clone(), config.cluster.token.clone()).map_err(|e| StartError::Performers(e.to_string()))?;
-        core.among(cluster);
+        core.among(cluster_of(&config, &me, &leases)?);
         reach_others(&core, &config, me.node.clone(), channel);
         let args = RootArgs {
             core: core.clone(),
@@ -202,6 +200,12 @@ impl Node {
             lock,
         })))
     }
+}
+
+/// The nodes among which this one is.
+fn cluster_of(config: &NodeConfig, me: &Member, leases: &Arc<dyn Leases>) -> Result<Cluster, StartError> {
+    let token = config.cluster.token.clone();
+    Cluster::new(me.clone(), leases.clone(), token).map_err(|e| StartError::Performers(e.to_string()))
 }
 
 /// What claim frames call this node.

@@ -112,11 +112,7 @@ impl<D: Decider> Active<D> {
                 reaction,
             }));
         }
-        let sender = Acting {
-            principal: command.principal.clone(),
-            on_behalf_of: command.on_behalf_of.clone(),
-            credential: command.credential.clone(),
-        };
+        let sender = sender_of(command);
         let acts_as = D::acts_as(&state).filter(|acting| !reactions.is_empty() && *acting != sender);
         let header = Header {
             stream: self.stream.clone(),
@@ -177,6 +173,14 @@ pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settl
         return None;
     }
     outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
+}
+
+fn sender_of(command: &CommandEnvelope) -> Acting {
+    Acting {
+        principal: command.principal.clone(),
+        on_behalf_of: command.on_behalf_of.clone(),
+        credential: command.credential.clone(),
+    }
 }
 
 /// What a record says of its command; the rest is the decision's.
