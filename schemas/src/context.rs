@@ -29,6 +29,9 @@ pub struct Authority {
     /// The entity whose stored reaction sent this command, where one did. Its cause's principal is the actor;
     /// rules that trust the sending entity itself (a turn's own run) compare this.
     pub dispatched_by: Option<StreamId>,
+    /// Whether it came by a credential that opens less than its principal may: such a one hands no rights on.
+    #[serde(default)]
+    pub narrowed: bool,
 }
 
 /// The context of one decision.

@@ -46,6 +46,9 @@ pub const KINDS: &[KindSpec] = &[
     spec("agent", "agents", "agt", Placement::ById),
     spec("conversation", "conversations", "cnv", Placement::ById),
     spec("run", "runs", "run", Placement::ById),
+    spec("grant", "grants", "grant", Placement::ByOrg),
+    spec("role", "roles", "role", Placement::ByOrg),
+    spec("api-key", "api-keys", "key", Placement::ByOrg),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.

@@ -3,13 +3,16 @@
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
 pub mod agent;
+pub mod api_key;
 pub mod components;
 pub mod conversation;
 pub mod decider;
 pub mod definition;
 pub mod expression;
+pub mod grant;
 pub mod org;
 pub mod rights;
+pub mod role;
 pub mod run;
 pub mod shared;
 mod text;
@@ -32,4 +35,7 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<agent::Agent>()
         .kind::<conversation::Conversation>()
         .kind::<run::Run>()
+        .kind::<grant::Grant>()
+        .kind::<role::Role>()
+        .kind::<api_key::ApiKey>()
 }

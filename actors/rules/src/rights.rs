@@ -6,13 +6,15 @@
 
 mod catalogue;
 mod charter;
+mod handing;
 mod held;
 mod roles;
 
 pub use catalogue::{Cap, Catalogue, NAMED};
 pub use charter::{Charter, CommandRight, Given, role_name};
+pub use handing::{NotHandedOn, giver_of, has_role, may_hand_on};
 pub use held::{Held, Limited, Rights};
-pub use roles::{BadRole, RoleSpec, Roles};
+pub use roles::{BUILT_IN, BadRole, RoleSpec, Roles};
 
 use quipu_schemas::{
     context::Millis,

@@ -3,8 +3,11 @@
 use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal, Right};
 use quipu_kinds::{
     agent::{AgentCommand, AgentWord},
+    api_key::{ApiKeyCommand, ApiKeyWord},
     conversation::{ConversationCommand, ConversationWord},
+    grant::GrantCommand,
     org::OrgCommand,
+    role::RoleCommand,
     run::{RunCommand, RunWord},
 };
 use quipu_schemas::{
@@ -139,6 +142,9 @@ macro_rules! asked {
 }
 asked! {
     OrgCommand, NoWord;
+    GrantCommand, NoWord;
+    RoleCommand, NoWord;
+    ApiKeyCommand, ApiKeyWord;
     AgentCommand, AgentWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
@@ -154,6 +160,7 @@ macro_rules! heard {
 }
 heard! {
     AgentCommand, AgentWord;
+    ApiKeyCommand, ApiKeyWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
 }

@@ -3,6 +3,9 @@
 //! Stored and sent in the forms of `quipu-schemas`. The log does not know this crate: a new command does not build it again.
 
 pub mod agent;
+pub mod api_key;
 pub mod conversation;
+pub mod grant;
 pub mod org;
+pub mod role;
 pub mod run;

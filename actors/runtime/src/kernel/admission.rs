@@ -232,6 +232,7 @@ impl Admission {
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,
+            narrowed: false,
         }
     }
 }

@@ -1,0 +1,342 @@
+//! Rules of an API key: whose it is, what it opens, and when it ends. Its state knows a keyed hash of its text and never the text.
+
+mod rejection;
+
+pub use rejection::ApiKeyRejection;
+
+use crate::{
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
+    rights::{has_role, may_hand_on},
+    text,
+};
+use quipu_kinds::api_key::{ApiKeyCommand, ApiKeyEvent, ApiKeyWord, CreateApiKey, ExpireApiKey, RevokeApiKey, RotateApiKey};
+use quipu_schemas::{
+    context::{Context, Millis},
+    digest::Digest,
+    envelope::KernelCommand,
+    ids::PrincipalId,
+    limits::{KEY_GRACE_MAX_HOURS, KEY_LIFETIME_DEFAULT_DAYS, KEY_LIFETIME_MAX_DAYS, KEY_NETWORKS_MAX, KEY_SCOPES_MAX},
+    network::Network,
+    reaction::Reaction,
+    rights::Pattern,
+    role::Role,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, hint::black_box};
+
+const HOUR_MS: Millis = 3_600_000;
+const DAY_MS: Millis = 24 * HOUR_MS;
+/// The timer that notes a key's end. What it opens is decided by the clock.
+const EXPIRY_TIMER: &str = "expiry";
+
+/// The kind `api-key`.
+pub struct ApiKey;
+
+/// State of a key.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiKeyState {
+    /// Not made.
+    #[default]
+    Missing,
+    /// Opens what it is for, until its time is over.
+    Active(Key),
+    /// Opens nothing any more.
+    Revoked {
+        /// The key as it was.
+        key: Key,
+        /// Why.
+        reason: String,
+    },
+    /// Its time is over.
+    Expired(Key),
+}
+
+/// A key that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Key {
+    /// Display name.
+    pub name: String,
+    /// Who acts by it.
+    pub principal: PrincipalId,
+    /// What it may be used for at most; everything that its principal may where there are none.
+    pub scopes: Vec<Pattern>,
+    /// The networks that it may come from; any where there are none.
+    pub networks: Vec<Network>,
+    /// Its lifetime, which begins again when it is rotated.
+    pub lifetime_days: u32,
+    /// When it ends, by itself; the moment itself is outside.
+    pub expires_at: Millis,
+    /// Keyed hash of its text.
+    pub hash: Digest,
+    /// The secret before the last rotation.
+    pub old: Option<OldSecret>,
+}
+
+/// A secret that still opens for a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OldSecret {
+    /// Keyed hash of the text with it.
+    pub hash: Digest,
+    /// Until when; the moment itself is outside.
+    pub until: Millis,
+}
+
+/// Why a key opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// There is none.
+    #[error("there is no such key")]
+    Missing,
+    /// It was revoked.
+    #[error("the key was revoked")]
+    Revoked,
+    /// Its time is over.
+    #[error("the key has expired")]
+    Expired,
+    /// The secret is another one, or the time of the old one is over.
+    #[error("the secret is not the key's")]
+    WrongSecret,
+}
+
+impl ApiKeyState {
+    /// The key, whether or not it opens anything.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Missing => None,
+            Self::Active(key) | Self::Expired(key) | Self::Revoked { key, .. } => Some(key),
+        }
+    }
+
+    /// Who acts by it.
+    pub fn principal(&self) -> Option<&PrincipalId> {
+        self.key().map(|key| &key.principal)
+    }
+
+    /// What it may be used for at most; everything that its principal may where there are none.
+    pub fn scopes(&self) -> &[Pattern] {
+        self.key().map_or(&[], |key| &key.scopes)
+    }
+
+    /// The networks that it may come from; any where there are none.
+    pub fn networks(&self) -> &[Network] {
+        self.key().map_or(&[], |key| &key.networks)
+    }
+
+    /// Whether it opens anything now, whoever shows it.
+    pub fn check(&self, now: Millis) -> Result<(), Ended> {
+        match self {
+            Self::Missing => Err(Ended::Missing),
+            Self::Revoked { .. } => Err(Ended::Revoked),
+            Self::Expired(_) => Err(Ended::Expired),
+            // The clock decides: the event that notes the end may come later.
+            Self::Active(key) if now >= key.expires_at => Err(Ended::Expired),
+            Self::Active(_) => Ok(()),
+        }
+    }
+
+    /// Whether the text with this hash opens it now. How long the comparison takes says nothing about the hash.
+    pub fn verify(&self, hash: &[u8; 32], now: Millis) -> Result<(), Ended> {
+        self.check(now)?;
+        let key = self.key().ok_or(Ended::Missing)?;
+        let is_current = is_equal(&key.hash.0, hash);
+        let is_old = key.old.as_ref().is_some_and(|old| is_equal(&old.hash.0, hash) && now < old.until);
+        if is_current || is_old { Ok(()) } else { Err(Ended::WrongSecret) }
+    }
+}
+
+fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    black_box(a.iter().zip(b).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)))) == 0
+}
+
+impl Decider for ApiKey {
+    const KIND: &'static str = "api-key";
+    const RULES_VERSION: u32 = 1;
+    type State = ApiKeyState;
+    type Command = ApiKeyCommand;
+    type Word = ApiKeyWord;
+    type Event = ApiKeyEvent;
+    type Rejection = ApiKeyRejection;
+
+    fn initial() -> ApiKeyState {
+        ApiKeyState::Missing
+    }
+
+    fn decide(state: &ApiKeyState, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {
+        match asked {
+            Asked::Command(ApiKeyCommand::Create(create)) => match state {
+                ApiKeyState::Missing => decide_create(create, context),
+                ApiKeyState::Active(_) | ApiKeyState::Revoked { .. } | ApiKeyState::Expired(_) => {
+                    Err(ApiKeyRejection::Exists(context.stream.id.clone()))
+                }
+            },
+            Asked::Command(ApiKeyCommand::Rotate(rotate)) => decide_rotate(state, rotate, context),
+            Asked::Command(ApiKeyCommand::Revoke(revoke)) => decide_revoke(state, revoke, context),
+            Asked::Word(ApiKeyWord::Expire(ExpireApiKey {})) => Ok(match state {
+                ApiKeyState::Active(key) if context.now >= key.expires_at => Decision::one(ApiKeyEvent::Expired {}),
+                ApiKeyState::Missing | ApiKeyState::Active(_) | ApiKeyState::Revoked { .. } | ApiKeyState::Expired(_) => {
+                    Decision::Unchanged
+                }
+            }),
+        }
+    }
+
+    fn evolve(state: ApiKeyState, event: &ApiKeyEvent) -> Result<ApiKeyState, Corrupt> {
+        match (state, event) {
+            (
+                ApiKeyState::Missing,
+                ApiKeyEvent::Created {
+                    name,
+                    principal,
+                    scopes,
+                    networks,
+                    lifetime_days,
+                    expires_at,
+                    hash,
+                },
+            ) => Ok(ApiKeyState::Active(Key {
+                name: name.clone(),
+                principal: principal.clone(),
+                scopes: scopes.clone(),
+                networks: networks.clone(),
+                lifetime_days: *lifetime_days,
+                expires_at: *expires_at,
+                hash: *hash,
+                old: None,
+            })),
+            (
+                ApiKeyState::Active(key),
+                ApiKeyEvent::Rotated {
+                    hash,
+                    old_until,
+                    expires_at,
+                },
+            ) => Ok(ApiKeyState::Active(Key {
+                expires_at: *expires_at,
+                hash: *hash,
+                old: old_until.map(|until| OldSecret { hash: key.hash, until }),
+                ..key
+            })),
+            (ApiKeyState::Active(key), ApiKeyEvent::Revoked { reason }) => Ok(ApiKeyState::Revoked {
+                key,
+                reason: reason.clone(),
+            }),
+            (ApiKeyState::Active(key), ApiKeyEvent::Expired {}) => Ok(ApiKeyState::Expired(key)),
+            (state, event) => Err(Corrupt(format!("{event:?} of a key that is {state:?}"))),
+        }
+    }
+
+    fn react(_state: &ApiKeyState, event: &ApiKeyEvent) -> Vec<Reaction> {
+        let name = EXPIRY_TIMER.to_owned();
+        match event {
+            ApiKeyEvent::Created { expires_at, .. } | ApiKeyEvent::Rotated { expires_at, .. } => {
+                vec![Reaction::WakeAt { name, due: *expires_at }]
+            }
+            ApiKeyEvent::Revoked { .. } => vec![Reaction::CancelWake { name }],
+            ApiKeyEvent::Expired {} => Vec::new(),
+        }
+    }
+
+    fn from_kernel(told: KernelCommand) -> Option<ApiKeyWord> {
+        match told {
+            KernelCommand::TimerFired { name, .. } if name == EXPIRY_TIMER => Some(ApiKeyWord::Expire(ExpireApiKey {})),
+            KernelCommand::TimerFired { .. }
+            | KernelCommand::DispatchSettled { .. }
+            | KernelCommand::EffectSettled { .. }
+            | KernelCommand::EffectNote { .. } => None,
+        }
+    }
+
+    fn mints(command: &str) -> Option<&'static str> {
+        matches!(command, "create" | "rotate").then_some("hash")
+    }
+}
+
+/// Who may make or change the secret of this principal's keys: anybody of the org their own, and an owner everybody's, because
+/// whoever sees a secret acts as its principal.
+fn may_see_secret_of(principal: &PrincipalId, context: &Context<'_>) -> Result<(), ApiKeyRejection> {
+    // The answer of a dispatch goes to nobody who could keep it, and its command did not come in where secrets are made.
+    if context.authority.dispatched_by.is_some() {
+        return Err(ApiKeyRejection::Unseen);
+    }
+    let needed = if principal == context.actor() { Role::Viewer } else { Role::Owner };
+    Ok(may_hand_on(needed, context)?)
+}
+
+fn decide_create(create: &CreateApiKey, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {
+    let principal = create.principal.as_ref().unwrap_or(context.actor());
+    may_see_secret_of(principal, context)?;
+    if principal.is_platform() {
+        return Err(ApiKeyRejection::ReservedPrincipal(principal.clone()));
+    }
+    if !text::is_display_name(&create.name) {
+        return Err(ApiKeyRejection::BadName);
+    }
+    if create.scopes.len() > KEY_SCOPES_MAX {
+        return Err(ApiKeyRejection::TooManyScopes(create.scopes.len()));
+    }
+    if create.networks.len() > KEY_NETWORKS_MAX {
+        return Err(ApiKeyRejection::TooManyNetworks(create.networks.len()));
+    }
+    let lifetime_days = create.expires_in_days.unwrap_or(KEY_LIFETIME_DEFAULT_DAYS);
+    if !(1..=KEY_LIFETIME_MAX_DAYS).contains(&lifetime_days) {
+        return Err(ApiKeyRejection::BadLifetime);
+    }
+    Ok(Decision::one(ApiKeyEvent::Created {
+        name: create.name.clone(),
+        principal: principal.clone(),
+        scopes: each_once(&create.scopes),
+        networks: each_once(&create.networks),
+        lifetime_days,
+        expires_at: lives_until(context.now, lifetime_days),
+        hash: create.hash.ok_or(ApiKeyRejection::Unseen)?,
+    }))
+}
+
+fn decide_rotate(state: &ApiKeyState, rotate: &RotateApiKey, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {
+    let id = &context.stream.id;
+    let key = state.key().ok_or_else(|| ApiKeyRejection::NotFound(id.clone()))?;
+    may_see_secret_of(&key.principal, context)?;
+    state.check(context.now).map_err(|why| ApiKeyRejection::Ended(id.clone(), why))?;
+    let grace_hours = rotate.grace_hours.unwrap_or_default();
+    if grace_hours > KEY_GRACE_MAX_HOURS {
+        return Err(ApiKeyRejection::BadGrace);
+    }
+    // What was made to end at its time does not outlive it by being replaced.
+    let old_until = context.now.saturating_add(Millis::from(grace_hours) * HOUR_MS).min(key.expires_at);
+    Ok(Decision::one(ApiKeyEvent::Rotated {
+        hash: rotate.hash.ok_or(ApiKeyRejection::Unseen)?,
+        old_until: (grace_hours > 0).then_some(old_until),
+        expires_at: lives_until(context.now, key.lifetime_days),
+    }))
+}
+
+/// To stop a key takes less than to have one: whose it is may always, and so may every admin.
+fn decide_revoke(state: &ApiKeyState, revoke: &RevokeApiKey, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {
+    let key = state.key().ok_or_else(|| ApiKeyRejection::NotFound(context.stream.id.clone()))?;
+    if key.principal != *context.actor() {
+        has_role(Role::Admin, context)?;
+    }
+    if !text::is_reason(&revoke.reason) {
+        return Err(ApiKeyRejection::BadReason);
+    }
+    Ok(match state {
+        ApiKeyState::Active(_) => Decision::one(ApiKeyEvent::Revoked {
+            reason: revoke.reason.clone(),
+        }),
+        ApiKeyState::Missing | ApiKeyState::Revoked { .. } | ApiKeyState::Expired(_) => Decision::Unchanged,
+    })
+}
+
+fn lives_until(now: Millis, days: u32) -> Millis {
+    now.saturating_add(Millis::from(days) * DAY_MS)
+}
+
+/// Sorted, each once.
+fn each_once<T: Ord + Clone>(items: &[T]) -> Vec<T> {
+    items.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;

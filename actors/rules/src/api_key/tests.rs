@@ -1,0 +1,253 @@
+use super::*;
+use crate::scene::{As, Scene, as_role, id, platform};
+use quipu_schemas::reaction::ReactionKey;
+use serde_json::{Value, json};
+
+fn hash(n: u8) -> Digest {
+    Digest([n; 32])
+}
+/// As it comes from where commands enter, with a hash.
+fn create(body: Value, n: u8) -> ApiKeyCommand {
+    let mut create: CreateApiKey = serde_json::from_value(body).unwrap();
+    create.hash = Some(hash(n));
+    ApiKeyCommand::Create(create)
+}
+fn named() -> ApiKeyCommand {
+    create(json!({"name": "laptop"}), 1)
+}
+fn rotate(grace_hours: Option<u32>, n: u8) -> ApiKeyCommand {
+    ApiKeyCommand::Rotate(RotateApiKey {
+        grace_hours,
+        hash: Some(hash(n)),
+    })
+}
+fn revoke() -> ApiKeyCommand {
+    ApiKeyCommand::Revoke(RevokeApiKey { reason: "lost".into() })
+}
+fn ada() -> As {
+    as_role("ada", Some(Role::Owner))
+}
+fn bob() -> As {
+    as_role("bob", Some(Role::Admin))
+}
+fn dan() -> As {
+    as_role("dan", Some(Role::Viewer))
+}
+fn narrowed(mut who: As) -> As {
+    who.authority.narrowed = true;
+    who
+}
+fn key() -> Scene<ApiKey> {
+    Scene::new("acme/api-key/key_1")
+}
+/// A viewer's key.
+fn dans() -> Scene<ApiKey> {
+    let mut scene = key();
+    scene.ok(&dan(), named());
+    scene
+}
+fn opens(scene: &Scene<ApiKey>, n: u8) -> Result<(), Ended> {
+    scene.state.verify(&[n; 32], scene.now)
+}
+
+#[test]
+fn a_key_is_its_makers_and_lives_90_days() {
+    let mut scene = dans();
+    let made = scene.state.key().unwrap().clone();
+    assert_eq!((made.principal, made.lifetime_days), (id("dan"), KEY_LIFETIME_DEFAULT_DAYS));
+    assert_eq!(made.expires_at, scene.now + 90 * DAY_MS);
+    assert_eq!(
+        scene.reactions,
+        [Reaction::WakeAt {
+            name: EXPIRY_TIMER.into(),
+            due: made.expires_at,
+        }]
+    );
+    scene.refused(&dan(), named(), 409, "key_exists");
+}
+
+#[test]
+fn a_secret_opens_its_key_alone() {
+    let scene = dans();
+    assert_eq!(opens(&scene, 1), Ok(()));
+    assert_eq!(opens(&scene, 2), Err(Ended::WrongSecret));
+    let mut off_by_a_bit = [1; 32];
+    off_by_a_bit[31] ^= 0x80;
+    assert_eq!(scene.state.verify(&off_by_a_bit, scene.now), Err(Ended::WrongSecret));
+    assert_eq!(opens(&key(), 1), Err(Ended::Missing));
+}
+
+#[test]
+fn scopes_and_networks_are_kept_once_and_sorted() {
+    let mut scene = key();
+    let body = json!({
+        "name": "ci", "principal": "svc", "expires_in_days": 366,
+        "scopes": ["cap:run.start", "cap:run.*", "cap:run.start"],
+        "networks": ["192.0.2.9/24", "192.0.2.0/24", "2001:db8::/32"],
+    });
+    scene.ok(&ada(), create(body, 1));
+    let shown = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let scopes: Vec<_> = scene.state.scopes().iter().map(ToString::to_string).collect();
+    let networks: Vec<_> = scene.state.networks().iter().map(ToString::to_string).collect();
+    assert_eq!(scopes, shown(&["cap:run.start", "cap:run.*"]));
+    assert_eq!(networks, shown(&["192.0.2.0/24", "2001:db8::/32"]));
+    assert_eq!(scene.state.principal(), Some(&id("svc")));
+}
+
+#[test]
+fn keys_of_others_take_an_owner() {
+    let dans_key = || create(json!({"name": "x", "principal": "dan"}), 1);
+    key().refused(&bob(), dans_key(), 403, "role_needed");
+    key().refused(&as_role("eve", None), named(), 403, "role_needed");
+    key().ok(&ada(), dans_key());
+    key().ok(&platform(), dans_key());
+    let mut scene = dans();
+    scene.refused(&bob(), rotate(None, 2), 403, "role_needed");
+    scene.ok(&ada(), rotate(None, 2));
+    // Whoever is no member any more has no way back by a key.
+    scene.refused(&as_role("dan", None), rotate(None, 3), 403, "role_needed");
+}
+
+#[test]
+fn the_platform_has_no_keys() {
+    key().refused(&platform(), named(), 422, "reserved_id");
+    key().refused(&ada(), create(json!({"name": "x", "principal": "_kernel"}), 1), 422, "reserved_id");
+}
+
+#[test]
+fn a_narrowed_credential_makes_and_rotates_no_keys() {
+    key().refused(&narrowed(ada()), named(), 403, "narrow_credential");
+    let mut scene = dans();
+    scene.refused(&narrowed(dan()), rotate(None, 2), 403, "narrow_credential");
+    // It may always stop one.
+    scene.ok(&narrowed(dan()), revoke());
+}
+
+#[test]
+fn what_a_reaction_sends_makes_no_secret() {
+    let sent = |who: As| As {
+        authority: quipu_schemas::context::Authority {
+            dispatched_by: Some("acme/run/r1".parse().unwrap()),
+            ..who.authority
+        },
+        ..who
+    };
+    key().refused(&sent(dan()), named(), 403, "secret_unseen");
+    let without = ApiKeyCommand::Create(serde_json::from_value(json!({"name": "x"})).unwrap());
+    key().refused(&dan(), without, 403, "secret_unseen");
+    let mut scene = dans();
+    scene.refused(&sent(dan()), rotate(None, 2), 403, "secret_unseen");
+    scene.refused(
+        &dan(),
+        ApiKeyCommand::Rotate(RotateApiKey {
+            grace_hours: None,
+            hash: None,
+        }),
+        403,
+        "secret_unseen",
+    );
+    scene.ok(&sent(dan()), revoke());
+}
+
+#[test]
+fn a_rotated_key_has_one_secret_unless_grace_is_given() {
+    let mut scene = dans();
+    scene.ok(&dan(), rotate(None, 2));
+    assert_eq!((opens(&scene, 1), opens(&scene, 2)), (Err(Ended::WrongSecret), Ok(())));
+    scene.ok(&dan(), rotate(Some(2), 3));
+    scene.now += 2 * HOUR_MS - 1;
+    assert_eq!((opens(&scene, 2), opens(&scene, 3)), (Ok(()), Ok(())));
+    scene.now += 1;
+    assert_eq!((opens(&scene, 2), opens(&scene, 3)), (Err(Ended::WrongSecret), Ok(())));
+    // One old secret at a time.
+    scene.ok(&dan(), rotate(Some(24), 4));
+    scene.ok(&dan(), rotate(Some(24), 5));
+    assert_eq!(opens(&scene, 3), Err(Ended::WrongSecret));
+    assert_eq!((opens(&scene, 4), opens(&scene, 5)), (Ok(()), Ok(())));
+    scene.refused(&dan(), rotate(Some(25), 6), 422, "bad_grace");
+}
+
+#[test]
+fn rotation_starts_the_lifetime_again_and_no_old_secret_outlives_its_own() {
+    let mut scene = dans();
+    let first_end = scene.state.key().unwrap().expires_at;
+    scene.now = first_end - HOUR_MS;
+    scene.ok(&dan(), rotate(Some(24), 2));
+    assert_eq!(scene.state.key().unwrap().expires_at, scene.now + 90 * DAY_MS);
+    assert_eq!(opens(&scene, 1), Ok(()));
+    scene.now = first_end;
+    assert_eq!((opens(&scene, 1), opens(&scene, 2)), (Err(Ended::WrongSecret), Ok(())));
+}
+
+#[test]
+fn a_key_ends_by_the_clock_and_the_timer_notes_it() {
+    let mut scene = dans();
+    let due = scene.state.key().unwrap().expires_at;
+    let fired = || {
+        let told = KernelCommand::TimerFired {
+            key: "acme/api-key/key_1@1.0".parse::<ReactionKey>().unwrap(),
+            name: EXPIRY_TIMER.into(),
+            due,
+        };
+        ApiKey::from_kernel(told).unwrap()
+    };
+    scene.now = due - 1;
+    assert_eq!(opens(&scene, 1), Ok(()));
+    scene.unchanged(&platform(), fired());
+    scene.now = due;
+    assert_eq!(opens(&scene, 1), Err(Ended::Expired));
+    scene.refused(&dan(), rotate(None, 2), 409, "key_ended");
+    scene.ok(&platform(), fired());
+    assert_eq!(opens(&scene, 1), Err(Ended::Expired));
+    scene.unchanged(&platform(), fired());
+    scene.unchanged(&dan(), revoke());
+}
+
+#[test]
+fn a_revoked_key_never_opens_again() {
+    let mut scene = dans();
+    scene.refused(&as_role("cleo", Some(Role::Member)), revoke(), 403, "role_needed");
+    scene.ok(&bob(), revoke());
+    assert_eq!(scene.reactions, [Reaction::CancelWake { name: EXPIRY_TIMER.into() }]);
+    assert_eq!(opens(&scene, 1), Err(Ended::Revoked));
+    scene.refused(&dan(), rotate(None, 2), 409, "key_ended");
+    scene.refused(&dan(), named(), 409, "key_exists");
+    scene.unchanged(&dan(), revoke());
+    scene.unchanged(&platform(), ApiKeyWord::Expire(ExpireApiKey {}));
+    // Whose key it is may stop it, member or not.
+    dans().ok(&as_role("dan", None), revoke());
+}
+
+#[test]
+fn what_is_out_of_bounds_is_refused() {
+    let mut scene = key();
+    for (body, code) in [
+        (json!({"name": ""}), "bad_name"),
+        (json!({"name": "x", "expires_in_days": 0}), "bad_lifetime"),
+        (json!({"name": "x", "expires_in_days": 367}), "bad_lifetime"),
+        (
+            json!({"name": "x", "scopes": vec!["cap:run.read"; KEY_SCOPES_MAX + 1]}),
+            "too_many_scopes",
+        ),
+        (
+            json!({"name": "x", "networks": vec!["::1"; KEY_NETWORKS_MAX + 1]}),
+            "too_many_networks",
+        ),
+    ] {
+        scene.refused(&dan(), create(body, 1), 422, code);
+    }
+    scene.refused(&dan(), rotate(None, 2), 404, "key_not_found");
+    scene.refused(&dan(), revoke(), 404, "key_not_found");
+    let long = RevokeApiKey { reason: "x".repeat(501) };
+    dans().refused(&dan(), ApiKeyCommand::Revoke(long), 422, "bad_reason");
+}
+
+#[test]
+fn no_client_is_told_of_the_field_that_is_filled() {
+    assert_eq!(
+        [ApiKey::mints("create"), ApiKey::mints("rotate"), ApiKey::mints("revoke")],
+        [Some("hash"), Some("hash"), None]
+    );
+    let schema = serde_json::to_string(&schemars::schema_for!(ApiKeyCommand)).unwrap();
+    assert!(!schema.contains("\"hash\""), "{schema}");
+}

@@ -1,0 +1,20 @@
+//! Grants, roles and keys.
+
+/// Most grants of one principal in one org.
+pub const GRANTS_MAX: usize = 256;
+/// Most roles of an org's own.
+pub const ROLES_MAX: usize = 256;
+/// Most capabilities, families and roles that one role names.
+pub const ROLE_HOLDS_MAX: usize = 256;
+/// Most capabilities, families and roles that the scope of one key names.
+pub const KEY_SCOPES_MAX: usize = 256;
+/// Most networks that one key may come from.
+pub const KEY_NETWORKS_MAX: usize = 64;
+/// How long a key lives, unless its maker says otherwise.
+pub const KEY_LIFETIME_DEFAULT_DAYS: u32 = 90;
+/// How long a key may live.
+pub const KEY_LIFETIME_MAX_DAYS: u32 = 366;
+/// How long the old secret of a rotated key may still open.
+pub const KEY_GRACE_MAX_HOURS: u32 = 24;
+/// Longest text of a key: its prefix, org, id, secret and checksum with the dots between them.
+pub const KEY_TEXT_MAX_CHARS: usize = 4 + 64 + 1 + 64 + 1 + 43 + 8;
