@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod agents;
+pub mod api_keys;
 #[cfg(feature = "postgres")]
 pub mod certify;
 pub mod columns;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod families;
 pub mod family;
 pub mod follower;
+pub mod grants;
 pub mod messages;
 pub mod orgs;
 pub mod pace;
@@ -29,6 +31,7 @@ pub mod projector;
 pub mod query;
 pub mod readiness;
 pub mod reading;
+pub mod roles;
 pub mod runs;
 pub mod scope;
 pub mod shelf;
@@ -58,4 +61,7 @@ pub static FAMILIES: &[&family::Family] = &[
     &deliveries::FAMILY,
     &activity::FAMILY,
     &parked::FAMILY,
+    &grants::FAMILY,
+    &roles::FAMILY,
+    &api_keys::FAMILY,
 ];
