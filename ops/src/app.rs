@@ -199,6 +199,11 @@ impl App {
         self.node.command(request).await
     }
 
+    /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.
+    pub fn makes_secret(&self, kind: &Kind, command: &str) -> bool {
+        self.node.makes_secret(kind, command)
+    }
+
     /// Has a command decided that another node has admitted.
     pub async fn forwarded(&self, _by: &Peer, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
         self.node.forwarded(envelope).await

@@ -65,12 +65,7 @@ pub(crate) static FAMILY: Family = Family {
 pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
     let id = || Value::from(&at.header.stream.id);
     let now = || Value::from(at.time());
-    out.put(
-        &API_KEYS,
-        at.org(),
-        [id()],
-        [("version", at.version.into()), ("updated_at", now())],
-    );
+    out.put(&API_KEYS, at.org(), [id()], [("version", at.version.into()), ("updated_at", now())]);
     match event {
         ApiKeyEvent::Created {
             name,

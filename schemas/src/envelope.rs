@@ -176,4 +176,30 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub settled: Option<Settled>,
+    /// What the command made that is shown this once: the text of an API key. It is kept nowhere, and a repetition is answered
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Shown>,
+}
+
+/// A secret on its way to whoever asked for it. It is written where an answer is written, and nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shown(String);
+
+impl Shown {
+    /// A secret that was just made.
+    pub fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The secret, for the answer.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shown(…)")
+    }
 }

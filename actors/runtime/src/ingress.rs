@@ -9,9 +9,10 @@ use quipu_events::keyring::Keyring;
 use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
-    envelope::{CommandBody, CommandEnvelope},
+    envelope::{CommandBody, CommandEnvelope, Shown},
     ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
     json::Json,
+    key_text::{self, KeyText},
     limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
     personal,
     problem::Problem,
@@ -19,10 +20,47 @@ use quipu_schemas::{
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Random bits that a command enters with.
+pub struct Drawn {
+    /// Minted ids follow from it.
+    pub seed: u128,
+    /// The secret that the command makes, if it makes one.
+    secret: [u8; 32],
+}
+
+impl Drawn {
+    /// Fresh ones.
+    pub(crate) fn fresh() -> Result<Self, Problem> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(no_entropy)?;
+        let seed = entropy()?;
+        Ok(Self { seed, secret })
+    }
+
+    /// The same ones each time, for simulations: a secret that follows from a seed is none.
+    pub fn of_seed(seed: u128) -> Self {
+        let secret = Digest::of(&[b"secret", &seed.to_be_bytes()]).0;
+        Self { seed, secret }
+    }
+}
+
+/// A command that has entered.
+#[derive(Debug)]
+pub struct Entered {
+    /// In stored form.
+    pub envelope: CommandEnvelope,
+    /// The secret that it made, for whoever asked: nothing in the envelope tells it.
+    pub shown: Option<Shown>,
+}
+
+fn no_entropy(error: getrandom::Error) -> Problem {
+    Problem::new(500, "no_entropy", format!("the system gives no randomness: {error}"))
+}
+
 /// Random bits, or an error that says that the system gives none.
 pub(crate) fn entropy() -> Result<u128, Problem> {
     let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Problem::new(500, "no_entropy", format!("the system gives no randomness: {e}")))?;
+    getrandom::fill(&mut bytes).map_err(no_entropy)?;
     Ok(u128::from_be_bytes(bytes))
 }
 
@@ -31,8 +69,8 @@ pub fn may_block(body: &Value, rough_size: usize) -> bool {
     rough_size > VALUE_INLINE_MAX_BYTES || personal::contains_blob(body)
 }
 
-/// Turns a request into an envelope. Values that are too large for a record are kept, durably, on return. `seed` is fresh entropy, `now` the owner's clock.
-pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: u128, now: Millis) -> Result<CommandEnvelope, Problem> {
+/// Turns a request into an envelope. Values that are too large for a record are kept, durably, on return. `now` is the owner's clock.
+pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn: &Drawn, now: Millis) -> Result<Entered, Problem> {
     let handler = kinds.get(&request.kind).ok_or_else(|| unknown_kind(&request.kind, kinds))?;
     if !handler.commands().contains(&request.command) {
         return Err(unknown_command(&request.kind, &request.command, kinds));
@@ -51,7 +89,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
     let size = plain_len(&request.body);
     let command_id = match &request.command_id {
         Some(id) => id.clone(),
-        None => CommandId::parse(type_id("cmd", uuid_v7(now, seed, 1))).expect("a TypeID is a command id"),
+        None => CommandId::parse(type_id("cmd", uuid_v7(now, drawn.seed, 1))).expect("a TypeID is a command id"),
     };
     let id = match &request.id {
         Some(id) if id.is_reserved() && request.kind != Kind::ORG => {
@@ -77,14 +115,19 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         return Err(Problem::new(422, "invalid_command", "the principal is outside its grammar").field("principal"));
     }
     let digest = Digest::keyed(&keys.digest_key(), &[request.command.as_bytes(), text.as_bytes()]);
-    let body = if request.body.is_null() {
+    let mut body = if request.body.is_null() {
         Value::Object(Default::default())
     } else {
         request.body
     };
+    let shown = match handler.mints(&request.command) {
+        // After the digest: a repetition makes another secret, and is the same command.
+        Some(field) => mint(field, &mut body, KeyText::new(request.org.clone(), id.clone(), drawn.secret), keys)?,
+        None => None,
+    };
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
     check_size(size, &command)?;
-    Ok(CommandEnvelope {
+    let envelope = CommandEnvelope {
         stream: StreamId::new(request.org, request.kind, id),
         command_id,
         digest,
@@ -98,8 +141,25 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, seed: 
         correlation: request.correlation,
         causation: None,
         traceparent: request.traceparent,
-        seed,
-    })
+        seed: drawn.seed,
+    };
+    Ok(Entered { envelope, shown })
+}
+
+/// Puts a new key's hash into its command. Nothing else of the key goes any further than the answer.
+fn mint(field: &str, body: &mut Value, key: KeyText, keys: &Keyring) -> Result<Option<Shown>, Problem> {
+    // What is no object is refused where it is parsed.
+    let Value::Object(fields) = body else { return Ok(None) };
+    if fields.contains_key(field) {
+        return Err(
+            Problem::new(422, "minted_field", format!("`{field}` is made by the node, and taken from nobody"))
+                .field(field.to_owned())
+                .fix("leave it out"),
+        );
+    }
+    let hash = key.hash(&key_text::pepper(&keys.digest_key()));
+    fields.insert(field.to_owned(), hash.to_string().into());
+    Ok(Some(Shown::new(key.to_text())))
 }
 
 /// What was sealed apart has its own bound; the rest must fit a record.

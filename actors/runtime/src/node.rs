@@ -109,19 +109,32 @@ impl Node {
             problem.queue_depth = Some(depth as u64);
             return Err(problem);
         }
-        let (seed, now) = (ingress::entropy()?, core.now());
-        let envelope = if ingress::may_block(&request.body, bytes) {
+        let (drawn, now) = (ingress::Drawn::fresh()?, core.now());
+        let entered = if ingress::may_block(&request.body, bytes) {
             let admitting = core.clone();
-            let admitted = tokio::task::spawn_blocking(move || ingress::admit(request, &admitting.kinds, &admitting.keys, seed, now));
+            let admitted = tokio::task::spawn_blocking(move || ingress::admit(request, &admitting.kinds, &admitting.keys, &drawn, now));
             admitted
                 .await
                 .unwrap_or_else(|_| Err(Problem::new(500, "command_crashed", "reading the command crashed")))?
         } else {
-            ingress::admit(request, &core.kinds, &core.keys, seed, now)?
+            ingress::admit(request, &core.kinds, &core.keys, &drawn, now)?
         };
-        let answer = core.submit(envelope).await;
+        let ingress::Entered { envelope, shown } = entered;
+        let mut answer = core.submit(envelope).await;
+        // Whichever node decided: the secret was made here, and only the hash went there. What was decided before has another.
+        if let Ok(receipt) = &mut answer
+            && !receipt.duplicate
+            && !receipt.unchanged
+        {
+            receipt.shown = shown;
+        }
         drop(admission);
         answer
+    }
+
+    /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.
+    pub fn makes_secret(&self, kind: &Kind, command: &str) -> bool {
+        self.0.core.kinds.get(kind).is_some_and(|handler| handler.mints(command).is_some())
     }
 
     /// Decides a command that another node forwarded. It is not forwarded again.

@@ -124,8 +124,18 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         correlation: correlation.clone(),
         fields: fields(content_type, body)?,
     };
+    let request = asked.into_request()?;
+    // Answers of a bus are kept, and read by others.
+    if app.makes_secret(&request.kind, &request.command) {
+        return Err(Problem::new(
+            403,
+            "secret_unseen",
+            "what this command makes is shown once, and a bus keeps its answers",
+        )
+        .fix("send it over HTTP or from the terminal"));
+    }
     Ok(Incoming {
-        request: asked.into_request()?,
+        request,
         command_id,
         correlation: correlation.0,
     })

@@ -104,6 +104,11 @@ impl Send {
             "command {}  position {}  durable by {durability}",
             receipt.command_id, receipt.position
         );
-        terminal.line(&terminal.paint(Tone::Faint, &detail))
+        terminal.line(&terminal.paint(Tone::Faint, &detail))?;
+        if let Some(shown) = &receipt.shown {
+            terminal.line(shown.as_str())?;
+            terminal.line(&terminal.paint(Tone::Notice, "shown this once, and kept nowhere: if it is lost, rotate the key"))?;
+        }
+        Ok(())
     }
 }

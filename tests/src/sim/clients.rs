@@ -3,6 +3,7 @@
 
 use super::{Sent, World, history::Returned, node::Answer};
 use quipu_projections::{progress::Wanted, reading::View};
+use quipu_runtime::ingress::{self, Drawn, Entered};
 use quipu_schemas::{envelope::CommandEnvelope, ids::StreamId};
 
 impl World {
@@ -39,8 +40,9 @@ impl World {
             .tried
             .entry(format!("{}.{}", request.kind, request.command))
             .or_default() += 1;
-        match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.reading().wall) {
-            Ok(envelope) => {
+        let drawn = Drawn::of_seed(seed);
+        match ingress::admit(request, &self.kinds, &self.keys, &drawn, self.reading().wall) {
+            Ok(Entered { envelope, .. }) => {
                 let key = (envelope.stream.clone(), envelope.command_id.clone());
                 self.counts.sent += 1;
                 self.sent.insert(

@@ -195,7 +195,10 @@ impl Node {
             correlation: None,
             traceparent: None,
         };
-        ingress::admit(request, &self.core.kinds, &self.core.keys, 1, self.core.now()).expect("a command")
+        let drawn = ingress::Drawn::of_seed(1);
+        ingress::admit(request, &self.core.kinds, &self.core.keys, &drawn, self.core.now())
+            .expect("a command")
+            .envelope
     }
 
     async fn here(&self, envelope: CommandEnvelope) -> Result<Receipt, Problem> {

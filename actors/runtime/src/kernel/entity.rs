@@ -244,6 +244,7 @@ impl<D: Decider> Entity for Active<D> {
                     unchanged: seen.unchanged,
                     duplicate: true,
                     settled: dispatch_settled(&command, None, admitted.settled.as_ref()),
+                    shown: None,
                 })
             } else {
                 Err(reused_id(&command.command_id))
@@ -309,6 +310,7 @@ impl<D: Decider> Entity for Active<D> {
                     unchanged: record.events.is_empty(),
                     duplicate: false,
                     settled,
+                    shown: None,
                 };
                 let again = |ticket| {
                     EntityAction::Reply(

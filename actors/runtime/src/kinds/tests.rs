@@ -1,5 +1,8 @@
 use super::*;
-use crate::{api::CommandRequest, ingress::admit};
+use crate::{
+    api::CommandRequest,
+    ingress::{Drawn, admit},
+};
 use quipu_events::keyring::Keyring;
 use quipu_rules::decider::{AskedOf, Corrupt, Decision, NoWord, Refusal};
 use quipu_schemas::{
@@ -44,7 +47,7 @@ fn every_word_of_every_kind_is_refused_from_clients() {
                 correlation: None,
                 traceparent: None,
             };
-            let refused = admit(request, &kinds, &keys, 1, 1).unwrap_err();
+            let refused = admit(request, &kinds, &keys, &Drawn::of_seed(1), 1).unwrap_err();
             assert_eq!((refused.status, refused.code.as_str()), (404, "unknown_command"), "{kind}.{word}");
             assert!(refused.detail.contains("sent by the node itself"), "{refused}");
             assert!(refused.fix.unwrap().contains(&handler.commands()[0]), "{kind}.{word}");

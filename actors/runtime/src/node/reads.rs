@@ -46,6 +46,7 @@ impl Node {
             unchanged: seen.unchanged,
             duplicate: false,
             settled: None,
+            shown: None,
         }))
     }
 

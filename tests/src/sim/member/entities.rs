@@ -227,6 +227,7 @@ impl Member {
             unchanged: false,
             duplicate: false,
             settled: None,
+            shown: None,
         };
         let waiting = self
             .waiters

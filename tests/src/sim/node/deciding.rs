@@ -185,6 +185,7 @@ impl SimNode {
                             unchanged: false,
                             duplicate: false,
                             settled: None,
+                            shown: None,
                         };
                         self.answers.push(Answer {
                             stream: stream.clone(),

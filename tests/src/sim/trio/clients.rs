@@ -3,7 +3,10 @@
 use super::{NODES, PARTITIONS, Sent, Trio, network::Event};
 use crate::sim::history::Returned;
 use quipu_projections::{progress::Wanted, reading::View};
-use quipu_runtime::api::CommandRequest;
+use quipu_runtime::{
+    api::CommandRequest,
+    ingress::{self, Drawn, Entered},
+};
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, StreamId},
@@ -39,8 +42,9 @@ impl Trio {
 
     pub(super) fn send(&mut self, request: CommandRequest) {
         let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
-        match quipu_runtime::ingress::admit(request, &self.kinds, &self.keys, seed, self.now) {
-            Ok(envelope) => {
+        let drawn = Drawn::of_seed(seed);
+        match ingress::admit(request, &self.kinds, &self.keys, &drawn, self.now) {
+            Ok(Entered { envelope, .. }) => {
                 let envelope = Arc::new(envelope);
                 let key = (envelope.stream.clone(), envelope.command_id.clone());
                 self.sent.insert(

@@ -20,6 +20,7 @@ async fn refusals_of_a_former_owner_are_waited_out() {
         unchanged: false,
         duplicate: false,
         settled: None,
+        shown: None,
     };
     for code in [
         "partition_stopped",

@@ -87,6 +87,7 @@ fn receipt(key: &ReactionKey, settled: Option<Settled>) -> Receipt {
         unchanged: false,
         duplicate: false,
         settled,
+        shown: None,
     }
 }
 

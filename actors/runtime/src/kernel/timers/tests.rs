@@ -99,6 +99,7 @@ impl Scene {
             unchanged: false,
             duplicate: false,
             settled: None,
+            shown: None,
         };
         assert_eq!(self.timers.answered(key, &Ok(receipt), self.now), None);
     }
