@@ -2,7 +2,7 @@
 //!
 //! Enough for a kind that refuses little. One whose commands need a state, or one another, gets a file of its own here.
 
-use super::{KINDS, Rng, Workload, request};
+use super::{KINDS, Rng, Workload, request, rights};
 use quipu_runtime::{
     api::{CommandRequest, KindInfo},
     kinds::Kinds,
@@ -14,7 +14,8 @@ use std::sync::LazyLock;
 /// Kinds without a file of their own.
 static PLAIN: LazyLock<Vec<KindInfo>> = LazyLock::new(|| {
     let mut kinds = Kinds::builtin().info();
-    kinds.retain(|info| KINDS.iter().all(|of| of.kind.as_str() != info.kind));
+    let has_own = |name: &str| KINDS.iter().any(|of| of.kind.as_str() == name) || rights::KINDS.iter().any(|kind| kind.as_str() == name);
+    kinds.retain(|info| !has_own(&info.kind));
     kinds
 });
 
