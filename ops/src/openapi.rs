@@ -8,7 +8,7 @@ mod rows;
 pub(crate) mod schemas;
 mod workflows;
 
-use crate::parts::{part_filters, parts, view_named};
+use crate::parts::{part_filters, parts, view_named, view_of_rows};
 use quipu_projections::{families::Families, reading::View};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::envelope::DataClass;
@@ -168,16 +168,18 @@ impl Paths {
                 self.add(&format!("{entity}/{}", command.name), "post", operation(id, true, Reply::Decided));
             }
         }
-        match view_named(families, plural) {
+        if let Some(view) = view_named(families, plural) {
+            self.list(
+                &base,
+                name,
+                &format!("list_{}", plural.replace('-', "_")),
+                view,
+                references(&["org"]),
+                view.filters().collect(),
+            );
+        }
+        match view_of_rows(families, plural) {
             Some(view) => {
-                self.list(
-                    &base,
-                    name,
-                    &format!("list_{}", plural.replace('-', "_")),
-                    view,
-                    references(&["org"]),
-                    view.filters().collect(),
-                );
                 let summary = format!("One {name}, from its view.");
                 self.get(
                     &entity,

@@ -27,6 +27,12 @@ pub fn tie(families: Families, kind: &str, view: View) -> Option<Tie> {
     families.parts(kind).find(|(part, _)| *part == view).map(|(_, tie)| tie)
 }
 
+/// The view whose rows one segment of a path names, of a plural. Where several columns name a row, an entity of that kind is shown by
+/// its state.
+pub fn view_of_rows(families: Families, plural: &str) -> Option<View> {
+    view_named(families, plural).filter(|view| view.named_by().len() == 1)
+}
+
 /// The view of a plural, if it has one.
 pub fn view_named(families: Families, plural: &str) -> Option<View> {
     families.views().find(|view| view.name() == plural)

@@ -9,7 +9,7 @@ use quipu_events::keyring::Keyring;
 use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
-    envelope::{CommandBody, CommandEnvelope, Shown},
+    envelope::{CommandBody, CommandEnvelope, Receipt, Shown},
     ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
     json::Json,
     key_text::{self, KeyText},
@@ -146,6 +146,16 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
     Ok(Entered { envelope, shown })
 }
 
+/// The receipt of a command that has entered here, whichever node decided it, with the secret that it made: only the hash went any
+/// further. What was decided before has another secret.
+pub(crate) fn showing(receipt: Receipt, shown: Option<Shown>) -> Receipt {
+    let is_first = !receipt.duplicate && !receipt.unchanged;
+    Receipt {
+        shown: shown.filter(|_| is_first),
+        ..receipt
+    }
+}
+
 /// Puts a new key's hash into its command. Nothing else of the key goes any further than the answer.
 fn mint(field: &str, body: &mut Value, key: KeyText, keys: &Keyring) -> Result<Option<Shown>, Problem> {
     // What is no object is refused where it is parsed.
@@ -236,6 +246,81 @@ mod tests {
         assert_eq!(made(Some("ada")), made(Some("ada")));
         assert_ne!(made(Some("ada")), made(Some("bob")));
         assert_ne!(made(Some("ada")), made(None));
+    }
+
+    fn key(command: &str, body: Value) -> CommandRequest {
+        CommandRequest {
+            kind: Kind::API_KEY,
+            id: Some(EntityId::from_static("k")),
+            command: command.into(),
+            body,
+            command_id: Some(CommandId::from_static("1")),
+            ..create(Some("ada"))
+        }
+    }
+
+    fn entered(request: CommandRequest, seed: u128) -> Result<Entered, Problem> {
+        admit(
+            request,
+            &Kinds::builtin(),
+            &Arc::new(Keyring::ephemeral(7)),
+            &Drawn::of_seed(seed),
+            1,
+        )
+    }
+
+    #[test]
+    fn a_secret_leaves_by_the_answer_alone() {
+        let Entered { envelope, shown } = entered(key("create", json!({ "name": "laptop" })), 1).unwrap();
+        let shown = shown.unwrap();
+        let parsed = KeyText::parse(shown.as_str()).unwrap();
+        let hash = parsed.hash(&key_text::pepper(&Keyring::ephemeral(7).digest_key()));
+        let stored = serde_json::to_string(&envelope).unwrap();
+        assert!(stored.contains(&hash.to_string()), "{stored}");
+        let secret = shown.as_str().rsplit('.').next().unwrap();
+        for text in [stored, format!("{envelope:?}"), format!("{shown:?}")] {
+            assert!(!text.contains(&secret[..8]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_repetition_is_the_same_command_with_another_secret() {
+        let [one, two] = [1, 2].map(|seed| entered(key("rotate", json!({ "grace_hours": 1 })), seed).unwrap());
+        assert_eq!(one.envelope.digest, two.envelope.digest);
+        assert_ne!(one.shown, two.shown);
+        assert!(one.shown.is_some());
+        assert_eq!(entered(key("revoke", json!({})), 1).unwrap().shown, None);
+    }
+
+    #[test]
+    fn only_the_first_answer_shows_a_secret() {
+        let receipt = |duplicate, unchanged| Receipt {
+            command_id: CommandId::from_static("1"),
+            stream: "acme/api-key/k".parse().unwrap(),
+            version: 1,
+            position: "p0.0.0".parse().unwrap(),
+            durability: quipu_schemas::envelope::Durability::Memory,
+            unchanged,
+            duplicate,
+            settled: None,
+            shown: None,
+        };
+        let shown = || Some(Shown::new("qpk_".into()));
+        assert_eq!(showing(receipt(false, false), shown()).shown, shown());
+        assert_eq!(showing(receipt(true, false), shown()).shown, None);
+        assert_eq!(showing(receipt(false, true), shown()).shown, None);
+        assert_eq!(showing(receipt(false, false), None).shown, None);
+    }
+
+    #[test]
+    fn a_hash_that_a_client_sends_is_refused_by_its_name() {
+        for body in [json!({ "name": "x", "hash": "0".repeat(64) }), json!({ "name": "x", "hash": null })] {
+            let refused = entered(key("create", body), 1).unwrap_err();
+            assert_eq!((refused.status, refused.code.as_str()), (422, "minted_field"));
+            assert_eq!(refused.field.as_deref(), Some("hash"));
+        }
+        let refused = entered(key("revoke", json!({ "hash": "0".repeat(64) })), 1).unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.field.as_deref()), ("invalid_command", Some("hash")));
     }
 
     #[test]

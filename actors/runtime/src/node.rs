@@ -120,16 +120,9 @@ impl Node {
             ingress::admit(request, &core.kinds, &core.keys, &drawn, now)?
         };
         let ingress::Entered { envelope, shown } = entered;
-        let mut answer = core.submit(envelope).await;
-        // Whichever node decided: the secret was made here, and only the hash went there. What was decided before has another.
-        if let Ok(receipt) = &mut answer
-            && !receipt.duplicate
-            && !receipt.unchanged
-        {
-            receipt.shown = shown;
-        }
+        let answer = core.submit(envelope).await;
         drop(admission);
-        answer
+        answer.map(|receipt| ingress::showing(receipt, shown))
     }
 
     /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.

@@ -13,7 +13,7 @@ use crate::{
     app::reads::Reads,
     asked::KnownKind,
     caller::InOrg,
-    parts::{is_read_only, part_filters, parts, tie, view_named},
+    parts::{is_read_only, part_filters, parts, tie, view_named, view_of_rows},
 };
 use axum::{extract::State, http::Uri};
 use quipu_projections::{
@@ -180,9 +180,10 @@ pub async fn stats(State(app): State<App>, in_org: InOrg, uri: Uri) -> Answer {
 pub async fn row(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let reads = app.reads(&in_org);
     let kind = app.kind(&plural);
-    let Some(view) = view_named(app.families(), &plural) else {
+    let named = if kind.is_ok() { view_of_rows } else { view_named };
+    let Some(view) = named(app.families(), &plural) else {
         return match kind {
-            // Without a view, the entity's state is what there is to show.
+            // Without a row of its own, the entity's state is what there is to show.
             Ok(_) => stream::state_of(&app, &in_org, &plural, id, &uri).await,
             Err(_) => Err(no_view(&app, &plural).into()),
         };

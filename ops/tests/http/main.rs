@@ -1,6 +1,7 @@
 //! The HTTP face, through the real composition root on a free port.
 
 mod access;
+mod api_keys;
 mod commands;
 mod documents;
 mod feed;

@@ -168,7 +168,7 @@ fn a_rotated_key_has_one_secret_unless_grace_is_given() {
 }
 
 #[test]
-fn rotation_starts_the_lifetime_again_and_no_old_secret_outlives_its_own() {
+fn no_old_secret_outlives_its_time_by_rotation() {
     let mut scene = dans();
     let first_end = scene.state.key().unwrap().expires_at;
     scene.now = first_end - HOUR_MS;

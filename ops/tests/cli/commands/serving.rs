@@ -3,7 +3,7 @@
 use super::{Cli, quipu, stop};
 use serde_json::{Value, json};
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
 };
 
@@ -59,6 +59,41 @@ fn an_ordinary_stop_logs_nothing_bad_and_a_new_token_is_found() {
 }
 
 #[cfg(unix)]
+/// With everything that a node can log.
+#[cfg(unix)]
+#[test]
+fn a_key_is_printed_once_and_no_log_line_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let (mut child, _) = serve(&["--data", data, "--listen", "127.0.0.1:0", "--set", "logging.level=trace"]);
+    // Read while it is written: there is more than a pipe holds.
+    let mut lines = child.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        lines.read_to_string(&mut log).map(|_| log)
+    });
+    let send = |args: &[&str]| {
+        let output = quipu().arg("send").arg("acme").args(args).args(["--data", data]).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    send(&["org", "acme", "create", r#"{"name":"Acme"}"#]);
+    let create = ["api-key", "ci", "create", r#"{"name":"CI","principal":"ada"}"#, "--id", "once"];
+    let printed = send(&create);
+    let key = printed
+        .lines()
+        .find(|line| line.starts_with("qpk_acme.ci."))
+        .unwrap_or_else(|| panic!("{printed}"));
+    assert!(printed.contains("shown this once"), "{printed}");
+    let again = send(&create);
+    assert!(again.contains("decided before") && !again.contains("qpk_"), "{again}");
+    let secret = &key["qpk_acme.ci.".len()..];
+    stopped(child);
+    let log = log.join().unwrap().unwrap();
+    assert!(log.contains("TRACE") && log.contains("api-key"), "everything is logged");
+    assert!(!log.contains(&secret[..20]));
+}
+
 #[test]
 fn open_node_warns_and_a_node_without_files_shows_its_token() {
     let (child, ready) = serve(&["--memory", "--listen", "0.0.0.0:0"]);
