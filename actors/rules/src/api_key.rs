@@ -5,7 +5,7 @@ mod rejection;
 pub use rejection::ApiKeyRejection;
 
 use crate::{
-    decider::{Asked, AskedOf, Corrupt, Decider, Decision},
+    decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right},
     rights::{has_role, may_hand_on},
     text,
 };
@@ -14,7 +14,7 @@ use quipu_schemas::{
     context::{Context, Millis},
     digest::Digest,
     envelope::KernelCommand,
-    ids::PrincipalId,
+    ids::{CredentialId, PrincipalId},
     limits::{KEY_GRACE_MAX_HOURS, KEY_LIFETIME_DEFAULT_DAYS, KEY_LIFETIME_MAX_DAYS, KEY_NETWORKS_MAX, KEY_SCOPES_MAX},
     network::Network,
     reaction::Reaction,
@@ -248,20 +248,31 @@ impl Decider for ApiKey {
         }
     }
 
+    fn right(_command: &str) -> Right {
+        // Viewers have keys of their own, and whose key it is may stop it, member or not.
+        Right::Rules
+    }
+
     fn mints(command: &str) -> Option<&'static str> {
         matches!(command, "create" | "rotate").then_some("hash")
     }
 }
 
 /// Who may make or change the secret of this principal's keys: anybody of the org their own, and an owner everybody's, because
-/// whoever sees a secret acts as its principal.
+/// whoever sees a secret acts as its principal. A key that is cut may change its own secret and no other.
 fn may_see_secret_of(principal: &PrincipalId, context: &Context<'_>) -> Result<(), ApiKeyRejection> {
     // The answer of a dispatch goes to nobody who could keep it, and its command did not come in where secrets are made.
     if context.authority.dispatched_by.is_some() {
         return Err(ApiKeyRejection::Unseen);
     }
     let needed = if principal == context.actor() { Role::Viewer } else { Role::Owner };
-    Ok(may_hand_on(needed, context)?)
+    let shown = context.credential.and_then(CredentialId::api_key);
+    if shown == Some(&context.stream.id) {
+        has_role(needed, context)?;
+    } else {
+        may_hand_on(needed, context)?;
+    }
+    Ok(())
 }
 
 fn decide_create(create: &CreateApiKey, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {

@@ -1,7 +1,7 @@
 //! Rules of grants: what one principal of an org holds beside their role.
 
 use crate::{
-    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal},
+    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal, Right},
     rights::{NotHandedOn, giver_of, may_hand_on},
 };
 use quipu_kinds::grant::{GiveGrant, GrantCommand, GrantEvent, TakeGrant};
@@ -11,6 +11,7 @@ use quipu_schemas::{
     limits::GRANTS_MAX,
     problem::Problem,
     rights::{Pattern, Target},
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,10 @@ impl Decider for Grant {
             }
         }
         Ok(state)
+    }
+
+    fn right(_command: &str) -> Right {
+        Right::Role(Role::Admin)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rules of an org's own roles.
 
 use crate::{
-    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal},
+    decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal, Right},
     rights::{BUILT_IN, BadRole, NotHandedOn, RoleSpec, Roles, giver_of, may_hand_on},
 };
 use quipu_kinds::role::{RemoveOwnRole, RoleCommand, RoleEvent, SetOwnRole};
@@ -156,6 +156,10 @@ impl Decider for Role {
             }
         }
         Ok(state)
+    }
+
+    fn right(_command: &str) -> Right {
+        Right::Role(Member::Admin)
     }
 }
 

@@ -13,7 +13,7 @@ use quipu_kinds::{
 use quipu_schemas::{
     context::{Authority, Context, NoKeys},
     digest::Digest,
-    ids::{CommandId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, PrincipalId, StreamId},
     json::Json,
     limits::NEEDS_MAX_BYTES,
     personal::{BlobRef, Brought, DataKey, Made, NewValue, Opener, Personal, SealError, Sealer},
@@ -31,6 +31,8 @@ pub(crate) struct Scene<D: Decider> {
     pub(crate) now: u64,
     pub(crate) opener: Box<dyn Opener>,
     pub(crate) reactions: Vec<Reaction>,
+    /// What whoever sends commands shows.
+    pub(crate) credential: Option<CredentialId>,
     /// What decisions made and a shell would have kept beside the log.
     pub(crate) kept: BTreeMap<Digest, Vec<u8>>,
     commands: u128,
@@ -175,6 +177,7 @@ impl<D: Decider> Scene<D> {
             now: 1_700_000_000_000,
             opener: Box::new(NoKeys),
             reactions: Vec::new(),
+            credential: None,
             kept: BTreeMap::new(),
             commands: 0,
         }
@@ -193,7 +196,7 @@ impl<D: Decider> Scene<D> {
             command_digest: Digest::of(&[&serde_json::to_vec(command).unwrap()]),
             principal: &who.principal,
             on_behalf_of: None,
-            credential: None,
+            credential: self.credential.as_ref(),
             authority: &authority,
             version: self.version,
             seed: self.commands,

@@ -119,7 +119,11 @@ fn a_narrowed_credential_makes_and_rotates_no_keys() {
     key().refused(&narrowed(ada()), named(), 403, "narrow_credential");
     let mut scene = dans();
     scene.refused(&narrowed(dan()), rotate(None, 2), 403, "narrow_credential");
-    // It may always stop one.
+    // It may change its own secret, and always stop one.
+    scene.credential = Some("api-key/key_2".parse().unwrap());
+    scene.refused(&narrowed(dan()), rotate(None, 2), 403, "narrow_credential");
+    scene.credential = Some("api-key/key_1".parse().unwrap());
+    scene.ok(&narrowed(dan()), rotate(None, 2));
     scene.ok(&narrowed(dan()), revoke());
 }
 

@@ -1,6 +1,5 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, platform};
-use quipu_schemas::role::Role;
 
 fn give(right: &str, on: &str, until: Option<u64>) -> GrantCommand {
     GrantCommand::Give(GiveGrant {
