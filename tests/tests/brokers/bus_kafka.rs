@@ -180,6 +180,14 @@ async fn non_commands_are_refused_and_org_topics_are_apart() {
             "wrong_version",
         ),
         ("acme/conversation/c0", &[named, ada], "{\"body\":3}", 422, "invalid_command"),
+        // Its answer would be kept.
+        (
+            "acme/api-key/k1",
+            &[("Quipu-Command", "create"), ada],
+            "{\"name\":\"CI\"}",
+            403,
+            "secret_unseen",
+        ),
     ];
     for (n, (key, headers, body, ..)) in cases.iter().enumerate() {
         let id = format!("m{n}");

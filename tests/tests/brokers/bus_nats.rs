@@ -233,6 +233,14 @@ async fn what_is_no_command_is_refused_and_leaves_the_queue() {
             400,
             "bad_header",
         ),
+        // Its answer would be kept.
+        (
+            "acme.api-key.k1.create",
+            &[("Idempotency-Key", "m13"), ada],
+            "{\"name\":\"CI\"}",
+            403,
+            "secret_unseen",
+        ),
         (
             "acme.conversation.c0.post",
             &[("Idempotency-Key", "m11"), ada, ("If-Match", "\"9\"")],
