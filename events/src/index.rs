@@ -36,7 +36,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-pub use catch_up::{CaughtUp, Progress, Unreadable};
+pub use catch_up::{CaughtUp, Each, Progress, Unreadable};
 pub use depth::Depth;
 pub use entry::{EntryError, IndexEntry, IndexedKind, IndexedReaction};
 pub use lookup::command_mark;

@@ -2,7 +2,7 @@
 
 use crate::{
     decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal, Right},
-    rights::{NotHandedOn, giver_of, may_hand_on},
+    rights::{Given, NotHandedOn, giver_of, may_hand_on},
 };
 use quipu_kinds::grant::{GiveGrant, GrantCommand, GrantEvent, TakeGrant};
 use quipu_schemas::{
@@ -26,21 +26,8 @@ pub struct GrantState {
     pub grants: Vec<Given>,
 }
 
-/// One grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Given {
-    /// A capability, a family of them, or a role.
-    pub right: Pattern,
-    /// On what.
-    pub on: Target,
-    /// Until when; the moment itself is outside.
-    pub until: Option<Millis>,
-}
-
-impl Given {
-    fn is(&self, right: &Pattern, on: &Target) -> bool {
-        self.right == *right && self.on == *on
-    }
+fn is(given: &Given, right: &Pattern, on: &Target) -> bool {
+    given.right == *right && given.on == *on
 }
 
 /// Why grants stay as they are.
@@ -105,7 +92,7 @@ impl Decider for Grant {
             GrantCommand::Give(give) => decide_give(state, give, context),
             GrantCommand::Take(TakeGrant { right, on }) => {
                 may_hand_on(giver_of(right), context)?;
-                if !state.grants.iter().any(|given| given.is(right, on)) {
+                if !state.grants.iter().any(|given| is(given, right, on)) {
                     return Err(GrantRejection::NotGranted(right.clone(), on.clone()));
                 }
                 Ok(Decision::one(GrantEvent::Taken {
@@ -118,7 +105,7 @@ impl Decider for Grant {
 
     fn evolve(mut state: GrantState, event: &GrantEvent) -> Result<GrantState, Corrupt> {
         match event {
-            GrantEvent::Given { right, on, until } => match state.grants.iter_mut().find(|given| given.is(right, on)) {
+            GrantEvent::Given { right, on, until } => match state.grants.iter_mut().find(|given| is(given, right, on)) {
                 Some(given) => given.until = *until,
                 None => state.grants.push(Given {
                     right: right.clone(),
@@ -128,7 +115,7 @@ impl Decider for Grant {
             },
             GrantEvent::Taken { right, on } => {
                 let before = state.grants.len();
-                state.grants.retain(|given| !given.is(right, on));
+                state.grants.retain(|given| !is(given, right, on));
                 if state.grants.len() == before {
                     return Err(Corrupt(format!("not granted: {event:?}")));
                 }
@@ -153,7 +140,7 @@ fn decide_give(state: &GrantState, give: &GiveGrant, context: &Context<'_>) -> R
         return Err(GrantRejection::Past);
     }
     let mut events = Vec::new();
-    match state.grants.iter().find(|given| given.is(right, on)) {
+    match state.grants.iter().find(|given| is(given, right, on)) {
         Some(given) if given.until == *until => return Ok(Decision::Unchanged),
         Some(_) => {}
         None if state.grants.len() >= GRANTS_MAX => {

@@ -3,6 +3,7 @@
 use crate::{
     core::Core,
     kernel::{
+        authorities,
         entity::DecidedRecord,
         ownership::{AppendOutcome, Input, outcome_of},
         vitals::Trouble,
@@ -15,7 +16,7 @@ use quipu_events::{
     index::IndexEntry,
     port::{AppendError, Appended, Batch},
 };
-use quipu_schemas::{ids::Kind, problem::Problem, reaction::Reaction, record::Record};
+use quipu_schemas::{problem::Problem, reaction::Reaction, record::Record};
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -163,8 +164,8 @@ impl Core {
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
         for Durable { decided, .. } in &durable {
-            if decided.record.header.stream.kind == Kind::ORG {
-                self.authority.record(&decided.record);
+            if authorities::is_about(&decided.record.header.stream.kind) {
+                self.authority.record(partition, &decided.record);
             }
         }
         self.hub.publish(&self.cursor, partition, &durable);

@@ -168,11 +168,12 @@ impl Core {
             partitions.push(Partition::new(writer));
         }
         let serving = (0..meta.partitions).filter(|_| !opened.is_shared).collect();
-        let authority = AuthorityView::new(meta.partitions);
+        let charter = Arc::new(opened.charter);
+        let authority = AuthorityView::new(meta.partitions, &charter);
         let meta_partitions = meta.partitions;
         Self {
             kinds: opened.kinds,
-            charter: Arc::new(opened.charter),
+            charter,
             log: opened.log,
             meta,
             index: opened.index,

@@ -1,23 +1,21 @@
 //! Looks up what the machines ask for before a command is decided: orgs and rights, marks, receipts, settlements.
 
 use crate::{
-    authority::Confirmed,
+    authority::Kept,
     core::Core,
     kernel::{
         admission::OrgPartition,
-        entity::{Active, Entity},
-        orgs::OrgView,
-        rights::{ActorRights, KnownKey},
+        authorities::{Authorities, Wanted, folded::Folded},
+        rights::{ActorRights, KnownKey, OrgView},
     },
     off_worker::off_worker,
     refusals::index_problem,
     shadow,
 };
 use quipu_events::index::FirstReceipt;
-use quipu_rules::org::Org;
 use quipu_schemas::{
     digest::Digest,
-    ids::{CommandId, EntityId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     problem::Problem,
     reaction::{ReactionKey, Settled},
 };
@@ -29,51 +27,79 @@ use std::{
 impl Core {
     /// The partition of an org, as this node sees it.
     pub(crate) fn org_partition(&self, org: &OrgId) -> OrgPartition {
-        let partition = StreamId::of_org(org).partition(self.meta.partitions);
+        let partition = self.partition_of_org(org);
         OrgPartition {
             is_fresh: self.is_fresh(partition),
             is_elsewhere: self.is_elsewhere(partition),
         }
     }
 
-    /// What is known of an org and of a principal in it. Reads the log where it has to, away from the tasks of this thread;
-    /// where `is_read_first`, its partition to the end before.
-    pub(crate) fn org(&self, org: &OrgId, principal: Option<&PrincipalId>, is_read_first: bool) -> Result<OrgView, Problem> {
-        let stream = StreamId::of_org(org);
-        let partition = stream.partition(self.meta.partitions);
-        if is_read_first {
-            off_worker(|| shadow::follow(self, partition));
-        }
-        match self.authority.look(org, principal, self.authority.read(partition)) {
-            Some(view) => Ok(view),
-            None => off_worker(|| self.load_org(&stream, principal)),
-        }
+    /// The one that holds everything by which rights in the org are decided.
+    fn partition_of_org(&self, org: &OrgId) -> u16 {
+        StreamId::of_org(org).partition(self.meta.partitions)
     }
 
-    fn load_org(&self, stream: &StreamId, principal: Option<&PrincipalId>) -> Result<OrgView, Problem> {
-        let head = || -> Result<Option<Digest>, Problem> {
-            let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
-            Ok(head.map(|head| head.hash))
-        };
-        let partition = stream.partition(self.meta.partitions);
-        // The head is read before and after: a record that became durable in between would be missed.
+    /// What a principal may in an org. Reads the log where it has to, away from the tasks of this thread; where
+    /// `is_read_first`, the org's partition to the end before.
+    pub(crate) fn rights(&self, org: &OrgId, principal: &PrincipalId, is_read_first: bool) -> Result<Arc<ActorRights>, Problem> {
+        if is_read_first {
+            off_worker(|| shadow::follow(self, self.partition_of_org(org)));
+        }
+        let known = self.known(org, |known, read| known.actor(org, principal, read))?;
+        Ok(known.unwrap_or_else(|| Arc::new(ActorRights::nobody())))
+    }
+
+    /// A key of an org; `None` where there is no such key.
+    pub(crate) fn api_key(&self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
+        self.known(org, |known, read| known.key(org, id, read))
+    }
+
+    /// How an org stands.
+    fn org(&self, org: &OrgId) -> Result<OrgView, Problem> {
+        Ok(self.known(org, |known, read| known.org(org, read))?.unwrap_or_default())
+    }
+
+    /// Asks what is known, and brings what is missing for it; `None` where it is about something that does not exist.
+    fn known<T>(&self, org: &OrgId, ask: impl Fn(&mut Authorities, u64) -> Result<T, Wanted>) -> Result<Option<T>, Problem> {
+        let partition = self.partition_of_org(org);
         loop {
-            let read = self.authority.read(partition);
-            let before = head()?;
-            let org = match self.authority.confirm(&stream.org, principal, before, read) {
-                Confirmed::Known(view) => return Ok(view),
-                Confirmed::Taken(Some(known)) => self.extended(known, before)?,
-                Confirmed::Taken(None) => self.recover_as::<Org>(stream)?,
-            };
-            let view = OrgView::of(&org, principal);
-            if self.authority.keep(org, read, || Ok::<_, Problem>(before == head()?))? {
-                return Ok(view);
+            match self.authority.ask(partition, &ask) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(Wanted(stream)) => {
+                    if !off_worker(|| self.bring(partition, &stream))? {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
 
-    /// Brings a known org to the end of its stream: by what was added, where that continues it.
-    fn extended(&self, mut known: Active<Org>, end: Option<Digest>) -> Result<Active<Org>, Problem> {
+    /// Brings what is known of a stream to its end; `false` where there is nothing to be known.
+    fn bring(&self, partition: u16, stream: &StreamId) -> Result<bool, Problem> {
+        let head = || -> Result<Option<Digest>, Problem> {
+            let head = self.index.stream_head(stream).map_err(|e| index_problem(&e))?;
+            Ok(head.map(|head| head.hash))
+        };
+        // The head is read before and after: a record that became durable in between would be missed.
+        loop {
+            let read = self.authority.read(partition);
+            let before = head()?;
+            let entity = match self.authority.confirm(partition, stream, before.unwrap_or(Digest::ZERO), read) {
+                Ok(()) => return Ok(true),
+                Err(Some(known)) => self.extended(known, before)?,
+                Err(None) => self.folded(stream, before)?,
+            };
+            let Some(entity) = entity else { return Ok(false) };
+            match self.authority.keep(partition, entity, read, || Ok::<_, Problem>(before == head()?))? {
+                Kept::Here => return Ok(true),
+                Kept::Nowhere => return Ok(false),
+                Kept::Grown => {}
+            }
+        }
+    }
+
+    /// Brings a known entity to the end of its stream: by what was added, where that continues it.
+    fn extended(&self, mut known: Folded, end: Option<Digest>) -> Result<Option<Folded>, Problem> {
         let stream = known.stream().clone();
         for record in self.records(&stream, known.version() + 1)? {
             if record.previous == known.hash() && known.fold(&record).is_err() {
@@ -81,25 +107,27 @@ impl Core {
             }
         }
         if known.is_lost() || Some(known.hash()) != end {
-            return self.recover_as::<Org>(&stream);
+            return self.folded(&stream, end);
         }
-        Ok(known)
+        Ok(Some(known))
     }
 
-    /// What a principal may in an org.
-    pub(crate) fn rights(&self, org: &OrgId, principal: &PrincipalId, is_read_first: bool) -> Result<Arc<ActorRights>, Problem> {
-        let view = self.org(org, Some(principal), is_read_first)?;
-        Ok(Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter)))
-    }
-
-    /// A key of an org; `None` where there is no such key.
-    pub(crate) fn api_key(&self, _org: &OrgId, _id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
-        // There is no kind that keys are of: none is known, so what names one is refused.
-        Ok(None)
+    /// An entity as its stream has it; `None` for a kind by which no rights are decided.
+    fn folded(&self, stream: &StreamId, end: Option<Digest>) -> Result<Option<Folded>, Problem> {
+        if end.is_none() {
+            return Ok(Folded::empty(stream.clone()));
+        }
+        Ok(match &stream.kind {
+            kind if *kind == Kind::ORG => Some(Folded::Org(self.recover_as(stream)?)),
+            kind if *kind == Kind::GRANT => Some(Folded::Grant(self.recover_as(stream)?)),
+            kind if *kind == Kind::ROLE => Some(Folded::Roles(self.recover_as(stream)?)),
+            kind if *kind == Kind::API_KEY => Some(Folded::Key(self.recover_as(stream)?)),
+            _ => None,
+        })
     }
 
     pub(crate) fn is_suspended(&self, org: &OrgId) -> bool {
-        self.org(org, None, false).is_ok_and(|org| org.suspended)
+        self.org(org).is_ok_and(|org| org.suspended)
     }
 
     /// Whether the relay holds back what is not under way yet: of a suspended org, or because the node leaves.

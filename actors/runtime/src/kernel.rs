@@ -2,10 +2,10 @@
 
 pub mod admission;
 pub mod attempt;
+pub mod authorities;
 pub mod clock;
 pub mod entity;
 pub mod hub;
-pub mod orgs;
 pub mod ownership;
 pub mod refusals;
 pub mod relay;

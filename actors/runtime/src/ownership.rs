@@ -3,16 +3,17 @@
 use crate::{
     cluster::Cluster,
     core::Core,
-    kernel::{ownership::Input, writer},
+    kernel::{authorities, ownership::Input, writer},
     mailbox::PartitionMsg,
     refusals::not_open,
 };
 use quipu_events::{
     heads::HeadEntry,
+    index::{CaughtUp, IndexError},
     leases::{Change, Leases},
     port::{AppendError, Head},
 };
-use quipu_schemas::limits;
+use quipu_schemas::{ids::StreamId, limits, record};
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
@@ -150,6 +151,27 @@ impl Core {
         self.durable.send_modify(|n| *n += 1);
     }
 
+    /// Reads a partition on into the index, as far as the log can be read. What is known of rights is kept up with it, record by
+    /// record and by one reader at a time, so that whoever finds nothing more to read finds that too. Blocks.
+    pub(crate) fn read_on_to_end(&self, partition: u16, caught: &mut CaughtUp) -> Result<(), IndexError> {
+        let _reader = self.partition(partition).reading.lock();
+        let mut each = |stream: &StreamId, bytes: &[u8]| {
+            if !authorities::is_about(&stream.kind) {
+                return;
+            }
+            match record::decode(bytes) {
+                Ok(record) => self.authority.record(partition, &record),
+                // Its stream was parked; what was known of it counts no longer.
+                Err(_) => self.authority.forget(partition, stream),
+            }
+        };
+        let read = self.index.follow_partition(&*self.log, partition, &mut each, caught);
+        if read.is_err() {
+            self.authority.read_further(partition);
+        }
+        read
+    }
+
     /// The index has read a partition to its end: what was read is known from now on.
     pub(crate) fn caught_up(&self, partition: u16, records: u64) {
         let next = self.index.next_offset(partition);
@@ -159,7 +181,6 @@ impl Core {
             *known = next.max(*known);
         }
         if records > 0 {
-            self.authority.read_further(partition);
             self.durable.send_modify(|n| *n += 1);
             self.timers.send_modify(|n| *n += 1);
         }

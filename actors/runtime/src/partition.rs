@@ -18,6 +18,8 @@ pub(crate) struct Partition {
     pub(crate) refuses_until: AtomicU64,
     /// An append of unknown outcome and its first offset, to be looked up behind the next claim.
     pub(crate) unknown: Mutex<Option<([u8; 16], u64)>>,
+    /// Held by whoever reads the partition on into the index.
+    pub(crate) reading: Mutex<()>,
     /// When this node last asked for the end and then had it, by `Core::monotonic`; of a partition that it does not own.
     pub(crate) followed: AtomicU64,
     /// Since when a frame is on its way to the log, by `Core::monotonic`; 0: none is.
@@ -33,6 +35,7 @@ impl Partition {
             restarts: AtomicU64::new(0),
             refuses_until: AtomicU64::new(0),
             unknown: Mutex::new(None),
+            reading: Mutex::new(()),
             followed: AtomicU64::new(0),
             appending_since: AtomicU64::new(0),
         }

@@ -289,7 +289,7 @@ impl PartitionState {
 /// Brings the index to the durable end.
 fn read_to_end(core: &Core, partition: u16, epoch: u64) -> Input {
     let mut caught = CaughtUp::default();
-    let read = core.index.catch_up_partition(&*core.log, partition, &mut |_| {}, &mut caught);
+    let read = core.read_on_to_end(partition, &mut caught);
     let trouble = match (read, caught.stopped.remove(&partition)) {
         (Err(error), _) => error.to_string(),
         (Ok(()), Some(stopped)) => stopped.to_string(),

@@ -50,7 +50,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 pub(crate) fn follow(core: &Core, partition: u16) {
     let mut caught = CaughtUp::default();
     let asked = core.monotonic();
-    let read = core.index.catch_up_partition(&*core.log, partition, &mut |_| {}, &mut caught);
+    let read = core.read_on_to_end(partition, &mut caught);
     let trouble = read
         .err()
         .map(|error| error.to_string())

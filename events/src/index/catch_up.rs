@@ -4,6 +4,7 @@ use super::{EntryError, Index, IndexEntry, IndexError, Parked, store, tail::Tail
 use crate::port::{FrameRead, Log, ReadError};
 use quipu_schemas::{
     digest::Digest,
+    ids::StreamId,
     limits::{FRAME_MAX_BYTES, INDEX_CLAIMS_MAX_BYTES, INDEX_TAIL_RECORDS},
     position::Position,
     record,
@@ -24,6 +25,15 @@ pub struct Progress {
     pub next: u64,
     /// The log's end when the partition was begun.
     pub end: u64,
+}
+
+/// Hears of each record that was indexed: its stream, and its stored bytes.
+pub type Each<'a> = &'a mut dyn FnMut(&StreamId, &[u8]);
+
+/// Who hears of what is indexed.
+struct Hearing<'a> {
+    progress: &'a mut dyn FnMut(u64, u64),
+    each: Each<'a>,
 }
 
 /// Why a partition cannot be indexed any further.
@@ -66,7 +76,7 @@ impl Index {
             caught.rebuilt = true;
         }
         for partition in 0..self.meta.partitions {
-            self.catch_up_partition(log, partition, progress, &mut caught)?;
+            self.read_on(log, partition, progress, &mut |_, _| {}, &mut caught)?;
         }
         self.flush_all()?;
         Ok(caught)
@@ -109,12 +119,18 @@ impl Index {
         Ok(false)
     }
 
-    /// Indexes one partition up to the log's end, or to where it is damaged, adding to `caught`: for a shadow, or before a handoff admits.
-    pub fn catch_up_partition(
+    /// Indexes one partition up to the log's end, or to where it is damaged, adding to `caught`: for a shadow, or before a handoff
+    /// admits. `each` gets every record that it indexed, once it can be looked up.
+    pub fn follow_partition(&self, log: &dyn Log, partition: u16, each: Each<'_>, caught: &mut CaughtUp) -> Result<(), IndexError> {
+        self.read_on(log, partition, &mut |_| {}, each, caught)
+    }
+
+    fn read_on(
         &self,
         log: &dyn Log,
         partition: u16,
         progress: &mut dyn FnMut(Progress),
+        each: Each<'_>,
         caught: &mut CaughtUp,
     ) -> Result<(), IndexError> {
         let (end, damage) = match log.head(partition) {
@@ -122,14 +138,18 @@ impl Index {
             Err(error @ ReadError::Damaged { offset, .. }) => (offset, Some(error.into())),
             Err(error) => (0, Some(error.into())),
         };
-        let indexed = self.index_until(log, partition, end, caught, &mut |records, next| {
-            progress(Progress {
-                partition,
-                records,
-                next,
-                end,
-            });
-        })?;
+        let mut hearing = Hearing {
+            progress: &mut |records, next| {
+                progress(Progress {
+                    partition,
+                    records,
+                    next,
+                    end,
+                });
+            },
+            each,
+        };
+        let indexed = self.index_until(log, partition, end, caught, &mut hearing)?;
         let stopped = indexed.or(damage);
         caught.stopped.extend(stopped.map(|stopped| (partition, stopped)));
         Ok(())
@@ -141,12 +161,12 @@ impl Index {
         partition: u16,
         end: u64,
         caught: &mut CaughtUp,
-        progress: &mut dyn FnMut(u64, u64),
+        hearing: &mut Hearing<'_>,
     ) -> Result<Option<Unreadable>, IndexError> {
         let mut bytes = READ_BYTES;
         loop {
             let next = self.next_offset(partition);
-            progress(caught.records, next);
+            (hearing.progress)(caught.records, next);
             if next >= end {
                 return Ok(None);
             }
@@ -155,7 +175,7 @@ impl Index {
                 Err(error) => return Ok(Some(error.into())),
             };
             for frame in frames {
-                if let Some(stopped) = self.index_frame(partition, next, &frame, caught)? {
+                if let Some(stopped) = self.index_frame(partition, next, &frame, hearing.each, caught)? {
                     return Ok(Some(stopped));
                 }
                 if self.tail_len() >= INDEX_TAIL_RECORDS {
@@ -184,7 +204,14 @@ impl Index {
     }
 
     /// Notes a frame's records from `next` on, up to one that nobody can read.
-    fn index_frame(&self, partition: u16, next: u64, frame: &FrameRead, caught: &mut CaughtUp) -> Result<Option<Unreadable>, IndexError> {
+    fn index_frame(
+        &self,
+        partition: u16,
+        next: u64,
+        frame: &FrameRead,
+        each: Each<'_>,
+        caught: &mut CaughtUp,
+    ) -> Result<Option<Unreadable>, IndexError> {
         for (offset, (place, bytes)) in (frame.first_offset..).zip(&frame.records).filter(|(offset, _)| *offset >= next) {
             let position = Position {
                 partition,
@@ -205,8 +232,10 @@ impl Index {
                 }
                 Err(error @ EntryError::Header(_)) => return Ok(Some(Unreadable::Record { position, error })),
             };
+            let stream = entry.stream.clone();
             self.note_durable(partition, vec![entry])?;
             caught.records += 1;
+            each(&stream, bytes);
         }
         Ok(None)
     }

@@ -17,8 +17,8 @@ pub const CLOCK_HOLD_MS: u64 = 60_000;
 pub const CLOCK_OFF_MAX_MS: u64 = 2_000;
 /// Orgs whose status and roles a node keeps in memory.
 pub const AUTHORITY_ORGS_MAX: usize = 4_096;
-/// Members of all orgs that a node keeps in memory.
-pub const AUTHORITY_MEMBERS_MAX: usize = 500_000;
+/// Members, grants, roles and keys of all orgs that a node keeps in memory.
+pub const AUTHORITY_PARTS_MAX: usize = 500_000;
 /// Entities that one node reads back from the log at a time.
 pub const RECOVERIES_MAX: usize = 32;
 /// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.

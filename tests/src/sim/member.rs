@@ -31,10 +31,10 @@ use quipu_projections::{
     sqlite::SqliteStore,
     store::{Origin as ViewOrigin, ViewStore},
 };
-use quipu_rules::org::OrgState;
 use quipu_rules::rights::Charter;
 use quipu_runtime::{
     kernel::{
+        authorities::Authorities,
         clock::{Clock as WallClock, Reading},
         entity::DecidedRecord,
         ownership::{Input, Ownership, State, Timing},
@@ -49,7 +49,7 @@ use quipu_schemas::{
     context::Millis,
     digest::Digest,
     envelope::CommandEnvelope,
-    ids::{OrgId, StreamId},
+    ids::StreamId,
     limits,
     position::Cursor,
     problem::Problem,
@@ -102,12 +102,6 @@ pub(crate) struct Part {
     planned: Option<u64>,
 }
 
-/// An org, and the head of its stream when it was read.
-struct KnownOrg {
-    head: Option<Digest>,
-    read: Arc<(OrgState, u64)>,
-}
-
 pub(crate) struct Member {
     pub(crate) id: usize,
     pub(crate) boot: u64,
@@ -136,7 +130,7 @@ pub(crate) struct Member {
     /// It is ending in order.
     pub(crate) leaving: bool,
     last_id: u64,
-    orgs: BTreeMap<OrgId, KnownOrg>,
+    known: Authorities,
     plant: Plant,
 }
 
@@ -175,6 +169,7 @@ impl Member {
             followed: 1,
             planned: None,
         };
+        let charter = Arc::new(kinds.charter([]));
         Ok(Self {
             id,
             boot,
@@ -186,7 +181,7 @@ impl Member {
             log,
             index,
             keys,
-            charter: Arc::new(kinds.charter([])),
+            charter,
             kinds,
             entities: BTreeMap::new(),
             inbox: VecDeque::new(),
@@ -202,7 +197,7 @@ impl Member {
             leaving: false,
             // No two lives share an id.
             last_id: boot << 32,
-            orgs: BTreeMap::new(),
+            known: Authorities::new(charter.clone(), 4, 1_000),
             plant,
         })
     }

@@ -26,9 +26,9 @@ use quipu_rules::org::OrgState;
 use quipu_rules::rights::Charter;
 use quipu_runtime::{
     kernel::{
+        authorities::Authorities,
         clock::{Clock, Reading},
         entity::Entity,
-        orgs::Orgs,
         relay::{Page, Purpose, Relay},
         seen_commands::SeenCommands,
         timers::{Now, Timers},
@@ -130,7 +130,7 @@ pub(crate) struct SimNode {
     timers: Timers,
     /// Elapsed time when a timer was set in this life, and the delay from then.
     set: BTreeMap<ReactionKey, (u64, u64)>,
-    orgs: Orgs,
+    known: Authorities,
     views: Follower,
     progress: Arc<Progress>,
     pub(crate) answers: Vec<Answer>,
@@ -167,11 +167,12 @@ impl SimNode {
         let store: Arc<dyn ViewStore> = Arc::new(SqliteStore::in_memory(Origin::of(&meta)).map_err(|e| e.to_string())?);
         let views = Follower::new(&*log, store).map_err(|e| e.to_string())?;
         let relays = (0..meta.partitions).map(|p| Relay::new(seed ^ u64::from(p), LOADED_MAX)).collect();
+        let charter = Arc::new(kinds.charter([]));
         Ok(Self {
             log,
             index,
             keys,
-            charter: Arc::new(kinds.charter([])),
+            charter,
             kinds,
             writers,
             relays,
@@ -191,7 +192,7 @@ impl SimNode {
             },
             timers: Timers::default(),
             set: BTreeMap::new(),
-            orgs: Orgs::new(4, 1_000),
+            known: Authorities::new(charter.clone(), 4, 1_000),
             views,
             progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),
             answers: Vec::new(),

@@ -4,16 +4,16 @@ use quipu_events::{
     index::{Index, PendingCursor},
     port::Log,
 };
-use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::{
     kernel::{
-        entity::{Active, Base, Entity},
+        authorities::{Authorities, Wanted, folded::Folded},
+        entity::{Base, Entity},
         relay::{Loaded, Page, PageRow, find},
     },
     kinds::Kinds,
 };
 use quipu_schemas::{
-    ids::{OrgId, StreamId},
+    ids::{Kind, StreamId},
     record::{self, Record},
 };
 use std::collections::BTreeSet;
@@ -71,18 +71,34 @@ impl Library<'_> {
         handler.recover(stream, None, &mut records.into_iter()).map_err(|e| e.to_string())
     }
 
-    /// An org's status, and its version.
-    pub(crate) fn org(&self, org: &OrgId) -> Result<(OrgState, u64), String> {
-        let org = self.recover(&StreamId::of_org(org))?;
-        let state = serde_json::from_value(org.state().0).map_err(|e| e.to_string())?;
-        Ok((state, org.version()))
+    /// An entity by which rights are decided, from its first record on.
+    pub(crate) fn folded(&self, stream: &StreamId) -> Result<Folded, String> {
+        let mut folded = Folded::empty(stream.clone()).ok_or("no rights are decided by it")?;
+        for record in self.records(stream, 0)? {
+            folded.fold(&record).map_err(|e| e.to_string())?;
+        }
+        Ok(folded)
     }
 
-    /// An org, from its first record on.
-    pub(crate) fn whole_org(&self, org: &OrgId) -> Result<Active<Org>, String> {
-        let stream = StreamId::of_org(org);
-        let records = self.records(&stream, 0)?;
-        Active::recovered(&stream, None, &mut records.into_iter()).map_err(|e| e.to_string())
+    /// What is known of rights, brought to what the log says where it is not known; `None` where there is nothing to be known.
+    pub(crate) fn known<T>(
+        &self,
+        known: &mut Authorities,
+        ask: &mut dyn FnMut(&mut Authorities) -> Result<T, Wanted>,
+    ) -> Result<Option<T>, String> {
+        loop {
+            match ask(known) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(Wanted(stream)) => {
+                    let folded = self.folded(&stream)?;
+                    let is_nothing = folded.version() == 0 && (stream.kind == Kind::ORG || stream.kind == Kind::API_KEY);
+                    known.insert(folded, 0);
+                    if is_nothing {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
     }
 
     /// A page of what a partition's relay has to carry out.

@@ -8,6 +8,8 @@ use quipu_schemas::{
     rights::{Capability, Pattern, Target},
     role::Role,
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What a command takes.
@@ -20,9 +22,9 @@ pub struct CommandRight {
 }
 
 /// Something that was given to a principal: what, on what, until when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Given {
-    /// What.
+    /// A capability, a family of them, or a role.
     pub right: Pattern,
     /// On what.
     pub on: Target,

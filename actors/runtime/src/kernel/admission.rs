@@ -229,10 +229,10 @@ impl Admission {
             platform: right::is_platform(&self.command),
             role: actor.org.role,
             permitted: self.is_permitted(actor),
+            narrowed: self.is_narrowed(),
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,
-            narrowed: false,
         }
     }
 }

@@ -1,11 +1,40 @@
 //! Rights as the kernel asks for them: of an actor in an org, and of a key.
 
-use super::orgs::OrgView;
-use quipu_rules::rights::{Charter, Given, Rights, Roles};
+use super::entity::{Active, Entity};
+use quipu_rules::{
+    api_key::ApiKeyState,
+    org::{Org, OrgState},
+    rights::{Charter, Given, Rights, Roles},
+};
 use quipu_schemas::{
     context::Millis,
-    ids::{CredentialId, PrincipalId},
+    ids::{CredentialId, EntityId, PrincipalId},
+    network::Network,
+    role::Role,
 };
+
+/// What is known of one org, and of one principal in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OrgView {
+    /// Version of the org's stream; 0: there is no such org.
+    pub version: u64,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// The principal's role, if they are a member.
+    pub role: Option<Role>,
+}
+
+impl OrgView {
+    /// What a folded org says of a principal.
+    pub fn of(org: &Active<Org>, principal: Option<&PrincipalId>) -> Self {
+        let state = org.typed_state();
+        Self {
+            version: org.version(),
+            suspended: matches!(state, OrgState::Suspended { .. }),
+            role: principal.and_then(|principal| state.role(principal)),
+        }
+    }
+}
 
 /// What is known of one principal in one org.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +56,15 @@ impl ActorRights {
             rights: charter.rights(org.role, given, roles),
         }
     }
+
+    /// Of everybody in an org that does not exist.
+    pub fn nobody() -> Self {
+        Self {
+            org: OrgView::default(),
+            is_known: false,
+            rights: Rights::none(),
+        }
+    }
 }
 
 /// What is known of a key.
@@ -38,15 +76,37 @@ pub struct KnownKey {
     pub principal: PrincipalId,
     /// What it is cut to; [`Rights::All`] where it is not.
     pub scope: Rights,
-    /// Whether it was revoked.
-    pub is_revoked: bool,
-    /// When it expires; the moment itself is outside.
-    pub expires_at: Option<Millis>,
+    state: ApiKeyState,
 }
 
 impl KnownKey {
+    /// A key as its entity has it; `None` where it was never made.
+    pub fn of(id: &EntityId, state: &ApiKeyState, roles: &Roles, charter: &Charter) -> Option<Self> {
+        Some(Self {
+            credential: CredentialId::of_api_key(id.clone()),
+            principal: state.principal()?.clone(),
+            scope: charter.scope(state.scopes(), roles),
+            state: state.clone(),
+        })
+    }
+
     /// Whether it counts no longer at this moment.
     pub fn has_ended(&self, now: Millis) -> bool {
-        self.is_revoked || self.expires_at.is_some_and(|end| end <= now)
+        self.state.check(now).is_err()
+    }
+
+    /// Whether the text with this hash opens it now.
+    pub fn is_opened_by(&self, hash: &[u8; 32], now: Millis) -> bool {
+        self.state.verify(hash, now).is_ok()
+    }
+
+    /// The networks that it may come from; any where there are none.
+    pub fn networks(&self) -> &[Network] {
+        self.state.networks()
+    }
+
+    /// Whether it opens less than its principal may.
+    pub fn is_narrow(&self) -> bool {
+        !self.state.scopes().is_empty() || !self.state.networks().is_empty()
     }
 }

@@ -7,7 +7,9 @@ use crate::kernel::{
 };
 use quipu_rules::rights::Charter;
 use quipu_schemas::{
+    context::Millis,
     ids::{EntityId, OrgId, PrincipalId},
+    key_text::{KeyText, pepper},
     problem::Problem,
 };
 use std::sync::Arc;
@@ -31,11 +33,18 @@ impl Node {
         self.0.core.api_key(org, id)
     }
 
-    /// The key of this id, if this is its secret and it is valid now. Why it is not is nobody's business: `None` whatever it was.
-    pub fn verify_key(&self, org: &OrgId, id: &EntityId, _secret: &[u8; 32]) -> Result<Option<Arc<KnownKey>>, Problem> {
-        self.fresh(org)?;
-        let key = self.0.core.api_key(org, id)?;
-        Ok(key.filter(|key| !key.has_ended(self.0.core.now())))
+    /// The key with this text, if it is valid now. Why it is not is nobody's business: `None` whatever it was.
+    pub fn verify_key(&self, shown: &KeyText) -> Result<Option<Arc<KnownKey>>, Problem> {
+        self.fresh(&shown.org)?;
+        let core = &self.0.core;
+        let hash = shown.hash(&pepper(&core.keys.digest_key()));
+        let key = core.api_key(&shown.org, &shown.id)?;
+        Ok(key.filter(|key| key.is_opened_by(&hash.0, core.now())))
+    }
+
+    /// Now, by the node's clock.
+    pub fn now(&self) -> Millis {
+        self.0.core.now()
     }
 
     fn fresh(&self, org: &OrgId) -> Result<(), Problem> {

@@ -6,20 +6,19 @@ use quipu_events::{
     index::IndexEntry,
     port::{AppendError, Appended, Batch},
 };
-use quipu_rules::org::OrgState;
 use quipu_runtime::kernel::{
     admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
+    authorities,
     entity::{self, Admitted, Entity, EntityAction},
-    orgs::OrgView,
     ownership::{Input, outcome_of},
     refusals::outcome_unknown,
-    rights::ActorRights,
+    rights::{ActorRights, KnownKey},
     seen_commands::SeenCommands,
     writer::Incarnation,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Durability, Receipt},
-    ids::{OrgId, PrincipalId, StreamId},
+    ids::{EntityId, OrgId, PrincipalId, StreamId},
     limits::SEEN_LOADED_MAX,
     position::Position,
     problem::Problem,
@@ -88,13 +87,12 @@ impl Member {
     }
 
     fn rights(&mut self, org: &OrgId, principal: &PrincipalId) -> Result<Arc<ActorRights>, String> {
-        let org = self.org(org)?;
-        let view = OrgView {
-            version: org.1,
-            suspended: matches!(org.0, OrgState::Suspended { .. }),
-            role: org.0.role(principal),
-        };
-        Ok(Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter)))
+        let rights = self.known(&mut |known| known.actor(org, principal, 0))?;
+        Ok(rights.unwrap_or_else(|| Arc::new(ActorRights::nobody())))
+    }
+
+    fn key(&mut self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, String> {
+        self.known(&mut |known| known.key(org, id, 0))
     }
 
     /// Everything that the decision may depend on, resolved just before.
@@ -146,7 +144,7 @@ impl Member {
                 Step::Ask(Question::Sender(principal)) => {
                     admission.sender(self.rights(&stream.org, &principal).map_err(unreadable)?);
                 }
-                Step::Ask(Question::Key(_)) => admission.key(None),
+                Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id).map_err(unreadable)?),
                 Step::Ask(Question::Marks) => {
                     let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);
                     slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);
@@ -272,6 +270,9 @@ impl Member {
         }
         for durable in flushed.durable {
             let stream = durable.decided.record.header.stream.clone();
+            if authorities::is_about(&stream.kind) {
+                self.known.record(&durable.decided.record);
+            }
             self.relay_record(partition, durable.position.offset, &durable.decided.record);
             if let Some(slot) = self.entities.get_mut(&stream) {
                 let actions = slot.entity.durable(durable.decided.encoded.hash, durable.position, DURABILITY);

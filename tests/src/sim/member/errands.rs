@@ -3,11 +3,11 @@
 
 mod outbox;
 
-use super::{FORWARD_MS, HANDOFF_WAIT_MS, KnownOrg, Member, Out, Wake};
-use crate::sim::trio::Plant;
-use quipu_rules::org::OrgState;
+use super::{FORWARD_MS, HANDOFF_WAIT_MS, Member, Out, Wake};
+use crate::sim::{reading::Library, trio::Plant};
 use quipu_runtime::kernel::{
     admission::is_for_next_owner,
+    authorities::{Authorities, Wanted},
     entity::DecidedRecord,
     refusals::outcome_unknown,
     relay::{Cause, Purpose, Relay},
@@ -259,23 +259,19 @@ impl Member {
         self.relay_step(partition, None);
     }
 
-    /// An org as this node knows it, read again only when its stream has grown.
-    pub(super) fn org(&mut self, org: &OrgId) -> Result<Arc<(OrgState, u64)>, String> {
-        let head = self
-            .index
-            .stream_head(&StreamId::of_org(org))
-            .map_err(|e| e.to_string())?
-            .map(|head| head.hash);
-        if let Some(known) = self.orgs.get(org).filter(|known| known.head == head) {
-            return Ok(known.read.clone());
-        }
-        let read = Arc::new(self.library().org(org)?);
-        self.orgs.insert(org.clone(), KnownOrg { head, read: read.clone() });
-        Ok(read)
+    /// What this node knows of rights, read where it is not known yet.
+    pub(super) fn known<T>(&mut self, ask: &mut dyn FnMut(&mut Authorities) -> Result<T, Wanted>) -> Result<Option<T>, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        library.known(&mut self.known, ask)
     }
 
     pub(crate) fn is_suspended(&mut self, org: &OrgId) -> bool {
-        self.org(org).is_ok_and(|org| matches!(org.0, OrgState::Suspended { .. }))
+        let view = self.known(&mut |known| known.org(org, 0));
+        view.is_ok_and(|view| view.is_some_and(|view| view.suspended))
     }
 
     /// Fires what is due in the partitions that this node owns.

@@ -7,14 +7,15 @@ use crate::sim::{
     trio::Plant,
 };
 use quipu_events::{
-    index::CaughtUp,
+    index::{CaughtUp, IndexError},
     port::{AppendError, Log},
 };
 use quipu_runtime::kernel::{
+    authorities,
     ownership::{Action, ClaimOutcome, Input, State},
     writer,
 };
-use quipu_schemas::limits;
+use quipu_schemas::{ids::StreamId, limits, record};
 
 /// A third of what the product waits, as the lease is.
 const AUTHORITY_STALE_MS: u64 = limits::AUTHORITY_STALE_MS / 3;
@@ -136,7 +137,7 @@ impl Member {
             };
         }
         let mut caught = CaughtUp::default();
-        let read = self.index.catch_up_partition(&*self.log, partition, &mut |_| {}, &mut caught);
+        let read = self.read_on(partition, &mut caught);
         let trouble = match (read, caught.stopped.remove(&partition)) {
             (Err(error), _) => error.to_string(),
             (Ok(()), Some(stopped)) => stopped.to_string(),
@@ -173,6 +174,20 @@ impl Member {
         Some(frames.iter().any(|frame| frame.batch_id == batch))
     }
 
+    /// Reads a partition on into the index, and what is known of rights with it.
+    fn read_on(&mut self, partition: u16, caught: &mut CaughtUp) -> Result<(), IndexError> {
+        let known = &mut self.known;
+        let mut each = |stream: &StreamId, bytes: &[u8]| {
+            if authorities::is_about(&stream.kind) {
+                match record::decode(bytes) {
+                    Ok(record) => known.record(&record),
+                    Err(_) => drop(known.take(stream)),
+                }
+            }
+        };
+        self.index.follow_partition(&*self.log, partition, &mut each, caught)
+    }
+
     /// Follows a partition that another node owns.
     pub(crate) fn follow(&mut self, partition: u16) {
         if self.is_owner(partition) {
@@ -180,7 +195,7 @@ impl Member {
         }
         let asked = self.monotonic();
         let mut caught = CaughtUp::default();
-        let read = self.index.catch_up_partition(&*self.log, partition, &mut |_| {}, &mut caught);
+        let read = self.read_on(partition, &mut caught);
         match read
             .err()
             .map(|e| e.to_string())

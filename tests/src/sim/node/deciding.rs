@@ -1,14 +1,15 @@
 //! Commands on their way to a decision, and answers on their way back.
 
+use crate::sim::reading::Library;
 use super::{Answer, COMMANDS_BEFORE_MARKS, SimNode, Waiter, mutant::Mutant};
 use quipu_events::{index::command_mark, port::Log};
 use quipu_runtime::{
     kernel::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
+        authorities::Authorities,
         entity::{Admitted, EntityAction},
-        orgs::{Lookup, OrgView},
         refusals::outcome_unknown,
-        rights::ActorRights,
+        rights::{ActorRights, KnownKey},
         seen_commands::SeenCommands,
         writer::Incarnation,
     },
@@ -17,7 +18,7 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, EntityId, OrgId, PrincipalId, StreamId},
     limits::SEEN_LOADED_MAX,
     personal::Brought,
     position::Position,
@@ -27,29 +28,42 @@ use quipu_schemas::{
 };
 use std::sync::Arc;
 
+/// Whose rights are compared with what the log says.
+const KNOWN: [&str; 6] = ["ada", "p0", "p1", "p2", "p3", "stranger"];
+
 impl SimNode {
-    /// Whether what it keeps of the one org is what the org's stream says.
+    /// Whether what it keeps of the one org is what the org's streams say.
     pub(crate) fn knows_its_org(&mut self) -> Result<bool, String> {
         let org = OrgId::from_static("acme");
-        let stored = OrgView::of(&self.library().whole_org(&org)?, None);
-        Ok(match self.orgs.look(&org, None, 0) {
-            Lookup::Known(known) => known == stored,
-            Lookup::Unsure(_) | Lookup::Missing => true,
-        })
-    }
-
-    pub(super) fn org(&mut self, org: &OrgId, actor: &PrincipalId) -> Result<OrgView, String> {
-        if let Lookup::Known(view) = self.orgs.look(org, Some(actor), 0) {
-            return Ok(view);
+        let mut fresh = Authorities::new(self.charter.clone(), 1, usize::MAX);
+        for principal in KNOWN {
+            let principal = PrincipalId::from_static(principal);
+            let Ok(known) = self.known.actor(&org, &principal, 0) else { continue };
+            let stored = self.library().known(&mut fresh, &mut |known| known.actor(&org, &principal, 0))?;
+            if stored != Some(known) {
+                return Ok(false);
+            }
         }
-        let read = self.library().whole_org(org)?;
-        let view = OrgView::of(&read, Some(actor));
-        self.orgs.insert(read, 0);
-        Ok(view)
+        Ok(true)
     }
 
-    fn rights(&self, view: OrgView) -> Arc<ActorRights> {
-        Arc::new(ActorRights::of(view, &[], &self.charter.roles([]), &self.charter))
+    fn rights(&mut self, org: &OrgId, principal: &PrincipalId) -> Result<Arc<ActorRights>, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        let known = library.known(&mut self.known, &mut |known| known.actor(org, principal, 0))?;
+        Ok(known.unwrap_or_else(|| Arc::new(ActorRights::nobody())))
+    }
+
+    fn key(&mut self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        library.known(&mut self.known, &mut |known| known.key(org, id, 0))
     }
 
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
@@ -77,19 +91,19 @@ impl SimNode {
             let (_, _, seen) = self.entities.get_mut(stream).ok_or("entity vanished")?;
             match admission.step(seen) {
                 Step::Ask(Question::Org { is_read_first }) => {
-                    let mut view = self.org(&stream.org, actor(envelope))?;
+                    let mut rights = self.rights(&stream.org, actor(envelope))?;
                     match self.mutant {
-                        Some(Mutant::TakesEveryOrgForReal) => view.version = view.version.max(1),
-                        Some(Mutant::ForgetsSuspensions) => view.suspended = false,
+                        Some(Mutant::TakesEveryOrgForReal) => {
+                            let org = &mut Arc::make_mut(&mut rights).org;
+                            org.version = org.version.max(1);
+                        }
+                        Some(Mutant::ForgetsSuspensions) => Arc::make_mut(&mut rights).org.suspended = false,
                         _ => {}
                     }
-                    admission.org(self.rights(view), is_read_first);
+                    admission.org(rights, is_read_first);
                 }
-                Step::Ask(Question::Sender(principal)) => {
-                    let view = self.org(&stream.org, &principal)?;
-                    admission.sender(self.rights(view));
-                }
-                Step::Ask(Question::Key(_)) => admission.key(None),
+                Step::Ask(Question::Sender(principal)) => admission.sender(self.rights(&stream.org, &principal)?),
+                Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id)?),
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;

@@ -6,10 +6,10 @@ use quipu_events::{
     index::IndexEntry,
     port::{Batch, Log},
 };
-use quipu_runtime::kernel::writer::Durable;
+use quipu_runtime::kernel::{authorities, writer::Durable};
 use quipu_schemas::{
     context::Millis,
-    ids::{Kind, StreamId},
+    ids::StreamId,
     problem::Problem,
 };
 use std::collections::BTreeMap;
@@ -50,8 +50,8 @@ impl SimNode {
         for Durable { decided, position, .. } in flushed.durable {
             self.ends[usize::from(partition)] = position.offset + 1;
             let stream = decided.record.header.stream.clone();
-            if stream.kind == Kind::ORG {
-                self.orgs.record(&decided.record);
+            if authorities::is_about(&stream.kind) {
+                self.known.record(&decided.record);
             }
             let actions = self.relays[usize::from(partition)].record(position.offset, &decided.record);
             self.relay_actions(partition, actions);

@@ -89,6 +89,11 @@ impl Admission {
         }
     }
 
+    /// Whether it came by a key that opens less than its principal may.
+    pub(super) fn is_narrowed(&self) -> bool {
+        matches!(&self.key, Some(Some(key)) if key.is_narrow())
+    }
+
     /// Whether the command may be put to its rules.
     pub(super) fn lacking(&self, actor_rights: &ActorRights) -> Result<(), Held> {
         let command = &*self.command;

@@ -1,0 +1,123 @@
+//! One entity by which rights are decided, of whichever kind.
+
+use crate::kernel::entity::{Active, Entity, ParkedError};
+use quipu_rules::{
+    api_key::{ApiKey, ApiKeyState},
+    grant::Grant,
+    org::{Org, OrgState},
+    rights::{Given, RoleSpec},
+    role::Role,
+};
+use quipu_schemas::{
+    digest::Digest,
+    ids::{Kind, StreamId},
+    record::Record,
+};
+use std::collections::BTreeMap;
+
+/// Its state, folded from its stream.
+pub enum Folded {
+    /// An org with its members.
+    Org(Active<Org>),
+    /// What one principal was given.
+    Grant(Active<Grant>),
+    /// An org's own roles.
+    Roles(Active<Role>),
+    /// A key.
+    Key(Active<ApiKey>),
+}
+
+macro_rules! of_any {
+    ($self:expr, $entity:ident => $use:expr) => {
+        match $self {
+            Folded::Org($entity) => $use,
+            Folded::Grant($entity) => $use,
+            Folded::Roles($entity) => $use,
+            Folded::Key($entity) => $use,
+        }
+    };
+}
+
+impl Folded {
+    /// Before its first event; `None` for a kind by which no rights are decided.
+    pub fn empty(stream: StreamId) -> Option<Self> {
+        let kind = stream.kind.clone();
+        Some(match kind {
+            kind if kind == Kind::ORG => Self::Org(Active::empty(stream)),
+            kind if kind == Kind::GRANT => Self::Grant(Active::empty(stream)),
+            kind if kind == Kind::ROLE => Self::Roles(Active::empty(stream)),
+            kind if kind == Kind::API_KEY => Self::Key(Active::empty(stream)),
+            _ => return None,
+        })
+    }
+
+    /// Its stream.
+    pub fn stream(&self) -> &StreamId {
+        of_any!(self, entity => entity.stream())
+    }
+
+    /// Version of its stream.
+    pub fn version(&self) -> u64 {
+        of_any!(self, entity => entity.version())
+    }
+
+    /// Hash of its last record.
+    pub fn hash(&self) -> Digest {
+        of_any!(self, entity => entity.hash())
+    }
+
+    /// Folds its next record.
+    pub fn fold(&mut self, record: &Record) -> Result<(), ParkedError> {
+        of_any!(self, entity => entity.fold(record))
+    }
+
+    /// Whether a record that did not fit took its state with it.
+    pub fn is_lost(&self) -> bool {
+        of_any!(self, entity => entity.is_lost())
+    }
+
+    /// Members, grants, patterns: what it costs in memory, roughly.
+    pub(super) fn parts(&self) -> usize {
+        if self.is_lost() {
+            return 1;
+        }
+        let parts = match self {
+            Self::Org(org) => match org.typed_state() {
+                OrgState::Missing => 0,
+                OrgState::Active(org) | OrgState::Suspended { org, .. } => org.members.len(),
+            },
+            Self::Grant(grant) => grant.typed_state().grants.len(),
+            Self::Roles(roles) => roles.typed_state().roles.values().map(|holds| 1 + holds.len()).sum(),
+            Self::Key(key) => key.typed_state().scopes().len() + key.typed_state().networks().len(),
+        };
+        1 + parts
+    }
+
+    /// What was given, where it is a principal's.
+    pub(super) fn given(&self) -> &[Given] {
+        match self {
+            Self::Grant(grant) => &grant.typed_state().grants,
+            Self::Org(_) | Self::Roles(_) | Self::Key(_) => &[],
+        }
+    }
+
+    /// The roles, where it is an org's.
+    pub(super) fn own_roles(&self) -> BTreeMap<String, RoleSpec> {
+        match self {
+            Self::Roles(roles) => roles
+                .typed_state()
+                .specs()
+                .map(|(name, spec)| (name.to_owned(), spec))
+                .collect(),
+            Self::Org(_) | Self::Grant(_) | Self::Key(_) => BTreeMap::new(),
+        }
+    }
+
+    /// The key, where it is one.
+    pub(super) fn key(&self) -> Option<&ApiKeyState> {
+        match self {
+            Self::Key(key) => Some(key.typed_state()),
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) => None,
+        }
+    }
+}
