@@ -6,7 +6,7 @@ use crate::{
 };
 use quipu_kinds::grant::{GiveGrant, GrantCommand, GrantEvent, TakeGrant};
 use quipu_schemas::{
-    context::{Context, Millis},
+    context::Context,
     ids::{EntityId, PrincipalId},
     limits::GRANTS_MAX,
     problem::Problem,

@@ -94,13 +94,7 @@ impl AuthorityView {
 
     /// Keeps an entity that was read, if its stream still ends where it was read to. Under the lock that
     /// [`AuthorityView::record`] takes, so that no record falls in between.
-    pub(crate) fn keep<E>(
-        &self,
-        partition: u16,
-        entity: Folded,
-        read: u64,
-        is_whole: impl FnOnce() -> Result<bool, E>,
-    ) -> Result<Kept, E> {
+    pub(crate) fn keep<E>(&self, partition: u16, entity: Folded, read: u64, is_whole: impl FnOnce() -> Result<bool, E>) -> Result<Kept, E> {
         let mut known = self.part(partition).known.lock();
         if !is_whole()? {
             return Ok(Kept::Grown);

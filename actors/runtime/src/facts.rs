@@ -90,7 +90,10 @@ impl Core {
                 Err(None) => self.folded(stream, before)?,
             };
             let Some(entity) = entity else { return Ok(false) };
-            match self.authority.keep(partition, entity, read, || Ok::<_, Problem>(before == head()?))? {
+            match self
+                .authority
+                .keep(partition, entity, read, || Ok::<_, Problem>(before == head()?))?
+            {
                 Kept::Here => return Ok(true),
                 Kept::Nowhere => return Ok(false),
                 Kept::Grown => {}

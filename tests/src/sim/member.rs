@@ -46,14 +46,7 @@ use quipu_runtime::{
     kinds::Kinds,
 };
 use quipu_schemas::{
-    context::Millis,
-    digest::Digest,
-    envelope::CommandEnvelope,
-    ids::StreamId,
-    limits,
-    position::Cursor,
-    problem::Problem,
-    record,
+    context::Millis, digest::Digest, envelope::CommandEnvelope, ids::StreamId, limits, position::Cursor, problem::Problem, record,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -181,7 +174,7 @@ impl Member {
             log,
             index,
             keys,
-            charter,
+            charter: charter.clone(),
             kinds,
             entities: BTreeMap::new(),
             inbox: VecDeque::new(),
@@ -197,7 +190,7 @@ impl Member {
             leaving: false,
             // No two lives share an id.
             last_id: boot << 32,
-            known: Authorities::new(charter.clone(), 4, 1_000),
+            known: Authorities::new(charter, 4, 1_000),
             plant,
         })
     }

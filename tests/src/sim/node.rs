@@ -7,6 +7,7 @@ mod looking;
 mod mutant;
 mod outbox;
 mod storing;
+mod truth;
 
 use super::{Rng, log::SimLog, reading::Library};
 pub use mutant::{MUTANTS, Mutant};
@@ -26,10 +27,11 @@ use quipu_rules::org::OrgState;
 use quipu_rules::rights::Charter;
 use quipu_runtime::{
     kernel::{
-        authorities::Authorities,
+        authorities::{Authorities, folded::Folded},
         clock::{Clock, Reading},
         entity::Entity,
         relay::{Page, Purpose, Relay},
+        rights::KnownKey,
         seen_commands::SeenCommands,
         timers::{Now, Timers},
         writer::{Incarnation, Writer},
@@ -39,7 +41,7 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, StreamId},
+    ids::{CommandId, EntityId, OrgId, StreamId},
     position::Cursor,
     problem::Problem,
     reaction::{Effect, ReactionKey},
@@ -131,6 +133,10 @@ pub(crate) struct SimNode {
     /// Elapsed time when a timer was set in this life, and the delay from then.
     set: BTreeMap<ReactionKey, (u64, u64)>,
     known: Authorities,
+    /// Keys as they were when they were first asked for; of a planted defect alone.
+    first_keys: BTreeMap<EntityId, Option<Arc<KnownKey>>>,
+    /// What its log says of rights, by which its decisions are checked.
+    truth: BTreeMap<StreamId, Arc<Folded>>,
     views: Follower,
     progress: Arc<Progress>,
     pub(crate) answers: Vec<Answer>,
@@ -172,7 +178,7 @@ impl SimNode {
             log,
             index,
             keys,
-            charter,
+            charter: charter.clone(),
             kinds,
             writers,
             relays,
@@ -192,7 +198,9 @@ impl SimNode {
             },
             timers: Timers::default(),
             set: BTreeMap::new(),
-            known: Authorities::new(charter.clone(), 4, 1_000),
+            known: Authorities::new(charter, 4, 1_000),
+            first_keys: BTreeMap::new(),
+            truth: BTreeMap::new(),
             views,
             progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),
             answers: Vec::new(),

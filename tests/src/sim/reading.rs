@@ -13,7 +13,7 @@ use quipu_runtime::{
     kinds::Kinds,
 };
 use quipu_schemas::{
-    ids::{Kind, StreamId},
+    ids::{Kind, OrgId, StreamId},
     record::{self, Record},
 };
 use std::collections::BTreeSet;

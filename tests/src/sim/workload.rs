@@ -160,7 +160,7 @@ impl Workload {
             return Some(request(n, Kind::ORG, "acme", "resume", json!({}), None));
         }
         if self.created.len() < SETUP || rng.chance(6) {
-            return Some(self.create(n, rng));
+            return Some(rights::by_key(self, n, self.create(n, rng), peek));
         }
         let commands = || {
             KINDS
@@ -205,7 +205,7 @@ impl Workload {
         if rng.chance(10) {
             made.expected_version = Some(rng.below(8));
         }
-        Some(made)
+        Some(rights::by_key(self, n, made, peek))
     }
 
     fn body(&self, of: &OfKind, command: &str, n: u64, rng: &mut Rng, state: &Value) -> Made {

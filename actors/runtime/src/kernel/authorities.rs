@@ -92,7 +92,11 @@ impl Shelf {
             return Ok(roles.clone());
         }
         let own = all.own_roles();
-        let roles = if own.is_empty() { plain.clone() } else { Arc::new(charter.roles(&own)) };
+        let roles = if own.is_empty() {
+            plain.clone()
+        } else {
+            Arc::new(charter.roles(&own))
+        };
         self.roles = Some(roles.clone());
         Ok(roles)
     }
@@ -174,7 +178,10 @@ impl Authorities {
             Err(_) => ActorRights::of(view, &[], &roles, &self.charter),
         };
         let value = Arc::new(rights);
-        let computed = Computed { value: value.clone(), read };
+        let computed = Computed {
+            value: value.clone(),
+            read,
+        };
         let is_new = shelf.actors.insert(principal.clone(), computed).is_none();
         self.grew(org, usize::from(is_new));
         Ok(value)
@@ -194,7 +201,10 @@ impl Authorities {
         let folded = shelf.entity(Kind::API_KEY, id, org, read)?;
         let key = folded.key().and_then(|state| KnownKey::of(id, state, &roles, &self.charter));
         let value = Arc::new(key.ok_or_else(stream)?);
-        let computed = Computed { value: value.clone(), read };
+        let computed = Computed {
+            value: value.clone(),
+            read,
+        };
         let is_new = shelf.keys.insert(id.clone(), computed).is_none();
         self.grew(org, usize::from(is_new));
         Ok(value)

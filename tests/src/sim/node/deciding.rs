@@ -1,13 +1,13 @@
 //! Commands on their way to a decision, and answers on their way back.
 
-use crate::sim::reading::Library;
 use super::{Answer, COMMANDS_BEFORE_MARKS, SimNode, Waiter, mutant::Mutant};
+use crate::sim::reading::Library;
 use quipu_events::{index::command_mark, port::Log};
 use quipu_runtime::{
     kernel::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
         authorities::Authorities,
-        entity::{Admitted, EntityAction},
+        entity::{Admitted, EntityAction, settles},
         refusals::outcome_unknown,
         rights::{ActorRights, KnownKey},
         seen_commands::SeenCommands,
@@ -38,7 +38,9 @@ impl SimNode {
         let mut fresh = Authorities::new(self.charter.clone(), 1, usize::MAX);
         for principal in KNOWN {
             let principal = PrincipalId::from_static(principal);
-            let Ok(known) = self.known.actor(&org, &principal, 0) else { continue };
+            let Ok(known) = self.known.actor(&org, &principal, 0) else {
+                continue;
+            };
             let stored = self.library().known(&mut fresh, &mut |known| known.actor(&org, &principal, 0))?;
             if stored != Some(known) {
                 return Ok(false);
@@ -103,7 +105,12 @@ impl SimNode {
                     admission.org(rights, is_read_first);
                 }
                 Step::Ask(Question::Sender(principal)) => admission.sender(self.rights(&stream.org, &principal)?),
-                Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id)?),
+                Step::Ask(Question::Key(id)) => {
+                    let key = self.key(&stream.org, &id)?;
+                    // As it was when it was first asked for.
+                    let first = self.first_keys.entry(id).or_insert_with(|| key.clone()).clone();
+                    admission.key(if self.mutant == Some(Mutant::RevivesKeys) { first } else { key });
+                }
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;
@@ -113,13 +120,19 @@ impl SimNode {
                     let settled = self.index.settled(&key).map_err(|e| e.to_string())?;
                     admission.settlement(settled.map(|settled| settled.outcome));
                 }
-                Step::Admit(admitted) => return Ok(Ok(admitted)),
+                Step::Admit(admitted) => {
+                    self.check_right(envelope, &admitted)?;
+                    return Ok(Ok(admitted));
+                }
                 Step::Refuse(problem) => return Ok(Err(problem)),
             }
         }
     }
 
-    pub(super) fn command(&mut self, envelope: CommandEnvelope, waiter: Waiter, now: Millis) -> Result<(), String> {
+    pub(super) fn command(&mut self, mut envelope: CommandEnvelope, waiter: Waiter, now: Millis) -> Result<(), String> {
+        if self.mutant == Some(Mutant::LosesScopes) && settles(&envelope.body).is_some() {
+            envelope.credential = None;
+        }
         let stream = envelope.stream.clone();
         let partition = usize::from(self.partition(&stream));
         if !self.entities.contains_key(&stream) {

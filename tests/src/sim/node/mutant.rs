@@ -40,10 +40,14 @@ pub enum Mutant {
     TakesEveryOrgForReal,
     /// Takes commands of a suspended org.
     ForgetsSuspensions,
+    /// Sends what a reaction dispatches without the credential of its cause.
+    LosesScopes,
+    /// Takes a key that was revoked as it was before.
+    RevivesKeys,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 18] = [
+pub const MUTANTS: [Mutant; 20] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -62,4 +66,6 @@ pub const MUTANTS: [Mutant; 18] = [
     Mutant::ForgetsUnreadTimers,
     Mutant::TakesEveryOrgForReal,
     Mutant::ForgetsSuspensions,
+    Mutant::LosesScopes,
+    Mutant::RevivesKeys,
 ];

@@ -7,11 +7,7 @@ use quipu_events::{
     port::{Batch, Log},
 };
 use quipu_runtime::kernel::{authorities, writer::Durable};
-use quipu_schemas::{
-    context::Millis,
-    ids::StreamId,
-    problem::Problem,
-};
+use quipu_schemas::{context::Millis, ids::StreamId, problem::Problem};
 use std::collections::BTreeMap;
 
 impl SimNode {

@@ -1,8 +1,8 @@
 //! Commands of grants, roles and keys: few principals and names, so that what is taken was given.
 
-use super::{Rng, Workload, request};
+use super::{Peek, Rng, Workload, request, text_at};
 use quipu_runtime::api::CommandRequest;
-use quipu_schemas::ids::Kind;
+use quipu_schemas::ids::{CredentialId, Kind, PrincipalId, StreamId};
 use serde_json::{Value, json};
 
 /// The kinds whose commands these are.
@@ -47,7 +47,8 @@ fn role(rng: &mut Rng) -> (&'static str, Value) {
 fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, String, &'static str, Value) {
     let known = if rng.chance(40) { None } else { workload.pick(rng, &Kind::API_KEY) };
     let Some(id) = known else {
-        let body = json!({ "name": "laptop", "principal": person, "expires_in_days": 1 + rng.below(2) });
+        let scopes = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*", "role:clerk"])][(n % 3) as usize].clone();
+        let body = json!({ "name": "laptop", "principal": person, "expires_in_days": 1 + rng.below(2), "scopes": scopes });
         return (Kind::API_KEY, format!("key{n}"), "create", body);
     };
     let (command, body) = if rng.chance(60) {
@@ -56,4 +57,28 @@ fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, Strin
         ("revoke", json!({ "reason": "lost" }))
     };
     (Kind::API_KEY, id.to_string(), command, body)
+}
+
+/// Now and then a command by the key of somebody, valid or not, instead of by the node's token. Not drawn: the other commands of a
+/// seed stay what they are.
+pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
+    let takes_part = made.kind == Kind::RUN || made.kind == Kind::CONVERSATION;
+    if !takes_part || !n.is_multiple_of(4) {
+        return made;
+    }
+    let keys: Vec<_> = workload.created.iter().filter(|(kind, _)| *kind == Kind::API_KEY).collect();
+    let Some((_, id)) = keys.get((n / 4) as usize % keys.len().max(1)) else {
+        return made;
+    };
+    let state = peek(&StreamId::new(made.org.clone(), Kind::API_KEY, id.clone()));
+    let principal = state.and_then(|state| PrincipalId::parse(text_at(&state, "principal")?).ok());
+    match principal {
+        Some(principal) => CommandRequest {
+            principal,
+            on_behalf_of: None,
+            credential: Some(CredentialId::of_api_key(id.clone())),
+            ..made
+        },
+        None => made,
+    }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{kernel::orgs::OrgView, kinds::Kinds};
+use crate::{kernel::rights::OrgView, kinds::Kinds};
 use quipu_rules::rights::Given;
 use quipu_schemas::{
     digest::Digest,
@@ -272,6 +272,8 @@ fn rights_are_the_platforms_or_the_roles() {
     assert_eq!(rights(dispatched), Ok((false, member, Some(sender))));
     assert_eq!(rights(of_kernel), Ok((true, member, None)));
 }
+
+mod rights;
 
 #[test]
 fn suspension_and_version_come_from_the_org() {

@@ -104,11 +104,7 @@ impl Folded {
     /// The roles, where it is an org's.
     pub(super) fn own_roles(&self) -> BTreeMap<String, RoleSpec> {
         match self {
-            Self::Roles(roles) => roles
-                .typed_state()
-                .specs()
-                .map(|(name, spec)| (name.to_owned(), spec))
-                .collect(),
+            Self::Roles(roles) => roles.typed_state().specs().map(|(name, spec)| (name.to_owned(), spec)).collect(),
             Self::Org(_) | Self::Grant(_) | Self::Key(_) => BTreeMap::new(),
         }
     }

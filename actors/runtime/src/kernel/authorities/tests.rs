@@ -284,7 +284,11 @@ fn nothing_read_before_is_used_until_it_is_compared() {
     desk.read += 1;
     let brought = desk.brought.len();
     assert!(desk.may("ada", "agent.create"));
-    assert_eq!(desk.brought[brought..], ["acme/grant/ada"], "what is right is compared and not read again");
+    assert_eq!(
+        desk.brought[brought..],
+        ["acme/grant/ada"],
+        "what is right is compared and not read again"
+    );
 }
 
 #[test]

@@ -1,0 +1,152 @@
+//! Nothing is put to its rules without the right: asked again of what the log says, from its beginning, whatever the node keeps in
+//! memory and whatever its relays carry along.
+
+use super::SimNode;
+use quipu_rules::{
+    decider::Right,
+    org::OrgState,
+    rights::{Asked, RoleSpec, Roles},
+};
+use quipu_runtime::kernel::{
+    authorities::folded::Folded,
+    entity::{Admitted, settles},
+};
+use quipu_schemas::{
+    digest::Digest,
+    envelope::{CommandBody, CommandEnvelope},
+    ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl SimNode {
+    /// An entity as its durable records have it.
+    fn truth(&mut self, stream: StreamId) -> Result<Arc<Folded>, String> {
+        let head = self.index.stream_head(&stream).map_err(|e| e.to_string())?;
+        let end = head.map_or(Digest::ZERO, |head| head.hash);
+        if let Some(known) = self.truth.get(&stream).filter(|known| known.hash() == end) {
+            return Ok(known.clone());
+        }
+        let folded = Arc::new(self.library().folded(&stream)?);
+        self.truth.insert(stream, folded.clone());
+        Ok(folded)
+    }
+
+    /// By whose rights and by which credential a command is sent: a dispatch by its cause's, as the record says.
+    fn sent_by(&self, envelope: &CommandEnvelope) -> Result<(PrincipalId, Option<CredentialId>), String> {
+        let own = || (envelope.principal.clone(), envelope.credential.clone());
+        let Some(key) = settles(&envelope.body) else { return Ok(own()) };
+        let records = self.library().records(&key.stream, key.version)?;
+        let Some(record) = records.first() else { return Ok(own()) };
+        Ok(match &record.header.acts_as {
+            Some(acting) => (acting.principal.clone(), acting.credential.clone()),
+            None => (record.header.principal.clone(), record.header.credential.clone()),
+        })
+    }
+
+    pub(super) fn check_right(&mut self, envelope: &CommandEnvelope, admitted: &Admitted) -> Result<(), String> {
+        let CommandBody::Given { command, .. } = &envelope.body else {
+            return Ok(());
+        };
+        if admitted.refused.is_some() || admitted.seen.is_some() {
+            return Ok(());
+        }
+        let name = command.0.as_object().and_then(|map| map.keys().next()).cloned().unwrap_or_default();
+        let Some(right) = self.charter.command(&envelope.stream.kind, &name) else {
+            return Ok(());
+        };
+        let (sender, credential) = self.sent_by(envelope)?;
+        let org = envelope.stream.org.clone();
+        let mut lacks = Vec::new();
+        if let Some(credential) = &credential
+            && let Some(why) = self.key_lacks(&org, credential, &sender, right.cap, admitted)?
+        {
+            lacks.push(why);
+        }
+        let is_token = sender == PrincipalId::BOOTSTRAP && credential.is_none();
+        let actor = match &envelope.on_behalf_of {
+            Some(actor) => Some(actor.clone()),
+            None => (!is_token).then_some(sender),
+        };
+        if let (Some(actor), Right::Role(needed)) = (actor, right.right) {
+            let role = match &*self.truth(StreamId::of_org(&org))? {
+                Folded::Org(folded) => match folded.typed_state() {
+                    OrgState::Missing => None,
+                    state => state.role(&actor),
+                },
+                _ => None,
+            };
+            if role.is_none_or(|role| role < needed) && !self.was_given(&org, &actor, right.cap, envelope)? {
+                lacks.push(format!("{actor} is {role:?}, it takes {needed:?}"));
+            }
+        }
+        let kind = &envelope.stream.kind;
+        self.broken.extend(
+            lacks
+                .into_iter()
+                .map(|why| format!("{kind}.{name} was put to its rules without the right: {why}")),
+        );
+        Ok(())
+    }
+
+    fn own_roles(&mut self, org: &OrgId) -> Result<Roles, String> {
+        let own: BTreeMap<String, RoleSpec> = match &*self.truth(StreamId::new(org.clone(), Kind::ROLE, EntityId::from_static("all")))? {
+            Folded::Roles(roles) => roles.typed_state().specs().map(|(name, spec)| (name.to_owned(), spec)).collect(),
+            _ => BTreeMap::new(),
+        };
+        Ok(self.charter.roles(&own))
+    }
+
+    fn key_lacks(
+        &mut self,
+        org: &OrgId,
+        credential: &CredentialId,
+        sender: &PrincipalId,
+        cap: quipu_rules::rights::Cap,
+        admitted: &Admitted,
+    ) -> Result<Option<String>, String> {
+        let roles = self.own_roles(org)?;
+        let stream = StreamId::new(org.clone(), credential.kind.clone(), credential.id.clone());
+        let truth = self.truth(stream)?;
+        let Folded::Key(key) = &*truth else {
+            return Ok(Some(format!("{credential} is no key")));
+        };
+        let state = key.typed_state();
+        if let Err(why) = state.check(self.now.time) {
+            return Ok(Some(format!("{credential}: {why}")));
+        }
+        let scope = self.charter.scope(state.scopes(), &roles);
+        let asked = asked(cap, &admitted.command, self.now.time);
+        if !scope.holds(&asked) {
+            return Ok(Some(format!("{credential} is cut to {:?}", state.scopes())));
+        }
+        Ok((state.principal() != Some(sender)).then(|| format!("{credential} is not {sender}'s")))
+    }
+
+    fn was_given(
+        &mut self,
+        org: &OrgId,
+        actor: &PrincipalId,
+        cap: quipu_rules::rights::Cap,
+        envelope: &CommandEnvelope,
+    ) -> Result<bool, String> {
+        let roles = self.own_roles(org)?;
+        let id = EntityId::parse(actor.as_str()).map_err(|e| e.to_string())?;
+        Ok(match &*self.truth(StreamId::new(org.clone(), Kind::GRANT, id))? {
+            Folded::Grant(grant) => {
+                let rights = self.charter.rights(None, &grant.typed_state().grants, &roles);
+                rights.holds(&asked(cap, envelope, self.now.time))
+            }
+            _ => false,
+        })
+    }
+}
+
+fn asked<'a>(cap: quipu_rules::rights::Cap, envelope: &'a CommandEnvelope, now: u64) -> Asked<'a> {
+    Asked {
+        cap,
+        entity: Some((&envelope.stream.kind, &envelope.stream.id)),
+        application: None,
+        project: None,
+        now,
+    }
+}
