@@ -9,31 +9,35 @@ pub(crate) mod tests;
 use crate::{
     asked::KnownKind,
     backups::Backups,
-    caller::{InOrg, Operator, Peer},
-    metrics, problems,
+    caller::{Caller, Credential, InOrg, Operator, Peer},
+    metrics, problems, rights,
     token::Token,
     views::Views,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_projections::families::Families;
-use quipu_projections::progress::Wanted;
+use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::{
     api::{CommandRequest, HealthPart, KindInfo},
+    holder::Holder,
     node::{BodyHold, Node, ReadPermit},
     tasks::Tasks,
     volatile::RemoteMessage,
 };
 use quipu_schemas::{
+    context::Millis,
     envelope::{CommandEnvelope, Receipt},
-    ids::{Kind, StreamId},
+    ids::{Kind, PrincipalId, StreamId},
     limits,
     position::{Cursor, Position},
     problem::Problem,
+    rights::Capability,
 };
 use reads::Reads;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     ops::Deref,
     sync::{Arc, OnceLock},
 };
@@ -81,7 +85,9 @@ pub struct Shared {
     kinds: BTreeMap<String, KnownKind>,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
-    event_names: OnceLock<BTreeSet<String>>,
+    event_names: OnceLock<BTreeMap<String, Kind>>,
+    /// What reading each view takes.
+    view_rights: BTreeMap<&'static str, Capability>,
 }
 
 /// The state of the router; cheap to clone.
@@ -98,7 +104,7 @@ impl Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(node: Node, views: Views, token: Token, access: Access, bus: Option<BusHealth>, stage: watch::Receiver<Stage>) -> Self {
-        let kinds = node
+        let kinds: BTreeMap<String, KnownKind> = node
             .commands()
             .into_iter()
             .map(|(kind, commands)| {
@@ -111,7 +117,11 @@ impl App {
                 (plural, known)
             })
             .collect();
+        let plurals: Vec<(&str, &str)> = kinds.values().map(|known| (&*known.plural, known.kind.as_str())).collect();
+        let of_view = |view: View| (view.name(), rights::of_view(view, plurals.iter().copied()));
+        let view_rights = views.families().views().map(of_view).collect();
         Self(Arc::new(Shared {
+            view_rights,
             node,
             views,
             token,
@@ -132,16 +142,15 @@ impl App {
         self.views.families()
     }
 
-    /// Names under which this node can ever store an event.
-    pub(crate) fn event_names(&self) -> &BTreeSet<String> {
-        let make = || {
-            self.node
-                .kinds()
-                .into_iter()
-                .flat_map(|kind| kind.events)
-                .map(|event| event.name)
-                .collect()
+    /// Names under which this node can ever store an event, with the kind that stores it.
+    pub(crate) fn event_names(&self) -> &BTreeMap<String, Kind> {
+        let named = |info: KindInfo| -> Vec<(String, Kind)> {
+            let kind = Kind::parse(info.kind.as_str());
+            let events = info.events.into_iter().map(|event| event.name);
+            kind.map(|kind| events.map(|name| (name, kind.clone())).collect())
+                .unwrap_or_default()
         };
+        let make = || self.node.kinds().into_iter().flat_map(named).collect();
         self.event_names.get_or_init(make)
     }
 
@@ -172,6 +181,45 @@ impl App {
 
     pub(crate) fn plurals(&self) -> Vec<&str> {
         self.kinds.keys().map(String::as_str).collect()
+    }
+
+    /// What reading a view takes.
+    pub(crate) fn right_of(&self, view: View) -> Capability {
+        let known = self.view_rights.get(view.name()).cloned();
+        known.unwrap_or_else(|| rights::of_view(view, []))
+    }
+
+    /// Now, by the node's clock.
+    pub(crate) fn now(&self) -> Millis {
+        self.node.now()
+    }
+
+    /// Whose a key is and what it opens, shown from this address; `401 unauthenticated` whatever is wrong with it.
+    pub(crate) async fn key_holder(&self, text: &str, from: Option<IpAddr>) -> Result<Holder, Problem> {
+        let found = self.node.holder(text, from).await?;
+        found.ok_or_else(|| problems::unauthenticated(true))
+    }
+
+    /// The same on behalf of somebody else, for whom the key's principal may act.
+    pub(crate) async fn acting_for(&self, holder: Holder, principal: PrincipalId) -> Result<Holder, Problem> {
+        if !holder.holds(&rights::ACT_AS, None, self.now()) {
+            return Err(problems::missing_right(&rights::ACT_AS));
+        }
+        let acting = self.node.acting_for(holder, principal).await?;
+        if acting.is_nobody() {
+            Err(no_access())
+        } else {
+            Ok(acting)
+        }
+    }
+
+    /// The same leave as it is by now: what lasts longer than a request asks again before it tells more.
+    pub(crate) async fn renewed(&self, by: &InOrg) -> Result<Option<InOrg>, Problem> {
+        let Some(holder) = by.caller().holder() else { return Ok(None) };
+        let ended = problems::unauthenticated(true);
+        let holder = self.node.renewed(holder).await?.filter(Holder::is_known).ok_or(ended)?;
+        let caller = Caller::with(Credential::Key(Arc::new(holder)));
+        InOrg::admit(&caller, by.org().clone()).map(Some)
     }
 
     /// What may be read in an org.

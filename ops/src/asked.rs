@@ -1,7 +1,7 @@
 //! A command as a face is asked for it: its fields, labels and preconditions, each parsed once.
 
 use crate::{
-    caller::Caller,
+    caller::InOrg,
     json,
     problems::{self, bad_header, clip},
 };
@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
     envelope::DataClass,
-    ids::{BadId, CommandId, EntityId, Kind, OrgId, PrincipalId},
+    ids::{BadId, CommandId, EntityId, Kind, PrincipalId},
     limits,
     problem::Problem,
 };
@@ -36,8 +36,7 @@ impl KnownKind {
 
 /// A command as a face was asked for it, over HTTP or the bus.
 pub(crate) struct Asked<'a> {
-    pub(crate) caller: &'a Caller,
-    pub(crate) org: OrgId,
+    pub(crate) by: &'a InOrg,
     pub(crate) kind: &'a KnownKind,
     pub(crate) id: Option<EntityId>,
     pub(crate) command: &'a str,
@@ -58,15 +57,15 @@ impl Asked<'_> {
             ));
         }
         Ok(CommandRequest {
-            org: self.org,
+            org: self.by.org().clone(),
             kind: kind.kind.clone(),
             id: self.id,
             command: self.command.to_owned(),
             body: self.fields,
             command_id: self.labels.command_id,
-            principal: self.caller.principal()?.clone(),
+            principal: self.by.caller().principal()?.clone(),
             on_behalf_of: self.labels.on_behalf_of,
-            credential: None,
+            credential: self.by.caller().credential_id(),
             expected_version: self.labels.expected_version,
             environment: self.labels.environment,
             data_class: self.labels.data_class,
@@ -126,7 +125,7 @@ impl Labels {
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             command_id: id(headers, "Idempotency-Key", CommandId::parse)?,
-            on_behalf_of: id(headers, "Quipu-On-Behalf-Of", PrincipalId::parse)?,
+            on_behalf_of: on_behalf_of(headers)?,
             expected_version: expected_version(headers)?,
             environment: label(headers, "X-Env")?,
             data_class: data_class(headers)?,
@@ -137,6 +136,11 @@ impl Labels {
                 .map(str::to_owned),
         })
     }
+}
+
+/// `Quipu-On-Behalf-Of`.
+pub(crate) fn on_behalf_of(headers: &HeaderMap) -> Result<Option<PrincipalId>, Problem> {
+    id(headers, "Quipu-On-Behalf-Of", PrincipalId::parse)
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {

@@ -17,6 +17,9 @@ use serde_json::{Map, Value, json};
 
 const ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 const COMMAND_ID: &str = "^[A-Za-z0-9_.:-]{1,128}$";
+/// The right that the principal who is named needs, as in OpenAPI; [`BROKER`] where the broker's permissions alone decide.
+const RIGHT: &str = "x-quipu-right";
+const BROKER: &str = "broker";
 const LABEL: &str = "^[A-Za-z0-9_.:-]{1,128}$";
 
 /// The document under construction.
@@ -54,12 +57,24 @@ pub fn document(kinds: &[KindInfo]) -> Value {
                 "host": "127.0.0.1:4222",
                 "protocol": "nats",
                 "description": "NATS with JetStream. The broker's permissions say who may publish and subscribe for an org.",
+                "security": [{ "$ref": "#/components/securitySchemes/broker" }],
             },
             "kafka": kafka::server(),
         },
         "channels": document.channels,
         "operations": document.operations,
-        "components": { "messages": document.messages, "schemas": schemas, "parameters": parameters() },
+        "components": {
+            "messages": document.messages,
+            "schemas": schemas,
+            "parameters": parameters(),
+            "securitySchemes": {
+                "broker": {
+                    "type": "userPassword",
+                    "description": "The account at the broker, whose permissions say for which orgs it may publish and subscribe. \
+                        It names who acts; what they may is asked in their org, by the right of the operation (`x-quipu-right`).",
+                },
+            },
+        },
     })
 }
 
@@ -222,6 +237,7 @@ impl Document {
                     "action": "receive",
                     "channel": { "$ref": format!("#/channels/{call}") },
                     "summary": command.summary,
+                    RIGHT: format!("cap:{}.{}", kind.kind, command.name),
                     "messages": [{ "$ref": format!("#/channels/{call}/messages/{message}") }],
                     "bindings": { "nats": { "queue": "quipu" } },
                     "reply": {
@@ -237,6 +253,7 @@ impl Document {
                     "action": "receive",
                     "channel": { "$ref": format!("#/channels/{queue}") },
                     "summary": command.summary,
+                    RIGHT: format!("cap:{}.{}", kind.kind, command.name),
                     "messages": [{ "$ref": format!("#/channels/{queue}/messages/{message}") }],
                 });
                 self.operations.insert(queue, operation);
@@ -257,7 +274,9 @@ impl Document {
                     &["org"],
                     &[&event.name],
                 );
-                let operation = json!({ "action": "send", "channel": { "$ref": format!("#/channels/{name}") }, "summary": summary });
+                let operation = json!({
+                    "action": "send", "channel": { "$ref": format!("#/channels/{name}") }, "summary": summary, RIGHT: BROKER,
+                });
                 self.operations.insert(name, operation);
             }
         }
@@ -269,7 +288,7 @@ impl Document {
             &["org", "hash"],
             &answers,
         );
-        let operation = json!({ "action": "send", "channel": { "$ref": "#/channels/receipts" }, "summary": summary });
+        let operation = json!({ "action": "send", "channel": { "$ref": "#/channels/receipts" }, "summary": summary, RIGHT: BROKER });
         self.operations.insert("sendReceipt".into(), operation);
         self.channel("reply", "", "Where the caller waits for its answer.", &[], &answers);
         self.channels["reply"]["address"] = Value::Null;

@@ -1,19 +1,25 @@
 //! Who asks, and what they may reach: no face gets at what a node holds without one of these.
 //!
-//! A face makes a [`Caller`] of a credential that it has checked. From a caller, and from nothing else, comes the leave to read in
-//! an org ([`InOrg`]), to operate the node ([`Operator`]) and to speak as another node ([`Peer`]). The app opens what it holds to
+//! A face makes a [`Caller`] of a credential that it has checked. From a caller, and from nothing else, comes the leave to reach an
+//! org ([`InOrg`]), to operate the node ([`Operator`]) and to speak as another node ([`Peer`]). The app opens what it holds to
 //! those alone, so a handler that has not asked does not compile.
 
+use quipu_runtime::{holder::Holder, kernel::refusals::no_access};
 use quipu_schemas::{
-    ids::{EntityId, Kind, OrgId, PrincipalId, StreamId},
+    context::Millis,
+    ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
     problem::Problem,
+    rights::Capability,
 };
+use std::sync::Arc;
 
 /// What a caller has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Credential {
     /// The node's token.
     Token,
+    /// A key of an org, and what it opens there.
+    Key(Arc<Holder>),
     /// The secret of the cluster.
     Cluster,
     /// Leave of the bus, whose broker says who may publish.
@@ -32,25 +38,39 @@ pub struct Caller {
 impl Caller {
     /// Whoever has shown this. Only who has checked a credential calls this.
     pub(crate) fn with(credential: Credential) -> Self {
-        let principal = match credential {
+        let principal = match &credential {
             Credential::Token | Credential::Bus => Some(PrincipalId::BOOTSTRAP),
+            Credential::Key(holder) => Some(holder.principal().clone()),
             Credential::Cluster | Credential::Nothing => None,
         };
         Self { credential, principal }
     }
 
     /// What they have shown.
-    pub fn credential(&self) -> Credential {
-        self.credential
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// What they have shown, where it is an entity of an org.
+    pub fn credential_id(&self) -> Option<CredentialId> {
+        Some(self.holder()?.credential().clone())
     }
 
     /// As whom they act, unless they say that it is on behalf of somebody.
     pub fn principal(&self) -> Result<&PrincipalId, Problem> {
         self.principal.as_ref().ok_or_else(nobody)
     }
+
+    /// What a key opens, where one was shown.
+    pub fn holder(&self) -> Option<&Holder> {
+        match &self.credential {
+            Credential::Key(holder) => Some(holder),
+            Credential::Token | Credential::Cluster | Credential::Bus | Credential::Nothing => None,
+        }
+    }
 }
 
-/// Leave to read in one org.
+/// Leave to reach one org.
 #[derive(Debug, Clone)]
 pub struct InOrg {
     org: OrgId,
@@ -58,9 +78,14 @@ pub struct InOrg {
 }
 
 impl InOrg {
-    /// Decides whether a caller may read in an org: whoever is somebody may.
+    /// Decides whether a caller may reach an org: by the node's token and by the bus every one, by a key its own.
     pub fn admit(caller: &Caller, org: OrgId) -> Result<Self, Problem> {
-        caller.principal()?;
+        match caller.credential() {
+            Credential::Token | Credential::Bus => {}
+            Credential::Key(holder) if *holder.org() == org => {}
+            Credential::Key(_) => return Err(no_access()),
+            Credential::Cluster | Credential::Nothing => return Err(nobody()),
+        }
         Ok(Self {
             org,
             caller: caller.clone(),
@@ -72,7 +97,7 @@ impl InOrg {
         &self.org
     }
 
-    /// Who reads.
+    /// Who asks.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -80,6 +105,25 @@ impl InOrg {
     /// The stream of one of its entities.
     pub fn stream(&self, kind: Kind, id: EntityId) -> StreamId {
         StreamId::new(self.org.clone(), kind, id)
+    }
+
+    /// Whether everything of the org is open: nothing needs asking then.
+    pub fn is_unbounded(&self) -> bool {
+        matches!(self.caller.credential(), Credential::Token | Credential::Bus)
+    }
+
+    /// Whether a right is held now: on one entity, or on the whole org. The node's token holds each.
+    pub fn holds(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> bool {
+        self.is_unbounded() || self.caller.holder().is_some_and(|holder| holder.holds(right, on, now))
+    }
+
+    /// The same; whoever does not hold it is told which it is.
+    pub fn ask(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Problem> {
+        match self.caller.holder() {
+            Some(holder) => holder.ask(right, on, now),
+            None if self.is_unbounded() => Ok(()),
+            None => Err(nobody()),
+        }
     }
 }
 
@@ -90,8 +134,9 @@ pub struct Operator(Caller);
 impl Operator {
     /// Decides whether a caller may operate the node: whoever has its token may.
     pub fn admit(caller: &Caller) -> Result<Self, Problem> {
-        match caller.credential {
+        match caller.credential() {
             Credential::Token => Ok(Self(caller.clone())),
+            Credential::Key(_) => Err(no_access()),
             Credential::Cluster | Credential::Bus | Credential::Nothing => Err(nobody()),
         }
     }
@@ -109,9 +154,9 @@ pub struct Peer(());
 impl Peer {
     /// Decides whether a caller may: whoever has the cluster's secret may.
     pub fn admit(caller: &Caller) -> Result<Self, Problem> {
-        match caller.credential {
+        match caller.credential() {
             Credential::Cluster => Ok(Self(())),
-            Credential::Token | Credential::Bus | Credential::Nothing => Err(nobody()),
+            Credential::Token | Credential::Key(_) | Credential::Bus | Credential::Nothing => Err(nobody()),
         }
     }
 }
@@ -124,16 +169,30 @@ fn nobody() -> Problem {
 mod tests {
     use super::*;
 
+    /// Ada of `acme` by a key, who holds this.
+    fn holder(capability: &str) -> Credential {
+        let ada = PrincipalId::from_static("ada");
+        let key = "api-key/key_1".parse().unwrap();
+        Credential::Key(Arc::new(Holder::of(
+            OrgId::from_static("acme"),
+            key,
+            ada,
+            [capability.parse().unwrap()],
+        )))
+    }
+
     #[test]
     fn each_credential_opens_its_own_and_nothing_else() {
         let org = || OrgId::parse("acme").unwrap();
+        let key = holder("cap:run.read");
         for (credential, reads, operates, is_peer) in [
             (Credential::Token, true, true, false),
+            (key.clone(), true, false, false),
             (Credential::Bus, true, false, false),
             (Credential::Cluster, false, false, true),
             (Credential::Nothing, false, false, false),
         ] {
-            let caller = Caller::with(credential);
+            let caller = Caller::with(credential.clone());
             assert_eq!(InOrg::admit(&caller, org()).is_ok(), reads, "{credential:?}");
             assert_eq!(Operator::admit(&caller).is_ok(), operates, "{credential:?}");
             assert_eq!(Peer::admit(&caller).is_ok(), is_peer, "{credential:?}");
@@ -141,5 +200,29 @@ mod tests {
         }
         let refused = Operator::admit(&Caller::with(Credential::Cluster)).unwrap_err();
         assert_eq!((refused.status, refused.code.as_str()), (401, "unauthenticated"));
+    }
+
+    #[test]
+    fn a_key_reaches_its_own_org_and_is_told_nothing_of_others() {
+        let caller = Caller::with(holder("cap:run.read"));
+        let refused = |org: &'static str| InOrg::admit(&caller, OrgId::from_static(org)).unwrap_err();
+        assert_eq!(refused("other").code, "no_access");
+        assert_eq!(refused("other"), refused("_platform"));
+        assert_eq!(refused("other"), Operator::admit(&caller).unwrap_err());
+        assert_eq!(caller.principal().unwrap().as_str(), "ada");
+        assert_eq!(caller.credential_id().unwrap().to_string(), "api-key/key_1");
+    }
+
+    #[test]
+    fn a_right_that_is_not_held_is_named() {
+        let org = OrgId::from_static("acme");
+        let by = InOrg::admit(&Caller::with(holder("cap:run.read")), org.clone()).unwrap();
+        let read = |kind: &str| Capability::of_command(&Kind::parse(kind).unwrap(), "read");
+        assert_eq!(by.ask(&read("run"), None, 0), Ok(()));
+        let refused = by.ask(&read("agent"), None, 0).unwrap_err();
+        assert_eq!((refused.status, refused.code.as_str()), (403, "missing_right"));
+        assert!(refused.detail.contains("cap:agent.read"), "{refused}");
+        let by = InOrg::admit(&Caller::with(Credential::Token), org).unwrap();
+        assert!(by.holds(&read("agent"), None, 0));
     }
 }

@@ -43,9 +43,14 @@ use surface::{Part, Surface};
 
 /// All surfaces.
 pub fn router(app: App) -> Router {
+    let parts = parts(&app);
+    join(app, parts)
+}
+
+fn parts(app: &App) -> Vec<Part> {
     let mut parts = vec![grid::part(), internal::part(), docs::part(app.clone())];
     parts.extend(ops::parts());
-    join(app, parts)
+    parts
 }
 
 /// Surfaces side by side, each behind its guard.
@@ -56,6 +61,7 @@ pub(crate) fn join(app: App, parts: Vec<Part>) -> Router {
     for Part { surface, routes } in parts {
         let gate = Gate { app: app.clone(), surface };
         let routes = routes
+            .into_router()
             .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(surface.body_max()))
             .layer(middleware::from_fn_with_state(gate, guard::guard));

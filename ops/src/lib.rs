@@ -27,6 +27,7 @@ pub mod nearest;
 pub mod openapi;
 pub mod parts;
 pub mod problems;
+pub mod rights;
 pub mod serve;
 mod stage;
 pub mod terminal;

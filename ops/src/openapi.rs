@@ -4,15 +4,17 @@
 mod blobs;
 mod enums;
 mod responses;
+mod rights;
 mod rows;
 pub(crate) mod schemas;
 mod workflows;
 
-use crate::parts::{part_filters, parts, view_named, view_of_rows};
-use quipu_projections::{families::Families, reading::View};
+use crate::parts::{part_filters, parts, tie, view_named, view_of_rows};
+use quipu_projections::{families::Families, family::Tie, reading::View};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::envelope::DataClass;
 use responses::{Reply, responses};
+use rights::Opens;
 use schemas::Components;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +28,7 @@ struct Operation<'a> {
     parameters: Vec<Value>,
     body: Option<Value>,
     reply: Reply,
+    opens: Opens,
 }
 
 impl Operation<'_> {
@@ -44,11 +47,10 @@ impl Operation<'_> {
             let required = schema.get("required").and_then(Value::as_array).is_some_and(|r| !r.is_empty()) || schema.get("$ref").is_some();
             operation["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
         }
-        match self.reply {
-            Reply::Health | Reply::Alive | Reply::Open(_) => operation["security"] = json!([]),
+        self.opens.tell(&mut operation);
+        if self.reply == Reply::Metrics {
             // Open to loopback peers.
-            Reply::Metrics => operation["security"] = json!([{}, { "bearer": [] }]),
-            _ => {}
+            operation["security"] = json!([{}, { "bearer": [] }]);
         }
         operation
     }
@@ -125,12 +127,14 @@ pub(crate) fn pascal(text: &str) -> String {
         .collect()
 }
 
-#[derive(Default)]
-struct Paths(Map<String, Value>);
+struct Paths<'a> {
+    paths: Map<String, Value>,
+    kinds: &'a [KindInfo],
+}
 
-impl Paths {
+impl Paths<'_> {
     fn add(&mut self, path: &str, method: &str, operation: Operation<'_>) {
-        let item = self.0.entry(path.to_owned()).or_insert_with(|| json!({}));
+        let item = self.paths.entry(path.to_owned()).or_insert_with(|| json!({}));
         item[method] = operation.into_value();
     }
 
@@ -142,6 +146,7 @@ impl Paths {
             parameters,
             body: None,
             reply,
+            opens: rights::of_read(reply, tag, self.kinds),
         };
         self.add(path, "get", operation);
     }
@@ -159,6 +164,7 @@ impl Paths {
                 parameters: command_parameters(with_id),
                 body: Some(body.clone()),
                 reply,
+                opens: rights::of_command(name, &command.name),
             };
             let id = format!("{name}_{}", command.name);
             if command.name == "create" {
@@ -214,6 +220,7 @@ impl Paths {
                 references(&["org", "id"]),
                 part_filters(families, name, view),
             );
+            self.part_row(&path, kind, families, view);
         }
         let entity_parameters = || references(&["org", "id"]);
         let mut paged = entity_parameters();
@@ -259,8 +266,39 @@ impl Paths {
             parameters: tell,
             body: Some(json!({ "$ref": "#/components/schemas/VolatileWord" })),
             reply: Reply::Told,
+            opens: rights::of_read(Reply::Told, name, self.kinds),
         };
         self.add(&live, "post", operation);
+    }
+
+    /// One row of a part, where its rows have names of their own.
+    fn part_row(&mut self, path: &str, kind: &KindInfo, families: Families, view: View) {
+        let name = kind.kind.as_str();
+        let of_entity: &[&str] = match tie(families, name, view) {
+            Some(Tie::Org) => &[],
+            Some(Tie::Id(column)) => &[column],
+            Some(Tie::Stream) => &["kind", "id"],
+            None => return,
+        };
+        let [names @ .., _] = view.named_by() else { return };
+        if names != of_entity {
+            return;
+        }
+        let mut parameters = references(&["org", "id"]);
+        parameters.push(path_parameter(
+            "key",
+            "^.+$",
+            "The name of the row within the entity, percent-encoded as one segment.",
+        ));
+        parameters.extend(references(&["min_position"]));
+        self.get(
+            &format!("{path}/{{key}}"),
+            name,
+            format!("get_{name}_{}", view.name().replace('-', "_")),
+            format!("One row of the view `{}`.", view.name()),
+            parameters,
+            Reply::Row(view),
+        );
     }
 
     fn list(&mut self, path: &str, tag: &str, id: &str, view: View, mut parameters: Vec<Value>, filters: Vec<&'static str>) {
@@ -329,6 +367,7 @@ impl Paths {
                 parameters,
                 body: None,
                 reply: Reply::Decided,
+                opens: Opens::Node,
             };
             self.add(&format!("/v1/ops/outbox/{{key}}/{verb}"), "post", operation);
         }
@@ -351,6 +390,7 @@ impl Paths {
                 parameters: vec![],
                 body: None,
                 reply: Reply::Started("ViewsJob"),
+                opens: Opens::Node,
             };
             self.add(&format!("/v1/ops/views/{verb}"), "post", operation);
         }
@@ -365,6 +405,7 @@ impl Paths {
             parameters: vec![],
             body: Some(body),
             reply: Reply::Started("Unparked"),
+            opens: Opens::Node,
         };
         self.add("/v1/ops/unpark", "post", operation);
         let body = json!({
@@ -381,6 +422,7 @@ impl Paths {
             parameters: vec![],
             body: Some(body),
             reply: Reply::Started("BackupJob"),
+            opens: Opens::Node,
         };
         self.add("/v1/ops/backup", "post", operation);
         self.get(
@@ -492,7 +534,7 @@ fn feed_parameters() -> Vec<Value> {
 /// The document of a node with these kinds.
 pub fn document(kinds: &[KindInfo], families: Families) -> Value {
     let mut components = Components::default();
-    let mut paths = Paths::default();
+    let mut paths = Paths { paths: Map::new(), kinds };
     for kind in kinds {
         paths.kind(kind, families, &mut components);
     }
@@ -511,12 +553,12 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
     }
     for (path, item) in blobs::paths() {
-        paths.0.insert(path.to_owned(), item);
+        paths.paths.insert(path.to_owned(), item);
     }
     paths.ops();
     let mut schemas = components.into_schemas();
     let responses = responses::components();
-    let spoken_of = json!([paths.0, parameters(families), responses]);
+    let spoken_of = json!([paths.paths, parameters(families), responses]);
     schemas::keep_used(&mut schemas, &spoken_of);
     json!({
         "openapi": "3.1.0",
@@ -527,11 +569,11 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" }
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "bearer": [] }],
+        "security": [{ "bearer": [] }, { "api_key": [] }],
         "tags": tags(kinds),
-        "paths": paths.0,
+        "paths": paths.paths,
         "components": {
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "The bootstrap token: printed on the first start, kept in the data directory." } },
+            "securitySchemes": rights::schemes(),
             "parameters": parameters(families),
             "responses": responses,
             "schemas": schemas,

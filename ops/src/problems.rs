@@ -44,6 +44,18 @@ pub fn unknown_org(org: &OrgId) -> Problem {
         .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
 }
 
+/// Nothing was shown, or what opens nothing: a token of another node, or a key that is wrong, unknown, ended or shown from elsewhere.
+pub fn unauthenticated(is_given: bool) -> Problem {
+    let detail = if is_given {
+        "the token is not this node's, and no key that counts"
+    } else {
+        "no bearer token is given"
+    };
+    Problem::new(401, "unauthenticated", detail).field("Authorization").fix(
+        "send Authorization: Bearer <token>: a key of an org, or the node's own token, which is in the file `token` in its data directory",
+    )
+}
+
 /// No such command of a kind, with the ones there are.
 pub fn unknown_command(kind: &str, command: &str, known: &str) -> Problem {
     Problem::new(404, "unknown_command", format!("{kind} has no command `{}`", clip(command)))

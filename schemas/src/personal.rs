@@ -18,12 +18,12 @@ mod scope;
 mod show;
 pub mod value;
 
-pub use blob::{BlobRef, Brought, Within};
+pub use blob::{BlobRef, Brought, Withheld, Within};
 pub use error::SealError;
 pub(crate) use made::WithMade;
 pub use made::{Made, NewValue};
 pub use scope::{is_sealing, sealing};
-pub use show::{contains_blob, open_all, show_all};
+pub use show::{contains_blob, open_all, redacted, show_all};
 
 use crate::{
     digest::Digest,

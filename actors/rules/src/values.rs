@@ -36,7 +36,7 @@ impl From<SealError> for NodeError {
             SealError::NotShared { .. } => "blobs_not_shared",
             SealError::Full(_) => "storage_full",
             SealError::Store(_) | SealError::Unreachable(_) => "key_store",
-            SealError::Damaged(_) | SealError::Form(..) => "sealed",
+            SealError::Damaged(_) | SealError::Form(..) | SealError::Withheld => "sealed",
         };
         Self::new(code, error.to_string())
     }

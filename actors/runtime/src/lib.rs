@@ -11,6 +11,7 @@ mod door;
 mod entity_actor;
 mod facts;
 pub mod feed;
+pub mod holder;
 mod hub;
 pub mod ingress;
 pub mod kernel;

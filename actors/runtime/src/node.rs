@@ -3,6 +3,7 @@
 mod bodies;
 mod erasure;
 mod health;
+mod holders;
 mod leaving;
 mod outbox;
 mod reads;

@@ -1,7 +1,10 @@
-//! What may be read in an org, with the leave to read there.
+//! What may be read in an org, with the leave to reach it.
+//!
+//! Every read asks here for its right, `cap:{kind or view}.read`, so that no handler can forget it. What opens personal values is
+//! given out here as well: to whoever may not see them it opens nothing.
 
 use super::App;
-use crate::{caller::InOrg, problems};
+use crate::{caller::InOrg, problems, rights};
 use quipu_events::blobs::Blobs;
 use quipu_projections::{
     query::{Counted, Found, Page, Query},
@@ -16,11 +19,17 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::{Keys, Millis},
     envelope::Receipt,
-    ids::{CommandId, StreamId},
+    ids::{CommandId, EntityId, Kind, StreamId},
+    personal::Withheld,
     position::Cursor,
     problem::Problem,
+    retention::RETENTION_SETTING,
+    rights::Capability,
 };
 use std::sync::Arc;
+
+/// One entity, by kind and id.
+pub type On<'a> = Option<(&'a Kind, &'a EntityId)>;
 
 /// Reads in one org.
 pub struct Reads<'a> {
@@ -42,6 +51,37 @@ impl<'a> Reads<'a> {
         }
     }
 
+    fn ask(&self, right: &Capability, on: On<'_>) -> Result<(), Problem> {
+        if self.by.is_unbounded() {
+            return Ok(());
+        }
+        self.by.ask(right, on, self.app.now())
+    }
+
+    /// Refuses whoever may not read an entity, and an entity of another org.
+    pub fn ask_entity(&self, stream: &StreamId) -> Result<(), Problem> {
+        self.within(stream)?;
+        if self.by.is_unbounded() {
+            return Ok(());
+        }
+        self.ask(&rights::of_kind(&stream.kind), Some((&stream.kind, &stream.id)))
+    }
+
+    /// Refuses whoever may not read the entities of a kind.
+    pub fn ask_kind(&self, kind: &Kind) -> Result<(), Problem> {
+        self.ask(&rights::of_kind(kind), None)
+    }
+
+    /// Whether an entity may be read.
+    pub fn may_read(&self, stream: &StreamId) -> bool {
+        self.ask_entity(stream).is_ok()
+    }
+
+    /// Whether personal values may be seen: of one entity, or of the whole org.
+    pub fn may_see(&self, on: On<'_>) -> bool {
+        self.by.is_unbounded() || self.by.holds(&rights::PERSONAL, on, self.app.now())
+    }
+
     /// Refuses an org that the log has never seen. The log, not the views: they may lag behind its creation.
     pub async fn check_org(&self) -> Result<(), Problem> {
         let org = self.by.org();
@@ -52,22 +92,25 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// A page of a view.
-    pub async fn list(&self, view: View, query: Query) -> Result<Page, Problem> {
+    /// A page of a view; `on` is the entity that it is a part of.
+    pub async fn list(&self, view: View, on: On<'_>, query: Query) -> Result<Page, Problem> {
+        self.ask(&self.app.right_of(view), on)?;
         self.app.views.list(view, self.by.org(), query).await
     }
 
     /// How many rows of a view there are, by what these columns hold.
     pub async fn count(&self, view: View, by: &'static [&'static str]) -> Result<Counted, Problem> {
+        self.ask(&rights::STATS, None)?;
         self.app.views.count(view, self.by.org(), by).await
     }
 
-    /// One row of a view.
-    pub async fn get(&self, view: View, key: Vec<String>) -> Result<Found, Problem> {
+    /// One row of a view; `on` is the entity that it is of.
+    pub async fn get(&self, view: View, on: On<'_>, key: Vec<String>) -> Result<Found, Problem> {
+        self.ask(&self.app.right_of(view), on)?;
         self.app.views.get(view, self.by.org(), key).await
     }
 
-    /// Whether the log holds anything of an entity.
+    /// Whether the log holds anything of an entity. Takes no right of its own: it tells of ids of the caller's own org alone.
     pub async fn exists(&self, stream: &StreamId) -> Result<bool, Problem> {
         self.within(stream)?;
         self.app.node.exists(stream).await
@@ -75,23 +118,25 @@ impl<'a> Reads<'a> {
 
     /// Records of an entity, oldest first.
     pub async fn history(&self, stream: &StreamId, from: PageFrom, limit: usize) -> Result<Held<HistoryPage>, Problem> {
-        self.within(stream)?;
+        self.ask_entity(stream)?;
         self.app.node.history_page(stream, from, limit).await
     }
 
     /// The state of an entity now, at a version, or at a time.
     pub async fn state(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<Held<StateAt>>, Problem> {
-        self.within(stream)?;
-        self.app.node.state_held(stream, version, at).await
+        self.ask_entity(stream)?;
+        let keys = self.keys(Some((&stream.kind, &stream.id)));
+        self.app.node.state_shown(stream, version, at, keys).await
     }
 
     /// The receipt of a command.
     pub async fn receipt(&self, stream: &StreamId, command: &CommandId) -> Result<Option<Receipt>, Problem> {
-        self.within(stream)?;
+        self.ask_entity(stream)?;
         self.app.node.receipt(stream, command).await
     }
 
-    /// Events from here on; the filter is of this org, whatever it says.
+    /// Events from here on; the filter is of this org, whatever it says. What may not be read of them is left out by whoever passes
+    /// them on: rights change while a feed is open.
     pub fn feed(&self, from: Cursor, filter: FeedFilter) -> Feed {
         let org = Some(self.by.org().clone());
         self.app.node.feed(from, FeedFilter { org, ..filter })
@@ -99,19 +144,33 @@ impl<'a> Reads<'a> {
 
     /// What is said on the volatile channel of an entity.
     pub fn listen(&self, stream: &StreamId) -> Result<Subscription, Problem> {
-        self.within(stream)?;
+        self.ask_entity(stream)?;
         Ok(self.app.node.volatile().subscribe(stream))
     }
 
     /// Says something on the volatile channel of an entity; how many heard it.
     pub fn tell(&self, stream: &StreamId, event: VolatileEvent) -> Result<usize, Problem> {
-        self.within(stream)?;
+        self.ask_entity(stream)?;
         Ok(self.app.node.volatile().publish(stream, event))
     }
 
-    /// Where values beside the log are kept, by org; `None` where they are kept nowhere.
-    pub fn blobs(&self) -> Option<Arc<dyn Blobs>> {
-        self.app.node.blobs()
+    /// Where values beside the log are kept, by org; `None` where they are kept nowhere. They are personal, each of them.
+    pub fn blobs(&self) -> Result<Option<Arc<dyn Blobs>>, Problem> {
+        self.ask(&rights::PERSONAL, None)?;
+        Ok(self.app.node.blobs())
+    }
+
+    /// Whether the org has its values deleted after a time.
+    pub async fn retention(&self) -> Result<bool, Problem> {
+        let stream = StreamId::of_org(self.by.org());
+        let Some(org) = self.app.node.state_held(&stream, None, None).await? else {
+            return Ok(false);
+        };
+        let mut states = ["active", "suspended/org"].iter();
+        Ok(states.any(|state| {
+            let setting = format!("/{state}/settings/{RETENTION_SETTING}");
+            org.value.state.0.pointer(&setting).is_some()
+        }))
     }
 
     /// Whether anybody's data was erased here.
@@ -119,8 +178,9 @@ impl<'a> Reads<'a> {
         self.app.node.has_erased(self.by.org())
     }
 
-    /// What opens personal data.
-    pub fn keys(&self) -> Arc<dyn Keys> {
-        self.app.node.keys()
+    /// What opens the personal data of an entity, or of the whole org, for whoever may see it; what is sealed by it opens later.
+    pub fn keys(&self, on: On<'_>) -> Arc<dyn Keys> {
+        let keys = self.app.node.keys();
+        if self.may_see(on) { keys } else { Arc::new(Withheld(keys)) }
     }
 }

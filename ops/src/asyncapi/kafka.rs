@@ -1,6 +1,6 @@
 //! The bus on Kafka: three topics, whose messages have keys, and headers of their own.
 
-use super::{COMMAND_ID, Document, command_headers, command_name};
+use super::{BROKER, COMMAND_ID, Document, RIGHT, command_headers, command_name};
 use crate::bus::topic::{COMMAND, COMMANDS, FEED, RECEIPTS, common};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::limits::{BUS_COMMAND_TOPIC_DAYS, BUS_FEED_DAYS, BUS_RECEIPT_AGE_S, PARTITIONS_DEFAULT};
@@ -15,6 +15,7 @@ pub(super) fn server() -> Value {
     json!({
         "host": "127.0.0.1:9092",
         "protocol": "kafka",
+        "security": [{ "$ref": "#/components/securitySchemes/broker" }],
         "description": "Apache Kafka. ACLs on topics say who may write and read for an org; an org may have topics of its own, \
             the common topic's name followed by a dot and the org.",
     })
@@ -131,6 +132,8 @@ impl Document {
                 "channel": { "$ref": format!("#/channels/{channel}") },
                 "summary": summary,
             });
+            // A command's right is that of its kind and name.
+            operation[RIGHT] = if action == "receive" { "cap:{kind}.{command}" } else { BROKER }.into();
             if action == "receive" {
                 operation["bindings"] = group.clone();
             }

@@ -4,7 +4,7 @@ use super::{pace::Pace, subject::Target};
 use crate::{
     app::App,
     asked::{Asked, Correlation, Labels, fields},
-    caller::{Caller, Credential},
+    caller::{Caller, Credential, InOrg},
     problems::{self, bad_header, clip},
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
@@ -115,8 +115,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());
     let asked = Asked {
-        caller: &Caller::with(Credential::Bus),
-        org: target.org,
+        by: &InOrg::admit(&Caller::with(Credential::Bus), target.org)?,
         kind: app.kind(&target.kind.plural())?,
         id: target.id,
         command: &target.command,

@@ -25,7 +25,7 @@ use quipu_runtime::node::{BodyHold, ReadPermit};
 use quipu_schemas::{
     context::Keys,
     digest::Digest,
-    ids::{OrgId, PrincipalId, StreamId},
+    ids::{OrgId, PrincipalId},
     limits::{BLOB_GRACE_MS, PAGE_MAX_BYTES, VALUE_MAX_BYTES},
     personal::{BlobRef, Opened, Personal, SealError, Within},
     problem::Problem,
@@ -46,7 +46,7 @@ pub async fn put(State(app): State<App>, in_org: InOrg, uri: Uri, request: Reque
     let expected = content_digest(&headers)?;
     let form = Form::of(&headers)?;
     reads.check_org().await?;
-    if reads.blobs().is_none() {
+    if reads.blobs()?.is_none() {
         return Err(SealError::NotShared { size: 0 }.problem().into());
     }
     // Counted until the value is kept, like any other body.
@@ -65,7 +65,7 @@ pub async fn put(State(app): State<App>, in_org: InOrg, uri: Uri, request: Reque
         Some(named) => named,
         None => in_org.caller().principal()?.clone(),
     };
-    let (org, keys) = (in_org.org().clone(), reads.keys());
+    let (org, keys) = (in_org.org().clone(), reads.keys(None));
     let kept = blocking(move || keep(&value, &org, &actor, &*keys)).await?;
     let mut response = json(&kept)?;
     *response.status_mut() = StatusCode::CREATED;
@@ -185,8 +185,8 @@ pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(Str
             .fix("pass `$blob` unchanged")
     };
     let digest: Digest = digest.parse().map_err(bad)?;
-    let blobs = reads.blobs().ok_or_else(|| missing(&digest, &org))?;
-    let keys = reads.keys();
+    let blobs = reads.blobs()?.ok_or_else(|| missing(&digest, &org))?;
+    let keys = reads.keys(None);
     // As stored and opened; how large it is, the store tells with its bytes.
     let permit = app.reserve_read(2 * VALUE_MAX_BYTES).await?;
     let found = blocking(move || find(&*blobs, &org, &digest, &*keys)).await;
@@ -198,28 +198,13 @@ pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(Str
 
 /// What became of a value that is not there, where the org has some deleted: a digest alone does not tell whether it was one.
 async fn gone(reads: &Reads<'_>, org: &OrgId, digest: &Digest) -> Result<Option<Problem>, Problem> {
-    if has_retention(reads, org).await? {
+    if reads.retention().await? {
         let detail = format!("no such blob in org {org}, or its time was over: {digest}");
         let fix = format!("the org has its values deleted by `{RETENTION_SETTING}`; what is left is the digest");
         return Ok(Some(Problem::new(410, "value_expired", detail).fix(fix)));
     }
     let detail = || format!("no such blob in org {org}, or it was erased with its subject's key: {digest}");
     Ok(reads.has_erased().then(|| Problem::new(410, "value_erased", detail())))
-}
-
-/// Whether an org has its values deleted after a time.
-async fn has_retention(reads: &Reads<'_>, org: &OrgId) -> Result<bool, Problem> {
-    let Some(org) = reads.state(&StreamId::of_org(org), None, None).await? else {
-        return Ok(false);
-    };
-    let mut states = ["active", "suspended/org"].iter();
-    Ok(states.any(|state| {
-        org.value
-            .state
-            .0
-            .pointer(&format!("/{state}/settings/{RETENTION_SETTING}"))
-            .is_some()
-    }))
 }
 
 fn missing(digest: &Digest, org: &OrgId) -> Problem {

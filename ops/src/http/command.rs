@@ -4,11 +4,11 @@ use super::{
     Answer, App, Failure,
     answer::{only, receipt_answer},
     params::Params,
-    request::{At, Fields, entity, org},
+    request::{At, Fields, entity},
 };
 use crate::{
     asked::{Asked, Correlation, KnownKind, Labels},
-    caller::Caller,
+    caller::InOrg,
     parts::{is_read_only, view_named},
 };
 use axum::{
@@ -16,25 +16,22 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
-use quipu_schemas::{
-    ids::{EntityId, OrgId},
-    problem::Problem,
-};
+use quipu_schemas::{ids::EntityId, problem::Problem};
 use serde_json::Value;
 
 /// Everything of a request but its path.
 struct Call {
-    caller: Caller,
+    by: InOrg,
     labels: Labels,
     correlation: Correlation,
     fields: Value,
 }
 
 impl Call {
-    fn read(uri: &Uri, headers: &HeaderMap, caller: Caller, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
+    fn read(uri: &Uri, headers: &HeaderMap, by: InOrg, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
         Params::parse(uri, &[])?;
         Ok(Self {
-            caller,
+            by,
             labels: Labels::read(headers)?,
             correlation,
             fields,
@@ -45,40 +42,38 @@ impl Call {
 /// `POST /v1/orgs/{org}/{kinds}`: the `create` command of a new entity.
 pub async fn create(
     State(app): State<App>,
-    At((org_text, plural)): At<(String, String)>,
+    At((_, plural)): At<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
-    caller: Caller,
+    by: InOrg,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
-    let org = org(org_text)?;
     if !app.has_kind(&plural) && view_named(app.families(), &plural).is_some() {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let kind = app.kind(&plural)?;
-    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
-    send(&app, org, kind, None, "create", call).await
+    let call = Call::read(&uri, &headers, by, correlation, fields)?;
+    send(&app, kind, None, "create", call).await
 }
 
 /// `POST /v1/orgs/{org}/{kinds}/{id}`: the `create` command under the client's own id.
 pub async fn create_named(
     State(app): State<App>,
-    At((org_text, plural, id)): At<(String, String, String)>,
+    At((_, plural, id)): At<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
-    caller: Caller,
+    by: InOrg,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
-    let org = org(org_text)?;
     if !app.has_kind(&plural) && view_named(app.families(), &plural).is_some() {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
     let kind = app.kind(&plural)?;
     let id = entity(id)?;
-    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
-    send(&app, org, kind, Some(id), "create", call).await
+    let call = Call::read(&uri, &headers, by, correlation, fields)?;
+    send(&app, kind, Some(id), "create", call).await
 }
 
 /// `POST /v1/orgs/{org}/{kinds}/{id}/{command}`; also behind routes whose last segment is fixed for `GET`.
@@ -87,7 +82,7 @@ pub async fn command(
     At(parts): At<Vec<(String, String)>>,
     uri: Uri,
     headers: HeaderMap,
-    caller: Caller,
+    by: InOrg,
     Extension(correlation): Extension<Correlation>,
     Fields(fields): Fields,
 ) -> Answer {
@@ -98,7 +93,6 @@ pub async fn command(
             .map(|(_, value)| value.clone())
             .unwrap_or_default()
     };
-    let org = org(part("org"))?;
     let kind = app.kind(&part("kinds"))?;
     let id = entity(part("id"))?;
     // Commands are snake_case: what would need decoding is none.
@@ -106,20 +100,19 @@ pub async fn command(
     if !kind.has_command(command) && is_read_only(app.families(), kind.kind.as_str(), command) {
         return Ok(only("GET, HEAD", "POST", uri.path()));
     }
-    let call = Call::read(&uri, &headers, caller, correlation, fields)?;
-    send(&app, org, kind, Some(id), command, call).await
+    let call = Call::read(&uri, &headers, by, correlation, fields)?;
+    send(&app, kind, Some(id), command, call).await
 }
 
-async fn send(app: &App, org: OrgId, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
+async fn send(app: &App, kind: &KnownKind, id: Option<EntityId>, command: &str, call: Call) -> Answer {
     let Call {
-        caller,
+        by,
         labels,
         correlation,
         fields,
     } = call;
     let asked = Asked {
-        caller: &caller,
-        org,
+        by: &by,
         kind,
         id,
         command,

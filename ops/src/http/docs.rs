@@ -3,11 +3,10 @@
 use super::{
     Answer, App, json_bytes,
     params::Params,
-    surface::{DOCS, Part},
+    surface::{DOCS, Part, Routes},
 };
 use crate::{asyncapi, openapi};
 use axum::{
-    Router,
     body::Bytes,
     extract::State,
     http::{Uri, header},
@@ -34,7 +33,7 @@ pub(super) fn part(app: App) -> Part {
         openapi: OnceLock::new(),
         asyncapi: OnceLock::new(),
     };
-    let routes = Router::new()
+    let routes = Routes::new()
         .route("/docs/openapi.json", get(openapi))
         .route("/docs/asyncapi.json", get(asyncapi))
         .route("/docs/llms.txt", get(llms))

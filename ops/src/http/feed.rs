@@ -7,7 +7,10 @@
 //! at once where it follows, and otherwise as its last word, in the place of `caught_up`.
 //! A cursor that comes with an event never lies behind an event not yet sent: events of one record but the last
 //! carry the cursor before the record, so that a resume repeats rather than skips.
+//! By a key, entities that may not be read are left out, and each record is asked for as it is delivered: a key that has ended, or
+//! lost the right to the kind that was asked for, gets `revoked`, a problem, as the last word.
 
+mod following;
 mod framing;
 
 use super::{
@@ -22,6 +25,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
     response::Response,
 };
+use following::{may_follow, on};
 pub(super) use framing::{Framing, sse};
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
@@ -29,15 +33,14 @@ use quipu_runtime::{
     values::Values,
 };
 use quipu_schemas::{
-    context::Keys,
     ids::OrgId,
-    limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, STREAMS_MAX},
+    limits::{CURSOR_EVERY_EVENTS, HEARTBEAT_MS, RIGHTS_LOOK_MS, STREAMS_MAX},
     personal::Brought,
     position::Cursor,
     problem::Problem,
 };
 use serde_json::json;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::Instant,
@@ -98,13 +101,15 @@ struct Feed {
     filter: FeedFilter,
     framing: Framing,
     app: App,
-    keys: Arc<dyn Keys>,
+    by: InOrg,
     follow: bool,
     since_cursor: u32,
     /// Partitions that stopped, and are told last.
     stopped: Vec<Stopped>,
     stage: watch::Receiver<Stage>,
     heartbeat: Instant,
+    /// When the caller's rights are looked at next, however silent the log is.
+    look: Instant,
     ended: bool,
     _open: OpenStream,
 }
@@ -115,8 +120,9 @@ pub async fn events(State(app): State<App>, in_org: InOrg, uri: Uri, headers: He
     let params = Params::parse(&uri, &["from", "follow", "kind", "id", "type"])?;
     filter::known_kind(&app, &params)?;
     filter::known_types(&app, &params)?;
-    reads.check_org().await?;
     let filter = filter_of(in_org.org().clone(), &params)?;
+    may_follow(&app, &in_org, &filter)?;
+    reads.check_org().await?;
     let follow = match params.text("follow") {
         None | Some("true") => true,
         Some("false") => false,
@@ -134,12 +140,13 @@ pub async fn events(State(app): State<App>, in_org: InOrg, uri: Uri, headers: He
         filter,
         framing,
         app: app.clone(),
-        keys: reads.keys(),
+        by: in_org.clone(),
         follow,
         since_cursor: 0,
         stopped: Vec::new(),
         stage: app.stage.clone(),
         heartbeat: Instant::now() + Duration::from_millis(HEARTBEAT_MS),
+        look: Instant::now() + Duration::from_millis(RIGHTS_LOOK_MS),
         ended: false,
         _open: open,
     };
@@ -197,8 +204,7 @@ impl Feed {
         let mut out = String::new();
         while !self.ended {
             while let Some(item) = self.items.ready() {
-                let values = self.bring(&item).await;
-                self.item(item, values, &mut out);
+                self.deliver(item, &mut out).await;
                 if self.ended || out.len() >= CHUNK_BYTES {
                     return Some(self.sent(out));
                 }
@@ -208,13 +214,14 @@ impl Feed {
             }
             tokio::select! {
                 item = self.items.next() => match item {
-                    Some(item) => {
-                        let values = self.bring(&item).await;
-                        self.item(item, values, &mut out);
-                    }
+                    Some(item) => self.deliver(item, &mut out).await,
                     None => self.end(&mut out, "the node stopped"),
                 },
                 () = stopping(&mut self.stage) => self.end(&mut out, "the node is stopping"),
+                () = tokio::time::sleep_until(self.look), if !self.by.is_unbounded() => {
+                    self.look = Instant::now() + Duration::from_millis(RIGHTS_LOOK_MS);
+                    self.renew(&mut out).await;
+                }
                 () = tokio::time::sleep_until(self.heartbeat) => {
                     // Everything that was ready has been taken: the cursor goes past what was filtered out.
                     self.cursor = self.items.cursor();
@@ -249,13 +256,17 @@ impl Feed {
         if named.is_empty() {
             return Values::new();
         }
-        let keys = self.keys.clone();
+        if !self.may_read(&entry.record.header.stream) {
+            return Values::new();
+        }
+        let keys = self.keys(&entry.record.header.stream);
         let fetch = move || named.iter().map(|blob| (blob.digest, keys.kept(blob))).collect();
         tokio::task::spawn_blocking(fetch).await.unwrap_or_default()
     }
 
     fn item(&mut self, item: FeedItem, values: Values, out: &mut String) {
         match item {
+            FeedItem::Record(entry) if !self.may_read(&entry.record.header.stream) => self.cursor.advance(entry.position),
             FeedItem::Record(entry) => self.record(&entry, values, out),
             FeedItem::CaughtUp(cursor) => {
                 self.cursor = cursor;
@@ -268,6 +279,7 @@ impl Feed {
                 }
                 stopped.iter().for_each(|stopped| self.stop(stopped, out));
             }
+            FeedItem::Parked { stream, position, .. } if !self.may_read(&stream) => self.cursor.advance(position),
             FeedItem::Parked { stream, position, detail } => {
                 self.refresh();
                 let fields = json!({ "stream": stream, "position": position, "detail": detail });
@@ -287,6 +299,8 @@ impl Feed {
 
     fn stop(&self, stopped: &Stopped, out: &mut String) {
         let Stopped { partition, offset, detail } = stopped;
+        // Whoever has no more than one org's key learns that there is damage, not what of another org it is in.
+        let detail = if self.by.is_unbounded() { detail } else { "it is damaged there" };
         let problem = Problem::new(
             503,
             "partition_stopped",
@@ -305,7 +319,9 @@ impl Feed {
         let events = &entry.record.events;
         let taken: Vec<usize> = (0..events.len()).filter(|i| self.filter.takes_type(&events[*i].name)).collect();
         self.refresh();
-        let keys = self.keys.clone();
+        let stream = &entry.record.header.stream;
+        let keys = self.keys(stream);
+        let is_open = self.app.reads(&self.by).may_see(on(stream));
         let is_silent = values.values().any(|value| value.as_ref().is_err_and(|error| !error.is_lasting()));
         let opener = Brought::new(&*keys, values);
         for (n, index) in taken.iter().enumerate() {
@@ -316,9 +332,9 @@ impl Feed {
                     cloudevents::encode(&entry.record, &plural, entry.position, *index, Some(&opener)).map_err(|e| e.to_string())?;
                 Ok(Bytes::from(Box::<str>::from(event).into_string()))
             };
-            // Whoever follows an org sees personal data opened; what is shared among them is that form alone. A store of values that
+            // Most who follow an org see personal data opened; what is shared among them is that form alone. A store of values that
             // does not answer now is asked again by whoever comes next.
-            let alone = is_silent.then(show);
+            let alone = (is_silent || !is_open).then(show);
             let shown = alone.as_ref().unwrap_or_else(|| entry.shown(*index, true, show));
             match shown.as_deref().map(std::str::from_utf8) {
                 Ok(Ok(event)) => self.framing.event(out, cursor, event),

@@ -26,12 +26,12 @@ pub fn known_kind(app: &App, params: &Params) -> Result<(), Problem> {
 pub fn known_types(app: &App, params: &Params) -> Result<(), Problem> {
     let Some(types) = params.text("type") else { return Ok(()) };
     let known = app.event_names();
-    let Some(unknown) = types.split(',').find(|name| !known.contains(*name)) else {
+    let Some(unknown) = types.split(',').find(|name| !known.contains_key(*name)) else {
         return Ok(());
     };
     Err(bad_parameter(
         "type",
         format!("no event is stored as `{}`", clip(unknown)),
-        nearest::fix(unknown, "known", known.iter().map(String::as_str)),
+        nearest::fix(unknown, "known", known.keys().map(String::as_str)),
     ))
 }

@@ -2,18 +2,15 @@
 
 use super::{
     blobs, command, feed, live, query, stream,
-    surface::{GRID, Part},
+    surface::{GRID, Part, Routes},
 };
-use axum::{
-    Router,
-    routing::{get, put},
-};
+use axum::routing::{get, put};
 
 /// The grid.
 pub(super) fn part() -> Part {
     // One parameter name a place: `{kinds}` is a plural, of a kind or of a view.
     let entity = "/v1/orgs/{org}/{kinds}/{id}";
-    let routes = Router::new()
+    let routes = Routes::new()
         .route("/v1/orgs/{org}/events", get(feed::events))
         .route("/v1/orgs/{org}/stats", get(query::stats))
         .route("/v1/orgs/{org}/blobs", put(blobs::put))

@@ -1,12 +1,15 @@
-//! What every request passes before its handler: correlation, `Host`, `Origin`, the token, bounds, a deadline, panics.
+//! What every request passes before its handler: correlation, `Host`, `Origin`, the credential, the org, bounds, a deadline, panics.
+//!
+//! Whether a key reaches an org is decided here, for every route at once and before anything else of the request is read: what
+//! another org holds, and whether it exists, cannot show in an answer.
 
 use super::{
     App, Failure, Stage,
     problem::{self, clip},
-    surface::{Authentication, Cors, ELSEWHERE, Surface},
+    surface::{Authentication, Cors, ELSEWHERE, Keys, Surface},
 };
 use crate::{
-    asked::Correlation,
+    asked::{self, Correlation},
     caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
 };
@@ -17,7 +20,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use quipu_schemas::{limits, problem::Problem};
+use quipu_runtime::kernel::refusals::no_access;
+use quipu_schemas::{ids::PrincipalId, limits, problem::Problem};
 use sha2::{Digest, Sha256};
 use std::{
     cell::RefCell,
@@ -57,12 +61,17 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let correlation = Correlation::of(request.headers());
-    let mut response = match admit(app, surface, &request) {
+    let admitted = match admit(app, surface, &request) {
+        Ok(Admitted::Key(shown)) => by_key(app, shown).await,
+        other => other,
+    };
+    let mut response = match admitted {
         Err(problem) => {
             metrics::counter!(HTTP_REFUSED, "reason" => problem.code.clone()).increment(1);
             Failure(problem).into_response()
         }
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Admitted::Key(_)) => Failure(problem::unauthenticated(true)).into_response(),
         Ok(Admitted::Yes(caller)) => {
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(correlation.clone());
@@ -143,7 +152,54 @@ fn method_label(method: &Method) -> &'static str {
 enum Admitted {
     /// Whoever asks may.
     Yes(Caller),
+    /// Whoever asks shows a key, which is to be looked up.
+    Key(ShownKey),
     Preflight,
+}
+
+/// A key as it was shown, and what its request says of where it is to open something.
+struct ShownKey {
+    text: String,
+    from: Option<IpAddr>,
+    /// The org of the path as it stands there, where the surface opens to keys at all: a name that would need decoding is none.
+    org: Option<String>,
+    on_behalf_of: Result<Option<PrincipalId>, Problem>,
+}
+
+impl ShownKey {
+    fn read(surface: &Surface, request: &Request, text: &str, from: Option<IpAddr>) -> Self {
+        let of_path = || request.uri().path().split('/').nth(3).map(str::to_owned);
+        Self {
+            text: text.to_owned(),
+            from,
+            org: match surface.keys {
+                Keys::OwnOrg => of_path(),
+                Keys::Nothing => None,
+            },
+            on_behalf_of: asked::on_behalf_of(request.headers()),
+        }
+    }
+}
+
+/// Looks a key up, and refuses what it does not open.
+async fn by_key(app: &App, shown: ShownKey) -> Result<Admitted, Problem> {
+    let holder = app.key_holder(&shown.text, shown.from).await?;
+    if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
+        return Err(no_access());
+    }
+    let holder = match shown.on_behalf_of? {
+        Some(principal) => app.acting_for(holder, principal).await?,
+        None => holder,
+    };
+    serving(app)?;
+    Ok(Admitted::Yes(Caller::with(Credential::Key(Arc::new(holder)))))
+}
+
+fn serving(app: &App) -> Result<(), Problem> {
+    if *app.stage.borrow() == Stage::Stopping {
+        return Err(problem::stopping());
+    }
+    Ok(())
 }
 
 fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Problem> {
@@ -168,11 +224,13 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
         Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
-        Authentication::Token | Authentication::TokenOrLoopback => check_token(app, headers).map(|()| Credential::Token)?,
+        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
+            Some(token) if app.token.matches(token) => Credential::Token,
+            Some(key) if key.starts_with(KEY_PREFIX) => return Ok(Admitted::Key(ShownKey::read(surface, request, key, peer))),
+            other => return Err(problem::unauthenticated(other.is_some())),
+        },
     };
-    if *app.stage.borrow() == Stage::Stopping {
-        return Err(problem::stopping());
-    }
+    serving(app)?;
     Ok(Admitted::Yes(Caller::with(shown)))
 }
 
@@ -270,24 +328,15 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn check_token(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split_once(' '));
-    match given {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && app.token.matches(token.trim()) => Ok(()),
-        _ => Err(Problem::new(
-            401,
-            "unauthenticated",
-            if given.is_some() {
-                "the token is not this node's"
-            } else {
-                "no bearer token is given"
-            },
-        )
-        .field("Authorization")
-        .fix("send Authorization: Bearer <token>; the token is in the file `token` in the node's data directory")),
+/// How keys of orgs begin.
+const KEY_PREFIX: &str = "qpk_";
+
+/// What is shown; of another scheme than `Bearer` it counts for nothing.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    match given.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        _ => Some(""),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{
     cluster,
-    surface::{INTERNAL, Part},
+    surface::{INTERNAL, Part, Routes},
 };
-use axum::{Router, routing::post};
+use axum::routing::post;
 
 /// What nodes tell each other.
 pub(super) fn part() -> Part {
-    let routes = Router::new()
+    let routes = Routes::new()
         .route(quipu_runtime::cluster::FORWARD_PATH, post(cluster::forwarded))
         .route(quipu_runtime::cluster::VOLATILE_PATH, post(cluster::volatile));
     Part {

@@ -16,15 +16,25 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
 };
 use quipu_runtime::volatile::{Received, Subscription, VolatileEvent};
-use quipu_schemas::{ids::StreamId, limits::HEARTBEAT_MS, problem::Problem};
+use quipu_schemas::{
+    ids::StreamId,
+    limits::{HEARTBEAT_MS, RIGHTS_LOOK_MS},
+    personal,
+    problem::Problem,
+};
 use serde_json::Value;
 use std::{convert::Infallible, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 struct Listener {
     heard: Subscription,
+    app: App,
+    by: InOrg,
+    of: StreamId,
     stage: watch::Receiver<Stage>,
     greeted: bool,
+    ended: bool,
+    heartbeat: Instant,
     _open: OpenStream,
 }
 
@@ -36,19 +46,57 @@ impl Listener {
             return Some(Bytes::from_static(b": listening\n\n"));
         }
         let mut out = String::new();
-        tokio::select! {
-            heard = self.heard.next() => match heard? {
-                Received::Event(event) => {
-                    let value = serde_json::to_value(&event).unwrap_or_default();
-                    let data = value.get("data").cloned().unwrap_or_default();
-                    sse(&mut out, value.get("type").and_then(Value::as_str), None, &data.to_string());
+        // A key's rights are asked for before anything is told, and at times while nothing is.
+        while out.is_empty() && !self.ended {
+            let is_by_key = !self.by.is_unbounded();
+            tokio::select! {
+                heard = self.heard.next() => {
+                    let heard = heard?;
+                    if self.renew(&mut out).await {
+                        self.tell(heard, &mut out);
+                    }
+                },
+                () = stopping(&mut self.stage) => return None,
+                () = tokio::time::sleep(Duration::from_millis(RIGHTS_LOOK_MS)), if is_by_key => {
+                    self.renew(&mut out).await;
                 }
-                Received::Dropped(count) => sse(&mut out, Some("dropped"), None, &serde_json::json!({ "count": count }).to_string()),
-            },
-            () = stopping(&mut self.stage) => return None,
-            () = tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)) => out.push_str(": heartbeat\n\n"),
+                () = tokio::time::sleep_until(self.heartbeat) => out.push_str(": heartbeat\n\n"),
+            }
         }
-        Some(Bytes::from(out))
+        self.heartbeat = Instant::now() + Duration::from_millis(HEARTBEAT_MS);
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
+    fn tell(&self, heard: Received, out: &mut String) {
+        let (name, data) = match heard {
+            Received::Event(event) => {
+                let mut value = serde_json::to_value(&event).unwrap_or_default();
+                if matches!(event, VolatileEvent::Delta { .. }) && !self.app.reads(&self.by).may_see(Some((&self.of.kind, &self.of.id))) {
+                    value["data"]["text"] = personal::redacted();
+                }
+                (value["type"].take(), value["data"].take())
+            }
+            Received::Dropped(count) => (Value::from("dropped"), serde_json::json!({ "count": count })),
+        };
+        sse(out, name.as_str(), None, &data.to_string());
+    }
+
+    /// Asks again whether the caller may listen; says so where they may not.
+    async fn renew(&mut self, out: &mut String) -> bool {
+        let asked = match self.app.renewed(&self.by).await {
+            Ok(None) => return true,
+            Ok(Some(by)) => {
+                self.by = by;
+                self.app.reads(&self.by).ask_entity(&self.of)
+            }
+            Err(problem) => Err(problem),
+        };
+        let Err(problem) = asked else { return true };
+        self.ended = true;
+        if matches!(problem.status, 401 | 403) {
+            sse(out, Some("revoked"), None, &serde_json::to_string(&problem).unwrap_or_default());
+        }
+        false
     }
 }
 
@@ -65,12 +113,18 @@ pub async fn listen(State(app): State<App>, in_org: InOrg, At((_, plural, id)): 
     let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
     let reads = app.reads(&in_org);
+    let heard = reads.listen(&stream)?;
     existing(&reads, &stream).await?;
     let open = OpenStream::open(&app)?;
     let listener = Listener {
-        heard: reads.listen(&stream)?,
+        heard,
         stage: app.stage.clone(),
         greeted: false,
+        ended: false,
+        heartbeat: Instant::now() + Duration::from_millis(HEARTBEAT_MS),
+        app: app.clone(),
+        by: in_org.clone(),
+        of: stream,
         _open: open,
     };
     let chunks = futures::stream::unfold(listener, |mut listener| async move {
@@ -115,6 +169,7 @@ pub async fn tell(
         }
     };
     let reads = app.reads(&in_org);
+    reads.ask_entity(&stream)?;
     existing(&reads, &stream).await?;
     let listeners = reads.tell(&stream, event)?;
     let mut response = json(&serde_json::json!({ "listeners": listeners }))?;

@@ -10,7 +10,7 @@ use super::{
     stream,
 };
 use crate::{
-    app::reads::Reads,
+    app::reads::{On, Reads},
     asked::KnownKind,
     caller::InOrg,
     parts::{is_read_only, part_filters, parts, tie, view_named, view_of_rows},
@@ -89,8 +89,8 @@ fn allowed(view: View, filters: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Opens rows for whoever reads them. Only values that are kept beside the log may have to be waited for.
-async fn open(reads: &Reads<'_>, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
-    let keys = reads.keys();
+async fn open(reads: &Reads<'_>, on: On<'_>, mut rows: Vec<Value>) -> Result<Vec<Value>, Problem> {
+    let keys = reads.keys(on);
     if rows.iter().any(personal::contains_blob) {
         return blobs::shown(keys, rows).await;
     }
@@ -111,17 +111,17 @@ async fn room(app: &App) -> Result<ReadPermit, Problem> {
     app.reserve_read(2 * PAGE_MAX_BYTES).await
 }
 
-async fn page_answer(reads: &Reads<'_>, page: Page, permit: ReadPermit) -> Answer {
+async fn page_answer(reads: &Reads<'_>, on: On<'_>, page: Page, permit: ReadPermit) -> Answer {
     let Page { rows, next, cursor } = page;
-    let items = open(reads, rows).await?;
+    let items = open(reads, on, rows).await?;
     let mut response = json_held(&Rows { items, next }, permit)?;
     position(&mut response, &cursor);
     Ok(response)
 }
 
-async fn row_answer(reads: &Reads<'_>, found: Found, what: String) -> Answer {
+async fn row_answer(reads: &Reads<'_>, on: On<'_>, found: Found, what: String) -> Answer {
     let row = found.row.ok_or_else(|| problem::not_found(what))?;
-    let row = open(reads, vec![row]).await?.pop().unwrap_or_default();
+    let row = open(reads, on, vec![row]).await?.pop().unwrap_or_default();
     let mut response = json(&row)?;
     position(&mut response, &found.cursor);
     if let Some(version) = row.get("version").and_then(Value::as_u64) {
@@ -143,12 +143,12 @@ pub async fn list(State(app): State<App>, in_org: InOrg, At((_, plural)): At<(St
     let query = query_of(&params, &filters)?;
     wait(&app, &params).await?;
     let permit = room(&app).await?;
-    let page = reads.list(view, query).await?;
+    let page = reads.list(view, None, query).await?;
     // Only an org that exists has rows, so only an empty page costs the look.
     if page.rows.is_empty() {
         reads.check_org().await?;
     }
-    page_answer(&reads, page, permit).await
+    page_answer(&reads, None, page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/stats`: how many there are of what, for who runs the org.
@@ -188,16 +188,18 @@ pub async fn row(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<
             Err(_) => Err(no_view(&app, &plural).into()),
         };
     };
-    if kind.is_ok() {
-        entity(id.clone())?;
-    }
+    let on = match &kind {
+        Ok(known) => Some((&known.kind, entity(id.clone())?)),
+        Err(_) => None,
+    };
+    let on = on.as_ref().map(|(kind, id)| (*kind, id));
     let params = Params::parse(&uri, &["min_position"])?;
     wait(&app, &params).await?;
-    let found = reads.get(view, vec![id.clone()]).await?;
+    let found = reads.get(view, on, vec![id.clone()]).await?;
     if found.row.is_none() {
         reads.check_org().await?;
     }
-    row_answer(&reads, found, format!("{plural}/{} in org {}", clip(&id), in_org.org())).await
+    row_answer(&reads, on, found, format!("{plural}/{} in org {}", clip(&id), in_org.org())).await
 }
 
 struct Part {
@@ -230,6 +232,10 @@ impl Part {
         Ok(Self { kind, id, view, tie })
     }
 
+    fn on(&self) -> On<'_> {
+        Some((&self.kind.kind, &self.id))
+    }
+
     fn tied(&self, query: Query) -> Query {
         match self.tie {
             Tie::Org => query,
@@ -238,15 +244,17 @@ impl Part {
         }
     }
 
-    /// Whether the entity is in the view of its kind; kinds without a view are asked for in the log.
+    /// Whether the entity is in the view of its kind; kinds without a view, and those that the caller may not read, are asked for in
+    /// the log.
     async fn exists(&self, app: &App, in_org: &InOrg) -> Result<bool, Problem> {
         let reads = app.reads(in_org);
+        let stream = in_org.stream(self.kind.kind.clone(), self.id.clone());
         match view_named(app.families(), &self.kind.plural) {
-            Some(view) => Ok(reads.get(view, vec![self.id.to_string()]).await?.row.is_some()),
-            None => {
-                let stream = in_org.stream(self.kind.kind.clone(), self.id.clone());
-                reads.exists(&stream).await
+            Some(view) if reads.may_read(&stream) => {
+                let found = reads.get(view, self.on(), vec![self.id.to_string()]).await?;
+                Ok(found.row.is_some())
             }
+            Some(_) | None => reads.exists(&stream).await,
         }
     }
 }
@@ -271,12 +279,12 @@ pub async fn part(
     wait(&app, &params).await?;
     let permit = room(&app).await?;
     let reads = app.reads(&in_org);
-    let page = reads.list(part.view, query).await?;
+    let page = reads.list(part.view, part.on(), query).await?;
     if page.rows.is_empty() && !part.exists(&app, &in_org).await? {
         reads.check_org().await?;
         return Err(problem::not_found(format!("{plural}/{} in org {}", part.id, in_org.org())).into());
     }
-    page_answer(&reads, page, permit).await
+    page_answer(&reads, part.on(), page, permit).await
 }
 
 /// `GET /v1/orgs/{org}/{kinds}/{id}/{part}/{key}`: one row of a part that has names of its own.
@@ -295,6 +303,6 @@ pub async fn part_row(
     };
     wait(&app, &params).await?;
     let reads = app.reads(&in_org);
-    let found = reads.get(part.view, names).await?;
-    row_answer(&reads, found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
+    let found = reads.get(part.view, part.on(), names).await?;
+    row_answer(&reads, part.on(), found, format!("{name} `{}` of {plural}/{}", clip(&key), part.id)).await
 }

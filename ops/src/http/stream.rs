@@ -127,7 +127,7 @@ pub async fn history(State(app): State<App>, in_org: InOrg, At((_, plural, id)):
     if page.entries.is_empty() && from == PageFrom::Version(0) {
         return Err(problem::not_found(&stream).into());
     }
-    let keys = app.reads(&in_org).keys();
+    let keys = app.reads(&in_org).keys(Some((&stream.kind, &stream.id)));
     // Values that are kept beside the log may have to be waited for.
     let written = tokio::task::spawn_blocking(move || {
         let within = Within::new(&*keys, PAGE_MAX_BYTES);

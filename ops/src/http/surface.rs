@@ -8,6 +8,7 @@ use axum::{
     body::Body,
     http::{Extensions, HeaderValue, header},
     response::Response,
+    routing::MethodRouter,
 };
 use quipu_schemas::{limits, problem::Problem};
 
@@ -20,6 +21,8 @@ pub struct Surface {
     pub errors: Errors,
     /// Who may ask.
     pub authentication: Authentication,
+    /// What a key of an org opens, where the node's token opens all of it.
+    pub keys: Keys,
     /// The most bytes of a body.
     pub body: Bound,
     /// The most milliseconds until an answer begins; a stream or an upgraded connection goes on behind it.
@@ -53,6 +56,15 @@ pub enum Authentication {
     Probe,
 }
 
+/// What a key of an org opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// What lies under its own org, the path's third segment.
+    OwnOrg,
+    /// Nothing: a key is refused here as it is in another org.
+    Nothing,
+}
+
 /// The form of failures. Status and headers are the same in each.
 #[derive(Debug, Clone, Copy)]
 pub enum Errors {
@@ -83,7 +95,54 @@ pub struct Part {
     /// What the guard asks.
     pub surface: &'static Surface,
     /// What is behind it.
-    pub routes: Router<App>,
+    pub routes: Routes,
+}
+
+/// Routes that are known by their paths: one that stands in no document is found.
+pub struct Routes<S = App> {
+    router: Router<S>,
+    paths: Vec<String>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            router: Router::new(),
+            paths: Vec::new(),
+        }
+    }
+
+    /// One more.
+    pub fn route(mut self, path: &str, methods: MethodRouter<S>) -> Self {
+        self.paths.push(path.to_owned());
+        self.router = self.router.route(path, methods);
+        self
+    }
+
+    /// With what its handlers share besides the app.
+    pub fn with_state<S2>(self, state: S) -> Routes<S2> {
+        Routes {
+            router: self.router.with_state(state),
+            paths: self.paths,
+        }
+    }
+
+    /// Their paths, as they are written in the router.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// The router of them.
+    pub fn into_router(self) -> Router<S> {
+        self.router
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 const BODY: Bound = Bound {
@@ -107,6 +166,7 @@ pub const USUAL: Surface = Surface {
     prefixes: &[],
     errors: Errors::Problems,
     authentication: Authentication::Token,
+    keys: Keys::Nothing,
     body: BODY,
     first_byte: FIRST_BYTE,
     cors: Some(CORS),
@@ -118,6 +178,7 @@ pub static ELSEWHERE: Surface = USUAL;
 /// Orgs, and everything in them.
 pub static GRID: Surface = Surface {
     prefixes: &["/v1/orgs/"],
+    keys: Keys::OwnOrg,
     ..USUAL
 };
 

@@ -1,6 +1,7 @@
 //! The routes of values by themselves, which take and give plain bytes.
 
 use super::{path_parameter, references};
+use crate::rights::PERSONAL;
 use serde_json::{Map, Value, json};
 
 /// A name as uploads are answered with, and as answers show in place of a large value.
@@ -66,7 +67,7 @@ pub(super) fn paths() -> [(&'static str, Value); 2] {
         (
             "/v1/orgs/{org}/blobs",
             json!({ "put": {
-                "operationId": "upload_value", "tags": ["values"],
+                "operationId": "upload_value", "x-quipu-right": PERSONAL.to_string(), "tags": ["values"],
                 "summary": "Keeps a value of up to 8 MiB, sealed, and answers with its name; deleted after a day if no command names it.",
                 "parameters": put_parameters,
                 "requestBody": { "required": true, "content": value_content() },
@@ -76,7 +77,7 @@ pub(super) fn paths() -> [(&'static str, Value); 2] {
         (
             "/v1/orgs/{org}/blobs/{digest}",
             json!({ "get": {
-                "operationId": "get_value", "tags": ["values"],
+                "operationId": "get_value", "x-quipu-right": PERSONAL.to_string(), "tags": ["values"],
                 "summary": "A value that an answer only names.",
                 "parameters": get_parameters,
                 "responses": get,

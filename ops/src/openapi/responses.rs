@@ -46,8 +46,11 @@ pub(super) enum Reply {
 /// Problems by status, with what they mean here.
 const PROBLEMS: &[(u16, &str)] = &[
     (400, "Malformed: JSON, an id, a header or a parameter; `field` names it."),
-    (401, "No token, or not this node's."),
-    (403, "Host or origin not allowed, or the actor may not do this."),
+    (401, "No token, or none that counts here."),
+    (
+        403,
+        "Host or origin not allowed; or the caller is nobody in this org, or lacks a right (`no_access`, `missing_right`).",
+    ),
     (404, "Unknown org, entity, part, view, kind or command."),
     (405, "The method is not allowed on this path; `Allow` names those that are."),
     (408, "The body did not arrive in time; the connection is closed."),

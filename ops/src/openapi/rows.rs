@@ -81,7 +81,7 @@ pub(super) fn add(families: Families, components: &mut Components) {
         "description": "A person's text.",
         "anyOf": [
             { "type": "string" },
-            { "type": "object", "title": "WithheldText", "description": "Not shown as text, with the reason: `{\"erased\": true}` where it was erased." },
+            { "type": "object", "title": "WithheldText", "description": "Not shown as text, with the reason: `{\"erased\": true}` where it was erased, `{\"redacted\": true}` where the caller does not hold cap:personal.read." },
         ],
     });
     components.add(PERSONAL, personal);

@@ -150,6 +150,78 @@ fn asyncapi_resolves_and_names_every_command_and_event_once() {
     }
 }
 
+/// Families of subjects and topics, as the sources of the bus name them.
+fn families_of_the_bus() -> Vec<String> {
+    fn walk(folder: PathBuf, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(path, found);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    let bus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/bus");
+    let mut sources = Vec::new();
+    walk(bus.clone(), &mut sources);
+    let mut families: Vec<String> = Vec::new();
+    for source in sources {
+        let text = fs::read_to_string(source).unwrap();
+        // Up to where tests begin, which name subjects of every sort.
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let literals = text.split("\"quipu.v1.").skip(1);
+        families.extend(literals.map(|rest| format!("quipu.v1.{}", rest.split(['"', '.', '{']).next().unwrap())));
+    }
+    // Marks are the nodes' own.
+    let topics = fs::read_to_string(bus.join("topic.rs")).unwrap();
+    let topics = topics.split("`{prefix}.").skip(1).filter_map(|rest| rest.split('`').next());
+    families.extend(
+        topics
+            .filter(|topic| *topic != "marks" && !topic.contains('{'))
+            .map(|topic| format!("quipu.{topic}")),
+    );
+    families.sort();
+    families.dedup();
+    families
+}
+
+/// What the code speaks on and no channel has would be an interface that nobody is told of.
+#[test]
+fn every_subject_and_topic_stands_in_the_document() {
+    let document = asyncapi::document(&Kinds::builtin().info());
+    let channels = document["channels"].as_object().unwrap();
+    let addresses: Vec<&str> = channels.values().filter_map(|channel| channel["address"].as_str()).collect();
+    let families = families_of_the_bus();
+    assert!(families.len() >= 7, "{families:?}");
+    for family in &families {
+        let is_told = addresses
+            .iter()
+            .any(|address| *address == family || address.starts_with(&format!("{family}.")));
+        assert!(is_told, "{family} stands in no document");
+    }
+    for address in addresses {
+        assert!(
+            families.iter().any(|family| address.starts_with(family.as_str())),
+            "nothing speaks on {address}"
+        );
+    }
+    for (name, operation) in document["operations"].as_object().unwrap() {
+        let right = operation["x-quipu-right"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} tells no right"));
+        assert!(right == "broker" || right.starts_with("cap:"), "{name}: {right}");
+        let is_command = operation["action"] == "receive";
+        assert_eq!(is_command, right.starts_with("cap:"), "{name}");
+    }
+    for (name, server) in document["servers"].as_object().unwrap() {
+        let scheme = server["security"][0]["$ref"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name} asks for nothing"));
+        assert!(document.pointer(&scheme[1..]).is_some(), "{scheme}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_serves_its_documents() {
     let node = TestNode::start().await;

@@ -24,5 +24,8 @@ pub const STREAMS_MAX: usize = 1_024;
 pub const WRITE_IDLE_MS: u64 = 30_000;
 /// Silence on a feed before a heartbeat.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// The longest that a feed or a live channel of a key is open after the key or its right has ended; what is delivered is asked for
+/// at once, so this is for silence alone.
+pub const RIGHTS_LOOK_MS: u64 = 1_000;
 /// Events between two cursors of an NDJSON feed.
 pub const CURSOR_EVERY_EVENTS: u32 = 256;

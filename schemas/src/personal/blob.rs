@@ -1,12 +1,17 @@
 //! Sealed values that are kept beside the log: their names in records, their stored bytes.
 
-use super::{BLOB_KEY, DataKey, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Subject, open_bytes, value::TYPE_KEY};
-use crate::{digest::Digest, ids::OrgId};
+use super::{
+    BLOB_KEY, DataKey, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Sealer, Subject, open_bytes, value::TYPE_KEY,
+};
+use crate::{context::Keys, digest::Digest, ids::OrgId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Bytes that a name takes in a record, about.
@@ -201,5 +206,36 @@ impl Opener for Within<'_> {
             Ok(_) => self.keys.kept(blob),
             Err(_) => Err(SealError::NotBrought(blob.digest)),
         }
+    }
+}
+
+/// Opens nothing: for readers who may not see personal values. What seals still seals.
+pub struct Withheld(pub Arc<dyn Keys>);
+
+impl Opener for Withheld {
+    fn opening_key(&self, _: &str) -> Result<Option<DataKey>, SealError> {
+        Err(SealError::Withheld)
+    }
+
+    fn kept(&self, _: &BlobRef) -> Result<Vec<u8>, SealError> {
+        Err(SealError::Withheld)
+    }
+}
+
+impl Sealer for Withheld {
+    fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
+        self.0.sealing_key(subject)
+    }
+
+    fn nonce(&self) -> Result<[u8; 24], SealError> {
+        self.0.nonce()
+    }
+
+    fn inline_max(&self) -> usize {
+        Sealer::inline_max(&*self.0)
+    }
+
+    fn keep(&self, subject: &str, blob: Vec<u8>) -> Result<Digest, SealError> {
+        self.0.keep(subject, blob)
     }
 }

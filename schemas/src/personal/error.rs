@@ -46,6 +46,9 @@ pub enum SealError {
     /// The key of the one whose value it is was destroyed.
     #[error("the values of {0} were erased")]
     Erased(Subject),
+    /// Whoever reads holds no right to see it.
+    #[error("personal values are withheld from whoever does not hold cap:personal.read")]
+    Withheld,
 }
 
 impl SealError {
@@ -59,7 +62,8 @@ impl SealError {
             | SealError::TooLarge { .. }
             | SealError::NotShared { .. }
             | SealError::NotBrought(_)
-            | SealError::Erased(_) => true,
+            | SealError::Erased(_)
+            | SealError::Withheld => true,
         }
     }
 
@@ -79,6 +83,7 @@ impl SealError {
                 .retry_after(5),
             SealError::Missing(_) => Problem::new(410, "value_expired", detail).fix("upload the value again"),
             SealError::Erased(_) => Problem::new(410, "value_erased", detail).fix("the value is gone for good: leave it out"),
+            SealError::Withheld => Problem::new(403, "missing_right", detail).fix("ask an admin of the org to grant cap:personal.read"),
             SealError::TooLarge { .. } | SealError::NotBrought(_) => {
                 Problem::new(422, "value_too_large", detail).fix("send less, or split the value")
             }

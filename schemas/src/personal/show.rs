@@ -14,9 +14,11 @@ pub fn open_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError>
 /// one, so that it does not hide everything beside it, and one that is kept beside the log and larger than
 /// [`VALUE_SHOWN_MAX_BYTES`] stays a name, by which it is fetched alone. So does one that
 /// the opener did not fetch for want of room. A name that leads nowhere says so. A store that
-/// does not answer is an error. May block where [`contains_blob`].
+/// does not answer is an error. One that is [`Withheld`](super::Withheld) becomes `{"redacted": true}`: neither its size nor whose
+/// it is shows. May block where [`contains_blob`].
 pub fn show_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
     each_sealed(value, &|found| match (open_unless_large(found, opener), found) {
+        (Err(SealError::Withheld), _) => Ok(Some(redacted())),
         (Err(SealError::NotBrought(_)), Sealed::Blob(_)) => Ok(None),
         (Err(error), Sealed::Blob(blob)) if error.is_lasting() => {
             let why = if matches!(error, SealError::Missing(_)) {
@@ -45,6 +47,11 @@ pub fn contains_blob(value: &Value) -> bool {
 /// How an erased value is shown.
 fn erased() -> Value {
     json!({ "erased": true })
+}
+
+/// How a value is shown that is withheld from whoever reads.
+pub fn redacted() -> Value {
+    json!({ "redacted": true })
 }
 
 /// Opens for rules and for people: an erased value is shown as one.

@@ -68,6 +68,24 @@ fn unopenable_data_shows_as_erased_and_fails_in_rules() {
 }
 
 #[test]
+fn a_value_that_is_withheld_shows_neither_its_size_nor_whose() {
+    let keys: Arc<dyn crate::context::Keys> = Arc::new(OneKey(Some(DataKey([7; 32]))));
+    let body = Personal::seal(&"words".to_owned(), "acme/ada", &*keys).unwrap();
+    let large = serde_json::json!({ "$blob": Digest::of(&[b"x"]), "$size": 1 << 22, "$subject": "acme/ada" });
+    let small = serde_json::json!({ "$blob": Digest::of(&[b"y"]), "$size": 9, "$subject": "acme/ada" });
+    let mut stored = serde_json::json!({ "list": [Note { body: body.clone() }, large, small], "beside": 1 });
+    let withheld = Withheld(keys);
+    show_all(&mut stored, &Within::new(&withheld, 1 << 20)).unwrap();
+    let redacted = serde_json::json!({ "redacted": true });
+    assert_eq!(
+        stored,
+        serde_json::json!({ "list": [{ "body": redacted }, redacted, redacted], "beside": 1 })
+    );
+    assert_eq!(body.open(&withheld), Err(SealError::Withheld));
+    assert_eq!(SealError::Withheld.problem().status, 403);
+}
+
+#[test]
 fn long_texts_are_sealed_without_the_escapes_of_json() {
     let key = OneKey(Some(DataKey([7; 32])));
     for (text, at_most) in [

@@ -14,7 +14,7 @@ use crate::{
     shadow,
 };
 use quipu_schemas::{
-    context::Millis,
+    context::{Keys, Millis},
     envelope::Receipt,
     ids::{CommandId, StreamId},
     limits::{PAGE_MAX_BYTES, READ_PAGE_BYTES, READ_PAGE_RECORDS, READ_REQUEST_MAX_BYTES},
@@ -22,7 +22,7 @@ use quipu_schemas::{
     position::Cursor,
     problem::Problem,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
 
 pub use crate::read_budget::{Held, ReadPermit};
@@ -115,6 +115,17 @@ impl Node {
 
     /// The same, with what it holds.
     pub async fn state_held(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<Held<StateAt>>, Problem> {
+        self.state_shown(stream, version, at, self.keys()).await
+    }
+
+    /// The same, with its sealed values as these keys show them.
+    pub async fn state_shown(
+        &self,
+        stream: &StreamId,
+        version: Option<u64>,
+        at: Option<Millis>,
+        keys: Arc<dyn Keys>,
+    ) -> Result<Option<Held<StateAt>>, Problem> {
         let (core, of) = (self.0.core.clone(), stream.clone());
         let head = blocking(move |_| core.index.stream_head(&of).map_err(|e| index_problem(&e))).await?;
         // Without knowing it, a state is taken for as large as all that it may have kept.
@@ -136,7 +147,7 @@ impl Node {
             }
             let mut state = entity.state();
             let digest = state_digest(&state).to_string();
-            personal::show_all(&mut state.0, &Within::new(&*core.keys, PAGE_MAX_BYTES)).map_err(|e| e.problem())?;
+            personal::show_all(&mut state.0, &Within::new(&*keys, PAGE_MAX_BYTES)).map_err(|e| e.problem())?;
             Ok(Some(StateAt {
                 version: entity.version(),
                 time: entity.time(),

@@ -165,7 +165,9 @@ impl From<SealError> for Ending {
                 Self::failed(&problem.code, problem.detail, Health::Unknown)
             }
             SealError::Erased(_) => Self::failed("value_erased", error.to_string(), Health::Unknown),
-            SealError::Damaged(_) | SealError::Form(..) => Self::failed("sealed_damaged", error.to_string(), Health::Unknown),
+            SealError::Damaged(_) | SealError::Form(..) | SealError::Withheld => {
+                Self::failed("sealed_damaged", error.to_string(), Health::Unknown)
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ async fn read(Fields(fields): Fields) -> String {
 }
 
 fn other() -> Part {
-    let routes = Router::new()
+    let routes = Routes::new()
         .route("/other/refuse", get(refuse))
         .route("/other/read", post(read))
         .route("/other/never", get(pending::<()>));
@@ -184,7 +184,7 @@ async fn routes_that_are_behind_no_guard_serve_nobody() {
     let parts = [super::super::grid::part(), super::super::internal::part(), ops];
     let bare = parts
         .into_iter()
-        .fold(Router::new(), |all, part| all.merge(part.routes))
+        .fold(Router::new(), |all, part| all.merge(part.routes.into_router()))
         .with_state(app);
     for (method, path) in [
         (Method::GET, "/v1/orgs/acme/stats"),
@@ -200,5 +200,69 @@ async fn routes_that_are_behind_no_guard_serve_nobody() {
             (500, &json!("internal")),
             "{path}"
         );
+    }
+}
+
+/// Whether a path of the document is taken by a route that is written like this.
+fn is_taken(route: &str, path: &str) -> bool {
+    let (route, path): (Vec<_>, Vec<_>) = (route.split('/').collect(), path.split('/').collect());
+    let takes = |(r, p): (&&str, &&str)| r == p || r.starts_with('{');
+    route.len() == path.len() && route.iter().zip(&path).all(takes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_and_method_stands_in_the_document() {
+    let (app, _stage) = in_memory().await;
+    let token = app.token.expose().to_owned();
+    let document = crate::openapi::document(&app.infos(), app.families());
+    let paths = document["paths"].as_object().unwrap();
+    let parts = super::super::parts(&app);
+    let written: Vec<String> = parts.iter().flat_map(|part| part.routes.paths().to_vec()).collect();
+    let router = router(app);
+    let mut undocumented = Vec::new();
+    for route in &written {
+        // Nodes speak to nodes of their own release: that is no interface.
+        if route.starts_with("/internal/") {
+            continue;
+        }
+        let filled = route.replace(['{', '}'], "");
+        let answered = ask(&router, Some(&token), Method::from_bytes(b"PROBE").unwrap(), &filled, &[], "").await;
+        assert_eq!(answered.status, 405, "{route}");
+        for method in answered.headers["allow"]
+            .to_str()
+            .unwrap()
+            .split(',')
+            .map(str::trim)
+            .filter(|m| *m != "HEAD")
+        {
+            let told = |(path, item): (&String, &Value)| is_taken(route, path) && item.get(method.to_ascii_lowercase()).is_some();
+            if !paths.iter().any(told) {
+                undocumented.push(format!("{method} {route}"));
+            }
+        }
+    }
+    assert!(undocumented.is_empty(), "in no document: {undocumented:?}");
+    for path in paths.keys() {
+        assert!(written.iter().any(|route| is_taken(route, path)), "no route takes {path}");
+    }
+    assert!(written.len() > 25, "{written:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_tells_its_right_and_who_may_show_it() {
+    let (app, _stage) = in_memory().await;
+    let document = crate::openapi::document(&app.infos(), app.families());
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let right = operation["x-quipu-right"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
+            let is_of_org = path.starts_with("/v1/orgs/");
+            assert_eq!(right.starts_with("cap:"), is_of_org, "{method} {path}: {right}");
+            let security = operation.get("security").unwrap_or(&document["security"]);
+            let shown = security.as_array().unwrap().iter().flat_map(|one| one.as_object().unwrap().keys());
+            let shown: Vec<&String> = shown.collect();
+            assert!(shown.iter().all(|name| schemes.contains_key(*name)), "{method} {path}");
+            assert_eq!(shown.iter().any(|name| *name == "api_key"), is_of_org, "{method} {path}");
+        }
     }
 }

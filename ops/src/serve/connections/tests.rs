@@ -65,7 +65,7 @@ async fn upgrade(address: SocketAddr, token: &str) -> (String, BufReader<TcpStre
 async fn an_upgraded_connection_passes_the_guard_and_outlives_it() {
     let (app, _stage) = in_memory().await;
     let token = app.token.expose().to_owned();
-    let routes = Router::new().route("/up/climb", get(climb));
+    let routes = Routes::new().route("/up/climb", get(climb));
     let router = join(
         app,
         vec![Part {

@@ -1,0 +1,185 @@
+//! What a key opens in its org: the rights of its principal, cut by its scope and by whoever stands between.
+//!
+//! For faces, which ask it before they read; commands are asked for where they are admitted.
+
+use crate::kernel::refusals::missing_right;
+use quipu_rules::rights::{Asked, Chain, Charter, Lacking, Rights};
+use quipu_schemas::{
+    context::Millis,
+    ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId},
+    problem::Problem,
+    rights::Capability,
+};
+use std::{net::IpAddr, sync::Arc};
+
+/// Whoever shows a key, at one moment: rights change, and what lasts longer than a request asks again.
+#[derive(Clone)]
+pub struct Holder {
+    /// The org of the key.
+    pub(crate) org: OrgId,
+    /// The key.
+    pub(crate) credential: CredentialId,
+    /// Where it was shown from, as far as that is known.
+    pub(crate) from: Option<IpAddr>,
+    /// As whom it acts.
+    pub(crate) principal: PrincipalId,
+    /// Whether the org knows that principal: a member, or somebody who was given something.
+    pub(crate) is_known: bool,
+    /// What that principal holds.
+    pub(crate) rights: Rights,
+    /// What the key is cut to.
+    pub(crate) scope: Rights,
+    /// On whose behalf, and what they hold.
+    pub(crate) on_behalf_of: Option<(PrincipalId, Rights)>,
+    /// The rights that there are.
+    pub(crate) charter: Arc<Charter>,
+}
+
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Holder({} of {}, by {})", self.principal, self.org, self.credential)
+    }
+}
+
+impl Holder {
+    /// Whoever holds these capabilities and no other: for tests of faces.
+    pub fn of(org: OrgId, credential: CredentialId, principal: PrincipalId, capabilities: impl IntoIterator<Item = Capability>) -> Self {
+        let capabilities: Vec<Capability> = capabilities.into_iter().collect();
+        let charter = Charter::new([], capabilities.clone());
+        let held = capabilities.iter().filter_map(|capability| charter.catalogue().cap(capability));
+        let held = Arc::new(held.collect());
+        Self {
+            org,
+            credential,
+            from: None,
+            principal,
+            is_known: true,
+            rights: Rights::new(held, vec![]),
+            scope: Rights::All,
+            on_behalf_of: None,
+            charter: Arc::new(charter),
+        }
+    }
+
+    /// The org of the key.
+    pub fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    /// The key.
+    pub fn credential(&self) -> &CredentialId {
+        &self.credential
+    }
+
+    /// As whom it acts.
+    pub fn principal(&self) -> &PrincipalId {
+        &self.principal
+    }
+
+    /// Whether the org knows the one who acts: a member, or somebody who was given something.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Whether a right is held.
+    pub fn holds(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> bool {
+        self.permits(right, on, now).is_ok()
+    }
+
+    /// The same; a refusal says who lacks which right.
+    pub fn ask(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Problem> {
+        self.permits(right, on, now).map_err(|lacking| missing_right(right, lacking))
+    }
+
+    /// Whether everybody whose rights count holds it. One that the node does not know is held by nobody.
+    fn permits(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
+        let cap = self.charter.catalogue().cap(right).ok_or(Lacking::Principal)?;
+        let asked = Asked {
+            cap,
+            entity: on,
+            application: None,
+            project: None,
+            now,
+        };
+        let (principal, actors) = match &self.on_behalf_of {
+            None => (&self.rights, None),
+            Some((_, theirs)) => (theirs, Some([&self.rights])),
+        };
+        let chain = Chain {
+            principal,
+            scope: Some(&self.scope),
+            actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
+        };
+        chain.permits(&asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_rules::rights::{Held, Limited};
+    use quipu_schemas::rights::{Pattern, Target};
+
+    fn charter() -> Arc<Charter> {
+        let reads = ["cap:run.read", "cap:agent.read", "cap:message.read"];
+        Arc::new(Charter::new([], reads.iter().map(|text| text.parse().unwrap())))
+    }
+
+    fn compiled(patterns: &[&str]) -> Arc<Held> {
+        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+        let charter = charter();
+        Arc::new(charter.roles([]).compile(&patterns, charter.catalogue()))
+    }
+
+    /// Ada of `acme`, who holds this.
+    fn holder(patterns: &[&str]) -> Holder {
+        let key = "api-key/key_1".parse().unwrap();
+        Holder {
+            rights: Rights::new(compiled(patterns), vec![]),
+            charter: charter(),
+            ..Holder::of(OrgId::from_static("acme"), key, PrincipalId::from_static("ada"), [])
+        }
+    }
+
+    fn read(family: &str) -> Capability {
+        format!("cap:{family}.read").parse().unwrap()
+    }
+
+    #[test]
+    fn rights_are_cut_by_scope_and_by_whoever_acts() {
+        let ada = holder(&["cap:run.read", "cap:agent.read", "cap:principal.act_as"]);
+        assert!(ada.holds(&read("run"), None, 0) && !ada.holds(&read("message"), None, 0));
+        assert!(!ada.holds(&read("unheard-of"), None, 0));
+        let narrow = Holder {
+            scope: Rights::new(compiled(&["cap:run.*"]), vec![]),
+            ..ada.clone()
+        };
+        assert!(narrow.holds(&read("run"), None, 0) && !narrow.holds(&read("agent"), None, 0));
+        let bob = |patterns: &[&str]| (PrincipalId::from_static("bob"), Rights::new(compiled(patterns), vec![]));
+        let for_bob = Holder {
+            on_behalf_of: Some(bob(&["cap:run.read", "cap:message.read"])),
+            ..ada
+        };
+        assert!(for_bob.holds(&read("run"), None, 0));
+        assert!(!for_bob.holds(&read("message"), None, 0), "only bob holds it");
+        assert!(!for_bob.holds(&read("agent"), None, 0), "only ada holds it");
+    }
+
+    #[test]
+    fn a_grant_on_one_entity_holds_there_until_its_time() {
+        let (kind, one, two) = (Kind::RUN, EntityId::from_static("r1"), EntityId::from_static("r2"));
+        let limited = Limited {
+            held: compiled(&["cap:run.read"]),
+            on: Target::Entity(kind.clone(), one.clone()),
+            until: Some(100),
+        };
+        let ada = Holder {
+            rights: Rights::new(Arc::default(), vec![limited]),
+            ..holder(&[])
+        };
+        assert!(ada.holds(&read("run"), Some((&kind, &one)), 99));
+        assert!(!ada.holds(&read("run"), Some((&kind, &one)), 100));
+        assert!(!ada.holds(&read("run"), Some((&kind, &two)), 0));
+        assert!(!ada.holds(&read("run"), None, 0));
+    }
+}
