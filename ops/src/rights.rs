@@ -4,7 +4,7 @@
 //! may read sees personal values only with [`PERSONAL`].
 
 use quipu_projections::{families::Families, reading::View};
-use quipu_runtime::api::KindInfo;
+use quipu_runtime::{api::KindInfo, kinds::Kinds};
 use quipu_schemas::{ids::Kind, rights::Capability};
 
 /// To see personal values, and to keep some.
@@ -31,10 +31,11 @@ pub fn of_view_among(view: View, kinds: &[KindInfo]) -> Capability {
     of_view(view, kinds.iter().map(|kind| (kind.plural.as_str(), kind.kind.as_str())))
 }
 
-/// What can be read besides the kinds.
-pub fn beside_kinds<'a>(families: Families, kinds: impl IntoIterator<Item = (&'a str, &'a str)> + Clone) -> Vec<Capability> {
-    let of_views = families.views().map(|view| of_view(view, kinds.clone()));
-    std::iter::once(STATS).chain(of_views).collect()
+/// What can be read besides the kinds: each view, and how many there are of what.
+pub fn beside_kinds(families: Families, kinds: &Kinds) -> Vec<Capability> {
+    let of_kind = |view: &str| kinds.commands().find(|(kind, _)| kinds.plural(kind) == view).map(|(kind, _)| kind);
+    let of_view = |view: View| of_view(view, of_kind(view.name()).map(|kind| (view.name(), kind.as_str())));
+    std::iter::once(STATS).chain(families.views().map(of_view)).collect()
 }
 
 /// Names of views are words of their own making: one that is no word of rights holds nothing.
@@ -58,13 +59,8 @@ mod tests {
 
     #[test]
     fn each_view_takes_a_right_of_its_own_name() {
-        let kinds = [
-            ("orgs", "org"),
-            ("agents", "agent"),
-            ("conversations", "conversation"),
-            ("runs", "run"),
-        ];
-        let all: BTreeSet<String> = beside_kinds(Families::house(), kinds).iter().map(ToString::to_string).collect();
+        let rights = beside_kinds(Families::house(), &Kinds::builtin());
+        let all: BTreeSet<String> = rights.iter().map(ToString::to_string).collect();
         for name in [
             "run",
             "message",

@@ -12,6 +12,7 @@ use crate::{
     domain::{Domain, DomainError},
     http,
     metrics::HEADS_ERRORS,
+    rights,
     token::{Token, TokenError},
     views::Views,
 };
@@ -113,6 +114,7 @@ pub async fn start_with(
         .map_err(|e| ServeError::Listen(config.listen, e))?;
     let address = listener.local_addr().map_err(|e| ServeError::Listen(config.listen, e))?;
     let mut node_config = config.node()?;
+    node_config.reads = rights::beside_kinds(families, &kinds);
     if node_config.cluster.address.is_empty() {
         node_config.cluster.address = format!("http://{address}");
     }

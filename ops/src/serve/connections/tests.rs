@@ -3,7 +3,7 @@ use crate::{
     app::tests::in_memory,
     http::{
         join,
-        surface::{Bound, Part, Surface, USUAL},
+        surface::{Bound, Part, Routes, Surface, USUAL},
     },
 };
 use axum::{
