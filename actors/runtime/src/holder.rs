@@ -3,7 +3,10 @@
 //! For faces, which ask it before they read; commands are asked for where they are admitted.
 
 use crate::kernel::refusals::missing_right;
-use quipu_rules::rights::{Asked, Chain, Charter, Lacking, Rights};
+use quipu_rules::{
+    decider::Right,
+    rights::{Asked, Cap, Chain, Charter, Lacking, Rights},
+};
 use quipu_schemas::{
     context::Millis,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId},
@@ -89,6 +92,31 @@ impl Holder {
     /// The same; a refusal says who lacks which right.
     pub fn ask(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Problem> {
         self.permits(right, on, now).map_err(|lacking| missing_right(right, lacking))
+    }
+
+    /// Whether a command may be sent at all, before its body is read: who may not is told so, and not what is wrong with it. Where
+    /// the rules of its kind decide who may, only the key's scope counts here. The kernel asks again, and by what it knows then.
+    pub fn ask_command(&self, kind: &Kind, command: &str, id: Option<&EntityId>, now: Millis) -> Result<(), Problem> {
+        let Some(takes) = self.charter.command(kind, command) else { return Ok(()) };
+        let right = Capability::of_command(kind, command);
+        let on = id.map(|id| (kind, id));
+        match (self.permits(&right, on, now), takes.right) {
+            (Ok(()), _) => Ok(()),
+            // Who of several lacks it is told by the first: what the scope holds is asked alone.
+            (Err(_), Right::Rules) if self.scope_holds(takes.cap, on, now) => Ok(()),
+            (Err(_), Right::Rules) => Err(missing_right(&right, Lacking::Scope)),
+            (Err(lacking), Right::Role(_)) => Err(missing_right(&right, lacking)),
+        }
+    }
+
+    fn scope_holds(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> bool {
+        self.scope.holds(&Asked {
+            cap,
+            entity: on,
+            application: None,
+            project: None,
+            now,
+        })
     }
 
     /// Whether everybody whose rights count holds it. One that the node does not know is held by nobody.

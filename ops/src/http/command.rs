@@ -121,6 +121,9 @@ async fn send(app: &App, kind: &KnownKind, id: Option<EntityId>, command: &str, 
         fields,
     };
     let request = asked.into_request()?;
+    if let Some(holder) = by.caller().holder() {
+        holder.ask_command(&request.kind, command, request.id.as_ref(), app.now())?;
+    }
     let receipt = app.command(request).await.map_err(Failure)?;
     let status = if command == "create" {
         StatusCode::CREATED

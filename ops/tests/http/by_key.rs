@@ -1,0 +1,131 @@
+//! What a key opens: its own org by the rights of its principal, personal values by a right of their own, feeds until it ends.
+
+use super::{isolation::Tenants, *};
+
+async fn talk(node: &TestNode) -> String {
+    node.conversation("c").await;
+    node.say("c", "private words").await.header("quipu-position").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_reads_by_a_key_are_its_principals() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    let create = node
+        .client
+        .post(format!("{}/v1/orgs/acme/conversations/k", node.running.url()))
+        .bearer_auth(&tenants.ada)
+        .json(&json!({ "type": "group", "title": "Talk" }));
+    let made = TestNode::send(create).await.expect(201);
+    let history = node.get("/v1/orgs/acme/conversations/k/history").await.expect(200).json();
+    assert_eq!(history["items"][0]["principal"], "ada", "{history}");
+    let at = made.header("quipu-position");
+    let path = format!("/v1/orgs/acme/conversations/k?min_position={at}");
+    let row = node.by(Some(&tenants.ada), Method::GET, &path).await.expect(200).json();
+    assert_eq!(row["title"], "Talk");
+    // Operators' pages are not the org's.
+    node.by(Some(&tenants.ada), Method::GET, "/v1/ops/tree").await.problem(403, "no_access");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn personal_values_are_withheld_without_their_right() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    let at = talk(node).await;
+    let redacted = json!({ "redacted": true });
+    for (key, shown) in [(&tenants.ada, json!("private words")), (&tenants.vic, redacted.clone())] {
+        let list = format!("/v1/orgs/acme/conversations/c/messages?min_position={at}");
+        let page = node.by(Some(key), Method::GET, &list).await.expect(200).json();
+        assert_eq!(page["items"][0]["body"], shown, "{page}");
+        for path in [
+            "/v1/orgs/acme/conversations/c/history",
+            "/v1/orgs/acme/conversations/c/state",
+            "/v1/orgs/acme/events?follow=false",
+        ] {
+            let answer = node.by(Some(key), Method::GET, path).await.expect(200);
+            let is_open = shown != redacted;
+            assert_eq!(answer.text.contains("private words"), is_open, "{path}: {}", answer.text);
+            assert_eq!(answer.text.contains(r#"{"redacted":true}"#), !is_open, "{path}: {}", answer.text);
+            assert!(!answer.text.contains("$sealed"), "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_gives_the_kinds_that_may_be_read() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    talk(node).await;
+    let scopes = json!({ "principal": "ada", "scopes": ["cap:conversation.read"] });
+    let key = node.key("acme", "key-feed", scopes).await;
+    let all = node.by(Some(&key), Method::GET, "/v1/orgs/acme/events?follow=false").await.expect(200);
+    let types = all.text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].as_str().map(str::to_owned));
+    let types: Vec<String> = types.collect();
+    assert!(!types.is_empty() && types.iter().all(|name| name.starts_with("quipu.conversation.")), "{types:?}");
+    assert!(all.text.contains(r#"{"redacted":true}"#), "the scope does not hold personal values");
+    for asked in ["kind=org", "kind=org&id=acme", "type=quipu.org.created.v1"] {
+        let path = format!("/v1/orgs/acme/events?follow=false&{asked}");
+        node.by(Some(&key), Method::GET, &path).await.problem(403, "missing_right");
+    }
+}
+
+/// Reads on until the words come; `None` where the stream ends before.
+async fn until(response: &mut Response, words: &str) -> Option<String> {
+    let mut seen = String::new();
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        seen.push_str(&String::from_utf8_lossy(&chunk));
+        if seen.contains(words) {
+            return Some(seen);
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_its_feeds_and_channels() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    talk(node).await;
+    let open = async |path: &str| {
+        let request = node.client.get(format!("{}{path}", node.running.url()));
+        let request = request.bearer_auth(&tenants.ada).header("accept", "text/event-stream");
+        request.send().await.unwrap()
+    };
+    let mut feed = open("/v1/orgs/acme/events?kind=conversation").await;
+    let mut live = open("/v1/orgs/acme/conversations/c/live").await;
+    until(&mut feed, "caught_up").await.expect("the feed begins");
+    until(&mut live, "listening").await.expect("the channel begins");
+    node.post("/v1/orgs/acme/api-keys/key-ada/revoke", json!({ "reason": "lost" }))
+        .await
+        .expect(202);
+    node.say("c", "after the end").await;
+    for open in [&mut feed, &mut live] {
+        let last = until(open, "event: revoked").await.expect("it tells that it ends");
+        assert!(!last.contains("after the end"), "{last}");
+        assert_eq!(until(open, "after the end").await, None);
+    }
+    node.by(Some(&tenants.ada), Method::GET, "/v1/orgs/acme/stats")
+        .await
+        .problem(401, "unauthenticated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_who_is_removed_is_nobody_by_their_key() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    node.by(Some(&tenants.vic), Method::GET, "/v1/orgs/acme/stats").await.expect(200);
+    node.post("/v1/orgs/acme/orgs/acme/remove_member", json!({ "principal": "vic" }))
+        .await
+        .expect(202);
+    node.by(Some(&tenants.vic), Method::GET, "/v1/orgs/acme/stats")
+        .await
+        .problem(403, "no_access");
+    // A grant makes them somebody again, for what it holds.
+    node.post("/v1/orgs/acme/grants/vic/give", json!({ "right": "cap:stats.read" }))
+        .await
+        .expect(202);
+    node.by(Some(&tenants.vic), Method::GET, "/v1/orgs/acme/stats").await.expect(200);
+    node.by(Some(&tenants.vic), Method::GET, "/v1/orgs/acme/conversations")
+        .await
+        .problem(403, "missing_right");
+}
