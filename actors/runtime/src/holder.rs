@@ -9,11 +9,21 @@ use quipu_rules::{
 };
 use quipu_schemas::{
     context::Millis,
+    digest::Digest,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId},
     problem::Problem,
     rights::Capability,
 };
 use std::{net::IpAddr, sync::Arc};
+
+/// What was shown: a rotated key does not stay open by its old text.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    /// The keyed hash of the text.
+    pub(crate) hash: Digest,
+    /// The address, as far as it is known.
+    pub(crate) from: Option<IpAddr>,
+}
 
 /// Whoever shows a key, at one moment: rights change, and what lasts longer than a request asks again.
 #[derive(Clone)]
@@ -22,8 +32,8 @@ pub struct Holder {
     pub(crate) org: OrgId,
     /// The key.
     pub(crate) credential: CredentialId,
-    /// Where it was shown from, as far as that is known.
-    pub(crate) from: Option<IpAddr>,
+    /// What was shown of it.
+    pub(crate) shown: Shown,
     /// As whom it acts.
     pub(crate) principal: PrincipalId,
     /// Whether the org knows that principal: a member, or somebody who was given something.
@@ -54,7 +64,10 @@ impl Holder {
         Self {
             org,
             credential,
-            from: None,
+            shown: Shown {
+                hash: Digest::ZERO,
+                from: None,
+            },
             principal,
             is_known: true,
             rights: Rights::new(held, vec![]),
@@ -97,7 +110,9 @@ impl Holder {
     /// Whether a command may be sent at all, before its body is read: who may not is told so, and not what is wrong with it. Where
     /// the rules of its kind decide who may, only the key's scope counts here. The kernel asks again, and by what it knows then.
     pub fn ask_command(&self, kind: &Kind, command: &str, id: Option<&EntityId>, now: Millis) -> Result<(), Problem> {
-        let Some(takes) = self.charter.command(kind, command) else { return Ok(()) };
+        let Some(takes) = self.charter.command(kind, command) else {
+            return Ok(());
+        };
         let right = Capability::of_command(kind, command);
         let on = id.map(|id| (kind, id));
         match (self.permits(&right, on, now), takes.right) {

@@ -61,22 +61,13 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
     let correlation = Correlation::of(request.headers());
-    let admitted = match admit(app, surface, &request) {
-        Ok(Admitted::Key(shown)) => by_key(app, shown).await,
-        other => other,
-    };
-    let mut response = match admitted {
-        Err(problem) => {
-            metrics::counter!(HTTP_REFUSED, "reason" => problem.code.clone()).increment(1);
-            Failure(problem).into_response()
-        }
+    let mut response = match admit(app, surface, &request) {
+        Err(problem) => refuse(problem),
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Admitted::Key(_)) => Failure(problem::unauthenticated(true)).into_response(),
-        Ok(Admitted::Yes(caller)) => {
-            request.extensions_mut().insert(caller);
+        Ok(Admitted::Yes(shown)) => {
             request.extensions_mut().insert(correlation.clone());
             request.extensions_mut().insert(surface);
-            bounded(app, surface, request, next, &correlation).await
+            bounded(app, surface, serve(app, *shown, request, next), &correlation).await
         }
     };
     surface.errors.shape(&mut response);
@@ -150,11 +141,40 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 enum Admitted {
-    /// Whoever asks may.
-    Yes(Caller),
-    /// Whoever asks shows a key, which is to be looked up.
-    Key(ShownKey),
+    /// Whoever shows this may, if it is a key that counts.
+    Yes(Box<Shown>),
     Preflight,
+}
+
+enum Shown {
+    /// What opens its surface.
+    Credential(Credential),
+    /// A key, which is to be looked up.
+    Key(ShownKey),
+}
+
+impl From<Credential> for Admitted {
+    fn from(credential: Credential) -> Self {
+        Self::Yes(Box::new(Shown::Credential(credential)))
+    }
+}
+
+fn refuse(problem: Problem) -> Response {
+    metrics::counter!(HTTP_REFUSED, "reason" => problem.code.clone()).increment(1);
+    Failure(problem).into_response()
+}
+
+/// Serves a request within its bounds, as which looking up a key counts.
+async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Response {
+    let credential = match shown {
+        Shown::Credential(credential) => credential,
+        Shown::Key(shown) => match by_key(app, shown).await {
+            Ok(credential) => credential,
+            Err(problem) => return refuse(problem),
+        },
+    };
+    request.extensions_mut().insert(Caller::with(credential));
+    next.run(request).await
 }
 
 /// A key as it was shown, and what its request says of where it is to open something.
@@ -182,7 +202,7 @@ impl ShownKey {
 }
 
 /// Looks a key up, and refuses what it does not open.
-async fn by_key(app: &App, shown: ShownKey) -> Result<Admitted, Problem> {
+async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
     let holder = app.key_holder(&shown.text, shown.from).await?;
     if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
         return Err(no_access());
@@ -192,7 +212,7 @@ async fn by_key(app: &App, shown: ShownKey) -> Result<Admitted, Problem> {
         None => holder,
     };
     serving(app)?;
-    Ok(Admitted::Yes(Caller::with(Credential::Key(Arc::new(holder)))))
+    Ok(Credential::Key(Arc::new(holder)))
 }
 
 fn serving(app: &App) -> Result<(), Problem> {
@@ -219,19 +239,22 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         return Ok(Admitted::Preflight);
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let anybody = Admitted::Yes(Caller::with(Credential::Nothing));
+    let anybody = Credential::Nothing.into();
     let shown = match surface.authentication {
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
         Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
         Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
             Some(token) if app.token.matches(token) => Credential::Token,
-            Some(key) if key.starts_with(KEY_PREFIX) => return Ok(Admitted::Key(ShownKey::read(surface, request, key, peer))),
+            Some(key) if key.starts_with(KEY_PREFIX) => {
+                let shown = Shown::Key(ShownKey::read(surface, request, key, peer));
+                return Ok(Admitted::Yes(Box::new(shown)));
+            }
             other => return Err(problem::unauthenticated(other.is_some())),
         },
     };
     serving(app)?;
-    Ok(Admitted::Yes(Caller::with(shown)))
+    Ok(shown.into())
 }
 
 fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -369,7 +392,7 @@ fn share(cors: &Cors, headers: &mut HeaderMap, origin: HeaderValue, preflight: b
     }
 }
 
-async fn bounded(app: &App, surface: &Surface, request: Request, next: Next, correlation: &Correlation) -> Response {
+async fn bounded(app: &App, surface: &Surface, work: impl Future<Output = Response>, correlation: &Correlation) -> Response {
     let Ok(_permit) = app.requests.clone().try_acquire_owned() else {
         metrics::counter!(HTTP_REFUSED, "reason" => "overloaded").increment(1);
         return Failure(problem::overloaded("requests", limits::REQUESTS_MAX)).into_response();
@@ -377,7 +400,7 @@ async fn bounded(app: &App, surface: &Surface, request: Request, next: Next, cor
     static IN_FLIGHT: OnceLock<metrics::Gauge> = OnceLock::new();
     let in_flight = IN_FLIGHT.get_or_init(|| metrics::gauge!(HTTP_IN_FLIGHT));
     in_flight.increment(1.0);
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let work = AssertUnwindSafe(work).catch_unwind();
     // Bounds the time to the first byte; streams go on after it, and so do upgraded connections.
     let answer = tokio::time::timeout(Duration::from_millis(surface.first_byte.most), work).await;
     in_flight.decrement(1.0);

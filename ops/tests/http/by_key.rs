@@ -24,7 +24,9 @@ async fn commands_and_reads_by_a_key_are_its_principals() {
     let row = node.by(Some(&tenants.ada), Method::GET, &path).await.expect(200).json();
     assert_eq!(row["title"], "Talk");
     // Operators' pages are not the org's.
-    node.by(Some(&tenants.ada), Method::GET, "/v1/ops/tree").await.problem(403, "no_access");
+    node.by(Some(&tenants.ada), Method::GET, "/v1/ops/tree")
+        .await
+        .problem(403, "no_access");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,10 +60,19 @@ async fn a_feed_gives_the_kinds_that_may_be_read() {
     talk(node).await;
     let scopes = json!({ "principal": "ada", "scopes": ["cap:conversation.read"] });
     let key = node.key("acme", "key-feed", scopes).await;
-    let all = node.by(Some(&key), Method::GET, "/v1/orgs/acme/events?follow=false").await.expect(200);
-    let types = all.text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].as_str().map(str::to_owned));
+    let all = node
+        .by(Some(&key), Method::GET, "/v1/orgs/acme/events?follow=false")
+        .await
+        .expect(200);
+    let types = all
+        .text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].as_str().map(str::to_owned));
     let types: Vec<String> = types.collect();
-    assert!(!types.is_empty() && types.iter().all(|name| name.starts_with("quipu.conversation.")), "{types:?}");
+    assert!(
+        !types.is_empty() && types.iter().all(|name| name.starts_with("quipu.conversation.")),
+        "{types:?}"
+    );
     assert!(all.text.contains(r#"{"redacted":true}"#), "the scope does not hold personal values");
     for asked in ["kind=org", "kind=org&id=acme", "type=quipu.org.created.v1"] {
         let path = format!("/v1/orgs/acme/events?follow=false&{asked}");

@@ -80,7 +80,11 @@ impl TestNode {
         let (status, headers) = (response.status(), response.headers().clone());
         // A live channel has no end.
         let is_endless = headers.get("content-type").is_some_and(|is| is == "text/event-stream");
-        let text = if is_endless { String::new() } else { response.text().await.unwrap() };
+        let text = if is_endless {
+            String::new()
+        } else {
+            response.text().await.unwrap()
+        };
         Answer { status, headers, text }
     }
 
@@ -175,7 +179,13 @@ async fn no_route_tells_a_stranger_whether_an_org_exists() {
     for route in walk().iter().filter(|route| !route.is_open()) {
         let method = || route.method.clone();
         // The same ids there, and none.
-        for (org, id) in [("acme", "key-ada"), ("acme", "acme"), ("nowhere", "x"), ("_platform", "x"), ("Acme!", "x%2F..")] {
+        for (org, id) in [
+            ("acme", "key-ada"),
+            ("acme", "acme"),
+            ("nowhere", "x"),
+            ("_platform", "x"),
+            ("Acme!", "x%2F.."),
+        ] {
             let path = route.path(org, id);
             let answer = node.by(Some(&tenants.eve), method(), &path).await;
             assert_eq!(bare(&answer), bare(&nowhere), "{} {path}", route.method);
@@ -187,7 +197,14 @@ async fn no_route_tells_a_stranger_whether_an_org_exists() {
         assert_eq!(bare(&answer), bare(&silent), "{} {path}", route.method);
     }
     // Paths that no route takes are refused by where they lie.
-    for path in ["/v1/orgs/acme/a/b/c/d/e", "/v1/orgs/", "/v1/orgs//stats", "/v1/orgs/%61cme/stats", "/v1/orgs", "/nothing"] {
+    for path in [
+        "/v1/orgs/acme/a/b/c/d/e",
+        "/v1/orgs/",
+        "/v1/orgs//stats",
+        "/v1/orgs/%61cme/stats",
+        "/v1/orgs",
+        "/nothing",
+    ] {
         let answer = node.by(Some(&tenants.eve), Method::GET, path).await;
         assert_eq!(bare(&answer), bare(&nowhere), "{path}");
     }

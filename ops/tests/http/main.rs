@@ -2,9 +2,11 @@
 
 mod access;
 mod api_keys;
+mod by_key;
 mod commands;
 mod documents;
 mod feed;
+mod isolation;
 mod queries;
 mod refusals;
 mod stop;

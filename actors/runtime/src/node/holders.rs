@@ -2,71 +2,66 @@
 
 use super::Node;
 use crate::{
-    holder::Holder,
-    kernel::{refusals::no_access, rights::KnownKey},
+    holder::{Holder, Shown},
+    kernel::rights::KnownKey,
 };
 use quipu_schemas::{
-    context::Millis,
-    ids::{OrgId, PrincipalId},
+    ids::{EntityId, OrgId, PrincipalId},
+    key_text::{KeyText, pepper},
     problem::Problem,
 };
 use std::{net::IpAddr, sync::Arc};
 
 impl Node {
-    /// Now, by this node's clock.
-    pub fn now(&self) -> Millis {
-        self.0.core.now()
-    }
-
     /// Whose a key is and what it opens; `None` where it is wrong, unknown, ended or shown from elsewhere.
     pub async fn holder(&self, text: &str, from: Option<IpAddr>) -> Result<Option<Holder>, Problem> {
-        // No kind of this node is of keys yet.
-        let _ = (text, from);
-        Ok(None)
+        let Ok(text) = KeyText::parse(text) else { return Ok(None) };
+        let shown = Shown {
+            hash: text.hash(&pepper(&self.0.core.keys.digest_key())),
+            from,
+        };
+        self.held_by(&text.org, &text.id, shown, None)
     }
 
     /// The same key as it is by now; `None` where it has ended since.
     pub async fn renewed(&self, holder: &Holder) -> Result<Option<Holder>, Problem> {
-        let id = holder.credential.api_key();
-        let key = id.map(|id| self.api_key(&holder.org, id)).transpose()?.flatten();
-        let key = key.filter(|key| !key.has_ended(self.now()) && key.principal == holder.principal);
-        let Some(key) = key else { return Ok(None) };
+        let Some(id) = holder.credential.api_key() else { return Ok(None) };
         let on_behalf_of = holder.on_behalf_of.as_ref().map(|(principal, _)| principal);
-        self.held_by(&holder.org, &key, holder.from, on_behalf_of)
+        let renewed = self.held_by(&holder.org, id, holder.shown, on_behalf_of)?;
+        Ok(renewed.filter(|renewed| renewed.principal == holder.principal))
     }
 
-    /// The same on behalf of somebody else.
+    /// The same on behalf of somebody else, whom the org need not know: the rules of some kinds let agents take part that are no members.
     pub async fn acting_for(&self, holder: Holder, principal: PrincipalId) -> Result<Holder, Problem> {
         let theirs = self.rights_in(&holder.org, &principal)?;
-        if !theirs.is_known {
-            return Err(no_access());
-        }
         Ok(Holder {
             on_behalf_of: Some((principal, theirs.rights.clone())),
             ..holder
         })
     }
 
-    fn held_by(
-        &self,
-        org: &OrgId,
-        key: &Arc<KnownKey>,
-        from: Option<IpAddr>,
-        on_behalf_of: Option<&PrincipalId>,
-    ) -> Result<Option<Holder>, Problem> {
+    fn held_by(&self, org: &OrgId, id: &EntityId, shown: Shown, on_behalf_of: Option<&PrincipalId>) -> Result<Option<Holder>, Problem> {
+        let key = self.api_key(org, id)?;
+        let opens = |key: &Arc<KnownKey>| key.is_opened_by(&shown.hash.0, self.now()) && may_come_from(key, shown.from);
+        let Some(key) = key.filter(opens) else { return Ok(None) };
         let own = self.rights_in(org, &key.principal)?;
         let theirs = on_behalf_of.map(|principal| self.rights_in(org, principal)).transpose()?;
-        let is_known = own.is_known && theirs.as_ref().is_none_or(|theirs| theirs.is_known);
         Ok(Some(Holder {
             org: org.clone(),
             credential: key.credential.clone(),
-            from,
+            shown,
             principal: key.principal.clone(),
-            is_known,
+            is_known: own.is_known,
             rights: own.rights.clone(),
             scope: key.scope.clone(),
             on_behalf_of: on_behalf_of.cloned().zip(theirs.map(|theirs| theirs.rights.clone())),
             charter: self.charter().clone(),
         }))
     }
+}
+
+/// Whether a key may be shown from there; one that is bound to networks may not where nobody knows from where it is.
+fn may_come_from(key: &KnownKey, from: Option<IpAddr>) -> bool {
+    let networks = key.networks();
+    networks.is_empty() || from.is_some_and(|from| networks.iter().any(|network| network.contains(from)))
 }

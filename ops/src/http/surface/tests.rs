@@ -218,7 +218,7 @@ async fn every_route_and_method_stands_in_the_document() {
     let paths = document["paths"].as_object().unwrap();
     let parts = super::super::parts(&app);
     let written: Vec<String> = parts.iter().flat_map(|part| part.routes.paths().to_vec()).collect();
-    let router = router(app);
+    let router = router(app.clone());
     let mut undocumented = Vec::new();
     for route in &written {
         // Nodes speak to nodes of their own release: that is no interface.
@@ -235,6 +235,11 @@ async fn every_route_and_method_stands_in_the_document() {
             .map(str::trim)
             .filter(|m| *m != "HEAD")
         {
+            // A command of this name would arrive here; a kind that has one is in the document with it.
+            let last = route.rsplit('/').next().unwrap_or_default();
+            if method == "POST" && matches!(last, "history" | "state") && !app.kinds().any(|kind| kind.has_command(last)) {
+                continue;
+            }
             let told = |(path, item): (&String, &Value)| is_taken(route, path) && item.get(method.to_ascii_lowercase()).is_some();
             if !paths.iter().any(told) {
                 undocumented.push(format!("{method} {route}"));
