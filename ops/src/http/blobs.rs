@@ -178,6 +178,7 @@ async fn read(body: Body, held: &mut BodyHold) -> Result<Vec<u8>, Problem> {
 pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(String, String)>, uri: Uri, headers: HeaderMap) -> Answer {
     let reads = app.reads(&in_org);
     let org = in_org.org().clone();
+    let blobs = reads.blobs()?;
     Params::parse(&uri, &[])?;
     let bad = |_| {
         Problem::new(400, "bad_id", "a blob is named by 64 hex digits")
@@ -185,7 +186,7 @@ pub async fn get(State(app): State<App>, in_org: InOrg, At((_, digest)): At<(Str
             .fix("pass `$blob` unchanged")
     };
     let digest: Digest = digest.parse().map_err(bad)?;
-    let blobs = reads.blobs()?.ok_or_else(|| missing(&digest, &org))?;
+    let blobs = blobs.ok_or_else(|| missing(&digest, &org))?;
     let keys = reads.keys(None);
     // As stored and opened; how large it is, the store tells with its bytes.
     let permit = app.reserve_read(2 * VALUE_MAX_BYTES).await?;

@@ -3,13 +3,15 @@
 //! Whether a key reaches an org is decided here, for every route at once and before anything else of the request is read: what
 //! another org holds, and whether it exists, cannot show in an answer.
 
+mod shown;
+
 use super::{
     App, Failure, Stage,
     problem::{self, clip},
-    surface::{Authentication, Cors, ELSEWHERE, Keys, Surface},
+    surface::{Authentication, Cors, ELSEWHERE, Surface},
 };
 use crate::{
-    asked::{self, Correlation},
+    asked::Correlation,
     caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
 };
@@ -20,9 +22,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use quipu_runtime::kernel::refusals::no_access;
-use quipu_schemas::{ids::PrincipalId, limits, problem::Problem};
-use sha2::{Digest, Sha256};
+use quipu_schemas::{key_text::KeyText, limits, problem::Problem};
+use shown::{Shown, ShownKey, bearer, by_key, check_secret};
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
@@ -146,13 +147,6 @@ enum Admitted {
     Preflight,
 }
 
-enum Shown {
-    /// What opens its surface.
-    Credential(Credential),
-    /// A key, which is to be looked up.
-    Key(ShownKey),
-}
-
 impl From<Credential> for Admitted {
     fn from(credential: Credential) -> Self {
         Self::Yes(Box::new(Shown::Credential(credential)))
@@ -175,44 +169,6 @@ async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Res
     };
     request.extensions_mut().insert(Caller::with(credential));
     next.run(request).await
-}
-
-/// A key as it was shown, and what its request says of where it is to open something.
-struct ShownKey {
-    text: String,
-    from: Option<IpAddr>,
-    /// The org of the path as it stands there, where the surface opens to keys at all: a name that would need decoding is none.
-    org: Option<String>,
-    on_behalf_of: Result<Option<PrincipalId>, Problem>,
-}
-
-impl ShownKey {
-    fn read(surface: &Surface, request: &Request, text: &str, from: Option<IpAddr>) -> Self {
-        let of_path = || request.uri().path().split('/').nth(3).map(str::to_owned);
-        Self {
-            text: text.to_owned(),
-            from,
-            org: match surface.keys {
-                Keys::OwnOrg => of_path(),
-                Keys::Nothing => None,
-            },
-            on_behalf_of: asked::on_behalf_of(request.headers()),
-        }
-    }
-}
-
-/// Looks a key up, and refuses what it does not open.
-async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
-    let holder = app.key_holder(&shown.text, shown.from).await?;
-    if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
-        return Err(no_access());
-    }
-    let holder = match shown.on_behalf_of? {
-        Some(principal) => app.acting_for(holder, principal).await?,
-        None => holder,
-    };
-    serving(app)?;
-    Ok(Credential::Key(Arc::new(holder)))
 }
 
 fn serving(app: &App) -> Result<(), Problem> {
@@ -246,7 +202,7 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
         Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
             Some(token) if app.token.matches(token) => Credential::Token,
-            Some(key) if key.starts_with(KEY_PREFIX) => {
+            Some(key) if KeyText::is_one(key) => {
                 let shown = Shown::Key(ShownKey::read(surface, request, key, peer));
                 return Ok(Admitted::Yes(Box::new(shown)));
             }
@@ -349,34 +305,6 @@ fn is_loopback(host: &str) -> bool {
     let name = without_port(host);
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// How keys of orgs begin.
-const KEY_PREFIX: &str = "qpk_";
-
-/// What is shown; of another scheme than `Bearer` it counts for nothing.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    match given.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-        _ => Some(""),
-    }
-}
-
-/// Refuses whoever does not show the cluster's secret; everybody, where there is none.
-fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
-    // Digests, so that the time of the comparison tells nothing of the secret.
-    let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
-    match (&app.access.cluster, given) {
-        (Some(secret), Some(given)) if digest(secret) == digest(given) => Ok(()),
-        (None, _) => Err(Problem::new(403, "no_cluster", "this node takes no commands from other nodes")
-            .fix("set `cluster.secret` to the same secret on every node")),
-        (Some(_), _) => Err(Problem::new(401, "unauthenticated", "this is not the cluster's secret").field("Authorization")),
-    }
 }
 
 /// Lets the page of a configured origin read the answer.

@@ -143,6 +143,8 @@ pub async fn tell(
     Fields(fields): Fields,
 ) -> Answer {
     let stream = stream_of(&app, &in_org, &plural, id)?;
+    let reads = app.reads(&in_org);
+    reads.ask_entity(&stream)?;
     Params::parse(&uri, &[])?;
     let principal = match Labels::read(&headers)?.on_behalf_of {
         Some(named) => named,
@@ -168,8 +170,6 @@ pub async fn tell(
             .into());
         }
     };
-    let reads = app.reads(&in_org);
-    reads.ask_entity(&stream)?;
     existing(&reads, &stream).await?;
     let listeners = reads.tell(&stream, event)?;
     let mut response = json(&serde_json::json!({ "listeners": listeners }))?;

@@ -1,0 +1,88 @@
+//! What a request shows, and what it opens: the node's token, the cluster's secret, a key of an org.
+
+use super::{App, serving};
+use crate::{
+    asked,
+    caller::Credential,
+    http::surface::{Keys, Surface},
+};
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use quipu_runtime::kernel::refusals::no_access;
+use quipu_schemas::{ids::PrincipalId, problem::Problem};
+use sha2::{Digest, Sha256};
+use std::{net::IpAddr, sync::Arc};
+
+/// What is shown.
+pub(super) enum Shown {
+    /// What opens its surface.
+    Credential(Credential),
+    /// A key, which is to be looked up.
+    Key(ShownKey),
+}
+
+/// A key as it was shown, and what its request says of where it is to open something.
+pub(super) struct ShownKey {
+    text: String,
+    from: Option<IpAddr>,
+    /// The org of the path as it stands there, where the surface opens to keys at all: a name that would need decoding is none.
+    org: Option<String>,
+    on_behalf_of: Result<Option<PrincipalId>, Problem>,
+}
+
+impl ShownKey {
+    /// What a request shows.
+    pub(super) fn read(surface: &Surface, request: &Request, text: &str, from: Option<IpAddr>) -> Self {
+        let of_path = || request.uri().path().split('/').nth(3).map(str::to_owned);
+        Self {
+            text: text.to_owned(),
+            from,
+            org: match surface.keys {
+                Keys::OwnOrg => of_path(),
+                Keys::Nothing => None,
+            },
+            on_behalf_of: asked::on_behalf_of(request.headers()),
+        }
+    }
+}
+
+/// Looks a key up, and refuses what it does not open.
+pub(super) async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
+    let holder = app.key_holder(&shown.text, shown.from).await?;
+    if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
+        return Err(no_access());
+    }
+    let holder = match shown.on_behalf_of? {
+        Some(principal) => app.acting_for(holder, principal).await?,
+        None => holder,
+    };
+    serving(app)?;
+    Ok(Credential::Key(Arc::new(holder)))
+}
+
+/// What is shown; of another scheme than `Bearer` it counts for nothing.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    match given.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        _ => Some(""),
+    }
+}
+
+/// Refuses whoever does not show the cluster's secret; everybody, where there is none.
+pub(super) fn check_secret(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    // Digests, so that the time of the comparison tells nothing of the secret.
+    let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes()));
+    match (&app.access.cluster, given) {
+        (Some(secret), Some(given)) if digest(secret) == digest(given) => Ok(()),
+        (None, _) => Err(Problem::new(403, "no_cluster", "this node takes no commands from other nodes")
+            .fix("set `cluster.secret` to the same secret on every node")),
+        (Some(_), _) => Err(Problem::new(401, "unauthenticated", "this is not the cluster's secret").field("Authorization")),
+    }
+}
