@@ -87,7 +87,7 @@ pub struct OldSecret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     /// There is none.
-    #[error("there is no such key")]
+    #[error("no such key exists")]
     Missing,
     /// It was revoked.
     #[error("the key was revoked")]

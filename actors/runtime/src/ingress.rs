@@ -75,16 +75,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
     if !handler.commands().contains(&request.command) {
         return Err(unknown_command(&request.kind, &request.command, kinds));
     }
-    if request.org.is_reserved() {
-        return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", request.org)).field("org"));
-    }
-    if let Some(person) = request.on_behalf_of.as_ref().filter(|person| person.is_platform()) {
-        return Err(
-            Problem::new(403, "reserved_principal", format!("principal {person} belongs to the platform"))
-                .field("Quipu-On-Behalf-Of")
-                .fix("name a principal of the org, or leave it out to act as the holder of the token"),
-        );
-    }
+    check_names(&request)?;
     let text = request.body.to_string();
     let size = plain_len(&request.body);
     let command_id = match &request.command_id {
@@ -170,6 +161,21 @@ fn mint(field: &str, body: &mut Value, key: KeyText, keys: &Keyring) -> Result<O
     let hash = key.hash(&key_text::pepper(&keys.digest_key()));
     fields.insert(field.to_owned(), hash.to_string().into());
     Ok(Some(Shown::new(key.to_text())))
+}
+
+/// Refuses what names the platform's.
+fn check_names(request: &CommandRequest) -> Result<(), Problem> {
+    if request.org.is_reserved() {
+        return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", request.org)).field("org"));
+    }
+    if let Some(person) = request.on_behalf_of.as_ref().filter(|person| person.is_platform()) {
+        return Err(
+            Problem::new(403, "reserved_principal", format!("principal {person} belongs to the platform"))
+                .field("Quipu-On-Behalf-Of")
+                .fix("name a principal of the org, or leave it out to act as the holder of the token"),
+        );
+    }
+    Ok(())
 }
 
 /// What was sealed apart has its own bound; the rest must fit a record.

@@ -76,7 +76,7 @@ async fn a_key_is_shown_once_and_stands_nowhere() {
         format!("{path}/state"),
         format!("{path}/history"),
         format!("{path}/commands/make-1"),
-        "/v1/orgs/acme/events?limit=100".into(),
+        "/v1/orgs/acme/events?follow=false".into(),
         "/v1/orgs/acme/activity".into(),
         "/metrics".into(),
     ] {

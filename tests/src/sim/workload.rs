@@ -138,14 +138,8 @@ impl Workload {
     /// The next command; `n` numbers it, and repeats with it.
     pub(crate) fn next(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
         if !self.created.iter().any(|(kind, _)| *kind == Kind::ORG) {
-            return Some(request(
-                n,
-                Kind::ORG,
-                "acme",
-                "create",
-                json!({ "name": "Acme", "owner": "ada" }),
-                None,
-            ));
+            let acme = json!({ "name": "Acme", "owner": "ada" });
+            return Some(request(n, Kind::ORG, "acme", "create", acme, None));
         }
         // Not drawn: the other commands of a seed stay what they are.
         match n % 60 {

@@ -128,7 +128,7 @@ bare!(Person, "person", Some("people"), Some("prs"));
 bare!(Runs, "runs", None, None);
 bare!(Jog, "jog", Some("runs"), None);
 bare!(People, "people", None, None);
-bare!(Grant, "grant", None, None);
+bare!(Invite, "invite", None, None);
 bare!(Event, "event", None, None);
 bare!(Happening, "happening", Some("events"), None);
 bare!(Run, "run", None, None);
@@ -148,7 +148,20 @@ fn own_kinds_bring_plural_and_prefix() {
         assert_eq!(kinds.named(word), Some(&kind("person")), "{word}");
     }
     let plurals: Vec<_> = kinds.info().into_iter().map(|info| info.plural).collect();
-    assert_eq!(plurals, ["agents", "conversations", "memories", "orgs", "people", "runs"]);
+    assert_eq!(
+        plurals,
+        [
+            "agents",
+            "api-keys",
+            "conversations",
+            "grants",
+            "memories",
+            "orgs",
+            "people",
+            "roles",
+            "runs"
+        ]
+    );
 }
 
 #[test]
@@ -170,7 +183,7 @@ fn taken_and_reserved_words_are_refused() {
         kinds().try_with::<Jog>().err(),
         kinds().try_with::<People>().err(),
         kinds().try_with::<Run>().err(),
-        kinds().try_with::<Grant>().err(),
+        kinds().try_with::<Invite>().err(),
         kinds().try_with::<Event>().err(),
         kinds().try_with::<Happening>().err(),
         kinds().try_with::<Loud>().err(),
@@ -186,7 +199,7 @@ fn taken_and_reserved_words_are_refused() {
         "`runs`: kind run is",
         "`people`: kind person is",
         "`run`: kind run is",
-        "`grant`: the word is reserved",
+        "`invite`: the word is reserved",
         "`event`: the word is reserved",
         "`events`: the word is reserved",
         "plural `LOUD` is not valid",
