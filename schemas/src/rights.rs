@@ -10,7 +10,11 @@ use crate::{
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    str::FromStr,
+};
 
 /// Why a text is no capability, pattern or target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +62,13 @@ impl Capability {
 
     /// `FAMILY.VERB` or `FAMILY.VERB:SUB`.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Its text, by which it is ordered.
+impl Borrow<str> for Capability {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

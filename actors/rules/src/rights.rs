@@ -19,6 +19,7 @@ pub use roles::{BUILT_IN, BadRole, RoleSpec, Roles};
 use quipu_schemas::{
     context::Millis,
     ids::{EntityId, Kind},
+    limits::ACT_CHAIN_MAX,
 };
 
 /// What somebody wants to do, and with what.
@@ -43,7 +44,7 @@ pub struct Chain<'a> {
     pub principal: &'a Rights,
     /// Those of the credential; `None`: it is not cut.
     pub scope: Option<&'a Rights>,
-    /// Those of each actor in between, the nearest first.
+    /// Those of each actor in between, the nearest first. One beyond [`ACT_CHAIN_MAX`] counts as holding nothing.
     pub actors: &'a [&'a Rights],
 }
 
@@ -67,8 +68,10 @@ impl Chain<'_> {
         if self.scope.is_some_and(|scope| !scope.holds(asked)) {
             return Err(Lacking::Scope);
         }
-        match self.actors.iter().position(|actor| !actor.holds(asked)) {
+        let within = &self.actors[..self.actors.len().min(ACT_CHAIN_MAX)];
+        match within.iter().position(|actor| !actor.holds(asked)) {
             Some(at) => Err(Lacking::Actor(at)),
+            None if within.len() < self.actors.len() => Err(Lacking::Actor(ACT_CHAIN_MAX)),
             None => Ok(()),
         }
     }

@@ -12,3 +12,5 @@ pub const ROLE_DEPTH_MAX: usize = 8;
 pub const ROLE_NAME_MAX_CHARS: usize = 64;
 /// Longest word of a capability, in characters.
 pub const CAPABILITY_WORD_MAX_CHARS: usize = 64;
+/// Most actors in between a principal and who acts for it at last.
+pub const ACT_CHAIN_MAX: usize = 4;

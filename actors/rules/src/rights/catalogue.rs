@@ -1,7 +1,10 @@
 //! The capabilities that a node knows, numbered. Numbers hold for one process and are never stored.
 
 use quipu_schemas::rights::{Capability, Pattern};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Bound,
+};
 
 /// Capabilities that are not a command of a kind, with their bit where they have one. The bits have been the same since the platform
 /// that Quipu follows had them; 56 to 63 are kept free.
@@ -61,19 +64,16 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The named ones, and those of commands and reads of kinds.
+    /// The named ones, and those of commands and reads of kinds. Once every number is given, a further name stays unknown, so that
+    /// nobody holds it: two names never share a number.
     pub fn new(others: impl IntoIterator<Item = Capability>) -> Self {
         let mut by_name = BTreeMap::new();
-        let mut next = BITS;
+        let mut free = BITS..=u16::MAX;
         let mut add = |capability: Capability, bit: Option<u8>| {
-            by_name.entry(capability).or_insert_with(|| match bit {
-                Some(bit) => Cap(u16::from(bit)),
-                None => {
-                    let cap = Cap(next);
-                    next = next.saturating_add(1);
-                    cap
-                }
-            });
+            if let Entry::Vacant(vacant) = by_name.entry(capability) {
+                let place = bit.map(u16::from).or_else(|| free.next());
+                place.map(|place| vacant.insert(Cap(place)));
+            }
         };
         for (bit, name) in NAMED {
             add(Capability::named(name), *bit);
@@ -94,9 +94,13 @@ impl Catalogue {
         self.by_name.iter().map(|(name, cap)| (name, *cap))
     }
 
-    /// Those of a family.
+    /// Those of a family. They stand side by side, so that nothing else is looked at.
     pub fn family<'a>(&'a self, family: &'a str) -> impl Iterator<Item = Cap> + 'a {
-        self.all().filter(move |(name, _)| name.family() == family).map(|(_, cap)| cap)
+        let first = format!("{family}.");
+        self.by_name
+            .range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded))
+            .take_while(move |(name, _)| name.family() == family)
+            .map(|(_, cap)| *cap)
     }
 
     /// Whether a pattern names something: an unknown capability holds nothing, so it is refused where it is granted.

@@ -1,7 +1,7 @@
 //! Rights as they are compared: a bitmap for the named families, sorted numbers for the rest, and what is bounded by a target or a time.
 
 use super::{Asked, Cap, catalogue::BITS};
-use quipu_schemas::{context::Millis, rights::Target};
+use quipu_schemas::{context::Millis, ids::EntityId, rights::Target};
 use std::sync::Arc;
 
 /// A set of capabilities.
@@ -118,11 +118,13 @@ impl Limited {
     }
 }
 
+/// A project and an application are within themselves.
 fn is_within(target: &Target, asked: &Asked<'_>) -> bool {
+    let is_itself = |name: &str, id: &EntityId| asked.entity.is_some_and(|(kind, asked)| asked == id && kind.as_str() == name);
     match target {
         Target::Org => true,
-        Target::Project(id) => asked.project == Some(id),
-        Target::Application(id) => asked.application == Some(id),
+        Target::Project(id) => asked.project == Some(id) || is_itself("project", id),
+        Target::Application(id) => asked.application == Some(id) || is_itself("application", id),
         Target::Entity(kind, id) => asked.entity == Some((kind, id)),
     }
 }

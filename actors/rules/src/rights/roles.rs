@@ -38,6 +38,22 @@ fn parents(spec: &RoleSpec) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether one role inherits from another, over however many steps.
+fn inherits<'a>(name: &'a str, from: &str, with: impl Fn(&str) -> Option<&'a RoleSpec>) -> bool {
+    let (mut open, mut seen) = (vec![name], BTreeSet::new());
+    while let Some(role) = open.pop() {
+        for parent in with(role).map(parents).into_iter().flatten() {
+            if parent == from {
+                return true;
+            }
+            if seen.insert(parent) {
+                open.push(parent);
+            }
+        }
+    }
+    false
+}
+
 /// The roles of an org: its own, and those that every org has.
 #[derive(Debug, Clone, Default)]
 pub struct Roles {
@@ -72,37 +88,51 @@ impl Roles {
         let with = |role: &str| -> Option<&'a RoleSpec> { if role == name { Some(spec) } else { self.own.get(role) } };
         self.walk(name, with)?;
         // Those that inherit from it get deeper with it.
-        self.own
-            .keys()
-            .filter(|other| *other != name)
-            .try_for_each(|other| match self.walk(other, with) {
-                Err(BadRole::Cycle(_) | BadRole::Unknown(_)) | Ok(()) => Ok(()),
-                Err(problem) => Err(problem),
-            })
+        let mut known = BTreeMap::new();
+        for other in self.own.keys().filter(|other| *other != name) {
+            let is_too_deep = self.depth(other, limits::ROLE_DEPTH_MAX, &with, &mut known).is_none();
+            if is_too_deep && inherits(other, name, with) {
+                return Err(BadRole::TooDeep(other.clone()));
+            }
+        }
+        Ok(())
     }
 
-    /// Walks what a role inherits from, level by level, so that its depth is that of the longest way.
-    fn walk<'a>(&'a self, name: &'a str, with: impl Fn(&str) -> Option<&'a RoleSpec>) -> Result<(), BadRole> {
-        let mut level: BTreeSet<&str> = with(name).map(parents).into_iter().flatten().collect();
-        for _ in 0..limits::ROLE_DEPTH_MAX {
-            let mut next = BTreeSet::new();
-            for role in level {
-                if role == name {
-                    return Err(BadRole::Cycle(role.to_owned()));
-                }
-                match with(role) {
-                    Some(spec) => next.extend(parents(spec)),
-                    None if self.built_in.contains_key(role) => {}
-                    None => return Err(BadRole::Unknown(role.to_owned())),
-                }
-            }
-            level = next;
+    /// Whether what a role names exists, whether it comes back to itself, and how deep it is. A role further down that names one
+    /// which was removed since does not hinder this one.
+    fn walk<'a>(&'a self, name: &'a str, with: impl Fn(&str) -> Option<&'a RoleSpec> + Copy) -> Result<(), BadRole> {
+        if inherits(name, name, with) {
+            return Err(BadRole::Cycle(name.to_owned()));
         }
-        if level.is_empty() {
-            Ok(())
-        } else {
-            Err(BadRole::TooDeep(name.to_owned()))
+        let mut named = with(name).map(parents).into_iter().flatten();
+        if let Some(gone) = named.find(|role| !self.has(role)) {
+            return Err(BadRole::Unknown(gone.to_owned()));
         }
+        match self.depth(name, limits::ROLE_DEPTH_MAX, &with, &mut BTreeMap::new()) {
+            Some(_) => Ok(()),
+            None => Err(BadRole::TooDeep(name.to_owned())),
+        }
+    }
+
+    /// Steps to the farthest role that this one inherits from; `None` where they are more than `left`. Each role is looked at once,
+    /// so that the cost is that of the entries of all roles, however they are tied.
+    fn depth<'a>(
+        &'a self,
+        name: &'a str,
+        left: usize,
+        with: &impl Fn(&str) -> Option<&'a RoleSpec>,
+        known: &mut BTreeMap<&'a str, usize>,
+    ) -> Option<usize> {
+        if let Some(depth) = known.get(name) {
+            return (*depth <= left).then_some(*depth);
+        }
+        let spec = if self.built_in.contains_key(name) { None } else { with(name) };
+        let mut deepest = 0;
+        for parent in spec.map(parents).into_iter().flatten() {
+            deepest = deepest.max(self.depth(parent, left.checked_sub(1)?, with, known)? + 1);
+        }
+        known.insert(name, deepest);
+        Some(deepest)
     }
 
     /// Keeps a role that was checked.

@@ -129,6 +129,104 @@ fn roles_in_a_circle_or_too_deep_are_refused() {
 }
 
 #[test]
+fn a_removed_role_hides_no_depth_and_hinders_no_other() {
+    let catalogue = catalogue();
+    let mut roles = roles(&catalogue);
+    for n in 0..=8 {
+        let holds = if n == 0 { vec![] } else { patterns(&[&format!("role:r{}", n - 1)]) };
+        roles.set(format!("r{n}"), RoleSpec { holds });
+    }
+    // `a` sorts before everything: what names it stumbles over it before it comes to the long way.
+    roles.set("forked".into(), spec(&["role:a", "role:r7"]));
+    roles.set("a".into(), spec(&[]));
+    roles.remove("a");
+    roles.set("x".into(), spec(&[]));
+    assert_eq!(
+        roles.check("r0", &spec(&["role:x"]), &catalogue),
+        Err(BadRole::TooDeep("forked".into()))
+    );
+    roles.check("y", &spec(&["role:forked"]), &catalogue).unwrap_err();
+    roles.set("shallow".into(), spec(&["role:a"]));
+    assert_eq!(roles.check("y", &spec(&["role:shallow"]), &catalogue), Ok(()));
+    // A removed name that comes back may not close a circle.
+    assert_eq!(
+        roles.check("a", &spec(&["role:shallow"]), &catalogue),
+        Err(BadRole::Cycle("a".into()))
+    );
+}
+
+/// As many roles as there may be, each of which names all that are further down: the ways between them are beyond counting.
+#[test]
+fn densely_tied_roles_are_checked_and_compiled_at_once() {
+    let catalogue = catalogue();
+    let mut roles = roles(&catalogue);
+    let (layers, wide) = (8, 31);
+    let begun = std::time::Instant::now();
+    let mut lower: Vec<Pattern> = patterns(&["cap:run.start"]);
+    for layer in 0..layers {
+        let names: Vec<String> = (0..wide).map(|n| format!("r{layer}-{n}")).collect();
+        for name in &names {
+            let all = RoleSpec { holds: lower.clone() };
+            if name.ends_with("-0") {
+                roles.check(name, &all, &catalogue).unwrap();
+            }
+            roles.set(name.clone(), all);
+        }
+        lower.extend(names.into_iter().map(Pattern::Role));
+    }
+    let top = RoleSpec { holds: lower };
+    roles.check("r0-0", &spec(&["cap:run.read"]), &catalogue).unwrap();
+    roles.check("top", &top, &catalogue).unwrap();
+    roles.set("top".into(), top);
+    assert!(
+        roles
+            .compile(&patterns(&["role:top"]), &catalogue)
+            .has(cap(&catalogue, "cap:run.start"))
+    );
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn names_beyond_the_last_number_are_unknown() {
+    let names = |n: u32| Capability::of_command(&Kind::RUN, &format!("c{n:05}"));
+    let catalogue = Catalogue::new((0..70_000).map(names));
+    let numbers: std::collections::BTreeSet<Cap> = catalogue.all().map(|(_, cap)| cap).collect();
+    assert_eq!(numbers.len(), catalogue.all().count(), "two names share a number");
+    let last = 65_536 - 64 - NAMED.iter().filter(|(bit, _)| bit.is_none()).count() as u32;
+    assert!(catalogue.cap(&names(last - 1)).is_some_and(|cap| cap.0 == u16::MAX));
+    assert_eq!(catalogue.cap(&names(last)), None);
+    let beyond = Pattern::One(names(last));
+    assert!(!catalogue.knows(&beyond) && Roles::default().compile([&beyond], &catalogue).is_empty());
+    let whole = Roles::default().compile(&patterns(&["cap:run.*"]), &catalogue);
+    assert_eq!(whole.len(), last as usize);
+    assert_eq!(whole.bits(), 0, "places of bits are for those that are named");
+}
+
+/// Families whose names begin alike are different ones.
+#[test]
+fn a_family_holds_its_own_alone_and_doubles_count_once() {
+    let catalogue = Catalogue::new(
+        ["a.x", "a.y", "a.y:z", "a-b.x", "ab.x", "a_b.x", "a1.x"].map(|name| format!("cap:{name}").parse::<Capability>().unwrap()),
+    );
+    let all = |family: &str| -> Vec<Cap> {
+        catalogue
+            .all()
+            .filter(|(name, _)| name.family() == family)
+            .map(|(_, cap)| cap)
+            .collect()
+    };
+    for family in ["a", "a-b", "ab", "a_b", "a1", "memory", "messaging", "none", ""] {
+        assert_eq!(catalogue.family(family).collect::<Vec<_>>(), all(family), "{family}");
+    }
+    let none = Roles::default();
+    let doubled = none.compile(&patterns(&["cap:a.*", "cap:a.x", "cap:a.*", "cap:a.y:z", "cap:a.x"]), &catalogue);
+    assert_eq!(doubled, none.compile(&patterns(&["cap:a.*"]), &catalogue));
+    assert_eq!(doubled.len(), 3);
+    let upper = none.compile(&patterns(&["cap:a.y"]), &catalogue);
+    assert!(!upper.has(cap(&catalogue, "cap:a.y:z")) && doubled.covers(&upper) && !upper.covers(&doubled));
+}
+
+#[test]
 fn a_limited_grant_holds_on_its_target_until_its_time() {
     let catalogue = catalogue();
     let start = cap(&catalogue, "cap:run.start");
@@ -169,6 +267,33 @@ fn a_limited_grant_holds_on_its_target_until_its_time() {
 }
 
 #[test]
+fn a_project_is_within_itself_and_no_namesake_is() {
+    let catalogue = catalogue();
+    let start = cap(&catalogue, "cap:run.start");
+    let held: Arc<Held> = Arc::new([start].into_iter().collect());
+    let on = |on: &str| {
+        Rights::new(
+            Arc::default(),
+            vec![Limited {
+                held: held.clone(),
+                on: on.parse().unwrap(),
+                until: None,
+            }],
+        )
+    };
+    let (x, kinds) = (id("x"), ["project", "application", "run"].map(|kind| Kind::parse(kind).unwrap()));
+    for target in &kinds {
+        for kind in &kinds {
+            let asked = Asked {
+                entity: Some((kind, &x)),
+                ..asks(start, 0)
+            };
+            assert_eq!(on(&format!("{target}/x")).holds(&asked), target == kind, "{target}/x for {kind}/x");
+        }
+    }
+}
+
+#[test]
 fn a_chain_says_who_lacks_the_right() {
     let catalogue = catalogue();
     let start = cap(&catalogue, "cap:run.start");
@@ -180,6 +305,14 @@ fn a_chain_says_who_lacks_the_right() {
     assert_eq!(chain(&none, None, &[&may]), Err(Lacking::Principal));
     assert_eq!(chain(&may, Some(&none), &[]), Err(Lacking::Scope));
     assert_eq!(chain(&may, Some(&may), &[&may, &none]), Err(Lacking::Actor(1)));
+    let all = Rights::All;
+    assert_eq!(chain(&all, None, &[&all; 4]), Ok(()));
+    assert_eq!(
+        chain(&all, None, &[&all; 5]),
+        Err(Lacking::Actor(4)),
+        "more actors than a chain has"
+    );
+    assert_eq!(chain(&all, None, &[&all, &all, &all, &none, &all]), Err(Lacking::Actor(3)));
 }
 
 fn some_rights() -> impl Strategy<Value = Rights> {
