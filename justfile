@@ -14,6 +14,10 @@ check:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     cargo test --workspace --locked
 
+# The evaluator of rights beside Cedar: a workspace of its own, so that Cedar's features change nothing here.
+oracle:
+    cargo test --locked --manifest-path tests/oracle/Cargo.toml --target-dir target/oracle
+
 # Write: format, and apply what clippy can.
 fix:
     cargo fmt

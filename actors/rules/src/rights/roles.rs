@@ -116,7 +116,7 @@ impl Roles {
 
     /// Steps to the farthest role that this one inherits from; `None` where they are more than `left`. Each role is looked at once,
     /// so that the cost is that of the entries of all roles, however they are tied.
-    fn depth<'a>(
+    pub(super) fn depth<'a>(
         &'a self,
         name: &'a str,
         left: usize,
