@@ -1,7 +1,7 @@
 //! Rights as they are compared: a bitmap for the named families, sorted numbers for the rest, and what is bounded by a target or a time.
 
 use super::{Asked, Cap, catalogue::BITS};
-use quipu_schemas::{context::Millis, ids::EntityId, rights::Target};
+use quipu_schemas::{context::Millis, rights::Target};
 use std::sync::Arc;
 
 /// A set of capabilities.
@@ -80,7 +80,7 @@ pub enum Rights {
     Some {
         /// Without any limit.
         lasting: Arc<Held>,
-        /// On part of the org, or for a time; sorted by target.
+        /// On part of the org, or for a time; in the order in which [`Rights::new`] sorts them by their targets.
         limited: Box<[Limited]>,
     },
 }
@@ -96,7 +96,7 @@ impl Rights {
 
     /// What holds everywhere for good, and the rest.
     pub fn new(lasting: Arc<Held>, mut limited: Vec<Limited>) -> Self {
-        limited.sort_by(|a, b| a.on.cmp(&b.on));
+        limited.sort_by(|a, b| Place::of(&a.on).cmp(&Place::of(&b.on)));
         Self::Some {
             lasting,
             limited: limited.into(),
@@ -107,24 +107,54 @@ impl Rights {
     pub fn holds(&self, asked: &Asked<'_>) -> bool {
         match self {
             Self::All => true,
-            Self::Some { lasting, limited } => lasting.has(asked.cap) || limited.iter().any(|grant| grant.gives(asked)),
+            Self::Some { lasting, limited } => lasting.has(asked.cap) || (!limited.is_empty() && is_given(limited, asked)),
         }
     }
 }
 
 impl Limited {
     fn gives(&self, asked: &Asked<'_>) -> bool {
-        self.held.has(asked.cap) && self.until.is_none_or(|until| asked.now < until) && is_within(&self.on, asked)
+        self.held.has(asked.cap) && self.until.is_none_or(|until| asked.now < until)
     }
 }
 
-/// A project and an application are within themselves.
-fn is_within(target: &Target, asked: &Asked<'_>) -> bool {
-    let is_itself = |name: &str, id: &EntityId| asked.entity.is_some_and(|(kind, asked)| asked == id && kind.as_str() == name);
-    match target {
-        Target::Org => true,
-        Target::Project(id) => asked.project == Some(id) || is_itself("project", id),
-        Target::Application(id) => asked.application == Some(id) || is_itself("application", id),
-        Target::Entity(kind, id) => asked.entity == Some((kind, id)),
+/// A target as it is sorted and found, without a copy of its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place<'a> {
+    Org,
+    Project(&'a str),
+    Application(&'a str),
+    /// The id first: ids differ sooner than kinds.
+    Entity(&'a str, &'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(target: &'a Target) -> Self {
+        match target {
+            Target::Org => Self::Org,
+            Target::Project(id) => Self::Project(id.as_str()),
+            Target::Application(id) => Self::Application(id.as_str()),
+            Target::Entity(kind, id) => Self::Entity(id.as_str(), kind.as_str()),
+        }
     }
+}
+
+/// Whether a grant on one of the places that what is asked lies in gives it. Grants on other places are not looked at.
+fn is_given(limited: &[Limited], asked: &Asked<'_>) -> bool {
+    let entity = asked.entity.map(|(kind, id)| (kind.as_str(), id.as_str()));
+    // A project and an application are within themselves.
+    let itself = |name: &str| entity.filter(|(kind, _)| *kind == name).map(|(_, id)| id);
+    let places = [
+        Some(Place::Org),
+        asked.project.map(|id| Place::Project(id.as_str())),
+        itself("project").map(Place::Project),
+        asked.application.map(|id| Place::Application(id.as_str())),
+        itself("application").map(Place::Application),
+        entity.map(|(kind, id)| Place::Entity(id, kind)),
+    ];
+    places.into_iter().flatten().any(|place| {
+        let first = limited.partition_point(|grant| Place::of(&grant.on) < place);
+        let mut on_it = limited[first..].iter().take_while(|grant| Place::of(&grant.on) == place);
+        on_it.any(|grant| grant.gives(asked))
+    })
 }
