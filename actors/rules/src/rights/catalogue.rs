@@ -70,9 +70,10 @@ impl Catalogue {
         let mut by_name = BTreeMap::new();
         let mut free = BITS..=u16::MAX;
         let mut add = |capability: Capability, bit: Option<u8>| {
-            if let Entry::Vacant(vacant) = by_name.entry(capability) {
-                let place = bit.map(u16::from).or_else(|| free.next());
-                place.map(|place| vacant.insert(Cap(place)));
+            if let Entry::Vacant(vacant) = by_name.entry(capability)
+                && let Some(place) = bit.map(u16::from).or_else(|| free.next())
+            {
+                vacant.insert(Cap(place));
             }
         };
         for (bit, name) in NAMED {
