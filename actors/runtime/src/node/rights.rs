@@ -55,3 +55,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,7 +108,7 @@ impl SimNode {
         let stream = StreamId::new(org.clone(), credential.kind.clone(), credential.id.clone());
         let truth = self.truth(stream)?;
         let Folded::Key(key) = &*truth else {
-            return Ok(Some(format!("{credential} is no key")));
+            return Ok(Some(format!("{credential} is not a key")));
         };
         let state = key.typed_state();
         if let Err(why) = state.check(self.now.time) {

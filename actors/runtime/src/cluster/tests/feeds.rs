@@ -1,5 +1,7 @@
 //! Feeds at a node that owns nothing: the partitions of others are read once for all of them, and again after a change of hands.
 
+mod rights;
+
 use super::*;
 use crate::{
     api::{FeedFilter, FeedItem},

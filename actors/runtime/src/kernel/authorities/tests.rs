@@ -250,6 +250,11 @@ fn what_does_not_exist_is_kept_only_for_known_orgs() {
         assert!(desk.key(&format!("none-{n}")).is_none());
     }
     desk.actor("acme", "ada");
+    assert!(!desk.actor("acme", "bootstrap").is_known);
+    assert!(
+        !desk.brought.contains(&"acme/grant/bootstrap".to_owned()),
+        "by the node's token the org is enough"
+    );
     let (brought, parts) = (desk.brought.len(), desk.known.parts);
     desk.actor("acme", "ada");
     assert_eq!(desk.brought.len(), brought, "whoever was given nothing is remembered as that");

@@ -172,9 +172,9 @@ fn an_ended_key_does_nothing_and_answers_nothing() {
         assert_eq!(desk.code(by_key(named(ROOM, "create")), HERE), "credential_ended");
         assert!(!desk.asked.contains(&Question::Receipt), "{:?}", desk.asked);
     }
-    let mut desk = Desk::new(somebody(Some(Role::Owner)));
+    let fresh = || Desk::new(somebody(Some(Role::Owner)));
     assert_eq!(
-        desk.code(by_key(named(ROOM, "create")), HERE),
+        fresh().code(by_key(named(ROOM, "create")), HERE),
         "credential_ended",
         "there is none of that id"
     );
@@ -183,7 +183,7 @@ fn an_ended_key_does_nothing_and_answers_nothing() {
         ..named(ROOM, "create")
     };
     assert_eq!(
-        desk.code(session, HERE),
+        fresh().code(session, HERE),
         "credential_ended",
         "of a kind that this release does not know"
     );

@@ -1,0 +1,93 @@
+use crate::{api::CommandRequest, node::scene::Scene};
+use quipu_schemas::{
+    envelope::{DataClass, Receipt},
+    ids::{CommandId, CredentialId, EntityId, Kind, OrgId, PrincipalId},
+    key_text::KeyText,
+    problem::Problem,
+    role::Role,
+};
+use serde_json::{Value, json};
+
+const ACME: OrgId = OrgId::from_static("acme");
+const ADA: PrincipalId = PrincipalId::from_static("ada");
+
+/// A key of Ada's, as she was shown it.
+async fn key(scene: &Scene, id: &'static str, scopes: Value) -> KeyText {
+    let body = json!({ "name": "laptop", "principal": "ada", "scopes": scopes });
+    let receipt = scene.send("acme", "api-key", id, "create", body).await;
+    KeyText::parse(receipt.shown.expect("it is shown once").as_str()).expect("the text of a key")
+}
+
+async fn by_key(scene: &Scene, key: &'static str, kind: Kind, id: &str, command: &str, body: Value) -> Result<Receipt, Problem> {
+    let request = CommandRequest {
+        org: ACME,
+        kind,
+        id: Some(EntityId::parse(id).expect("an id")),
+        command: command.into(),
+        body,
+        command_id: Some(CommandId::parse(format!("{key}-{id}-{command}")).expect("an id")),
+        principal: ADA,
+        on_behalf_of: None,
+        credential: Some(CredentialId::of_api_key(EntityId::from_static(key))),
+        expected_version: None,
+        environment: None,
+        data_class: DataClass::None,
+        correlation: None,
+        traceparent: None,
+    };
+    scene.node.command(request).await
+}
+
+fn code(answer: Result<Receipt, Problem>) -> String {
+    answer.err().map_or_else(String::new, |problem| problem.code)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_opens_what_it_may_until_it_is_revoked() {
+    let scene = Scene::new().await;
+    scene
+        .send("acme", "org", "acme", "add_member", json!({ "principal": "ada", "role": "member" }))
+        .await;
+    let shown = key(&scene, "key_1", json!(["cap:conversation.*"])).await;
+    let node = scene.node.clone();
+    let known = node.verify_key(&shown).expect("answered").expect("it opens");
+    assert_eq!((&known.principal, known.networks().len()), (&ADA, 0));
+    let other = KeyText::new(ACME, EntityId::from_static("key_1"), [0; 32]);
+    assert!(node.verify_key(&other).expect("answered").is_none(), "another secret");
+    let nowhere = KeyText::new(OrgId::from_static("nowhere"), EntityId::from_static("key_1"), [0; 32]);
+    assert!(node.verify_key(&nowhere).expect("answered").is_none(), "another org");
+
+    let create = |id: &'static str| by_key(&scene, "key_1", Kind::CONVERSATION, id, "create", json!({ "type": "group" }));
+    assert_eq!(code(create("one").await), "");
+    let run = by_key(&scene, "key_1", Kind::RUN, "r", "start", json!({})).await;
+    assert_eq!(code(run), "missing_right", "its scope has no runs");
+
+    // What is known costs no reading.
+    let read = scene.records_read();
+    for _ in 0..10 {
+        assert!(node.verify_key(&shown).expect("answered").is_some());
+        assert_eq!(node.rights_in(&ACME, &ADA).expect("answered").org.role, Some(Role::Member));
+    }
+    scene.send("acme", "api-key", "key_1", "revoke", json!({})).await;
+    assert!(node.verify_key(&shown).expect("answered").is_none());
+    assert_eq!(code(create("two").await), "credential_ended");
+    assert_eq!(code(create("one").await), "credential_ended", "also what was answered before");
+    assert_eq!(scene.records_read(), read);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_counts_from_its_receipt_until_it_is_taken() {
+    let scene = Scene::new().await;
+    scene
+        .send("acme", "org", "acme", "add_member", json!({ "principal": "ada", "role": "viewer" }))
+        .await;
+    key(&scene, "key_1", json!([])).await;
+    let create = |id: &'static str| by_key(&scene, "key_1", Kind::CONVERSATION, id, "create", json!({ "type": "group" }));
+    assert_eq!(code(create("one").await), "missing_right");
+    let clerk = json!({ "name": "clerk", "holds": ["cap:conversation.create"] });
+    scene.send("acme", "role", "all", "set", clerk).await;
+    scene.send("acme", "grant", "ada", "give", json!({ "right": "role:clerk" })).await;
+    assert_eq!(code(create("two").await), "");
+    scene.send("acme", "role", "all", "remove", json!({ "name": "clerk" })).await;
+    assert_eq!(code(create("three").await), "missing_right");
+}
