@@ -298,7 +298,10 @@ fn image_has_every_backend_and_runs_without_a_user() {
     assert!(!build.contains("--no-default-features"), "{build}");
     for feature in ["jetstream", "kafka", "postgres"] {
         assert!(manifest.contains(&format!("\n{feature} = ")), "{feature}");
-        assert!(default.contains(feature) || build.contains(feature), "{feature}: {default}; {build}");
+        assert!(
+            default.contains(feature) || build.contains(feature),
+            "{feature}: {default}; {build}"
+        );
     }
     assert!(dockerfile.contains("\nUSER 10001:10001\n"));
 }

@@ -55,6 +55,7 @@ pub enum Question {
 }
 
 /// How it goes on.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub enum Step {
     /// This is looked up, and the machine is asked again. Where it cannot be looked up the command is not decided.
     Ask(Question),
