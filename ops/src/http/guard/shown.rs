@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
 
 /// What is shown.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(super) enum Shown {
     /// What opens its surface.
     Credential(Credential),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// Something that happens at its time.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a simulation holds few at a time")]
 pub(crate) enum Event {
     Start {
         node: usize,
