@@ -136,3 +136,65 @@ async fn a_member_who_is_removed_is_nobody_by_their_key() {
         .await
         .problem(403, "missing_right");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_opens_no_more_ends_what_it_opened() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    let stats = "/v1/orgs/acme/stats";
+    // Tests come from the machine itself.
+    let elsewhere = json!({ "principal": "ada", "networks": ["192.0.2.0/24"] });
+    let elsewhere = node.key("acme", "key-elsewhere", elsewhere).await;
+    node.by(Some(&elsewhere), Method::GET, stats).await.problem(401, "unauthenticated");
+    let here = node
+        .key("acme", "key-here", json!({ "principal": "ada", "networks": ["127.0.0.0/8"] }))
+        .await;
+    node.by(Some(&here), Method::GET, stats).await.expect(200);
+
+    let request = node.client.get(format!("{}/v1/orgs/acme/events", node.running.url()));
+    let request = request.bearer_auth(&here).header("accept", "text/event-stream");
+    let mut feed = request.send().await.unwrap();
+    until(&mut feed, "caught_up").await.expect("the feed begins");
+    let rotated = node
+        .post("/v1/orgs/acme/api-keys/key-here/rotate", json!({}))
+        .await
+        .expect(202)
+        .json();
+    until(&mut feed, "event: revoked")
+        .await
+        .expect("the old text opens nothing any more");
+    node.by(Some(&here), Method::GET, stats).await.problem(401, "unauthenticated");
+    node.by(rotated["shown"].as_str(), Method::GET, stats).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_behalf_of_others_a_key_does_what_both_may() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    let at = talk(node).await;
+    let for_vic = async |method: Method, path: &str, body: Value| {
+        let request = node.client.request(method, format!("{}{path}", node.running.url()));
+        let request = request.bearer_auth(&tenants.ada).header("quipu-on-behalf-of", "vic");
+        TestNode::send(request.json(&body)).await
+    };
+    let messages = format!("/v1/orgs/acme/conversations/c/messages?min_position={at}");
+    let refused = for_vic(Method::GET, &messages, json!({})).await.problem(403, "missing_right");
+    assert!(refused["detail"].as_str().unwrap().contains("cap:principal.act_as"), "{refused}");
+    node.post("/v1/orgs/acme/grants/ada/give", json!({ "right": "cap:principal.act_as" }))
+        .await
+        .expect(202);
+    // A viewer sees no personal values, whoever reads for them, and changes nothing.
+    let page = for_vic(Method::GET, &messages, json!({})).await.expect(200).json();
+    assert_eq!(page["items"][0]["body"], json!({ "redacted": true }), "{page}");
+    let talk = json!({ "type": "group", "title": "Talk" });
+    for_vic(Method::POST, "/v1/orgs/acme/conversations/v", talk.clone())
+        .await
+        .problem(403, "missing_right");
+    node.post("/v1/orgs/acme/grants/vic/give", json!({ "right": "cap:conversation.create" }))
+        .await
+        .expect(202);
+    for_vic(Method::POST, "/v1/orgs/acme/conversations/v", talk).await.expect(201);
+    let history = node.get("/v1/orgs/acme/conversations/v/history").await.expect(200).json();
+    let row = &history["items"][0];
+    assert_eq!((&row["principal"], &row["on_behalf_of"]), (&json!("ada"), &json!("vic")), "{row}");
+}
