@@ -51,7 +51,7 @@ async fn only_admins_configure_and_a_retired_agent_stays_so() {
         .by("bob")
         .post(&format!("{}/configure_model", path("agent", "scout")), model.clone())
         .await
-        .refused(403, "role_needed");
+        .refused(403, "missing_right");
     office.send("agent", "scout", "configure_model", model.clone()).await.taken();
     office
         .send("agent", "nobody", "configure_model", model.clone())

@@ -26,7 +26,7 @@ async fn the_last_owner_stays_until_there_is_another() {
     office
         .send("org", "acme", "rename", json!({ "name": "Mine" }))
         .await
-        .refused(403, "role_needed");
+        .refused(403, "missing_right");
     let bob = office.by("bob");
     bob.post(&format!("{}/remove_member", path("org", "acme")), ada).await.taken();
     bob.post(&format!("{}/remove_member", path("org", "acme")), json!({ "principal": "bob" }))
