@@ -31,6 +31,8 @@ pub(crate) struct Scene<D: Decider> {
     pub(crate) now: u64,
     pub(crate) opener: Box<dyn Opener>,
     pub(crate) reactions: Vec<Reaction>,
+    /// Who sends commands on behalf of those who act.
+    pub(crate) sender: Option<PrincipalId>,
     /// What whoever sends commands shows.
     pub(crate) credential: Option<CredentialId>,
     /// What decisions made and a shell would have kept beside the log.
@@ -177,6 +179,7 @@ impl<D: Decider> Scene<D> {
             now: 1_700_000_000_000,
             opener: Box::new(NoKeys),
             reactions: Vec::new(),
+            sender: None,
             credential: None,
             kept: BTreeMap::new(),
             commands: 0,
@@ -194,8 +197,8 @@ impl<D: Decider> Scene<D> {
             stream: &self.stream,
             command_id: &CommandId::from_static("c-1"),
             command_digest: Digest::of(&[&serde_json::to_vec(command).unwrap()]),
-            principal: &who.principal,
-            on_behalf_of: None,
+            principal: self.sender.as_ref().unwrap_or(&who.principal),
+            on_behalf_of: self.sender.as_ref().map(|_| &who.principal),
             credential: self.credential.as_ref(),
             authority: &authority,
             version: self.version,

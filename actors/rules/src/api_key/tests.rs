@@ -108,6 +108,18 @@ fn keys_of_others_take_an_owner() {
     scene.refused(&as_role("dan", None), rotate(None, 3), 403, "role_needed");
 }
 
+/// A key of the one for whom they act would open what they may not.
+#[test]
+fn who_acts_for_somebody_makes_and_rotates_no_keys_of_theirs() {
+    let mut scene = key();
+    scene.sender = Some(id("svc"));
+    scene.refused(&ada(), named(), 403, "delegated");
+    let mut scene = dans();
+    scene.sender = Some(id("svc"));
+    scene.refused(&dan(), rotate(None, 2), 403, "delegated");
+    scene.ok(&dan(), revoke());
+}
+
 #[test]
 fn the_platform_has_no_keys() {
     key().refused(&platform(), named(), 422, "reserved_id");

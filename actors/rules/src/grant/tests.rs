@@ -79,6 +79,15 @@ fn a_narrowed_credential_gives_nothing() {
 }
 
 #[test]
+fn who_acts_for_an_owner_hands_none_of_their_rights_on() {
+    let mut scene = cleos();
+    scene.sender = Some("svc".parse().unwrap());
+    scene.refused(&owner(), give("role:owner", "org", None), 403, "delegated");
+    scene.sender = Some(PrincipalId::BOOTSTRAP);
+    scene.ok(&owner(), give("role:owner", "org", None));
+}
+
+#[test]
 fn a_grant_that_is_over_already_is_refused() {
     let mut scene = cleos();
     let now = scene.now;

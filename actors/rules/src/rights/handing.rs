@@ -1,5 +1,5 @@
-//! Who may hand rights on. It takes a role: a right that somebody was granted is not theirs to give, and a credential that is cut
-//! hands nothing on, so no way leads from fewer rights to more.
+//! Who may hand rights on. It takes a role: a right that somebody was granted is not theirs to give, and neither a credential that is
+//! cut nor somebody who acts for somebody else hands anything on, so no way leads from fewer rights to more.
 
 use crate::decider::Refusal;
 use quipu_schemas::{
@@ -24,6 +24,8 @@ pub enum NotHandedOn {
     },
     /// The credential opens less than its principal may.
     Narrowed,
+    /// Somebody acts on behalf of this one, and may less.
+    Delegated(PrincipalId),
 }
 
 impl Refusal for NotHandedOn {
@@ -38,6 +40,12 @@ impl Refusal for NotHandedOn {
             }
             Self::Narrowed => Problem::new(403, "narrow_credential", "a key with scopes or networks hands no rights on")
                 .fix("use a key without them, or ask somebody who has one"),
+            Self::Delegated(actor) => Problem::new(
+                403,
+                "delegated",
+                format!("whoever acts on behalf of {actor} hands none of their rights on"),
+            )
+            .fix(format!("let {actor} send it")),
         }
     }
 }
@@ -45,10 +53,13 @@ impl Refusal for NotHandedOn {
 /// Whether the actor may hand on what takes this role.
 pub fn may_hand_on(needed: Role, context: &Context<'_>) -> Result<(), NotHandedOn> {
     if context.authority.narrowed {
-        Err(NotHandedOn::Narrowed)
-    } else {
-        has_role(needed, context)
+        return Err(NotHandedOn::Narrowed);
     }
+    // The holder of the node's token may everything, for whomever.
+    if context.on_behalf_of.is_some() && *context.principal != PrincipalId::BOOTSTRAP {
+        return Err(NotHandedOn::Delegated(context.actor().clone()));
+    }
+    has_role(needed, context)
 }
 
 /// Whether the actor has this role, or a higher one.
