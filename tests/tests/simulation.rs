@@ -85,10 +85,14 @@ fn a_seed_replays_to_the_same_bytes() {
     }
 }
 
-/// Each planted defect is found within a hundred seeds, and its run is cut down to a few steps.
+/// Each planted defect is found within a hundred seeds, and its run is cut down to a few steps. `QUIPU_MUTANT` names one alone.
 #[test]
 fn planted_defects_are_found() {
-    for mutant in sim::MUTANTS {
+    let only = std::env::var("QUIPU_MUTANT").ok();
+    let is_asked = |mutant: &sim::Mutant| only.as_ref().is_none_or(|name| format!("{mutant:?}") == *name);
+    let mutants: Vec<_> = sim::MUTANTS.into_iter().filter(is_asked).collect();
+    assert!(!mutants.is_empty(), "no defect is called {only:?}");
+    for mutant in mutants {
         let found = (0..100)
             .map(|seed| sim::run(seed, STEPS, Some(mutant)))
             .find(|report| !report.broken.is_empty());

@@ -12,6 +12,7 @@ pub(super) const KINDS: [Kind; 3] = [Kind::GRANT, Kind::ROLE, Kind::API_KEY];
 pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng) -> CommandRequest {
     let person = format!("p{}", rng.below(3));
     let (kind, id, command, body) = match rng.below(4) {
+        _ if n % 60 == 11 => key(workload, n, rng, &person),
         0 => {
             let (command, body) = grant(rng);
             (Kind::GRANT, person, command, body)
@@ -45,10 +46,17 @@ fn role(rng: &mut Rng) -> (&'static str, Value) {
 }
 
 fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, String, &'static str, Value) {
+    // One of somebody who may nearly everything, for runs alone.
+    if n % 60 == 11 {
+        let body = json!({ "name": "runs", "principal": "ada", "scopes": ["cap:run.*"] });
+        return (Kind::API_KEY, format!("key{n}"), "create", body);
+    }
     let known = if rng.chance(40) { None } else { workload.pick(rng, &Kind::API_KEY) };
     let Some(id) = known else {
-        let scopes = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*", "role:clerk"])][(n % 3) as usize].clone();
-        let body = json!({ "name": "laptop", "principal": person, "expires_in_days": 1 + rng.below(2), "scopes": scopes });
+        let scopes = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*", "role:clerk"])][(n / 12 % 3) as usize].clone();
+        // Half of them are of somebody who may nearly everything, so that scopes are what cuts.
+        let principal = if (n / 36).is_multiple_of(2) { "ada" } else { person };
+        let body = json!({ "name": "laptop", "principal": principal, "expires_in_days": 1 + rng.below(2), "scopes": scopes });
         return (Kind::API_KEY, format!("key{n}"), "create", body);
     };
     let (command, body) = if rng.chance(60) {
@@ -63,11 +71,22 @@ fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, Strin
 /// seed stay what they are.
 pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
     let takes_part = made.kind == Kind::RUN || made.kind == Kind::CONVERSATION;
-    if !takes_part || !n.is_multiple_of(4) {
-        return made;
+    if takes_part && n.is_multiple_of(4) {
+        with_key(workload, n / 4, made, peek)
+    } else {
+        made
     }
+}
+
+/// A run by somebody's key: what it sends later is cut by the key.
+pub(super) fn run_by_key(workload: &Workload, n: u64, peek: Peek) -> CommandRequest {
+    let run = request(n, Kind::RUN, &format!("run{n}"), "create", saying(), None);
+    with_key(workload, n, run, peek)
+}
+
+fn with_key(workload: &Workload, nth: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
     let keys: Vec<_> = workload.created.iter().filter(|(kind, _)| *kind == Kind::API_KEY).collect();
-    let Some((_, id)) = keys.get((n / 4) as usize % keys.len().max(1)) else {
+    let Some((_, id)) = keys.get(nth as usize % keys.len().max(1)) else {
         return made;
     };
     let state = peek(&StreamId::new(made.org.clone(), Kind::API_KEY, id.clone()));
@@ -81,4 +100,16 @@ pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Pe
         },
         None => made,
     }
+}
+
+/// A run that says something in a conversation as soon as it can.
+fn saying() -> Value {
+    let say = json!({ "id": "say", "component": "message.send", "config": { "conversation": "c1", "body": "by key" } });
+    let definition = json!({
+        "name": "saying",
+        "inputs": { "amount": { "type": "number" } },
+        "nodes": [say],
+        "edges": [{ "from": "input.amount", "to": "say.in" }]
+    });
+    json!({ "definition": definition, "input": { "amount": 1 }, "start": true })
 }
