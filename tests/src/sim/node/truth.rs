@@ -47,6 +47,14 @@ impl SimNode {
         let CommandBody::Given { command, .. } = &envelope.body else {
             return Ok(());
         };
+        let org = StreamId::of_org(&envelope.stream.org);
+        let is_suspended = matches!(&*self.truth(org)?, Folded::Org(org) if matches!(org.typed_state(), OrgState::Suspended { .. }));
+        if is_suspended != admitted.authority.org_suspended {
+            let about = format!("{} {}", envelope.stream, envelope.command_id);
+            self.broken.push(format!(
+                "{about}: that its org is suspended is {is_suspended}, and was taken for the opposite"
+            ));
+        }
         if admitted.refused.is_some() || admitted.seen.is_some() {
             return Ok(());
         }
