@@ -253,6 +253,11 @@ impl Decider for ApiKey {
         Right::Rules
     }
 
+    fn ignores_suspension(command: &ApiKeyCommand) -> bool {
+        // A key that has leaked is stopped whatever became of its org.
+        matches!(command, ApiKeyCommand::Revoke(_))
+    }
+
     fn mints(command: &str) -> Option<&'static str> {
         matches!(command, "create" | "rotate").then_some("hash")
     }

@@ -127,6 +127,10 @@ impl Decider for Grant {
     fn right(_command: &str) -> Right {
         Right::Role(Role::Admin)
     }
+
+    fn ignores_suspension(command: &GrantCommand) -> bool {
+        matches!(command, GrantCommand::Take(_))
+    }
 }
 
 fn decide_give(state: &GrantState, give: &GiveGrant, context: &Context<'_>) -> Result<Decision<GrantEvent>, GrantRejection> {

@@ -2,6 +2,7 @@
 
 use crate::{
     decider::{AskedOf, Corrupt, Decider, Decision, NoWord, Refusal, Right},
+    rights::{NotHandedOn, acts_alone, acts_whole},
     text,
 };
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
@@ -131,6 +132,8 @@ pub enum OrgRejection {
         /// What they have.
         held: Option<Role>,
     },
+    /// A membership is a right that is handed on.
+    NotHandedOn(NotHandedOn),
     /// Everything but `resume` is refused.
     Suspended(OrgId),
     /// The name is out of bounds.
@@ -153,6 +156,12 @@ pub enum OrgRejection {
     SettingTooLarge(String),
     /// Too many settings.
     TooManySettings(usize),
+}
+
+impl From<NotHandedOn> for OrgRejection {
+    fn from(why: NotHandedOn) -> Self {
+        Self::NotHandedOn(why)
+    }
 }
 
 impl Refusal for OrgRejection {
@@ -179,6 +188,7 @@ impl Refusal for OrgRejection {
             OrgRejection::OwnParent(org) => Problem::new(422, "own_parent", format!("{org} cannot be its own parent"))
                 .field("parent")
                 .fix("name another org"),
+            OrgRejection::NotHandedOn(why) => why.problem(),
             OrgRejection::RoleNeeded { actor, needed, held } => {
                 let held = held.map_or_else(|| "no member".to_owned(), |held| format!("{held:?}").to_lowercase());
                 let needed = format!("{needed:?}").to_lowercase();
@@ -419,6 +429,7 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
         OrgCommand::AddMember(add) => decide_add(org, add, context),
         OrgCommand::SetRole(SetRole { principal, role }) => {
             org.permit(Role::Admin, context)?;
+            acts_whole(context)?;
             let held = org
                 .members
                 .get(principal)
@@ -439,6 +450,7 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
             let held = org.members.get(principal);
             // Everybody may leave.
             if held.is_none() || principal != context.actor() {
+                acts_alone(context)?;
                 org.require(if held == Some(&Role::Owner) { Role::Owner } else { Role::Admin }, context)?;
             }
             if held.is_none() {
@@ -473,6 +485,7 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
 
 fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
     org.permit(Role::Admin, context)?;
+    acts_whole(context)?;
     org.require_not_below(add.role, context)?;
     match org.members.get(&add.principal) {
         // Sealed details cannot be compared, so giving them again is no repetition.

@@ -12,7 +12,7 @@ mod roles;
 
 pub use catalogue::{Cap, Catalogue, NAMED};
 pub use charter::{Charter, CommandRight, Given, role_name};
-pub use handing::{NotHandedOn, giver_of, has_role, may_hand_on};
+pub use handing::{NotHandedOn, acts_alone, acts_whole, giver_of, has_role, may_hand_on};
 pub use held::{Held, Limited, Rights};
 pub use roles::{BUILT_IN, BadRole, RoleSpec, Roles};
 

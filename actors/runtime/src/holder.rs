@@ -16,6 +16,9 @@ use quipu_schemas::{
 };
 use std::{net::IpAddr, sync::Arc};
 
+/// To speak for others.
+const ACT_AS: Capability = Capability::named("principal.act_as");
+
 /// What was shown: a rotated key does not stay open by its old text.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown {
@@ -108,30 +111,41 @@ impl Holder {
     }
 
     /// Whether a command may be sent at all, before its body is read: who may not is told so, and not what is wrong with it. Where
-    /// the rules of its kind decide who may, only the key's scope counts here. The kernel asks again, and by what it knows then.
+    /// the rules of its kind decide who may, only the key's scope counts here, and whoever sends it for somebody else. The kernel asks again, and by what it knows then.
     pub fn ask_command(&self, kind: &Kind, command: &str, id: Option<&EntityId>, now: Millis) -> Result<(), Problem> {
         let Some(takes) = self.charter.command(kind, command) else {
             return Ok(());
         };
         let right = Capability::of_command(kind, command);
         let on = id.map(|id| (kind, id));
-        match (self.permits(&right, on, now), takes.right) {
-            (Ok(()), _) => Ok(()),
-            // Who of several lacks it is told by the first: what the scope holds is asked alone.
-            (Err(_), Right::Rules) if self.scope_holds(takes.cap, on, now) => Ok(()),
-            (Err(_), Right::Rules) => Err(missing_right(&right, Lacking::Scope)),
-            (Err(lacking), Right::Role(_)) => Err(missing_right(&right, lacking)),
-        }
+        let permitted = match takes.right {
+            Right::Role(_) => self.permits(&right, on, now),
+            Right::Rules => self.own(takes.cap, on, now),
+        };
+        permitted.map_err(|lacking| missing_right(&right, lacking))
     }
 
-    fn scope_holds(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> bool {
-        self.scope.holds(&Asked {
+    /// What the key holds, and its principal where they speak for somebody else: whatever that one may.
+    fn own(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
+        let sender = self.on_behalf_of.is_some().then_some([&self.rights]);
+        let chain = Chain {
+            principal: &Rights::All,
+            scope: Some(&self.scope),
+            actors: sender.as_ref().map_or(&[], |sender| &sender[..]),
+        };
+        chain.permits(&Asked {
             cap,
             entity: on,
             application: None,
             project: None,
             now,
         })
+    }
+
+    /// Whether they may still speak for whom they speak.
+    pub(crate) fn may_speak(&self, now: Millis) -> bool {
+        let cap = self.charter.catalogue().cap(&ACT_AS);
+        self.on_behalf_of.is_none() || cap.is_some_and(|cap| self.own(cap, None, now).is_ok())
     }
 
     /// Whether everybody whose rights count holds it. One that the node does not know is held by nobody.
@@ -206,6 +220,31 @@ mod tests {
         assert!(for_bob.holds(&read("run"), None, 0));
         assert!(!for_bob.holds(&read("message"), None, 0), "only bob holds it");
         assert!(!for_bob.holds(&read("agent"), None, 0), "only ada holds it");
+    }
+
+    #[test]
+    fn who_speaks_for_another_is_asked_where_rules_decide() {
+        let charter = Arc::new(Charter::new([(Kind::RUN, "approve".into(), Right::Rules)], []));
+        let with = |patterns: &[&str]| {
+            let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+            let held = charter.roles([]).compile(&patterns, charter.catalogue());
+            Holder {
+                rights: Rights::new(Arc::new(held), vec![]),
+                charter: charter.clone(),
+                on_behalf_of: Some((PrincipalId::from_static("bob"), Rights::none())),
+                ..holder(&[])
+            }
+        };
+        let may = |holder: &Holder| holder.ask_command(&Kind::RUN, "approve", None, 0).is_ok();
+        assert!(!may(&with(&["cap:principal.act_as"])));
+        assert!(may(&with(&["cap:run.approve"])));
+        assert!(with(&["cap:principal.act_as"]).may_speak(0));
+        assert!(!with(&["cap:run.approve"]).may_speak(0), "what was taken meanwhile");
+        let alone = Holder {
+            on_behalf_of: None,
+            ..with(&[])
+        };
+        assert!(may(&alone) && alone.may_speak(0));
     }
 
     #[test]

@@ -121,6 +121,12 @@ fn who_acts_for_somebody_makes_and_rotates_no_keys_of_theirs() {
 }
 
 #[test]
+fn a_suspended_org_stops_its_keys_all_the_same() {
+    assert!(ApiKey::ignores_suspension(&revoke()));
+    assert!(!ApiKey::ignores_suspension(&named()));
+}
+
+#[test]
 fn the_platform_has_no_keys() {
     key().refused(&platform(), named(), 422, "reserved_id");
     key().refused(&ada(), create(json!({"name": "x", "principal": "_kernel"}), 1), 422, "reserved_id");

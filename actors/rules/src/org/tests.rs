@@ -309,3 +309,25 @@ fn added_members_are_the_subjects_of_their_data() {
     assert_eq!(Org::data_subject("rename", &json!({"principal": "eve"})), None);
     assert_eq!(Org::data_subject("add_member", &json!({"principal": 3})), None);
 }
+
+#[test]
+fn who_is_cut_or_speaks_for_another_makes_no_members() {
+    let mut org = acme();
+    let cut = |name: &str| {
+        let mut who = who(name);
+        who.authority.narrowed = true;
+        who
+    };
+    for command in [add("eve", Role::Viewer), set("dan", Role::Admin)] {
+        org.refused(&cut("ada"), command, 403, "narrow_credential");
+    }
+    org.ok(&cut("ada"), remove("dan"));
+    org.sender = Some(id("svc"));
+    for command in [add("eve", Role::Viewer), set("cleo", Role::Admin), remove("cleo")] {
+        org.refused(&who("ada"), command, 403, "delegated");
+    }
+    org.ok(&who("cleo"), remove("cleo"));
+    // To name oneself is to speak for nobody.
+    org.sender = Some(id("ada"));
+    org.ok(&who("ada"), add("eve", Role::Viewer));
+}

@@ -52,14 +52,25 @@ impl Refusal for NotHandedOn {
 
 /// Whether the actor may hand on what takes this role.
 pub fn may_hand_on(needed: Role, context: &Context<'_>) -> Result<(), NotHandedOn> {
+    acts_whole(context)?;
+    has_role(needed, context)
+}
+
+/// Whether the actor acts with all their rights, and for themselves: nobody else hands anything on.
+pub fn acts_whole(context: &Context<'_>) -> Result<(), NotHandedOn> {
     if context.authority.narrowed {
         return Err(NotHandedOn::Narrowed);
     }
+    acts_alone(context)
+}
+
+/// Whether nobody acts on the actor's behalf.
+pub fn acts_alone(context: &Context<'_>) -> Result<(), NotHandedOn> {
     // The holder of the node's token may everything, for whomever.
-    if context.on_behalf_of.is_some() && *context.principal != PrincipalId::BOOTSTRAP {
+    if context.actor() != context.principal && *context.principal != PrincipalId::BOOTSTRAP {
         return Err(NotHandedOn::Delegated(context.actor().clone()));
     }
-    has_role(needed, context)
+    Ok(())
 }
 
 /// Whether the actor has this role, or a higher one.

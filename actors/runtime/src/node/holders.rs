@@ -23,12 +23,12 @@ impl Node {
         self.held_by(&text.org, &text.id, shown, None)
     }
 
-    /// The same key as it is by now; `None` where it has ended since.
+    /// The same key as it is by now; `None` where it has ended since, or may no longer speak for whom it spoke.
     pub async fn renewed(&self, holder: &Holder) -> Result<Option<Holder>, Problem> {
         let Some(id) = holder.credential.api_key() else { return Ok(None) };
         let on_behalf_of = holder.on_behalf_of.as_ref().map(|(principal, _)| principal);
         let renewed = self.held_by(&holder.org, id, holder.shown, on_behalf_of)?;
-        Ok(renewed.filter(|renewed| renewed.principal == holder.principal))
+        Ok(renewed.filter(|renewed| renewed.principal == holder.principal && renewed.may_speak(self.now())))
     }
 
     /// The same on behalf of somebody else, whom the org need not know: the rules of some kinds let agents take part that are no members.

@@ -130,7 +130,7 @@ impl Admission {
                 return Err(refuse(Lacking::Actor(0), &ACT_AS));
             }
         }
-        // Where the rules decide who may, only the credential's scope counts here.
+        // Where the rules decide what the actor may, the credential and whoever speaks for the actor are asked all the same.
         let actors = sender.map(|sender| [&sender.rights]);
         let chain = match right.right {
             Right::Role(_) => Chain {
@@ -141,7 +141,7 @@ impl Admission {
             Right::Rules => Chain {
                 principal: &Rights::All,
                 scope,
-                actors: &[],
+                actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
             },
         };
         chain.permits(&self.asked(right.cap)).map_err(|lacking| {

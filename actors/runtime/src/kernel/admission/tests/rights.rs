@@ -249,6 +249,22 @@ fn whoever_acts_for_another_must_hold_the_right_too() {
 }
 
 #[test]
+fn whoever_speaks_for_another_is_asked_where_rules_decide() {
+    let code = |of_sender: &[&str]| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.of_sender = of_sender.iter().map(|right| given_to(right, None)).collect();
+        let for_ada = CommandEnvelope {
+            principal: PrincipalId::from_static("agent"),
+            on_behalf_of: Some(ADA),
+            ..named(ROOM, "post")
+        };
+        desk.code(for_ada, HERE)
+    };
+    assert_eq!(code(&["cap:principal.act_as"]), "missing_right");
+    assert_eq!(code(&["cap:principal.act_as", "cap:conversation.post"]), "");
+}
+
+#[test]
 fn a_repeated_command_gets_its_receipt_without_the_right() {
     let first = || FirstReceipt {
         digest: Digest::ZERO,
