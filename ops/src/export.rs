@@ -191,6 +191,13 @@ fn is_erased(value: &Value) -> bool {
     value.get(BLOB_KEY).is_some() || value.as_object().is_some_and(|map| map.len() == 1) && value["erased"] == Value::Bool(true)
 }
 
+/// What is said of a value that whoever asks may not read.
+const WITHHELD: &str = "its text is withheld: the key that was shown does not hold cap:personal.read";
+
+fn is_withheld(value: &Value) -> bool {
+    value["redacted"] == Value::Bool(true)
+}
+
 /// Folds one opened event into the messages so far.
 fn apply(transcript: &mut Transcript, event: &Value) -> Result<(), String> {
     let Transcript { title, messages } = transcript;
@@ -205,6 +212,7 @@ fn apply(transcript: &mut Transcript, event: &Value) -> Result<(), String> {
     let body = || match &data["body"] {
         Value::String(text) => Ok((Value::from(text.as_str()), false)),
         body if is_erased(body) => Ok((Value::Null, true)),
+        body if is_withheld(body) => Err(WITHHELD.to_owned()),
         _ => Err("no `body`".to_owned()),
     };
     match event["type"].as_str().unwrap_or_default() {
@@ -215,6 +223,7 @@ fn apply(transcript: &mut Transcript, event: &Value) -> Result<(), String> {
         "quipu.conversation.message_imported.v1" => {
             let erased = is_erased(&data["content"]);
             let mut message = match &data["content"] {
+                content if is_withheld(content) => return Err(WITHHELD.into()),
                 Value::Object(_) if erased => Map::from_iter([("content".to_owned(), Value::Null)]),
                 Value::Object(content) => content.clone(),
                 _ => return Err("no `content`".into()),
@@ -260,6 +269,23 @@ fn apply(transcript: &mut Transcript, event: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_export_says_which_right_its_key_lacks() {
+        for (name, data) in [
+            (
+                "message_imported",
+                json!({ "message_id": "m", "role": "user", "content": { "redacted": true } }),
+            ),
+            (
+                "message_posted",
+                json!({ "message_id": "m", "sender": "ada", "sender_kind": "person", "body": { "redacted": true } }),
+            ),
+        ] {
+            let event = json!({ "id": "x", "type": format!("quipu.conversation.{name}.v1"), "data": data });
+            assert_eq!(apply(&mut Transcript::default(), &event).unwrap_err(), WITHHELD);
+        }
+    }
 
     #[test]
     fn messages_export_as_imported_with_edits_applied() {

@@ -8,13 +8,17 @@ import time
 import quipu_client.api
 from quipu_client import AuthenticatedClient
 from quipu_client.api.agent import agent_create_named
+from quipu_client.api.api_key import api_key_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
+from quipu_client.api.grant import grant_give
 from quipu_client.api.org import org_create_named
+from quipu_client.api.role import role_set
 from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
 from quipu_client.models import (
     AddParticipant,
     AnswerApproval,
     CreateAgent,
+    CreateApiKey,
     CreateConversation,
     CreateOrg,
     CreateRun,
@@ -24,6 +28,7 @@ from quipu_client.models import (
     DefinitionInputs,
     DefinitionOutputs,
     EdgeSpec,
+    GiveGrant,
     InputSpec,
     MapConfig,
     MapNode,
@@ -37,6 +42,7 @@ from quipu_client.models import (
     RunPage,
     RunRow,
     RunState,
+    SetOwnRole,
     StepStatus,
     WaitApprovalConfig,
     WaitApprovalNode,
@@ -113,6 +119,22 @@ def workflow(client: AuthenticatedClient) -> None:
     assert [step.step for step in steps.items] == ["ask", "pay"], steps
 
 
+def rights(client: AuthenticatedClient) -> None:
+    clerk = SetOwnRole(name="clerk", holds=["role:viewer", "cap:run.start"])
+    receipt(role_set.sync(ORG, "all", client=client, body=clerk, quipu_on_behalf_of=ADA))
+    receipt(grant_give.sync(ORG, "bob", client=client, body=GiveGrant(right="role:clerk"), quipu_on_behalf_of=ADA))
+    made = receipt(
+        api_key_create_named.sync(
+            ORG, "ci", client=client, body=CreateApiKey(name="CI", scopes=["cap:run.*"]), quipu_on_behalf_of=ADA
+        )
+    )
+    assert isinstance(made.shown, str), made
+    by_key = AuthenticatedClient(base_url=os.environ["QUIPU_URL"], token=made.shown, raise_on_unexpected_status=True)
+    the_run(by_key, "refund-1", RunState.COMPLETED)
+    beyond = conversation_post.sync(ORG, "desk", client=by_key, body=PostMessage(body="Hello"))
+    assert isinstance(beyond, Problem) and (beyond.status, beyond.code) == (403, "missing_right"), beyond
+
+
 def problem(client: AuthenticatedClient) -> None:
     answer = conversation_post.sync(ORG, "nowhere", client=client, body=PostMessage(body="Hello"), quipu_on_behalf_of=ADA)
     assert isinstance(answer, Problem), answer
@@ -129,6 +151,7 @@ def every_view(client: AuthenticatedClient) -> int:
             continue
         operation = importlib.import_module(module.name)
         ids = {"agent": "scout", "conversation": "desk", "run": "refund-1", "org": ORG}
+        ids |= {"api_key": "ci", "grant": "bob", "role": "all"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)
@@ -144,6 +167,7 @@ def main() -> None:
     receipt(org_create_named.sync(ORG, ORG, client=client, body=CreateOrg(name="Typed"), quipu_on_behalf_of=ADA))
     conversation(client)
     workflow(client)
+    rights(client)
     problem(client)
     print(every_view(client))
 
