@@ -74,11 +74,8 @@ impl Tenant {
         if context.authority.platform || held.is_some_and(|held| held >= needed) {
             Ok(())
         } else {
-            Err(OrgRejection::RoleNeeded {
-                actor: context.actor().clone(),
-                needed,
-                held,
-            })
+            let actor = context.actor().clone();
+            Err(NotHandedOn::RoleNeeded { actor, needed, held }.into())
         }
     }
 
@@ -123,16 +120,7 @@ pub enum OrgRejection {
     ParentNotAllowed(OrgId),
     /// An org is not its own parent.
     OwnParent(OrgId),
-    /// The actor's role is too low.
-    RoleNeeded {
-        /// Who acts.
-        actor: PrincipalId,
-        /// What it takes.
-        needed: Role,
-        /// What they have.
-        held: Option<Role>,
-    },
-    /// A membership is a right that is handed on.
+    /// The role is too low, or a membership, which is a right, is handed on by who may not.
     NotHandedOn(NotHandedOn),
     /// Everything but `resume` is refused.
     Suspended(OrgId),
@@ -189,12 +177,6 @@ impl Refusal for OrgRejection {
                 .field("parent")
                 .fix("name another org"),
             OrgRejection::NotHandedOn(why) => why.problem(),
-            OrgRejection::RoleNeeded { actor, needed, held } => {
-                let held = held.map_or_else(|| "no member".to_owned(), |held| format!("{held:?}").to_lowercase());
-                let needed = format!("{needed:?}").to_lowercase();
-                Problem::new(403, "role_needed", format!("{actor} is {held}; this takes {needed}"))
-                    .fix(format!("ask an {needed} of the org"))
-            }
             OrgRejection::Suspended(org) => {
                 Problem::new(403, "org_suspended", format!("org {org} is suspended")).fix("an owner or the platform can resume it")
             }
@@ -446,23 +428,7 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
                 role: *role,
             }))
         }
-        OrgCommand::RemoveMember(RemoveMember { principal }) => {
-            let held = org.members.get(principal);
-            // Everybody may leave.
-            if held.is_none() || principal != context.actor() {
-                acts_alone(context)?;
-                org.require(if held == Some(&Role::Owner) { Role::Owner } else { Role::Admin }, context)?;
-            }
-            if held.is_none() {
-                return Err(OrgRejection::NotAMember(principal.clone()));
-            }
-            if org.is_last_owner(principal) {
-                return Err(OrgRejection::LastOwner(principal.clone()));
-            }
-            Ok(Decision::one(OrgEvent::MemberRemoved {
-                principal: principal.clone(),
-            }))
-        }
+        OrgCommand::RemoveMember(RemoveMember { principal }) => decide_remove(org, principal, context),
         OrgCommand::ChangeSettings(change) => {
             org.permit(Role::Admin, context)?;
             decide_settings(org, change)
@@ -481,6 +447,24 @@ fn decide_active(org: &Tenant, command: &OrgCommand, context: &Context<'_>) -> R
             Ok(Decision::Unchanged)
         }
     }
+}
+
+fn decide_remove(org: &Tenant, principal: &PrincipalId, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
+    let held = org.members.get(principal);
+    // Everybody may leave.
+    if held.is_none() || principal != context.actor() {
+        acts_alone(context)?;
+        org.require(if held == Some(&Role::Owner) { Role::Owner } else { Role::Admin }, context)?;
+    }
+    if held.is_none() {
+        return Err(OrgRejection::NotAMember(principal.clone()));
+    }
+    if org.is_last_owner(principal) {
+        return Err(OrgRejection::LastOwner(principal.clone()));
+    }
+    Ok(Decision::one(OrgEvent::MemberRemoved {
+        principal: principal.clone(),
+    }))
 }
 
 fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<Decision<OrgEvent>, OrgRejection> {
