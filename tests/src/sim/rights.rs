@@ -36,11 +36,20 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
                 about(),
                 header.authority
             )),
-            // What settles a reaction goes on in a suspended org.
-            Some(true) if header.settlement.is_none() => broken.push(format!("{}: its org was suspended", about())),
+            // What settles a reaction goes on in a suspended org, and rights are taken in it.
+            Some(true) if header.settlement.is_none() && !takes_rights(record) => {
+                broken.push(format!("{}: its org was suspended", about()))
+            }
             Some(_) => {}
         }
     }
+}
+
+/// Whether a record does nothing but end a key or take a grant.
+fn takes_rights(record: &Record) -> bool {
+    let takes = |name: &str| matches!(name, "quipu.api-key.revoked.v1" | "quipu.grant.taken.v1");
+    let is_of_rights = record.header.stream.kind == Kind::API_KEY || record.header.stream.kind == Kind::GRANT;
+    is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }
 
 fn pasts(records: &[(Position, Record)]) -> Result<BTreeMap<OrgId, Past>, String> {
