@@ -18,7 +18,7 @@ pub const PREFIX: &str = "qpk_";
 const SECRET_CHARS: usize = 43;
 const CHECK_CHARS: usize = 8;
 
-/// A text that is no key. It says nothing about the text: that may be a secret.
+/// The text is not a key. The error does not repeat it: it may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the text of an API key, or not all of it")]
 pub struct BadKey;

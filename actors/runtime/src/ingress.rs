@@ -149,7 +149,7 @@ pub(crate) fn showing(receipt: Receipt, shown: Option<Shown>) -> Receipt {
 
 /// Puts a new key's hash into its command. Nothing else of the key goes any further than the answer.
 fn mint(field: &str, body: &mut Value, key: KeyText, keys: &Keyring) -> Result<Option<Shown>, Problem> {
-    // What is no object is refused where it is parsed.
+    // Anything but an object is refused later, when it is parsed.
     let Value::Object(fields) = body else { return Ok(None) };
     if fields.contains_key(field) {
         return Err(

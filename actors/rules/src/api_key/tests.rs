@@ -104,7 +104,7 @@ fn keys_of_others_take_an_owner() {
     let mut scene = dans();
     scene.refused(&bob(), rotate(None, 2), 403, "role_needed");
     scene.ok(&ada(), rotate(None, 2));
-    // Whoever is no member any more has no way back by a key.
+    // A former member cannot come back by a key.
     scene.refused(&as_role("dan", None), rotate(None, 3), 403, "role_needed");
 }
 

@@ -31,7 +31,7 @@ impl Node {
         Ok(renewed.filter(|renewed| renewed.principal == holder.principal && renewed.may_speak(self.now())))
     }
 
-    /// The same on behalf of somebody else, whom the org need not know: the rules of some kinds let agents take part that are no members.
+    /// The same on behalf of somebody else. The org need not know them: some kinds let agents take part without a membership.
     pub async fn acting_for(&self, holder: Holder, principal: PrincipalId) -> Result<Holder, Problem> {
         let theirs = self.rights_in(&holder.org, &principal)?;
         Ok(Holder {

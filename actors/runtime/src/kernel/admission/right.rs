@@ -52,7 +52,7 @@ impl Takes {
         };
         match charter.command(&command.stream.kind, name(command)) {
             Some(right) => Self::Right(right, charter.catalogue().cap(&ACT_AS)),
-            // Names of words are no names of commands, and what no entity dispatched is never read as a word.
+            // Words and commands never share a name, and only a dispatch is read as a word.
             None if settles.is_some() => Self::Nothing,
             None => Self::Unknown,
         }
