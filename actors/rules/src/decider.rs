@@ -40,7 +40,8 @@ pub enum Right {
     /// not hold it is refused before the rules are asked.
     Role(Role),
     /// The rules decide who may: people of whom the org knows nothing pass as well. Members and higher roles hold the
-    /// capability, which [`Context::may`] tells. A credential whose scope lacks it is refused all the same.
+    /// capability, which [`Context::may`] tells. A credential whose scope lacks it, and a sender for somebody else who
+    /// lacks it, are refused all the same.
     Rules,
 }
 
