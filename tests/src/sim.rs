@@ -147,6 +147,7 @@ counters!(
     disk.changes,
     delivered,
     fired,
+    spoken_for,
     passivated,
     simulated_ms,
     records

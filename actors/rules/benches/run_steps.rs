@@ -78,6 +78,7 @@ fn step(nodes: usize, row: bool) -> Duration {
         input: [("in".to_owned(), Json(json!(1)))].into(),
         texts: BTreeMap::new(),
         start: true,
+        act_as: None,
     }));
     let advance = Asked::Word(RunWord::TimerFired(quipu_kinds::run::RunTimerFired { name: "advance".into() }));
     let run = || {

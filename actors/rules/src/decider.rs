@@ -130,6 +130,12 @@ pub trait Decider: Sized + 'static {
         None
     }
 
+    /// The field of a command that may name a principal in whose name the entity is to act. Somebody else's name takes
+    /// `cap:principal.act_as`, which the kernel asks for.
+    fn names_actor(_command: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Whether this command is about another principal's personal data, rather than the actor's own; sealed
     /// fields then get that subject. `raw` is the command's body as sent.
     fn data_subject(_command: &str, _raw: &serde_json::Value) -> Option<String> {

@@ -9,6 +9,7 @@
 //! an answer fails its node as ever. Effects go on being repeated. What follows all this waits for `resume`.
 
 mod advance;
+mod create;
 mod decide;
 mod draft;
 mod follow;
@@ -37,7 +38,7 @@ use quipu_schemas::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use state::Begun;
+use state::{Begun, acting_for};
 
 /// The rules of runs.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Decider for Run {
         let mut draft = Draft::new(state.clone(), context);
         match (state, asked) {
             (RunState::Absent, Asked::Command(command)) => match command {
-                RunCommand::Create(create) => graph::create(create, &mut draft)?,
+                RunCommand::Create(create) => create::create(create, &mut draft)?,
                 _ => return Err(RunRejection::NoSuchRun),
             },
             (RunState::Absent, Asked::Word(word)) => match word {
@@ -124,6 +125,7 @@ impl Decider for Run {
                     by,
                     principal,
                     credential,
+                    acts_as,
                     definition,
                     digest,
                     input,
@@ -133,11 +135,7 @@ impl Decider for Run {
                 },
             ) => match turn {
                 Some(task) => {
-                    let creator = Acting {
-                        principal: principal.clone().unwrap_or_else(|| by.clone()),
-                        on_behalf_of: principal.as_ref().map(|_| by.clone()),
-                        credential: credential.clone(),
-                    };
+                    let creator = acting_for(by, principal.as_ref(), credential.as_ref());
                     Ok(RunState::Turn(Box::new(TurnRun::new(stream, creator, task))))
                 }
                 None => Ok(RunState::Graph(Box::new(GraphRun::new(Begun {
@@ -145,6 +143,7 @@ impl Decider for Run {
                     by,
                     principal: principal.as_ref(),
                     credential: credential.as_ref(),
+                    acts_as: acts_as.as_ref(),
                     definition: Pinned::read(definition).map_err(|e| Corrupt(format!("definition of {stream}: {e}")))?,
                     digest: *digest,
                     input,
@@ -171,19 +170,18 @@ impl Decider for Run {
         }
     }
 
-    /// A run acts in its creator's name, whoever's command moves it on: who approves or signals answers for the
-    /// approval or signal, not for what the creator's definition does next.
+    /// A run acts in its creator's name, or in that of the principal whom they named, whoever's command moves it on: who
+    /// approves or signals answers for the approval or signal, not for what the creator's definition does next.
     fn acts_as(state: &RunState) -> Option<Acting> {
-        let (by, principal, credential) = match state {
-            RunState::Absent => return None,
-            RunState::Graph(run) => (&run.by, &run.principal, &run.credential),
-            RunState::Turn(run) => (&run.by, &run.principal, &run.credential),
-        };
-        Some(Acting {
-            principal: principal.as_ref().unwrap_or(by).clone(),
-            on_behalf_of: principal.as_ref().map(|_| by.clone()),
-            credential: credential.clone(),
-        })
+        match state {
+            RunState::Absent => None,
+            RunState::Graph(run) => Some(run.acting()),
+            RunState::Turn(run) => Some(acting_for(&run.by, run.principal.as_ref(), run.credential.as_ref())),
+        }
+    }
+
+    fn names_actor(command: &str) -> Option<&'static str> {
+        (command == "create").then_some("act_as")
     }
 
     fn right(command: &str) -> Right {

@@ -43,6 +43,8 @@ pub trait KindHandler: Send + Sync {
     fn right(&self, command: &str) -> Right;
     /// See [`Decider::mints`].
     fn mints(&self, command: &str) -> Option<&'static str>;
+    /// See [`Decider::names_actor`].
+    fn names_actor(&self, command: &str) -> Option<&'static str>;
     /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
     /// that may block.
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
@@ -199,7 +201,11 @@ impl Kinds {
             let of_kind = handler.commands().iter();
             of_kind.map(|command| (kind.clone(), command.clone(), handler.right(command)))
         });
-        Charter::new(commands, reads)
+        let named = self.handlers.iter().flat_map(|(kind, handler)| {
+            let fields = |command: &String| Some((kind.clone(), command.clone(), handler.names_actor(command)?));
+            handler.commands().iter().filter_map(fields).collect::<Vec<_>>()
+        });
+        Charter::new(commands, reads).naming(named)
     }
 
     /// The kinds with the names of the commands that clients may send.
@@ -239,6 +245,10 @@ impl<D: Decider> KindHandler for Handler<D> {
 
     fn mints(&self, command: &str) -> Option<&'static str> {
         D::mints(command)
+    }
+
+    fn names_actor(&self, command: &str) -> Option<&'static str> {
+        D::names_actor(command)
     }
 
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem> {

@@ -1,6 +1,7 @@
 //! The HTTP face, through the real composition root on a free port.
 
 mod access;
+mod acting;
 mod api_keys;
 mod by_key;
 mod commands;

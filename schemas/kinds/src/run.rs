@@ -148,6 +148,10 @@ pub struct CreateRun {
     /// Whether to start at once (true unless given).
     #[serde(default = "yes")]
     pub start: bool,
+    /// The principal in whose name the run acts (its creator unless given). Somebody else's name takes
+    /// `cap:principal.act_as`; what the run does is cut by the creator's own rights and credential all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act_as: Option<PrincipalId>,
 }
 
 fn yes() -> bool {
@@ -357,6 +361,9 @@ pub enum RunEvent {
         /// The credential by which it was created: its scope cuts what the run does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         credential: Option<CredentialId>,
+        /// In whose name the run acts, where that is not its creator.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acts_as: Option<PrincipalId>,
         /// Name of the definition.
         name: String,
         /// SHA-256 of the definition's canonical JSON.

@@ -1,6 +1,11 @@
 //! What must hold at the end of every run.
 
-use super::{World, log::SimLog, rights::check_rights, sink::Sink};
+use super::{
+    World,
+    log::SimLog,
+    rights::{check_rights, spoken_for},
+    sink::Sink,
+};
 use quipu_events::{
     blobs::{
         copy, each,
@@ -69,6 +74,7 @@ impl World {
         let now = node.at(self.reading());
         check_timers(&records, now, &mut broken);
         check_rights(&records, &mut broken);
+        self.counts.spoken_for += spoken_for(&records);
         match node.knows_its_org() {
             Ok(true) => {}
             Ok(false) => broken.push("what the node keeps of its org differs from the org's stream".into()),

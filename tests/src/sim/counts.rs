@@ -60,6 +60,8 @@ pub struct Counts {
     pub delivered: u64,
     /// Timers fired.
     pub fired: u64,
+    /// Commands of runs in the name of somebody whom their creators had named, taken or refused.
+    pub spoken_for: u64,
     /// Entities put to sleep.
     pub passivated: u64,
     /// Simulated time that passed, milliseconds.

@@ -1,7 +1,7 @@
 //! What must hold of every record by the org that it belongs to: nobody acts in an org that does not exist, that is
 //! suspended, or in which they are nobody.
 
-use super::workload::STRANGER;
+use super::workload::{NAMED, STRANGER};
 use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::kernel::entity::{Active, Entity};
 use quipu_schemas::{
@@ -50,6 +50,15 @@ fn takes_rights(record: &Record) -> bool {
     let takes = |name: &str| matches!(name, "quipu.api-key.revoked.v1" | "quipu.grant.taken.v1");
     let is_of_rights = record.header.stream.kind == Kind::API_KEY || record.header.stream.kind == Kind::GRANT;
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
+}
+
+/// Records of commands that runs sent in the name of somebody whom their creators had named.
+pub(crate) fn spoken_for(records: &[(Position, Record)]) -> u64 {
+    let is_one = |record: &Record| {
+        let header = &record.header;
+        header.settlement.is_some() && header.on_behalf_of.as_ref().is_some_and(|who| who.as_str() == NAMED)
+    };
+    records.iter().filter(|(_, record)| is_one(record)).count() as u64
 }
 
 fn pasts(records: &[(Position, Record)]) -> Result<BTreeMap<OrgId, Past>, String> {

@@ -26,6 +26,9 @@ pub(crate) struct Workload {
 /// Who is a member of no org, and never becomes one.
 pub(crate) const STRANGER: &str = "stranger";
 
+/// In whose name some runs act that others create.
+pub(crate) const NAMED: &str = "p1";
+
 /// What a kind's commands look like.
 struct OfKind {
     kind: Kind,

@@ -12,7 +12,7 @@ const TEST_NAME_LETTERS: usize = 60;
 
 /// How many there are of each. Where there are fewer, lower the number; where there are more, divide or shorten what is new.
 const ALLOWED: [(&str, usize); 4] = [
-    ("files of more than 400 lines", 28),
+    ("files of more than 400 lines", 27),
     ("functions of more than 70 lines", 74),
     ("names of tests of more than 60 letters", 0),
     ("limits outside schemas/src/limits", 0),

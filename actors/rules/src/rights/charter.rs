@@ -19,6 +19,8 @@ pub struct CommandRight {
     pub cap: Cap,
     /// Who holds it, and whether the kernel lets others pass to the rules.
     pub right: Right,
+    /// The field that may name a principal in whose name its entity is to act: that takes `cap:principal.act_as` as well.
+    pub names_actor: Option<&'static str>,
 }
 
 /// Something that was given to a principal: what, on what, until when.
@@ -81,7 +83,14 @@ impl Charter {
             if !NAMED.iter().any(|(_, name)| *name == capability.as_str()) {
                 lowest_of.insert(cap, lowest(right));
             }
-            by_kind.entry(kind).or_default().insert(command, CommandRight { cap, right });
+            by_kind.entry(kind).or_default().insert(
+                command,
+                CommandRight {
+                    cap,
+                    right,
+                    names_actor: None,
+                },
+            );
         }
         let held = |role: Role| -> Held {
             let of_role = lowest_of.iter().filter(|(_, lowest)| role >= **lowest);
@@ -93,6 +102,16 @@ impl Charter {
             commands: by_kind,
             catalogue,
         }
+    }
+
+    /// With the fields of commands that name a principal in whose name their entity is to act.
+    pub fn naming(mut self, fields: impl IntoIterator<Item = (Kind, String, &'static str)>) -> Self {
+        for (kind, command, field) in fields {
+            if let Some(right) = self.commands.get_mut(&kind).and_then(|commands| commands.get_mut(&command)) {
+                right.names_actor = Some(field);
+            }
+        }
+        self
     }
 
     /// All capabilities.

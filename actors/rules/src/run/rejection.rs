@@ -1,6 +1,6 @@
 //! Why a run refuses a command.
 
-use crate::{decider::Refusal, definition::DefinitionError};
+use crate::{decider::Refusal, definition::DefinitionError, rights::NotHandedOn};
 use quipu_kinds::run::RunStatus;
 use quipu_schemas::{limits, problem::Problem};
 
@@ -10,6 +10,9 @@ pub enum RunRejection {
     /// The actor may not do this.
     #[error("only members of the org work with its runs")]
     NotAllowed,
+    /// Whoever acts for somebody else names no third.
+    #[error("{}", .0.problem().detail)]
+    NotHandedOn(NotHandedOn),
     /// The run does not exist.
     #[error("the run does not exist")]
     NoSuchRun,
@@ -96,11 +99,18 @@ pub enum RunRejection {
     Inconsistent(String),
 }
 
+impl From<NotHandedOn> for RunRejection {
+    fn from(refused: NotHandedOn) -> Self {
+        Self::NotHandedOn(refused)
+    }
+}
+
 impl Refusal for RunRejection {
     fn problem(&self) -> Problem {
         let problem = |status: u16, code: &str, fix: &str| Problem::new(status, code, self.to_string()).fix(fix);
         match self {
             Self::NotAllowed => problem(403, "not_allowed", "ask an admin of the org to add you as a member"),
+            Self::NotHandedOn(refused) => refused.problem().field("act_as"),
             Self::NoSuchRun => problem(404, "run_not_found", "create the run first"),
             Self::AlreadyExists => problem(409, "already_exists", "choose another id"),
             Self::IllegalTransition { .. } => problem(409, "illegal_transition", "look at the run's status first"),

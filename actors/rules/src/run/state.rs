@@ -15,6 +15,7 @@ use quipu_schemas::{
     json::Json,
     limits::ENTITY_VALUES_MAX_BYTES,
     personal::{BlobRef, Personal, value},
+    record::Acting,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,12 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct GraphRun {
     /// Its own stream.
     pub stream: StreamId,
-    /// Who created it: it acts in their name, and what it composes is sealed for them.
+    /// Who created it: what it composes is sealed for them, and it acts in their name unless they named another.
     pub by: PrincipalId,
     /// Who sent the creating command, where that was somebody on behalf of `by`.
     pub principal: Option<PrincipalId>,
     /// The credential by which it was created: its scope cuts what it does.
     pub credential: Option<CredentialId>,
+    /// In whose name it acts, where that is not its creator.
+    pub acts_as: Option<PrincipalId>,
     /// The pinned definition.
     pub definition: Pinned,
     /// Its digest.
@@ -172,12 +175,22 @@ pub(super) fn set_status(status: &mut RunStatus, next: RunStatus) -> Result<(), 
     Ok(())
 }
 
+/// In the creator's name, by whoever sent the command for them.
+pub(super) fn acting_for(by: &PrincipalId, principal: Option<&PrincipalId>, credential: Option<&CredentialId>) -> Acting {
+    Acting {
+        principal: principal.unwrap_or(by).clone(),
+        on_behalf_of: principal.map(|_| by.clone()),
+        credential: credential.cloned(),
+    }
+}
+
 /// What the first event of a workflow says.
 pub(super) struct Begun<'e> {
     pub(super) stream: &'e StreamId,
     pub(super) by: &'e PrincipalId,
     pub(super) principal: Option<&'e PrincipalId>,
     pub(super) credential: Option<&'e CredentialId>,
+    pub(super) acts_as: Option<&'e PrincipalId>,
     pub(super) definition: Pinned,
     pub(super) digest: Digest,
     pub(super) input: &'e BTreeMap<String, Json>,
@@ -191,6 +204,7 @@ impl GraphRun {
             by: begun.by.clone(),
             principal: begun.principal.cloned(),
             credential: begun.credential.cloned(),
+            acts_as: begun.acts_as.cloned(),
             definition: begun.definition,
             digest: begun.digest,
             status: RunStatus::Pending,
@@ -211,6 +225,18 @@ impl GraphRun {
             }
         }
         run
+    }
+
+    /// In whose name it acts. For a principal that its creator named, the creator speaks: nobody widens their rights by a name.
+    pub(super) fn acting(&self) -> Acting {
+        match &self.acts_as {
+            Some(named) => Acting {
+                principal: self.by.clone(),
+                on_behalf_of: Some(named.clone()),
+                credential: self.credential.clone(),
+            },
+            None => acting_for(&self.by, self.principal.as_ref(), self.credential.as_ref()),
+        }
     }
 
     /// What the run does with values.

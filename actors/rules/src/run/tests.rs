@@ -1,5 +1,6 @@
 //! Scenes of workflow runs; turns have their own.
 
+mod acting;
 mod bounds;
 mod cost;
 mod failures;
@@ -11,6 +12,7 @@ use super::*;
 use crate::scene::{As, OneKey, Scene, as_role, platform, sealed, sent_by};
 use quipu_kinds::run::*;
 use quipu_schemas::{
+    ids::{CredentialId, PrincipalId},
     json::Json,
     limits,
     reaction::{Effect, Outcome, Retry, Settled},
@@ -38,6 +40,7 @@ pub(super) fn creating(definition: Value, input: Value) -> RunCommand {
         input: serde_json::from_value(input).unwrap(),
         texts: BTreeMap::new(),
         start: true,
+        act_as: None,
     })
 }
 
@@ -307,6 +310,7 @@ fn the_digest_is_pinned_and_yaml_is_taken() {
         input: BTreeMap::new(),
         texts: BTreeMap::new(),
         start: false,
+        act_as: None,
     });
     let mut scene = scene();
     let events = scene.ok(&ada(), command);

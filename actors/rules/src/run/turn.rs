@@ -41,6 +41,7 @@ pub(super) fn create(task: &TurnTask, draft: &mut Draft<'_, '_>) -> Result<(), R
         stream: draft.context.stream.clone(),
         by: draft.context.actor().clone(),
         principal: draft.context.sender(),
+        acts_as: None,
         credential: draft.context.credential.cloned(),
         name: NAME.to_owned(),
         digest: Digest::of(&[definition.to_text().as_bytes()]),

@@ -15,6 +15,7 @@ use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    rights::Capability,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -71,6 +72,18 @@ impl SimNode {
             lacks.push(why);
         }
         let is_token = sender == PrincipalId::BOOTSTRAP && credential.is_none();
+        if let Some(speaker) = speaker(envelope, &name, &sender, is_token) {
+            let act_as = self.charter.catalogue().cap(&Capability::named("principal.act_as"));
+            let act_as = act_as.ok_or("nobody may speak for others")?;
+            if !self.was_given(&org, &speaker, act_as, envelope)? {
+                lacks.push(format!("{speaker} may not speak for others"));
+            }
+            if let Some(credential) = &credential
+                && let Some(why) = self.key_lacks(&org, credential, &sender, act_as, admitted)?
+            {
+                lacks.push(why);
+            }
+        }
         let actor = match &envelope.on_behalf_of {
             Some(actor) => Some(actor.clone()),
             None => (!is_token).then_some(sender),
@@ -147,6 +160,21 @@ impl SimNode {
             _ => false,
         })
     }
+}
+
+/// Who speaks for somebody else by this command, or lets its entity do so.
+fn speaker(envelope: &CommandEnvelope, command: &str, sender: &PrincipalId, is_token: bool) -> Option<PrincipalId> {
+    let actor = match &envelope.on_behalf_of {
+        Some(actor) if !is_token && actor != sender => return Some(sender.clone()),
+        Some(actor) => actor,
+        None if is_token => return None,
+        None => sender,
+    };
+    let CommandBody::Given { command: given, .. } = &envelope.body else {
+        return None;
+    };
+    let named = given.0.get(command)?.get("act_as")?.as_str()?;
+    (named != actor.as_str()).then(|| actor.clone())
 }
 
 fn asked<'a>(cap: quipu_rules::rights::Cap, envelope: &'a CommandEnvelope, now: u64) -> Asked<'a> {

@@ -23,6 +23,12 @@ pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng) -> CommandRequest
         }
         _ => key(workload, n, rng, &person),
     };
+    // Not drawn either: the others of a seed stay what they are.
+    if n % 120 == 47 {
+        let command = if n / 120 % 5 == 4 { "take" } else { "give" };
+        let right = json!({ "right": "cap:principal.act_as" });
+        return request(n, Kind::GRANT, "ada", command, right, None);
+    }
     request(n, kind, &id, command, body, None)
 }
 
@@ -80,7 +86,11 @@ pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Pe
 
 /// A run by somebody's key: what it sends later is cut by the key.
 pub(super) fn run_by_key(workload: &Workload, n: u64, peek: Peek) -> CommandRequest {
-    let run = request(n, Kind::RUN, &format!("run{n}"), "create", saying(), None);
+    let mut body = saying();
+    if n / 15 % 2 == 1 {
+        body["act_as"] = json!(super::NAMED);
+    }
+    let run = request(n, Kind::RUN, &format!("run{n}"), "create", body, None);
     with_key(workload, n, run, peek)
 }
 

@@ -1,9 +1,6 @@
-//! What a pause holds back, what it records, and which time runs on. And in whose name a run acts.
+//! What a pause holds back, what it records, and which time runs on.
 
 use super::*;
-use crate::scene::id;
-use quipu_schemas::context::{Authority, Context};
-use quipu_schemas::{digest::Digest, ids::CommandId};
 
 fn signal(name: &str, payload: Value) -> RunCommand {
     RunCommand::Signal(SendSignal {
@@ -110,58 +107,4 @@ fn a_failed_effect_during_a_pause_follows_its_policy() {
         scene.ok(&ada(), pause());
         assert_eq!(said(&scene.ok(&platform(), settled("n#1", broke()))), expected, "{policy}");
     }
-}
-
-#[test]
-fn a_run_acts_in_the_name_of_its_creator() {
-    let acting = |principal: &str, on_behalf_of: Option<&str>| {
-        Some(Acting {
-            principal: id(principal),
-            on_behalf_of: on_behalf_of.map(id),
-            credential: None,
-        })
-    };
-    assert_eq!(Run::acts_as(&RunState::Absent), None);
-    let mut scene = scene();
-    let asking = single("wait_approval", json!({"role": "member"}), "in", "approved");
-    scene.ok(&ada(), creating(asking.clone(), json!({"in": 0})));
-    assert_eq!(Run::acts_as(&scene.state), acting("ada", None));
-    let events = scene.ok(&as_role("bob", Some(Role::Admin)), RunCommand::Approve(approving("n")));
-    assert!(matches!(&events[0], RunEvent::ApprovalGiven { by, .. } if *by == id("bob")));
-    assert_eq!(Run::acts_as(&scene.state), acting("ada", None));
-    // Who sent it for her is kept.
-    let (command, authority) = (
-        creating(asking, json!({"in": 0})),
-        Authority {
-            role: Some(Role::Member),
-            permitted: true,
-            ..Authority::default()
-        },
-    );
-    let key = "api-key/key_1".parse().unwrap();
-    let context = Context {
-        now: 1,
-        stream: &scene.stream,
-        command_id: &CommandId::from_static("c-1"),
-        command_digest: Digest::ZERO,
-        principal: &id("gate"),
-        on_behalf_of: Some(&id("ada")),
-        credential: Some(&key),
-        authority: &authority,
-        version: 0,
-        seed: 1,
-        opener: &*scene.opener,
-        minted: std::cell::Cell::new(0),
-        made: quipu_schemas::personal::Made::default(),
-    };
-    let Decision::Accept(events) = Run::decide(&RunState::Absent, &Asked::Command(command), &context).unwrap() else {
-        panic!("nothing was decided")
-    };
-    let state = Run::evolve(RunState::Absent, &events[0]).unwrap();
-    // So is the key by which it was sent, whoever moves the run on.
-    let by_key = acting("gate", Some("ada")).map(|acting| Acting {
-        credential: Some(key.clone()),
-        ..acting
-    });
-    assert_eq!(Run::acts_as(&state), by_key);
 }

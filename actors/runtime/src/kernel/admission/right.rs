@@ -45,6 +45,15 @@ fn name(command: &CommandEnvelope) -> &str {
     }
 }
 
+/// Whether a command names somebody else than its actor in this field.
+fn names_another(command: &CommandEnvelope, field: &str) -> bool {
+    let CommandBody::Given { command: given, .. } = &command.body else {
+        return false;
+    };
+    let named = given.0.get(name(command)).and_then(|body| body.get(field));
+    named.is_some_and(|named| !named.is_null() && named.as_str() != Some(actor(command).as_str()))
+}
+
 impl Takes {
     pub(super) fn of(command: &CommandEnvelope, charter: &Charter) -> Self {
         let CommandBody::Given { settles, .. } = &command.body else {
@@ -132,22 +141,30 @@ impl Admission {
         }
         // Where the rules decide what the actor may, the credential and whoever speaks for the actor are asked all the same.
         let actors = sender.map(|sender| [&sender.rights]);
-        let chain = match right.right {
-            Right::Role(_) => Chain {
-                principal: &actor_rights.rights,
-                scope,
-                actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
-            },
-            Right::Rules => Chain {
-                principal: &Rights::All,
-                scope,
-                actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
-            },
+        let chain = |principal| Chain {
+            principal,
+            scope,
+            actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
         };
-        chain.permits(&self.asked(right.cap)).map_err(|lacking| {
+        let own = match right.right {
+            Right::Role(_) => chain(&actor_rights.rights),
+            Right::Rules => chain(&Rights::All),
+        };
+        own.permits(&self.asked(right.cap)).map_err(|lacking| {
             let capability = Capability::of_command(&command.stream.kind, name(command));
             refuse(lacking, &capability)
-        })
+        })?;
+        // In whose name an entity acts is asked for when it is named, and again with everything that it sends.
+        if !right.names_actor.is_some_and(|field| names_another(command, field)) {
+            return Ok(());
+        }
+        match act_as {
+            Some(cap) => {
+                let named = chain(&actor_rights.rights).permits(&self.asked(cap));
+                named.map_err(|lacking| refuse(lacking, &ACT_AS))
+            }
+            None => Err(refuse(Lacking::Principal, &ACT_AS)),
+        }
     }
 
     /// The key that was shown, where one was and it is still valid.

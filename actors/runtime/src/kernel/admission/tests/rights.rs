@@ -249,6 +249,50 @@ fn whoever_acts_for_another_must_hold_the_right_too() {
 }
 
 #[test]
+fn naming_another_to_act_as_takes_its_own_right() {
+    let create = |named: &str| {
+        let given = CommandBody::Given {
+            command: Json(serde_json::json!({ "create": { "act_as": named } })),
+            settles: None,
+        };
+        CommandEnvelope {
+            principal: ADA,
+            ..command("acme/run/r", given)
+        }
+    };
+    let code = |given: &[&str], envelope: CommandEnvelope| {
+        let mut desk = Desk::new(somebody(Some(Role::Owner)));
+        desk.given = given.iter().map(|right| given_to(right, None)).collect();
+        desk.keys = vec![key_of(ADA, &["cap:run.*"], NOW + 1)];
+        desk.code(envelope, HERE)
+    };
+    let right = ["cap:principal.act_as"];
+    assert_eq!(code(&[], create("robot")), "missing_right");
+    assert_eq!(code(&right, create("robot")), "");
+    assert_eq!(code(&[], create("ada")), "", "everybody acts as themselves");
+    assert_eq!(code(&right, by_key(create("robot"))), "missing_right", "the key is cut to runs");
+    assert_eq!(code(&[], by_key(create("ada"))), "");
+    let by_token = CommandEnvelope {
+        principal: PrincipalId::BOOTSTRAP,
+        ..create("robot")
+    };
+    assert_eq!(code(&[], by_token.clone()), "");
+    let for_ada = CommandEnvelope {
+        on_behalf_of: Some(ADA),
+        ..by_token
+    };
+    assert_eq!(code(&[], for_ada.clone()), "missing_right", "what counts is what she may");
+    assert_eq!(code(&right, for_ada), "");
+    // What an entity dispatches is asked in the same way, and settled as refused.
+    let mut desk = Desk::new(somebody(Some(Role::Owner)));
+    let sent = desk
+        .admit(dispatched(create("robot"), "acme/run/parent"), HERE)
+        .map_err(|problem| problem.code);
+    let refused = sent.map(|admitted| admitted.refused.map(|problem| problem.code));
+    assert_eq!(refused, Ok(Some("missing_right".into())));
+}
+
+#[test]
 fn whoever_speaks_for_another_is_asked_where_rules_decide() {
     let code = |of_sender: &[&str]| {
         let mut desk = Desk::new(somebody(Some(Role::Member)));
