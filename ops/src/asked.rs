@@ -2,15 +2,17 @@
 
 use crate::{
     caller::InOrg,
+    headers::{label, one},
     json,
     problems::{self, bad_header, clip},
+    request_id::{self, RequestId},
 };
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::HeaderMap;
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
     envelope::DataClass,
+    idempotency,
     ids::{BadId, CommandId, EntityId, Kind, PrincipalId},
-    limits,
     problem::Problem,
 };
 use serde_json::{Map, Value};
@@ -124,7 +126,7 @@ impl Labels {
     /// Reads them, refusing what does not parse by the header's name.
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
-            command_id: id(headers, "Idempotency-Key", CommandId::parse)?,
+            command_id: id(headers, "Idempotency-Key", idempotency::command_id)?,
             on_behalf_of: on_behalf_of(headers)?,
             expected_version: expected_version(headers)?,
             environment: label(headers, "X-Env")?,
@@ -143,44 +145,10 @@ pub(crate) fn on_behalf_of(headers: &HeaderMap) -> Result<Option<PrincipalId>, P
     id(headers, "Quipu-On-Behalf-Of", PrincipalId::parse)
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
-    let Ok(key) = HeaderName::from_bytes(name.as_bytes()) else {
-        return Ok(None);
-    };
-    let mut values = headers.get_all(key).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(bad_header(name, format!("duplicate {name}"), "give it once"));
-    }
-    first
-        .to_str()
-        .map(Some)
-        .map_err(|_| bad_header(name, format!("{name} holds more than visible ASCII"), "use visible ASCII"))
-}
-
 fn id<T>(headers: &HeaderMap, name: &str, parse: impl Fn(String) -> Result<T, BadId>) -> Result<Option<T>, Problem> {
     one(headers, name)?
         .map(|text| parse(text.to_owned()).map_err(|e| bad_header(name, e.to_string(), "use an id within the grammar")))
         .transpose()
-}
-
-fn is_label(text: &str) -> bool {
-    (1..=limits::LABEL_MAX_CHARS).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-'))
-}
-
-/// A label of a header.
-pub fn label(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
-    match one(headers, name)? {
-        Some(text) if !is_label(text) => Err(bad_header(
-            name,
-            format!("not a label: `{}`", clip(text)),
-            format!("use 1 to {} of A-Z a-z 0-9 _ . : -", limits::LABEL_MAX_CHARS),
-        )),
-        other => Ok(other.map(str::to_owned)),
-    }
 }
 
 fn data_class(headers: &HeaderMap) -> Result<DataClass, Problem> {
@@ -227,15 +195,15 @@ fn is_traceparent(text: &str) -> bool {
         if version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2) && !zero(trace) && !zero(span))
 }
 
-/// The correlation id of a request: the client's, its trace, or a new one. Set by the guard.
+/// The correlation id of a request: the client's, its trace, or the id of the request itself. Set by the guard.
 #[derive(Debug, Clone)]
 pub struct Correlation(pub String);
 
 impl Correlation {
-    /// Reads or makes it. It is advice, often given by something between client and node: one of another form, or given
-    /// twice, is passed over and never a reason to refuse.
-    pub fn of(headers: &HeaderMap) -> Self {
-        for name in ["X-Correlation-Id", "X-Trace-Id"] {
+    /// Reads it. It is advice, often given by something between client and node: one of another form, or given twice, is passed
+    /// over and never a reason to refuse. The request's own id comes before its trace where the client gave it.
+    pub fn of(headers: &HeaderMap, request: &RequestId) -> Self {
+        for name in ["X-Correlation-Id", "X-Trace-Id", request_id::HEADER] {
             if let Ok(Some(given)) = label(headers, name) {
                 return Self(given);
             }
@@ -245,15 +213,7 @@ impl Correlation {
             .flatten()
             .filter(|t| is_traceparent(t))
             .map(|t| t[3..35].to_owned());
-        Self(trace.unwrap_or_else(Self::mint))
-    }
-
-    /// A new one.
-    pub fn mint() -> String {
-        let mut bytes = [0u8; 16];
-        // Without randomness requests still work; they only share a correlation id.
-        let _ = getrandom::fill(&mut bytes);
-        hex::encode(bytes)
+        Self(trace.unwrap_or_else(|| request.0.clone()))
     }
 }
 
@@ -318,6 +278,18 @@ mod tests {
         }
     }
 
+    fn correlation(headers: &HeaderMap) -> String {
+        Correlation::of(headers, &RequestId("r-1".into())).0
+    }
+
+    #[test]
+    fn given_request_id_correlates_before_a_trace() {
+        let trace = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        assert_eq!(correlation(&headers(&[("X-Request-Id", "req-7"), trace])), "req-7");
+        let both = [("X-Request-Id", "req-7"), ("X-Correlation-Id", "c-1"), trace];
+        assert_eq!(correlation(&headers(&both)), "c-1");
+    }
+
     #[test]
     fn a_malformed_traceparent_is_ignored_and_a_good_one_correlates() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -325,10 +297,7 @@ mod tests {
             Labels::read(&headers(&[("traceparent", good)])).unwrap().traceparent.as_deref(),
             Some(good)
         );
-        assert_eq!(
-            Correlation::of(&headers(&[("traceparent", good)])).0,
-            "0af7651916cd43dd8448eb211c80319c"
-        );
+        assert_eq!(correlation(&headers(&[("traceparent", good)])), "0af7651916cd43dd8448eb211c80319c");
         for bad in [
             "",
             "00-xyz",
@@ -337,25 +306,19 @@ mod tests {
         ] {
             assert_eq!(Labels::read(&headers(&[("traceparent", bad)])).unwrap().traceparent, None);
         }
-        assert_eq!(
-            Correlation::of(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)])).0,
-            "c-1"
-        );
-        assert_eq!(Correlation::of(&HeaderMap::new()).0.len(), 32);
+        assert_eq!(correlation(&headers(&[("X-Correlation-Id", "c-1"), ("traceparent", good)])), "c-1");
+        assert_eq!(correlation(&HeaderMap::new()), "r-1");
     }
 
     #[test]
     fn foreign_correlation_ids_are_passed_over() {
         for foreign in ["{0f8fad5b-d9cb}", "Zm9v+w==", "Root=1-67891233-abc", "", "a b"] {
             for name in ["X-Correlation-Id", "X-Trace-Id"] {
-                assert_eq!(Correlation::of(&headers(&[(name, foreign)])).0.len(), 32, "{name}: {foreign}");
+                assert_eq!(correlation(&headers(&[(name, foreign)])), "r-1", "{name}: {foreign}");
             }
         }
         let twice = [("X-Correlation-Id", "a"), ("X-Correlation-Id", "b")];
-        assert_eq!(Correlation::of(&headers(&twice)).0.len(), 32);
-        assert_eq!(
-            Correlation::of(&headers(&[("X-Correlation-Id", "{a}"), ("X-Trace-Id", "t-1")])).0,
-            "t-1"
-        );
+        assert_eq!(correlation(&headers(&twice)), "r-1");
+        assert_eq!(correlation(&headers(&[("X-Correlation-Id", "{a}"), ("X-Trace-Id", "t-1")])), "t-1");
     }
 }

@@ -9,6 +9,7 @@ mod allow;
 pub mod answer;
 pub mod backup;
 pub mod blobs;
+mod catalogue;
 pub mod cluster;
 pub mod command;
 pub mod docs;

@@ -3,6 +3,7 @@
 
 mod blobs;
 mod enums;
+mod problems;
 mod responses;
 mod rights;
 mod rows;
@@ -83,13 +84,14 @@ fn common_parameters() -> Value {
     json!({
         "org": path_parameter("org", ID, "The id of the org."),
         "id": path_parameter("id", ID, "The entity's id."),
-        "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The command's id: send the command again under the same id and you get the original receipt."),
+        "idempotency-key": header("Idempotency-Key", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,256}$" }), "The command's id: send the command again under the same id and you get the original receipt, with `Idempotent-Replayed: true`. An org may require it."),
         "if-match": header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,15}\"$" }), "The expected version, quoted."),
         "if-none-match": header("If-None-Match", json!({ "$ref": "#/components/schemas/IfNoneMatch" }), "The entity must not exist."),
         "on-behalf-of": header("Quipu-On-Behalf-Of", json!({ "type": "string", "pattern": ID }), "The principal who acts."),
         "env": header("X-Env", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "A label of your own for the environment that the command comes from."),
         "data-class": header("X-Data-Class", json!({ "$ref": "#/components/schemas/DataClass" }), "Label: how sensitive the data is."),
         "correlation": header("X-Correlation-Id", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "Correlates everything that the request causes; minted where absent, returned always."),
+        "request-id": header("X-Request-Id", json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$" }), "The id of the request; a UUIDv7 is minted where it is absent. It is returned, and passed on to webhooks, tools and models."),
         "traceparent": header("traceparent", json!({ "type": "string" }), "W3C trace context; ignored where malformed."),
         "limit": query_parameter("limit", json!({ "type": "integer", "minimum": 1, "maximum": quipu_schemas::limits::PAGE_MAX_ROWS, "default": quipu_schemas::limits::PAGE_DEFAULT_ROWS }), "Rows of a page."),
         "after": query_parameter("after", json!({ "type": "string" }), "`next` of the page before."),
@@ -111,6 +113,7 @@ fn command_parameters(with_id: bool) -> Vec<Value> {
         "env",
         "data-class",
         "correlation",
+        "request-id",
         "traceparent",
     ]));
     all
@@ -244,7 +247,7 @@ impl Paths<'_> {
             Reply::State,
         );
         let mut receipt = entity_parameters();
-        receipt.push(path_parameter("command_id", "^[A-Za-z0-9_.:-]{1,128}$", "The command's id."));
+        receipt.push(path_parameter("command_id", "^[A-Za-z0-9_.:-]{1,256}$", "The command's id."));
         let summary = "The receipt of a command.";
         self.get(
             &format!("{entity}/commands/{{command_id}}"),
@@ -552,7 +555,7 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
     }
-    for (path, item) in blobs::paths() {
+    for (path, item) in blobs::paths().into_iter().chain(problems::paths()) {
         paths.paths.insert(path.to_owned(), item);
     }
     paths.ops();

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod context;
 pub mod digest;
 pub mod envelope;
+pub mod idempotency;
 pub mod ids;
 pub mod json;
 pub mod key_text;

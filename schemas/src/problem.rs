@@ -4,10 +4,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// One thing that is wrong with what was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldError {
+    /// Path of the field.
+    pub field: String,
+    /// Stable code, of the same list as those of problems.
+    pub code: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
 /// RFC 9457 problem details. `code` is stable; `field` and `fix` say what to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// `https://quipu.dev/problems/{code}` (an identifier; nothing is served there).
+    /// `https://quipu.dev/problems/{code}`: an identifier that never changes and need not be fetched. `docs` is where the node
+    /// explains it.
     #[serde(rename = "type")]
     pub kind: String,
     /// The HTTP status of the answer.
@@ -33,6 +45,21 @@ pub struct Problem {
     /// Seconds to wait before trying again (429, 503).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<u32>,
+    /// Everything that is wrong, where that is more than one field.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub errors: Vec<FieldError>,
+    /// The path that was asked for, without its query.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub instance: Option<String>,
+    /// The id of the request: `X-Request-Id` of the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<String>,
+    /// When it was answered, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time: Option<String>,
+    /// Where the node that answered explains the code, below its address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub docs: Option<String>,
 }
 
 impl Problem {
@@ -49,6 +76,11 @@ impl Problem {
             current_version: None,
             queue_depth: None,
             retry_after: None,
+            errors: Vec::new(),
+            instance: None,
+            request_id: None,
+            time: None,
+            docs: None,
         }
     }
     /// Names the field.
@@ -59,6 +91,11 @@ impl Problem {
     /// Says what to do.
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
+        self
+    }
+    /// Adds everything that is wrong.
+    pub fn errors(mut self, errors: impl IntoIterator<Item = FieldError>) -> Self {
+        self.errors = errors.into_iter().collect();
         self
     }
     /// Adds the current version.

@@ -17,7 +17,7 @@ use quipu_schemas::{
     digest::Digest,
     json::{self, Json},
     limits::{DEFINITION_MAX_BYTES, NAME_MAX_CHARS, RETRY_BACKOFF_MAX_MS},
-    problem::Problem,
+    problem::{FieldError, Problem},
     reaction::Retry,
 };
 use schemars::JsonSchema;
@@ -199,6 +199,17 @@ impl DefinitionError {
         Problem::new(422, &first.code, detail)
             .field(first.field.clone())
             .fix("correct the definition and send it again")
+            .errors(
+                self.flaws
+                    .iter()
+                    .filter(|_| self.flaws.len() > 1)
+                    .take(FLAWS_SHOWN)
+                    .map(|flaw| FieldError {
+                        field: flaw.field.clone(),
+                        code: flaw.code.clone(),
+                        detail: flaw.detail.clone(),
+                    }),
+            )
     }
 }
 

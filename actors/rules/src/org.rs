@@ -8,6 +8,7 @@ use crate::{
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
 use quipu_schemas::{
     context::Context,
+    idempotency::{KEY_REQUIRED_SETTING, is_key_required},
     ids::{OrgId, PrincipalId},
     json::Json,
     limits::{MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX},
@@ -59,6 +60,18 @@ impl OrgState {
         match self {
             OrgState::Missing => None,
             OrgState::Active(org) | OrgState::Suspended { org, .. } => org.members.get(principal).copied(),
+        }
+    }
+}
+
+impl OrgState {
+    /// Whether commands to the org need an idempotency key of their sender's.
+    pub fn requires_key(&self) -> bool {
+        match self {
+            OrgState::Missing => false,
+            OrgState::Active(org) | OrgState::Suspended { org, .. } => {
+                org.settings.get(KEY_REQUIRED_SETTING).and_then(is_key_required).unwrap_or(false)
+            }
         }
     }
 }
@@ -152,6 +165,22 @@ impl From<NotHandedOn> for OrgRejection {
     }
 }
 
+/// What a setting of the platform takes.
+fn bad_setting(name: &str) -> Problem {
+    let (detail, fix) = if name == KEY_REQUIRED_SETTING {
+        (
+            format!("{name} is neither true nor false"),
+            "set true or false, or null to unset it",
+        )
+    } else {
+        (
+            format!("{name} is not from 1 to {RETENTION_DAYS_MAX}"),
+            "set whole days, or null to keep everything",
+        )
+    };
+    Problem::new(422, "bad_setting", detail).field(format!("settings.{name}")).fix(fix)
+}
+
 impl Refusal for OrgRejection {
     fn problem(&self) -> Problem {
         match self {
@@ -203,9 +232,7 @@ impl Refusal for OrgRejection {
             OrgRejection::BadSettingName(name) => Problem::new(422, "bad_setting_name", format!("`{name}` is not a setting's name"))
                 .field("settings")
                 .fix("use [a-z][a-z0-9_.]{0,63}"),
-            OrgRejection::BadSetting(name) => Problem::new(422, "bad_setting", format!("{name} is not from 1 to {RETENTION_DAYS_MAX}"))
-                .field(format!("settings.{name}"))
-                .fix("set whole days, or null to keep everything"),
+            OrgRejection::BadSetting(name) => bad_setting(name),
             OrgRejection::SettingTooLarge(name) => {
                 Problem::new(422, "setting_too_large", format!("{name} is larger than {SETTING_MAX_BYTES} bytes"))
                     .field(format!("settings.{name}"))
@@ -486,6 +513,15 @@ fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<De
     }
 }
 
+/// Whether a setting can have this value: those of the platform have values of their own, others any.
+fn is_value_of(name: &str, value: &Json) -> bool {
+    match name {
+        RETENTION_SETTING => retention_ms(value).is_some(),
+        KEY_REQUIRED_SETTING => is_key_required(value).is_some(),
+        _ => true,
+    }
+}
+
 fn decide_settings(org: &Tenant, change: &ChangeSettings) -> Result<Decision<OrgEvent>, OrgRejection> {
     let mut changed = BTreeMap::new();
     let mut count = org.settings.len();
@@ -493,7 +529,7 @@ fn decide_settings(org: &Tenant, change: &ChangeSettings) -> Result<Decision<Org
         if !is_setting_name(name) {
             return Err(OrgRejection::BadSettingName(name.chars().take(80).collect()));
         }
-        if name == RETENTION_SETTING && !value.0.is_null() && retention_ms(value).is_none() {
+        if !value.0.is_null() && !is_value_of(name, value) {
             return Err(OrgRejection::BadSetting(name.clone()));
         }
         if value.to_text().len() > SETTING_MAX_BYTES {

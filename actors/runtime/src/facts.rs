@@ -55,7 +55,7 @@ impl Core {
     }
 
     /// How an org stands.
-    fn org(&self, org: &OrgId) -> Result<OrgView, Problem> {
+    pub(crate) fn org(&self, org: &OrgId) -> Result<OrgView, Problem> {
         Ok(self.known(org, |known, read| known.org(org, read))?.unwrap_or_default())
     }
 

@@ -20,7 +20,7 @@ use crate::{
     cluster::PartitionStatus,
     core::Core,
     ingress,
-    kernel::ownership::Input,
+    kernel::{admission, ownership::Input},
     performers::Performers,
     refusals::stopping,
     tasks::Tasks,
@@ -109,6 +109,9 @@ impl Node {
             let mut problem = Problem::new(429, "node_busy", format!("{depth} commands wait in this node")).retry_after(1);
             problem.queue_depth = Some(depth as u64);
             return Err(problem);
+        }
+        if request.command_id.is_none() {
+            admission::key_not_needed(&core.org(&request.org)?)?;
         }
         let (drawn, now) = (ingress::Drawn::fresh()?, core.now());
         let entered = if ingress::may_block(&request.body, bytes) {

@@ -59,6 +59,8 @@ pub struct Attempt {
     pub org: OrgId,
     /// Record time of the event that the effect follows from.
     pub recorded_at: Millis,
+    /// The id of the request that it follows from: what is called hears it as `X-Request-Id`.
+    pub correlation: Option<String>,
     /// Ends the attempt early.
     pub cancel: CancelToken,
 }

@@ -36,6 +36,8 @@ pub struct ChatRequest {
     pub id: String,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// The id of the request that the call follows from.
+    pub correlation: Option<String>,
     /// Which model, and how.
     pub model: ModelConfig,
     /// The chat, in order.

@@ -149,6 +149,7 @@ impl RelayState {
                 effect,
                 subject,
                 recorded_at,
+                correlation,
             } => {
                 let (handle, cancel) = cancel_pair();
                 self.cancels.insert(key.clone(), handle);
@@ -160,6 +161,7 @@ impl RelayState {
                     subject,
                     org: key.stream.org.clone(),
                     recorded_at,
+                    correlation,
                     cancel,
                 };
                 tokio::spawn(async move {

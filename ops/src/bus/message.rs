@@ -6,6 +6,7 @@ use crate::{
     asked::{Asked, Correlation, Labels, fields},
     caller::{Caller, Credential, InOrg},
     problems::{self, bad_header, clip},
+    request_id::RequestId,
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
 use bytes::Bytes;
@@ -110,7 +111,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
     if target.org.is_reserved() {
         return Err(Problem::new(403, "reserved_org", format!("org {} belongs to the platform", target.org)).field("org"));
     }
-    let correlation = Correlation::of(headers);
+    let correlation = Correlation::of(headers, &RequestId::of(headers, app.now()));
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());

@@ -13,7 +13,7 @@ use super::{
     streams::{QUEUE, RECEIPTS},
     subject::{self, CMD},
 };
-use crate::{app::App, asked::Correlation, metrics::BUS_COMMANDS};
+use crate::{app::App, metrics::BUS_COMMANDS, request_id::RequestId};
 use async_nats::{
     HeaderMap,
     jetstream::{
@@ -94,7 +94,7 @@ async fn session(
         let _ = queue.delete_consumer(&name.map_err(|e| told(&e))?).await;
     }
     let config = pull::Config {
-        durable_name: Some(format!("{CONSUMER}_{}", Correlation::mint())),
+        durable_name: Some(format!("{CONSUMER}_{}", RequestId::mint(app.now()).0)),
         description: Some("the node that decides queued commands".into()),
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,

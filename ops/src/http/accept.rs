@@ -36,6 +36,12 @@ pub(super) fn first_or<'a>(headers: &HeaderMap, first: &'a str, second: &'a str)
     }
 }
 
+/// The first of some media types, unless the client would rather have one of the others.
+pub(super) fn first_of<'a>(headers: &HeaderMap, offered: &[&'a str]) -> &'a str {
+    let best = offered.iter().copied().reduce(|best, next| first_or(headers, best, next));
+    best.unwrap_or_default()
+}
+
 /// The closest range of `Accept` that a media type falls under.
 fn wish(given: &[&str], media_type: &str) -> Option<Wish> {
     let (family, _) = media_type.split_once('/')?;
@@ -103,5 +109,19 @@ mod tests {
             assert_eq!(chosen(accept), expected, "{accept}");
         }
         assert_eq!(first_or(&HeaderMap::new(), "a/n", "t/s"), "a/n");
+        let of = |accept: &str| {
+            first_of(
+                &HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]),
+                &["a/n", "t/s", "u/v"],
+            )
+        };
+        for (accept, expected) in [
+            ("*/*", "a/n"),
+            ("u/v, */*;q=0.8", "u/v"),
+            ("t/s;q=0.9, u/v;q=0.8", "t/s"),
+            ("x/y", "a/n"),
+        ] {
+            assert_eq!(of(accept), expected, "{accept}");
+        }
     }
 }

@@ -14,10 +14,13 @@ use crate::{
 use axum::{
     Extension,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri},
 };
 use quipu_schemas::{ids::EntityId, problem::Problem};
 use serde_json::Value;
+
+/// Says that the command was decided before, under the same key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Everything of a request but its path.
 struct Call {
@@ -125,10 +128,15 @@ async fn send(app: &App, kind: &KnownKind, id: Option<EntityId>, command: &str, 
         holder.ask_command(&request.kind, command, request.id.as_ref(), app.now())?;
     }
     let receipt = app.command(request).await.map_err(Failure)?;
+    let is_repeat = receipt.duplicate;
     let status = if command == "create" {
         StatusCode::CREATED
     } else {
         StatusCode::ACCEPTED
     };
-    receipt_answer(app, &receipt, status)
+    let mut response = receipt_answer(app, &receipt, status)?;
+    if is_repeat {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }

@@ -1,7 +1,7 @@
 //! Documents for programs: OpenAPI, AsyncAPI, and a page for language models.
 
 use super::{
-    Answer, App, json_bytes,
+    Answer, App, catalogue, json_bytes,
     params::Params,
     surface::{DOCS, Part, Routes},
 };
@@ -36,8 +36,8 @@ pub(super) fn part(app: App) -> Part {
     let routes = Routes::new()
         .route("/docs/openapi.json", get(openapi))
         .route("/docs/asyncapi.json", get(asyncapi))
-        .route("/docs/llms.txt", get(llms))
-        .with_state(Documents(Arc::new(made)));
+        .route("/docs/llms.txt", get(llms));
+    let routes = catalogue::routes(routes).with_state(Documents(Arc::new(made)));
     Part { surface: &DOCS, routes }
 }
 

@@ -3,6 +3,8 @@
 //! Whether a key reaches an org is decided here, for every route at once and before anything else of the request is read: what
 //! another org holds, and whether it exists, cannot show in an answer.
 
+mod dressing;
+mod scope;
 mod shown;
 
 use super::{
@@ -14,13 +16,15 @@ use crate::{
     asked::Correlation,
     caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
+    request_id::RequestId,
 };
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use dressing::Ids;
 use futures::FutureExt;
 use quipu_schemas::{key_text::KeyText, limits, problem::Problem};
 use shown::{Shown, ShownKey, bearer, by_key, check_secret};
@@ -31,9 +35,6 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-
-const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
-const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// Where the guard stands.
 #[derive(Clone)]
@@ -61,21 +62,22 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let correlation = Correlation::of(request.headers());
+    let (path, now) = (request.uri().path().to_owned(), app.now());
+    let id = RequestId::of(request.headers(), now);
+    let correlation = Correlation::of(request.headers(), &id);
+    let ids = Ids { request: id, correlation };
     let mut response = match admit(app, surface, &request) {
         Err(problem) => refuse(problem),
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
         Ok(Admitted::Yes(shown)) => {
-            request.extensions_mut().insert(correlation.clone());
+            request.extensions_mut().insert(ids.correlation.clone());
             request.extensions_mut().insert(surface);
-            bounded(app, surface, serve(app, *shown, request, next), &correlation).await
+            bounded(app, surface, serve(app, *shown, request, next), &ids).await
         }
     };
+    dressing::complete(&mut response, &path, &ids.request, app.now());
     surface.errors.shape(&mut response);
-    if let Ok(value) = HeaderValue::from_str(&correlation.0) {
-        response.headers_mut().insert(CORRELATION, value.clone());
-        response.headers_mut().insert(TRACE, value);
-    }
+    dressing::name(&mut response, &ids);
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -87,7 +89,7 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     count(method_label(&method), route, status, begun.elapsed());
-    tracing::debug!(correlation = %correlation.0, %method, route, status, "request answered");
+    tracing::debug!(request = %ids.request.0, correlation = %ids.correlation.0, %method, route, status, "request answered");
     response
 }
 
@@ -167,7 +169,11 @@ async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Res
             Err(problem) => return refuse(problem),
         },
     };
-    request.extensions_mut().insert(Caller::with(credential));
+    let caller = Caller::with(credential);
+    if let Err(problem) = scope::check(request.uri().path(), request.headers(), &caller) {
+        return refuse(problem);
+    }
+    request.extensions_mut().insert(caller);
     next.run(request).await
 }
 
@@ -320,7 +326,7 @@ fn share(cors: &Cors, headers: &mut HeaderMap, origin: HeaderValue, preflight: b
     }
 }
 
-async fn bounded(app: &App, surface: &Surface, work: impl Future<Output = Response>, correlation: &Correlation) -> Response {
+async fn bounded(app: &App, surface: &Surface, work: impl Future<Output = Response>, ids: &Ids) -> Response {
     let Ok(_permit) = app.requests.clone().try_acquire_owned() else {
         metrics::counter!(HTTP_REFUSED, "reason" => "overloaded").increment(1);
         return Failure(problem::overloaded("requests", limits::REQUESTS_MAX)).into_response();
@@ -335,7 +341,7 @@ async fn bounded(app: &App, surface: &Surface, work: impl Future<Output = Respon
     match answer {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
-            tracing::error!(correlation = %correlation.0, "a handler panicked");
+            tracing::error!(request = %ids.request.0, correlation = %ids.correlation.0, "a handler panicked");
             Failure(problem::internal("the handler of this request crashed")).into_response()
         }
         Err(_elapsed) => Failure(problem::timed_out(surface.first_byte.most, surface.first_byte.name)).into_response(),

@@ -15,6 +15,7 @@ use quipu_runtime::{
 };
 use quipu_schemas::{
     digest::Digest,
+    idempotency,
     ids::{CommandId, StreamId},
     limits::PAGE_MAX_BYTES,
     personal::{Opener, Within},
@@ -175,7 +176,7 @@ pub async fn receipt(
 ) -> Answer {
     let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
-    let command = CommandId::parse(command).map_err(|e| bad_id("command_id", &e))?;
+    let command = idempotency::command_id(command).map_err(|e| bad_id("command_id", &e))?;
     let found = app.reads(&in_org).receipt(&stream, &command).await?;
     let receipt = found.ok_or_else(|| problem::not_found(format!("command {command} of {stream}")))?;
     receipt_answer(&app, &receipt, axum::http::StatusCode::OK)

@@ -43,6 +43,8 @@ pub(super) enum Reply {
     Open(&'static str),
 }
 
+const REPLAYED: &str = "Idempotent-Replayed";
+
 /// Problems by status, with what they mean here.
 const PROBLEMS: &[(u16, &str)] = &[
     (400, "Malformed: JSON, an id, a header or a parameter; `field` names it."),
@@ -104,6 +106,7 @@ fn success(description: &str, media: &str, schema: Value, headers: &[&str]) -> V
             let description = match *name {
                 "ETag" => "The version, quoted.",
                 "Location" => "The new entity.",
+                REPLAYED => "`true` where the command was decided before, under the same key.",
                 _ => "How far the log (commands) or the views (queries) are: an opaque cursor.",
             };
             (
@@ -128,7 +131,7 @@ pub(super) fn responses(reply: Reply) -> Value {
                 "Decided and durable.",
                 json_media,
                 reference("Receipt"),
-                &["Quipu-Position", "ETag", "Location"],
+                &["Quipu-Position", "ETag", "Location", REPLAYED],
             ),
         ),
         Reply::Decided => (
@@ -137,7 +140,7 @@ pub(super) fn responses(reply: Reply) -> Value {
                 "Decided and durable; effects that follow are carried out later.",
                 json_media,
                 reference("Receipt"),
-                &["Quipu-Position", "ETag"],
+                &["Quipu-Position", "ETag", REPLAYED],
             ),
         ),
         Reply::Receipt => (

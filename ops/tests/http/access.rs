@@ -194,13 +194,13 @@ async fn correlation_ids_of_another_form_are_passed_over() {
         ("x-trace-id", "Root=1-67891233-abcdef012345678912345678"),
     ] {
         for path in ["/health/ready", "/docs/llms.txt"] {
-            assert_eq!(raw(&node, &[foreign], path).await.expect(200).header("x-correlation-id").len(), 32);
+            assert_eq!(raw(&node, &[foreign], path).await.expect(200).header("x-correlation-id").len(), 36);
         }
         let renamed = node
             .post_with("/v1/orgs/acme/orgs/acme/rename", &[foreign], json!({ "name": foreign.1 }))
             .await;
-        assert_eq!(renamed.expect(202).header("x-correlation-id").len(), 32);
+        assert_eq!(renamed.expect(202).header("x-correlation-id").len(), 36);
     }
     let twice = [("x-correlation-id", "a"), ("x-correlation-id", "b")];
-    assert_eq!(raw(&node, &twice, "/health").await.expect(200).header("x-correlation-id").len(), 32);
+    assert_eq!(raw(&node, &twice, "/health").await.expect(200).header("x-correlation-id").len(), 36);
 }

@@ -116,7 +116,7 @@ async fn labels_are_recorded_and_the_correlation_id_comes_back() {
     assert_eq!(event["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     assert_eq!(event["principal"], "bootstrap");
     let minted = node.get("/v1/orgs/acme/conversations/c").await;
-    assert_eq!(minted.header("x-correlation-id").len(), 32);
+    assert_eq!(minted.header("x-correlation-id").len(), 36);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod refusals;
 mod stop;
 mod values;
 mod values_at_rest;
+mod web;
 
 use quipu::{
     config::Config,
@@ -69,6 +70,9 @@ impl Answer {
             "{problem}"
         );
         assert!(matches!(self.header("x-should-retry"), "true" | "false"));
+        assert_eq!(problem["request_id"], self.header("x-request-id"), "{problem}");
+        assert!(problem["instance"].is_string() && problem["time"].is_string(), "{problem}");
+        assert_eq!(problem["docs"], format!("/docs/problems/{code}"), "{problem}");
         problem
     }
 }

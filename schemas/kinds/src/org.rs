@@ -93,7 +93,8 @@ pub struct RemoveMember {
 #[serde(deny_unknown_fields)]
 pub struct ChangeSettings {
     /// By name (`[a-z][a-z0-9_.]{0,63}`), at most 100 in all. `values.retention_days` (1 to 36,500) is the platform's: large
-    /// values are deleted so many days after the newest record that names them.
+    /// values are deleted so many days after the newest record that names them. So is `commands.require_idempotency_key` (true or
+    /// false): commands without an `Idempotency-Key` are refused.
     pub settings: BTreeMap<String, Json>,
 }
 

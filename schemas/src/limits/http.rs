@@ -16,6 +16,8 @@ pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
 pub const BODY_READ_MS: u64 = 20_000;
 /// HTTP requests at work at once; a further one gets 503.
 pub const REQUESTS_MAX: usize = 4_096;
+/// Longest `Idempotency-Key`; one that is longer than a command id counts as its digest.
+pub const IDEMPOTENCY_KEY_MAX_CHARS: usize = 256;
 /// Open HTTP connections.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open feeds and live channels; a further one gets 503.

@@ -6,5 +6,6 @@ mod golden;
 mod kinds;
 mod layout;
 mod ownership_model;
+mod problems;
 mod ratchet;
 mod tokens;

@@ -331,3 +331,30 @@ fn who_is_cut_or_speaks_for_another_makes_no_members() {
     org.sender = Some(id("ada"));
     org.ok(&who("ada"), add("eve", Role::Viewer));
 }
+
+#[test]
+fn org_may_require_idempotency_keys() {
+    let mut org = acme();
+    assert!(!org.state.requires_key());
+    org.refused(
+        &who("cleo"),
+        settings(json!({"commands.require_idempotency_key": true})),
+        403,
+        "role_needed",
+    );
+    for bad in [json!(1), json!("true"), json!([])] {
+        org.refused(
+            &who("bob"),
+            settings(json!({"commands.require_idempotency_key": bad})),
+            422,
+            "bad_setting",
+        );
+    }
+    org.ok(&who("bob"), settings(json!({"commands.require_idempotency_key": true})));
+    assert!(org.state.requires_key());
+    org.ok(&who("ada"), suspend());
+    assert!(org.state.requires_key(), "a suspension changes nothing of it");
+    org.ok(&who("ada"), resume());
+    org.ok(&who("bob"), settings(json!({"commands.require_idempotency_key": null})));
+    assert!(!org.state.requires_key());
+}

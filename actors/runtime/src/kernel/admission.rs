@@ -6,8 +6,8 @@
 
 use super::{
     entity::{Admitted, Ticket, is_owed, settles},
-    refusals::{CREDENTIAL_ENDED, NOT_OPEN, authority_stale, entity_busy, lease_ended, no_access, unknown_org},
-    rights::{ActorRights, KnownKey},
+    refusals::{CREDENTIAL_ENDED, NOT_OPEN, authority_stale, entity_busy, idempotency_key_required, lease_ended, no_access, unknown_org},
+    rights::{ActorRights, KnownKey, OrgView},
     seen_commands::SeenCommands,
 };
 use quipu_events::index::{FirstReceipt, command_mark};
@@ -241,6 +241,15 @@ impl Admission {
 /// Who acts by a command: its principal, or the one for whom it speaks.
 pub fn actor(command: &CommandEnvelope) -> &PrincipalId {
     command.on_behalf_of.as_ref().unwrap_or(&command.principal)
+}
+
+/// Refuses a client's command that came without an id of its sender's, where its org requires one.
+pub fn key_not_needed(org: &OrgView) -> Result<(), Problem> {
+    if org.requires_key {
+        Err(idempotency_key_required())
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a client's command where too many wait for its entity; what follows from records must go on.

@@ -84,6 +84,16 @@ pub(crate) fn lease_ended() -> Problem {
     Problem::new(503, "lease_ended", detail).fix(SAME_ID).retry_after(1)
 }
 
+pub(crate) fn idempotency_key_required() -> Problem {
+    Problem::new(
+        400,
+        "idempotency_key_required",
+        "the org requires an Idempotency-Key on every command",
+    )
+    .field("Idempotency-Key")
+    .fix("send an Idempotency-Key, and the same one when you repeat the command")
+}
+
 pub(crate) fn entity_busy(stream: &StreamId, waiting: usize) -> Problem {
     let mut problem = Problem::new(429, "entity_busy", format!("{waiting} commands wait for {stream}")).retry_after(1);
     problem.queue_depth = Some(waiting as u64);

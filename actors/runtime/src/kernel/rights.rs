@@ -20,6 +20,8 @@ pub struct OrgView {
     pub version: u64,
     /// Whether it is suspended.
     pub suspended: bool,
+    /// Whether commands to it need an idempotency key of their sender's.
+    pub requires_key: bool,
     /// The principal's role, if they are a member.
     pub role: Option<Role>,
 }
@@ -31,6 +33,7 @@ impl OrgView {
         Self {
             version: org.version(),
             suspended: matches!(state, OrgState::Suspended { .. }),
+            requires_key: state.requires_key(),
             role: principal.and_then(|principal| state.role(principal)),
         }
     }

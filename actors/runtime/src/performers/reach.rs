@@ -70,6 +70,7 @@ impl Reach {
         let request = ChatRequest {
             id: attempt.key.message_id(),
             attempt: attempt.number,
+            correlation: attempt.correlation.clone(),
             model: call.model.clone(),
             messages,
             tools: call.tools.clone(),

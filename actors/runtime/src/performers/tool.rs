@@ -7,7 +7,7 @@ use crate::{
     wire::{
         blot::Blot,
         body::{self, Kept},
-        client::{Outgoing, Reached, Redirects, Trouble, trouble},
+        client::{Outgoing, Reached, Redirects, Trouble, correlate, trouble},
         egress::authority,
         status::{health_of, may_mend, retry_after_ms},
     },
@@ -74,6 +74,7 @@ async fn run(reach: &Reach, attempt: &Attempt, invoke: &ToolInvoke, function: &F
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let key = HeaderValue::from_str(&attempt.key.message_id()).expect("a message id is a header value");
     headers.insert("idempotency-key", key);
+    correlate(&mut headers, attempt.correlation.as_deref());
     let peer = authority(&url);
     let outgoing = Outgoing {
         method,

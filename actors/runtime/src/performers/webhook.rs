@@ -11,7 +11,7 @@ use crate::{
     wire::{
         blot::Blot,
         body::{self, Body, Kept},
-        client::{Outgoing, Redirects, Trouble, trouble},
+        client::{Outgoing, Redirects, Trouble, correlate, trouble},
         egress::authority,
         status::retry_after_ms,
     },
@@ -86,6 +86,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
             HeaderValue::from_str(&value).expect("hex, digits and base64 are header values"),
         );
     }
+    correlate(&mut headers, attempt.correlation.as_deref());
     let peer = authority(&url);
     let outgoing = Outgoing {
         method: Method::POST,

@@ -12,7 +12,7 @@ use crate::{
     wire::{
         blot::Blot,
         body,
-        client::{Client, Outgoing, Redirects, Trouble, trouble},
+        client::{Client, Outgoing, Redirects, Trouble, correlate, trouble},
         egress::authority,
         status::{health_of, retry_after_ms},
     },
@@ -190,6 +190,7 @@ impl OpenAi {
         let id = HeaderValue::from_str(&id)
             .map_err(|_| NoAnswer::failed("request_invalid", "the id of the call is not a header value", Health::Unknown))?;
         headers.insert("x-client-request-id", id);
+        correlate(&mut headers, request.correlation.as_deref());
         let body = request_body(&self.config, request).to_string();
         // Room for tools beside the messages, whose size is bounded already.
         if body.len() > 2 * PROMPT_MAX_BYTES {

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use quipu_schemas::limits::{CONNECT_TIMEOUT_MS, REDIRECTS_MAX};
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION},
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+        PROXY_AUTHORIZATION,
+    },
     redirect, retry,
 };
 use std::{error::Error as _, time::Duration};
@@ -152,6 +155,13 @@ fn build(egress: &Egress, route: Route) -> Result<reqwest::Client, ClientError> 
     })
 }
 
+/// Says in `X-Request-Id` which request a call follows from. An id that is not a header value is left out.
+pub(crate) fn correlate(headers: &mut HeaderMap, correlation: Option<&str>) {
+    if let Some(value) = correlation.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert("x-request-id", value);
+    }
+}
+
 fn code_of(refused: &Refused) -> &'static str {
     match refused {
         Refused::Url(_) => "url_refused",
@@ -230,7 +240,6 @@ pub(crate) fn trouble(error: &reqwest::Error, url: &Url) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reqwest::header::HeaderValue;
 
     fn hop(method: Method, status: u16, location: &str) -> Result<Option<Outgoing>, Trouble> {
         let mut headers = HeaderMap::new();

@@ -128,6 +128,7 @@ async fn an_answer_streams_through_chunks_of_any_size() {
         assert_eq!(seen.line, "POST /v1/chat/completions HTTP/1.1");
         assert_eq!(seen.header("authorization"), "Bearer sk-test-key");
         assert!(seen.header("x-client-request-id").ends_with(".1"));
+        assert_eq!(seen.header("x-request-id"), crate::stage::REQUEST_ID);
         assert_eq!(
             seen.json(),
             json!({

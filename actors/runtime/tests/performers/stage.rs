@@ -125,6 +125,9 @@ impl Stage {
     }
 }
 
+/// The id of the request that each attempt follows from.
+pub(crate) const REQUEST_ID: &str = "0198f6f4-5d1e-7a3b-8c2d-1f2e3d4c5b6a";
+
 pub(crate) fn attempt(effect: Effect, number: u32, cancel: CancelToken) -> Attempt {
     Attempt {
         key: "acme/run/run_1@3.0".parse().unwrap(),
@@ -133,6 +136,7 @@ pub(crate) fn attempt(effect: Effect, number: u32, cancel: CancelToken) -> Attem
         subject: SUBJECT.into(),
         org: OrgId::from_static("acme"),
         recorded_at: NOW_MS - 60_000,
+        correlation: Some(REQUEST_ID.into()),
         cancel,
     }
 }

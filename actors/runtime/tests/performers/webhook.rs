@@ -67,6 +67,7 @@ async fn every_attempt_is_signed_and_carries_the_same_id_and_body() {
             ("POST /hook HTTP/1.1", "application/json")
         );
         assert_eq!(seen.header("webhook-id"), key.message_id());
+        assert_eq!(seen.header("x-request-id"), crate::stage::REQUEST_ID);
         assert_eq!(seen.header("webhook-timestamp"), (NOW_MS / 1_000).to_string());
         assert_eq!(
             seen.json(),

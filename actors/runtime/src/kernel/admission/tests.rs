@@ -22,11 +22,13 @@ const ELSEWHERE: OrgPartition = OrgPartition {
 const MISSING: OrgView = OrgView {
     version: 0,
     suspended: false,
+    requires_key: false,
     role: None,
 };
 const ACTIVE: OrgView = OrgView {
     version: 3,
     suspended: false,
+    requires_key: false,
     role: Some(Role::Member),
 };
 
@@ -280,6 +282,7 @@ fn suspension_and_version_come_from_the_org() {
     let suspended = OrgView {
         version: 8,
         suspended: true,
+        requires_key: false,
         role: None,
     };
     let admitted = Desk::new(suspended)

@@ -30,6 +30,7 @@ pub(super) fn perform(key: &ReactionKey, item: &Item) -> Option<RelayAction> {
             effect: Box::new(perform.effect.clone()),
             subject: item.cause.subject(&key.stream.org),
             recorded_at: item.cause.time,
+            correlation: item.cause.correlation.clone(),
         }),
         Work::Dispatch(_) => None,
     }

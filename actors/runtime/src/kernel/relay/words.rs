@@ -245,6 +245,8 @@ pub enum RelayAction {
         subject: String,
         /// Record time of the event that it follows from.
         recorded_at: Millis,
+        /// Correlates it with the request that caused it.
+        correlation: Option<String>,
     },
     /// Abort the attempt under way.
     Cancel(ReactionKey),

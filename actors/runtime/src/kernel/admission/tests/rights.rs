@@ -11,6 +11,7 @@ fn somebody(role: Option<Role>) -> OrgView {
     OrgView {
         version: 3,
         suspended: false,
+        requires_key: false,
         role,
     }
 }
