@@ -61,6 +61,11 @@ pub enum CommandBody {
     },
     /// The kernel's own.
     Kernel(KernelCommand),
+    /// What a node itself tells a principal, `{"<word>": {…}}`: no face takes it, and no entity dispatches it.
+    Told {
+        /// The word, or a command that it sends for the principal.
+        word: Json,
+    },
 }
 
 /// What the kernel tells an entity about a reaction of its own.

@@ -1,6 +1,7 @@
 //! Typed ids. One grammar: `[A-Za-z0-9_-]{1,64}`; command ids also take `.` and `:` up to 128.
 
 use crate::{
+    context::Millis,
     kind::Placement,
     limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS},
 };
@@ -17,8 +18,10 @@ use std::{
 };
 
 mod credential;
+mod home;
 
 pub use credential::CredentialId;
+pub use home::{Home, PERSON_PREFIX};
 
 /// An id that is outside its grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,6 +206,8 @@ impl Kind {
     pub const ROLE: Kind = Kind::from_static("role");
     /// `api-key`
     pub const API_KEY: Kind = Kind::from_static("api-key");
+    /// `principal`
+    pub const PRINCIPAL: Kind = Kind::from_static("principal");
 }
 
 /// `org/kind/id`: the name of one entity's stream.
@@ -293,9 +298,10 @@ impl JsonSchema for StreamId {
     }
 }
 
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
 /// A TypeID (`prefix_` + 26 characters of Crockford base 32 over a UUID); the UUID comes from the caller.
 pub fn type_id(prefix: &str, uuid: u128) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut text = String::with_capacity(prefix.len() + 27);
     text.push_str(prefix);
     text.push('_');
@@ -305,9 +311,29 @@ pub fn type_id(prefix: &str, uuid: u128) -> String {
     text
 }
 
+/// When a TypeID over a UUIDv7 was made; `None` where the text is none.
+pub fn minted_at(id: &str) -> Option<Millis> {
+    let (_, uuid) = id.rsplit_once('_').filter(|(_, uuid)| uuid.len() == 26)?;
+    // The first ten letters hold the UUID's first 48 bits, after two that are always zero.
+    let mut time = 0u64;
+    for letter in uuid.bytes().take(10) {
+        time = time << 5 | ALPHABET.iter().position(|known| *known == letter)? as u64;
+    }
+    Some(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_tell_when_they_were_minted() {
+        let id = type_id("ses", crate::context::uuid_v7(1_764_500_000_123, 7, 0));
+        assert_eq!(minted_at(&id), Some(1_764_500_000_123));
+        for text in ["", "ses_1", "ses_", "01kb9v5n3v00000000000000000", &id.to_uppercase()] {
+            assert_eq!(minted_at(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn ids_outside_the_grammar_are_refused_with_the_grammar() {

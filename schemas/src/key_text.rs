@@ -1,22 +1,17 @@
 //! The text of an API key: `qpk_ORG.ID.SECRET`, with a checksum at its end.
 //!
-//! The secret is 43 letters of base64url (32 bytes), the checksum 8 hex digits: the CRC-32 of all that stands before it. A text that
-//! was mistyped or cut is told apart without any look-up, and programs that search for leaked secrets find keys by their form.
+//! How it is written: [`secret_text`].
 
 use crate::{
     digest::Digest,
     ids::{EntityId, OrgId},
     limits::KEY_TEXT_MAX_CHARS,
+    secret_text,
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::fmt;
 
 /// What every key begins with.
 pub const PREFIX: &str = "qpk_";
-
-/// Letters of the secret and of the checksum.
-const SECRET_CHARS: usize = 43;
-const CHECK_CHARS: usize = 8;
 
 /// The text is not a key. The error does not repeat it: it may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,37 +41,17 @@ impl KeyText {
 
     /// Takes a text apart. What this accepts is the one text of its key.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
-        if text.len() > KEY_TEXT_MAX_CHARS || !text.is_ascii() {
-            return Err(BadKey);
-        }
-        let (body, check) = text.split_at_checked(text.len().saturating_sub(CHECK_CHARS)).ok_or(BadKey)?;
-        if check != checksum(body) {
-            return Err(BadKey);
-        }
-        let mut parts = body.strip_prefix(PREFIX).ok_or(BadKey)?.split('.');
-        let (Some(org), Some(id), Some(secret), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(BadKey);
-        };
-        if secret.len() != SECRET_CHARS {
-            return Err(BadKey);
-        }
-        let mut bytes = [0; 32];
-        let decoded = URL_SAFE_NO_PAD.decode_slice(secret, &mut bytes).map_err(|_| BadKey)?;
-        if decoded != bytes.len() {
-            return Err(BadKey);
-        }
+        let ([org, id], secret) = secret_text::take_apart(PREFIX, text, KEY_TEXT_MAX_CHARS).ok_or(BadKey)?;
         Ok(Self {
             org: OrgId::parse(org).map_err(|_| BadKey)?,
             id: EntityId::parse(id).map_err(|_| BadKey)?,
-            secret: bytes,
+            secret,
         })
     }
 
     /// The text. It is shown once and kept nowhere.
     pub fn to_text(&self) -> String {
-        let body = format!("{PREFIX}{}.{}.{}", self.org, self.id, URL_SAFE_NO_PAD.encode(self.secret));
-        let check = checksum(&body);
-        body + &check
+        secret_text::put_together(PREFIX, &[self.org.as_str(), self.id.as_str()], &self.secret)
     }
 
     /// What is stored in its place. Org and id are part of it, so that it is of no use under the name of another key.
@@ -97,13 +72,11 @@ pub fn pepper(digest_key: &[u8; 32]) -> [u8; 32] {
     Digest::keyed(digest_key, &[b"quipu api-key pepper v1"]).0
 }
 
-fn checksum(body: &str) -> String {
-    format!("{:08x}", crc32fast::hash(body.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret_text::checksum;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
     fn key() -> KeyText {
         KeyText::new(OrgId::from_static("acme"), EntityId::from_static("key_01"), [0xa5; 32])

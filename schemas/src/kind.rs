@@ -49,6 +49,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("grant", "grants", "grant", Placement::ByOrg),
     spec("role", "roles", "role", Placement::ByOrg),
     spec("api-key", "api-keys", "key", Placement::ByOrg),
+    spec("principal", "principals", "svc", Placement::ByOrg),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.
@@ -197,7 +198,7 @@ mod tests {
                 "agents agt ById",
                 "conversations cnv ById",
                 "runs run ById",
-                "principals principa ByOrg",
+                "principals svc ByOrg",
                 "grants grant ByOrg",
                 "policy-sets policy-s ByOrg",
                 "entities entity ById",

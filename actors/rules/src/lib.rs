@@ -11,6 +11,7 @@ pub mod definition;
 pub mod expression;
 pub mod grant;
 pub mod org;
+pub mod principal;
 pub mod rights;
 pub mod role;
 pub mod run;
@@ -38,4 +39,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<grant::Grant>()
         .kind::<role::Role>()
         .kind::<api_key::ApiKey>()
+        .kind::<principal::Principal>()
 }

@@ -7,6 +7,7 @@ use quipu_kinds::{
     conversation::{ConversationCommand, ConversationWord},
     grant::GrantCommand,
     org::OrgCommand,
+    principal::{PrincipalCommand, PrincipalWord},
     role::RoleCommand,
     run::{RunCommand, RunWord},
 };
@@ -149,6 +150,7 @@ asked! {
     GrantCommand, NoWord;
     RoleCommand, NoWord;
     ApiKeyCommand, ApiKeyWord;
+    PrincipalCommand, PrincipalWord;
     AgentCommand, AgentWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
@@ -165,6 +167,7 @@ macro_rules! heard {
 heard! {
     AgentCommand, AgentWord;
     ApiKeyCommand, ApiKeyWord;
+    PrincipalCommand, PrincipalWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
 }

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use quipu_rules::rights::Charter;
 use quipu_schemas::{
     digest::Digest,
-    ids::StreamId,
-    limits::{AUTHORITY_ORGS_MAX, AUTHORITY_PARTS_MAX},
+    ids::{OrgId, StreamId},
+    limits::{AUTHORITY_ORGS_MAX, AUTHORITY_PARTS_MAX, PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX},
     record::Record,
 };
 use std::sync::{
@@ -39,12 +39,20 @@ pub(crate) enum Kept {
 impl AuthorityView {
     pub(crate) fn new(partitions: u16, charter: &Arc<Charter>) -> Self {
         let share = |most: usize| most.div_ceil(usize::from(partitions.max(1)));
-        let part = |_| Part {
-            known: Mutex::new(Authorities::new(
-                charter.clone(),
-                share(AUTHORITY_ORGS_MAX),
-                share(AUTHORITY_PARTS_MAX),
-            )),
+        // All people lie in one.
+        let of_people = StreamId::of_org(&OrgId::PLATFORM).partition(partitions);
+        let principals = |partition| {
+            if partition == of_people {
+                PRINCIPALS_KNOWN_MAX
+            } else {
+                share(PRINCIPALS_KNOWN_MAX)
+            }
+        };
+        let part = |partition| Part {
+            known: Mutex::new(
+                Authorities::new(charter.clone(), share(AUTHORITY_ORGS_MAX), share(AUTHORITY_PARTS_MAX))
+                    .with_principals(principals(partition), share(PRINCIPALS_UNKNOWN_MAX)),
+            ),
             read: AtomicU64::new(0),
         };
         Self((0..partitions).map(part).collect())

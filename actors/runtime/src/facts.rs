@@ -6,6 +6,8 @@ use crate::{
     kernel::{
         admission::OrgPartition,
         authorities::{Authorities, Wanted, folded::Folded},
+        principals::KnownPrincipal,
+        refusals::authority_stale,
         rights::{ActorRights, KnownKey, OrgView},
     },
     off_worker::off_worker,
@@ -15,7 +17,8 @@ use crate::{
 use quipu_events::index::FirstReceipt;
 use quipu_schemas::{
     digest::Digest,
-    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
+    limits::AUTHORITY_STALE_MS,
     problem::Problem,
     reaction::{ReactionKey, Settled},
 };
@@ -52,6 +55,35 @@ impl Core {
     /// A key of an org; `None` where there is no such key.
     pub(crate) fn api_key(&self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
         self.known(org, |known, read| known.key(org, id, read))
+    }
+
+    /// A principal; `None` where nobody is there. Where a session is asked for that another node may have begun a moment ago, its
+    /// partition is read to the end first. An error where what is known of it is too old to decide by.
+    pub(crate) fn principal(&self, home: &Home, session: Option<&EntityId>) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
+        let stands = self.org_partition(&home.org);
+        if !stands.is_fresh {
+            return Err(authority_stale(&home.org));
+        }
+        let ask = || Ok(self.known(&home.org, |known, read| known.principal(home, read))?.flatten());
+        let known = ask()?;
+        let now = self.now();
+        let is_young = |id: &EntityId| minted_at(id.as_str()).is_some_and(|at| now < at.saturating_add(AUTHORITY_STALE_MS));
+        let is_unknown = |id: &&EntityId| known.as_ref().is_none_or(|known| known.session(id, now).is_none());
+        if stands.is_elsewhere && session.filter(is_unknown).is_some_and(is_young) {
+            off_worker(|| shadow::follow(self, self.partition_of_org(&home.org)));
+            return ask();
+        }
+        Ok(known)
+    }
+
+    /// The same after its stream has come to a version, as a receipt told it.
+    pub(crate) fn principal_at(&self, home: &Home, version: u64) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
+        let known = self.principal(home, None)?;
+        if known.as_ref().is_some_and(|known| known.version >= version) {
+            return Ok(known);
+        }
+        off_worker(|| shadow::follow(self, self.partition_of_org(&home.org)));
+        self.principal(home, None)
     }
 
     /// How an org stands.
@@ -125,6 +157,7 @@ impl Core {
             kind if *kind == Kind::GRANT => Some(Folded::Grant(self.recover_as(stream)?)),
             kind if *kind == Kind::ROLE => Some(Folded::Roles(self.recover_as(stream)?)),
             kind if *kind == Kind::API_KEY => Some(Folded::Key(self.recover_as(stream)?)),
+            kind if *kind == Kind::PRINCIPAL => Some(Folded::Principal(Box::new(self.recover_as(stream)?))),
             _ => None,
         })
     }

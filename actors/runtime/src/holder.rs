@@ -1,4 +1,4 @@
-//! What a key opens in its org: the rights of its principal, cut by its scope and by whoever stands between.
+//! What a key or a session opens in an org: the rights of its principal, cut by its scope and by whoever stands between.
 //!
 //! For faces, which ask it before they read; commands are asked for where they are admitted.
 
@@ -19,21 +19,29 @@ use std::{net::IpAddr, sync::Arc};
 /// To speak for others.
 const ACT_AS: Capability = Capability::named("principal.act_as");
 
-/// What was shown: a rotated key does not stay open by its old text.
+/// What was shown.
 #[derive(Clone, Copy)]
-pub(crate) struct Shown {
-    /// The keyed hash of the text.
-    pub(crate) hash: Digest,
-    /// The address, as far as it is known.
-    pub(crate) from: Option<IpAddr>,
+pub(crate) enum Shown {
+    /// A key: one that was rotated does not stay open by its old text.
+    Key {
+        /// The keyed hash of the text.
+        hash: Digest,
+        /// The address, as far as it is known.
+        from: Option<IpAddr>,
+    },
+    /// A session of the one who acts.
+    Session {
+        /// The address, as far as it is known.
+        from: Option<IpAddr>,
+    },
 }
 
-/// Whoever shows a key, at one moment: rights change, and what lasts longer than a request asks again.
+/// Whoever shows a key or a session, at one moment: rights change, and what lasts longer than a request asks again.
 #[derive(Clone)]
 pub struct Holder {
-    /// The org of the key.
+    /// The org that it opens.
     pub(crate) org: OrgId,
-    /// The key.
+    /// The key or session.
     pub(crate) credential: CredentialId,
     /// What was shown of it.
     pub(crate) shown: Shown,
@@ -43,8 +51,12 @@ pub struct Holder {
     pub(crate) is_known: bool,
     /// What that principal holds.
     pub(crate) rights: Rights,
-    /// What the key is cut to.
+    /// What it is cut to.
     pub(crate) scope: Rights,
+    /// What the sessions are cut to that it was made from.
+    pub(crate) wider: Vec<Rights>,
+    /// What those hold who act by it for its principal.
+    pub(crate) actors: Vec<Rights>,
     /// On whose behalf, and what they hold.
     pub(crate) on_behalf_of: Option<(PrincipalId, Rights)>,
     /// The rights that there are.
@@ -67,7 +79,7 @@ impl Holder {
         Self {
             org,
             credential,
-            shown: Shown {
+            shown: Shown::Key {
                 hash: Digest::ZERO,
                 from: None,
             },
@@ -75,17 +87,19 @@ impl Holder {
             is_known: true,
             rights: Rights::new(held, vec![]),
             scope: Rights::All,
+            wider: Vec::new(),
+            actors: Vec::new(),
             on_behalf_of: None,
             charter: Arc::new(charter),
         }
     }
 
-    /// The org of the key.
+    /// The org that it opens.
     pub fn org(&self) -> &OrgId {
         &self.org
     }
 
-    /// The key.
+    /// The key or session.
     pub fn credential(&self) -> &CredentialId {
         &self.credential
     }
@@ -125,21 +139,39 @@ impl Holder {
         permitted.map_err(|lacking| missing_right(&right, lacking))
     }
 
-    /// What the key holds, and its principal where they speak for somebody else: whatever that one may.
+    /// What the credential holds, and its principal where they speak for somebody else: whatever that one may.
     fn own(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
-        let sender = self.on_behalf_of.is_some().then_some([&self.rights]);
-        let chain = Chain {
-            principal: &Rights::All,
-            scope: Some(&self.scope),
-            actors: sender.as_ref().map_or(&[], |sender| &sender[..]),
-        };
-        chain.permits(&Asked {
+        let sender = self.on_behalf_of.is_some().then_some(&self.rights);
+        self.chained(&Rights::All, sender, cap, on, now)
+    }
+
+    fn chained(
+        &self,
+        principal: &Rights,
+        sender: Option<&Rights>,
+        cap: Cap,
+        on: Option<(&Kind, &EntityId)>,
+        now: Millis,
+    ) -> Result<(), Lacking> {
+        let asked = Asked {
             cap,
             entity: on,
             application: None,
             project: None,
             now,
-        })
+        };
+        let actors: Vec<&Rights> = sender.into_iter().chain(&self.actors).collect();
+        let chain = Chain {
+            principal,
+            scope: Some(&self.scope),
+            actors: &actors,
+        };
+        chain.permits(&asked)?;
+        if self.wider.iter().all(|scope| scope.holds(&asked)) {
+            Ok(())
+        } else {
+            Err(Lacking::Scope)
+        }
     }
 
     /// Whether they may still speak for whom they speak.
@@ -151,23 +183,10 @@ impl Holder {
     /// Whether everybody whose rights count holds it. One that the node does not know is held by nobody.
     fn permits(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
         let cap = self.charter.catalogue().cap(right).ok_or(Lacking::Principal)?;
-        let asked = Asked {
-            cap,
-            entity: on,
-            application: None,
-            project: None,
-            now,
-        };
-        let (principal, actors) = match &self.on_behalf_of {
-            None => (&self.rights, None),
-            Some((_, theirs)) => (theirs, Some([&self.rights])),
-        };
-        let chain = Chain {
-            principal,
-            scope: Some(&self.scope),
-            actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
-        };
-        chain.permits(&asked)
+        match &self.on_behalf_of {
+            None => self.chained(&self.rights, None, cap, on, now),
+            Some((_, theirs)) => self.chained(theirs, Some(&self.rights), cap, on, now),
+        }
     }
 }
 

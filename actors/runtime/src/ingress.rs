@@ -6,17 +6,19 @@ use crate::{
     refusals::{unknown_command, unknown_kind},
 };
 use quipu_events::keyring::Keyring;
+use quipu_kinds::principal::{PrincipalCommand, PrincipalWord};
 use quipu_schemas::{
     context::{Millis, uuid_v7},
     digest::Digest,
-    envelope::{CommandBody, CommandEnvelope, Receipt, Shown},
-    ids::{CommandId, EntityId, Kind, PrincipalId, StreamId, type_id},
+    envelope::{CommandBody, CommandEnvelope, DataClass, Receipt, Shown},
+    ids::{CommandId, CredentialId, EntityId, Home, Kind, PrincipalId, StreamId, type_id},
     json::Json,
     key_text::{self, KeyText},
     limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
     personal,
     problem::Problem,
 };
+use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -137,6 +139,45 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
     Ok(Entered { envelope, shown })
 }
 
+/// What a node itself tells a principal: a word, or a command that it sends for them. Values that are too large for a record are
+/// refused: none of these is.
+pub fn told(
+    home: &Home,
+    said: Value,
+    keys: &Arc<Keyring>,
+    drawn: &Drawn,
+    now: Millis,
+    credential: Option<CredentialId>,
+) -> Result<CommandEnvelope, Problem> {
+    let digest = Digest::keyed(&keys.digest_key(), &[b"told", said.to_string().as_bytes()]);
+    let unstorable = |e: serde_json::Error| Problem::new(500, "command_unstorable", format!("a word to {home}: {e}"));
+    let (word, failed) = personal::sealing(&home.subject(), keys.clone(), || match PrincipalWord::deserialize(&said) {
+        Ok(word) => serde_json::to_value(word),
+        Err(_) => PrincipalCommand::deserialize(&said).and_then(serde_json::to_value),
+    });
+    if let Some(failed) = failed {
+        return Err(failed.problem());
+    }
+    let word = Json(word.map_err(unstorable)?);
+    check_size(plain_len(&said), &word)?;
+    Ok(CommandEnvelope {
+        stream: home.stream(),
+        command_id: CommandId::parse(type_id("cmd", uuid_v7(now, drawn.seed, 1))).expect("a TypeID is a command id"),
+        digest,
+        body: CommandBody::Told { word },
+        principal: PrincipalId::ACCOUNTS,
+        on_behalf_of: None,
+        credential,
+        expected_version: None,
+        environment: None,
+        data_class: DataClass::None,
+        correlation: None,
+        causation: None,
+        traceparent: None,
+        seed: drawn.seed,
+    })
+}
+
 /// The receipt of a command that has entered here, whichever node decided it, with the secret that it made: only the hash went any
 /// further. What was decided before has another secret.
 pub(crate) fn showing(receipt: Receipt, shown: Option<Shown>) -> Receipt {
@@ -223,7 +264,7 @@ fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> En
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quipu_schemas::{envelope::DataClass, ids::OrgId};
+    use quipu_schemas::ids::OrgId;
     use serde_json::json;
 
     fn create(person: Option<&'static str>) -> CommandRequest {

@@ -1,5 +1,6 @@
 //! **Who does** it: ractor shells around pure machines, the relay, timers, performers, and the node that holds them.
 
+pub mod accounts;
 pub mod api;
 mod appends;
 mod authority;

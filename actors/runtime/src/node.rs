@@ -1,5 +1,6 @@
 //! A node: everything that runs on one log, behind one cheap handle.
 
+mod accounts;
 mod bodies;
 mod erasure;
 mod health;
@@ -11,6 +12,7 @@ mod rights;
 mod root;
 #[cfg(test)]
 pub(crate) mod scene;
+mod sessions;
 mod start;
 mod upkeep;
 mod vitals;

@@ -7,5 +7,6 @@ pub mod api_key;
 pub mod conversation;
 pub mod grant;
 pub mod org;
+pub mod principal;
 pub mod role;
 pub mod run;

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// What somebody showed to prove who they are, `KIND/ID`: an entity of the org in which it counts.
+/// What somebody showed to prove who they are, `KIND/ID`: an API key of the org in which it counts, or a session of the principal
+/// who shows it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId {
-    /// Kind of entity: `api-key`.
+    /// `api-key` or `session`.
     pub kind: Kind,
-    /// The entity.
+    /// Its id.
     pub id: EntityId,
 }
 

@@ -121,6 +121,7 @@ impl World {
                         quipu_schemas::envelope::CommandBody::Given { command, .. } => {
                             command.0.as_object().and_then(|o| o.keys().next().cloned())
                         }
+                        quipu_schemas::envelope::CommandBody::Told { word } => word.0.as_object().and_then(|o| o.keys().next().cloned()),
                         quipu_schemas::envelope::CommandBody::Kernel(_) => None,
                     };
                     let name = format!("{}.{}", stream.kind, kind_and_command.unwrap_or_default());

@@ -6,7 +6,11 @@
 
 use super::{
     entity::{Admitted, Ticket, is_owed, settles},
-    refusals::{CREDENTIAL_ENDED, NOT_OPEN, authority_stale, entity_busy, idempotency_key_required, lease_ended, no_access, unknown_org},
+    principals::KnownPrincipal,
+    refusals::{
+        CREDENTIAL_ENDED, NOT_OPEN, PRINCIPAL_RETIRED, PRINCIPAL_SUSPENDED, authority_stale, entity_busy, idempotency_key_required,
+        lease_ended, no_access, unknown_org,
+    },
     rights::{ActorRights, KnownKey, OrgView},
     seen_commands::SeenCommands,
 };
@@ -15,7 +19,7 @@ use quipu_rules::rights::Charter;
 use quipu_schemas::{
     context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
-    ids::{EntityId, Kind, PrincipalId},
+    ids::{CredentialId, EntityId, Home, Kind, PrincipalId},
     limits::ENTITY_QUEUE_MAX,
     problem::Problem,
     reaction::{ReactionKey, Settled},
@@ -42,8 +46,11 @@ pub enum Question {
         /// Its partition is to be read to the end before.
         is_read_first: bool,
     },
-    /// What the org says of somebody who sends a command on behalf of its actor: [`Admission::sender`].
+    /// What the org says of somebody who sends a command on behalf of its actor, or acts by its actor's session:
+    /// [`Admission::sender`].
     Sender(PrincipalId),
+    /// Whoever acts, sends, or has the session that was shown: [`Admission::principal`].
+    Principal(Home),
     /// The org's key of this id: [`Admission::key`].
     Key(EntityId),
     /// The marks of the stream's durable records, where they are few: [`SeenCommands::load`].
@@ -87,7 +94,9 @@ pub struct Admission {
     now: Millis,
     takes: Takes,
     actor: Option<Arc<ActorRights>>,
-    sender: Option<Arc<ActorRights>>,
+    /// What was asked of others than the actor. They are few.
+    senders: Vec<(PrincipalId, Arc<ActorRights>)>,
+    principals: Vec<(Home, Option<Arc<KnownPrincipal>>)>,
     /// `Some(None)`: there is no such key.
     key: Option<Option<Arc<KnownKey>>>,
     is_read: bool,
@@ -108,7 +117,8 @@ impl Admission {
             partition: terms.partition,
             now: terms.now,
             actor: None,
-            sender: None,
+            senders: Vec::new(),
+            principals: Vec::new(),
             key: None,
             is_read: false,
             is_new: None,
@@ -124,8 +134,18 @@ impl Admission {
     }
 
     /// The answer to [`Question::Sender`].
-    pub fn sender(&mut self, rights: Arc<ActorRights>) {
-        self.sender = Some(rights);
+    pub fn sender(&mut self, principal: PrincipalId, rights: Arc<ActorRights>) {
+        self.senders.push((principal, rights));
+    }
+
+    /// The answer to [`Question::Principal`]; `None` where nobody is there.
+    pub fn principal(&mut self, home: Home, known: Option<Arc<KnownPrincipal>>) {
+        self.principals.push((home, known));
+    }
+
+    /// The session that was shown, where one was: whoever looks its principal up may have to wait for it.
+    pub fn session(command: &CommandEnvelope) -> Option<&EntityId> {
+        command.credential.as_ref().and_then(CredentialId::session)
     }
 
     /// The answer to [`Question::Key`].
@@ -195,7 +215,8 @@ impl Admission {
     }
 
     /// A client's command to which nobody in its chain holds the right any more, or never did: whoever sent it when they did
-    /// gets its first receipt, as for every repetition. By a credential that has ended nothing is answered.
+    /// gets its first receipt, as for every repetition. By a credential that has ended nothing is answered, nor
+    /// to whoever was stopped.
     fn repeated(&mut self, problem: Problem) -> Step {
         let is_same = |first: &FirstReceipt| {
             first.principal == self.command.principal
@@ -203,7 +224,7 @@ impl Admission {
                 && first.digest == self.command.digest
         };
         match (&self.receipt, &self.actor) {
-            _ if problem.code == CREDENTIAL_ENDED => Step::Refuse(problem),
+            _ if [CREDENTIAL_ENDED, PRINCIPAL_SUSPENDED, PRINCIPAL_RETIRED].contains(&problem.code.as_str()) => Step::Refuse(problem),
             (None, _) => Step::Ask(Question::Receipt),
             (Some(Some(first)), Some(actor)) if is_same(first) => self.admit(&actor.clone(), Some(problem)),
             (Some(_), _) => Step::Refuse(problem),
@@ -212,8 +233,13 @@ impl Admission {
 
     /// Refuses what is sent to an org that does not exist: by its name only to whoever may know that.
     fn nowhere(&self, actor: &ActorRights) -> Option<Problem> {
-        if actor.org.version > 0 || matches!(self.command.body, CommandBody::Kernel(_)) {
-            return None;
+        match &self.command.body {
+            CommandBody::Kernel(_) => return None,
+            // People have no org, and nothing else is told anything in this way.
+            CommandBody::Told { .. } if self.command.stream.kind == Kind::PRINCIPAL => return None,
+            CommandBody::Told { .. } => return Some(no_access()),
+            CommandBody::Given { .. } if actor.org.version > 0 => return None,
+            CommandBody::Given { .. } => {}
         }
         if self.command.credential.is_some() {
             return Some(no_access());
@@ -224,7 +250,7 @@ impl Admission {
     fn authority(&self, actor: &ActorRights) -> Authority {
         let dispatched_by = match &self.command.body {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
-            CommandBody::Kernel(_) => None,
+            CommandBody::Kernel(_) | CommandBody::Told { .. } => None,
         };
         Authority {
             platform: right::is_platform(&self.command),

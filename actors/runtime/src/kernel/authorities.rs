@@ -8,25 +8,29 @@
 
 use super::{
     entity::Active,
+    principals::KnownPrincipal,
     rights::{ActorRights, KnownKey, OrgView},
 };
 use folded::Folded;
+use principals::Principals;
 use quipu_rules::{
     org::Org,
     rights::{Charter, Roles},
 };
 use quipu_schemas::{
     digest::Digest,
-    ids::{EntityId, Kind, OrgId, PrincipalId, StreamId},
+    ids::{EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
+    limits::{PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX},
     record::Record,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
 pub mod folded;
+mod principals;
 
 /// Whether rights are decided by entities of this kind.
 pub fn is_about(kind: &Kind) -> bool {
-    [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY].contains(kind)
+    [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY, Kind::PRINCIPAL].contains(kind)
 }
 
 /// One entity, and how far its partition had been read when it was last compared with its stream's end.
@@ -59,6 +63,7 @@ pub struct Authorities {
     plain: Arc<Roles>,
     shelves: BTreeMap<OrgId, Shelf>,
     by_use: BTreeMap<u64, OrgId>,
+    principals: Principals,
     parts: usize,
     uses: u64,
     orgs_max: usize,
@@ -82,7 +87,7 @@ impl Shelf {
         let stream = StreamId::of_org(org);
         match self.entity(Kind::ORG, &stream.id, org, read)? {
             Folded::Org(folded) => Ok(folded),
-            Folded::Grant(_) | Folded::Roles(_) | Folded::Key(_) => Err(Wanted(stream)),
+            Folded::Grant(_) | Folded::Roles(_) | Folded::Key(_) | Folded::Principal(_) => Err(Wanted(stream)),
         }
     }
 
@@ -144,11 +149,31 @@ impl Authorities {
             charter,
             shelves: BTreeMap::new(),
             by_use: BTreeMap::new(),
+            principals: Principals::new(PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX),
             parts: 0,
             uses: 0,
             orgs_max,
             parts_max,
         }
+    }
+
+    /// The same with never more than so many principals, and so many names that nobody has.
+    #[must_use]
+    pub fn with_principals(self, most: usize, nowhere_most: usize) -> Self {
+        Self {
+            principals: Principals::new(most, nowhere_most),
+            ..self
+        }
+    }
+
+    /// A principal; `None` where nobody is there, which is remembered.
+    pub fn principal(&mut self, home: &Home, read: u64) -> Result<Option<Arc<KnownPrincipal>>, Wanted> {
+        self.principals.get(home, read, &self.plain, &self.charter)
+    }
+
+    /// Principals in memory.
+    pub fn principals_known(&self) -> usize {
+        self.principals.len()
     }
 
     /// An org itself. `read` rises when its partition was read further by other means than [`Authorities::record`].
@@ -212,6 +237,9 @@ impl Authorities {
 
     /// An entity was compared with its stream's end; it is right where that is its last record.
     pub fn confirm(&mut self, stream: &StreamId, hash: Digest, read: u64) -> bool {
+        if stream.kind == Kind::PRINCIPAL {
+            return self.principals.confirm(stream, hash, read);
+        }
         let known = self
             .shelves
             .get_mut(&stream.org)
@@ -228,6 +256,13 @@ impl Authorities {
     /// Keeps an entity that was read from its stream; whether it is kept. An org or key that does not exist is not, nor anything
     /// of an org of which nothing is known.
     pub fn insert(&mut self, entity: Folded, read: u64) -> bool {
+        let entity = match entity {
+            Folded::Principal(principal) => {
+                self.principals.insert(principal, read);
+                return true;
+            }
+            entity => entity,
+        };
         let stream = entity.stream().clone();
         self.take(&stream);
         let is_kept = match stream.kind {
@@ -255,6 +290,9 @@ impl Authorities {
 
     /// Takes an entity out; with an org, everything of it.
     pub fn take(&mut self, stream: &StreamId) -> Option<Folded> {
+        if stream.kind == Kind::PRINCIPAL {
+            return self.principals.take(stream);
+        }
         let shelf = self.shelves.get_mut(&stream.org)?;
         let before = shelf.parts;
         let taken = shelf.take(stream);
@@ -265,6 +303,9 @@ impl Authorities {
     /// A record of an entity of these kinds is durable. One that does not continue what is known makes it forgotten.
     pub fn record(&mut self, record: &Record) {
         let stream = &record.header.stream;
+        if stream.kind == Kind::PRINCIPAL {
+            return self.principals.record(record);
+        }
         let Some(shelf) = self.shelves.get_mut(&stream.org) else {
             return;
         };

@@ -187,6 +187,7 @@ pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
     match body {
         CommandBody::Given { settles, .. } => settles.as_ref(),
         CommandBody::Kernel(word) => Some(word.key()),
+        CommandBody::Told { .. } => None,
     }
 }
 

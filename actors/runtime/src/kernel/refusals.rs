@@ -1,6 +1,7 @@
 //! How the machines refuse: each problem is worded here, once.
 
-use quipu_rules::rights::Lacking;
+use super::principals::{KnownPrincipal, Standing};
+use quipu_rules::{principal::suspended, rights::Lacking};
 use quipu_schemas::{
     ids::{CommandId, OrgId, StreamId},
     limits::RECORD_MAX_BYTES,
@@ -72,6 +73,23 @@ pub fn credential_ended() -> Problem {
         "the credential that this is done by was revoked or has expired",
     )
     .fix("do it again with a credential that is valid")
+}
+
+/// Code of the problem that whoever does this is gone for good.
+pub(crate) const PRINCIPAL_RETIRED: &str = "principal_retired";
+/// Code of the problem that whoever does this is stopped.
+pub(crate) const PRINCIPAL_SUSPENDED: &str = "principal_suspended";
+
+/// The answer to whatever comes from a principal that was stopped; `None` where it was not.
+pub(crate) fn stopped(known: &KnownPrincipal) -> Option<Problem> {
+    match known.standing {
+        Standing::Active => None,
+        Standing::Suspended => Some(suspended(known.home.id.as_str())),
+        Standing::Retired => Some(
+            Problem::new(403, PRINCIPAL_RETIRED, format!("principal {} is gone for good", known.home.id))
+                .fix("do it again as somebody who is there"),
+        ),
+    }
 }
 
 pub(crate) fn authority_stale(org: &OrgId) -> Problem {

@@ -3,10 +3,11 @@
 use super::Node;
 use crate::{
     holder::{Holder, Shown},
-    kernel::rights::KnownKey,
+    kernel::{refusals::stopped, rights::KnownKey},
 };
 use quipu_schemas::{
-    ids::{EntityId, OrgId, PrincipalId},
+    digest::Digest,
+    ids::{EntityId, Home, OrgId, PrincipalId},
     key_text::{KeyText, pepper},
     problem::Problem,
 };
@@ -16,47 +17,74 @@ impl Node {
     /// Whose a key is and what it opens; `None` where it is wrong, unknown, ended or shown from elsewhere.
     pub async fn holder(&self, text: &str, from: Option<IpAddr>) -> Result<Option<Holder>, Problem> {
         let Ok(text) = KeyText::parse(text) else { return Ok(None) };
-        let shown = Shown {
-            hash: text.hash(&pepper(&self.0.core.keys.digest_key())),
-            from,
-        };
-        self.held_by(&text.org, &text.id, shown, None)
+        let hash = text.hash(&pepper(&self.0.core.keys.digest_key()));
+        self.held_by(&text.org, &text.id, (hash, from), None)
     }
 
-    /// The same key as it is by now; `None` where it has ended since, or may no longer speak for whom it spoke.
+    /// The same key or session as it is by now; `None` where it has ended since, or may no longer speak for whom it spoke.
     pub async fn renewed(&self, holder: &Holder) -> Result<Option<Holder>, Problem> {
-        let Some(id) = holder.credential.api_key() else { return Ok(None) };
         let on_behalf_of = holder.on_behalf_of.as_ref().map(|(principal, _)| principal);
-        let renewed = self.held_by(&holder.org, id, holder.shown, on_behalf_of)?;
+        let renewed = match (holder.credential.api_key(), holder.credential.session(), holder.shown) {
+            (Some(id), _, Shown::Key { hash, from }) => self.held_by(&holder.org, id, (hash, from), on_behalf_of)?,
+            (_, Some(id), Shown::Session { from }) => {
+                let home = Home::of(&holder.org, &holder.principal);
+                self.held_by_session(&home, id, &holder.org, from, on_behalf_of)?
+            }
+            _ => None,
+        };
         Ok(renewed.filter(|renewed| renewed.principal == holder.principal && renewed.may_speak(self.now())))
     }
 
     /// The same on behalf of somebody else. The org need not know them: some kinds let agents take part without a membership.
     pub async fn acting_for(&self, holder: Holder, principal: PrincipalId) -> Result<Holder, Problem> {
         let theirs = self.rights_in(&holder.org, &principal)?;
+        if let Some(problem) = self.why_stopped(&holder.org, &principal)? {
+            return Err(problem);
+        }
         Ok(Holder {
             on_behalf_of: Some((principal, theirs.rights.clone())),
             ..holder
         })
     }
 
-    fn held_by(&self, org: &OrgId, id: &EntityId, shown: Shown, on_behalf_of: Option<&PrincipalId>) -> Result<Option<Holder>, Problem> {
+    fn held_by(
+        &self,
+        org: &OrgId,
+        id: &EntityId,
+        (hash, from): (Digest, Option<IpAddr>),
+        on_behalf_of: Option<&PrincipalId>,
+    ) -> Result<Option<Holder>, Problem> {
         let key = self.api_key(org, id)?;
-        let opens = |key: &Arc<KnownKey>| key.is_opened_by(&shown.hash.0, self.now()) && may_come_from(key, shown.from);
+        let opens = |key: &Arc<KnownKey>| key.is_opened_by(&hash.0, self.now()) && may_come_from(key, from);
         let Some(key) = key.filter(opens) else { return Ok(None) };
+        // Whoever was stopped opens nothing, by whatever they show.
+        for who in [Some(&key.principal), on_behalf_of].into_iter().flatten() {
+            if self.why_stopped(org, who)?.is_some() {
+                return Ok(None);
+            }
+        }
         let own = self.rights_in(org, &key.principal)?;
         let theirs = on_behalf_of.map(|principal| self.rights_in(org, principal)).transpose()?;
         Ok(Some(Holder {
             org: org.clone(),
             credential: key.credential.clone(),
-            shown,
+            shown: Shown::Key { hash, from },
             principal: key.principal.clone(),
             is_known: own.is_known,
             rights: own.rights.clone(),
             scope: key.scope.clone(),
+            wider: Vec::new(),
+            actors: Vec::new(),
             on_behalf_of: on_behalf_of.cloned().zip(theirs.map(|theirs| theirs.rights.clone())),
             charter: self.charter().clone(),
         }))
+    }
+}
+
+impl Node {
+    /// Why nothing is taken from whom an org knows by this name, where nothing is.
+    fn why_stopped(&self, org: &OrgId, who: &PrincipalId) -> Result<Option<Problem>, Problem> {
+        Ok(self.principal(&Home::of(org, who))?.as_deref().and_then(stopped))
     }
 }
 

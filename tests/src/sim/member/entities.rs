@@ -142,7 +142,12 @@ impl Member {
                     admission.org(self.rights(&stream.org, actor(envelope)).map_err(unreadable)?, is_read_first);
                 }
                 Step::Ask(Question::Sender(principal)) => {
-                    admission.sender(self.rights(&stream.org, &principal).map_err(unreadable)?);
+                    let rights = self.rights(&stream.org, &principal).map_err(unreadable)?;
+                    admission.sender(principal, rights);
+                }
+                Step::Ask(Question::Principal(home)) => {
+                    let known = self.known(&mut |known| known.principal(&home, 0)).map_err(unreadable)?;
+                    admission.principal(home, known.flatten());
                 }
                 Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id).map_err(unreadable)?),
                 Step::Ask(Question::Marks) => {

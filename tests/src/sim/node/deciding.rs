@@ -8,6 +8,7 @@ use quipu_runtime::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
         authorities::Authorities,
         entity::{Admitted, EntityAction, settles},
+        principals::KnownPrincipal,
         refusals::outcome_unknown,
         rights::{ActorRights, KnownKey},
         seen_commands::SeenCommands,
@@ -18,7 +19,7 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, EntityId, OrgId, PrincipalId, StreamId},
+    ids::{CommandId, EntityId, Home, OrgId, PrincipalId, StreamId},
     limits::SEEN_LOADED_MAX,
     personal::Brought,
     position::Position,
@@ -68,6 +69,15 @@ impl SimNode {
         library.known(&mut self.known, &mut |known| known.key(org, id, 0))
     }
 
+    fn principal(&mut self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        Ok(library.known(&mut self.known, &mut |known| known.principal(home, 0))?.flatten())
+    }
+
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
     pub(super) fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
         let (stream, id) = (&envelope.stream, &envelope.command_id);
@@ -104,7 +114,14 @@ impl SimNode {
                     }
                     admission.org(rights, is_read_first);
                 }
-                Step::Ask(Question::Sender(principal)) => admission.sender(self.rights(&stream.org, &principal)?),
+                Step::Ask(Question::Sender(principal)) => {
+                    let rights = self.rights(&stream.org, &principal)?;
+                    admission.sender(principal, rights);
+                }
+                Step::Ask(Question::Principal(home)) => {
+                    let known = self.principal(&home)?;
+                    admission.principal(home, known);
+                }
                 Step::Ask(Question::Key(id)) => {
                     let key = self.key(&stream.org, &id)?;
                     // As it was when it was first asked for.

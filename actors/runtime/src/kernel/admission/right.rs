@@ -2,8 +2,9 @@
 
 use super::{Admission, Question, actor};
 use crate::kernel::{
-    refusals::{credential_ended, missing_right, no_access},
-    rights::{ActorRights, KnownKey},
+    principals::{KnownPrincipal, KnownSession},
+    refusals::{credential_ended, missing_right, no_access, stopped},
+    rights::ActorRights,
 };
 use quipu_rules::{
     decider::Right,
@@ -11,7 +12,8 @@ use quipu_rules::{
 };
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope},
-    ids::PrincipalId,
+    ids::{EntityId, Home, PrincipalId},
+    limits::SESSION_ACTORS_MAX,
     problem::Problem,
     rights::Capability,
 };
@@ -35,13 +37,22 @@ pub(super) enum Held {
     Not(Box<Problem>),
 }
 
+/// What cuts a command besides the rights of its actor.
+#[derive(Default)]
+struct Cut<'a> {
+    /// Of the credential, and of those that it was made from.
+    scopes: Vec<&'a Rights>,
+    /// Of whoever acts by it.
+    actors: Vec<&'a Rights>,
+}
+
 /// To speak for others.
 const ACT_AS: Capability = Capability::named("principal.act_as");
 
 fn name(command: &CommandEnvelope) -> &str {
     match &command.body {
         CommandBody::Given { command, .. } => command.0.as_object().and_then(|map| map.keys().next()).map_or("", String::as_str),
-        CommandBody::Kernel(_) => "",
+        CommandBody::Kernel(_) | CommandBody::Told { .. } => "",
     }
 }
 
@@ -68,9 +79,9 @@ impl Takes {
     }
 }
 
-/// Whether a command is the platform's own: the kernel's, or of the holder of the node's token, who speaks for nobody.
+/// Whether a command is the platform's own: the kernel's, a node's word, or of the holder of the node's token, who speaks for nobody.
 pub(super) fn is_platform(command: &CommandEnvelope) -> bool {
-    matches!(command.body, CommandBody::Kernel(_)) || (is_by_token(command) && command.on_behalf_of.is_none())
+    matches!(command.body, CommandBody::Kernel(_) | CommandBody::Told { .. }) || (is_by_token(command) && command.on_behalf_of.is_none())
 }
 
 /// Whether the node's own token was shown, for whomever.
@@ -98,9 +109,13 @@ impl Admission {
         }
     }
 
-    /// Whether it came by a key that opens less than its principal may.
+    /// Whether it came by a credential that opens less than its principal may, or that somebody else uses for its principal.
     pub(super) fn is_narrowed(&self) -> bool {
-        matches!(&self.key, Some(Some(key)) if key.is_narrow())
+        let is_key = matches!(&self.key, Some(Some(key)) if key.is_narrow());
+        is_key
+            || self
+                .shown_session()
+                .is_ok_and(|session| session.is_some_and(KnownSession::is_narrow))
     }
 
     /// Whether the command may be put to its rules.
@@ -115,8 +130,8 @@ impl Admission {
                 return Err(Held::not(missing_right(&capability, Lacking::Principal)));
             }
         };
-        let key = self.shown()?;
-        let scope = key.map(|key| &key.scope);
+        self.nobody_stopped()?;
+        let cut = self.shown()?;
         let sender = self.sent_by()?;
         let refuse = |lacking, capability: &Capability| {
             let is_known = match lacking {
@@ -133,59 +148,143 @@ impl Admission {
         if let Some(sender) = sender {
             let may = act_as.is_some_and(|cap| {
                 let asked = self.asked(cap);
-                sender.rights.holds(&asked) && scope.is_none_or(|scope| scope.holds(&asked))
+                sender.rights.holds(&asked) && cut.scopes.iter().all(|scope| scope.holds(&asked))
             });
             if !may {
                 return Err(refuse(Lacking::Actor(0), &ACT_AS));
             }
         }
         // Where the rules decide what the actor may, the credential and whoever speaks for the actor are asked all the same.
-        let actors = sender.map(|sender| [&sender.rights]);
-        let chain = |principal| Chain {
-            principal,
-            scope,
-            actors: actors.as_ref().map_or(&[], |actors| &actors[..]),
+        let actors: Vec<&Rights> = sender.map(|sender| &sender.rights).into_iter().chain(cut.actors).collect();
+        let permits = |principal: &Rights, cap: Cap, capability: &Capability| {
+            let asked = self.asked(cap);
+            let chain = Chain {
+                principal,
+                scope: cut.scopes.first().copied(),
+                actors: &actors,
+            };
+            chain.permits(&asked).map_err(|lacking| refuse(lacking, capability))?;
+            // Of a session that was made from another one, that one's scope counts too.
+            if cut.scopes.iter().skip(1).all(|scope| scope.holds(&asked)) {
+                Ok(())
+            } else {
+                Err(refuse(Lacking::Scope, capability))
+            }
         };
-        let own = match right.right {
-            Right::Role(_) => chain(&actor_rights.rights),
-            Right::Rules => chain(&Rights::All),
+        let principal = match right.right {
+            Right::Role(_) => &actor_rights.rights,
+            Right::Rules => &Rights::All,
         };
-        own.permits(&self.asked(right.cap)).map_err(|lacking| {
-            let capability = Capability::of_command(&command.stream.kind, name(command));
-            refuse(lacking, &capability)
-        })?;
+        let capability = Capability::of_command(&command.stream.kind, name(command));
+        permits(principal, right.cap, &capability)?;
         // In whose name an entity acts is asked for when it is named, and again with everything that it sends.
         if !right.names_actor.is_some_and(|field| names_another(command, field)) {
             return Ok(());
         }
         match act_as {
-            Some(cap) => {
-                let named = chain(&actor_rights.rights).permits(&self.asked(cap));
-                named.map_err(|lacking| refuse(lacking, &ACT_AS))
-            }
+            Some(cap) => permits(&actor_rights.rights, cap, &ACT_AS),
             None => Err(refuse(Lacking::Principal, &ACT_AS)),
         }
     }
 
-    /// The key that was shown, where one was and it is still valid.
-    fn shown(&self) -> Result<Option<&KnownKey>, Held> {
+    /// What is known of a principal.
+    fn known(&self, home: &Home) -> Result<Option<&KnownPrincipal>, Held> {
+        let known = self.principals.iter().find(|(of, _)| of == home);
+        let (_, known) = known.ok_or_else(|| Held::Unknown(Question::Principal(home.clone())))?;
+        Ok(known.as_deref())
+    }
+
+    /// Whoever acts, and whoever sends it for them, are not stopped. Of a name that no principal has nothing is known.
+    fn nobody_stopped(&self) -> Result<(), Held> {
+        let command = &*self.command;
+        for who in [actor(command), &command.principal] {
+            if !who.is_platform() {
+                self.not_stopped(&Home::of(&command.stream.org, who))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn not_stopped(&self, home: &Home) -> Result<(), Held> {
+        match self.known(home)?.and_then(stopped) {
+            Some(problem) => Err(Held::not(problem)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the credential that was shown cuts the command to, where one was and it is still valid.
+    fn shown(&self) -> Result<Cut<'_>, Held> {
         let command = &*self.command;
         let Some(credential) = &command.credential else {
-            return Ok(None);
+            return Ok(Cut::default());
         };
-        // A key acts in its own org and nowhere else, by whatever it sets in motion.
+        // A key acts in its own org and nowhere else, by whatever it sets in motion; so does a session of whoever is of one org.
         let is_foreign = |settles: &quipu_schemas::reaction::ReactionKey| settles.stream.org != command.stream.org;
-        if super::settles(&command.body).is_some_and(is_foreign) {
+        let is_bound = credential.session().is_none() || !command.principal.is_person();
+        if is_bound && super::settles(&command.body).is_some_and(is_foreign) {
             return Err(Held::not(no_access()));
+        }
+        if credential.session().is_some() {
+            return self.session_cut();
         }
         let Some(id) = credential.api_key() else {
             return Err(Held::not(credential_ended()));
         };
         match &self.key {
             None => Err(Held::Unknown(Question::Key(id.clone()))),
-            Some(Some(key)) if key.principal == command.principal && !key.has_ended(self.now) => Ok(Some(key)),
+            Some(Some(key)) if key.principal == command.principal && !key.has_ended(self.now) => Ok(Cut {
+                scopes: vec![&key.scope],
+                actors: Vec::new(),
+            }),
             Some(_) => Err(Held::not(credential_ended())),
         }
+    }
+
+    /// The session that was shown, where one was; an error where it has ended.
+    fn shown_session(&self) -> Result<Option<&KnownSession>, Held> {
+        let command = &*self.command;
+        let Some(id) = super::Admission::session(command) else {
+            return Ok(None);
+        };
+        self.live(&Home::of(&command.stream.org, &command.principal), id).map(Some)
+    }
+
+    fn live(&self, home: &Home, id: &EntityId) -> Result<&KnownSession, Held> {
+        self.not_stopped(home)?;
+        let session = self.known(home)?.and_then(|known| known.session(id, self.now));
+        session.ok_or_else(|| Held::not(credential_ended()))
+    }
+
+    /// A session opens as much as each of those that it was made from, and as whoever acts by it may in this org.
+    fn session_cut(&self) -> Result<Cut<'_>, Held> {
+        let mut cut = Cut::default();
+        let mut next = self.shown_session()?;
+        while let Some(session) = next {
+            // Those that are made of each other are never so many; what is not, opens nothing.
+            if cut.scopes.len() > SESSION_ACTORS_MAX {
+                return Err(Held::not(credential_ended()));
+            }
+            cut.scopes.push(&session.scope);
+            for home in &session.act {
+                self.not_stopped(home)?;
+                if !home.acts_in(&self.command.stream.org) {
+                    return Err(Held::not(no_access()));
+                }
+                cut.actors.push(&self.rights_of(&home.id)?.rights);
+            }
+            next = match &session.parent {
+                Some(parent) => Some(self.live(&parent.home, &parent.session)?),
+                None => None,
+            };
+        }
+        Ok(cut)
+    }
+
+    /// What the org says of somebody else than the actor.
+    fn rights_of(&self, principal: &PrincipalId) -> Result<&ActorRights, Held> {
+        let known = self.senders.iter().find(|(of, _)| of == principal);
+        let (_, rights) = known.ok_or_else(|| Held::Unknown(Question::Sender(principal.clone())))?;
+        Ok(rights)
     }
 
     /// Who sent the command for its actor, where that was somebody else than the holder of the node's token.
@@ -194,10 +293,7 @@ impl Admission {
         if command.on_behalf_of.is_none() || is_by_token(command) || actor(command) == &command.principal {
             return Ok(None);
         }
-        match &self.sender {
-            None => Err(Held::Unknown(Question::Sender(command.principal.clone()))),
-            Some(sender) => Ok(Some(sender)),
-        }
+        self.rights_of(&command.principal).map(Some)
     }
 }
 

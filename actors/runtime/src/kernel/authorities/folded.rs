@@ -5,6 +5,7 @@ use quipu_rules::{
     api_key::{ApiKey, ApiKeyState},
     grant::Grant,
     org::{Org, OrgState},
+    principal::Principal,
     rights::{Given, RoleSpec},
     role::Role,
 };
@@ -25,6 +26,8 @@ pub enum Folded {
     Roles(Active<Role>),
     /// A key.
     Key(Active<ApiKey>),
+    /// A principal.
+    Principal(Box<Active<Principal>>),
 }
 
 macro_rules! of_any {
@@ -34,6 +37,7 @@ macro_rules! of_any {
             Folded::Grant($entity) => $use,
             Folded::Roles($entity) => $use,
             Folded::Key($entity) => $use,
+            Folded::Principal($entity) => $use,
         }
     };
 }
@@ -47,6 +51,7 @@ impl Folded {
             kind if kind == Kind::GRANT => Self::Grant(Active::empty(stream)),
             kind if kind == Kind::ROLE => Self::Roles(Active::empty(stream)),
             kind if kind == Kind::API_KEY => Self::Key(Active::empty(stream)),
+            kind if kind == Kind::PRINCIPAL => Self::Principal(Box::new(Active::empty(stream))),
             _ => return None,
         })
     }
@@ -89,6 +94,8 @@ impl Folded {
             Self::Grant(grant) => grant.typed_state().grants.len(),
             Self::Roles(roles) => roles.typed_state().roles.values().map(|holds| 1 + holds.len()).sum(),
             Self::Key(key) => key.typed_state().scopes().len() + key.typed_state().networks().len(),
+            // Counted apart.
+            Self::Principal(_) => 0,
         };
         1 + parts
     }
@@ -97,7 +104,7 @@ impl Folded {
     pub(super) fn given(&self) -> &[Given] {
         match self {
             Self::Grant(grant) => &grant.typed_state().grants,
-            Self::Org(_) | Self::Roles(_) | Self::Key(_) => &[],
+            Self::Org(_) | Self::Roles(_) | Self::Key(_) | Self::Principal(_) => &[],
         }
     }
 
@@ -105,7 +112,7 @@ impl Folded {
     pub(super) fn own_roles(&self) -> BTreeMap<String, RoleSpec> {
         match self {
             Self::Roles(roles) => roles.typed_state().specs().map(|(name, spec)| (name.to_owned(), spec)).collect(),
-            Self::Org(_) | Self::Grant(_) | Self::Key(_) => BTreeMap::new(),
+            Self::Org(_) | Self::Grant(_) | Self::Key(_) | Self::Principal(_) => BTreeMap::new(),
         }
     }
 
@@ -113,7 +120,7 @@ impl Folded {
     pub(super) fn key(&self) -> Option<&ApiKeyState> {
         match self {
             Self::Key(key) => Some(key.typed_state()),
-            Self::Org(_) | Self::Grant(_) | Self::Roles(_) => None,
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Principal(_) => None,
         }
     }
 }

@@ -42,8 +42,8 @@ impl<D: Decider> Active<D> {
                 None => Err(problem.clone()),
             };
         }
-        // Outcomes and timers settle in a suspended org too; whatever they cause parks in the relay.
-        let kernel = matches!(command.body, CommandBody::Kernel(_));
+        // Outcomes and timers settle in a suspended org too, and sessions begin and end there; whatever they cause parks in the relay.
+        let kernel = matches!(command.body, CommandBody::Kernel(_) | CommandBody::Told { .. });
         if admitted.authority.org_suspended && !kernel && !matches!(&typed, Some(Asked::Command(command)) if D::ignores_suspension(command))
         {
             return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
@@ -158,10 +158,12 @@ impl<D: Decider> Active<D> {
 pub(super) fn asked_in<D: Decider>(body: &CommandBody) -> Result<Option<AskedOf<D>>, serde_json::Error> {
     Ok(match body {
         CommandBody::Given { command, settles: None } => Some(Asked::Command(D::Command::deserialize(&command.0)?)),
-        CommandBody::Given { command, settles: Some(_) } => Some(match D::Word::deserialize(&command.0) {
-            Ok(word) => Asked::Word(word),
-            Err(_) => Asked::Command(D::Command::deserialize(&command.0)?),
-        }),
+        CommandBody::Given { command, settles: Some(_) } | CommandBody::Told { word: command } => {
+            Some(match D::Word::deserialize(&command.0) {
+                Ok(word) => Asked::Word(word),
+                Err(_) => Asked::Command(D::Command::deserialize(&command.0)?),
+            })
+        }
         CommandBody::Kernel(KernelCommand::EffectNote { .. }) => None,
         CommandBody::Kernel(told) => D::from_kernel(told.clone()).map(Asked::Word),
     })

@@ -1,0 +1,188 @@
+//! How events of a principal fold.
+
+use super::{Account, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
+use crate::decider::Corrupt;
+use quipu_kinds::principal::{Address, PrincipalEvent, PrincipalType};
+
+pub(super) fn evolve(state: PrincipalState, event: &PrincipalEvent) -> Result<PrincipalState, Corrupt> {
+    let corrupt = |state: &PrincipalState| Corrupt(format!("{event:?} of a principal that is {state:?}"));
+    match (state, event) {
+        (PrincipalState::Missing, PrincipalEvent::Created { kind, name, owner }) => {
+            let owned = Owned {
+                name: name.clone(),
+                owner: owner.clone(),
+            };
+            match kind {
+                PrincipalType::Agent => Ok(PrincipalState::Active(Account::new(Who::Agent(owned)))),
+                PrincipalType::Service => Ok(PrincipalState::Active(Account::new(Who::Service(owned)))),
+                PrincipalType::Person => Err(corrupt(&PrincipalState::Missing)),
+            }
+        }
+        (PrincipalState::Missing, PrincipalEvent::Registered { name }) => {
+            let person = Person {
+                name: name.clone(),
+                ..Person::default()
+            };
+            Ok(PrincipalState::Active(Account::new(Who::Person(Box::new(person)))))
+        }
+        (PrincipalState::Active(account), PrincipalEvent::Suspended { reason }) => Ok(PrincipalState::Suspended {
+            account,
+            reason: reason.clone(),
+        }),
+        (PrincipalState::Suspended { account, .. }, PrincipalEvent::Resumed {}) => Ok(PrincipalState::Active(account)),
+        (PrincipalState::Active(account) | PrincipalState::Suspended { account, .. }, PrincipalEvent::Retired { reason }) => {
+            Ok(PrincipalState::Retired {
+                kind: account.who.kind(),
+                reason: reason.clone(),
+            })
+        }
+        (mut state, event) => {
+            let folded = state.account_mut().and_then(|account| fold(account, event));
+            folded.ok_or_else(|| corrupt(&state)).map(|()| state)
+        }
+    }
+}
+
+/// `None` where the event does not fit.
+fn fold(account: &mut Account, event: &PrincipalEvent) -> Option<()> {
+    match event {
+        PrincipalEvent::Created { .. }
+        | PrincipalEvent::Registered { .. }
+        | PrincipalEvent::Suspended { .. }
+        | PrincipalEvent::Resumed {}
+        | PrincipalEvent::Retired { .. } => None,
+        PrincipalEvent::Renamed { name } => {
+            owned(account)?.name.clone_from(name);
+            Some(())
+        }
+        PrincipalEvent::OwnerSet { owner } => {
+            owned(account)?.owner = owner.clone();
+            Some(())
+        }
+        PrincipalEvent::PublicKeyAdded { id, key } => {
+            account.public_keys.insert(id.clone(), key.clone());
+            Some(())
+        }
+        PrincipalEvent::PublicKeyRemoved { id } => account.public_keys.remove(id).map(|_| ()),
+        PrincipalEvent::SessionStarted { .. }
+        | PrincipalEvent::SessionRedeemed { .. }
+        | PrincipalEvent::SessionRefreshed { .. }
+        | PrincipalEvent::SessionsEnded { .. } => fold_session(&mut account.sessions, event),
+        PrincipalEvent::Named { .. }
+        | PrincipalEvent::PasswordSet { .. }
+        | PrincipalEvent::AddressAdded { .. }
+        | PrincipalEvent::AddressVerified { .. }
+        | PrincipalEvent::AddressRemoved { .. }
+        | PrincipalEvent::TotpEnrolled { .. }
+        | PrincipalEvent::TotpConfirmed { .. }
+        | PrincipalEvent::TotpUsed { .. }
+        | PrincipalEvent::RecoveryCodeUsed { .. }
+        | PrincipalEvent::OperatorSet { .. } => match &mut account.who {
+            Who::Person(person) => fold_person(person, event),
+            Who::Agent(_) | Who::Service(_) => None,
+        },
+    }
+}
+
+fn owned(account: &mut Account) -> Option<&mut Owned> {
+    match &mut account.who {
+        Who::Agent(owned) | Who::Service(owned) => Some(owned),
+        Who::Person(_) => None,
+    }
+}
+
+fn fold_session(sessions: &mut Vec<Session>, event: &PrincipalEvent) -> Option<()> {
+    match event {
+        PrincipalEvent::SessionStarted {
+            session,
+            expires_at,
+            refresh,
+            code,
+            code_until,
+        } => {
+            let phase = match (code, code_until) {
+                (Some(code), Some(until)) => Phase::Pending {
+                    code: code.clone(),
+                    until: *until,
+                },
+                (None, None) => Phase::Live {
+                    refresh: refresh.map(first),
+                    spent: None,
+                },
+                (Some(_), None) | (None, Some(_)) => return None,
+            };
+            sessions.push(Session {
+                start: session.clone(),
+                expires_at: *expires_at,
+                phase,
+            });
+            Some(())
+        }
+        PrincipalEvent::SessionRedeemed { id, refresh } => {
+            let session = sessions.iter_mut().find(|session| session.start.id == *id)?;
+            let Phase::Pending { code, .. } = &session.phase else { return None };
+            session.phase = Phase::Live {
+                refresh: refresh.map(first),
+                spent: Some(code.hash),
+            };
+            Some(())
+        }
+        PrincipalEvent::SessionRefreshed { id, refresh } => {
+            let session = sessions.iter_mut().find(|session| session.start.id == *id)?;
+            let Phase::Live { refresh: Some(held), .. } = &mut session.phase else {
+                return None;
+            };
+            held.hash = *refresh;
+            held.generation = held.generation.saturating_add(1);
+            Some(())
+        }
+        PrincipalEvent::SessionsEnded { ids, .. } => {
+            let before = sessions.len();
+            sessions.retain(|session| !ids.contains(&session.start.id));
+            (before - sessions.len() == ids.len()).then_some(())
+        }
+        _ => None,
+    }
+}
+
+fn first(hash: quipu_schemas::digest::Digest) -> Refresh {
+    Refresh { hash, generation: 0 }
+}
+
+fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
+    match event {
+        PrincipalEvent::Named { name } => person.name = Some(name.clone()),
+        PrincipalEvent::PasswordSet { phc } => person.password = Some(phc.clone()),
+        PrincipalEvent::AddressAdded { id, address } => person.addresses.push(Address {
+            id: id.clone(),
+            address: address.clone(),
+            verified: false,
+        }),
+        PrincipalEvent::AddressVerified { id } => {
+            person.addresses.iter_mut().find(|address| address.id == *id)?.verified = true;
+        }
+        PrincipalEvent::AddressRemoved { id } => {
+            let at = person.addresses.iter().position(|address| address.id == *id)?;
+            person.addresses.remove(at);
+        }
+        PrincipalEvent::TotpEnrolled { secret } => person.totp = Totp::Enrolled(secret.clone()),
+        PrincipalEvent::TotpConfirmed { step, recovery } => {
+            let Totp::Enrolled(secret) = &person.totp else { return None };
+            person.totp = Totp::On {
+                secret: secret.clone(),
+                last_step: *step,
+            };
+            person.recovery.clone_from(recovery);
+        }
+        PrincipalEvent::TotpUsed { step } => {
+            let Totp::On { last_step, .. } = &mut person.totp else {
+                return None;
+            };
+            *last_step = *step;
+        }
+        PrincipalEvent::RecoveryCodeUsed { hash } => person.recovery.retain(|held| held != hash),
+        PrincipalEvent::OperatorSet { operator } => person.operator = *operator,
+        _ => return None,
+    }
+    Some(())
+}

@@ -1,0 +1,130 @@
+//! Accounts and sessions as faces speak of them: what is asked of [`crate::node::Node`], and what it answers.
+
+use quipu_kinds::principal::SessionParent;
+use quipu_schemas::{
+    context::Millis,
+    envelope::Shown,
+    ids::{EntityId, Home},
+    problem::Problem,
+    rights::Pattern,
+};
+use std::net::IpAddr;
+
+/// What somebody typed to prove who they are. It stands in no log and in no error.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// As it was typed.
+    pub fn new(typed: impl Into<String>) -> Self {
+        Self(typed.into())
+    }
+
+    /// As it was typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Who logs in, as they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhoLogsIn {
+    /// Whoever has this address.
+    Address(String),
+    /// The person with this id.
+    Person(Home),
+}
+
+/// A person logs in.
+#[derive(Debug, Clone)]
+pub struct LogIn {
+    /// Who.
+    pub who: WhoLogsIn,
+    /// Their password.
+    pub password: Password,
+    /// The code that follows from the time, or a recovery code.
+    pub code: Option<Password>,
+    /// From where, as far as it is known.
+    pub from: Option<IpAddr>,
+}
+
+/// Somebody who has proved who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// Who.
+    pub home: Home,
+    /// How, in the words of RFC 8176.
+    pub amr: Vec<String>,
+    /// When.
+    pub auth_time: Millis,
+}
+
+/// A person gets an account.
+#[derive(Debug, Clone)]
+pub struct Register {
+    /// Their name.
+    pub name: Option<String>,
+    /// Their address.
+    pub address: Option<String>,
+    /// Their password.
+    pub password: Option<Password>,
+    /// From where, as far as it is known.
+    pub from: Option<IpAddr>,
+}
+
+/// A session that is to begin.
+#[derive(Debug, Clone, Default)]
+pub struct NewSession {
+    /// The client that it is begun by.
+    pub client: Option<String>,
+    /// What it may be used for at most, of what its principal may; everything where there is nothing.
+    pub scope: Vec<Pattern>,
+    /// Whom its tokens are for, where that is not this node's own API.
+    pub audience: Option<String>,
+    /// How its principal has proved who they are, in the words of RFC 8176.
+    pub amr: Vec<String>,
+    /// When they had.
+    pub auth_time: Millis,
+    /// Who acts by it for the principal, the nearest first.
+    pub act: Vec<Home>,
+    /// The session that it is made from: it ends with that, and opens no more.
+    pub parent: Option<SessionParent>,
+    /// How long it lives, milliseconds.
+    pub lifetime_ms: u64,
+    /// Whether it gets a refresh token.
+    pub refresh: bool,
+    /// What it waits for; it is open at once where there is nothing.
+    pub code: Option<CodeOf>,
+}
+
+/// For whom the code of a session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeOf {
+    /// The S256 challenge of RFC 7636.
+    pub challenge: String,
+    /// Where the client is sent with the code.
+    pub redirect_uri: String,
+}
+
+/// A session that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedSession {
+    /// Its id.
+    pub id: EntityId,
+    /// When it ends, by itself.
+    pub expires_at: Millis,
+    /// Its refresh token, shown this once.
+    pub refresh: Option<Shown>,
+    /// The code that opens it, shown this once.
+    pub code: Option<Shown>,
+}
+
+pub(crate) fn refused_grant() -> Problem {
+    Problem::new(403, "grant_refused", "what was shown opens no session").fix("log in again")
+}
