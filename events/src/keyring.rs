@@ -14,8 +14,9 @@
 //! `subjects.keys.torn-…`; otherwise nothing is changed and nothing starts.
 //!
 //! The checksum covers the other two fields. A data key is wrapped with XChaCha20-Poly1305 under the master key,
-//! its subject bound as associated data. The first line wraps the key of command digests, whose subject is empty.
+//! its subject bound as associated data; a document (`document:…`, a key pair) is kept in a line of its own like a key. The first line wraps the key of command digests, whose subject is empty.
 
+mod documents;
 mod erased;
 mod error;
 mod file;
@@ -82,6 +83,8 @@ enum Source {
 /// finding an old one does not.
 pub struct Keyring {
     keys: RwLock<BTreeMap<Subject, DataKey>>,
+    /// Secrets that are longer than a key, as far as they were asked for.
+    documents: RwLock<BTreeMap<Subject, Vec<u8>>>,
     digest_key: DataKey,
     source: Source,
     nonces: AtomicU64,
@@ -115,6 +118,7 @@ impl Keyring {
         })?;
         Ok(Self {
             keys: RwLock::new(keys.held),
+            documents: RwLock::new(keys.documents),
             digest_key,
             source: Source::File(Box::new(Mutex::new(file)), noting),
             nonces: AtomicU64::new(0),
@@ -187,6 +191,7 @@ impl Keyring {
         let (shared, digest_key) = shared::SharedKeys::open(&data_dir.join(KEYS_DIR), store, is_empty || allow_lost)?;
         Ok(Self {
             keys: RwLock::default(),
+            documents: RwLock::default(),
             digest_key,
             source: Source::Shared(shared),
             nonces: AtomicU64::new(0),
@@ -201,6 +206,7 @@ impl Keyring {
     pub fn ephemeral(seed: u64) -> Self {
         Self {
             keys: RwLock::default(),
+            documents: RwLock::default(),
             digest_key: seeded(seed, "digest", ""),
             source: Source::Seed(seed),
             nonces: AtomicU64::new(0),
@@ -230,7 +236,7 @@ impl Keyring {
     /// Durable on return. Whether there was a key. Older copies of the keys still hold it; the list of erased subjects
     /// destroys it again wherever they are opened beside it.
     pub fn destroy(&self, subject: &str) -> Result<bool, KeyringError> {
-        if subject.is_empty() || subject.contains(SUBJECTS_SEPARATOR) {
+        if subject.is_empty() || subject.contains(SUBJECTS_SEPARATOR) || documents::is_one(subject) {
             return Err(KeyringError::NotOne(subject.to_owned()));
         }
         let found = match &self.source {
@@ -323,7 +329,7 @@ fn seeded(seed: u64, purpose: &str, subject: &str) -> DataKey {
 
 impl Sealer for Keyring {
     fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
-        if subject.is_empty() {
+        if subject.is_empty() || documents::is_one(subject) {
             return Err(SealError::Store("personal data has no subject".into()));
         }
         if let Some(key) = self.held(subject) {

@@ -118,6 +118,9 @@ pub async fn start_with(
     if node_config.cluster.address.is_empty() {
         node_config.cluster.address = format!("http://{address}");
     }
+    if node_config.tokens.issuer.is_empty() {
+        node_config.tokens.issuer = format!("http://{}", from_here(address));
+    }
     // Before the log: where it is needed and not there, the node has not owned anything yet.
     let bus = match config.bus.clone() {
         Some(wanted) => Some(bus::open(wanted).await?),
@@ -150,6 +153,10 @@ pub async fn start_with(
     if !address.ip().is_unspecified() {
         access.hosts.push(address.to_string());
     }
+    // Whoever follows the address in a token or in the metadata is served.
+    access
+        .hosts
+        .extend(config.tokens.issuer.split_once("://").map(|(_, authority)| authority.to_owned()));
     let status = bus.as_ref().map(|bus| {
         let status = bus.status();
         Arc::new(move || status.health()) as BusHealth

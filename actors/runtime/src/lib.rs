@@ -37,6 +37,7 @@ mod shadow;
 mod snapshotter;
 pub mod tasks;
 mod timers;
+pub mod tokens;
 pub mod values;
 pub mod volatile;
 mod volatile_remote;

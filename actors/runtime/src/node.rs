@@ -14,6 +14,7 @@ mod root;
 pub(crate) mod scene;
 mod sessions;
 mod start;
+mod tokens;
 mod upkeep;
 mod vitals;
 
@@ -26,6 +27,7 @@ use crate::{
     performers::Performers,
     refusals::stopping,
     tasks::Tasks,
+    tokens::Tokens,
     volatile::{RemoteMessage, Volatile},
 };
 use parking_lot::Mutex;
@@ -59,6 +61,7 @@ struct Inner {
     core: Arc<Core>,
     config: NodeConfig,
     performers: Performers,
+    tokens: Tokens,
     root: Mutex<Option<ActorRef<()>>>,
     /// What works on the index beside the actors: ended before it is closed.
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,

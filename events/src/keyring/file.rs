@@ -1,15 +1,11 @@
 //! The two key files.
 
 use super::{
-    KeyringError,
+    KeyringError, documents,
     fingerprint::Used,
     line::{self, Keys},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
-};
 use quipu_schemas::{
     digest::Digest,
     personal::{DataKey, Subject},
@@ -68,7 +64,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
     Ok(bytes)
 }
 
-pub(super) use line::crc;
+pub(super) use line::{crc, unwrap, unwrap_bytes, wrap};
 
 /// Writes a new file of mode 0600, whole or not at all; durable on return.
 pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
@@ -122,48 +118,6 @@ fn read_master(path: &Path) -> Result<DataKey, KeyringError> {
     })
 }
 
-pub(super) fn wrap(master: &DataKey, subject: &str, key: &DataKey) -> Result<String, KeyringError> {
-    let nonce: [u8; 24] = random()?;
-    let sealed = XChaCha20Poly1305::new((&master.0).into())
-        .encrypt(
-            XNonce::from_slice(&nonce),
-            Payload {
-                msg: &key.0,
-                aad: subject.as_bytes(),
-            },
-        )
-        .map_err(|e| KeyringError::Entropy(e.to_string()))?;
-    let mut bytes = nonce.to_vec();
-    bytes.extend_from_slice(&sealed);
-    let wrapped = URL_SAFE_NO_PAD.encode(bytes);
-    let subject = serde_json::Value::from(subject).to_string();
-    Ok(format!("{wrapped} {} {subject}\n", crc(&wrapped, &subject)))
-}
-
-/// `None`: the line is not what was written. `Some(.., None)`: it is, and another master key wrapped it.
-pub(super) fn unwrap(master: &DataKey, line: &str) -> Option<(Subject, Option<DataKey>)> {
-    let mut fields = line.splitn(3, ' ');
-    let (wrapped, sum, subject) = (fields.next()?, fields.next()?, fields.next()?);
-    if crc(wrapped, subject) != sum {
-        return None;
-    }
-    let subject: Subject = serde_json::from_str(subject).ok()?;
-    let bytes = URL_SAFE_NO_PAD.decode(wrapped).ok()?;
-    let (nonce, sealed) = bytes.split_at_checked(24)?;
-    let opened = XChaCha20Poly1305::new((&master.0).into())
-        .decrypt(
-            XNonce::from_slice(nonce),
-            Payload {
-                msg: sealed,
-                aad: subject.as_bytes(),
-            },
-        )
-        .ok()
-        .and_then(|key| key.try_into().ok())
-        .map(DataKey);
-    Some((subject, opened))
-}
-
 /// Bytes of whole lines. What follows has no end of line, or zeros where blocks were never written: it was being written when
 /// the machine or process stopped, and then it was never acknowledged. Or somebody cut the file: the fingerprint knows.
 fn whole_lines(bytes: &[u8]) -> usize {
@@ -215,6 +169,11 @@ impl Found {
     /// Every data key, that of command digests under the empty subject.
     pub(super) fn keys(&self) -> &BTreeMap<Subject, DataKey> {
         &self.keys.held
+    }
+
+    /// Every document, by its name.
+    pub(super) fn documents(&self) -> &BTreeMap<Subject, Vec<u8>> {
+        &self.keys.documents
     }
 
     /// The file of data keys.
@@ -319,13 +278,13 @@ impl KeyFile {
         }
         let master = read_master(&master_path)?;
         if !path.exists() {
-            create(dir, &path, &wrap(&master, "", &DataKey(random()?))?)?;
+            create(dir, &path, &wrap(&master, "", &random::<32>()?)?)?;
         }
         check_mode(&path, 0o077, 0o600)?;
         let bytes = fs::read(&path).map_err(io(&path))?;
         let mut end = whole_lines(&bytes);
         let rest = std::str::from_utf8(&bytes[end..]).ok();
-        let unended = rest.is_some_and(|line| matches!(unwrap(&master, line), Some((_, Some(_)))));
+        let unended = rest.is_some_and(|line| matches!(unwrap_bytes(&master, line), Some((_, Some(_)))));
         if unended {
             end = bytes.len();
         }
@@ -356,14 +315,19 @@ impl KeyFile {
 
     /// Makes a subject's key; durable on return.
     pub(super) fn add(&mut self, subject: &str) -> Result<DataKey, KeyringError> {
+        let key = DataKey(random()?);
+        self.add_line(subject, &key.0)?;
+        Ok(key)
+    }
+
+    /// Appends a line; durable on return.
+    pub(super) fn append(&mut self, line: &str) -> Result<(), KeyringError> {
         if let Some(detail) = &self.failed {
             return Err(KeyringError::Io {
                 path: self.path.display().to_string(),
                 detail: detail.clone(),
             });
         }
-        let key = DataKey(random()?);
-        let line = wrap(&self.master, subject, &key)?;
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             self.failed = Some(format!("an earlier write failed ({error}); restart the node to continue"));
@@ -371,7 +335,7 @@ impl KeyFile {
         }
         self.lines += 1;
         self.hash.update(line::hash_of(line.trim_end_matches('\n').as_bytes()));
-        Ok(key)
+        Ok(())
     }
 }
 
@@ -390,10 +354,15 @@ fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<Keys, KeyringErr
             keys.erased.insert(subject);
             continue;
         }
-        let (subject, key) = unwrap(master, text).ok_or_else(|| damaged(at + 1))?;
-        let key = key.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;
-        // Should a subject ever have two, the first is the one that was used.
-        keys.held.entry(subject).or_insert(key);
+        let (subject, secret) = unwrap_bytes(master, text).ok_or_else(|| damaged(at + 1))?;
+        let secret = secret.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;
+        // Should a name ever have two, the first is the one that was used.
+        if documents::is_one(&subject) {
+            keys.documents.entry(subject).or_insert(secret);
+        } else {
+            let key = secret.try_into().map_err(|_| damaged(at + 1))?;
+            keys.held.entry(subject).or_insert(DataKey(key));
+        }
     }
     Ok(keys)
 }

@@ -1,6 +1,6 @@
 //! Keys that several nodes share: wrapped data keys in a store of theirs, the master key with each node.
 
-use super::{KeyringError, file};
+use super::{KeyringError, documents, file};
 use quipu_schemas::personal::{DataKey, Subject};
 use std::{path::Path, sync::Arc};
 
@@ -46,7 +46,20 @@ impl SharedKeys {
 
     /// A name's key, if it has one.
     pub(super) fn find(&self, name: &str) -> Result<Option<DataKey>, KeyringError> {
-        let place = self.store.place();
+        self.find_bytes(name)?.map(|key| self.data_key(key)).transpose()
+    }
+
+    fn data_key(&self, bytes: Vec<u8>) -> Result<DataKey, KeyringError> {
+        let damaged = |_| KeyringError::Damaged {
+            path: self.place(),
+            line: 1,
+        };
+        bytes.try_into().map(DataKey).map_err(damaged)
+    }
+
+    /// What stands under a name, if anything does.
+    pub(super) fn find_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, KeyringError> {
+        let place = self.place();
         let Some(line) = self.store.get(name).map_err(|detail| KeyringError::Io {
             path: place.clone(),
             detail,
@@ -54,11 +67,16 @@ impl SharedKeys {
         else {
             return Ok(None);
         };
-        match file::unwrap(&self.master, line.trim_end_matches('\n')) {
-            Some((subject, Some(key))) if subject == name => Ok(Some(key)),
+        match file::unwrap_bytes(&self.master, line.trim_end_matches('\n')) {
+            Some((subject, Some(secret))) if subject == name => Ok(Some(secret)),
             Some((_, None)) => Err(KeyringError::OtherMaster(place)),
             _ => Err(KeyringError::Damaged { path: place, line: 1 }),
         }
+    }
+
+    /// Where the keys are, for people.
+    pub(super) fn place(&self) -> String {
+        self.store.place()
     }
 
     /// Makes a name's key, or finds the one that another node made meanwhile.
@@ -69,16 +87,21 @@ impl SharedKeys {
 
     /// Stores a key unless the name has one; the one that it has then.
     pub(super) fn put(&self, name: &str, key: &DataKey) -> Result<DataKey, KeyringError> {
+        self.put_bytes(name, &key.0).and_then(|stored| self.data_key(stored))
+    }
+
+    /// Stores a secret unless something stands under its name; what stands there then.
+    pub(super) fn put_bytes(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, KeyringError> {
         let failed = |detail: String| KeyringError::Io {
-            path: self.store.place(),
+            path: self.place(),
             detail,
         };
-        let wrapped = file::wrap(&self.master, name, key)?;
+        let wrapped = file::wrap(&self.master, name, secret)?;
         match self.store.add(name, &wrapped) {
-            Ok(true) => Ok(key.clone()),
+            Ok(true) => Ok(secret.to_vec()),
             // Of an answer that was lost nobody knows: what is there now is the key.
             Ok(false) | Err(_) => self
-                .find(name)?
+                .find_bytes(name)?
                 .ok_or_else(|| failed("a new key was neither stored nor refused; try again".into())),
         }
     }
@@ -100,5 +123,5 @@ pub fn share(dir: &Path, store: Arc<dyn KeyStore>) -> Result<u64, KeyringError> 
         }
         copied += 1;
     }
-    Ok(copied)
+    Ok(copied + documents::share(&shared, keys.documents().iter())?)
 }

@@ -41,6 +41,8 @@ pub(super) struct ConfigLayers {
     pub(super) listen: String,
     pub(super) hosts: Vec<String>,
     pub(super) origins: Vec<String>,
+    pub(super) public_url: String,
+    pub(super) auth: Auth,
     pub(super) log: Log,
     pub(super) blobs: Blobs,
     pub(super) cluster: Cluster,
@@ -62,6 +64,8 @@ impl Default for ConfigLayers {
             listen: "127.0.0.1:7077".into(),
             hosts: Vec::new(),
             origins: Vec::new(),
+            public_url: String::new(),
+            auth: Auth::default(),
             log: Log::default(),
             blobs: Blobs { store: "log".into() },
             cluster: Cluster::default(),
@@ -80,6 +84,23 @@ impl Default for ConfigLayers {
                 level: "info".into(),
             },
             shutdown: Shutdown { delay_ms: 0 },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) signing: String,
+    pub(super) signing_series: u32,
+    pub(super) access_minutes: u64,
+}
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            signing: "es256".into(),
+            signing_series: 1,
+            access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     providers::ProviderConfig,
     secrets::Secrets,
     shadow, snapshotter, timers,
+    tokens::{Tokens, TokensConfig},
     volatile::Volatile,
     volatile_remote::{ViaBroker, ViaHttp},
 };
@@ -81,6 +82,8 @@ pub struct NodeConfig {
     pub cluster: ClusterConfig,
     /// Where the node reads its clocks.
     pub clock: ClockSource,
+    /// How tokens are signed.
+    pub tokens: TokensConfig,
 }
 
 impl Default for NodeConfig {
@@ -101,6 +104,7 @@ impl Default for NodeConfig {
             reads: Vec::new(),
             cluster: ClusterConfig::default(),
             clock: ClockSource::default(),
+            tokens: TokensConfig::default(),
         }
     }
 }
@@ -160,6 +164,7 @@ impl Node {
             clock: Arc::new(wall_clock),
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
+        let tokens = Tokens::new(&config.tokens, keys.clone());
         let opened = Opened {
             charter: kinds.charter(config.reads.iter().cloned()),
             kinds,
@@ -194,6 +199,7 @@ impl Node {
             core,
             config,
             performers,
+            tokens,
             root: Mutex::new(Some(root)),
             tasks,
             embedded,
