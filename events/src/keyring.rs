@@ -236,7 +236,7 @@ impl Keyring {
     /// Durable on return. Whether there was a key. Older copies of the keys still hold it; the list of erased subjects
     /// destroys it again wherever they are opened beside it.
     pub fn destroy(&self, subject: &str) -> Result<bool, KeyringError> {
-        if subject.is_empty() || subject.contains(SUBJECTS_SEPARATOR) || documents::is_one(subject) {
+        if subject.is_empty() || subject.contains(SUBJECTS_SEPARATOR) || line::is_document(subject) {
             return Err(KeyringError::NotOne(subject.to_owned()));
         }
         let found = match &self.source {
@@ -329,7 +329,7 @@ fn seeded(seed: u64, purpose: &str, subject: &str) -> DataKey {
 
 impl Sealer for Keyring {
     fn sealing_key(&self, subject: &str) -> Result<DataKey, SealError> {
-        if subject.is_empty() || documents::is_one(subject) {
+        if subject.is_empty() || line::is_document(subject) {
             return Err(SealError::Store("personal data has no subject".into()));
         }
         if let Some(key) = self.held(subject) {

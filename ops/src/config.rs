@@ -3,6 +3,7 @@
 //! File: TOML. Environment: `QUIPU_` and the key in upper case, `__` between levels (`QUIPU_LOG__PARTITIONS=4`).
 //! An unknown key is an error that names it, wherever it stands.
 
+mod auth;
 mod written;
 
 use crate::{
@@ -21,7 +22,7 @@ use quipu_runtime::{
     performers::Egress,
     providers::ProviderConfig,
     secrets::{SecretSource, SecretValues, Secrets},
-    tokens::{Algorithm, TokensConfig},
+    tokens::TokensConfig,
 };
 use quipu_schemas::{limits, limits::PARTITIONS_MAX};
 use std::{
@@ -225,7 +226,7 @@ impl Config {
             listen,
             hosts: written.hosts,
             origins: written.origins,
-            tokens: tokens(&written.public_url, &written.auth)?,
+            tokens: auth::tokens(&written.public_url, &written.auth)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
@@ -271,39 +272,6 @@ impl Config {
             tokens: self.tokens.clone(),
         })
     }
-}
-
-/// Clients find everything by this address and compare it letter by letter, so that it has one form.
-fn tokens(public_url: &str, auth: &written::Auth) -> Result<TokensConfig, ConfigError> {
-    let issuer = public_url.trim_end_matches('/');
-    let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://"));
-    let is_origin =
-        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']) && rest == rest.to_ascii_lowercase());
-    if !issuer.is_empty() && !is_origin {
-        let detail =
-            format!("not the address of a server: `{public_url}`; use https://host[:port] in lower case, as clients reach this node");
-        return Err(wrong("public_url", detail));
-    }
-    let algorithm = match auth.signing.as_str() {
-        "es256" => Algorithm::Es256,
-        "eddsa" => Algorithm::EdDsa,
-        other => {
-            return Err(wrong(
-                "auth.signing",
-                format!("not a way of signing: `{other}`; use es256 or eddsa"),
-            ));
-        }
-    };
-    let most = limits::TOKEN_LIFETIME_MAX_MS / 60_000;
-    if !(1..=most).contains(&auth.access_minutes) {
-        return Err(wrong("auth.access_minutes", format!("use 1 to {most}")));
-    }
-    Ok(TokensConfig {
-        issuer: issuer.to_owned(),
-        algorithm,
-        series: auth.signing_series,
-        person_ms: auth.access_minutes * 60_000,
-    })
 }
 
 fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfig, ConfigError> {

@@ -2,16 +2,8 @@
 //!
 //! Their names begin with `document:`, which no subject's does. Once made, one stays as it is: nodes that share keys agree on it.
 
-use super::{Keyring, KeyringError, Source, file::KeyFile, shared::SharedKeys};
+use super::{Keyring, KeyringError, Source, line::DOCUMENT};
 use quipu_schemas::personal::Subject;
-
-/// What the names of documents begin with.
-const DOCUMENT: &str = "document:";
-
-/// Whether a line of this name holds a document and no data key.
-pub(super) fn is_one(subject: &str) -> bool {
-    subject.starts_with(DOCUMENT)
-}
 
 impl Keyring {
     /// The document of this name, made where there is none; durable on return. Where two make it at once, both get the one that was
@@ -52,25 +44,5 @@ impl Keyring {
                 Ok(document)
             }
         }
-    }
-}
-
-/// Copies documents into a store; what the store has stays.
-pub(super) fn share<'a>(shared: &SharedKeys, documents: impl Iterator<Item = (&'a Subject, &'a Vec<u8>)>) -> Result<u64, KeyringError> {
-    let mut copied = 0;
-    for (name, document) in documents {
-        if shared.put_bytes(name, document)? != *document {
-            return Err(KeyringError::Foreign(shared.place()));
-        }
-        copied += 1;
-    }
-    Ok(copied)
-}
-
-impl KeyFile {
-    /// Notes a key or a document under its name; durable on return.
-    pub(super) fn add_line(&mut self, name: &str, bytes: &[u8]) -> Result<(), KeyringError> {
-        let line = super::file::wrap(&self.master, name, bytes)?;
-        self.append(&line)
     }
 }

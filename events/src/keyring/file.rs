@@ -1,7 +1,7 @@
 //! The two key files.
 
 use super::{
-    KeyringError, documents,
+    KeyringError,
     fingerprint::Used,
     line::{self, Keys},
 };
@@ -58,13 +58,7 @@ fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringErr
     Ok(())
 }
 
-pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| KeyringError::Entropy(e.to_string()))?;
-    Ok(bytes)
-}
-
-pub(super) use line::{crc, unwrap, unwrap_bytes, wrap};
+pub(super) use line::{crc, random, unwrap, unwrap_bytes, wrap};
 
 /// Writes a new file of mode 0600, whole or not at all; durable on return.
 pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
@@ -320,8 +314,13 @@ impl KeyFile {
         Ok(key)
     }
 
-    /// Appends a line; durable on return.
-    pub(super) fn append(&mut self, line: &str) -> Result<(), KeyringError> {
+    /// Notes a key or a document under its name; durable on return.
+    pub(super) fn add_line(&mut self, name: &str, secret: &[u8]) -> Result<(), KeyringError> {
+        let line = wrap(&self.master, name, secret)?;
+        self.append(&line)
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), KeyringError> {
         if let Some(detail) = &self.failed {
             return Err(KeyringError::Io {
                 path: self.path.display().to_string(),
@@ -357,7 +356,7 @@ fn parse(master: &DataKey, path: &Path, bytes: &[u8]) -> Result<Keys, KeyringErr
         let (subject, secret) = unwrap_bytes(master, text).ok_or_else(|| damaged(at + 1))?;
         let secret = secret.ok_or_else(|| KeyringError::WrongMaster(path.display().to_string()))?;
         // Should a name ever have two, the first is the one that was used.
-        if documents::is_one(&subject) {
+        if line::is_document(&subject) {
             keys.documents.entry(subject).or_insert(secret);
         } else {
             let key = secret.try_into().map_err(|_| damaged(at + 1))?;

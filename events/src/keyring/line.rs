@@ -1,6 +1,6 @@
 //! Lines of the file of data keys: their seals, sums and hashes, and what is left of one whose key was destroyed.
 
-use super::{KeyringError, file::random};
+use super::KeyringError;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
@@ -9,6 +9,20 @@ use chacha20poly1305::{
 use quipu_schemas::personal::{DataKey, Subject};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What the names of documents begin with.
+pub(super) const DOCUMENT: &str = "document:";
+
+/// Whether a line of this name holds a document and no data key.
+pub(super) fn is_document(subject: &str) -> bool {
+    subject.starts_with(DOCUMENT)
+}
+
+pub(super) fn random<const N: usize>() -> Result<[u8; N], KeyringError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| KeyringError::Entropy(e.to_string()))?;
+    Ok(bytes)
+}
 
 /// How a line begins whose key was destroyed.
 const MARK: &str = "erased:";

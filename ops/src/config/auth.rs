@@ -1,0 +1,38 @@
+//! How tokens are signed, and whose they are.
+
+use super::{ConfigError, written::Auth, wrong};
+use quipu_runtime::tokens::{Algorithm, TokensConfig};
+use quipu_schemas::limits;
+
+/// Clients find everything by this address and compare it letter by letter, so that it has one form.
+pub(super) fn tokens(public_url: &str, auth: &Auth) -> Result<TokensConfig, ConfigError> {
+    let issuer = public_url.trim_end_matches('/');
+    let rest = issuer.strip_prefix("https://").or_else(|| issuer.strip_prefix("http://"));
+    let is_origin =
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']) && rest == rest.to_ascii_lowercase());
+    if !issuer.is_empty() && !is_origin {
+        let detail =
+            format!("not the address of a server: `{public_url}`; use https://host[:port] in lower case, as clients reach this node");
+        return Err(wrong("public_url", detail));
+    }
+    let algorithm = match auth.signing.as_str() {
+        "es256" => Algorithm::Es256,
+        "eddsa" => Algorithm::EdDsa,
+        other => {
+            return Err(wrong(
+                "auth.signing",
+                format!("not a way of signing: `{other}`; use es256 or eddsa"),
+            ));
+        }
+    };
+    let most = limits::TOKEN_LIFETIME_MAX_MS / 60_000;
+    if !(1..=most).contains(&auth.access_minutes) {
+        return Err(wrong("auth.access_minutes", format!("use 1 to {most}")));
+    }
+    Ok(TokensConfig {
+        issuer: issuer.to_owned(),
+        algorithm,
+        series: auth.signing_series,
+        person_ms: auth.access_minutes * 60_000,
+    })
+}
