@@ -36,7 +36,7 @@ use written::{ConfigLayers, Layer, Logging, SecretWritten, Views};
 pub use crate::log_lines::LogFormat;
 pub use written::Flags;
 
-/// Environment variables of the `QUIPU_` family that are no configuration of a node (the client's and the tools').
+/// Variables of the `QUIPU_` family that are no configuration of a node.
 pub const OTHER_ENV: &[&str] = &[
     "QUIPU_URL",
     "QUIPU_TOKEN",
@@ -101,7 +101,7 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub origins: Vec<String>,
-    /// How tokens are signed, and whose they are; an empty issuer becomes the address that the node listens on.
+    /// How tokens are signed; an empty issuer becomes the address that it listens on.
     pub tokens: TokensConfig,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,

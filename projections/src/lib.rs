@@ -7,6 +7,7 @@
 pub mod activity;
 pub mod agents;
 pub mod api_keys;
+pub mod applications;
 #[cfg(feature = "postgres")]
 pub mod certify;
 pub mod columns;
@@ -64,4 +65,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &grants::FAMILY,
     &roles::FAMILY,
     &api_keys::FAMILY,
+    &applications::FAMILY,
 ];

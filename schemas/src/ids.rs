@@ -206,6 +206,8 @@ impl Kind {
     pub const ROLE: Kind = Kind::from_static("role");
     /// `api-key`
     pub const API_KEY: Kind = Kind::from_static("api-key");
+    /// `application`
+    pub const APPLICATION: Kind = Kind::from_static("application");
     /// `principal`
     pub const PRINCIPAL: Kind = Kind::from_static("principal");
 }

@@ -49,6 +49,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("grant", "grants", "grant", Placement::ByOrg),
     spec("role", "roles", "role", Placement::ByOrg),
     spec("api-key", "api-keys", "key", Placement::ByOrg),
+    spec("application", "applications", "app", Placement::ByOrg),
     spec("principal", "principals", "svc", Placement::ByOrg),
 ];
 

@@ -4,6 +4,7 @@
 //! themselves, their commands and events, is in `quipu-kinds`, which the log does not know.
 
 pub mod chat;
+pub mod client_secret;
 pub mod codec;
 pub mod context;
 pub mod digest;
@@ -22,6 +23,7 @@ pub mod position;
 pub mod problem;
 pub mod reaction;
 pub mod record;
+pub mod redirect;
 pub mod retention;
 pub mod rights;
 pub mod role;

@@ -3,6 +3,7 @@
 //! A limit that a person may configure has its default here; everything else is fixed.
 
 mod agent;
+mod application;
 mod broker;
 mod bus;
 mod client;
@@ -25,6 +26,7 @@ mod words;
 
 // Names tell their room: whoever needs a limit asks for it here.
 pub use agent::*;
+pub use application::*;
 pub use broker::*;
 pub use bus::*;
 pub use client::*;

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod application;
 pub mod components;
 pub mod conversation;
 pub mod decider;
@@ -39,5 +40,6 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<grant::Grant>()
         .kind::<role::Role>()
         .kind::<api_key::ApiKey>()
+        .kind::<application::Application>()
         .kind::<principal::Principal>()
 }

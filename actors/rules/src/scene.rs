@@ -4,6 +4,7 @@ use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal, Right};
 use quipu_kinds::{
     agent::{AgentCommand, AgentWord},
     api_key::{ApiKeyCommand, ApiKeyWord},
+    application::ApplicationCommand,
     conversation::{ConversationCommand, ConversationWord},
     grant::GrantCommand,
     org::OrgCommand,
@@ -149,6 +150,7 @@ asked! {
     OrgCommand, NoWord;
     GrantCommand, NoWord;
     RoleCommand, NoWord;
+    ApplicationCommand, NoWord;
     ApiKeyCommand, ApiKeyWord;
     PrincipalCommand, PrincipalWord;
     AgentCommand, AgentWord;

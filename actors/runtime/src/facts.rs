@@ -15,6 +15,7 @@ use crate::{
     shadow,
 };
 use quipu_events::index::FirstReceipt;
+use quipu_rules::application::ApplicationState;
 use quipu_schemas::{
     digest::Digest,
     ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
@@ -55,6 +56,11 @@ impl Core {
     /// A key of an org; `None` where there is no such key.
     pub(crate) fn api_key(&self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
         self.known(org, |known, read| known.key(org, id, read))
+    }
+
+    /// A client of an org; `None` where there is no such client.
+    pub(crate) fn application(&self, org: &OrgId, id: &EntityId) -> Result<Option<ApplicationState>, Problem> {
+        self.known(org, |known, read| known.application(org, id, read))
     }
 
     /// A principal; `None` where nobody is there. Where a session is asked for that another node may have begun a moment ago, its
@@ -157,6 +163,7 @@ impl Core {
             kind if *kind == Kind::GRANT => Some(Folded::Grant(self.recover_as(stream)?)),
             kind if *kind == Kind::ROLE => Some(Folded::Roles(self.recover_as(stream)?)),
             kind if *kind == Kind::API_KEY => Some(Folded::Key(self.recover_as(stream)?)),
+            kind if *kind == Kind::APPLICATION => Some(Folded::Application(self.recover_as(stream)?)),
             kind if *kind == Kind::PRINCIPAL => Some(Folded::Principal(Box::new(self.recover_as(stream)?))),
             _ => None,
         })

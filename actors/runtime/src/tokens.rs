@@ -8,7 +8,7 @@ mod claims;
 mod jws;
 mod keys;
 
-pub use claims::{AccessClaims, BadScope, Home, IdClaims, scope_of, scope_text, subject_of, subject_text};
+pub use claims::{AccessClaims, BadScope, IdClaims, scope_of, scope_text, subject_of, subject_text};
 pub use jws::{ClientKey, Jws, Unreadable};
 pub use keys::Algorithm;
 

@@ -3,6 +3,24 @@
 use super::{ConfigError, written::Auth, wrong};
 use quipu_runtime::tokens::{Algorithm, TokensConfig};
 use quipu_schemas::limits;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) signing: String,
+    pub(super) signing_series: u32,
+    pub(super) access_minutes: u64,
+}
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            signing: "es256".into(),
+            signing_series: 1,
+            access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
+        }
+    }
+}
 
 /// Clients find everything by this address and compare it letter by letter, so that it has one form.
 pub(super) fn tokens(public_url: &str, auth: &Auth) -> Result<TokensConfig, ConfigError> {

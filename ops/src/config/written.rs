@@ -1,6 +1,6 @@
 //! The configuration as written, before anything is resolved.
 
-use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, wrong};
+use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, auth::Auth, wrong};
 use crate::{bus::at::BusAt, views_in};
 use figment::{
     Error, Metadata, Profile, Provider,
@@ -84,23 +84,6 @@ impl Default for ConfigLayers {
                 level: "info".into(),
             },
             shutdown: Shutdown { delay_ms: 0 },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Auth {
-    pub(super) signing: String,
-    pub(super) signing_series: u32,
-    pub(super) access_minutes: u64,
-}
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            signing: "es256".into(),
-            signing_series: 1,
-            access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod application;
 pub mod conversation;
 pub mod grant;
 pub mod org;

@@ -45,10 +45,19 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
     }
 }
 
-/// Whether a record does nothing but end a key or take a grant.
+/// Whether a record does nothing but end a key, take a grant or stop an application.
 fn takes_rights(record: &Record) -> bool {
-    let takes = |name: &str| matches!(name, "quipu.api-key.revoked.v1" | "quipu.grant.taken.v1");
-    let is_of_rights = record.header.stream.kind == Kind::API_KEY || record.header.stream.kind == Kind::GRANT;
+    let takes = |name: &str| {
+        matches!(
+            name,
+            "quipu.api-key.revoked.v1"
+                | "quipu.grant.taken.v1"
+                | "quipu.application.suspended.v1"
+                | "quipu.application.retired.v1"
+                | "quipu.application.service_unlinked.v1"
+        )
+    };
+    let is_of_rights = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION].contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }
 

@@ -14,6 +14,7 @@ use super::{
 use folded::Folded;
 use principals::Principals;
 use quipu_rules::{
+    application::ApplicationState,
     org::Org,
     rights::{Charter, Roles},
 };
@@ -30,7 +31,15 @@ mod principals;
 
 /// Whether rights are decided by entities of this kind.
 pub fn is_about(kind: &Kind) -> bool {
-    [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY, Kind::PRINCIPAL].contains(kind)
+    [
+        Kind::ORG,
+        Kind::GRANT,
+        Kind::ROLE,
+        Kind::API_KEY,
+        Kind::APPLICATION,
+        Kind::PRINCIPAL,
+    ]
+    .contains(kind)
 }
 
 /// One entity, and how far its partition had been read when it was last compared with its stream's end.
@@ -87,7 +96,7 @@ impl Shelf {
         let stream = StreamId::of_org(org);
         match self.entity(Kind::ORG, &stream.id, org, read)? {
             Folded::Org(folded) => Ok(folded),
-            Folded::Grant(_) | Folded::Roles(_) | Folded::Key(_) | Folded::Principal(_) => Err(Wanted(stream)),
+            Folded::Grant(_) | Folded::Roles(_) | Folded::Key(_) | Folded::Application(_) | Folded::Principal(_) => Err(Wanted(stream)),
         }
     }
 
@@ -233,6 +242,17 @@ impl Authorities {
         let is_new = shelf.keys.insert(id.clone(), computed).is_none();
         self.grew(org, usize::from(is_new));
         Ok(value)
+    }
+
+    /// A client of an org. One that does not exist is not kept: it is wanted each time.
+    pub fn application(&mut self, org: &OrgId, id: &EntityId, read: u64) -> Result<ApplicationState, Wanted> {
+        self.used(org);
+        let missing = || Wanted(StreamId::of_org(org));
+        let shelf = self.shelves.get(org).ok_or_else(missing)?;
+        shelf.org(org, read)?;
+        let stream = || Wanted(StreamId::new(org.clone(), Kind::APPLICATION, id.clone()));
+        let folded = shelf.entity(Kind::APPLICATION, id, org, read)?;
+        folded.application().cloned().ok_or_else(stream)
     }
 
     /// An entity was compared with its stream's end; it is right where that is its last record.

@@ -5,9 +5,11 @@ use crate::kernel::{
     refusals::authority_stale,
     rights::{ActorRights, KnownKey},
 };
-use quipu_rules::rights::Charter;
+use quipu_rules::{application::ApplicationState, rights::Charter};
 use quipu_schemas::{
+    client_secret::{ClientId, ClientSecret},
     context::Millis,
+    digest::Digest,
     ids::{EntityId, OrgId, PrincipalId},
     key_text::{KeyText, pepper},
     problem::Problem,
@@ -31,6 +33,26 @@ impl Node {
     pub fn api_key(&self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Problem> {
         self.fresh(org)?;
         self.0.core.api_key(org, id)
+    }
+
+    /// A client of an org, whether or not it gets anything; `None` where there is none of this id.
+    pub fn application(&self, client: &ClientId) -> Result<Option<ApplicationState>, Problem> {
+        self.fresh(&client.org)?;
+        self.0.core.application(&client.org, &client.id)
+    }
+
+    /// What a client's secret is compared by.
+    pub fn client_secret_hash(&self, secret: &ClientSecret) -> Digest {
+        secret.hash(&self.0.core.keys.digest_key())
+    }
+
+    /// Whether what was begun by this client still opens anything: a client of an org may have been stopped. Other names are those
+    /// of programs that no org knows.
+    pub(super) fn is_client_active(&self, client: Option<&str>) -> Result<bool, Problem> {
+        let Some(client) = client.and_then(|client| client.parse::<ClientId>().ok()) else {
+            return Ok(true);
+        };
+        Ok(self.application(&client)?.is_some_and(|state| state.active().is_some()))
     }
 
     /// The key with this text, if it is valid now. Why it is not is nobody's business: `None` whatever it was.

