@@ -210,6 +210,8 @@ impl Kind {
     pub const APPLICATION: Kind = Kind::from_static("application");
     /// `principal`
     pub const PRINCIPAL: Kind = Kind::from_static("principal");
+    /// `quota`
+    pub const QUOTA: Kind = Kind::from_static("quota");
 }
 
 /// `org/kind/id`: the name of one entity's stream.

@@ -21,6 +21,7 @@ pub mod pause;
 pub mod personal;
 pub mod position;
 pub mod problem;
+pub mod quota;
 pub mod reaction;
 pub mod record;
 pub mod redirect;

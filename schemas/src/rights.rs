@@ -178,6 +178,7 @@ impl FromStr for Target {
     }
 }
 
+/// A type whose stored form is its text.
 macro_rules! as_text {
     ($type:ident, $pattern:literal, $description:literal) => {
         impl Serialize for $type {
@@ -200,6 +201,8 @@ macro_rules! as_text {
         }
     };
 }
+
+pub(crate) use as_text;
 
 as_text!(
     Capability,

@@ -13,6 +13,7 @@ pub mod expression;
 pub mod grant;
 pub mod org;
 pub mod principal;
+pub mod quota;
 pub mod rights;
 pub mod role;
 pub mod run;
@@ -42,4 +43,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<api_key::ApiKey>()
         .kind::<application::Application>()
         .kind::<principal::Principal>()
+        .kind::<quota::Quota>()
 }

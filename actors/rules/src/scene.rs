@@ -9,6 +9,7 @@ use quipu_kinds::{
     grant::GrantCommand,
     org::OrgCommand,
     principal::{PrincipalCommand, PrincipalWord},
+    quota::{QuotaCommand, QuotaWord},
     role::RoleCommand,
     run::{RunCommand, RunWord},
 };
@@ -153,6 +154,7 @@ asked! {
     ApplicationCommand, NoWord;
     ApiKeyCommand, ApiKeyWord;
     PrincipalCommand, PrincipalWord;
+    QuotaCommand, QuotaWord;
     AgentCommand, AgentWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
@@ -170,6 +172,7 @@ heard! {
     AgentCommand, AgentWord;
     ApiKeyCommand, ApiKeyWord;
     PrincipalCommand, PrincipalWord;
+    QuotaCommand, QuotaWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
 }

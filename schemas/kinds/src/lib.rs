@@ -9,5 +9,6 @@ pub mod conversation;
 pub mod grant;
 pub mod org;
 pub mod principal;
+pub mod quota;
 pub mod role;
 pub mod run;

@@ -1,0 +1,110 @@
+//! Reservations: all holds of one, or none.
+
+use super::{
+    clock::{Clock, places},
+    rejection::QuotaRejection,
+    state::Ended,
+};
+use crate::decider::Decision;
+use quipu_kinds::quota::{Hold, QuotaEvent, Reserve};
+use quipu_schemas::{
+    limits::{QUOTA_AMOUNT_MAX_UNITS, QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX, QUOTA_OPEN_MAX, QUOTA_TTL_MAX_SECONDS},
+    quota::Level,
+};
+use std::collections::BTreeSet;
+
+pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve) -> Result<Decision<QuotaEvent>, QuotaRejection> {
+    let Reserve { key, ttl_seconds, holds } = reserve;
+    if !(1..=QUOTA_TTL_MAX_SECONDS).contains(ttl_seconds) {
+        return Err(QuotaRejection::BadTtl);
+    }
+    let holds = normal(holds)?;
+    let state = clock.state;
+    match (state.open.get(key), state.ended.get(key)) {
+        (Some(open), _) if open.until <= clock.now => return Err(QuotaRejection::Ended(key.clone(), "has lapsed")),
+        (Some(open), _) if open.ttl_seconds == *ttl_seconds && open.holds == holds => return Ok(Decision::Unchanged),
+        (Some(_), _) => return Err(QuotaRejection::KeyTaken(key.clone())),
+        (None, Some(ended)) => return Err(QuotaRejection::Ended(key.clone(), what_became(ended))),
+        (None, None) => {}
+    }
+    let due = clock.due().count();
+    if state.open.len() - due >= QUOTA_OPEN_MAX {
+        return Err(QuotaRejection::TooManyOpen);
+    }
+    let mut events = clock.all_turned();
+    if due > 0 {
+        events.push(clock.lapsed());
+    }
+    events.push(QuotaEvent::Reserved {
+        key: key.clone(),
+        ttl_seconds: *ttl_seconds,
+        until: clock.now.saturating_add(u64::from(*ttl_seconds) * 1_000),
+        holds: holds.clone(),
+    });
+    events.extend(fits(clock, &holds)?);
+    Ok(Decision::Accept(events))
+}
+
+fn what_became(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Settled(_) => "was settled",
+        Ended::Released => "was released",
+        Ended::Lapsed(_) => "has lapsed",
+    }
+}
+
+/// The holds in one order, each with the org and without repetitions: equal reservations have equal holds.
+fn normal(holds: &[Hold]) -> Result<Vec<Hold>, QuotaRejection> {
+    if !(1..=QUOTA_HOLDS_MAX).contains(&holds.len()) {
+        return Err(QuotaRejection::BadHolds);
+    }
+    let mut units = BTreeSet::new();
+    let mut all = Vec::with_capacity(holds.len());
+    for Hold { levels, unit, amount } in holds {
+        if levels.len() > QUOTA_LEVELS_MAX {
+            return Err(QuotaRejection::TooManyLevels);
+        }
+        if !(1..=QUOTA_AMOUNT_MAX_UNITS).contains(amount) {
+            return Err(QuotaRejection::BadAmount("holds"));
+        }
+        if !units.insert(unit) {
+            return Err(QuotaRejection::UnitTwice("holds", unit.clone()));
+        }
+        let levels: BTreeSet<_> = levels.iter().cloned().chain([Level::Org]).collect();
+        all.push(Hold {
+            levels: levels.into_iter().collect(),
+            unit: unit.clone(),
+            amount: *amount,
+        });
+    }
+    all.sort_by(|one, other| one.unit.cmp(&other.unit));
+    Ok(all)
+}
+
+/// Whether every limit has room for the holds; if so, what is told of limits that come to a mark by them.
+fn fits(clock: &Clock<'_>, holds: &[Hold]) -> Result<Vec<QuotaEvent>, QuotaRejection> {
+    let wanted = places(holds).map(|(place, _)| place).collect();
+    let over = clock.over(&wanted);
+    let mut notices = Vec::new();
+    for ((level, unit), amount) in places(holds) {
+        let Some(account) = clock.state.account(level, unit) else { continue };
+        let held = account.held.saturating_sub(over.get(&(level, unit)).copied().unwrap_or(0));
+        for (window, limit) in &account.limits {
+            let used = clock.used(*window, limit);
+            let left = limit.limit.saturating_sub(used).saturating_sub(held);
+            if amount > left {
+                return Err(QuotaRejection::Exceeded {
+                    level: level.clone(),
+                    unit: unit.clone(),
+                    window: *window,
+                    limit: limit.limit,
+                    left,
+                    asked: amount,
+                    turns_at: clock.turns_at(*window),
+                });
+            }
+            notices.extend(clock.notice(level, unit, *window, limit, (used, held + amount)));
+        }
+    }
+    Ok(notices)
+}
