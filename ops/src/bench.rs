@@ -15,6 +15,7 @@ pub mod machine;
 mod material;
 mod memory;
 mod plot;
+mod quota;
 pub mod report;
 pub mod soak;
 mod start;
@@ -32,6 +33,8 @@ use std::{fs, io, path::PathBuf};
 pub enum Group {
     /// Durable commands over HTTP
     Http,
+    /// Reservations in one org's quota
+    Quota,
     /// Appends in process
     Append,
     /// Recovery of an entity
@@ -151,6 +154,10 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
     if wanted(Group::Http) {
         progress("durable commands over HTTP");
         http::lines(&setup, &material, &mut lines).await?;
+    }
+    if wanted(Group::Quota) {
+        progress("reservations in one org's quota");
+        quota::line(&setup, &mut lines).await?;
     }
     if wanted(Group::Append) {
         progress("appends in process");

@@ -80,6 +80,8 @@ impl View {
                 Computed::Key => ("key", Holds::Text),
                 Computed::Stream => ("stream", Holds::Text),
                 Computed::Unchanged => ("unchanged", Holds::Flag),
+                Computed::Left => ("left", Holds::Int),
+                Computed::Percent => ("percent", Holds::Int),
             };
             Shown {
                 name,

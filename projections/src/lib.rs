@@ -30,6 +30,7 @@ pub mod postgres;
 pub mod progress;
 pub mod projector;
 pub mod query;
+pub mod quotas;
 pub mod readiness;
 pub mod reading;
 pub mod roles;
@@ -66,4 +67,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &roles::FAMILY,
     &api_keys::FAMILY,
     &applications::FAMILY,
+    &quotas::FAMILY,
 ];

@@ -464,6 +464,17 @@ fn compute(computed: Computed, out: &mut Map<String, Json>) {
                 out.insert("unchanged".into(), Json::from(events == 0));
             }
         }
+        Computed::Left | Computed::Percent => {
+            let limit = number("limit").unwrap_or(0);
+            let taken = number("used").unwrap_or(0).saturating_add(number("held").unwrap_or(0));
+            let (name, value) = match (computed, taken.saturating_mul(100).checked_div(limit)) {
+                (Computed::Left, _) => ("left", limit.saturating_sub(taken)),
+                (_, Some(percent)) => ("percent", percent),
+                // Nothing may be used, so all of it is.
+                (_, None) => ("percent", 100),
+            };
+            out.insert(name.into(), Json::from(value));
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Budgets, open reservations and rates of an org.
 
 use crate::{
-    family::{Family, Tie},
+    family::Family,
     reading::{Computed, Filter, Reading, View, one_of, whole},
     scope::{Scope, events},
     statement::{Statements, Value, json},
-    table::{Table, count, index, int, json as json_column, text},
+    table::{Table, count, int, json as json_column, text},
 };
 use quipu_kinds::quota::{Hold, QuotaEvent};
 use quipu_schemas::quota::{Level, Unit};
@@ -23,7 +23,7 @@ pub static QUOTAS: Table = Table {
         text("set_by"),
         int("set_at"),
     ],
-    indexes: &[index("window")],
+    indexes: &[],
 };
 
 static QUOTAS_READING: Reading = Reading {
@@ -35,7 +35,7 @@ static QUOTAS_READING: Reading = Reading {
         &[
             ("level", Filter::Is("level")),
             ("unit", Filter::Is("unit")),
-            ("window", one_of!("window": "total", "hour", "day", "month")),
+            ("window", Filter::Is("window")),
         ],
     )
 };
@@ -52,7 +52,10 @@ static RESERVATIONS_READING: Reading = whole(
     "reservations",
     &RESERVATIONS,
     &["key"],
-    &[("reserved_by", Filter::Is("reserved_by")), ("until_before", Filter::Before("until"))],
+    &[
+        ("reserved_by", Filter::Is("reserved_by")),
+        ("until_before", Filter::Before("until")),
+    ],
 );
 
 /// One row a rate.
@@ -81,7 +84,7 @@ pub(crate) static FAMILY: Family = Family {
     version: 1,
     tables: &[&QUOTAS, &RESERVATIONS, &RATES],
     views: &[View::QUOTAS, View::RESERVATIONS, View::RATES],
-    parts: &[(View::RESERVATIONS, Tie::All), (View::RATES, Tie::All)],
+    parts: &[],
     counts: &[(View::QUOTAS, &["window"])],
     reduce: |record, _, out| events(record, out, reduce),
 };
@@ -149,7 +152,11 @@ pub(crate) fn reduce(at: Scope<'_>, event: QuotaEvent, out: &mut Statements) {
             }
         }
         QuotaEvent::WindowWatched { .. } => {}
-        QuotaEvent::RateSet { by: of, requests, per_seconds } => out.put(
+        QuotaEvent::RateSet {
+            by: of,
+            requests,
+            per_seconds,
+        } => out.put(
             &RATES,
             at.org(),
             [of.name().into()],
@@ -199,7 +206,11 @@ fn limits(at: Scope<'_>, event: QuotaEvent, out: &mut Statements) {
             &QUOTAS,
             at.org(),
             [("window", window.name().into())],
-            [("used", 0_u64.into()), ("noticed_percent", 0_u64.into()), ("turns_at", until.into())],
+            [
+                ("used", 0_u64.into()),
+                ("noticed_percent", 0_u64.into()),
+                ("turns_at", until.into()),
+            ],
             &[],
         ),
         QuotaEvent::Noticed {

@@ -62,6 +62,10 @@ pub enum Computed {
     Stream,
     /// `unchanged`: whether `event_count` is 0.
     Unchanged,
+    /// `left`: what is neither used nor held of `limit`.
+    Left,
+    /// `percent`: how much of `limit` is used or held, rounded down.
+    Percent,
 }
 
 /// A view: the name of a reading. Each stands as a constant beside its reading.

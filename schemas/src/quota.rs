@@ -142,7 +142,9 @@ impl Window {
 
     /// The window that a time lies in: its first millisecond, and that of the next one. `None` for what never turns.
     pub fn around(self, at: Millis) -> Option<(Millis, Millis)> {
-        let of = i64::try_from(at / 1_000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok())?;
+        let of = i64::try_from(at / 1_000)
+            .ok()
+            .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok())?;
         let midnight = of.replace_time(Time::MIDNIGHT);
         let (start, end) = match self {
             Self::Total => return None,
@@ -171,7 +173,9 @@ impl fmt::Display for Window {
 
 /// A time as people read it, to the second: `2026-01-02T03:04:05Z`.
 pub fn shown_time(at: Millis) -> String {
-    let of = i64::try_from(at / 1_000).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let of = i64::try_from(at / 1_000)
+        .ok()
+        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
     of.and_then(|of| of.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{at} ms"))
 }
 
@@ -223,7 +227,14 @@ mod tests {
             assert!(text.parse::<Level>().is_err(), "{text}");
         }
         assert!(format!("label/{}", "x".repeat(QUOTA_LABEL_MAX_CHARS + 1)).parse::<Level>().is_err());
-        for (text, is_unit) in [("tokens", true), ("micro_usd", true), ("", false), ("Tokens", false), ("1a", false), ("a-b", false)] {
+        for (text, is_unit) in [
+            ("tokens", true),
+            ("micro_usd", true),
+            ("", false),
+            ("Tokens", false),
+            ("1a", false),
+            ("a-b", false),
+        ] {
             assert_eq!(text.parse::<Unit>().is_ok(), is_unit, "{text}");
         }
     }
@@ -234,8 +245,18 @@ mod tests {
         for (window, within, start, end) in [
             (Window::Hour, "2026-11-30T17:59:59Z", "2026-11-30T17:00:00Z", "2026-11-30T18:00:00Z"),
             (Window::Day, "2026-11-30T23:59:59Z", "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"),
-            (Window::Month, "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
-            (Window::Month, "2026-12-31T23:59:59Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            (
+                Window::Month,
+                "2028-02-29T12:00:00Z",
+                "2028-02-01T00:00:00Z",
+                "2028-03-01T00:00:00Z",
+            ),
+            (
+                Window::Month,
+                "2026-12-31T23:59:59Z",
+                "2026-12-01T00:00:00Z",
+                "2027-01-01T00:00:00Z",
+            ),
         ] {
             assert_eq!(window.around(at(within) + 999), Some((at(start), at(end))), "{window} {within}");
             assert_eq!(window.around(at(start)), Some((at(start), at(end))));

@@ -151,7 +151,7 @@ def every_view(client: AuthenticatedClient) -> int:
             continue
         operation = importlib.import_module(module.name)
         ids = {"agent": "scout", "conversation": "desk", "run": "refund-1", "org": ORG}
-        ids |= {"api_key": "ci", "grant": "bob", "role": "all"}
+        ids |= {"api_key": "ci", "grant": "bob", "role": "all", "quota": "all"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)

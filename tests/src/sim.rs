@@ -17,6 +17,7 @@ mod log;
 mod member;
 mod node;
 mod node_log;
+mod quota;
 mod reading;
 mod rights;
 mod sink;
@@ -288,7 +289,7 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         off: 0,
         disk: SimDisk::new(seed),
         keys: values_beside(seed),
-        kinds: Kinds::builtin(),
+        kinds: quota::kinds(mutant),
         node: None,
         sink: Sink::default(),
         workload: Workload::with_strangers(),

@@ -34,6 +34,7 @@ pub struct OnBroker {
 
 fn plan(server: &Server, connections: usize, seconds: u64, key: String) -> Plan {
     Plan {
+        then: None,
         address: server.address,
         token: server.token.clone(),
         connections,

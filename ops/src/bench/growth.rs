@@ -42,6 +42,7 @@ struct Load<'a> {
 impl Load<'_> {
     fn plan(&self, pace: Pace) -> Plan {
         Plan {
+            then: None,
             address: self.node.address,
             token: self.node.token.clone(),
             connections: self.clients,

@@ -12,16 +12,16 @@ use super::{
 use std::time::{Duration, Instant};
 
 const ENTITIES: u64 = 1_000;
-const CLIENTS: usize = 64;
+pub(super) const CLIENTS: usize = 64;
 
 /// A measured run with what the server used for it.
-struct Run {
+pub(super) struct Run {
     outcome: Outcome,
     server_cpu_us: f64,
     client_cpu_us: f64,
 }
 
-async fn run(server: &Server, plan: &Plan) -> Result<Run, BenchError> {
+pub(super) async fn run(server: &Server, plan: &Plan) -> Result<Run, BenchError> {
     let before = server.usage().cpu;
     let outcome = plan.run().await?;
     let used = server.usage().cpu - before;
@@ -57,6 +57,7 @@ impl Stage<'_> {
     fn plan(&self, server: &Server, entities: u64, first: u64, pace: Pace) -> Plan {
         self.serial.set(self.serial.get() + 1);
         Plan {
+            then: None,
             address: server.address,
             token: server.token.clone(),
             connections: CLIENTS,
@@ -77,6 +78,7 @@ impl Stage<'_> {
 /// Creates the org and conversations of these numbers.
 pub(super) async fn create(server: &Server, first: u64, entities: u64) -> Result<(), BenchError> {
     let plan = |path: String, body: &str, requests: u64| Plan {
+        then: None,
         address: server.address,
         token: server.token.clone(),
         connections: CLIENTS.min(requests as usize),
@@ -96,7 +98,7 @@ pub(super) async fn create(server: &Server, first: u64, entities: u64) -> Result
     Ok(())
 }
 
-fn sides(name: &str, runs: &[Run]) -> String {
+pub(super) fn sides(name: &str, runs: &[Run]) -> String {
     let rates: Vec<f64> = runs.iter().map(|r| r.outcome.per_second()).collect();
     let server = median(&runs.iter().map(|r| r.server_cpu_us).collect::<Vec<_>>());
     let client = median(&runs.iter().map(|r| r.client_cpu_us).collect::<Vec<_>>());
@@ -107,11 +109,11 @@ fn sides(name: &str, runs: &[Run]) -> String {
     )
 }
 
-fn rates(runs: &[Run]) -> Vec<f64> {
+pub(super) fn rates(runs: &[Run]) -> Vec<f64> {
     runs.iter().map(|r| r.outcome.per_second()).collect()
 }
 
-fn ratios(ours: &[Run], theirs: &[Run]) -> Vec<f64> {
+pub(super) fn ratios(ours: &[Run], theirs: &[Run]) -> Vec<f64> {
     ours.iter()
         .zip(theirs)
         .map(|(a, b)| a.outcome.per_second() / b.outcome.per_second())

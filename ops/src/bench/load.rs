@@ -47,6 +47,8 @@ pub(super) struct Plan {
     /// Number of the first.
     pub(super) first: u64,
     pub(super) body: String,
+    /// Path and body of a second command, sent by the same connection as soon as the first is answered.
+    pub(super) then: Option<(String, String)>,
     /// Begins every command id.
     pub(super) key: String,
     pub(super) pace: Pace,
@@ -86,21 +88,25 @@ impl Plan {
         Ok(outcome)
     }
 
-    fn request(&self, into: &mut Vec<u8>, index: u64) {
+    fn request(&self, into: &mut Vec<u8>, index: u64, is_second: bool) {
         use std::io::Write;
+        let (path, body, after) = match &self.then {
+            Some((path, body)) if is_second => (path, body, "-2"),
+            _ => (&self.path, &self.body, ""),
+        };
         let step = if matches!(self.pace, Pace::Count { .. }) { 1 } else { 7_919 };
         let entity = self.first + index.wrapping_mul(step) % self.entities.max(1);
         into.clear();
-        let path = self.path.replace("{n}", &entity.to_string());
+        let path = path.replace("{n}", &entity.to_string());
         // Nearly every body is the same for all.
-        let body = match self.body.contains("{n}") {
-            true => Cow::Owned(self.body.replace("{n}", &entity.to_string())),
-            false => Cow::Borrowed(&self.body),
+        let body = match body.contains("{n}") {
+            true => Cow::Owned(body.replace("{n}", &entity.to_string())),
+            false => Cow::Borrowed(body),
         };
         // Writing to a vector does not fail.
         let _ = write!(
             into,
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {}-{index}\r\nContent-Length: {}\r\n\r\n{}",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {}-{index}{after}\r\nContent-Length: {}\r\n\r\n{}",
             self.address,
             self.token,
             self.key,
@@ -171,16 +177,24 @@ impl Shared {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
-            self.plan.request(&mut request, index);
-            let error = match open.exchange(&request).await {
-                Ok(answer) if (200..300).contains(&answer.status) => None,
-                Ok(answer) => Some(format!("{} {}", answer.status, String::from_utf8_lossy(answer.body))),
-                Err(e) => {
-                    connection = None;
-                    Some(e.to_string())
+            let mut begun = due;
+            for is_second in [false, true] {
+                if is_second && self.plan.then.is_none() {
+                    break;
                 }
-            };
-            self.answered(due, error);
+                self.plan.request(&mut request, index, is_second);
+                let error = match open.exchange(&request).await {
+                    Ok(answer) if (200..300).contains(&answer.status) => None,
+                    Ok(answer) => Some(format!("{} {}", answer.status, String::from_utf8_lossy(answer.body))),
+                    Err(e) => {
+                        self.answered(begun, Some(e.to_string()));
+                        connection = None;
+                        break;
+                    }
+                };
+                self.answered(begun, error);
+                begun = Instant::now();
+            }
         }
     }
 }

@@ -117,6 +117,7 @@ pub(super) async fn runs_line(setup: &Setup, out: &mut Vec<Line>) -> Result<(), 
     let node = sleepy(setup, "runs", true).await?;
     http::create(&node, 0, 1).await?;
     let plan = Plan {
+        then: None,
         address: node.address,
         token: node.token.clone(),
         connections: 64,

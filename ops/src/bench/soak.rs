@@ -107,6 +107,7 @@ async fn sample(soak: &Soak, scratch: &Path, progress: &mut impl FnMut(&Sample, 
         http::create(&node, first, CONVERSATIONS).await?;
         let begun = Instant::now();
         let plan = Plan {
+            then: None,
             address: node.address,
             token: node.token.clone(),
             connections: CONNECTIONS,

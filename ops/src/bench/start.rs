@@ -16,6 +16,7 @@ use std::{
 
 fn post(node: &Server, entity: u64, entities: u64, key: &str, pace: Pace) -> Plan {
     Plan {
+        then: None,
         address: node.address,
         token: node.token.clone(),
         connections: 64,

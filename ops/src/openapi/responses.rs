@@ -50,6 +50,10 @@ const PROBLEMS: &[(u16, &str)] = &[
     (400, "Malformed: JSON, an id, a header or a parameter; `field` names it."),
     (401, "No token, or none that counts here."),
     (
+        402,
+        "A limit has no room for what is to be reserved; the detail says what is left, and when its window ends.",
+    ),
+    (
         403,
         "Host or origin not allowed; or the caller is nobody in this org, or lacks a right (`no_access`, `missing_right`).",
     ),
@@ -78,7 +82,7 @@ const PROBLEMS: &[(u16, &str)] = &[
 
 /// On every route.
 const ALWAYS: &[u16] = &[400, 403, 405, 414, 431, 500, 503];
-const COMMAND: &[u16] = &[401, 404, 408, 409, 412, 413, 415, 422, 429, 507];
+const COMMAND: &[u16] = &[401, 402, 404, 408, 409, 412, 413, 415, 422, 429, 507];
 
 fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {

@@ -3,6 +3,7 @@
 use super::{
     World,
     log::SimLog,
+    quota::check_quotas,
     rights::{check_rights, spoken_for},
     sink::Sink,
 };
@@ -75,6 +76,7 @@ impl World {
         check_timers(&records, now, &mut broken);
         check_rights(&records, &mut broken);
         self.counts.spoken_for += spoken_for(&records);
+        check_quotas(&records, now, &mut broken);
         match node.knows_its_org() {
             Ok(true) => {}
             Ok(false) => broken.push("what the node keeps of its org differs from the org's stream".into()),

@@ -7,6 +7,7 @@ mod http_hostile;
 mod kill9;
 mod migrate;
 mod parking;
+mod quota;
 mod rebuild;
 mod schemathesis;
 mod ticket;

@@ -74,10 +74,7 @@ fn set(s: &mut QuotaState, (level, unit, window): (&Level, &Unit, Window), limit
     match account.limits.get_mut(&window) {
         Some(known) => (known.limit, known.noticed) = (limit, 0),
         None => {
-            let fresh = Limit {
-                limit,
-                ..Limit::default()
-            };
+            let fresh = Limit { limit, ..Limit::default() };
             account.limits.insert(window, fresh);
             s.limit_count += 1;
         }

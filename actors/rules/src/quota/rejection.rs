@@ -73,12 +73,16 @@ pub enum QuotaRejection {
     RateNotFound(RateBy),
 }
 
+fn bad(code: &str, detail: String, field: &str) -> Problem {
+    Problem::new(422, code, detail).field(field)
+}
+
 impl Refusal for QuotaRejection {
     fn problem(&self) -> Problem {
-        let bad = |code: &str, detail: String, field: &str| Problem::new(422, code, detail).field(field);
         match self {
-            Self::WrongId(id) => bad("quota_id", format!("an org's quota is in the entity `{ALL}`, not in {id}"), "id")
-                .fix(format!("use the id `{ALL}`")),
+            Self::WrongId(id) => {
+                bad("quota_id", format!("an org's quota is in the entity `{ALL}`, not in {id}"), "id").fix(format!("use the id `{ALL}`"))
+            }
             Self::BadAmount(field) => bad(
                 "bad_amount",
                 format!("an amount is at most {QUOTA_AMOUNT_MAX_UNITS}, and a hold's at least 1"),
@@ -88,11 +92,42 @@ impl Refusal for QuotaRejection {
             Self::TooManyLimits => {
                 Problem::new(409, "too_many_limits", format!("an org has at most {QUOTA_LIMITS_MAX} limits")).fix("remove one")
             }
-            Self::LimitNotFound(level, unit, window) => {
-                Problem::new(404, "unknown_limit", format!("{level} has no limit of {unit} for the window `{window}`"))
-                    .field("level")
-                    .fix("see the view `quotas`")
+            Self::LimitNotFound(level, unit, window) => Problem::new(
+                404,
+                "unknown_limit",
+                format!("{level} has no limit of {unit} for the window `{window}`"),
+            )
+            .field("level")
+            .fix("see the view `quotas`"),
+            Self::BadRequests => bad(
+                "bad_rate",
+                format!("a rate lets 1 to {RATE_REQUESTS_MAX} requests through"),
+                "requests",
+            )
+            .fix("give so many, or remove the rate"),
+            Self::BadSeconds => {
+                bad("bad_rate", format!("a rate is for 1 to {RATE_MAX_SECONDS} seconds"), "per_seconds").fix("give so many")
             }
+            Self::RateNotFound(by) => Problem::new(404, "unknown_rate", format!("no rate counts by {}", by.name()))
+                .field("by")
+                .fix("see the view `rates`"),
+            Self::BadTtl | Self::BadHolds | Self::BadUsed | Self::TooManyLevels | Self::UnitTwice(..) => self.of_words(),
+            Self::KeyTaken(_)
+            | Self::Ended(..)
+            | Self::NotFound(_)
+            | Self::TooManyOpen
+            | Self::Exceeded { .. }
+            | Self::NotHeld(_)
+            | Self::NotSaid(_)
+            | Self::UsedUp(..) => self.of_reservation(),
+        }
+    }
+}
+
+impl QuotaRejection {
+    /// What is wrong with a command by itself.
+    fn of_words(&self) -> Problem {
+        match self {
             Self::BadTtl => bad(
                 "bad_ttl",
                 format!("a reservation holds for 1 to {QUOTA_TTL_MAX_SECONDS} seconds"),
@@ -103,11 +138,22 @@ impl Refusal for QuotaRejection {
                 .fix("name each unit once, with all levels where it counts"),
             Self::BadUsed => bad("bad_used", format!("a reservation has at most {QUOTA_HOLDS_MAX} units"), "used")
                 .fix("name each unit that it holds once"),
-            Self::TooManyLevels => bad("too_many_levels", format!("a hold names at most {QUOTA_LEVELS_MAX} levels"), "holds")
-                .fix("name fewer; the org counts by itself"),
+            Self::TooManyLevels => bad(
+                "too_many_levels",
+                format!("a hold names at most {QUOTA_LEVELS_MAX} levels"),
+                "holds",
+            )
+            .fix("name fewer; the org counts by itself"),
             Self::UnitTwice(field, unit) => {
                 bad("unit_twice", format!("{unit} is named twice"), field).fix("name each unit once, with the whole amount")
             }
+            other => other.of_reservation(),
+        }
+    }
+
+    /// What is wrong with it as things stand.
+    fn of_reservation(&self) -> Problem {
+        match self {
             Self::KeyTaken(key) => Problem::new(409, "key_taken", format!("reservation {key} is open, and is another one"))
                 .field("key")
                 .fix("choose another key"),
@@ -134,17 +180,15 @@ impl Refusal for QuotaRejection {
                 turns_at,
             } => exceeded((level, unit, *window), (*limit, *left, *asked), *turns_at),
             Self::NotHeld(unit) => bad("not_held", format!("the reservation holds no {unit}"), "used").fix("name what it holds"),
-            Self::NotSaid(unit) => bad("not_said", format!("the reservation holds {unit}, and nothing is said of it"), "used")
-                .fix("say how much was used of each unit that it holds; 0 where nothing was"),
-            Self::UsedUp(level, unit) => {
-                Problem::new(409, "used_up", format!("more {unit} was used of {level} than can be counted")).fix("remove the limit, and set it again")
-            }
-            Self::BadRequests => bad("bad_rate", format!("a rate lets 1 to {RATE_REQUESTS_MAX} requests through"), "requests")
-                .fix("give so many, or remove the rate"),
-            Self::BadSeconds => bad("bad_rate", format!("a rate is for 1 to {RATE_MAX_SECONDS} seconds"), "per_seconds").fix("give so many"),
-            Self::RateNotFound(by) => Problem::new(404, "unknown_rate", format!("there is no rate by {}", by.name()))
-                .field("by")
-                .fix("see the view `rates`"),
+            Self::NotSaid(unit) => bad(
+                "not_said",
+                format!("the reservation holds {unit}, and nothing is said of it"),
+                "used",
+            )
+            .fix("say how much was used of each unit that it holds; 0 where nothing was"),
+            Self::UsedUp(level, unit) => Problem::new(409, "used_up", format!("more {unit} was used of {level} than can be counted"))
+                .fix("remove the limit, and set it again"),
+            other => Problem::new(409, "refused", format!("{other:?}")),
         }
     }
 }

@@ -87,7 +87,9 @@ fn fits(clock: &Clock<'_>, holds: &[Hold]) -> Result<Vec<QuotaEvent>, QuotaRejec
     let over = clock.over(&wanted);
     let mut notices = Vec::new();
     for ((level, unit), amount) in places(holds) {
-        let Some(account) = clock.state.account(level, unit) else { continue };
+        let Some(account) = clock.state.account(level, unit) else {
+            continue;
+        };
         let held = account.held.saturating_sub(over.get(&(level, unit)).copied().unwrap_or(0));
         for (window, limit) in &account.limits {
             let used = clock.used(*window, limit);

@@ -1,10 +1,11 @@
+mod bounds;
 mod model;
 
 use super::*;
 use crate::scene::{As, Scene, as_role, platform};
 use quipu_kinds::quota::{Hold, Release, Reserve, Settle, Used};
 use quipu_schemas::{
-    limits::{QUOTA_ENDED_MAX, QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX, QUOTA_OPEN_MAX, RECORD_MAX_BYTES},
+    limits::{QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX},
     quota::{Level, RateBy},
 };
 
@@ -104,7 +105,11 @@ fn limits_are_set_changed_and_removed() {
     scene.ok(&admin(), set("org", TOKENS, Window::Total, 3));
     assert_eq!(counted(&scene, "org", Window::Total), (0, 5));
     scene.ok(&admin(), set("agent/bot", TOKENS, Window::Total, 7));
-    assert_eq!(counted(&scene, "agent/bot", Window::Total), (0, 5), "a new limit counts what is held");
+    assert_eq!(
+        counted(&scene, "agent/bot", Window::Total),
+        (0, 5),
+        "a new limit counts what is held"
+    );
     let remove = |window| {
         QuotaCommand::RemoveLimit(RemoveLimit {
             level: Level::Org,
@@ -122,11 +127,21 @@ fn limits_are_set_changed_and_removed() {
 
 #[test]
 fn all_levels_have_room_or_nothing_is_held() {
-    let mut scene = limited(&[("org", Window::Total, 100), ("project/p", Window::Total, 50), ("agent/bot", Window::Day, 20)]);
+    let mut scene = limited(&[
+        ("org", Window::Total, 100),
+        ("project/p", Window::Total, 50),
+        ("agent/bot", Window::Day, 20),
+    ]);
     let whole = |key: &str, amount| reserve(key, 60, vec![hold(&["agent/bot", "project/p"], TOKENS, amount)]);
     scene.refused(&member(), whole("r", 21), 402, "budget_exceeded");
     let problem = scene.decide(&member(), whole("r", 21)).unwrap_err();
-    for part in ["agent/bot", "20 tokens left of 20", "for the day", "2023-11-15T00:00:00Z", "21 were asked"] {
+    for part in [
+        "agent/bot",
+        "20 tokens left of 20",
+        "for the day",
+        "2023-11-15T00:00:00Z",
+        "21 were asked",
+    ] {
         assert!(problem.detail.contains(part), "{part}: {problem}");
     }
     assert_eq!(counted(&scene, "org", Window::Total), (0, 0));
@@ -137,7 +152,12 @@ fn all_levels_have_room_or_nothing_is_held() {
     scene.refused(&member(), whole("s", 1), 402, "budget_exceeded");
     // The org counts everything, whoever forgets to name it.
     scene.ok(&member(), reserve("s", 60, vec![hold(&[], TOKENS, 80)]));
-    scene.refused(&member(), reserve("t", 60, vec![hold(&["label/x"], TOKENS, 1)]), 402, "budget_exceeded");
+    scene.refused(
+        &member(),
+        reserve("t", 60, vec![hold(&["label/x"], TOKENS, 1)]),
+        402,
+        "budget_exceeded",
+    );
     scene.ok(&member(), reserve("t", 60, vec![hold(&[], "calls", 1_000)]));
 }
 
@@ -183,11 +203,18 @@ fn what_lapses_is_free_by_the_clock_before_its_timer() {
     scene.refused(&member(), tokens("s", 1), 402, "budget_exceeded");
     scene.now = due;
     let events = scene.ok(&member(), tokens("s", 10));
-    assert!(matches!(&events[0], QuotaEvent::Lapsed { keys, .. } if *keys == [entity("r")]), "{events:?}");
+    assert!(
+        matches!(&events[0], QuotaEvent::Lapsed { keys, .. } if *keys == [entity("r")]),
+        "{events:?}"
+    );
     scene.refused(&member(), tokens("r", 10), 409, "reservation_ended");
     // What was spent all the same is booked.
     let events = scene.ok(&member(), settle("r", &[(TOKENS, 4)]));
-    assert!(events.iter().any(|event| matches!(event, QuotaEvent::Settled { late: true, bookings, .. } if bookings[0].over == 4)));
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, QuotaEvent::Settled { late: true, bookings, .. } if bookings[0].over == 4))
+    );
     assert_eq!(counted(&scene, "org", Window::Total), (4, 10));
     scene.unchanged(&member(), settle("r", &[(TOKENS, 4)]));
     scene.now = due + 60_000;
@@ -226,8 +253,14 @@ fn windows_turn_by_the_clock_and_by_their_timer() {
     scene.now = turns;
     scene.refused(&member(), tokens("s", 3), 402, "budget_exceeded");
     let events = scene.ok(&member(), tokens("s", 2));
-    assert!(matches!(events[0], QuotaEvent::Turned { window: Window::Hour, since, .. } if since == turns), "{events:?}");
-    assert_eq!((counted(&scene, "org", Window::Hour), counted(&scene, "org", Window::Month)), ((0, 2), (10, 2)));
+    assert!(
+        matches!(events[0], QuotaEvent::Turned { window: Window::Hour, since, .. } if since == turns),
+        "{events:?}"
+    );
+    assert_eq!(
+        (counted(&scene, "org", Window::Hour), counted(&scene, "org", Window::Month)),
+        ((0, 2), (10, 2))
+    );
     // The timer of the hour before comes late, and says nothing.
     scene.unchanged(&platform(), QuotaWord::Turn(Turn { window: Window::Hour }));
     scene.ok(&member(), settle("s", &[(TOKENS, 1)]));
@@ -296,73 +329,11 @@ fn rates_are_set_and_removed() {
     scene.ok(&admin(), rate(RateBy::Org, 60, 60));
     scene.unchanged(&admin(), rate(RateBy::Org, 60, 60));
     scene.ok(&admin(), QuotaCommand::RemoveRate(RemoveRate { by: RateBy::Org }));
-    scene.refused(&admin(), QuotaCommand::RemoveRate(RemoveRate { by: RateBy::Org }), 404, "unknown_rate");
+    scene.refused(
+        &admin(),
+        QuotaCommand::RemoveRate(RemoveRate { by: RateBy::Org }),
+        404,
+        "unknown_rate",
+    );
     assert!(scene.state.rates.is_empty());
-}
-
-/// Folds without the copies that a scene makes.
-fn fold(scene: &mut Scene<Quota>, who: &As, command: QuotaCommand) -> Vec<QuotaEvent> {
-    match scene.decide(who, command).unwrap() {
-        Decision::Accept(events) => {
-            let folded = |state, event: &QuotaEvent| Quota::evolve(state, event).unwrap();
-            scene.state = events.iter().fold(std::mem::take(&mut scene.state), folded);
-            events
-        }
-        Decision::Unchanged => Vec::new(),
-    }
-}
-
-#[test]
-fn bounds_hold_and_what_is_over_is_forgotten_in_turn() {
-    let mut scene = limited(&[("org", Window::Total, 1 << 40)]);
-    for n in 0..QUOTA_OPEN_MAX {
-        fold(&mut scene, &member(), tokens(&format!("r{n}"), 1));
-    }
-    scene.refused(&member(), tokens("more", 1), 429, "too_many_reservations");
-    scene.now += 60_000;
-    // All of them are over: one event names some, and none of them counts.
-    scene.state.accounts.get_mut(&Level::Org).unwrap().values_mut().next().unwrap().limits.get_mut(&Window::Total).unwrap().limit = 5;
-    fold(&mut scene, &member(), tokens("more", 5));
-    assert!(scene.state.open.len() > QUOTA_OPEN_MAX / 2);
-    scene.refused(&member(), tokens("less", 1), 402, "budget_exceeded");
-    while scene.state.open.len() > 1 {
-        let word: AskedOf<Quota> = QuotaWord::Lapse(Lapse {}).into();
-        let Ok(Decision::Accept(events)) = scene.decide(&platform(), word) else {
-            panic!("the timer stopped")
-        };
-        let folded = |state, event: &QuotaEvent| Quota::evolve(state, event).unwrap();
-        scene.state = events.iter().fold(std::mem::take(&mut scene.state), folded);
-    }
-    assert_eq!(counted(&scene, "org", Window::Total), (0, 5));
-    assert_eq!((scene.state.ended.len(), scene.state.ended_order.len()), (QUOTA_ENDED_MAX, QUOTA_ENDED_MAX));
-}
-
-#[test]
-fn the_largest_decision_fits_a_record() {
-    let mut scene = scene();
-    let label = |n: usize| format!("label/{}{n:04}", "x".repeat(60));
-    let unit = |n: usize| format!("{}{n}", "u".repeat(31));
-    let wide = |from: usize, amount| -> Vec<Hold> {
-        let levels = |n: usize| -> Vec<Level> { (0..QUOTA_LEVELS_MAX).map(|l| level(&label(from + 8 * n + l))).collect() };
-        let hold = |n: usize| Hold { levels: levels(n), unit: unit(n).parse().unwrap(), amount };
-        (0..QUOTA_HOLDS_MAX).map(hold).collect()
-    };
-    let most = 1 << 49;
-    for reservation in 0..3 {
-        for Hold { levels, unit, .. } in wide(reservation * 64, 1) {
-            for at in levels {
-                for window in [Window::Total, Window::Hour, Window::Day, Window::Month] {
-                    fold(&mut scene, &admin(), set(&at.to_string(), &unit.to_string(), window, most));
-                }
-            }
-        }
-    }
-    for (n, key) in ["a", "b", "c"].iter().enumerate() {
-        fold(&mut scene, &member(), reserve(&format!("{key}{}", "k".repeat(60)), 60, wide(n * 64, most / 2)));
-    }
-    scene.now += 40 * 24 * 3_600_000;
-    let events = fold(&mut scene, &member(), reserve("r", 60, wide(0, most)));
-    let notices = events.iter().filter(|event| matches!(event, QuotaEvent::Noticed { .. })).count();
-    let bytes: usize = events.iter().map(|event| serde_json::to_vec(event).unwrap().len()).sum();
-    assert!(notices >= 4 * 64 && bytes < RECORD_MAX_BYTES, "{notices} notices, {bytes} bytes");
 }

@@ -44,10 +44,12 @@ pub enum Mutant {
     LosesScopes,
     /// Takes a key that was revoked as it was before.
     RevivesKeys,
+    /// Reserves as if nothing were reserved.
+    ReservesTwice,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 20] = [
+pub const MUTANTS: [Mutant; 21] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -68,4 +70,5 @@ pub const MUTANTS: [Mutant; 20] = [
     Mutant::ForgetsSuspensions,
     Mutant::LosesScopes,
     Mutant::RevivesKeys,
+    Mutant::ReservesTwice,
 ];

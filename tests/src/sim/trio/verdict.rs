@@ -5,6 +5,7 @@ use crate::sim::{
     checks::{check_effects, check_timers, read_all, rebuilt, views_verify},
     history::Returned,
     node_log::NodeLog,
+    quota::check_quotas,
     rights::check_rights,
 };
 use quipu_events::port::Log;
@@ -40,6 +41,7 @@ impl Trio {
         );
         check_timers(&records, self.wall(), &mut broken);
         check_rights(&records, &mut broken);
+        check_quotas(&records, self.wall(), &mut broken);
         broken.extend(self.feed.check(&records));
         broken.extend(self.history.check());
         let mut ends: BTreeMap<&StreamId, u64> = BTreeMap::new();

@@ -66,7 +66,12 @@ impl Run {
 
     fn fire(&mut self) {
         let now = self.scene.now;
-        let due: Vec<_> = self.timers.iter().filter(|(_, due)| **due <= now).map(|(name, _)| name.clone()).collect();
+        let due: Vec<_> = self
+            .timers
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in due {
             self.timers.remove(&name);
             let window = Window::TURNING.into_iter().find(|window| window.name() == name);
@@ -80,7 +85,11 @@ impl Run {
 
     fn reserve(&mut self) {
         self.keys += 1;
-        let (key, amount, ttl) = (format!("r{}", self.keys), 1 + self.random.below(9), 1 + self.random.below(40) as u32);
+        let (key, amount, ttl) = (
+            format!("r{}", self.keys),
+            1 + self.random.below(9),
+            1 + self.random.below(40) as u32,
+        );
         let named = [&["agent/a"][..], &["agent/b", "project/p"], &[]][self.random.below(3) as usize];
         let mut levels: Vec<Level> = named.iter().map(|text| level(text)).collect();
         levels.push(Level::Org);
@@ -90,7 +99,12 @@ impl Run {
         if has_room {
             self.taken += 1;
             let until = self.scene.now + u64::from(ttl) * 1_000;
-            let made = Made { until, levels, amount, is_over: false };
+            let made = Made {
+                until,
+                levels,
+                amount,
+                is_over: false,
+            };
             self.model.made.insert(key, made);
         } else {
             self.refused += 1;
