@@ -150,7 +150,7 @@ impl Workload {
             7 if self.has_strangers => return Some(to_nowhere(n)),
             37 if self.has_strangers => return Some(request(n, Kind::ORG, "acme", "rename", json!({ "name": "Mine" }), Some(STRANGER))),
             13 | 28 | 43 | 58 => return Some(rights::run_by_key(self, n, peek)),
-            2 | 9 | 14 | 20 | 26 | 33 | 38 | 50 => return Some(quota::next(n, rng, peek)),
+            2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}

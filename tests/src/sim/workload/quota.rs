@@ -14,8 +14,8 @@ pub(super) fn next(n: u64, rng: &mut Rng, peek: Peek) -> CommandRequest {
         _ if state["limit_count"].as_u64().unwrap_or(0) == 0 => ("set_limit", limit(rng, true)),
         0..=9 => ("set_limit", limit(rng, true)),
         10..=13 => ("remove_limit", limit(rng, false)),
-        14..=16 => ("set_rate", json!({ "by": "org", "requests": 1 + rng.below(100) })),
-        17..=19 => ("remove_rate", json!({ "by": "org" })),
+        14..=19 if state["rates"]["org"].is_null() => ("set_rate", json!({ "by": "org", "requests": 1 + rng.below(100) })),
+        14..=19 => ("remove_rate", json!({ "by": "org" })),
         20..=69 => {
             // Now and then a key that was there before.
             let key = if rng.chance(85) { n } else { rng.below(n) };
