@@ -27,6 +27,7 @@ pub mod pace;
 pub mod parked;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod principals;
 pub mod progress;
 pub mod projector;
 pub mod query;
@@ -68,4 +69,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &api_keys::FAMILY,
     &applications::FAMILY,
     &quotas::FAMILY,
+    &principals::FAMILY,
 ];

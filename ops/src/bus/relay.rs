@@ -180,8 +180,13 @@ impl<B: FeedOut> Relay<B> {
         match item {
             FeedItem::Record(entry) => {
                 let (position, record) = (entry.position, &entry.record);
-                read(position, record.events.len());
                 let stream = &record.header.stream;
+                // What the platform keeps of people leaves by no bus.
+                if stream.org.is_reserved() {
+                    read(position, 0);
+                    return Ok(());
+                }
+                read(position, record.events.len());
                 let plural = self.node.plural(&stream.kind);
                 for (index, event) in record.events.iter().enumerate() {
                     let cloud =

@@ -4,7 +4,7 @@ use quipu_rules::rights::Given;
 use quipu_schemas::{
     digest::Digest,
     envelope::{DataClass, KernelCommand},
-    ids::{CommandId, StreamId},
+    ids::{CommandId, OrgId, StreamId},
     json::Json,
     position::Position,
     role::Role,
@@ -87,6 +87,7 @@ struct Desk {
     given: Vec<Given>,
     of_sender: Vec<Given>,
     keys: Vec<KnownKey>,
+    principals: Vec<KnownPrincipal>,
 }
 
 impl Desk {
@@ -101,6 +102,7 @@ impl Desk {
             given: Vec::new(),
             of_sender: Vec::new(),
             keys: Vec::new(),
+            principals: Vec::new(),
         }
     }
 
@@ -132,9 +134,14 @@ impl Desk {
                         is_read_first,
                     );
                 }
-                Question::Sender(_) => {
+                Question::Sender(principal) => {
                     let org = OrgView { role: None, ..self.org };
-                    admission.sender(Arc::new(ActorRights::of(org, &self.of_sender, &charter.roles([]), &charter)));
+                    let rights = ActorRights::of(org, &self.of_sender, &charter.roles([]), &charter);
+                    admission.sender(principal, Arc::new(rights));
+                }
+                Question::Principal(home) => {
+                    let known = self.principals.iter().find(|known| known.home == home);
+                    admission.principal(home, known.cloned().map(Arc::new));
                 }
                 Question::Key(id) => {
                     let is_it = |key: &&KnownKey| key.credential.id == id;
@@ -275,6 +282,7 @@ fn rights_are_the_platforms_or_the_roles() {
     assert_eq!(rights(of_kernel), Ok((true, member, None)));
 }
 
+mod principals;
 mod rights;
 
 #[test]

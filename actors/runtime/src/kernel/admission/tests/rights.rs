@@ -5,9 +5,9 @@ use quipu_rules::{
 };
 use quipu_schemas::{ids::CredentialId, rights::Target};
 
-const ADA: PrincipalId = PrincipalId::from_static("ada");
+pub(super) const ADA: PrincipalId = PrincipalId::from_static("ada");
 
-fn somebody(role: Option<Role>) -> OrgView {
+pub(super) fn somebody(role: Option<Role>) -> OrgView {
     OrgView {
         version: 3,
         suspended: false,
@@ -16,7 +16,7 @@ fn somebody(role: Option<Role>) -> OrgView {
     }
 }
 
-fn named(stream: &str, name: &str) -> CommandEnvelope {
+pub(super) fn named(stream: &str, name: &str) -> CommandEnvelope {
     let given = CommandBody::Given {
         command: Json(serde_json::json!({ name: {} })),
         settles: None,
@@ -28,7 +28,7 @@ fn named(stream: &str, name: &str) -> CommandEnvelope {
 }
 
 /// The same, as a reaction of that entity.
-fn dispatched(envelope: CommandEnvelope, from: &str) -> CommandEnvelope {
+pub(super) fn dispatched(envelope: CommandEnvelope, from: &str) -> CommandEnvelope {
     let CommandBody::Given { command, .. } = envelope.body else {
         panic!("not a client's command")
     };
@@ -43,7 +43,7 @@ fn dispatched(envelope: CommandEnvelope, from: &str) -> CommandEnvelope {
     }
 }
 
-fn given_to(right: &str, until: Option<Millis>) -> Given {
+pub(super) fn given_to(right: &str, until: Option<Millis>) -> Given {
     Given {
         right: right.parse().expect("a right"),
         on: Target::Org,
@@ -51,7 +51,7 @@ fn given_to(right: &str, until: Option<Millis>) -> Given {
     }
 }
 
-fn key_of(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> KnownKey {
+pub(super) fn key_of(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> KnownKey {
     let key = Key {
         name: "k".into(),
         principal,
@@ -70,7 +70,7 @@ fn known(state: &ApiKeyState) -> KnownKey {
     KnownKey::of(&EntityId::from_static("key_1"), state, &charter.roles([]), &charter).expect("a key that was made")
 }
 
-fn by_key(envelope: CommandEnvelope) -> CommandEnvelope {
+pub(super) fn by_key(envelope: CommandEnvelope) -> CommandEnvelope {
     CommandEnvelope {
         credential: Some(CredentialId::of_api_key(EntityId::from_static("key_1"))),
         ..envelope

@@ -1,0 +1,238 @@
+//! Sessions, and whoever was stopped.
+
+use super::{rights::*, *};
+use quipu_kinds::principal::{Code, PrincipalEvent, PrincipalType, SessionEnd, SessionParent, SessionStart};
+use quipu_rules::{
+    decider::Decider,
+    principal::{Principal, PrincipalState},
+};
+use quipu_schemas::ids::CredentialId;
+
+const USR: PrincipalId = PrincipalId::from_static("usr_1");
+const BOT: PrincipalId = PrincipalId::from_static("bot");
+const SES: EntityId = EntityId::from_static("ses_1");
+
+fn acme(who: PrincipalId) -> Home {
+    Home::of(&OrgId::from_static("acme"), &who)
+}
+
+fn principal(home: Home, events: &[PrincipalEvent]) -> KnownPrincipal {
+    let charter = Kinds::builtin().charter([]);
+    let born = if home.is_person() {
+        PrincipalEvent::Registered { name: None }
+    } else {
+        PrincipalEvent::Created {
+            kind: PrincipalType::Service,
+            name: "Bot".into(),
+            owner: ADA,
+        }
+    };
+    let fold = |state: PrincipalState, event| Principal::evolve(state, event).expect("it fits");
+    let state = events.iter().fold(fold(PrincipalState::Missing, &born), fold);
+    KnownPrincipal::of(home, 2, &state, &charter.roles([]), &charter).expect("somebody")
+}
+
+fn start(scope: &[&str]) -> SessionStart {
+    SessionStart {
+        id: SES,
+        client: None,
+        amr: Vec::new(),
+        auth_time: 0,
+        scope: scope.iter().map(|scope| scope.parse().expect("a scope")).collect(),
+        audience: None,
+        act: Vec::new(),
+        parent: None,
+    }
+}
+
+fn begun(session: SessionStart, expires_at: Millis) -> PrincipalEvent {
+    PrincipalEvent::SessionStarted {
+        session,
+        expires_at,
+        refresh: None,
+        code: None,
+        code_until: None,
+    }
+}
+
+fn by_session(principal: PrincipalId, stream: &str, command: &str) -> CommandEnvelope {
+    CommandEnvelope {
+        principal,
+        credential: Some(CredentialId::of_session(SES)),
+        ..named(stream, command)
+    }
+}
+
+/// What becomes of a command by a session of a member, whose events these are.
+fn code_of(events: &[PrincipalEvent]) -> String {
+    let mut desk = Desk::new(somebody(Some(Role::Member)));
+    desk.principals = vec![principal(acme(USR), events)];
+    desk.code(by_session(USR, ROOM, "create"), HERE)
+}
+
+#[test]
+fn a_live_session_opens_and_nothing_else_does() {
+    assert_eq!(code_of(&[begun(start(&[]), NOW + 1)]), "");
+    assert_eq!(code_of(&[]), "credential_ended");
+    assert_eq!(code_of(&[begun(start(&[]), NOW)]), "credential_ended", "the clock decides");
+    let ended = PrincipalEvent::SessionsEnded {
+        ids: vec![SES],
+        why: SessionEnd::Asked,
+    };
+    assert_eq!(code_of(&[begun(start(&[]), NOW + 1), ended]), "credential_ended");
+    let waiting = PrincipalEvent::SessionStarted {
+        session: start(&[]),
+        expires_at: NOW + 1,
+        refresh: None,
+        code: Some(Code {
+            hash: Digest::ZERO,
+            challenge: "c".into(),
+            redirect_uri: "r".into(),
+        }),
+        code_until: Some(NOW + 1),
+    };
+    assert_eq!(code_of(&[waiting]), "credential_ended", "it waits for its code");
+    let mut nobody = Desk::new(somebody(Some(Role::Member)));
+    assert_eq!(nobody.code(by_session(USR, ROOM, "create"), HERE), "credential_ended");
+}
+
+#[test]
+fn a_session_is_cut_to_its_scope_and_hands_nothing_on() {
+    assert_eq!(code_of(&[begun(start(&["cap:conversation.*"]), NOW + 1)]), "");
+    assert_eq!(code_of(&[begun(start(&["cap:run.*"]), NOW + 1)]), "missing_right");
+    let narrowed = |scope: &[&str]| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(USR), &[begun(start(scope), NOW + 1)])];
+        let admitted = desk.admit(by_session(USR, ROOM, "create"), HERE);
+        admitted.map(|admitted| admitted.authority.narrowed).map_err(|problem| problem.code)
+    };
+    assert_eq!(narrowed(&[]), Ok(false));
+    assert_eq!(narrowed(&["cap:conversation.*"]), Ok(true));
+}
+
+#[test]
+fn whoever_was_stopped_does_nothing_by_any_credential() {
+    let stopped = |by: &dyn Fn(CommandEnvelope) -> CommandEnvelope, event: PrincipalEvent| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(BOT), &[begun(start(&[]), NOW + 1), event])];
+        desk.keys = vec![key_of(BOT, &[], NOW + 1)];
+        desk.receipt = Some(FirstReceipt {
+            digest: Digest::ZERO,
+            principal: BOT,
+            on_behalf_of: None,
+            version: 5,
+            position: Position {
+                partition: 0,
+                offset: 9,
+                index: 0,
+            },
+            unchanged: false,
+            durability: Durability::Fsync,
+        });
+        let plain = CommandEnvelope {
+            principal: BOT,
+            ..named(ROOM, "create")
+        };
+        desk.code(by(plain), HERE)
+    };
+    let bys: [&dyn Fn(CommandEnvelope) -> CommandEnvelope; 4] = [
+        &|plain| plain,
+        &by_key,
+        &|plain| CommandEnvelope {
+            credential: Some(CredentialId::of_session(SES)),
+            ..plain
+        },
+        &|plain| CommandEnvelope {
+            principal: PrincipalId::BOOTSTRAP,
+            on_behalf_of: Some(BOT),
+            ..plain
+        },
+    ];
+    for by in bys {
+        let suspended = PrincipalEvent::Suspended { reason: String::new() };
+        assert_eq!(stopped(by, suspended), "principal_suspended");
+        let retired = PrincipalEvent::Retired { reason: String::new() };
+        assert_eq!(stopped(by, retired), "principal_retired");
+    }
+}
+
+#[test]
+fn a_session_ends_with_the_one_that_it_was_made_from() {
+    let child = || SessionStart {
+        parent: Some(SessionParent {
+            home: acme(USR),
+            session: SES,
+        }),
+        id: EntityId::from_static("ses_2"),
+        ..start(&[])
+    };
+    let code = |parent: &[PrincipalEvent]| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        let events: Vec<_> = parent.iter().cloned().chain([begun(child(), NOW + 9)]).collect();
+        desk.principals = vec![principal(acme(USR), &events)];
+        let by_child = CommandEnvelope {
+            credential: Some(CredentialId::of_session(child().id)),
+            ..by_session(USR, ROOM, "create")
+        };
+        desk.code(by_child, HERE)
+    };
+    assert_eq!(code(&[begun(start(&[]), NOW + 1)]), "");
+    assert_eq!(code(&[begun(start(&["cap:run.*"]), NOW + 1)]), "missing_right", "it opens no more");
+    assert_eq!(code(&[begun(start(&[]), NOW)]), "credential_ended");
+    assert_eq!(code(&[]), "credential_ended");
+}
+
+#[test]
+fn whoever_acts_by_a_session_needs_the_right_and_is_not_stopped() {
+    let acting = |act: Home, of_actor: &[&str], stopped: bool| {
+        let session = SessionStart { act: vec![act], ..start(&[]) };
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        let stop = stopped.then(|| PrincipalEvent::Suspended { reason: String::new() });
+        desk.principals = vec![
+            principal(acme(USR), &[begun(session, NOW + 1)]),
+            principal(acme(BOT), stop.as_slice()),
+        ];
+        desk.of_sender = of_actor.iter().map(|right| given_to(right, None)).collect();
+        let admitted = desk.admit(by_session(USR, ROOM, "create"), HERE);
+        admitted.map(|admitted| admitted.authority.narrowed).map_err(|problem| problem.code)
+    };
+    assert_eq!(acting(acme(BOT), &["cap:conversation.*"], false), Ok(true), "it hands nothing on");
+    assert_eq!(acting(acme(BOT), &["cap:run.*"], false), Err("missing_right".into()));
+    assert_eq!(acting(acme(BOT), &["cap:conversation.*"], true), Err("principal_suspended".into()));
+    let namesake: Home = "beta/bot".parse().expect("a home");
+    assert_eq!(acting(namesake, &["cap:conversation.*"], false), Err("no_access".into()));
+}
+
+#[test]
+fn a_persons_session_follows_into_other_orgs_and_an_agents_does_not() {
+    let code = |who: PrincipalId| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(who.clone()), &[begun(start(&[]), NOW + 1)])];
+        let sent = dispatched(by_session(who, ROOM, "create"), "beta/run/r1");
+        let admitted = desk.admit(sent, HERE);
+        admitted.map(|admitted| admitted.refused.map(|problem| problem.code)).map_err(|problem| problem.code)
+    };
+    assert_eq!(code(USR), Ok(None));
+    assert_eq!(code(BOT), Ok(Some("no_access".into())));
+}
+
+#[test]
+fn a_nodes_word_reaches_principals_alone() {
+    let word = |stream: &str| {
+        let told = CommandBody::Told {
+            word: Json(serde_json::json!({ "end_session": { "id": "ses_1" } })),
+        };
+        let mut desk = Desk::new(MISSING);
+        let admitted = desk.admit(
+            CommandEnvelope {
+                principal: PrincipalId::ACCOUNTS,
+                ..command(stream, told)
+            },
+            HERE,
+        );
+        admitted.map(|admitted| admitted.authority.platform).map_err(|problem| problem.code)
+    };
+    assert_eq!(word("_platform/principal/usr_1"), Ok(true));
+    assert_eq!(word(ROOM), Err("no_access".into()));
+    assert_eq!(word("acme/org/acme"), Err("no_access".into()));
+}
