@@ -66,7 +66,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
     }
     let id = || Value::from(&stream.id);
     let now = || Value::from(at.time());
-    out.put(&PRINCIPALS, at.org(), [id()], [("version", at.version.into()), ("updated_at", now())]);
+    out.put(
+        &PRINCIPALS,
+        at.org(),
+        [id()],
+        [("version", at.version.into()), ("updated_at", now())],
+    );
     let mut add = |column, by| out.put_add(&PRINCIPALS, at.org(), [id()], [], [(column, by)]);
     match event {
         PrincipalEvent::Created { kind, name, owner } => {

@@ -4,7 +4,10 @@
 use super::{Sent, World, history::Returned, node::Answer};
 use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::ingress::{self, Drawn, Entered};
-use quipu_schemas::{envelope::CommandEnvelope, ids::StreamId};
+use quipu_schemas::{
+    envelope::CommandEnvelope,
+    ids::{Home, StreamId},
+};
 
 impl World {
     fn cut_off(&self) -> bool {
@@ -14,10 +17,11 @@ impl World {
     pub(super) fn client_sends(&mut self) {
         let node = self.node.as_ref();
         let peek = |stream: &StreamId| node.and_then(|node| node.state_of(stream));
-        let Some(request) = self.workload.next(self.step, &mut self.rng, &peek) else {
-            return;
-        };
-        self.send(request);
+        if let Some((home, said)) = self.workload.word(self.step, &mut self.rng, &peek) {
+            self.tell(&home, said);
+        } else if let Some(request) = self.workload.next(self.step, &mut self.rng, &peek) {
+            self.send(request);
+        }
     }
 
     /// Many at once: what the node's bounds are for.
@@ -55,6 +59,27 @@ impl World {
                 self.put(envelope);
             }
             Err(problem) => self.broken.push(format!("workload sent what ingress refuses: {problem}")),
+        }
+    }
+
+    /// What a node itself says to a principal, on its way as commands are.
+    fn tell(&mut self, home: &Home, said: serde_json::Value) {
+        let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
+        match ingress::told(home, said, &self.keys, &Drawn::of_seed(seed), self.reading().wall, None) {
+            Ok(envelope) => {
+                let key = (envelope.stream.clone(), envelope.command_id.clone());
+                self.counts.sent += 1;
+                let receipts = Vec::new();
+                self.sent.insert(
+                    key,
+                    Sent {
+                        envelope: envelope.clone(),
+                        receipts,
+                    },
+                );
+                self.put(envelope);
+            }
+            Err(problem) => self.broken.push(format!("workload told what ingress refuses: {problem}")),
         }
     }
 

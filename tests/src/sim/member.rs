@@ -190,7 +190,7 @@ impl Member {
             leaving: false,
             // No two lives share an id.
             last_id: boot << 32,
-            known: Authorities::new(charter, 4, 1_000),
+            known: Authorities::new(charter, 4, 1_000).with_principals(3, 2),
             plant,
         })
     }

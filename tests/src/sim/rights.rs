@@ -5,7 +5,7 @@ use super::workload::{NAMED, STRANGER};
 use quipu_rules::org::{Org, OrgState};
 use quipu_runtime::kernel::entity::{Active, Entity};
 use quipu_schemas::{
-    ids::{Kind, OrgId},
+    ids::{Kind, OrgId, PrincipalId},
     position::Position,
     record::Record,
 };
@@ -29,6 +29,10 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
             }
             continue;
         }
+        // People belong to no org, and what a node tells a principal is decided by nobody's rights.
+        if header.stream.org.is_reserved() || header.principal == PrincipalId::ACCOUNTS {
+            continue;
+        }
         let known = orgs.get(&header.stream.org).and_then(|org| org.get(&header.authority));
         match known {
             None => broken.push(format!(
@@ -45,7 +49,7 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
     }
 }
 
-/// Whether a record does nothing but end a key, take a grant or stop an application.
+/// Whether a record does nothing but end a key or a session, stop a principal or an application, or take a grant.
 fn takes_rights(record: &Record) -> bool {
     let takes = |name: &str| {
         matches!(
@@ -55,9 +59,13 @@ fn takes_rights(record: &Record) -> bool {
                 | "quipu.application.suspended.v1"
                 | "quipu.application.retired.v1"
                 | "quipu.application.service_unlinked.v1"
+                | "quipu.principal.sessions_ended.v1"
+                | "quipu.principal.public_key_removed.v1"
+                | "quipu.principal.suspended.v1"
+                | "quipu.principal.retired.v1"
         )
     };
-    let is_of_rights = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION].contains(&record.header.stream.kind);
+    let is_of_rights = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL].contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }
 

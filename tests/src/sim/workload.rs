@@ -5,14 +5,15 @@ mod conversation;
 mod org;
 mod plain;
 mod quota;
+mod principals;
 mod rights;
 mod run;
 
 use super::Rng;
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::{
-    envelope::{CommandEnvelope, DataClass},
-    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    envelope::{CommandBody, CommandEnvelope, DataClass},
+    ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
 };
 use serde_json::{Value, json};
 
@@ -20,6 +21,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Default)]
 pub(crate) struct Workload {
     created: Vec<(Kind, EntityId)>,
+    /// Sessions that were begun, whatever became of them.
+    sessions: Vec<(PrincipalId, EntityId)>,
     /// Whether strangers send commands, and some go to an org that nobody makes.
     has_strangers: bool,
 }
@@ -117,6 +120,11 @@ impl Workload {
 
     /// Remembers what exists, so that later commands hit it.
     pub(crate) fn learn(&mut self, envelope: &CommandEnvelope) {
+        if let CommandBody::Told { word } = &envelope.body {
+            let whose = Home::of_stream(&envelope.stream).map(|home| home.id);
+            self.sessions.extend(whose.zip(principals::begun(&word.0)));
+            return;
+        }
         let entry = (envelope.stream.kind.clone(), envelope.stream.id.clone());
         if !self.created.contains(&entry) {
             self.created.push(entry);
@@ -152,6 +160,7 @@ impl Workload {
             13 | 28 | 43 | 58 => return Some(rights::run_by_key(self, n, peek)),
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
+            3 | 33 | 45 => return Some(principals::next(n, rng)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }
@@ -206,6 +215,13 @@ impl Workload {
             made.expected_version = Some(rng.below(8));
         }
         Some(rights::by_key(self, n, made, peek))
+    }
+
+    /// What a node tells a principal instead, now and then.
+    pub(crate) fn word(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
+        let is_time = matches!(n % 60, 9 | 22 | 39 | 52);
+        let has_org = self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
+        (is_time && has_org).then(|| principals::word(n, rng, peek)).flatten()
     }
 
     fn body(&self, of: &OfKind, command: &str, n: u64, rng: &mut Rng, state: &Value) -> Made {

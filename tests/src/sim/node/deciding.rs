@@ -8,7 +8,7 @@ use quipu_runtime::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
         authorities::Authorities,
         entity::{Admitted, EntityAction, settles},
-        principals::KnownPrincipal,
+        principals::{KnownPrincipal, Standing},
         refusals::outcome_unknown,
         rights::{ActorRights, KnownKey},
         seen_commands::SeenCommands,
@@ -75,7 +75,24 @@ impl SimNode {
             index: &self.index,
             kinds: &self.kinds,
         };
-        Ok(library.known(&mut self.known, &mut |known| known.principal(home, 0))?.flatten())
+        let known = library.known(&mut self.known, &mut |known| known.principal(home, 0))?.flatten();
+        Ok(match (self.mutant, known) {
+            (Some(Mutant::RevivesSessions), Some(known)) => {
+                let has_some = known.sessions(self.now.time).next().is_some();
+                // As it was when it first had a session.
+                match self.first_sessions.get(home) {
+                    Some(first) => Some(first.clone()),
+                    None if has_some => Some(self.first_sessions.entry(home.clone()).or_insert(known).clone()),
+                    None => Some(known),
+                }
+            }
+            (Some(Mutant::ForgetsStopped), Some(known)) => {
+                let mut known = (*known).clone();
+                known.standing = Standing::Active;
+                Some(Arc::new(known))
+            }
+            (_, known) => known,
+        })
     }
 
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.

@@ -46,10 +46,14 @@ pub enum Mutant {
     RevivesKeys,
     /// Reserves as if nothing were reserved.
     ReservesTwice,
+    /// Takes a session that ended as it was before.
+    RevivesSessions,
+    /// Takes whatever comes from a principal that was stopped.
+    ForgetsStopped,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 21] = [
+pub const MUTANTS: [Mutant; 23] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -71,4 +75,6 @@ pub const MUTANTS: [Mutant; 21] = [
     Mutant::LosesScopes,
     Mutant::RevivesKeys,
     Mutant::ReservesTwice,
+    Mutant::RevivesSessions,
+    Mutant::ForgetsStopped,
 ];

@@ -5,6 +5,7 @@ use super::SimNode;
 use quipu_rules::{
     decider::Right,
     org::OrgState,
+    principal::PrincipalState,
     rights::{Asked, RoleSpec, Roles},
 };
 use quipu_runtime::kernel::{
@@ -14,7 +15,7 @@ use quipu_runtime::kernel::{
 use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
-    ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    ids::{CredentialId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
     rights::Capability,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -66,7 +67,14 @@ impl SimNode {
         let (sender, credential) = self.sent_by(envelope)?;
         let org = envelope.stream.org.clone();
         let mut lacks = Vec::new();
-        if let Some(credential) = &credential
+        for who in [Some(&sender), envelope.on_behalf_of.as_ref()].into_iter().flatten() {
+            if !who.is_platform() && self.is_stopped(&Home::of(&org, who))? {
+                lacks.push(format!("{who} was stopped"));
+            }
+        }
+        if let Some(id) = credential.as_ref().and_then(CredentialId::session) {
+            lacks.extend(self.session_lacks(&Home::of(&org, &sender), id, right.cap, admitted)?);
+        } else if let Some(credential) = &credential
             && let Some(why) = self.key_lacks(&org, credential, &sender, right.cap, admitted)?
         {
             lacks.push(why);
@@ -115,6 +123,37 @@ impl SimNode {
             _ => BTreeMap::new(),
         };
         Ok(self.charter.roles(&own))
+    }
+
+    fn is_stopped(&mut self, home: &Home) -> Result<bool, String> {
+        Ok(match &*self.truth(home.stream())? {
+            Folded::Principal(known) => match known.typed_state() {
+                PrincipalState::Missing | PrincipalState::Active(_) => false,
+                PrincipalState::Suspended { .. } | PrincipalState::Retired { .. } => true,
+            },
+            _ => false,
+        })
+    }
+
+    fn session_lacks(
+        &mut self,
+        home: &Home,
+        id: &EntityId,
+        cap: quipu_rules::rights::Cap,
+        admitted: &Admitted,
+    ) -> Result<Option<String>, String> {
+        let roles = self.charter.roles([]);
+        let truth = self.truth(home.stream())?;
+        let Folded::Principal(known) = &*truth else {
+            return Ok(Some(format!("{home} is not a principal")));
+        };
+        let session = known.typed_state().account().and_then(|account| account.session(id));
+        let Some(session) = session.filter(|session| session.is_live(self.now.time)) else {
+            return Ok(Some(format!("session {id} of {home} has ended")));
+        };
+        let scope = self.charter.scope(&session.start.scope, &roles);
+        let is_cut = !scope.holds(&asked(cap, &admitted.command, self.now.time));
+        Ok(is_cut.then(|| format!("session {id} is cut to {:?}", session.start.scope)))
     }
 
     fn key_lacks(

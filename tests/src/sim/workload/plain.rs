@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 /// Kinds without a file of their own.
 static PLAIN: LazyLock<Vec<KindInfo>> = LazyLock::new(|| {
     let mut kinds = Kinds::builtin().info();
-    let others: Vec<Kind> = rights::KINDS.into_iter().chain([Kind::QUOTA]).collect();
+    let others: Vec<Kind> = rights::KINDS.into_iter().chain([Kind::QUOTA, Kind::PRINCIPAL]).collect();
     let has_own = |name: &str| KINDS.iter().any(|of| of.kind.as_str() == name) || others.iter().any(|kind| kind.as_str() == name);
     kinds.retain(|info| !has_own(&info.kind));
     kinds

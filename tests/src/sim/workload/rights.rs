@@ -1,6 +1,6 @@
 //! Commands of grants, roles, keys and applications: few principals and names, so that what is taken was given.
 
-use super::{Peek, Rng, Workload, request, text_at};
+use super::{Peek, Rng, Workload, principals::with_session, request, text_at};
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::ids::{CredentialId, Kind, PrincipalId, StreamId};
 use serde_json::{Value, json};
@@ -108,10 +108,10 @@ fn application(workload: &Workload, n: u64, rng: &mut Rng) -> (Kind, String, &'s
 /// seed stay what they are.
 pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
     let takes_part = made.kind == Kind::RUN || made.kind == Kind::CONVERSATION;
-    if takes_part && n.is_multiple_of(4) {
-        with_key(workload, n / 4, made, peek)
-    } else {
-        made
+    match n % 4 {
+        0 if takes_part => with_key(workload, n / 4, made, peek),
+        2 if takes_part => with_session(workload, n / 4, made),
+        _ => made,
     }
 }
 

@@ -185,7 +185,10 @@ fn a_session_ends_with_the_one_that_it_was_made_from() {
 #[test]
 fn whoever_acts_by_a_session_needs_the_right_and_is_not_stopped() {
     let acting = |act: Home, of_actor: &[&str], stopped: bool| {
-        let session = SessionStart { act: vec![act], ..start(&[]) };
+        let session = SessionStart {
+            act: vec![act],
+            ..start(&[])
+        };
         let mut desk = Desk::new(somebody(Some(Role::Member)));
         let stop = stopped.then(|| PrincipalEvent::Suspended { reason: String::new() });
         desk.principals = vec![
@@ -210,7 +213,9 @@ fn a_persons_session_follows_into_other_orgs_and_an_agents_does_not() {
         desk.principals = vec![principal(acme(who.clone()), &[begun(start(&[]), NOW + 1)])];
         let sent = dispatched(by_session(who, ROOM, "create"), "beta/run/r1");
         let admitted = desk.admit(sent, HERE);
-        admitted.map(|admitted| admitted.refused.map(|problem| problem.code)).map_err(|problem| problem.code)
+        admitted
+            .map(|admitted| admitted.refused.map(|problem| problem.code))
+            .map_err(|problem| problem.code)
     };
     assert_eq!(code(USR), Ok(None));
     assert_eq!(code(BOT), Ok(Some("no_access".into())));

@@ -1,0 +1,93 @@
+//! Commands of services, what a node tells principals, and commands by their sessions: few principals, so that what ends had begun.
+
+use super::{Peek, Rng, Workload, request};
+use quipu_runtime::api::CommandRequest;
+use quipu_schemas::ids::{CredentialId, EntityId, Home, Kind, OrgId, PrincipalId};
+use serde_json::{Value, json};
+
+/// The thumbprint of the one public key that anybody has.
+const KEY_ID: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+
+fn public_key() -> Value {
+    json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" })
+}
+
+/// A command of a client. Services are called as people with rights of their own are: what stops one stops the other.
+pub(super) fn next(n: u64, rng: &mut Rng) -> CommandRequest {
+    let known = format!("p{}", rng.below(3));
+    let (id, command, body) = match rng.below(12) {
+        0..=2 => (known, "create", json!({ "name": "Clerk" })),
+        3 => (known, "rename", json!({ "name": format!("Clerk {}", n % 3) })),
+        4 => (known, "set_owner", json!({ "owner": format!("p{}", n % 4) })),
+        5 => (known, "add_public_key", json!({ "key": public_key() })),
+        6 => (known, "remove_public_key", json!({ "id": KEY_ID })),
+        7 => (known, "end_sessions", json!({})),
+        8 => (known, "suspend", json!({ "reason": "leaked" })),
+        9 | 10 => (known, "resume", json!({})),
+        _ => (
+            format!("p{}", 7 + rng.below(3)),
+            ["create", "retire"][(n / 60 % 2) as usize],
+            json!({}),
+        ),
+    };
+    let body = if command == "create" { json!({ "name": "Clerk" }) } else { body };
+    request(n, Kind::PRINCIPAL, &id, command, body, None)
+}
+
+/// What a node tells a principal, and whom.
+pub(super) fn word(n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
+    let is_person = n.is_multiple_of(2);
+    let name = format!("{}{}", if is_person { "usr_" } else { "p" }, rng.below(3));
+    let home = Home::of(&OrgId::from_static("acme"), &PrincipalId::parse(name).ok()?);
+    let state = peek(&home.stream()).unwrap_or_default();
+    let hash = |of: u64| format!("{of:064x}");
+    if is_person && !state.is_object() {
+        let address = json!({ "id": format!("adr_{n}"), "address": format!("{n}@example.org") });
+        return Some((home, json!({ "register": { "name": "Ada", "address": address } })));
+    }
+    let sessions = ["active", "suspended"].iter().find_map(|at| {
+        let account = state.get(at)?;
+        account.get("account").unwrap_or(account)["sessions"].as_array()
+    });
+    let one = sessions.and_then(|all| all.get(rng.below(all.len().max(1) as u64) as usize));
+    let id = one.and_then(|session| session["start"]["id"].as_str());
+    let said = match (rng.below(10), id) {
+        (0..=1, Some(id)) => json!({ "end_session": { "id": id } }),
+        (2..=3, Some(id)) => {
+            // The one that counts, or one that was followed.
+            let held = one
+                .and_then(|session| session["phase"]["live"]["refresh"]["hash"].as_str())
+                .map(str::to_owned);
+            let shown = held.filter(|_| rng.chance(70)).unwrap_or_else(|| hash(1));
+            json!({ "refresh_session": { "id": id, "hash": shown, "new_hash": hash(n), "client": "web" } })
+        }
+        (4, _) if is_person => json!({ "suspend": { "reason": "leaked" } }),
+        (5, _) if is_person => json!({ "resume": {} }),
+        (6, _) if is_person => json!({ "make_operator": { "operator": n % 3 == 0 } }),
+        _ => {
+            let scope = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*"])][(n / 2 % 3) as usize].clone();
+            let start = json!({ "id": format!("ses_{n}"), "client": "web", "auth_time": n, "scope": scope });
+            let lifetime = 1_000 * (1 + rng.below(90));
+            json!({ "start_session": { "session": start, "lifetime_ms": lifetime, "refresh": hash(1) } })
+        }
+    };
+    Some((home, said))
+}
+
+/// The session that a word has begun.
+pub(super) fn begun(said: &Value) -> Option<EntityId> {
+    EntityId::parse(said["start_session"]["session"]["id"].as_str()?).ok()
+}
+
+/// The same command by a session that somebody has or had.
+pub(super) fn with_session(workload: &Workload, nth: u64, made: CommandRequest) -> CommandRequest {
+    match workload.sessions.get(nth as usize % workload.sessions.len().max(1)) {
+        Some((principal, session)) => CommandRequest {
+            principal: principal.clone(),
+            on_behalf_of: None,
+            credential: Some(CredentialId::of_session(session.clone())),
+            ..made
+        },
+        None => made,
+    }
+}
