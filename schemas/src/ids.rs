@@ -1,7 +1,6 @@
 //! Typed ids. One grammar: `[A-Za-z0-9_-]{1,64}`; command ids also take `.` and `:` up to 128.
 
 use crate::{
-    context::Millis,
     kind::Placement,
     limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS},
 };
@@ -315,8 +314,8 @@ pub fn type_id(prefix: &str, uuid: u128) -> String {
     text
 }
 
-/// When a TypeID over a UUIDv7 was made; `None` where the text is none.
-pub fn minted_at(id: &str) -> Option<Millis> {
+/// When a TypeID over a UUIDv7 was made, in milliseconds since the Unix epoch; `None` where the text is none.
+pub fn minted_at(id: &str) -> Option<u64> {
     let (_, uuid) = id.rsplit_once('_').filter(|(_, uuid)| uuid.len() == 26)?;
     // The first ten letters hold the UUID's first 48 bits, after two that are always zero.
     let mut time = 0u64;
@@ -332,7 +331,7 @@ mod tests {
 
     #[test]
     fn ids_tell_when_they_were_minted() {
-        let id = type_id("ses", crate::context::uuid_v7(1_764_500_000_123, 7, 0));
+        let id = type_id("ses", (1_764_500_000_123 << 80) | 7);
         assert_eq!(minted_at(&id), Some(1_764_500_000_123));
         for text in ["", "ses_1", "ses_", "01kb9v5n3v00000000000000000", &id.to_uppercase()] {
             assert_eq!(minted_at(text), None, "{text}");

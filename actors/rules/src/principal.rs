@@ -1,6 +1,7 @@
 //! Rules of a principal: who it is, what proves it, and which sessions followed. Secrets are known by keyed hashes alone.
 
 mod evolve;
+mod people;
 mod rejection;
 mod sessions;
 mod state;
@@ -14,15 +15,15 @@ use crate::{
     text,
 };
 use quipu_kinds::principal::{
-    AddAddress, AddPublicKey, AddressNamed, ConfirmTotp, CreateAgentPrincipal, CreateService, EndSessions, EnrolTotp, MakeOperator,
-    PrincipalCommand, PrincipalEvent, PrincipalType, PrincipalWord, Register, RemovePublicKey, RenamePrincipal, ResumePrincipal,
-    RetirePrincipal, SessionEnd, SetName, SetOwner, SetPassword, SuspendPrincipal, UseRecoveryCode, UseTotp,
+    AddPublicKey, AddressNamed, CreateAgentPrincipal, CreateService, EndSessions, MakeOperator, PrincipalCommand, PrincipalEvent,
+    PrincipalType, PrincipalWord, RemovePublicKey, RenamePrincipal, ResumePrincipal, RetirePrincipal, SessionEnd, SetName, SetOwner,
+    SuspendPrincipal,
 };
 use quipu_schemas::{
     context::Context,
     envelope::KernelCommand,
     ids::{EntityId, Home, Kind, PrincipalId},
-    limits::{ADDRESSES_MAX, PASSWORD_HASH_MAX_CHARS, PUBLIC_KEYS_MAX, RECOVERY_CODES_MAX},
+    limits::PUBLIC_KEYS_MAX,
     reaction::Reaction,
     role::Role,
 };
@@ -297,20 +298,20 @@ fn heed(state: &PrincipalState, word: &PrincipalWord, context: &Context<'_>) -> 
     let id = &context.stream.id;
     match word {
         PrincipalWord::CreateAgent(_) => Err(PrincipalRejection::NotTheNode),
-        PrincipalWord::Register(register) => decide_register(state, register, context),
+        PrincipalWord::Register(register) => people::register(state, register, context),
         PrincipalWord::SetName(SetName { name }) => {
             person(state, id)?;
             Ok(Decision::one(PrincipalEvent::Named { name: name.clone() }))
         }
         PrincipalWord::SetPassword(set) => {
             person(state, id)?;
-            let mut events = vec![password_set(set)?];
+            let mut events = vec![people::password_set(set)?];
             if set.ends_sessions {
                 events.extend(sessions::all_ended(there(state, id)?, SessionEnd::PasswordSet));
             }
             Ok(Decision::Accept(events))
         }
-        PrincipalWord::AddAddress(add) => decide_address(person(state, id)?, add),
+        PrincipalWord::AddAddress(add) => people::add_address(person(state, id)?, add),
         PrincipalWord::VerifyAddress(AddressNamed { id: named }) => {
             let addresses = &person(state, id)?.addresses;
             let address = addresses.iter().find(|address| address.id == *named);
@@ -331,7 +332,7 @@ fn heed(state: &PrincipalState, word: &PrincipalWord, context: &Context<'_>) -> 
             Decision::all(sessions::expired(account, context.now))
         })),
         PrincipalWord::EnrolTotp(_) | PrincipalWord::ConfirmTotp(_) | PrincipalWord::UseTotp(_) | PrincipalWord::UseRecoveryCode(_) => {
-            decide_code(person(state, id)?, word)
+            people::code(person(state, id)?, word)
         }
         PrincipalWord::MakeOperator(MakeOperator { operator }) => {
             let known = person(state, id)?;
@@ -340,70 +341,6 @@ fn heed(state: &PrincipalState, word: &PrincipalWord, context: &Context<'_>) -> 
                 PrincipalEvent::OperatorSet { operator: *operator },
             ))
         }
-    }
-}
-
-fn decide_register(state: &PrincipalState, register: &Register, context: &Context<'_>) -> Decided {
-    let id = &context.stream.id;
-    if !matches!(state, PrincipalState::Missing) {
-        return Err(PrincipalRejection::Exists(id.clone()));
-    }
-    if !Home::of_stream(context.stream).is_some_and(|home| home.is_person()) {
-        return Err(PrincipalRejection::ReservedId(id.clone()));
-    }
-    let mut events = vec![PrincipalEvent::Registered {
-        name: register.name.clone(),
-    }];
-    events.extend(register.address.as_ref().map(address_added));
-    events.extend(register.password.as_ref().map(password_set).transpose()?);
-    Ok(Decision::Accept(events))
-}
-
-fn password_set(set: &SetPassword) -> Result<PrincipalEvent, PrincipalRejection> {
-    if !set.phc.starts_with("$argon2id$") || set.phc.len() > PASSWORD_HASH_MAX_CHARS {
-        return Err(PrincipalRejection::BadPassword);
-    }
-    Ok(PrincipalEvent::PasswordSet { phc: set.phc.clone() })
-}
-
-fn address_added(add: &AddAddress) -> PrincipalEvent {
-    PrincipalEvent::AddressAdded {
-        id: add.id.clone(),
-        address: add.address.clone(),
-    }
-}
-
-fn decide_address(person: &Person, add: &AddAddress) -> Decided {
-    if person.addresses.iter().any(|address| address.id == add.id) {
-        return Ok(Decision::Unchanged);
-    }
-    if person.addresses.len() >= ADDRESSES_MAX {
-        return Err(PrincipalRejection::TooManyAddresses);
-    }
-    Ok(Decision::one(address_added(add)))
-}
-
-/// Codes that follow from the time, and those for whoever has lost what makes them. Each is good once.
-fn decide_code(person: &Person, word: &PrincipalWord) -> Decided {
-    match word {
-        PrincipalWord::EnrolTotp(EnrolTotp { secret }) => Ok(Decision::one(PrincipalEvent::TotpEnrolled { secret: secret.clone() })),
-        PrincipalWord::ConfirmTotp(ConfirmTotp { step, recovery }) => match person.totp {
-            Totp::Enrolled(_) if recovery.len() <= RECOVERY_CODES_MAX => Ok(Decision::one(PrincipalEvent::TotpConfirmed {
-                step: *step,
-                recovery: recovery.clone(),
-            })),
-            Totp::Enrolled(_) | Totp::Off | Totp::On { .. } => Err(PrincipalRejection::NotEnrolled),
-        },
-        PrincipalWord::UseTotp(UseTotp { step }) => match person.totp {
-            Totp::On { last_step, .. } if *step > last_step => Ok(Decision::one(PrincipalEvent::TotpUsed { step: *step })),
-            Totp::On { .. } => Err(PrincipalRejection::CodeUsed),
-            Totp::Off | Totp::Enrolled(_) => Err(PrincipalRejection::NotEnrolled),
-        },
-        PrincipalWord::UseRecoveryCode(UseRecoveryCode { hash }) if person.recovery.contains(hash) => {
-            Ok(Decision::one(PrincipalEvent::RecoveryCodeUsed { hash: *hash }))
-        }
-        PrincipalWord::UseRecoveryCode(_) => Err(PrincipalRejection::CodeUsed),
-        _ => Err(PrincipalRejection::NotTheNode),
     }
 }
 

@@ -1,5 +1,16 @@
 //! Accounts and sessions as faces speak of them: what is asked of [`crate::node::Node`], and what it answers.
 
+pub mod addresses;
+mod book;
+mod codes;
+pub mod guessing;
+pub mod passwords;
+
+use book::AddressBook;
+pub(crate) use codes::{Codes, RECOVERY_CODES, fresh_secret, is_from_time, step_of};
+use guessing::Guessing;
+use parking_lot::Mutex;
+use passwords::Passwords;
 use quipu_kinds::principal::SessionParent;
 use quipu_schemas::{
     context::Millis,
@@ -8,7 +19,7 @@ use quipu_schemas::{
     problem::Problem,
     rights::Pattern,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// What somebody typed to prove who they are. It stands in no log and in no error.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,7 +77,7 @@ pub struct LoggedIn {
 }
 
 /// A person gets an account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Register {
     /// Their name.
     pub name: Option<String>,
@@ -74,8 +85,6 @@ pub struct Register {
     pub address: Option<String>,
     /// Their password.
     pub password: Option<Password>,
-    /// From where, as far as it is known.
-    pub from: Option<IpAddr>,
 }
 
 /// A session that is to begin.
@@ -123,6 +132,27 @@ pub struct StartedSession {
     pub refresh: Option<Shown>,
     /// The code that opens it, shown this once.
     pub code: Option<Shown>,
+}
+
+/// What a node has for accounts besides what it knows of principals.
+pub(crate) struct Accounts {
+    pub(crate) passwords: Arc<Passwords>,
+    pub(crate) guessing: Mutex<Guessing>,
+    pub(crate) book: AddressBook,
+    pub(crate) codes: Codes,
+}
+
+impl Accounts {
+    /// One core is left to everything else.
+    pub(crate) fn new(digest_key: &[u8; 32]) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            passwords: Arc::new(Passwords::new(digest_key, cores.saturating_sub(1))),
+            guessing: Mutex::default(),
+            book: AddressBook::default(),
+            codes: Codes::new(digest_key),
+        }
+    }
 }
 
 pub(crate) fn refused_grant() -> Problem {

@@ -163,9 +163,10 @@ impl Core {
         }
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
-        for Durable { decided, .. } in &durable {
+        for Durable { decided, position, .. } in &durable {
             if authorities::is_about(&decided.record.header.stream.kind) {
                 self.authority.record(partition, &decided.record);
+                self.accounts.book.record(&*self.keys, position.offset, &decided.record);
             }
         }
         self.hub.publish(&self.cursor, partition, &durable);

@@ -1,6 +1,7 @@
 //! What all of a node's actors share: log, index, keys, writers, registry, authority.
 
 use crate::{
+    accounts::Accounts,
     api::{Backlog, Stopped},
     authority::AuthorityView,
     clock::{ClockSource, NodeClock},
@@ -84,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) unreadable: BTreeMap<u16, Stopped>,
     pub(crate) registry: Registry,
     pub(crate) authority: AuthorityView,
+    /// Passwords, guesses and addresses.
+    pub(crate) accounts: Accounts,
     pub(crate) volatile: Volatile,
     pub(crate) counters: Counters,
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
@@ -171,6 +174,7 @@ impl Core {
         let charter = Arc::new(opened.charter);
         let authority = AuthorityView::new(meta.partitions, &charter);
         let meta_partitions = meta.partitions;
+        let digest_key = opened.keys.digest_key();
         Self {
             kinds: opened.kinds,
             charter,
@@ -182,6 +186,7 @@ impl Core {
             unreadable: opened.unreadable,
             registry: Registry::new(),
             authority,
+            accounts: Accounts::new(&digest_key),
             volatile: opened.volatile,
             counters: Counters::default(),
             snapshots: opened.snapshots,

@@ -363,13 +363,9 @@ fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut
                 let rights = core.rights(&stream.org, actor(&envelope), is_read_first)?;
                 admission.org(rights, is_read_first);
             }
-            Step::Ask(Question::Sender(principal)) => {
-                let rights = core.rights(&stream.org, &principal, false)?;
-                admission.sender(principal, rights);
-            }
+            Step::Ask(Question::Sender(who)) => admission.sender(who.clone(), core.rights(&stream.org, &who, false)?),
             Step::Ask(Question::Principal(home)) => {
-                let known = core.principal(&home, Admission::session(&envelope))?;
-                admission.principal(home, known);
+                admission.principal(home.clone(), core.principal(&home, Admission::session(&envelope))?);
             }
             Step::Ask(Question::Key(id)) => admission.key(core.api_key(&stream.org, &id)?),
             Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),

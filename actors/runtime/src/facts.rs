@@ -16,6 +16,7 @@ use crate::{
 };
 use quipu_events::index::FirstReceipt;
 use quipu_rules::application::ApplicationState;
+use quipu_rules::principal::Person;
 use quipu_schemas::{
     digest::Digest,
     ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
@@ -82,7 +83,13 @@ impl Core {
         Ok(known)
     }
 
-    /// The same after its stream has come to a version, as a receipt told it.
+    /// What is known of a person who is there, with what proves who they are.
+    pub(crate) fn person(&self, home: &Home) -> Result<Option<Person>, Problem> {
+        self.principal(home, None)?;
+        Ok(self.known(&home.org, |known, read| known.person(home, read))?.flatten())
+    }
+
+    /// A principal after its stream has come to a version, as a receipt told it.
     pub(crate) fn principal_at(&self, home: &Home, version: u64) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
         let known = self.principal(home, None)?;
         if known.as_ref().is_some_and(|known| known.version >= version) {

@@ -6,6 +6,7 @@ mod erasure;
 mod health;
 mod holders;
 mod leaving;
+mod logins;
 mod outbox;
 mod reads;
 mod rights;

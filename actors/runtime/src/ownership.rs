@@ -155,14 +155,20 @@ impl Core {
     /// record and by one reader at a time, so that whoever finds nothing more to read finds that too. Blocks.
     pub(crate) fn read_on_to_end(&self, partition: u16, caught: &mut CaughtUp) -> Result<(), IndexError> {
         let _reader = self.partition(partition).reading.lock();
-        let mut each = |stream: &StreamId, bytes: &[u8]| {
+        let mut each = |stream: &StreamId, offset: u64, bytes: &[u8]| {
             if !authorities::is_about(&stream.kind) {
                 return;
             }
             match record::decode(bytes) {
-                Ok(record) => self.authority.record(partition, &record),
+                Ok(record) => {
+                    self.authority.record(partition, &record);
+                    self.accounts.book.record(&*self.keys, offset, &record);
+                }
                 // Its stream was parked; what was known of it counts no longer.
-                Err(_) => self.authority.forget(partition, stream),
+                Err(_) => {
+                    self.authority.forget(partition, stream);
+                    self.accounts.book.forget(stream);
+                }
             }
         };
         let read = self.index.follow_partition(&*self.log, partition, &mut each, caught);

@@ -27,8 +27,8 @@ pub struct Progress {
     pub end: u64,
 }
 
-/// Hears of each record that was indexed: its stream, and its stored bytes.
-pub type Each<'a> = &'a mut dyn FnMut(&StreamId, &[u8]);
+/// Hears of each record that was indexed: its stream, its offset, and its stored bytes.
+pub type Each<'a> = &'a mut dyn FnMut(&StreamId, u64, &[u8]);
 
 /// Who hears of what is indexed.
 struct Hearing<'a> {
@@ -76,7 +76,7 @@ impl Index {
             caught.rebuilt = true;
         }
         for partition in 0..self.meta.partitions {
-            self.read_on(log, partition, progress, &mut |_, _| {}, &mut caught)?;
+            self.read_on(log, partition, progress, &mut |_, _, _| {}, &mut caught)?;
         }
         self.flush_all()?;
         Ok(caught)
@@ -235,7 +235,7 @@ impl Index {
             let stream = entry.stream.clone();
             self.note_durable(partition, vec![entry])?;
             caught.records += 1;
-            each(&stream, bytes);
+            each(&stream, offset, bytes);
         }
         Ok(None)
     }

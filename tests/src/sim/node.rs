@@ -42,7 +42,7 @@ use quipu_runtime::{
 use quipu_schemas::{
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, EntityId, Home, OrgId, StreamId},
+    ids::{CommandId, EntityId, OrgId, StreamId},
     position::Cursor,
     problem::Problem,
     reaction::{Effect, ReactionKey},
@@ -136,8 +136,8 @@ pub(crate) struct SimNode {
     known: Authorities,
     /// Keys as they were when they were first asked for; of a planted defect alone.
     first_keys: BTreeMap<EntityId, Option<Arc<KnownKey>>>,
-    /// Principals as they were when they first had a session; of a planted defect alone.
-    first_sessions: BTreeMap<Home, Arc<KnownPrincipal>>,
+    /// Principals as they were when a session of theirs was live; of a planted defect alone.
+    live_sessions: BTreeMap<EntityId, Arc<KnownPrincipal>>,
     /// What its log says of rights, by which its decisions are checked.
     truth: BTreeMap<StreamId, Arc<Folded>>,
     views: Follower,
@@ -203,7 +203,7 @@ impl SimNode {
             set: BTreeMap::new(),
             known: Authorities::new(charter, 4, 1_000).with_principals(3, 2),
             first_keys: BTreeMap::new(),
-            first_sessions: BTreeMap::new(),
+            live_sessions: BTreeMap::new(),
             truth: BTreeMap::new(),
             views,
             progress: Arc::new(Progress::new(Cursor::start(meta.log_id, meta.generation, meta.partitions))),

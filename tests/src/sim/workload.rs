@@ -160,7 +160,7 @@ impl Workload {
             13 | 28 | 43 | 58 => return Some(rights::run_by_key(self, n, peek)),
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
-            3 | 33 | 45 => return Some(principals::next(n, rng)),
+            3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }
@@ -219,7 +219,7 @@ impl Workload {
 
     /// What a node tells a principal instead, now and then.
     pub(crate) fn word(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
-        let is_time = matches!(n % 60, 9 | 22 | 39 | 52);
+        let is_time = matches!(n % 60, 4 | 9 | 16 | 22 | 34 | 39 | 46 | 52);
         let has_org = self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
         (is_time && has_org).then(|| principals::word(n, rng, peek)).flatten()
     }

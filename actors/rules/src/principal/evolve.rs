@@ -165,12 +165,16 @@ fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
             let at = person.addresses.iter().position(|address| address.id == *id)?;
             person.addresses.remove(at);
         }
-        PrincipalEvent::TotpEnrolled { secret } => person.totp = Totp::Enrolled(secret.clone()),
+        PrincipalEvent::TotpEnrolled { secret } => match &mut person.totp {
+            // The old one is asked for until the new one has proved good.
+            Totp::On { next, .. } => *next = Some(secret.clone()),
+            Totp::Off | Totp::Enrolled(_) => person.totp = Totp::Enrolled(secret.clone()),
+        },
         PrincipalEvent::TotpConfirmed { step, recovery } => {
-            let Totp::Enrolled(secret) = &person.totp else { return None };
             person.totp = Totp::On {
-                secret: secret.clone(),
+                secret: person.totp.waiting()?.clone(),
                 last_step: *step,
+                next: None,
             };
             person.recovery.clone_from(recovery);
         }

@@ -122,7 +122,7 @@ impl Refusal for PrincipalRejection {
             Self::TooManyAddresses => {
                 Problem::new(409, "too_many_addresses", format!("a person has at most {ADDRESSES_MAX} addresses")).fix("remove one first")
             }
-            Self::UnknownAddress(id) => Problem::new(404, "address_not_found", format!("there is no address {id}"))
+            Self::UnknownAddress(id) => Problem::new(404, "address_not_found", format!("no such address: {id}"))
                 .field("id")
                 .fix("see the addresses of the account"),
             Self::BadPassword => Problem::new(422, "bad_password_hash", "the stored form of the password is out of bounds")
@@ -136,7 +136,7 @@ impl Refusal for PrincipalRejection {
                 )),
             Self::SessionEnded => refused_grant("the session has ended, or never was"),
             Self::WrongSecret => refused_grant("what was shown does not open the session"),
-            Self::NotEnrolled => Problem::new(409, "not_enrolled", "there is no secret that waits to be confirmed").fix("enrol first"),
+            Self::NotEnrolled => Problem::new(409, "not_enrolled", "no secret waits to be confirmed").fix("enrol first"),
             Self::CodeUsed => Problem::new(403, "code_used", "the code was used already, or is none of this person's")
                 .fix("wait for the next code, or use a recovery code that was not used"),
         }

@@ -92,6 +92,8 @@ pub enum Totp {
         secret: Personal<String>,
         /// The interval of the last code that was used.
         last_step: u64,
+        /// The secret that replaces it, once a code of that was shown.
+        next: Option<Personal<String>>,
     },
 }
 
@@ -142,6 +144,17 @@ pub struct Refresh {
     pub hash: Digest,
     /// How many came before.
     pub generation: u32,
+}
+
+impl Totp {
+    /// The secret of which no code was shown yet.
+    pub fn waiting(&self) -> Option<&Personal<String>> {
+        match self {
+            Self::Off => None,
+            Self::Enrolled(secret) => Some(secret),
+            Self::On { next, .. } => next.as_ref(),
+        }
+    }
 }
 
 impl PrincipalState {

@@ -16,6 +16,7 @@ use principals::Principals;
 use quipu_rules::{
     application::ApplicationState,
     org::Org,
+    principal::Person,
     rights::{Charter, Roles},
 };
 use quipu_schemas::{
@@ -178,6 +179,11 @@ impl Authorities {
     /// A principal; `None` where nobody is there, which is remembered.
     pub fn principal(&mut self, home: &Home, read: u64) -> Result<Option<Arc<KnownPrincipal>>, Wanted> {
         self.principals.get(home, read, &self.plain, &self.charter)
+    }
+
+    /// What is known of a person, for logging in; `None` where nobody is there any more.
+    pub fn person(&mut self, home: &Home, read: u64) -> Result<Option<Person>, Wanted> {
+        self.principals.person(home, read)
     }
 
     /// Principals in memory.

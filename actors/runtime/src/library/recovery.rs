@@ -14,7 +14,7 @@ use crate::{
 use quipu_events::index::{PageFrom, Parked};
 use quipu_rules::decider::Decider;
 use quipu_schemas::{
-    ids::StreamId,
+    ids::{Kind, OrgId, StreamId},
     position::Position,
     problem::Problem,
     reaction::ReactionKey,
@@ -107,6 +107,19 @@ impl Core {
         let all = records.by_ref().map(|(_, record)| record).collect();
         records.end()?;
         Ok(all)
+    }
+
+    /// Streams of people, in order, after one of them.
+    pub(crate) fn people(&self, after: Option<&StreamId>, most: usize) -> Result<Vec<StreamId>, Problem> {
+        let streams = self.index.streams(&Kind::PRINCIPAL, Some(&OrgId::PLATFORM), after, most);
+        streams.map_err(|e| index_problem(&e))
+    }
+
+    /// Every record of a stream with its offset.
+    pub(crate) fn each_placed(&self, stream: &StreamId, each: &mut dyn FnMut(u64, &Record)) -> Result<(), Problem> {
+        let mut records = self.read_on(stream, PageFrom::Version(1), &Cancel::default())?;
+        records.by_ref().for_each(|(position, record)| each(position.offset, &record));
+        records.end()
     }
 
     /// Who caused a reaction: whatever follows from it acts for them.

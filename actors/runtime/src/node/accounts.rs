@@ -1,29 +1,29 @@
-//! Accounts of people: who registers, who logs in, and what they change of their own.
+//! Accounts of people: who registers, and what is changed of theirs.
 
 use super::{Admission, Node};
 use crate::{
-    accounts::{LogIn, LoggedIn, Password, Register},
+    accounts::{Password, RECOVERY_CODES, Register, addresses::Normal, fresh_secret, passwords::check_chosen, step_of},
     ingress,
     off_worker::off_worker,
     refusals::stopping,
 };
+use quipu_kinds::principal::{ConfirmTotp, MakeOperator, SetPassword};
+use quipu_rules::principal::Person;
 use quipu_schemas::{
+    context::uuid_v7,
     envelope::{Receipt, Shown},
-    ids::{CredentialId, EntityId, Home},
+    ids::{CredentialId, EntityId, Home, OrgId, PERSON_PREFIX, PrincipalId, type_id},
+    personal::Opened,
     problem::Problem,
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering;
 
 /// `{"<word>": {…}}`.
 pub(super) fn word(name: &str, fields: &impl Serialize) -> Result<Value, Problem> {
     let fields = serde_json::to_value(fields).map_err(|e| Problem::new(500, "command_unstorable", format!("{name}: {e}")))?;
     Ok(Value::Object(Map::from_iter([(name.to_owned(), fields)])))
-}
-
-fn not_ready() -> Problem {
-    Problem::new(501, "not_ready", "this node does not do this yet")
 }
 
 impl Node {
@@ -48,54 +48,158 @@ impl Node {
         answer
     }
 
-    /// Whether somebody is who they say. `401 wrong_login` whatever was wrong, `401 totp_required` where a code is asked for,
-    /// `429 login_slowed`, `503 login_busy`.
-    pub async fn log_in(&self, _log_in: LogIn) -> Result<LoggedIn, Problem> {
-        Err(not_ready())
-    }
-
-    /// Makes an account. `409 address_taken` where somebody has the address: a face that anybody may ask answers alike.
-    pub async fn register(&self, _register: Register) -> Result<Home, Problem> {
-        Err(not_ready())
+    /// Makes an account. `409 address_taken` where somebody has the address: a face that anybody may ask answers alike. Of two who
+    /// register one address at once, one is refused.
+    pub async fn register(&self, register: Register) -> Result<Home, Problem> {
+        let address = register.address.as_deref().map(Normal::parse).transpose()?;
+        let password = match &register.password {
+            Some(password) => Some(self.hashed(password, false).await?),
+            None => None,
+        };
+        self.is_free(address.as_ref())?;
+        let home = Home {
+            org: OrgId::PLATFORM,
+            id: PrincipalId::parse(self.minted(PERSON_PREFIX)?).expect("a TypeID is an id"),
+        };
+        let id = self.address_id()?;
+        let named = register
+            .address
+            .as_ref()
+            .map(|address| json!({ "id": id, "address": address.trim() }));
+        let said = json!({ "register": { "name": register.name, "address": named, "password": password } });
+        let receipt = self.tell(&home, said, None).await?;
+        if let Some(address) = address.filter(|_| !receipt.duplicate)
+            && !self.is_first(&address, &home, &id, receipt.version)?
+        {
+            let given_up = json!({ "retire": { "reason": "the address was taken at the same time" } });
+            self.tell(&home, given_up, None).await?;
+            return Err(address_taken());
+        }
+        Ok(home)
     }
 
     /// Sets a password, whoever asks for it; every session ends where that is asked for.
-    pub async fn set_password(&self, _home: &Home, _password: &Password, _ends_sessions: bool) -> Result<(), Problem> {
-        Err(not_ready())
+    pub async fn set_password(&self, home: &Home, password: &Password, ends_sessions: bool) -> Result<(), Problem> {
+        let set = self.hashed(password, ends_sessions).await?;
+        self.tell(home, word("set_password", &set)?, None).await.map(|_| ())
     }
 
-    /// Sets another password for whoever knows the old one.
-    pub async fn change_password(&self, _home: &Home, _old: &Password, _new: &Password) -> Result<(), Problem> {
-        Err(not_ready())
+    async fn hashed(&self, password: &Password, ends_sessions: bool) -> Result<SetPassword, Problem> {
+        check_chosen(password)?;
+        let phc = self.0.core.accounts.passwords.hash(password).await?;
+        Ok(SetPassword { phc, ends_sessions })
     }
 
     /// Adds an address. `409 address_taken` where somebody has it.
-    pub async fn add_address(&self, _home: &Home, _address: &str) -> Result<EntityId, Problem> {
-        Err(not_ready())
+    pub async fn add_address(&self, home: &Home, address: &str) -> Result<EntityId, Problem> {
+        let normal = Normal::parse(address)?;
+        self.is_free(Some(&normal))?;
+        let id = self.address_id()?;
+        let receipt = self
+            .tell(home, json!({ "add_address": { "id": id, "address": address.trim() } }), None)
+            .await?;
+        if self.is_first(&normal, home, &id, receipt.version)? {
+            return Ok(id);
+        }
+        self.remove_address(home, &id).await?;
+        Err(address_taken())
     }
 
     /// Notes that an address is the person's.
-    pub async fn verify_address(&self, _home: &Home, _address: &EntityId) -> Result<(), Problem> {
-        Err(not_ready())
+    pub async fn verify_address(&self, home: &Home, address: &EntityId) -> Result<(), Problem> {
+        self.tell(home, json!({ "verify_address": { "id": address } }), None)
+            .await
+            .map(|_| ())
     }
 
     /// Takes an address away.
-    pub async fn remove_address(&self, _home: &Home, _address: &EntityId) -> Result<(), Problem> {
-        Err(not_ready())
+    pub async fn remove_address(&self, home: &Home, address: &EntityId) -> Result<(), Problem> {
+        self.tell(home, json!({ "remove_address": { "id": address } }), None)
+            .await
+            .map(|_| ())
     }
 
     /// Says whether a person operates the platform.
-    pub async fn make_operator(&self, _home: &Home, _operator: bool) -> Result<(), Problem> {
-        Err(not_ready())
+    pub async fn make_operator(&self, home: &Home, operator: bool) -> Result<(), Problem> {
+        self.tell(home, word("make_operator", &MakeOperator { operator })?, None)
+            .await
+            .map(|_| ())
     }
 
-    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32.
-    pub async fn enrol_totp(&self, _home: &Home) -> Result<Shown, Problem> {
-        Err(not_ready())
+    /// Suspends a person, resumes or retires them.
+    pub async fn suspend(&self, home: &Home, reason: &str) -> Result<(), Problem> {
+        self.tell(home, json!({ "suspend": { "reason": reason } }), None).await.map(|_| ())
+    }
+
+    /// Ends a suspension.
+    pub async fn resume(&self, home: &Home) -> Result<(), Problem> {
+        self.tell(home, json!({ "resume": {} }), None).await.map(|_| ())
+    }
+
+    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32. An earlier one is asked for until a
+    /// code of the new one was shown.
+    pub async fn enrol_totp(&self, home: &Home) -> Result<Shown, Problem> {
+        let secret = fresh_secret()?;
+        self.tell(home, json!({ "enrol_totp": { "secret": secret } }), None).await?;
+        Ok(Shown::new(secret))
     }
 
     /// Takes the first code of it, and answers with recovery codes, which are shown this once.
-    pub async fn confirm_totp(&self, _home: &Home, _code: &Password) -> Result<Vec<Shown>, Problem> {
-        Err(not_ready())
+    pub async fn confirm_totp(&self, home: &Home, code: &Password) -> Result<Vec<Shown>, Problem> {
+        let person = self.person(home)?;
+        let waiting = person.totp.waiting().map(|secret| self.opened(secret)).transpose()?;
+        let wrong = || Problem::new(403, "wrong_code", "the code is not one of the secret that waits").fix("see what the clock says");
+        let step = waiting.and_then(|secret| step_of(&secret, code, self.now())).ok_or_else(wrong)?;
+        let codes = &self.0.core.accounts.codes;
+        let made: Vec<_> = (0..RECOVERY_CODES).map(|_| codes.recovery(home)).collect::<Result<_, _>>()?;
+        let recovery = made.iter().map(|(_, hash)| *hash).collect();
+        self.tell(home, word("confirm_totp", &ConfirmTotp { step, recovery })?, None)
+            .await?;
+        Ok(made.into_iter().map(|(text, _)| Shown::new(text)).collect())
     }
+
+    /// A person who is there.
+    pub(super) fn person(&self, home: &Home) -> Result<Person, Problem> {
+        let nobody = || Problem::new(404, "principal_not_found", format!("no such person: {home}")).fix("register first");
+        self.0.core.person(home)?.ok_or_else(nobody)
+    }
+
+    pub(super) fn opened(&self, secret: &quipu_schemas::personal::Personal<String>) -> Result<String, Problem> {
+        match secret.open(&*self.0.core.keys).map_err(|e| e.problem())? {
+            Opened::Value(secret) => Ok(secret),
+            Opened::Erased => Err(Problem::new(410, "erased", "what is known of this person was erased")),
+        }
+    }
+
+    fn minted(&self, prefix: &str) -> Result<String, Problem> {
+        Ok(type_id(prefix, uuid_v7(self.now(), ingress::entropy()?, 0)))
+    }
+
+    fn address_id(&self) -> Result<EntityId, Problem> {
+        Ok(EntityId::parse(self.minted("adr")?).expect("a TypeID is an id"))
+    }
+
+    fn is_free(&self, address: Option<&Normal>) -> Result<(), Problem> {
+        let core = &self.0.core;
+        match address
+            .map(|address| off_worker(|| core.accounts.book.holder(core, address)))
+            .transpose()?
+        {
+            Some(Some(_)) => Err(address_taken()),
+            Some(None) | None => Ok(()),
+        }
+    }
+
+    /// Whether nobody had an address before, once all is known that was durable then.
+    fn is_first(&self, address: &Normal, home: &Home, id: &EntityId, version: u64) -> Result<bool, Problem> {
+        let core = &self.0.core;
+        core.principal_at(home, version)?;
+        off_worker(|| core.accounts.book.holds(core, address, home, id))
+    }
+}
+
+fn address_taken() -> Problem {
+    Problem::new(409, "address_taken", "somebody has this address")
+        .field("address")
+        .fix("log in, or use another one")
 }

@@ -141,14 +141,8 @@ impl Member {
                     }
                     admission.org(self.rights(&stream.org, actor(envelope)).map_err(unreadable)?, is_read_first);
                 }
-                Step::Ask(Question::Sender(principal)) => {
-                    let rights = self.rights(&stream.org, &principal).map_err(unreadable)?;
-                    admission.sender(principal, rights);
-                }
-                Step::Ask(Question::Principal(home)) => {
-                    let known = self.known(&mut |known| known.principal(&home, 0)).map_err(unreadable)?;
-                    admission.principal(home, known.flatten());
-                }
+                Step::Ask(Question::Sender(who)) => admission.sender(who.clone(), self.rights(&stream.org, &who).map_err(unreadable)?),
+                Step::Ask(Question::Principal(home)) => admission.principal(home.clone(), self.principal(&home).map_err(unreadable)?),
                 Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id).map_err(unreadable)?),
                 Step::Ask(Question::Marks) => {
                     let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);

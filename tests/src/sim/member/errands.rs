@@ -9,13 +9,14 @@ use quipu_runtime::kernel::{
     admission::is_for_next_owner,
     authorities::{Authorities, Wanted},
     entity::DecidedRecord,
+    principals::KnownPrincipal,
     refusals::outcome_unknown,
     relay::{Cause, Purpose, Relay},
     timers::Found,
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, OrgId, StreamId},
+    ids::{CommandId, Home, OrgId, StreamId},
     problem::Problem,
     reaction::{Effect, ReactionKey},
     record::Record,
@@ -267,6 +268,10 @@ impl Member {
             kinds: &self.kinds,
         };
         library.known(&mut self.known, ask)
+    }
+
+    pub(super) fn principal(&mut self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, String> {
+        Ok(self.known(&mut |known| known.principal(home, 0))?.flatten())
     }
 
     pub(crate) fn is_suspended(&mut self, org: &OrgId) -> bool {

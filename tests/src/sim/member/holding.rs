@@ -177,7 +177,7 @@ impl Member {
     /// Reads a partition on into the index, and what is known of rights with it.
     fn read_on(&mut self, partition: u16, caught: &mut CaughtUp) -> Result<(), IndexError> {
         let known = &mut self.known;
-        let mut each = |stream: &StreamId, bytes: &[u8]| {
+        let mut each = |stream: &StreamId, _: u64, bytes: &[u8]| {
             if authorities::is_about(&stream.kind) {
                 match record::decode(bytes) {
                     Ok(record) => known.record(&record),

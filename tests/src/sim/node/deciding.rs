@@ -69,7 +69,7 @@ impl SimNode {
         library.known(&mut self.known, &mut |known| known.key(org, id, 0))
     }
 
-    fn principal(&mut self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, String> {
+    fn principal(&mut self, home: &Home, session: Option<&EntityId>) -> Result<Option<Arc<KnownPrincipal>>, String> {
         let library = Library {
             log: &*self.log,
             index: &self.index,
@@ -78,13 +78,12 @@ impl SimNode {
         let known = library.known(&mut self.known, &mut |known| known.principal(home, 0))?.flatten();
         Ok(match (self.mutant, known) {
             (Some(Mutant::RevivesSessions), Some(known)) => {
-                let has_some = known.sessions(self.now.time).next().is_some();
-                // As it was when it first had a session.
-                match self.first_sessions.get(home) {
-                    Some(first) => Some(first.clone()),
-                    None if has_some => Some(self.first_sessions.entry(home.clone()).or_insert(known).clone()),
-                    None => Some(known),
+                let Some(id) = session else { return Ok(Some(known)) };
+                if known.session(id, self.now.time).is_some() {
+                    self.live_sessions.insert(id.clone(), known.clone());
                 }
+                // As it was when the session was live.
+                Some(self.live_sessions.get(id).cloned().unwrap_or(known))
             }
             (Some(Mutant::ForgetsStopped), Some(known)) => {
                 let mut known = (*known).clone();
@@ -136,7 +135,7 @@ impl SimNode {
                     admission.sender(principal, rights);
                 }
                 Step::Ask(Question::Principal(home)) => {
-                    let known = self.principal(&home)?;
+                    let known = self.principal(&home, Admission::session(envelope))?;
                     admission.principal(home, known);
                 }
                 Step::Ask(Question::Key(id)) => {

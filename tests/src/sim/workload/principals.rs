@@ -13,31 +13,28 @@ fn public_key() -> Value {
 }
 
 /// A command of a client. Services are called as people with rights of their own are: what stops one stops the other.
-pub(super) fn next(n: u64, rng: &mut Rng) -> CommandRequest {
-    let known = format!("p{}", rng.below(3));
+pub(super) fn next(n: u64, rng: &mut Rng, peek: Peek) -> CommandRequest {
+    let known = format!("p{}", rng.below(2));
+    let stream = format!("acme/principal/{known}").parse().expect("a stream");
     let (id, command, body) = match rng.below(12) {
-        0..=2 => (known, "create", json!({ "name": "Clerk" })),
-        3 => (known, "rename", json!({ "name": format!("Clerk {}", n % 3) })),
-        4 => (known, "set_owner", json!({ "owner": format!("p{}", n % 4) })),
-        5 => (known, "add_public_key", json!({ "key": public_key() })),
-        6 => (known, "remove_public_key", json!({ "id": KEY_ID })),
-        7 => (known, "end_sessions", json!({})),
-        8 => (known, "suspend", json!({ "reason": "leaked" })),
-        9 | 10 => (known, "resume", json!({})),
-        _ => (
-            format!("p{}", 7 + rng.below(3)),
-            ["create", "retire"][(n / 60 % 2) as usize],
-            json!({}),
-        ),
+        _ if peek(&stream).is_none_or(|state| !state.is_object()) => (known, "create", json!({ "name": "Clerk" })),
+        0 => (known, "rename", json!({ "name": format!("Clerk {}", n % 3) })),
+        1 => (known, "set_owner", json!({ "owner": format!("p{}", n % 4) })),
+        2 => (known, "add_public_key", json!({ "key": public_key() })),
+        3 => (known, "remove_public_key", json!({ "id": KEY_ID })),
+        4 => (known, "end_sessions", json!({})),
+        5 | 6 => (known, "suspend", json!({ "reason": "leaked" })),
+        7 | 8 => (known, "resume", json!({})),
+        9 => (format!("p{}", 7 + rng.below(2)), "create", json!({ "name": "Clerk" })),
+        _ => (format!("p{}", 7 + rng.below(2)), "retire", json!({})),
     };
-    let body = if command == "create" { json!({ "name": "Clerk" }) } else { body };
     request(n, Kind::PRINCIPAL, &id, command, body, None)
 }
 
 /// What a node tells a principal, and whom.
 pub(super) fn word(n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
-    let is_person = n.is_multiple_of(2);
-    let name = format!("{}{}", if is_person { "usr_" } else { "p" }, rng.below(3));
+    let is_person = (n / 6).is_multiple_of(2);
+    let name = format!("{}{}", if is_person { "usr_" } else { "p" }, rng.below(2));
     let home = Home::of(&OrgId::from_static("acme"), &PrincipalId::parse(name).ok()?);
     let state = peek(&home.stream()).unwrap_or_default();
     let hash = |of: u64| format!("{of:064x}");
@@ -52,8 +49,8 @@ pub(super) fn word(n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
     let one = sessions.and_then(|all| all.get(rng.below(all.len().max(1) as u64) as usize));
     let id = one.and_then(|session| session["start"]["id"].as_str());
     let said = match (rng.below(10), id) {
-        (0..=1, Some(id)) => json!({ "end_session": { "id": id } }),
-        (2..=3, Some(id)) => {
+        (0..=2, Some(id)) => json!({ "end_session": { "id": id } }),
+        (3, Some(id)) => {
             // The one that counts, or one that was followed.
             let held = one
                 .and_then(|session| session["phase"]["live"]["refresh"]["hash"].as_str())
@@ -81,7 +78,9 @@ pub(super) fn begun(said: &Value) -> Option<EntityId> {
 
 /// The same command by a session that somebody has or had.
 pub(super) fn with_session(workload: &Workload, nth: u64, made: CommandRequest) -> CommandRequest {
-    match workload.sessions.get(nth as usize % workload.sessions.len().max(1)) {
+    // The newest: they may still be live.
+    let newest = &workload.sessions[workload.sessions.len().saturating_sub(3)..];
+    match newest.get(nth as usize % newest.len().max(1)) {
         Some((principal, session)) => CommandRequest {
             principal: principal.clone(),
             on_behalf_of: None,

@@ -8,7 +8,7 @@ use crate::kernel::{
     principals::KnownPrincipal,
 };
 use quipu_rules::{
-    principal::Principal,
+    principal::{Person, Principal},
     rights::{Charter, Roles},
 };
 use quipu_schemas::{
@@ -113,6 +113,13 @@ impl Principals {
             known.computed = KnownPrincipal::of(home.clone(), version, state, roles, charter).map(Arc::new);
         }
         Ok(known.computed.clone())
+    }
+
+    pub(super) fn person(&mut self, home: &Home, read: u64) -> Result<Option<Person>, Wanted> {
+        let stream = home.stream();
+        let known = self.of(&stream).filter(|known| known.read == read);
+        let known = known.ok_or(Wanted(stream))?;
+        Ok(known.entity.typed_state().person().cloned())
     }
 
     pub(super) fn confirm(&mut self, stream: &StreamId, hash: Digest, read: u64) -> bool {

@@ -207,7 +207,7 @@ fn whoever_acts_by_a_session_needs_the_right_and_is_not_stopped() {
 }
 
 #[test]
-fn a_persons_session_follows_into_other_orgs_and_an_agents_does_not() {
+fn sessions_of_people_alone_follow_into_other_orgs() {
     let code = |who: PrincipalId| {
         let mut desk = Desk::new(somebody(Some(Role::Member)));
         desk.principals = vec![principal(acme(who.clone()), &[begun(start(&[]), NOW + 1)])];

@@ -1,0 +1,154 @@
+//! Who logs in: a password, and a code where one is asked for. Whatever is wrong is answered alike, and costs the same.
+
+use super::{Node, accounts::word};
+use crate::{
+    accounts::{
+        LogIn, LoggedIn, Password, WhoLogsIn,
+        addresses::Normal,
+        is_from_time,
+        passwords::{Verdict, may_be_one},
+        step_of,
+    },
+    off_worker::off_worker,
+};
+use quipu_kinds::principal::{SetPassword, UseRecoveryCode, UseTotp};
+use quipu_rules::principal::{Person, Totp};
+use quipu_schemas::{digest::Digest, ids::Home, problem::Problem};
+use std::net::IpAddr;
+
+impl Node {
+    /// Whether a guess at a secret is taken now: whoever fails waits, longer each time. `account` names whose secret it is, in
+    /// words that nobody else's share. `429 login_slowed` says how long to wait. One that is taken counts as failed until
+    /// [`Node::guessed_right`].
+    pub fn guess(&self, account: &str, from: Option<IpAddr>) -> Result<(), Problem> {
+        let now = self.0.core.monotonic();
+        let waits = self
+            .0
+            .core
+            .accounts
+            .guessing
+            .lock()
+            .guess(account_key(account.as_bytes()), from, now);
+        waits.map_err(|wait_ms| {
+            let seconds = u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+            Problem::new(429, "login_slowed", "too many wrong guesses; the next one has to wait")
+                .fix("wait, and try again")
+                .retry_after(seconds.max(1))
+        })
+    }
+
+    /// The guess was right.
+    pub fn guessed_right(&self, account: &str, from: Option<IpAddr>) {
+        self.0.core.accounts.guessing.lock().right(account_key(account.as_bytes()), from);
+    }
+
+    /// Whether somebody is who they say. `401 wrong_login` whatever was wrong, `401 totp_required` where a code is asked for,
+    /// `429 login_slowed`, `503 login_busy`, and `403 principal_suspended` for whoever knows the password.
+    pub async fn log_in(&self, log_in: LogIn) -> Result<LoggedIn, Problem> {
+        let (home, account) = self.meant(&log_in.who)?;
+        self.guess(&account, log_in.from)?;
+        let person = home.as_ref().map(|home| self.0.core.person(home)).transpose()?.flatten();
+        let stored = person.as_ref().and_then(|person| person.password.as_deref());
+        if !may_be_one(&log_in.password) {
+            return Err(wrong_login());
+        }
+        let verdict = self.0.core.accounts.passwords.verify(&log_in.password, stored).await?;
+        let (Some(home), Some(person)) = (home, person) else {
+            return Err(wrong_login());
+        };
+        if verdict == Verdict::Wrong {
+            return Err(wrong_login());
+        }
+        self.acting(&home)?;
+        let mut amr = vec!["pwd".to_owned()];
+        amr.extend(self.second(&home, &person, log_in.code.as_ref()).await?);
+        self.guessed_right(&account, log_in.from);
+        if verdict == Verdict::RightAndOld {
+            // That it goes on with the old one is no reason to keep anybody out.
+            let renewed = self.renew_hash(&home, &log_in.password).await;
+            renewed.unwrap_or_else(|problem| tracing::warn!(%home, code = problem.code, "a password was not hashed again"));
+        }
+        Ok(LoggedIn {
+            home,
+            amr,
+            auth_time: self.now(),
+        })
+    }
+
+    /// Sets another password for whoever knows the old one; every session ends.
+    pub async fn change_password(&self, home: &Home, old: &Password, new: &Password, from: Option<IpAddr>) -> Result<(), Problem> {
+        let account = home.to_string();
+        self.guess(&account, from)?;
+        let person = self.person(home)?;
+        if !may_be_one(old) {
+            return Err(wrong_login());
+        }
+        let verdict = self.0.core.accounts.passwords.verify(old, person.password.as_deref()).await?;
+        if verdict == Verdict::Wrong {
+            return Err(wrong_login());
+        }
+        self.guessed_right(&account, from);
+        self.set_password(home, new, true).await
+    }
+
+    async fn renew_hash(&self, home: &Home, password: &Password) -> Result<(), Problem> {
+        let phc = self.0.core.accounts.passwords.hash(password).await?;
+        let set = SetPassword { phc, ends_sessions: false };
+        self.tell(home, word("set_password", &set)?, None).await.map(|_| ())
+    }
+
+    /// Who is meant, and by which name their failures are counted: one for each account, however it is named.
+    fn meant(&self, who: &WhoLogsIn) -> Result<(Option<Home>, String), Problem> {
+        let core = &self.0.core;
+        let home = match who {
+            WhoLogsIn::Person(home) => Some(home.clone()),
+            WhoLogsIn::Address(typed) => match Normal::of(typed) {
+                Some(address) => off_worker(|| core.accounts.book.holder(core, &address))?,
+                None => None,
+            },
+        };
+        let account = match (&home, who) {
+            (Some(home), _) => home.to_string(),
+            (None, WhoLogsIn::Address(typed)) => match Normal::of(typed) {
+                Some(address) => String::from_utf8_lossy(address.as_bytes()).into_owned(),
+                None => String::new(),
+            },
+            (None, WhoLogsIn::Person(home)) => home.to_string(),
+        };
+        Ok((home, account))
+    }
+
+    /// The second proof, where one is asked for: what it adds to the ways of proving.
+    async fn second(&self, home: &Home, person: &Person, code: Option<&Password>) -> Result<Vec<String>, Problem> {
+        let Totp::On { secret, .. } = &person.totp else {
+            return Ok(Vec::new());
+        };
+        let required = || {
+            Problem::new(401, "totp_required", "this account asks for a code")
+                .field("code")
+                .fix("send the code as well")
+        };
+        let code = code.ok_or_else(required)?;
+        let said = if is_from_time(code) {
+            let step = step_of(&self.opened(secret)?, code, self.now()).ok_or_else(wrong_login)?;
+            word("use_totp", &UseTotp { step })?
+        } else {
+            let hash = self.0.core.accounts.codes.hash(home, code.as_str());
+            word("use_recovery_code", &UseRecoveryCode { hash })?
+        };
+        match self.tell(home, said, None).await {
+            Ok(_) => Ok(vec!["otp".to_owned(), "mfa".to_owned()]),
+            Err(problem) if problem.status == 403 => Err(wrong_login()),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+/// Failures are remembered by this and not by names.
+fn account_key(account: &[u8]) -> [u8; 32] {
+    Digest::of(&[b"quipu guess ", account]).0
+}
+
+fn wrong_login() -> Problem {
+    Problem::new(401, "wrong_login", "no such account, or what was shown is wrong").fix("check what you typed")
+}
