@@ -7,19 +7,21 @@ mod checked;
 mod claims;
 mod jws;
 mod keys;
+mod once;
 
-pub use claims::{AccessClaims, BadScope, IdClaims, scope_of, scope_text, subject_of, subject_text};
+pub use claims::{AccessClaims, BadScope, IdClaims, act_of, scope_of, scope_text, subject_of, subject_text};
 pub use jws::{ClientKey, Jws, Unreadable};
 pub use keys::Algorithm;
 
 use checked::Checked;
 use claims::Wire;
 use keys::SigningKeys;
+use once::Once;
 use quipu_events::keyring::{Keyring, KeyringError};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
-    ids::OrgId,
+    ids::{Home, OrgId},
     limits::{TOKEN_MAX_BYTES, TOKEN_OF_PERSON_MS, TOKEN_OF_SERVICE_MS},
 };
 use serde::Serialize;
@@ -106,6 +108,8 @@ pub struct Tokens {
     issuer: String,
     keys: SigningKeys,
     checked: Checked,
+    once: Once,
+    binding: [u8; 32],
     person_ms: Millis,
 }
 
@@ -114,8 +118,10 @@ impl Tokens {
     pub fn new(config: &TokensConfig, keyring: Arc<Keyring>) -> Self {
         Self {
             issuer: config.issuer.trim_end_matches('/').to_owned(),
-            keys: SigningKeys::new(keyring, config.algorithm, config.series),
+            keys: SigningKeys::new(keyring.clone(), config.algorithm, config.series),
             checked: Checked::default(),
+            once: Once::default(),
+            binding: Digest::keyed(&keyring.digest_key(), &[b"quipu binding v1"]).0,
             person_ms: config.person_ms,
         }
     }
@@ -128,6 +134,16 @@ impl Tokens {
     /// How they are signed.
     pub fn algorithm(&self) -> Algorithm {
         self.keys.algorithm()
+    }
+
+    /// What ties parts together that a client carries from one request to another: nobody else can make it.
+    pub fn binding(&self, parts: &[&[u8]]) -> Digest {
+        Digest::keyed(&self.binding, parts)
+    }
+
+    /// Whether something that counts once, until a time, is shown for the first time at this node.
+    pub fn is_first(&self, digest: Digest, until: Millis, now: Millis) -> bool {
+        self.once.is_first(digest, until, now)
     }
 
     /// How long an access token of this principal lives at most.

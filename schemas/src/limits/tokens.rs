@@ -24,3 +24,17 @@ pub const TOKEN_SCOPES_MAX: usize = 64;
 pub const TOKEN_METHODS_MAX: usize = 8;
 /// Longest audience of a token.
 pub const TOKEN_AUDIENCE_MAX_CHARS: usize = 512;
+/// Assertions of clients that a node remembers, each until its time is over.
+pub const ASSERTIONS_MAX: usize = 65_536;
+/// How long an assertion of a client may be valid from now on.
+pub const ASSERTION_LIFETIME_MAX_MS: u64 = 10 * 60 * 1_000;
+/// How long a session lives that a client begins by itself.
+pub const SESSION_OF_CLIENT_MS: u64 = 12 * 60 * 60 * 1_000;
+/// How long a session lives that a person lets a client have, and that a refresh token goes on with.
+pub const SESSION_OF_GRANT_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// The most bytes of a form.
+pub const FORM_MAX_BYTES: usize = 65_536;
+/// Most fields of a form.
+pub const FORM_FIELDS_MAX: usize = 64;
+/// Longest text that a client sends along to have it back: its state and its nonce.
+pub const CARRIED_MAX_CHARS: usize = 1_024;

@@ -1,9 +1,16 @@
 //! Tokens of the node, for faces.
 
 use super::Node;
-use crate::tokens::{AccessClaims, For, IdClaims, TokenRefused, Tokens};
+use crate::{
+    kernel::principals::KnownSession,
+    tokens::{AccessClaims, For, IdClaims, TokenRefused, Tokens},
+};
 use quipu_events::keyring::KeyringError;
-use quipu_schemas::problem::Problem;
+use quipu_schemas::{
+    ids::{EntityId, Home},
+    problem::Problem,
+    session_text::{Purpose, SessionText},
+};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -31,6 +38,26 @@ impl Node {
     /// What an access token for this node says, if it is one and its time is not over. Whether its session lives is another question.
     pub fn read_token(&self, token: &str) -> Result<Arc<AccessClaims>, TokenRefused> {
         self.0.tokens.read(token, For::Node, self.now())
+    }
+
+    /// A session that opens something now, with all that it was made from and by an active client; `None` where it has ended.
+    pub fn live_session(&self, home: &Home, session: &EntityId) -> Result<Option<KnownSession>, Problem> {
+        let Some(lineage) = self.lineage(home, session)? else {
+            return Ok(None);
+        };
+        for session in &lineage {
+            if !self.is_client_active(session.client.as_deref())? {
+                return Ok(None);
+            }
+        }
+        Ok(lineage.into_iter().next())
+    }
+
+    /// Whose session a refresh token goes on with, if it was ever handed out.
+    pub fn session_of_refresh(&self, token: &str) -> Option<(Home, EntityId)> {
+        let text = SessionText::parse(Purpose::Refresh, token).ok()?;
+        let is_ours = text.is_authentic(&self.0.core.keys.digest_key());
+        is_ours.then_some((text.home, text.session))
     }
 
     /// The public keys (RFC 7517) by which clients check tokens.

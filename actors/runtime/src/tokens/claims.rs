@@ -196,14 +196,22 @@ pub(super) struct Wire {
     nbf: Option<u64>,
 }
 
+fn nested(act: &[Home]) -> Option<Box<Actor>> {
+    act.iter().rev().fold(None, |inner, home| {
+        Some(Box::new(Actor {
+            sub: subject_text(home),
+            act: inner,
+        }))
+    })
+}
+
+/// Who acts for a principal, as tokens and answers about them tell it (RFC 8693).
+pub fn act_of(act: &[Home]) -> Option<Value> {
+    nested(act).and_then(|actor| serde_json::to_value(actor).ok())
+}
+
 impl Wire {
     pub(super) fn of(claims: &AccessClaims, issuer: &str) -> Self {
-        let nested = |inner: Option<Box<Actor>>, home: &Home| {
-            Some(Box::new(Actor {
-                sub: subject_text(home),
-                act: inner,
-            }))
-        };
         Self {
             iss: issuer.to_owned(),
             aud: claims.aud.clone(),
@@ -213,7 +221,7 @@ impl Wire {
             jti: claims.jti.clone(),
             scope: (!claims.scope.is_empty()).then(|| scope_text(&claims.scope)),
             client_id: claims.client_id.clone(),
-            act: claims.act.iter().rev().fold(None, nested),
+            act: nested(&claims.act),
             amr: claims.amr.clone(),
             auth_time: claims.auth_time,
             iat: claims.iat,
