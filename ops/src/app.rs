@@ -223,6 +223,11 @@ impl App {
         Reads::new(self, by)
     }
 
+    /// The node, for faces to which people and clients prove who they are. Nothing of an org is read by it but its clients.
+    pub(crate) fn accounts(&self) -> &Node {
+        &self.node
+    }
+
     /// The node, for who operates it.
     pub fn node(&self, _by: &Operator) -> &Node {
         &self.node

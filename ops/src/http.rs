@@ -20,6 +20,7 @@ pub mod guard;
 pub mod health;
 mod internal;
 pub mod live;
+mod oauth;
 mod ops;
 pub mod params;
 pub mod query;
@@ -51,6 +52,7 @@ pub fn router(app: App) -> Router {
 fn parts(app: &App) -> Vec<Part> {
     let mut parts = vec![grid::part(), internal::part(), docs::part(app.clone())];
     parts.extend(ops::parts());
+    parts.extend(oauth::parts());
     parts
 }
 

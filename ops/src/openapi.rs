@@ -3,6 +3,7 @@
 
 mod blobs;
 mod enums;
+mod oauth;
 mod problems;
 mod responses;
 mod rights;
@@ -555,7 +556,7 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
         let id = format!("list_{}", view.name().replace('-', "_"));
         paths.list(&path, "views", &id, view, references(&["org"]), view.filters().collect());
     }
-    for (path, item) in blobs::paths().into_iter().chain(problems::paths()) {
+    for (path, item) in blobs::paths().into_iter().chain(problems::paths()).chain(oauth::paths()) {
         paths.paths.insert(path.to_owned(), item);
     }
     paths.ops();
@@ -590,6 +591,7 @@ fn tags(kinds: &[KindInfo]) -> Vec<Value> {
         ("feed", "Events as they happen."),
         ("views", "Queries over a whole org."),
         ("ops", "Operating a node."),
+        ("oauth", "Logging in, and tokens for programs of others."),
     ];
     let others = others
         .iter()

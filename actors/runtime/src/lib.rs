@@ -5,6 +5,7 @@ pub mod api;
 mod appends;
 mod authority;
 pub mod breaker;
+pub mod clients;
 pub mod clock;
 pub mod cluster;
 mod core;

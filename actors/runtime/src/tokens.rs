@@ -13,16 +13,18 @@ pub use claims::{AccessClaims, BadScope, IdClaims, act_of, scope_of, scope_text,
 pub use jws::{ClientKey, Jws, Unreadable};
 pub use keys::Algorithm;
 
+use crate::ingress::entropy;
 use checked::Checked;
 use claims::Wire;
 use keys::SigningKeys;
 use once::Once;
 use quipu_events::keyring::{Keyring, KeyringError};
 use quipu_schemas::{
-    context::Millis,
+    context::{Millis, uuid_v7},
     digest::Digest,
-    ids::{Home, OrgId},
+    ids::{Home, OrgId, type_id},
     limits::{TOKEN_MAX_BYTES, TOKEN_OF_PERSON_MS, TOKEN_OF_SERVICE_MS},
+    problem::Problem,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -134,6 +136,11 @@ impl Tokens {
     /// How they are signed.
     pub fn algorithm(&self) -> Algorithm {
         self.keys.algorithm()
+    }
+
+    /// The name of a token.
+    pub fn new_id(&self, now: Millis) -> Result<String, Problem> {
+        Ok(type_id("tok", uuid_v7(now, entropy()?, 0)))
     }
 
     /// What ties parts together that a client carries from one request to another: nobody else can make it.

@@ -1,6 +1,6 @@
 //! How tokens are signed, and whose they are.
 
-use super::{ConfigError, written::Auth, wrong};
+use super::{ConfigError, wrong};
 use quipu_runtime::tokens::{Algorithm, TokensConfig};
 use quipu_schemas::limits;
 use serde::{Deserialize, Serialize};

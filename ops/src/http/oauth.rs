@@ -11,8 +11,8 @@ mod grants;
 mod issue;
 mod metadata;
 mod page;
-mod told;
 mod token;
+mod told;
 
 use super::{
     App,
@@ -28,7 +28,7 @@ const CORS: Cors = Cors {
 };
 
 /// Where clients get tokens.
-pub static OAUTH: Surface = Surface {
+pub(super) static OAUTH: Surface = Surface {
     prefixes: &["/oauth/"],
     errors: Errors::Shaped {
         media_type: "application/json",
@@ -44,7 +44,7 @@ pub static OAUTH: Surface = Surface {
 };
 
 /// Where clients learn what there is.
-pub static WELL_KNOWN: Surface = Surface {
+pub(super) static WELL_KNOWN: Surface = Surface {
     prefixes: &["/.well-known/"],
     authentication: Authentication::Open,
     cors: Some(CORS),

@@ -115,7 +115,7 @@ impl FromRequest<App> for Forwarded {
 }
 
 /// Refuses a body in any encoding but its own: read as it came, it would be taken for broken JSON.
-fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get_all(header::CONTENT_ENCODING).iter();
     let encodings = given.map(|value| value.to_str().unwrap_or("?")).flat_map(|value| value.split(','));
     match encodings.map(str::trim).find(|name| !name.eq_ignore_ascii_case("identity")) {
@@ -129,7 +129,7 @@ fn plain_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The body, if it arrives in time and is within its limit.
-async fn whole_body(body: Body, most: Bound, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
+pub(super) async fn whole_body(body: Body, most: Bound, held: impl FnMut(usize) -> Result<(), Problem>) -> Result<Vec<u8>, Problem> {
     let patience = Duration::from_millis(limits::BODY_READ_MS);
     tokio::time::timeout(patience, bounded_body(body, most, held))
         .await

@@ -8,6 +8,7 @@ mod commands;
 mod documents;
 mod feed;
 mod isolation;
+mod oauth;
 mod queries;
 mod refusals;
 mod stop;

@@ -109,7 +109,10 @@ impl Back {
             return Err(bad("response_type is code, and it comes in the query"));
         }
         if !self.client.app.may(GrantType::AuthorizationCode) {
-            return Err(failure::refused("unauthorized_client", "this client was not registered for the grant"));
+            return Err(failure::refused(
+                "unauthorized_client",
+                "this client was not registered for the grant",
+            ));
         }
         // `plain`, and a method that is left out, would show the verifier to whoever sees the request.
         if fields.get("code_challenge_method") != Some("S256") {
@@ -135,7 +138,9 @@ impl Back {
     fn ask(&self, status: StatusCode, fields: &Fields, wanted: &Wanted, problem: Option<&str>) -> Response {
         let carried = |name: &&str| fields.get(name).map(|value| ((*name).to_owned(), value.to_owned()));
         let from = self.redirect_uri.find("://").map_or(0, |at| at + 3);
-        let end = self.redirect_uri[from..].find(['/', '?']).map_or(self.redirect_uri.len(), |at| from + at);
+        let end = self.redirect_uri[from..]
+            .find(['/', '?'])
+            .map_or(self.redirect_uri.len(), |at| from + at);
         question(
             status,
             &Question {
@@ -200,7 +205,10 @@ fn told(problem: &Problem) -> (StatusCode, &'static str) {
     match (problem.code.as_str(), problem.status) {
         ("totp_required", _) => (StatusCode::UNAUTHORIZED, "Enter the code of your authenticator as well."),
         (_, 429) => (StatusCode::TOO_MANY_REQUESTS, "Too many attempts. Wait a moment and try again."),
-        (_, 500..) => (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work right now. Try again in a moment."),
+        (_, 500..) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Signing in does not work right now. Try again in a moment.",
+        ),
         _ => (StatusCode::UNAUTHORIZED, "Address or password is wrong."),
     }
 }
@@ -231,6 +239,8 @@ async fn grant(app: &App, back: &Back, fields: &Fields, wanted: &Wanted, from: O
         ..NewSession::default()
     };
     let started = node.start_session(&logged_in.home, session).await?;
-    let code = started.code.ok_or_else(|| Problem::new(500, "internal", "a session without its code"))?;
-    Ok(grants::code_with(node, code.expose(), wanted.nonce.as_deref()))
+    let code = started
+        .code
+        .ok_or_else(|| Problem::new(500, "internal", "a session without its code"))?;
+    Ok(grants::code_with(node, code.as_str(), wanted.nonce.as_deref()))
 }

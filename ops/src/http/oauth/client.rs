@@ -8,8 +8,10 @@ use crate::http::{App, Failure};
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use quipu_kinds::application::ClientAuthentication;
-use quipu_rules::application::App as Application;
-use quipu_runtime::tokens::{ClientKey, Jws};
+use quipu_runtime::{
+    clients::App as Application,
+    tokens::{ClientKey, Jws},
+};
 use quipu_schemas::{
     client_secret::{ClientId, ClientSecret},
     context::Millis,
@@ -86,7 +88,8 @@ impl Client {
         let issuer = node.issuer();
         let is_for_us = said.aud.names().any(|aud| aud == issuer || aud == format!("{issuer}/oauth/token"));
         let (now, until) = (node.now(), said.exp.saturating_mul(1_000));
-        let is_now = now < until && until <= now.saturating_add(ASSERTION_LIFETIME_MAX_MS) && said.nbf.is_none_or(|from| from <= now / 1_000);
+        let is_now =
+            now < until && until <= now.saturating_add(ASSERTION_LIFETIME_MAX_MS) && said.nbf.is_none_or(|from| from <= now / 1_000);
         let digest = Digest::of(&[b"assertion", name.as_bytes(), said.jti.as_bytes()]);
         let is_right = said.iss == name && said.sub == name && is_for_us && is_now;
         (is_right && node.tokens().is_first(digest, until, now)).then_some(())
@@ -132,7 +135,12 @@ impl Shown {
     fn read(headers: &HeaderMap, fields: &Fields) -> Result<Self, Failure> {
         let basic = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
         let (secret, assertion) = (fields.get("client_secret"), fields.get("client_assertion"));
-        if [basic.is_some(), secret.is_some(), assertion.is_some()].iter().filter(|given| **given).count() > 1 {
+        if [basic.is_some(), secret.is_some(), assertion.is_some()]
+            .iter()
+            .filter(|given| **given)
+            .count()
+            > 1
+        {
             return Err(refused("invalid_request", "a client shows who it is in one way"));
         }
         if let Some(basic) = basic {

@@ -44,12 +44,8 @@ impl Fields {
 
     /// A field that must be there.
     pub(super) fn need(&self, name: &'static str) -> Result<&str, Failure> {
-        self.get(name).ok_or_else(|| refused("invalid_request", format!("{name} is missing")))
-    }
-
-    /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.get(name)
+            .ok_or_else(|| refused("invalid_request", format!("{name} is missing")))
     }
 }
 
@@ -79,7 +75,10 @@ impl FromRequest<App> for Posted {
         let surface = Surface::of(request.extensions())?;
         let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         let headers = request.headers().clone();
-        let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
         if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(refused("invalid_request", "the body must be application/x-www-form-urlencoded"));
@@ -103,7 +102,10 @@ mod tests {
     #[test]
     fn fields_are_decoded_and_each_comes_once() {
         let fields = Fields::parse("a=1+2&b=%26%3D&empty=&c=%C3%A9").unwrap();
-        assert_eq!((fields.get("a"), fields.get("b"), fields.get("c")), (Some("1 2"), Some("&="), Some("\u{e9}")));
+        assert_eq!(
+            (fields.get("a"), fields.get("b"), fields.get("c")),
+            (Some("1 2"), Some("&="), Some("\u{e9}"))
+        );
         assert_eq!((fields.get("empty"), fields.get("d")), (None, None));
         for text in ["a=1&a=2", "a=1&%61=2", "a=%ff", "a=%00"] {
             let refused = Fields::parse(text).unwrap_err();
@@ -113,6 +115,9 @@ mod tests {
         assert!(Fields::parse(&many).is_err());
         let text = encoded([("state", "a b&c=\u{e9}"), ("iss", "https://q.example")]);
         let back = Fields::parse(&text).unwrap();
-        assert_eq!((back.get("state"), back.get("iss")), (Some("a b&c=\u{e9}"), Some("https://q.example")));
+        assert_eq!(
+            (back.get("state"), back.get("iss")),
+            (Some("a b&c=\u{e9}"), Some("https://q.example"))
+        );
     }
 }

@@ -13,9 +13,9 @@ use quipu_kinds::{
     application::GrantType,
     principal::{PrincipalType, SessionParent},
 };
-use quipu_rules::application::covers;
 use quipu_runtime::{
     accounts::NewSession,
+    clients::covers,
     node::Node,
     tokens::{For, scope_of},
 };
@@ -120,11 +120,7 @@ fn code_without<'a>(node: &Node, shown: &'a str) -> Option<(&'a str, Option<Stri
 /// By a code that a person let it have, for the verifier that it kept.
 pub(super) async fn code(app: &App, client: &Client, fields: &Fields) -> Result<Response, Failure> {
     let node = app.accounts();
-    let (shown, redirect_uri, verifier) = (
-        fields.need("code")?,
-        fields.need("redirect_uri")?,
-        fields.need("code_verifier")?,
-    );
+    let (shown, redirect_uri, verifier) = (fields.need("code")?, fields.need("redirect_uri")?, fields.need("code_verifier")?);
     let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(is_unreserved) {
         return Err(refused("invalid_request", "code_verifier has 43 to 128 unreserved characters"));
@@ -154,10 +150,16 @@ pub(super) async fn refresh(app: &App, client: &Client, fields: &Fields) -> Resu
     // What a token is cut to is its session's: another scope takes another session.
     if let Some(asked) = fields.get("scope") {
         let asked = scope_of(asked).map_err(|e| refused("invalid_scope", e.to_string()))?;
-        let of = node.session_of_refresh(shown).map(|(home, id)| node.live_session(&home, &id)).transpose()?;
+        let of = node
+            .session_of_refresh(shown)
+            .map(|(home, id)| node.live_session(&home, &id))
+            .transpose()?;
         let held = of.flatten().map(|session| session.patterns).unwrap_or_default();
         if asked != held {
-            return Err(refused("invalid_scope", "a refreshed token has the scope that was granted; leave it out"));
+            return Err(refused(
+                "invalid_scope",
+                "a refreshed token has the scope that was granted; leave it out",
+            ));
         }
     }
     let name = client.id.to_string();

@@ -43,7 +43,7 @@ pub(super) fn is_openid(scope: &[Pattern]) -> bool {
 pub(super) fn answer(node: &Node, client: &Client, issued: &Issued<'_>) -> Result<Response, Failure> {
     let session = node.live_session(issued.home, issued.session)?.ok_or_else(no_grant)?;
     let now = node.now();
-    let claims = claims(node, client, issued.home, &session, now);
+    let claims = claims(node, client, issued.home, &session, now)?;
     let mut answer = json!({
         "access_token": node.issue(&claims)?,
         "token_type": "Bearer",
@@ -51,7 +51,7 @@ pub(super) fn answer(node: &Node, client: &Client, issued: &Issued<'_>) -> Resul
         "scope": scope_text(&session.patterns),
     });
     if let Some(refresh) = issued.refresh {
-        answer["refresh_token"] = Value::from(refresh.expose());
+        answer["refresh_token"] = Value::from(refresh.as_str());
     }
     if let Some(issued_type) = issued.issued_type {
         answer["issued_token_type"] = issued_type.into();
@@ -77,18 +77,18 @@ fn until(now: Millis, lifetime_ms: Millis, session: Millis) -> u64 {
     now.saturating_add(lifetime_ms).min(session) / 1_000
 }
 
-fn claims(node: &Node, client: &Client, home: &Home, session: &KnownSession, now: Millis) -> AccessClaims {
+fn claims(node: &Node, client: &Client, home: &Home, session: &KnownSession, now: Millis) -> Result<AccessClaims, Failure> {
     // Whoever acts for a person does it with the short tokens of agents.
     let acts = session.act.first().unwrap_or(home);
     let lifetime_ms = node.tokens().lifetime_ms(acts).min(node.tokens().lifetime_ms(home));
     let iat = now / 1_000;
     let exp = until(now, lifetime_ms, session.expires_at);
-    AccessClaims {
+    Ok(AccessClaims {
         aud: session.audience.clone().unwrap_or_else(|| node.issuer().to_owned()),
         home: home.clone(),
-        org: None,
+        org: (!home.is_person()).then(|| home.org.clone()),
         sid: session.id.clone(),
-        jti: node.tokens().new_id(now),
+        jti: node.tokens().new_id(now)?,
         scope: session.patterns.clone(),
         client_id: client.id.to_string(),
         act: session.act.clone(),
@@ -96,5 +96,5 @@ fn claims(node: &Node, client: &Client, home: &Home, session: &KnownSession, now
         auth_time: Some(session.auth_time / 1_000),
         iat,
         exp,
-    }
+    })
 }

@@ -152,8 +152,14 @@ mod tests {
             },
         );
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        assert!(policy.contains("form-action 'self' https://app.example;") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("form-action 'self' https://app.example;") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         let html = String::from_utf8(bytes.to_vec()).unwrap();
         assert!(!html.contains("<script") && html.matches("&lt;script&gt;").count() == 5, "{html}");

@@ -46,7 +46,11 @@ fn what_it_is(app: &App, posted: &Posted) -> Result<Response, Failure> {
 /// Whether a token is of a client's own org: issued to one of its clients, for one of its principals, or for that org.
 fn concerns(client: &ClientId, claims: &AccessClaims) -> bool {
     let issued_to: Option<ClientId> = claims.client_id.parse().ok();
-    let orgs = [issued_to.map(|client| client.org), Some(claims.home.org.clone()), claims.org.clone()];
+    let orgs = [
+        issued_to.map(|client| client.org),
+        Some(claims.home.org.clone()),
+        claims.org.clone(),
+    ];
     orgs.iter().flatten().any(|org| *org == client.org)
 }
 
@@ -111,7 +115,9 @@ pub(super) async fn userinfo(State(app): State<App>, headers: HeaderMap) -> Answ
     let node = app.accounts();
     let none = || refused("invalid_token", "the access token is missing, over, or not for this node");
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = given
+        .and_then(|given| given.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or_else(none)?;
     let claims = node.read_token(token.trim()).map_err(|_| none())?;
     let session = node.live_session(&claims.home, &claims.sid)?.ok_or_else(none)?;
