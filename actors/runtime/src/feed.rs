@@ -5,9 +5,10 @@
 
 pub(crate) mod offers;
 pub(crate) mod page;
+pub(crate) mod readers;
 
 use crate::{
-    api::{FeedFilter, FeedItem},
+    api::{FeedEntry, FeedFilter, FeedItem},
     core::Core,
     kernel::hub::{Step, Subscription, Topic, pause_ms},
 };
@@ -27,22 +28,25 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::watch,
-    task::JoinHandle,
+    sync::{oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 
 /// Pause before a partition is read again whose records the log does not give yet.
 const NOT_YET: Duration = Duration::from_millis(50);
 
+/// Makes of a record what its reader will ask for, where it is read and not where it is sent.
+pub type Prepare = Arc<dyn Fn(&FeedEntry) + Send + Sync>;
+
 /// One reader's feed. Dropping it ends it.
 pub struct Feed {
     core: Arc<Core>,
     filter: Arc<FeedFilter>,
+    prepare: Option<Prepare>,
     subscription: Subscription,
     ready: VecDeque<FeedItem>,
     /// A page under way, and the partition that it is of.
-    reading: Option<(u16, JoinHandle<Page>)>,
+    reading: Option<(u16, oneshot::Receiver<Page>)>,
     gone: Arc<AtomicBool>,
     changed: watch::Receiver<()>,
     stopped: watch::Receiver<bool>,
@@ -66,12 +70,20 @@ impl Feed {
             subscription: Subscription::new(topic, from.next, wanted),
             core,
             filter: Arc::new(filter),
+            prepare: None,
             ready: VecDeque::new(),
             reading: None,
             gone: Arc::default(),
             changed,
             delivered: Instant::now(),
         }
+    }
+
+    /// With what is made of each record while it catches up, on the threads that read.
+    #[must_use]
+    pub fn preparing(mut self, prepare: Prepare) -> Self {
+        self.prepare = Some(prepare);
+        self
     }
 
     /// Where it is, once everything ready was taken.
@@ -154,21 +166,32 @@ impl Feed {
 
     fn read(&mut self, partition: u16, from: u64, until: u64) {
         let (core, filter, gone) = (self.core.clone(), self.filter.clone(), self.gone.clone());
-        let read = async move {
-            core.hub.catching_up.fetch_add(1, Ordering::Relaxed);
-            let _counted = Counted(core.clone());
-            // Whoever follows all orgs serves the node itself, and waits behind no client.
-            let _place = match filter.org {
-                Some(_) => core.hub.readers.clone().acquire_owned().await.ok(),
-                None => None,
-            };
+        let prepare = self.prepare.clone();
+        core.hub.catching_up.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(core.clone());
+        let (org, readers) = (filter.org.clone(), core.hub.readers.clone());
+        let read = move || {
+            let _counted = counted;
             if gone.load(Ordering::Acquire) {
                 return Page::nothing(from);
             }
-            let read = move || page::read(&core, &filter, partition, from, until, FEED_HELD_BYTES);
-            tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Page::nothing(from))
+            let page = page::read(&core, &filter, partition, from, until, FEED_HELD_BYTES);
+            if let Some(prepare) = prepare {
+                let entries = page.items.iter().filter_map(|(_, item)| match item {
+                    FeedItem::Record(entry) => Some(entry),
+                    FeedItem::Parked { .. } | FeedItem::CaughtUp(_) | FeedItem::Stopped(_) => None,
+                });
+                entries.for_each(|entry| prepare(entry));
+            }
+            page
         };
-        self.reading = Some((partition, tokio::spawn(read)));
+        let (done, page) = oneshot::channel();
+        match org {
+            Some(org) => readers.add(org, Box::new(move || drop(done.send(read())))),
+            // Whoever follows all orgs serves the node itself, and waits behind no client.
+            None => drop(tokio::task::spawn_blocking(move || drop(done.send(read())))),
+        }
+        self.reading = Some((partition, page));
     }
 
     /// Takes in the page under way, if there is one.
@@ -177,8 +200,9 @@ impl Feed {
         let partition = *partition;
         let page = reading.await;
         self.reading = None;
-        let Ok(page) = page else { return };
         let before = self.subscription.next()[usize::from(partition)];
+        // Where reading crashed, nothing was read.
+        let page = page.unwrap_or_else(|_| Page::nothing(before));
         self.subscription.has_read(partition, page.next, !page.items.is_empty());
         self.ready.extend(page.items.into_iter().map(|(_, item)| item));
         match page.stopped {

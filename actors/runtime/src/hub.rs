@@ -2,16 +2,14 @@
 
 use crate::{
     api::{FeedCounts, FeedEntry, FeedItem},
+    feed::readers::Readers,
     kernel::{
         hub::{Hub, Offer, Topic},
         writer::Durable,
     },
 };
 use parking_lot::{Mutex, MutexGuard};
-use quipu_schemas::{
-    limits::{FEED_KEPT_BYTES, FEED_READERS_MAX},
-    position::Cursor,
-};
+use quipu_schemas::{limits::FEED_KEPT_BYTES, position::Cursor};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -19,7 +17,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// A record costs more in memory than in the log: decoded, and in up to two public forms.
 const COST_OF_BYTE: usize = 3;
@@ -39,8 +37,8 @@ pub(crate) struct State {
 pub(crate) struct Shared {
     /// Locked before the node's cursor where both are.
     state: Mutex<State>,
-    /// Followers that read the log, at a time.
-    pub(crate) readers: Arc<Semaphore>,
+    /// Reads the log for those who are behind.
+    pub(crate) readers: Arc<Readers>,
     pub(crate) catching_up: AtomicUsize,
 }
 
@@ -52,7 +50,7 @@ impl Shared {
         };
         Self {
             state: Mutex::new(state),
-            readers: Arc::new(Semaphore::new(FEED_READERS_MAX)),
+            readers: Arc::default(),
             catching_up: AtomicUsize::new(0),
         }
     }
@@ -104,6 +102,12 @@ impl Shared {
             catching_up: self.catching_up.load(Ordering::Relaxed),
             kept_bytes: state.machine.bytes(),
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.readers.close();
     }
 }
 

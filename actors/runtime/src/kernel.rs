@@ -13,5 +13,6 @@ pub mod relay;
 pub mod rights;
 pub mod seen_commands;
 pub mod timers;
+pub mod turns;
 pub mod vitals;
 pub mod writer;

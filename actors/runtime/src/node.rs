@@ -56,6 +56,7 @@ use std::{
 pub use crate::core::Counters;
 pub use bodies::BodyHold;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
+pub(crate) use start::lower_priority;
 pub use start::{NodeConfig, StartError};
 
 struct Inner {

@@ -25,7 +25,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
     response::Response,
 };
-use following::{may_follow, on};
+use following::{may_follow, on, prepare, shown};
 pub(super) use framing::{Framing, sse};
 use quipu_runtime::{
     api::{FeedEntry, FeedFilter, FeedItem, Stopped},
@@ -134,7 +134,9 @@ pub async fn events(State(app): State<App>, in_org: InOrg, uri: Uri, headers: He
     let cursor = begin(&app, &params, &headers)?;
     let open = OpenStream::open(&app)?;
     let feed = Feed {
-        items: reads.feed(cursor.clone(), filter.clone()),
+        items: reads
+            .feed(cursor.clone(), filter.clone())
+            .preparing(prepare(&app, &in_org, &filter)),
         cursor_text: cursor.to_string(),
         cursor,
         filter,
@@ -321,17 +323,13 @@ impl Feed {
         self.refresh();
         let stream = &entry.record.header.stream;
         let keys = self.keys(stream);
+        let plural = self.app.plural(&stream.kind);
         let is_open = self.app.reads(&self.by).may_see(on(stream));
         let is_silent = values.values().any(|value| value.as_ref().is_err_and(|error| !error.is_lasting()));
         let opener = Brought::new(&*keys, values);
         for (n, index) in taken.iter().enumerate() {
-            let plural = self.app.plural(&entry.record.header.stream.kind);
             let cursor = if n + 1 == taken.len() { &self.cursor_text } else { &before };
-            let show = || {
-                let event =
-                    cloudevents::encode(&entry.record, &plural, entry.position, *index, Some(&opener)).map_err(|e| e.to_string())?;
-                Ok(Bytes::from(Box::<str>::from(event).into_string()))
-            };
+            let show = || shown(entry, &plural, *index, &opener);
             // Most who follow an org see personal data opened; what is shared among them is that form alone. A store of values that
             // does not answer now is asked again by whoever comes next.
             let alone = (is_silent || !is_open).then(show);

@@ -16,7 +16,7 @@ pub const FEED_READ_BYTES: usize = 256 * 1024;
 pub const FEED_PAGE_RECORDS: usize = 128;
 /// Streams of a kind up to which a feed of that kind catches up from the index.
 pub const FEED_STREAMS_MAX: usize = 16;
-/// Feeds that read the log at a time; others that have to catch up wait for their turn.
+/// Feeds that read the log at a time, and no more than half of the processors; others that have to catch up wait for their turn.
 pub const FEED_READERS_MAX: usize = 4;
 /// How often all live feeds of an org together look for what is new, a second: many take more at a time.
 pub const FEED_LOOKS_PER_S: usize = 20_000;

@@ -308,7 +308,7 @@ where
 const BACKGROUND_NICE: i32 = 5;
 
 /// On Linux a thread has a niceness of its own; elsewhere the process has one, which stays as it is.
-pub(super) fn lower_priority(name: &str) {
+pub(crate) fn lower_priority(name: &str) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
         tracing::warn!(task = name, %error, "the priority of a background thread could not be lowered");

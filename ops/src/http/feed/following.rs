@@ -1,9 +1,13 @@
 //! Who may follow: asked when a feed begins, and again before each record that it delivers.
 
 use super::{App, Feed};
-use crate::{app::reads::On, caller::InOrg};
-use quipu_runtime::api::{FeedFilter, FeedItem};
-use quipu_schemas::{context::Keys, ids::StreamId, problem::Problem};
+use crate::{app::reads::On, caller::InOrg, cloudevents};
+use axum::body::Bytes;
+use quipu_runtime::{
+    api::{FeedEntry, FeedFilter, FeedItem, Shown},
+    feed::Prepare,
+};
+use quipu_schemas::{context::Keys, ids::StreamId, personal::Opener, problem::Problem};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -27,6 +31,31 @@ pub(super) fn may_follow(app: &App, by: &InOrg, filter: &FeedFilter) -> Result<(
             .try_for_each(|kind| reads.ask_entity(&by.stream(kind.clone(), id.clone()))),
         None => kinds.into_iter().try_for_each(|kind| reads.ask_kind(kind)),
     }
+}
+
+/// An event as it is sent.
+pub(super) fn shown(entry: &FeedEntry, plural: &str, event: usize, opener: &dyn Opener) -> Shown {
+    let event = cloudevents::encode(&entry.record, plural, entry.position, event, Some(opener)).map_err(|e| e.to_string())?;
+    Ok(Bytes::from(Box::<str>::from(event).into_string()))
+}
+
+/// Makes of records what the caller will be sent, where they are read: many that catch up take no time of the threads that
+/// answer others. Only what all see who see personal data; what is kept beside the log is fetched as it is sent.
+pub(super) fn prepare(app: &App, by: &InOrg, filter: &FeedFilter) -> Prepare {
+    let (app, by, filter) = (app.clone(), by.clone(), filter.clone());
+    Arc::new(move |entry: &FeedEntry| {
+        let (stream, reads) = (&entry.record.header.stream, app.reads(&by));
+        let is_plain = reads.may_read(stream) && reads.may_see(on(stream)) && cloudevents::shown_blobs(&entry.record).is_empty();
+        if !is_plain {
+            return;
+        }
+        let (keys, plural) = (reads.keys(on(stream)), app.plural(&stream.kind));
+        for (n, event) in entry.record.events.iter().enumerate() {
+            if filter.takes_type(&event.name) {
+                entry.shown(n, true, || shown(entry, &plural, n, &*keys));
+            }
+        }
+    })
 }
 
 impl Feed {
