@@ -382,6 +382,15 @@ impl Sealer for Keyring {
         }
     }
 
+    fn shred(&self, subject: &str) -> Result<bool, SealError> {
+        match self.destroy(subject) {
+            // Whether there was one or not: there is none any more.
+            Ok(_) => Ok(true),
+            Err(KeyringError::NotDestroyed) => Ok(false),
+            Err(error) => Err(SealError::from(error)),
+        }
+    }
+
     fn inline_max(&self) -> usize {
         match self.blobs.get() {
             Some(_) => VALUE_INLINE_MAX_BYTES,

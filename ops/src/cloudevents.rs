@@ -6,7 +6,7 @@ use crate::clock::rfc3339;
 use quipu_schemas::{
     ids::StreamId,
     limits::VALUE_SHOWN_MAX_BYTES,
-    personal::{self, BlobRef, Opener, SEALED_KEY, SealError},
+    personal::{self, BlobRef, Opener, SEALED_KEY, SECRET_KEY, SealError},
     position::Position,
     record::{Record, StoredEvent},
 };
@@ -60,7 +60,7 @@ pub fn encode(
     let version = header.first_version + index as u64;
     let opened = match opener {
         Some(opener) => open(event, opener)?,
-        None => None,
+        None => hidden(event)?,
     };
     let cloud = CloudEvent {
         specversion: "1.0",
@@ -104,12 +104,25 @@ pub fn shown_blobs(record: &Record) -> Vec<BlobRef> {
 
 /// The data with sealed values opened; `None` where nothing is sealed, so that the stored bytes are served.
 fn open(event: &StoredEvent, opener: &dyn Opener) -> Result<Option<Box<RawValue>>, SealError> {
-    if !event.data.get().contains(SEALED_KEY) && !BlobRef::may_be_in(event.data.get().as_bytes()) {
+    if ![SEALED_KEY, SECRET_KEY].iter().any(|key| event.data.get().contains(key)) && !BlobRef::may_be_in(event.data.get().as_bytes()) {
         return Ok(None);
     }
     let form = |e: serde_json::Error| SealError::Form(event.name.clone(), e.to_string());
     let mut value = serde_json::from_str(event.data.get()).map_err(form)?;
     personal::show_all(&mut value, opener)?;
+    serde_json::value::to_raw_value(&value).map(Some).map_err(form)
+}
+
+/// The data without secrets; `None` where there are none, so that the stored bytes are served.
+fn hidden(event: &StoredEvent) -> Result<Option<Box<RawValue>>, SealError> {
+    if !event.data.get().contains(SECRET_KEY) {
+        return Ok(None);
+    }
+    let form = |e: serde_json::Error| SealError::Form(event.name.clone(), e.to_string());
+    let mut value = serde_json::from_str(event.data.get()).map_err(form)?;
+    if !personal::hide_secrets(&mut value) {
+        return Ok(None);
+    }
     serde_json::value::to_raw_value(&value).map(Some).map_err(form)
 }
 

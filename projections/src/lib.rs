@@ -37,6 +37,7 @@ pub mod reading;
 pub mod roles;
 pub mod runs;
 pub mod scope;
+pub mod secrets;
 pub mod shelf;
 pub mod sqlite;
 pub mod statement;
@@ -70,4 +71,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &applications::FAMILY,
     &quotas::FAMILY,
     &principals::FAMILY,
+    &secrets::FAMILY,
 ];

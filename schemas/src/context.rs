@@ -2,7 +2,7 @@
 
 use crate::{
     ids::{CommandId, CredentialId, PrincipalId, StreamId, type_id},
-    personal::{Made, Opened, Opener, SealError, Sealer, WithMade, value},
+    personal::{Made, Opened, Opener, SealError, Sealer, SecretValue, WithMade, value},
     role::Role,
 };
 use serde::{Deserialize, Serialize};
@@ -95,15 +95,24 @@ impl Context<'_> {
 
     /// Seals a value that the decision made, in its stored form; a large one leaves beside the events ([`Context::made`]).
     pub fn seal(&self, value: &Value, subject: &str) -> Result<Value, SealError> {
+        self.of_this_decision(|origin| self.made.seal(value, subject, self.opener, origin))
+    }
+
+    /// Seals a secret that came with the command under a key of its entity's own, which there must be.
+    pub fn seal_secret(&self, secret: &SecretValue, subject: &str) -> Result<SecretValue, SealError> {
+        self.of_this_decision(|origin| self.made.seal_secret(secret, subject, self.opener, origin))
+    }
+
+    /// What tells this decision from every other one.
+    fn of_this_decision<T>(&self, seal: impl FnOnce(&[&[u8]]) -> T) -> T {
         let stream = self.stream.to_string();
-        let origin: [&[u8]; 5] = [
+        seal(&[
             stream.as_bytes(),
             self.command_id.as_str().as_bytes(),
             &self.version.to_le_bytes(),
             &self.now.to_le_bytes(),
             &self.seed.to_le_bytes(),
-        ];
-        self.made.seal(value, subject, self.opener, &origin)
+        ])
     }
 
     /// A sealed value moved out of the record, by its name; any other as it is.

@@ -35,7 +35,7 @@ pub fn check(value: &Value) -> Result<(), String> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| walk(item, depth + 1)),
             Value::Object(map) => {
-                for reserved in [personal::SEALED_KEY, personal::BLOB_KEY] {
+                for reserved in [personal::SEALED_KEY, personal::BLOB_KEY, personal::SECRET_KEY] {
                     if map.contains_key(reserved) {
                         return Err(format!("the key `{reserved}` is reserved"));
                     }

@@ -52,6 +52,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("application", "applications", "app", Placement::ByOrg),
     spec("principal", "principals", "svc", Placement::ByOrg),
     spec("quota", "quotas", "quota", Placement::ByOrg),
+    spec("secret", "secrets", "secret", Placement::ByOrg),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.

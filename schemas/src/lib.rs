@@ -10,6 +10,7 @@ pub mod context;
 pub mod digest;
 pub mod envelope;
 pub mod idempotency;
+pub mod host;
 pub mod ids;
 pub mod json;
 pub mod jwk;

@@ -15,6 +15,7 @@ mod blob;
 mod error;
 mod made;
 mod scope;
+mod secret;
 mod show;
 pub mod value;
 
@@ -23,6 +24,7 @@ pub use error::SealError;
 pub(crate) use made::WithMade;
 pub use made::{Made, NewValue};
 pub use scope::{is_sealing, sealing};
+pub use secret::{SecretValue, hide_secrets, holds_secret};
 pub use show::{contains_blob, open_all, redacted, show_all};
 
 use crate::{
@@ -46,7 +48,9 @@ pub const SEALED_KEY: &str = "$sealed";
 pub const BLOB_KEY: &str = "$blob";
 /// Tells a value's size beside [`BLOB_KEY`].
 pub const SIZE_KEY: &str = "$size";
-/// Names the subject beside [`SEALED_KEY`] and [`BLOB_KEY`].
+/// Marks a sealed secret in stored JSON; refused in free-form JSON from clients.
+pub const SECRET_KEY: &str = "$secret";
+/// Names the subject beside [`SEALED_KEY`], [`BLOB_KEY`] and [`SECRET_KEY`].
 pub const SUBJECT_KEY: &str = "$subject";
 
 /// Whose data it is: `org/principal`. Each subject has one data key.
@@ -103,6 +107,12 @@ pub trait Sealer: Send + Sync {
     /// Largest value, in the form that is sealed, that stands in its record; a larger one is given to [`Sealer::keep`].
     fn inline_max(&self) -> usize {
         usize::MAX
+    }
+
+    /// Destroys `subject`'s key for good, durably; `false` where this store destroys none.
+    fn shred(&self, subject: &str) -> Result<bool, SealError> {
+        let _ = subject;
+        Ok(false)
     }
 
     /// Keeps a sealed value; durable on return, so that a record may name it. May block.

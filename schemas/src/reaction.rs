@@ -183,6 +183,8 @@ pub enum Effect {
     Tool(ToolInvoke),
     /// Seal a text that a run composed. Nothing leaves the node; repeatable.
     Seal(SealText),
+    /// Destroy the key of a secret's values. Nothing leaves the node; repeatable.
+    Shred(ShredKey),
 }
 
 /// What holds of an effect whatever it says: what the outbox, breakers, tables and metrics need to know.
@@ -253,6 +255,13 @@ impl Effect {
                     breaker,
                 }
             }
+            Effect::Shred(_) => Facts {
+                name: "shred",
+                destination: "keys",
+                is_repeatable: true,
+                ordered_by: None,
+                breaker: BreakerScope::None,
+            },
             Effect::Seal(_) => Facts {
                 name: "seal",
                 destination: "keys",
@@ -404,6 +413,13 @@ pub struct SealText {
     pub subject: String,
     /// The text to seal.
     pub text: String,
+}
+
+/// A key to destroy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShredKey {
+    /// Whose: one of the entity's own secrets.
+    pub subject: String,
 }
 
 /// A signed webhook. `secret` names a configured secret; the secret itself is never recorded.
@@ -635,6 +651,11 @@ pub enum Outcome {
     Sealed {
         /// The sealed text.
         text: Personal<String>,
+    },
+    /// A key was to be destroyed.
+    Shredded {
+        /// Whether it was; some stores destroy none.
+        destroyed: bool,
     },
     /// It was cancelled while under way.
     Cancelled {

@@ -506,9 +506,11 @@ fn unexpected(outcome: &Outcome) -> NodeError {
         Outcome::Failed { code, detail } => NodeError::new(code.clone(), detail.clone()),
         Outcome::Lost { detail } => NodeError::new("lost", Outcome::lost_detail(detail.as_deref())),
         Outcome::Cancelled { .. } => NodeError::new("cancelled", "it was cancelled"),
-        Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. } => {
-            NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind")
-        }
+        Outcome::Answered(_)
+        | Outcome::Responded { .. }
+        | Outcome::ToolResult { .. }
+        | Outcome::Sealed { .. }
+        | Outcome::Shredded { .. } => NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 

@@ -1,7 +1,14 @@
 //! The contract between an entity's rules and the kernel that runs them.
 
 use quipu_schemas::{
-    context::Context, envelope::KernelCommand, personal::BlobRef, problem::Problem, reaction::Reaction, record::Acting, role::Role,
+    context::Context,
+    envelope::KernelCommand,
+    ids::StreamId,
+    personal::{BlobRef, Subject},
+    problem::Problem,
+    reaction::Reaction,
+    record::Acting,
+    role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -133,6 +140,12 @@ pub trait Decider: Sized + 'static {
     /// The field of a command that may name a principal in whose name the entity is to act. Somebody else's name takes
     /// `cap:principal.act_as`, which the kernel asks for.
     fn names_actor(_command: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// Under whose key this decision seals the secrets that came with the command ([`Context::seal_secret`]). The shell makes that
+    /// key before, once it knows that whoever sent the command holds the right to it.
+    fn seals_under(_state: &Self::State, _stream: &StreamId, _asked: &AskedOf<Self>) -> Option<Subject> {
         None
     }
 

@@ -17,6 +17,7 @@ pub mod quota;
 pub mod rights;
 pub mod role;
 pub mod run;
+pub mod secret;
 pub mod shared;
 mod text;
 pub mod values;
@@ -44,4 +45,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<application::Application>()
         .kind::<principal::Principal>()
         .kind::<quota::Quota>()
+        .kind::<secret::Secret>()
 }

@@ -12,6 +12,7 @@ use quipu_kinds::{
     quota::{QuotaCommand, QuotaWord},
     role::RoleCommand,
     run::{RunCommand, RunWord},
+    secret::{SecretCommand, SecretWord},
 };
 use quipu_schemas::{
     context::{Authority, Context, NoKeys},
@@ -158,6 +159,7 @@ asked! {
     AgentCommand, AgentWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
+    SecretCommand, SecretWord;
 }
 macro_rules! heard {
     ($($command:ty, $word:ty;)*) => {$(
@@ -175,6 +177,7 @@ heard! {
     QuotaCommand, QuotaWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
+    SecretCommand, SecretWord;
 }
 
 #[expect(clippy::result_large_err, reason = "tests read problems, and are not hot")]

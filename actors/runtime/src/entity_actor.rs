@@ -178,22 +178,25 @@ impl EntityState {
 
     /// What deciding this command looks into, from the store of values, and the key that it seals with. The entity's other
     /// messages wait meanwhile, so the state that the rules named it by is the state that they decide on.
-    fn bring(&self, envelope: &CommandEnvelope) -> impl Future<Output = Result<Values, Problem>> + Send + use<> {
-        let (needs, subject) = match &self.phase {
-            Phase::Active(entity) => (entity.needs(envelope), entity.seals_for(envelope)),
-            Phase::Parked(_) | Phase::Gone(_) | Phase::Lost => (Vec::new(), None),
+    fn bring(&self, envelope: &Arc<CommandEnvelope>) -> impl Future<Output = Result<Values, Problem>> + Send + use<> {
+        let (needs, values, secrets) = match &self.phase {
+            Phase::Active(entity) => (entity.needs(envelope), entity.seals_for(envelope), entity.seals_under(envelope)),
+            Phase::Parked(_) | Phase::Gone(_) | Phase::Lost => (Vec::new(), None, None),
         };
-        let subject = subject.filter(|_| !self.has_key);
+        let values = values.filter(|_| !self.has_key);
+        let secrets = secrets.filter(|_| self.would_decide(envelope));
         let keys = self.core.keys.clone();
         async move {
-            if needs.is_empty() && subject.is_none() {
+            if needs.is_empty() && values.is_none() && secrets.is_none() {
                 return Ok(Values::new());
             }
             let bringing = move || {
-                match subject.map(|subject| keys.sealing_key(&subject)) {
-                    // The rules meet the erasure where they seal: a node fails by it, and the run goes on to its end.
-                    None | Some(Ok(_) | Err(SealError::Erased(_))) => {}
-                    Some(Err(error)) => return Err(error),
+                for subject in values.iter().chain(&secrets) {
+                    match keys.sealing_key(subject) {
+                        // The rules meet the erasure where they seal: a node fails by it, and the run goes on to its end.
+                        Ok(_) | Err(SealError::Erased(_)) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 values::bring(&needs, &*keys)
             };
@@ -202,6 +205,14 @@ impl EntityState {
                 Err(_) => Err(Problem::new(500, "internal", "reading values crashed")),
             }
         }
+    }
+
+    /// Whether a command will be put to the rules. Keys are kept for good: whoever holds no right makes none. It is decided all the
+    /// same by what is known then.
+    fn would_decide(&self, envelope: &Arc<CommandEnvelope>) -> bool {
+        let mut seen = SeenCommands::after(COMMANDS_BEFORE_MARKS);
+        let admitted = admit(&self.core, 0, envelope.clone(), &mut seen);
+        admitted.is_ok_and(|admitted| admitted.refused.is_none() && admitted.seen.is_none())
     }
 
     /// Keeps the values that a decision made, durably, before anything else of it is done.

@@ -107,6 +107,7 @@ impl Node {
         if core.stopping.load(Ordering::Acquire) {
             return Err(stopping());
         }
+        self.check_secret(&request)?;
         let bytes = 512 + rough_size(&request.body);
         let admission = Admission { core, bytes };
         let depth = core.waiting.fetch_add(1, Ordering::AcqRel);
@@ -134,6 +135,24 @@ impl Node {
         let answer = core.submit(envelope).await;
         drop(admission);
         answer.map(|receipt| ingress::showing(receipt, shown))
+    }
+
+    /// What the configuration holds wins, and is not shadowed: an org would believe to have replaced it.
+    fn check_secret(&self, request: &CommandRequest) -> Result<(), Problem> {
+        let name = request
+            .id
+            .as_ref()
+            .filter(|_| request.kind == Kind::SECRET && request.command != "retire");
+        match name.filter(|name| self.0.config.secrets.is_configured(&request.org, name.as_str())) {
+            Some(name) => Err(Problem::new(
+                409,
+                "secret_configured",
+                format!("secret {name} stands in the configuration of the node"),
+            )
+            .field("id")
+            .fix("change it there, or use another name")),
+            None => Ok(()),
+        }
     }
 
     /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.

@@ -156,7 +156,7 @@ impl Performers {
         // Names that no provider is configured under are an org's words: they are no label.
         let provider = match &attempt.effect {
             Effect::LlmInvoke(call) => Some(self.provider(call).map_or("unknown", |(name, _)| name)),
-            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) => None,
+            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) | Effect::Shred(_) => None,
         };
         let attempted = Attempted {
             effect: attempt.effect.facts().name,
@@ -305,9 +305,13 @@ fn counted(end: &AttemptEnd) -> (Ended, &str, &str) {
         AttemptEnd::Done(Outcome::Failed { code, detail }) => (Ended::Failed, code, detail),
         AttemptEnd::Done(Outcome::Lost { detail }) => (Ended::Lost, "lost", detail.as_deref().unwrap_or_default()),
         AttemptEnd::Done(Outcome::Cancelled { .. }) => (Ended::Cancelled, "", ""),
-        AttemptEnd::Done(Outcome::Answered(_) | Outcome::Responded { .. } | Outcome::ToolResult { .. } | Outcome::Sealed { .. }) => {
-            (Ended::Done, "", "")
-        }
+        AttemptEnd::Done(
+            Outcome::Answered(_)
+            | Outcome::Responded { .. }
+            | Outcome::ToolResult { .. }
+            | Outcome::Sealed { .. }
+            | Outcome::Shredded { .. },
+        ) => (Ended::Done, "", ""),
     }
 }
 

@@ -3,7 +3,12 @@
 //! Every secret has an owner. `acme/billing` is org `acme`'s: effects of that org, and of no other, may name
 //! it (as `billing`). A name without an org is the platform's: providers use it, and no org's effect can.
 
+mod kept;
+
+pub(crate) use kept::NodeSecrets;
+
 use quipu_schemas::ids::OrgId;
+use reqwest::Url;
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -39,8 +44,19 @@ impl fmt::Display for Secret {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Nobody configured it.
-    #[error("no secret is configured under `{0}`: an org's secrets are keyed `org/name`, the platform's `name` alone")]
+    #[error("no secret is configured under `{0}`, nor kept by an org: an org's secrets are keyed `org/name`, the platform's `name` alone")]
     NotFound(String),
+    /// It was ended.
+    #[error("secret `{0}` was retired")]
+    Retired(String),
+    /// It may not be sent there.
+    #[error("secret `{name}` is not sent to {host}: that is none of its hosts")]
+    Elsewhere {
+        /// Its name.
+        name: String,
+        /// Where it would have gone.
+        host: String,
+    },
     /// Where it is kept does not answer.
     #[error("secret cannot be read: {0}")]
     Unavailable(String),
@@ -65,6 +81,8 @@ impl SecretError {
         match self {
             SecretError::Unavailable(_) => "secret_unavailable",
             SecretError::NotFound(_) => "secret_not_found",
+            SecretError::Retired(_) => "secret_retired",
+            SecretError::Elsewhere { .. } => "secret_host_refused",
             SecretError::Form { .. } => "secret_invalid",
         }
     }
@@ -113,12 +131,12 @@ pub trait SecretSource: Send + Sync {
     fn platform(&self, name: &str) -> Result<Secret, SecretError>;
 
     /// Every value of secret `name` of `org`, the newest first: several while it is rotated, never none. Never another org's,
-    /// nor the platform's.
-    fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError>;
+    /// nor the platform's. `to` is where it is about to be sent; a secret that is not meant for it is refused.
+    fn all_of_org(&self, org: &OrgId, name: &str, to: Option<&Url>) -> Result<Vec<Secret>, SecretError>;
 
     /// Secret `name` of `org`, newest value.
-    fn of_org(&self, org: &OrgId, name: &str) -> Result<Secret, SecretError> {
-        let values = self.all_of_org(org, name)?;
+    fn of_org(&self, org: &OrgId, name: &str, to: Option<&Url>) -> Result<Secret, SecretError> {
+        let values = self.all_of_org(org, name, to)?;
         values
             .into_iter()
             .next()
@@ -134,6 +152,11 @@ impl Secrets {
     /// From the configuration's map of `name` (the platform's) or `org/name` (an org's).
     pub fn new(values: BTreeMap<String, SecretValues>) -> Self {
         Self(Arc::new(values))
+    }
+
+    /// Whether an org's secret of this name is configured.
+    pub fn is_configured(&self, org: &OrgId, name: &str) -> bool {
+        self.0.contains_key(&format!("{org}/{name}"))
     }
 
     fn values(&self, full: &str) -> Result<&[Secret], SecretError> {
@@ -152,7 +175,7 @@ impl SecretSource for Secrets {
         self.values(name).map(|values| values[0].clone())
     }
 
-    fn all_of_org(&self, org: &OrgId, name: &str) -> Result<Vec<Secret>, SecretError> {
+    fn all_of_org(&self, org: &OrgId, name: &str, _to: Option<&Url>) -> Result<Vec<Secret>, SecretError> {
         self.values(&format!("{org}/{name}")).map(<[Secret]>::to_vec)
     }
 }
@@ -178,11 +201,11 @@ mod tests {
         let secrets = Secrets::from([("openai", "sk-platform"), ("acme/billing", "sk-acme")]);
         let (acme, other) = (OrgId::from_static("acme"), OrgId::from_static("other"));
         assert_eq!(secrets.platform("openai").unwrap().expose(), "sk-platform");
-        assert_eq!(secrets.of_org(&acme, "billing").unwrap().expose(), "sk-acme");
+        assert_eq!(secrets.of_org(&acme, "billing", None).unwrap().expose(), "sk-acme");
         for refused in [
-            secrets.of_org(&acme, "openai"),
-            secrets.of_org(&other, "billing"),
-            secrets.of_org(&other, "../acme/billing"),
+            secrets.of_org(&acme, "openai", None),
+            secrets.of_org(&other, "billing", None),
+            secrets.of_org(&other, "../acme/billing", None),
             secrets.platform("acme/billing"),
         ] {
             assert_eq!(refused.unwrap_err().code(), "secret_not_found");
@@ -203,7 +226,7 @@ mod tests {
     fn rotation_lists_newest_first_and_quotes_no_bad_value() {
         let written = r#"{"acme/hook": ["new", "old"], "key": "only"}"#;
         let secrets = Secrets::new(serde_json::from_str(written).unwrap());
-        let hook = secrets.all_of_org(&OrgId::from_static("acme"), "hook").unwrap();
+        let hook = secrets.all_of_org(&OrgId::from_static("acme"), "hook", None).unwrap();
         assert_eq!(hook.iter().map(Secret::expose).collect::<Vec<_>>(), ["new", "old"]);
         let error = serde_json::from_str::<SecretValues>(r#"{"value": "hunter2"}"#)
             .unwrap_err()

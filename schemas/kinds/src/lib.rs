@@ -12,3 +12,4 @@ pub mod principal;
 pub mod quota;
 pub mod role;
 pub mod run;
+pub mod secret;

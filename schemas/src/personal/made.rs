@@ -1,6 +1,6 @@
 //! Values that a decision makes: sealed without randomness or I/O, and handed to the shell beside the events.
 
-use super::{BlobRef, DataKey, Opened, Opener, SUBJECT_KEY, SealError, Subject, blob, plain_of, seal_bytes, value};
+use super::{BlobRef, DataKey, Opened, Opener, SUBJECT_KEY, SealError, SecretValue, Subject, blob, plain_of, seal_bytes, value};
 use crate::{digest::Digest, limits::VALUE_MAX_BYTES};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::{Mutex, MutexGuard};
@@ -64,6 +64,22 @@ impl Made {
         }
         let digest = self.keep(subject.to_owned(), blob::enclose(subject, &sealed));
         Ok(named(&digest, plain.len() as u64, subject, Some(value::type_name(value))))
+    }
+
+    /// Seals a secret under another key than the one that it came with, in the same way.
+    pub(crate) fn seal_secret(
+        &self,
+        secret: &SecretValue,
+        subject: &str,
+        opener: &dyn Opener,
+        origin: &[&[u8]],
+    ) -> Result<SecretValue, SealError> {
+        let erased = |whose: &str| SealError::Erased(whose.to_owned());
+        let text = secret.open(opener)?.value().ok_or_else(|| erased(secret.subject()))?;
+        let key = opener.opening_key(subject)?.ok_or_else(|| erased(subject))?;
+        let plain = text.as_bytes();
+        let sealed = seal_bytes(&key, subject, self.nonce(&key, subject, origin, plain), plain)?;
+        Ok(SecretValue::of_bytes(subject, &sealed))
     }
 
     fn nonce(&self, key: &DataKey, subject: &str, origin: &[&[u8]], plain: &[u8]) -> [u8; 24] {

@@ -1,6 +1,6 @@
 //! The scope in which a client's command is parsed: plain values in, sealed values out.
 
-use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, Subject, value};
+use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, SecretValue, Subject, value};
 use crate::{context::Keys, json::Json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -44,6 +44,21 @@ pub fn sealing<R>(subject: &str, keys: Arc<dyn Keys>, parse: impl FnOnce() -> R)
 /// Whether a client's command is being parsed on this thread.
 pub fn is_sealing() -> bool {
     SCOPE.with(|scope| scope.borrow().is_some())
+}
+
+/// Says why sealing failed, and remembers it: parsers pass on words alone.
+fn told(error: SealError) -> String {
+    let said = error.to_string();
+    // An upload of another type is a mistake in the command, like any other value of a wrong type.
+    if matches!(error, SealError::Form(..)) {
+        return said;
+    }
+    SCOPE.with(|scope| {
+        if let Some(scope) = scope.borrow_mut().as_mut() {
+            scope.failed = Some(error);
+        }
+    });
+    said
 }
 
 /// What a [`Personal`] needs of the scope.
@@ -92,19 +107,16 @@ impl Current {
             let value = T::deserialize(sent).map_err(|e| e.to_string())?;
             Personal::seal(&value, &self.subject, &*self.keys)
         };
-        sealed.map_err(|error| {
-            let said = error.to_string();
-            // An upload of another type is a mistake in the command, like any other value of a wrong type.
-            if matches!(error, SealError::Form(..)) {
-                return said;
-            }
-            SCOPE.with(|scope| {
-                if let Some(scope) = scope.borrow_mut().as_mut() {
-                    scope.failed = Some(error);
-                }
-            });
-            said
-        })
+        sealed.map_err(told)
+    }
+
+    /// Seals a secret for its way to its entity.
+    pub(super) fn sealed_secret(self, text: &str) -> Result<SecretValue, String> {
+        if let Some(failed) = self.failed {
+            return Err(failed.to_string());
+        }
+        let org = self.subject.split('/').next().unwrap_or_default();
+        SecretValue::seal(text, &SecretValue::on_its_way(org), &*self.keys).map_err(told)
     }
 
     /// A value that is there already. It must be one of this org and hold a `T`; it is stored again, so that it is as

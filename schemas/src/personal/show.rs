@@ -1,6 +1,6 @@
 //! Sealed values inside stored JSON, opened in place.
 
-use super::{BLOB_KEY, Opener, SealError, value::Sealed};
+use super::{BLOB_KEY, Opener, SealError, secret, value::Sealed};
 use crate::limits::VALUE_SHOWN_MAX_BYTES;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub fn open_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError>
 /// [`VALUE_SHOWN_MAX_BYTES`] stays a name, by which it is fetched alone. So does one that
 /// the opener did not fetch for want of room. A name that leads nowhere says so. A store that
 /// does not answer is an error. One that is [`Withheld`](super::Withheld) becomes `{"redacted": true}`: neither its size nor whose
-/// it is shows. May block where [`contains_blob`].
+/// it is shows. A secret becomes `{"secret": true}`, whoever reads. May block where [`contains_blob`].
 pub fn show_all(value: &mut Value, opener: &dyn Opener) -> Result<(), SealError> {
     each_sealed(value, &|found| match (open_unless_large(found, opener), found) {
         (Err(SealError::Withheld), _) => Ok(Some(redacted())),
@@ -70,6 +70,10 @@ fn open_unless_large(found: &Sealed<'_>, opener: &dyn Opener) -> Result<Option<V
 }
 
 fn each_sealed(value: &mut Value, open: &dyn Fn(&Sealed<'_>) -> Result<Option<Value>, SealError>) -> Result<(), SealError> {
+    if secret::is_secret(value) {
+        *value = secret::shown();
+        return Ok(());
+    }
     let found = match Sealed::of(value) {
         Some(sealed) => Some(open(&sealed)?),
         None => None,

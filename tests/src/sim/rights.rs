@@ -49,7 +49,7 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
     }
 }
 
-/// Whether a record does nothing but end a key or a session, stop a principal or an application, or take a grant.
+/// Whether a record does nothing but end a key, a session or a secret, stop a principal or an application, or take a grant.
 fn takes_rights(record: &Record) -> bool {
     let takes = |name: &str| {
         matches!(
@@ -63,9 +63,11 @@ fn takes_rights(record: &Record) -> bool {
                 | "quipu.principal.public_key_removed.v1"
                 | "quipu.principal.suspended.v1"
                 | "quipu.principal.retired.v1"
+                | "quipu.secret.retired.v1"
         )
     };
-    let is_of_rights = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL].contains(&record.header.stream.kind);
+    let ending = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL, Kind::SECRET];
+    let is_of_rights = ending.contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }
 

@@ -8,6 +8,7 @@ mod quota;
 mod principals;
 mod rights;
 mod run;
+mod vault;
 
 use super::Rng;
 use quipu_runtime::api::CommandRequest;
@@ -161,6 +162,7 @@ impl Workload {
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
+            9 | 21 | 27 | 39 | 51 => return Some(vault::next(n, rng)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }

@@ -77,9 +77,12 @@ fn brought_by(outcome: &Outcome) -> Option<Value> {
             .ok()
             .map(|text| serde_json::json!({ "text": text })),
         Outcome::Responded { body, .. } => Some(serde_json::json!({ "body": body })),
-        Outcome::Sealed { .. } | Outcome::ToolResult { .. } | Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Lost { .. } => {
-            None
-        }
+        Outcome::Sealed { .. }
+        | Outcome::Shredded { .. }
+        | Outcome::ToolResult { .. }
+        | Outcome::Failed { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Lost { .. } => None,
     }
 }
 

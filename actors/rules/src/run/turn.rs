@@ -201,9 +201,11 @@ pub(super) fn effect_settled(run: &TurnRun, settled: &RunEffectSettled, draft: &
         Outcome::Failed { code, detail } => fail(draft, "tool_failed", &format!("{code}: {detail}")),
         Outcome::Lost { detail } => fail(draft, "lost", &Outcome::lost_detail(detail.as_deref())),
         Outcome::Cancelled { .. } => fail(draft, "cancelled", "the effect was cancelled from outside of the turn"),
-        Outcome::Answered(_) | Outcome::ToolResult { .. } | Outcome::Responded { .. } | Outcome::Sealed { .. } => {
-            fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind")
-        }
+        Outcome::Answered(_)
+        | Outcome::ToolResult { .. }
+        | Outcome::Responded { .. }
+        | Outcome::Sealed { .. }
+        | Outcome::Shredded { .. } => fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 
@@ -215,6 +217,7 @@ pub(super) fn came_to(outcome: &Outcome) -> (&'static str, Option<Personal<Strin
         Outcome::Responded { .. } => ("responded", None),
         Outcome::ToolResult { .. } => ("responded", None),
         Outcome::Sealed { .. } => ("sealed", None),
+        Outcome::Shredded { .. } => ("shredded", None),
         Outcome::Failed { .. } => ("failed", None),
         Outcome::Lost { .. } => ("lost", None),
     }

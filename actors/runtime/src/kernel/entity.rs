@@ -74,6 +74,8 @@ pub trait Entity: Send {
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef>;
     /// Whose key the decision may seal values with, where its rules make values: the shell makes it before, if there is none.
     fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject>;
+    /// Whose key the decision seals secrets under that came with the command: the shell makes it before, for whoever holds the right.
+    fn seals_under(&self, command: &CommandEnvelope) -> Option<Subject>;
     /// Takes a command. `opener` finds what [`Entity::needs`] named, without I/O.
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
     /// The oldest record in flight is durable at `position`.
@@ -223,6 +225,14 @@ impl<D: Decider> Entity for Active<D> {
         };
         let acting = D::acts_as(state).unwrap_or_else(sender);
         Some(format!("{}/{}", self.stream.org, acting.on_behalf_of.unwrap_or(acting.principal)))
+    }
+
+    fn seals_under(&self, command: &CommandEnvelope) -> Option<Subject> {
+        // Nearly every command brings no secret: it is then not decoded a second time.
+        let brings = matches!(&command.body, CommandBody::Given { command, .. } if personal::holds_secret(&command.0));
+        let state = self.state.as_ref().filter(|_| brings)?;
+        let typed = deciding::asked_in::<D>(&command.body).ok().flatten()?;
+        D::seals_under(state, &self.stream, &typed)
     }
 
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {

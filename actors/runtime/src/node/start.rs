@@ -18,7 +18,7 @@ use crate::{
     performers::{Egress, Performers, PerformersConfig},
     prompts::LogPrompts,
     providers::ProviderConfig,
-    secrets::Secrets,
+    secrets::{NodeSecrets, Secrets},
     shadow, snapshotter, timers,
     tokens::{Tokens, TokensConfig},
     volatile::Volatile,
@@ -154,9 +154,10 @@ impl Node {
         let volatile = Volatile::new();
         let (snapshots, snapshot_queue) = mpsc::channel(1024);
         let prompts = Arc::new(LogPrompts::default());
+        let secrets = Arc::new(NodeSecrets::new(config.secrets.clone()));
         let performers = Performers::new(PerformersConfig {
             providers: config.providers.clone(),
-            secrets: Arc::new(config.secrets.clone()),
+            secrets: secrets.clone(),
             egress: config.egress.clone(),
             keys: keys.clone(),
             prompts: prompts.clone(),
@@ -181,6 +182,7 @@ impl Node {
         let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
         let core = core.map_err(|e| StartError::Actors(e.to_string()))?;
         prompts.set(&core);
+        secrets.set(&core);
         core.among(cluster_of(&config, &me, &leases)?);
         reach_others(&core, &config, me.node.clone(), channel);
         let args = RootArgs {

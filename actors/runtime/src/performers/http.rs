@@ -185,7 +185,7 @@ fn outgoing(reach: &Reach, attempt: &Attempt, request: &HttpRequest) -> Result<(
     let refused = |code, detail: String| Ending::of_trouble(Trouble::refused(code, detail), true);
     let method = method(&request.method).ok_or_else(|| refused("request_invalid", "the method is not an HTTP method".into()))?;
     let url = Url::parse(&request.url).map_err(|_| refused("url_refused", "the URL is not an absolute http or https URL".into()))?;
-    let mut filled = fill_headers(request, &*reach.secrets, &attempt.org)?;
+    let mut filled = fill_headers(request, &*reach.secrets, &attempt.org, &url)?;
     if let Some(name) = &request.idempotency_header {
         insert(&mut filled.headers, name, &attempt.key.message_id()).map_err(|detail| refused("header_refused", detail))?;
     }
@@ -218,7 +218,7 @@ struct Filled {
     secrets: Vec<String>,
 }
 
-fn fill_headers(request: &HttpRequest, secrets: &dyn SecretSource, org: &OrgId) -> Result<Filled, Ending> {
+fn fill_headers(request: &HttpRequest, secrets: &dyn SecretSource, org: &OrgId, to: &Url) -> Result<Filled, Ending> {
     let mut filled = Filled {
         headers: HeaderMap::new(),
         confidential: Vec::new(),
@@ -235,7 +235,7 @@ fn fill_headers(request: &HttpRequest, secrets: &dyn SecretSource, org: &OrgId) 
         insert(&mut filled.headers, name, value).map_err(refused)?;
     }
     for (name, parts) in &request.composed_headers {
-        let (value, used) = fill(parts, secrets, org)?;
+        let (value, used) = fill(parts, secrets, org, to)?;
         let name = insert(&mut filled.headers, name, &value).map_err(refused)?;
         if !used.is_empty() {
             filled.confidential.push(name);
@@ -258,13 +258,13 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<HeaderName
 }
 
 /// Puts a value together; returns which secrets it holds. Texts are never looked into.
-fn fill(parts: &[HeaderPart], secrets: &dyn SecretSource, org: &OrgId) -> Result<(String, Vec<String>), SecretError> {
+fn fill(parts: &[HeaderPart], secrets: &dyn SecretSource, org: &OrgId, to: &Url) -> Result<(String, Vec<String>), SecretError> {
     let (mut value, mut used) = (String::new(), Vec::new());
     for part in parts {
         match part {
             HeaderPart::Text(text) => value.push_str(text),
             HeaderPart::Secret(name) => {
-                let secret = secrets.of_org(org, name)?;
+                let secret = secrets.of_org(org, name, Some(to))?;
                 value.push_str(secret.expose());
                 used.push(secret.expose().to_owned());
             }
@@ -286,7 +286,8 @@ mod tests {
         let org = OrgId::from_static("acme");
         let text = |text: &str| HeaderPart::Text(text.into());
         let secret = |name: &str| HeaderPart::Secret(name.into());
-        let fill = |parts: &[HeaderPart]| fill(parts, &secrets, &org);
+        let to = "https://receiver.test".parse().unwrap();
+        let fill = |parts: &[HeaderPart]| fill(parts, &secrets, &org, &to);
         assert_eq!(fill(&[text("Bearer "), secret("b")]), Ok(("Bearer B".into(), vec!["B".into()])));
         assert_eq!(fill(&[text("{{secret:b}}")]), Ok(("{{secret:b}}".into(), vec![])));
         assert_eq!(fill(&[secret("a")]).unwrap().0, "{{secret:b}}", "a secret's value is data too");

@@ -16,12 +16,13 @@ use crate::{
     volatile::Volatile,
     wire::client::Client,
 };
+use quipu_rules::secret::is_own_subject;
 use quipu_schemas::{
     chat::ChatMessage,
     context::Keys,
     limits::RECORD_MAX_BYTES,
     personal::{Opened, Personal, SealError},
-    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, SealText, ToolCallRef},
+    reaction::{Effect, LlmAnswer, LlmInvoke, Outcome, Prompt, SealText, ShredKey, ToolCallRef},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,6 +46,7 @@ impl Reach {
             Effect::Http(request) => http::perform(self, attempt, request).await,
             Effect::Tool(call) => tool::perform(self, attempt, call).await,
             Effect::Seal(text) => self.seal_text(attempt, text).await.unwrap_or_else(Ending::from),
+            Effect::Shred(key) => self.shred(attempt, key).await.unwrap_or_else(Ending::from),
         }
     }
 
@@ -120,6 +122,17 @@ impl Reach {
         }
         let text = self.sealed(text.clone(), subject).await?;
         Ok(Ending::done(Outcome::Sealed { text }, Health::Up))
+    }
+
+    async fn shred(&self, attempt: &Attempt, ShredKey { subject }: &ShredKey) -> Result<Ending, SealError> {
+        // Nothing but a secret ends this way, and no entity ends another's.
+        if !is_own_subject(&attempt.key.stream, subject) {
+            let detail = format!("the subject is none of {}", attempt.key.stream);
+            return Ok(Ending::failed("subject_refused", detail, Health::Unknown));
+        }
+        let (keys, subject) = (self.keys.clone(), subject.clone());
+        let destroyed = blocking(move || keys.shred(&subject)).await??;
+        Ok(Ending::done(Outcome::Shredded { destroyed }, Health::Up))
     }
 
     /// Seals a value. A large one is kept beside the log, durably, before the outcome that names it is submitted.

@@ -63,7 +63,7 @@ pub(crate) async fn perform(reach: &Reach, attempt: &Attempt, call: &WebhookCall
             true,
         );
     };
-    let secrets = match reach.secrets.all_of_org(&attempt.org, &call.secret) {
+    let secrets = match reach.secrets.all_of_org(&attempt.org, &call.secret, Some(&url)) {
         Ok(secrets) => secrets,
         Err(error) => return error.into(),
     };

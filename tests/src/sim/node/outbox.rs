@@ -160,6 +160,8 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
             full_bytes: None,
         }),
         Effect::Tool(_) => Err("the workload grants no tools".into()),
+        // Keys follow from the seed: a run of the simulation that read its log again would find them destroyed.
+        Effect::Shred(_) => Ok(Outcome::Shredded { destroyed: true }),
         Effect::Seal(seal) => Ok(Outcome::Sealed {
             text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
         }),
