@@ -248,9 +248,9 @@ impl App {
         self.node.command(request).await
     }
 
-    /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.
-    pub fn makes_secret(&self, kind: &Kind, command: &str) -> bool {
-        self.node.makes_secret(kind, command)
+    /// Whether a command brings a secret, or makes one which its answer shows: for faces whose commands and answers are kept.
+    pub fn carries_secret(&self, kind: &Kind, command: &str) -> bool {
+        self.node.carries_secret(kind, command)
     }
 
     /// Has a command decided that another node has admitted.

@@ -2,21 +2,21 @@
 
 use crate::{
     core::Core,
+    facts::admit,
     kernel::{
-        admission::{Admission, Question, Step, Terms, actor, within_lease},
-        entity::{Admitted, Entity, EntityAction, Ticket},
+        admission::within_lease,
+        entity::{Entity, EntityAction, Ticket},
         refusals::{outcome_unknown, undecided},
         seen_commands::SeenCommands,
         writer::{Durable, Incarnation},
     },
     mailbox::{EntityMsg, Reply},
-    off_worker::off_worker,
     values::{self, Values},
 };
 use quipu_schemas::{
     envelope::CommandEnvelope,
     ids::StreamId,
-    limits::{SEEN_LOADED_MAX, SNAPSHOT_EVERY_EVENTS},
+    limits::SNAPSHOT_EVERY_EVENTS,
     personal::{Brought, SealError, Sealer},
     problem::Problem,
 };
@@ -354,36 +354,6 @@ impl EntityState {
             }
             self.core.counters.passivated.fetch_add(1, Ordering::Relaxed);
             myself.stop(None);
-        }
-    }
-}
-
-/// Looks up what admission asks for.
-fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut SeenCommands) -> Result<Admitted, Problem> {
-    let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
-    let terms = Terms {
-        charter: &core.charter,
-        durability: core.meta.durability,
-        partition,
-        now: core.now(),
-    };
-    let mut admission = Admission::of(ticket, envelope.clone(), terms);
-    loop {
-        match admission.step(seen) {
-            Step::Ask(Question::Org { is_read_first }) => {
-                let rights = core.rights(&stream.org, actor(&envelope), is_read_first)?;
-                admission.org(rights, is_read_first);
-            }
-            Step::Ask(Question::Sender(who)) => admission.sender(who.clone(), core.rights(&stream.org, &who, false)?),
-            Step::Ask(Question::Principal(home)) => {
-                admission.principal(home.clone(), core.principal(&home, Admission::session(&envelope))?);
-            }
-            Step::Ask(Question::Key(id)) => admission.key(core.api_key(&stream.org, &id)?),
-            Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
-            Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
-            Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),
-            Step::Admit(admitted) => return Ok(admitted),
-            Step::Refuse(problem) => return Err(problem),
         }
     }
 }

@@ -4,23 +4,25 @@ use crate::{
     authority::Kept,
     core::Core,
     kernel::{
-        admission::OrgPartition,
+        admission::{Admission, OrgPartition, Question, Step, Terms, actor},
         authorities::{Authorities, Wanted, folded::Folded},
+        entity::{Admitted, Ticket},
         principals::KnownPrincipal,
         refusals::authority_stale,
         rights::{ActorRights, KnownKey, OrgView},
+        seen_commands::SeenCommands,
     },
     off_worker::off_worker,
     refusals::index_problem,
     shadow,
 };
 use quipu_events::index::FirstReceipt;
-use quipu_rules::application::ApplicationState;
-use quipu_rules::principal::Person;
+use quipu_rules::{application::ApplicationState, principal::Person};
 use quipu_schemas::{
     digest::Digest,
+    envelope::CommandEnvelope,
     ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
-    limits::AUTHORITY_STALE_MS,
+    limits::{AUTHORITY_STALE_MS, SEEN_LOADED_MAX},
     problem::Problem,
     reaction::{ReactionKey, Settled},
 };
@@ -199,5 +201,35 @@ impl Core {
     pub(crate) fn settled(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
         let settled = self.index.settled(key).map_err(|e| index_problem(&e))?;
         Ok(settled.map(|settled| settled.outcome))
+    }
+}
+
+/// Looks up what admission asks for.
+pub(crate) fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut SeenCommands) -> Result<Admitted, Problem> {
+    let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
+    let terms = Terms {
+        charter: &core.charter,
+        durability: core.meta.durability,
+        partition,
+        now: core.now(),
+    };
+    let mut admission = Admission::of(ticket, envelope.clone(), terms);
+    loop {
+        match admission.step(seen) {
+            Step::Ask(Question::Org { is_read_first }) => {
+                let rights = core.rights(&stream.org, actor(&envelope), is_read_first)?;
+                admission.org(rights, is_read_first);
+            }
+            Step::Ask(Question::Sender(who)) => admission.sender(who.clone(), core.rights(&stream.org, &who, false)?),
+            Step::Ask(Question::Principal(home)) => {
+                admission.principal(home.clone(), core.principal(&home, Admission::session(&envelope))?);
+            }
+            Step::Ask(Question::Key(id)) => admission.key(core.api_key(&stream.org, &id)?),
+            Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
+            Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
+            Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),
+            Step::Admit(admitted) => return Ok(admitted),
+            Step::Refuse(problem) => return Err(problem),
+        }
     }
 }

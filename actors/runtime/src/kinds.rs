@@ -4,6 +4,7 @@ use crate::{
     api::{CommandInfo, EventInfo, KindInfo},
     kernel::entity::{Active, Base, Entity, ParkedError, ShapeCell},
 };
+use names::{bringing_secrets, names_of};
 use quipu_rules::{
     decider::{Decider, Right},
     rights::Charter,
@@ -20,7 +21,6 @@ use quipu_schemas::{
     record::{Record, StoredEvent},
     rights::Capability,
 };
-use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData, sync::Arc};
@@ -45,6 +45,8 @@ pub trait KindHandler: Send + Sync {
     fn mints(&self, command: &str) -> Option<&'static str>;
     /// See [`Decider::names_actor`].
     fn names_actor(&self, command: &str) -> Option<&'static str>;
+    /// Whether a command brings a secret: its schema says so.
+    fn takes_secret(&self, command: &str) -> bool;
     /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
     /// that may block.
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
@@ -69,6 +71,8 @@ struct Handler<D: Decider> {
     shape: ShapeCell,
     commands: Vec<String>,
     words: Vec<String>,
+    /// Names of the commands that bring secrets.
+    secret: Vec<String>,
     of: PhantomData<fn() -> D>,
 }
 
@@ -153,6 +157,7 @@ impl Kinds {
             plural,
             prefix,
             shape: ShapeCell::default(),
+            secret: bringing_secrets::<D::Command>(),
             commands,
             words,
             of: PhantomData,
@@ -251,6 +256,10 @@ impl<D: Decider> KindHandler for Handler<D> {
         D::names_actor(command)
     }
 
+    fn takes_secret(&self, command: &str) -> bool {
+        self.secret.iter().any(|name| name == command)
+    }
+
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem> {
         serde_json::to_value(&parsed::<D>(command, body, subject, keys)?)
             .map(Json)
@@ -331,16 +340,6 @@ fn plural_of<D: Decider>(kind: &Kind) -> Cow<'static, str> {
     D::PLURAL.map_or_else(|| kind.plural(), Cow::Borrowed)
 }
 
-/// Names of the variants of an externally tagged enum.
-fn names_of<T: JsonSchema>() -> Vec<String> {
-    let schema = schemars::schema_for!(T);
-    let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    variants
-        .filter_map(|variant| variant.get("properties")?.as_object()?.keys().next())
-        .cloned()
-        .collect()
-}
-
 fn describe<D: Decider>() -> KindInfo {
     let commands = variants(&schemars::schema_for!(D::Command).to_value(), &|variant| {
         let (name, schema) = variant.get("properties")?.as_object()?.iter().next()?;
@@ -391,5 +390,6 @@ fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Varia
         .collect()
 }
 
+mod names;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use crate::{
     core::Core,
     ingress,
     kernel::{admission, ownership::Input},
+    kinds::KindHandler,
     performers::Performers,
     refusals::stopping,
     tasks::Tasks,
@@ -155,9 +156,10 @@ impl Node {
         }
     }
 
-    /// Whether a command makes a secret, which its answer shows: for faces whose answers are kept.
-    pub fn makes_secret(&self, kind: &Kind, command: &str) -> bool {
-        self.0.core.kinds.get(kind).is_some_and(|handler| handler.mints(command).is_some())
+    /// Whether a command brings a secret, or makes one which its answer shows: for faces whose commands and answers are kept.
+    pub fn carries_secret(&self, kind: &Kind, command: &str) -> bool {
+        let carries = |handler: &Arc<dyn KindHandler>| handler.mints(command).is_some() || handler.takes_secret(command);
+        self.0.core.kinds.get(kind).is_some_and(carries)
     }
 
     /// Decides a command that another node forwarded. It is not forwarded again.

@@ -20,6 +20,7 @@ use crate::{
 use quipu_schemas::{
     chat::{ChatMessage, ToolSpec},
     context::Millis,
+    ids::OrgId,
     reaction::ModelConfig,
 };
 use reqwest::StatusCode;
@@ -34,6 +35,8 @@ pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 pub struct ChatRequest {
     /// Names the call, the same for all its attempts. Letters, digits and `_`.
     pub id: String,
+    /// The org that asks: its own key may be the one that is shown.
+    pub org: OrgId,
     /// Which attempt, from 1.
     pub attempt: u32,
     /// The id of the request that the call follows from.

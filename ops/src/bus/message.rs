@@ -125,12 +125,12 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         fields: fields(content_type, body)?,
     };
     let request = asked.into_request()?;
-    // Answers of a bus are kept, and read by others.
-    if app.makes_secret(&request.kind, &request.command) {
+    // What a bus carries is kept, and read by others.
+    if app.carries_secret(&request.kind, &request.command) {
         return Err(Problem::new(
             403,
             "secret_unseen",
-            "what this command makes is shown once, and a bus keeps its answers",
+            "this command brings a secret or makes one, and a bus keeps commands and answers",
         )
         .fix("send it over HTTP or from the terminal"));
     }

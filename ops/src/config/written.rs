@@ -390,7 +390,7 @@ impl Texts {
         let is_text = match path {
             // A list of several values is written as one.
             ["secrets", _] => !text.trim_start().starts_with('['),
-            ["providers", _, field] => matches!(*field, "kind" | "base_url" | "api_key" | "max_tokens_field"),
+            ["providers", _, field] => matches!(*field, "kind" | "base_url" | "api_key" | "org_api_key" | "max_tokens_field"),
             _ => path
                 .iter()
                 .try_fold(&self.0, |at, name| at.get(name))

@@ -11,6 +11,7 @@ mod isolation;
 mod oauth;
 mod queries;
 mod refusals;
+mod secrets;
 mod stop;
 mod values;
 mod values_at_rest;

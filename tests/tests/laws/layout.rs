@@ -276,7 +276,7 @@ const CIRCLES: &[(&str, &[&str], &[&str])] = &[
     (
         "schemas",
         &[
-            "context json personal personal/blob personal/made personal/scope personal/show personal/value",
+            "context json personal personal/blob personal/made personal/scope personal/secret personal/show personal/value",
             "ids kind",
         ],
         &["context json personal", "ids kind"],

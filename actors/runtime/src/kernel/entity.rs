@@ -22,7 +22,7 @@ use quipu_schemas::{
     position::Position,
     problem::Problem,
     reaction::{ReactionKey, Settled},
-    record::{Acting, EncodedRecord, Record},
+    record::{EncodedRecord, Record},
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -218,21 +218,13 @@ impl<D: Decider> Entity for Active<D> {
 
     fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject> {
         let state = self.state.as_ref().filter(|_| D::MAKES_VALUES)?;
-        let sender = || Acting {
-            principal: command.principal.clone(),
-            on_behalf_of: command.on_behalf_of.clone(),
-            credential: None,
-        };
-        let acting = D::acts_as(state).unwrap_or_else(sender);
+        let acting = D::acts_as(state).unwrap_or_else(|| deciding::sender_of(command));
         Some(format!("{}/{}", self.stream.org, acting.on_behalf_of.unwrap_or(acting.principal)))
     }
 
     fn seals_under(&self, command: &CommandEnvelope) -> Option<Subject> {
-        // Nearly every command brings no secret: it is then not decoded a second time.
-        let brings = matches!(&command.body, CommandBody::Given { command, .. } if personal::holds_secret(&command.0));
-        let state = self.state.as_ref().filter(|_| brings)?;
-        let typed = deciding::asked_in::<D>(&command.body).ok().flatten()?;
-        D::seals_under(state, &self.stream, &typed)
+        let state = self.state.as_ref()?;
+        D::seals_under(state, &self.stream, &deciding::brings_secret::<D>(&command.body)?)
     }
 
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {

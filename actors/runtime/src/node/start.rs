@@ -179,8 +179,7 @@ impl Node {
             clock: config.clock.clone(),
             vitals: performers.vitals(),
         };
-        let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
-        let core = core.map_err(|e| StartError::Actors(e.to_string()))?;
+        let core = core_of(opened).await?;
         prompts.set(&core);
         secrets.set(&core);
         core.among(cluster_of(&config, &me, &leases)?);
@@ -208,6 +207,11 @@ impl Node {
             lock,
         })))
     }
+}
+
+async fn core_of(opened: Opened) -> Result<Arc<Core>, StartError> {
+    let core = tokio::task::spawn_blocking(move || Arc::new(Core::new(opened))).await;
+    core.map_err(|e| StartError::Actors(e.to_string()))
 }
 
 /// The nodes among which this one is.

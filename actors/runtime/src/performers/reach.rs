@@ -71,6 +71,7 @@ impl Reach {
         };
         let request = ChatRequest {
             id: attempt.key.message_id(),
+            org: attempt.org.clone(),
             attempt: attempt.number,
             correlation: attempt.correlation.clone(),
             model: call.model.clone(),

@@ -21,6 +21,7 @@ use assembly::{Assembly, Progress};
 use chunk::{ChunkError, error_word};
 use quipu_schemas::{
     chat::ToolSpec,
+    ids::OrgId,
     limits::{
         LLM_FIRST_BYTE_TIMEOUT_MS, LLM_IDLE_TIMEOUT_MS, LLM_TOTAL_TIMEOUT_MS, PROMPT_MAX_BYTES, RESPONSE_KEEP_BYTES,
         VALUE_ENCODED_MAX_BYTES,
@@ -46,6 +47,9 @@ pub struct OpenAiConfig {
     /// Name of the platform's secret that holds the API key; none for servers without one.
     #[serde(default)]
     pub api_key: Option<String>,
+    /// Name of a secret by which an org brings a key of its own; where it has none of that name, `api_key` is shown.
+    #[serde(default)]
+    pub org_api_key: Option<String>,
     /// Longest wait for the first piece of the answer, milliseconds.
     #[serde(default = "first_byte")]
     pub first_byte_timeout_ms: u64,
@@ -79,6 +83,7 @@ impl OpenAiConfig {
         Self {
             base_url: base_url.into(),
             api_key: None,
+            org_api_key: None,
             first_byte_timeout_ms: first_byte(),
             idle_timeout_ms: idle(),
             total_timeout_ms: total(),
@@ -110,7 +115,7 @@ pub(crate) struct OpenAi {
 impl Provider for OpenAi {
     fn chat<'a>(&'a self, request: &'a ChatRequest, deltas: &'a mut dyn Deltas) -> ChatFuture<'a> {
         Box::pin(async move {
-            let key = self.config.api_key.as_ref().map(|name| self.secrets.platform(name)).transpose()?;
+            let key = self.key(&request.org)?;
             let blot = Blot::new(key.iter().map(Secret::expose));
             let outgoing = self.outgoing(key.as_ref(), request)?;
             self.exchange(request, outgoing, deltas).await.map_err(|no| no.blotted(&blot))
@@ -119,6 +124,19 @@ impl Provider for OpenAi {
 }
 
 impl OpenAi {
+    /// The key that is shown: the org's own, where it may bring one and has; a key of theirs that cannot be had is never replaced by
+    /// the platform's, which others pay for.
+    fn key(&self, org: &OrgId) -> Result<Option<Secret>, SecretError> {
+        let url = self.config.completions_url();
+        if let Some(name) = &self.config.org_api_key {
+            match self.secrets.of_org(org, name, url.as_ref()) {
+                Err(SecretError::NotFound(_)) => {}
+                found => return found.map(Some),
+            }
+        }
+        self.config.api_key.as_ref().map(|name| self.secrets.platform(name)).transpose()
+    }
+
     async fn exchange(&self, request: &ChatRequest, outgoing: Outgoing, deltas: &mut dyn Deltas) -> Result<Answer, NoAnswer> {
         let config = &self.config;
         let first_by = Instant::now() + Duration::from_millis(config.first_byte_timeout_ms.min(config.total_timeout_ms));

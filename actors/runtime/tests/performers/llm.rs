@@ -231,6 +231,22 @@ async fn what_a_server_says_of_a_failure_never_shows_its_key() {
 }
 
 #[tokio::test]
+async fn an_org_that_brings_a_key_asks_with_its_own() {
+    for (owner, shown) in [("acme", "Bearer sk-acmes-own"), ("other", "Bearer sk-test-key")] {
+        let mut fake = Fake::answering(response(401, &[], "{}")).await;
+        let config = OpenAiConfig {
+            api_key: Some("openai".into()),
+            org_api_key: Some("model".into()),
+            ..OpenAiConfig::at(fake.url("/v1"))
+        };
+        let props = Props::reaching(&[&fake]).provider(config).secret("openai", "sk-test-key");
+        let stage = props.secret(&format!("{owner}/model"), "sk-acmes-own").stage();
+        failed(stage.perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);
+        assert_eq!(fake.next().await.header("authorization"), shown);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_stream_is_understood() {
     let body = json!({"model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 2, "completion_tokens": 1}});

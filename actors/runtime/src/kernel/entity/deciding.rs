@@ -8,7 +8,7 @@ use quipu_schemas::{
     context::{Authority, Context, Millis},
     envelope::{CommandBody, CommandEnvelope, KernelCommand},
     limits::RECORD_MAX_BYTES,
-    personal::{Made, NewValue, Opener},
+    personal::{self, Made, NewValue, Opener},
     problem::Problem,
     reaction::{Outcome, Settled, Settlement},
     record::{self, Acting, Header, Record, RecordError, StoredReaction},
@@ -169,6 +169,14 @@ pub(super) fn asked_in<D: Decider>(body: &CommandBody) -> Result<Option<AskedOf<
     })
 }
 
+/// What the kind is asked, where that brings a secret. Nearly no command does: it is then not decoded a second time.
+pub(super) fn brings_secret<D: Decider>(body: &CommandBody) -> Option<AskedOf<D>> {
+    match body {
+        CommandBody::Given { command, .. } if personal::holds_secret(&command.0) => asked_in::<D>(body).ok().flatten(),
+        CommandBody::Given { .. } | CommandBody::Kernel(_) => None,
+    }
+}
+
 /// What became of a dispatch, as the relay that sent it has to know: the first settlement, where this one came late.
 pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settled>, first: Option<&Settled>) -> Option<Settled> {
     if !matches!(&command.body, CommandBody::Given { settles: Some(_), .. }) {
@@ -177,7 +185,7 @@ pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settl
     outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
 }
 
-fn sender_of(command: &CommandEnvelope) -> Acting {
+pub(super) fn sender_of(command: &CommandEnvelope) -> Acting {
     Acting {
         principal: command.principal.clone(),
         on_behalf_of: command.on_behalf_of.clone(),
