@@ -10,6 +10,6 @@ pub trait Listening: Send + Sync {}
 pub trait Channel: Send + Sync {
     /// Says something on a topic, `[A-Za-z0-9_-]` and dots. Never waits; lost where nobody listens or too much is on its way.
     fn say(&self, topic: &str, payload: Vec<u8>);
-    /// Listens to a topic from about now on.
+    /// Listens to a topic from about now on; `*` stands for any one part between dots.
     fn listen(&self, topic: &str, hear: Hear) -> Box<dyn Listening>;
 }

@@ -25,6 +25,7 @@ mod ops;
 pub mod params;
 pub mod query;
 pub mod request;
+pub mod resolve;
 pub mod stream;
 pub mod surface;
 

@@ -259,7 +259,7 @@ impl Paths<'_> {
             Reply::Receipt,
         );
         let live = format!("{entity}/live");
-        let summary = "Listens to the volatile channel: deltas, typing, presence. None of it is stored.";
+        let summary = "Listens to the volatile channel: deltas, typing, presence, instances. None of it is stored.";
         self.get(&live, name, format!("live_{name}"), summary, entity_parameters(), Reply::Live);
         let mut tell = entity_parameters();
         tell.push(reference("on-behalf-of"));
@@ -551,6 +551,19 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
     let summary = "Counts of the org's members, agents, conversations, messages and so on, by state and other columns.";
     let asked = references(&["org", "min_position"]);
     paths.get("/v1/orgs/{org}/stats", "views", "org_stats", summary, asked, Reply::Stats);
+    if kinds.iter().any(|kind| kind.kind == "entity") {
+        let summary =
+            "Whom an address of the directory means: `@slug`, `slug#instance`, `qualified/name`, `name@host`, `legacy:TEXT` or an id.";
+        let mut asked = references(&["org"]);
+        let mut address = query_parameter(
+            "address",
+            json!({ "type": "string", "maxLength": 300 }),
+            "The address, percent-encoded.",
+        );
+        address["required"] = true.into();
+        asked.push(address);
+        paths.get("/v1/orgs/{org}/resolve", "entity", "resolve", summary, asked, Reply::Resolved);
+    }
     for view in families.views().filter(|view| !kinds.iter().any(|kind| kind.plural == view.name())) {
         let path = format!("/v1/orgs/{{org}}/{}", view.name());
         let id = format!("list_{}", view.name().replace('-', "_"));

@@ -11,6 +11,8 @@ use quipu_schemas::{ids::Kind, rights::Capability};
 pub const PERSONAL: Capability = Capability::named("personal.read");
 /// To act on behalf of somebody else.
 pub const ACT_AS: Capability = Capability::named("principal.act_as");
+/// To say what entities of the directory are like.
+pub const SYNC: Capability = Capability::named("entity.sync");
 /// To see how many there are of what.
 pub const STATS: Capability = Capability::named("stats.read");
 

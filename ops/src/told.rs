@@ -1,8 +1,15 @@
-//! Shapes of what operators, and whatever watches the node, are told. The documents describe them from here.
+//! Shapes of what operators, whatever watches the node, and who asks the directory are told. The documents describe them from here.
 
 use crate::{backups, views};
 use quipu_events::leases::Member;
-use quipu_runtime::api::{HealthPart, OutboxRow, Stopped, TreeNode};
+use quipu_kinds::{
+    alias::AliasName,
+    entity::{Binding, EntityStatus, EntityType},
+};
+use quipu_runtime::{
+    api::{HealthPart, OutboxRow, Stopped, TreeNode},
+    volatile::{Instance, InstanceStatus},
+};
 use quipu_schemas::ids::StreamId;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
@@ -94,6 +101,51 @@ pub(crate) struct PartitionLag {
     pub stopped: Option<Stopped>,
 }
 
+/// Whom an address of the directory means.
+#[derive(Serialize, JsonSchema)]
+pub struct Resolved {
+    /// The entity.
+    pub id: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub entity_type: EntityType,
+    /// Display name.
+    pub name: String,
+    /// How it stands in the directory.
+    pub status: EntityStatus,
+    /// Its version.
+    pub version: u64,
+    /// The aliases that it has.
+    pub aliases: Vec<AliasName>,
+    /// What it is bound to.
+    pub bindings: Vec<Binding>,
+    /// The instance that the address names, or else the least loaded one that takes work; null where there is none at present.
+    pub instance: Option<ResolvedInstance>,
+    /// Its instances that were heard of in the last 90 seconds, the best one first. They are in no log: a node that has just started knows none.
+    pub instances: Vec<ResolvedInstance>,
+}
+
+/// An instance of an entity.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ResolvedInstance {
+    /// Its name among the entity's instances.
+    pub id: String,
+    /// How it is.
+    pub status: InstanceStatus,
+    /// How loaded it is, from 0 (idle) to 100 (full).
+    pub load: u8,
+}
+
+impl From<Instance> for ResolvedInstance {
+    fn from(instance: Instance) -> Self {
+        Self {
+            id: instance.id.to_string(),
+            status: instance.status,
+            load: instance.load,
+        }
+    }
+}
+
 /// A stream that takes commands again.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Unparked {
@@ -113,7 +165,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schemas, by name.
-pub(crate) fn schemas() -> [(&'static str, Value); 9] {
+pub(crate) fn schemas() -> [(&'static str, Value); 10] {
     [
         ("Health", schema_of::<Health>()),
         ("Alive", schema_of::<Alive>()),
@@ -124,5 +176,6 @@ pub(crate) fn schemas() -> [(&'static str, Value); 9] {
         ("ViewsJob", schema_of::<views::Job>()),
         ("Unparked", schema_of::<Unparked>()),
         ("BackupJob", schema_of::<backups::Job>()),
+        ("Resolved", schema_of::<Resolved>()),
     ]
 }

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod agents;
+pub mod aliases;
 pub mod api_keys;
 pub mod applications;
 #[cfg(feature = "postgres")]
@@ -16,6 +17,7 @@ pub mod conversation_rows;
 pub mod conversations;
 pub mod deliveries;
 pub mod directory;
+pub mod entities;
 pub mod error;
 pub mod families;
 pub mod family;
@@ -72,4 +74,6 @@ pub static FAMILIES: &[&family::Family] = &[
     &quotas::FAMILY,
     &principals::FAMILY,
     &secrets::FAMILY,
+    &entities::FAMILY,
+    &aliases::FAMILY,
 ];

@@ -213,6 +213,10 @@ impl Kind {
     pub const QUOTA: Kind = Kind::from_static("quota");
     /// `secret`
     pub const SECRET: Kind = Kind::from_static("secret");
+    /// `entity`
+    pub const ENTITY: Kind = Kind::from_static("entity");
+    /// `alias`
+    pub const ALIAS: Kind = Kind::from_static("alias");
 }
 
 /// `org/kind/id`: the name of one entity's stream.

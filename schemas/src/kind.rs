@@ -53,6 +53,8 @@ pub const KINDS: &[KindSpec] = &[
     spec("principal", "principals", "svc", Placement::ByOrg),
     spec("quota", "quotas", "quota", Placement::ByOrg),
     spec("secret", "secrets", "secret", Placement::ByOrg),
+    spec("entity", "entities", "ent", Placement::ById),
+    spec("alias", "aliases", "als", Placement::ById),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.
@@ -80,7 +82,7 @@ const IRREGULAR: &[(&str, &str)] = &[("entity", "entities"), ("memory", "memorie
 
 /// What stands in an org's paths beside kinds and views, in the singular and the plural.
 const RESERVED: &[&str] = &[
-    "event", "events", "stat", "stats", "blob", "blobs", "view", "views", "kind", "kinds", "op", "ops",
+    "event", "events", "stat", "stats", "blob", "blobs", "view", "views", "kind", "kinds", "op", "ops", "resolve", "resolves",
 ];
 
 impl Kind {

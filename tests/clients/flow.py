@@ -10,16 +10,21 @@ from quipu_client import AuthenticatedClient
 from quipu_client.api.agent import agent_create_named
 from quipu_client.api.api_key import api_key_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
+from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
 from quipu_client.api.org import org_create_named
 from quipu_client.api.role import role_set
 from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
 from quipu_client.models import (
     AddParticipant,
+    AliasName,
     AnswerApproval,
+    Binding,
+    BoundTo,
     CreateAgent,
     CreateApiKey,
     CreateConversation,
+    CreateEntity,
     CreateOrg,
     CreateRun,
     CreateRunInput,
@@ -27,7 +32,9 @@ from quipu_client.models import (
     Definition,
     DefinitionInputs,
     DefinitionOutputs,
+    DirectoryType,
     EdgeSpec,
+    FormOfAlias,
     GiveGrant,
     InputSpec,
     MapConfig,
@@ -39,6 +46,7 @@ from quipu_client.models import (
     PostMessage,
     Problem,
     Receipt,
+    Resolved,
     RunPage,
     RunRow,
     RunState,
@@ -135,6 +143,23 @@ def rights(client: AuthenticatedClient) -> None:
     assert isinstance(beyond, Problem) and (beyond.status, beyond.code) == (403, "missing_right"), beyond
 
 
+def directory(client: AuthenticatedClient) -> None:
+    desk = CreateEntity(
+        type_=DirectoryType.ASSISTANT,
+        name="Desk",
+        aliases=[AliasName(form=FormOfAlias.SLUG, text="desk")],
+        bindings=[Binding(to=BoundTo.AGENT, id="scout")],
+    )
+    receipt(entity_create_named.sync(ORG, "desk", client=client, body=desk, quipu_on_behalf_of=ADA))
+    for _ in range(200):
+        found = resolve.sync(ORG, client=client, address="@desk")
+        if isinstance(found, Resolved):
+            assert (found.id, found.bindings[0].id) == ("desk", "scout"), found
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"@desk is nobody: {found}")
+
+
 def problem(client: AuthenticatedClient) -> None:
     answer = conversation_post.sync(ORG, "nowhere", client=client, body=PostMessage(body="Hello"), quipu_on_behalf_of=ADA)
     assert isinstance(answer, Problem), answer
@@ -152,6 +177,7 @@ def every_view(client: AuthenticatedClient) -> int:
         operation = importlib.import_module(module.name)
         ids = {"agent": "scout", "conversation": "desk", "run": "refund-1", "org": ORG}
         ids |= {"api_key": "ci", "grant": "bob", "role": "all", "quota": "all"}
+        ids |= {"entity": "desk", "alias": "slug_desk"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)
@@ -168,6 +194,7 @@ def main() -> None:
     conversation(client)
     workflow(client)
     rights(client)
+    directory(client)
     problem(client)
     print(every_view(client))
 

@@ -3,12 +3,14 @@
 //! Nothing here reads a clock, draws a random number, does I/O or iterates a randomly seeded map.
 
 pub mod agent;
+pub mod alias;
 pub mod api_key;
 pub mod application;
 pub mod components;
 pub mod conversation;
 pub mod decider;
 pub mod definition;
+pub mod entity;
 pub mod expression;
 pub mod grant;
 pub mod org;
@@ -46,4 +48,6 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<principal::Principal>()
         .kind::<quota::Quota>()
         .kind::<secret::Secret>()
+        .kind::<entity::Entity>()
+        .kind::<alias::Alias>()
 }

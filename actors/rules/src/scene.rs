@@ -3,9 +3,11 @@
 use crate::decider::{Asked, AskedOf, Decider, Decision, NoWord, Refusal, Right};
 use quipu_kinds::{
     agent::{AgentCommand, AgentWord},
+    alias::{AliasCommand, AliasWord},
     api_key::{ApiKeyCommand, ApiKeyWord},
     application::ApplicationCommand,
     conversation::{ConversationCommand, ConversationWord},
+    entity::{EntityCommand, EntityWord},
     grant::GrantCommand,
     org::OrgCommand,
     principal::{PrincipalCommand, PrincipalWord},
@@ -157,6 +159,8 @@ asked! {
     PrincipalCommand, PrincipalWord;
     QuotaCommand, QuotaWord;
     AgentCommand, AgentWord;
+    AliasCommand, AliasWord;
+    EntityCommand, EntityWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
     SecretCommand, SecretWord;
@@ -172,6 +176,8 @@ macro_rules! heard {
 }
 heard! {
     AgentCommand, AgentWord;
+    AliasCommand, AliasWord;
+    EntityCommand, EntityWord;
     ApiKeyCommand, ApiKeyWord;
     PrincipalCommand, PrincipalWord;
     QuotaCommand, QuotaWord;

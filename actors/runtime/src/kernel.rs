@@ -6,6 +6,7 @@ pub mod authorities;
 pub mod clock;
 pub mod entity;
 pub mod hub;
+pub mod instances;
 pub mod ownership;
 pub mod principals;
 pub mod refusals;

@@ -3,11 +3,14 @@
 //! Listeners on every node that shares the log hear it (`volatile_remote.rs`). Nothing here is logged, kept or repeated. Publishing never waits: a listener that falls more than
 //! [`VOLATILE_QUEUE_MAX`] events behind loses the oldest, and is told how many.
 
+pub use crate::kernel::instances::{Instance, InstanceStatus};
+
+use crate::kernel::instances::Instances;
 use futures::Stream;
 use parking_lot::Mutex;
 use quipu_events::channel::Listening;
 use quipu_schemas::{
-    ids::{PrincipalId, StreamId},
+    ids::{Kind, PrincipalId, StreamId},
     limits::VOLATILE_QUEUE_MAX,
 };
 use schemars::JsonSchema;
@@ -16,6 +19,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, OnceLock, Weak},
+    time::Instant,
 };
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -49,6 +53,8 @@ pub enum VolatileEvent {
         /// Whether they are here.
         online: bool,
     },
+    /// An instance of an entity of the directory says how it is.
+    Instance(Instance),
 }
 
 /// What a listener gets.
@@ -77,6 +83,8 @@ pub(crate) trait Remote: Send + Sync {
     fn say(&self, stream: &StreamId, event: &VolatileEvent);
     /// Passes on to this node's listeners what others say of a stream, while it lives.
     fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>>;
+    /// Hears what others say of instances, whoever listens here; `None` where everything is heard anyway.
+    fn listen_to_instances(&self, here: Weak<Inner>) -> Option<Box<dyn Listening>>;
 }
 
 struct Listened {
@@ -87,19 +95,49 @@ struct Listened {
 
 type Channels = BTreeMap<StreamId, Listened>;
 
-#[derive(Default)]
 pub(crate) struct Inner {
     channels: Mutex<Channels>,
     remote: OnceLock<Box<dyn Remote>>,
+    instances: Mutex<Instances>,
+    heard_of_instances: OnceLock<Box<dyn Listening>>,
+    since: Instant,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            channels: Mutex::default(),
+            remote: OnceLock::new(),
+            instances: Mutex::default(),
+            heard_of_instances: OnceLock::new(),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Inner {
     /// Tells every present listener of this node; returns how many there are.
     pub(crate) fn tell(&self, stream: &StreamId, event: VolatileEvent) -> usize {
+        self.note(stream, &event);
         self.channels
             .lock()
             .get(stream)
             .map_or(0, |channel| channel.here.send(event).unwrap_or(0))
+    }
+}
+
+impl Inner {
+    /// Keeps for a while what is known of instances, whether somebody listens or not.
+    pub(crate) fn note(&self, stream: &StreamId, event: &VolatileEvent) {
+        if let VolatileEvent::Instance(instance) = event
+            && stream.kind == Kind::ENTITY
+        {
+            self.instances.lock().hear(stream, instance, self.now());
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -141,6 +179,9 @@ impl Volatile {
     /// Says how other nodes are reached; once.
     pub(crate) fn reach(&self, remote: Box<dyn Remote>) {
         // Set when the node starts, before anybody listens.
+        if let Some(heard) = remote.listen_to_instances(Arc::downgrade(&self.inner)) {
+            let _ = self.inner.heard_of_instances.set(heard);
+        }
         let _ = self.inner.remote.set(remote);
     }
 
@@ -164,6 +205,12 @@ impl Volatile {
             stream: stream.clone(),
             inner: self.inner.clone(),
         }
+    }
+
+    /// The instances of an entity that are known at present, the best one first. A node that has just started knows of none
+    /// before they say again how they are.
+    pub fn instances(&self, entity: &StreamId) -> Vec<Instance> {
+        self.inner.instances.lock().of(entity, self.inner.now())
     }
 
     /// Streams that have listeners.
@@ -212,6 +259,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use futures::{FutureExt, StreamExt};
+    use quipu_schemas::ids::EntityId;
 
     fn typing(n: usize) -> VolatileEvent {
         VolatileEvent::Typing {
@@ -248,6 +296,25 @@ mod tests {
         }
         assert_eq!(slow.next().now_or_never(), Some(Some(Received::Dropped(3))));
         assert_eq!(slow.next().now_or_never(), Some(Some(Received::Event(typing(3)))));
+    }
+
+    #[test]
+    fn instances_of_entities_are_known_and_of_nothing_else() {
+        let volatile = Volatile::new();
+        let one = Instance {
+            id: EntityId::from_static("i1"),
+            status: InstanceStatus::Available,
+            load: 3,
+        };
+        let (entity, talk): (StreamId, StreamId) = ("acme/entity/a".parse().unwrap(), "acme/conversation/a".parse().unwrap());
+        volatile.publish(&entity, VolatileEvent::Instance(one.clone()));
+        volatile.heard(vec![RemoteMessage {
+            from: "n2".into(),
+            stream: talk.clone(),
+            event: VolatileEvent::Instance(one.clone()),
+        }]);
+        assert_eq!(volatile.instances(&entity), [one]);
+        assert_eq!(volatile.instances(&talk), []);
     }
 
     #[test]

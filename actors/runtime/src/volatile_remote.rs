@@ -7,7 +7,7 @@ use crate::{
 };
 use quipu_events::channel::{Channel, Listening};
 use quipu_schemas::{
-    ids::StreamId,
+    ids::{Kind, StreamId},
     limits::{VOLATILE_ABROAD_MAX, VOLATILE_BATCH_MAX},
 };
 use std::sync::{Arc, Weak};
@@ -23,6 +23,21 @@ fn topic(stream: &StreamId) -> String {
     format!("{}.{}.{}", stream.org, stream.kind, stream.id)
 }
 
+impl ViaBroker {
+    fn hear(&self, topic: &str, here: Weak<Inner>, take: fn(&Inner, RemoteMessage)) -> Box<dyn Listening> {
+        let me = self.me.clone();
+        let hear = move |payload: &[u8]| {
+            if let Some(here) = here.upgrade()
+                && let Ok(said) = serde_json::from_slice::<RemoteMessage>(payload)
+                && said.from != me
+            {
+                take(&here, said);
+            }
+        };
+        self.channel.listen(topic, Box::new(hear))
+    }
+}
+
 impl Remote for ViaBroker {
     fn say(&self, stream: &StreamId, event: &VolatileEvent) {
         let said = RemoteMessage {
@@ -36,18 +51,14 @@ impl Remote for ViaBroker {
     }
 
     fn listen(&self, stream: &StreamId, here: Weak<Inner>) -> Option<Box<dyn Listening>> {
-        let me = self.me.clone();
-        Some(self.channel.listen(
-            &topic(stream),
-            Box::new(move |payload| {
-                if let Some(here) = here.upgrade()
-                    && let Ok(said) = serde_json::from_slice::<RemoteMessage>(payload)
-                    && said.from != me
-                {
-                    here.tell(&said.stream, said.event);
-                }
-            }),
-        ))
+        Some(self.hear(&topic(stream), here, |here, said| {
+            here.tell(&said.stream, said.event);
+        }))
+    }
+
+    fn listen_to_instances(&self, here: Weak<Inner>) -> Option<Box<dyn Listening>> {
+        let all = format!("*.{}.*", Kind::ENTITY);
+        Some(self.hear(&all, here, |here, said| here.note(&said.stream, &said.event)))
     }
 }
 
@@ -88,6 +99,10 @@ impl Remote for ViaHttp {
     }
 
     fn listen(&self, _: &StreamId, _: Weak<Inner>) -> Option<Box<dyn Listening>> {
+        None
+    }
+
+    fn listen_to_instances(&self, _: Weak<Inner>) -> Option<Box<dyn Listening>> {
         None
     }
 }

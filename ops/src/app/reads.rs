@@ -14,7 +14,7 @@ use quipu_runtime::{
     api::{FeedFilter, HistoryPage, StateAt},
     feed::Feed,
     node::{Held, PageFrom},
-    volatile::{Subscription, VolatileEvent},
+    volatile::{Instance, Subscription, VolatileEvent},
 };
 use quipu_schemas::{
     context::{Keys, Millis},
@@ -26,6 +26,7 @@ use quipu_schemas::{
     retention::RETENTION_SETTING,
     rights::Capability,
 };
+use serde_json::Value;
 use std::sync::Arc;
 
 /// One entity, by kind and id.
@@ -56,6 +57,28 @@ impl<'a> Reads<'a> {
             return Ok(());
         }
         self.by.ask(right, on, self.app.now())
+    }
+
+    /// The stream of an entity of the org.
+    pub(super) fn stream(&self, kind: Kind, id: EntityId) -> StreamId {
+        self.by.stream(kind, id)
+    }
+
+    /// Refuses whoever does not hold a right on an entity, or on the whole org.
+    pub(super) fn ask_right(&self, right: &Capability, on: On<'_>) -> Result<(), Problem> {
+        self.ask(right, on)
+    }
+
+    /// A state in its stored form, with its version: for what is made of it, never to be shown as it is.
+    pub(super) async fn state_of(&self, stream: &StreamId) -> Result<Option<(u64, Value)>, Problem> {
+        self.within(stream)?;
+        let held = self.app.node.state_held(stream, None, None).await?;
+        Ok(held.map(|held| (held.value.version, held.value.state.0)))
+    }
+
+    /// The instances of an entity that are known at present.
+    pub(super) fn instances(&self, stream: &StreamId) -> Vec<Instance> {
+        self.app.node.volatile().instances(stream)
     }
 
     /// Refuses whoever may not read an entity, and an entity of another org.

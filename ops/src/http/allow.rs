@@ -11,7 +11,7 @@ const BOTH: &str = "GET, HEAD, POST";
 pub(super) fn methods(app: &App, path: &str) -> Option<&'static str> {
     let segments: Vec<&str> = path.strip_prefix("/v1/orgs/")?.split('/').collect();
     let (kinds, name) = match segments[..] {
-        [_, "events" | "stats" | "blobs"] | [_, "blobs", _] => return None,
+        [_, "events" | "stats" | "blobs" | "resolve"] | [_, "blobs", _] => return None,
         [_, kinds] | [_, kinds, _] => (kinds, None),
         [_, kinds, _, name] => (kinds, Some(name)),
         _ => return None,

@@ -1,7 +1,7 @@
 //! The routes of an org: commands in, queries, history, events.
 
 use super::{
-    blobs, command, feed, live, query, stream,
+    blobs, command, feed, live, query, resolve, stream,
     surface::{GRID, Part, Routes},
 };
 use axum::routing::{get, put};
@@ -13,6 +13,7 @@ pub(super) fn part() -> Part {
     let routes = Routes::new()
         .route("/v1/orgs/{org}/events", get(feed::events))
         .route("/v1/orgs/{org}/stats", get(query::stats))
+        .route("/v1/orgs/{org}/resolve", get(resolve::resolve))
         .route("/v1/orgs/{org}/blobs", put(blobs::put))
         .route("/v1/orgs/{org}/blobs/{digest}", get(blobs::get))
         .route("/v1/orgs/{org}/{kinds}", get(query::list).post(command::create))

@@ -15,9 +15,9 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
-use quipu_runtime::volatile::{Received, Subscription, VolatileEvent};
+use quipu_runtime::volatile::{Instance, Received, Subscription, VolatileEvent};
 use quipu_schemas::{
-    ids::StreamId,
+    ids::{Kind, StreamId},
     limits::{HEARTBEAT_MS, RIGHTS_LOOK_MS},
     personal,
     problem::Problem,
@@ -108,7 +108,7 @@ async fn existing(reads: &Reads<'_>, stream: &StreamId) -> Result<(), Problem> {
     }
 }
 
-/// `GET …/{id}/live`: server-sent events `delta`, `typing`, `presence`, `dropped`.
+/// `GET …/{id}/live`: server-sent events `delta`, `typing`, `presence`, `instance`, `dropped`.
 pub async fn listen(State(app): State<App>, in_org: InOrg, At((_, plural, id)): At<(String, String, String)>, uri: Uri) -> Answer {
     let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
@@ -133,7 +133,16 @@ pub async fn listen(State(app): State<App>, in_org: InOrg, At((_, plural, id)): 
     Ok(stream_response(Framing::Sse, Body::from_stream(chunks)))
 }
 
-/// `POST …/{id}/live`: tells present listeners `{"typing": bool}` or `{"online": bool}`; answers how many there were.
+fn nothing_volatile(detail: impl Into<String>) -> Problem {
+    let fix = r#"send {"typing": true|false} or {"online": true|false}; to an entity {"instance": {"id", "status", "load"}}"#;
+    Problem {
+        status: 422,
+        code: "invalid_command".into(),
+        ..bad_parameter("body", detail, fix)
+    }
+}
+
+/// `POST …/{id}/live`: tells present listeners `{"typing": bool}` or `{"online": bool}`, and an entity how an instance of it is; answers how many there were.
 pub async fn tell(
     State(app): State<App>,
     in_org: InOrg,
@@ -160,15 +169,15 @@ pub async fn tell(
             principal,
             online: *online,
         },
-        _ => {
-            let fix = r#"send {"typing": true|false} or {"online": true|false}"#;
-            return Err(Problem {
-                status: 422,
-                code: "invalid_command".into(),
-                ..bad_parameter("body", "the body says nothing volatile", fix)
+        Some((name, said)) if name == "instance" && stream.kind == Kind::ENTITY => {
+            let instance: Instance = serde_json::from_value(said.clone()).map_err(|error| nothing_volatile(error.to_string()))?;
+            if instance.load > 100 {
+                return Err(nothing_volatile("a load is 0 to 100").into());
             }
-            .into());
+            reads.ask_instance_of(&stream, &principal).await?;
+            VolatileEvent::Instance(instance)
         }
+        _ => return Err(nothing_volatile("the body says nothing volatile").into()),
     };
     existing(&reads, &stream).await?;
     let listeners = reads.tell(&stream, event)?;

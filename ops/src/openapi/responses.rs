@@ -23,6 +23,8 @@ pub(super) enum Reply {
     State,
     /// A page of records.
     History,
+    /// Whom an address means.
+    Resolved,
     /// The feed.
     Feed,
     /// The volatile channel.
@@ -88,7 +90,7 @@ fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {
         Reply::Created | Reply::Decided => COMMAND,
         Reply::Page(_) | Reply::Row(_) | Reply::Stats => &[401, 404, 410],
-        Reply::Receipt | Reply::State | Reply::History | Reply::Live => &[401, 404],
+        Reply::Receipt | Reply::State | Reply::History | Reply::Live | Reply::Resolved => &[401, 404],
         Reply::Told => &[401, 404, 408, 413, 415, 422],
         Reply::Feed => &[401, 404, 410],
         Reply::Started(_) => &[401, 404, 408, 409, 413, 415, 422],
@@ -165,6 +167,7 @@ pub(super) fn responses(reply: Reply) -> Value {
             ),
         ),
         Reply::Stats => (200, success("Counts by view.", json_media, reference("Stats"), &["Quipu-Position"])),
+        Reply::Resolved => (200, success("The entity.", json_media, reference("Resolved"), &[])),
         Reply::State => (
             200,
             success(

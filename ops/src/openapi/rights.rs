@@ -48,7 +48,9 @@ pub(super) fn of_read(reply: Reply, kind: &str, kinds: &[KindInfo]) -> Opens {
         Reply::Stats => Opens::Right(rights::STATS.to_string()),
         // What may be read of the kinds is what comes.
         Reply::Feed => Opens::Right("cap:{kind}.read".into()),
-        Reply::State | Reply::History | Reply::Receipt | Reply::Live | Reply::Told => Opens::Right(format!("cap:{kind}.read")),
+        Reply::State | Reply::History | Reply::Receipt | Reply::Live | Reply::Told | Reply::Resolved => {
+            Opens::Right(format!("cap:{kind}.read"))
+        }
         Reply::Created | Reply::Decided | Reply::Started(_) | Reply::Json(_) | Reply::Metrics => Opens::Node,
         Reply::Health | Reply::Alive | Reply::Open(_) => Opens::Anybody,
     }

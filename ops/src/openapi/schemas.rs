@@ -219,7 +219,19 @@ fn answers() -> impl Iterator<Item = (&'static str, Value)> {
             json!({
                 "oneOf": [
                     { "type": "object", "title": "Typing", "required": ["typing"], "additionalProperties": false, "properties": { "typing": { "type": "boolean" } } },
-                    { "type": "object", "title": "Online", "required": ["online"], "additionalProperties": false, "properties": { "online": { "type": "boolean" } } }
+                    { "type": "object", "title": "Online", "required": ["online"], "additionalProperties": false, "properties": { "online": { "type": "boolean" } } },
+                    {
+                        "type": "object", "title": "InstanceSaid", "required": ["instance"], "additionalProperties": false,
+                        "description": "To an entity of the directory: how one of its instances is, said again within 90 seconds. Takes cap:entity.sync, or a binding of the entity to the sender.",
+                        "properties": { "instance": {
+                            "type": "object", "required": ["id", "status"], "additionalProperties": false,
+                            "properties": {
+                                "id": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" },
+                                "status": { "type": "string", "enum": ["available", "busy", "offline"] },
+                                "load": { "type": "integer", "minimum": 0, "maximum": 100, "default": 0 }
+                            }
+                        } }
+                    }
                 ]
             }),
         ),

@@ -5,6 +5,7 @@ mod acting;
 mod api_keys;
 mod by_key;
 mod commands;
+mod directory;
 mod documents;
 mod feed;
 mod isolation;

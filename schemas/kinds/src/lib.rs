@@ -3,9 +3,11 @@
 //! Stored and sent in the forms of `quipu-schemas`. The log does not know this crate: a new command does not build it again.
 
 pub mod agent;
+pub mod alias;
 pub mod api_key;
 pub mod application;
 pub mod conversation;
+pub mod entity;
 pub mod grant;
 pub mod org;
 pub mod principal;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod conversation;
+mod entity;
 mod org;
 mod plain;
 mod quota;
@@ -163,6 +164,7 @@ impl Workload {
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
             9 | 21 | 27 | 39 | 51 => return Some(vault::next(n, rng)),
+            5 | 17 | 29 | 41 | 53 if (n / 60).is_multiple_of(2) || !plain::are_any() => return Some(entity::next(self, n, rng, peek)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! Enough for a kind that refuses little. One whose commands need a state, or one another, gets a file of its own here.
 
-use super::{KINDS, Rng, Workload, request, rights, vault};
+use super::{KINDS, Rng, Workload, entity, request, rights, vault};
 use quipu_runtime::{
     api::{CommandRequest, KindInfo},
     kinds::Kinds,
@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 /// Kinds without a file of their own.
 static PLAIN: LazyLock<Vec<KindInfo>> = LazyLock::new(|| {
     let mut kinds = Kinds::builtin().info();
-    let others = [&rights::KINDS[..], &vault::KINDS[..], &[Kind::QUOTA, Kind::PRINCIPAL]].concat();
+    let others = [&rights::KINDS[..], &vault::KINDS[..], &entity::KINDS, &[Kind::QUOTA, Kind::PRINCIPAL]].concat();
     let has_own = |name: &str| KINDS.iter().any(|of| of.kind.as_str() == name) || others.iter().any(|kind| kind.as_str() == name);
     kinds.retain(|info| !has_own(&info.kind));
     kinds
