@@ -11,7 +11,10 @@ use crate::{
     asked::KnownKind,
     backups::Backups,
     caller::{Caller, Credential, InOrg, Operator, Peer},
-    metrics, problems, rights,
+    metrics,
+    origins::OriginPattern,
+    problems, rights,
+    tls::Certificates,
     token::Token,
     views::Views,
 };
@@ -30,6 +33,7 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{Kind, PrincipalId, StreamId},
     limits,
+    network::Network,
     position::{Cursor, Position},
     problem::Problem,
     rights::Capability,
@@ -61,7 +65,11 @@ pub struct Access {
     /// Names and addresses that `Host` may hold, besides loopback ones.
     pub hosts: Vec<String>,
     /// Origins of browsers that may call, besides those of the node itself.
-    pub origins: Vec<String>,
+    pub origins: Vec<OriginPattern>,
+    /// Networks of proxies whose word on the client's address counts.
+    pub proxies: Vec<Network>,
+    /// The certificate that is served, where there is one.
+    pub certificates: Option<Arc<Certificates>>,
     /// What other nodes show.
     pub cluster: Option<String>,
 }

@@ -5,6 +5,7 @@ use crate::{
     headers::{label, one},
     json,
     problems::{self, bad_header, clip},
+    redaction::holds_credential,
     request_id::{self, RequestId},
 };
 use axum::http::HeaderMap;
@@ -126,7 +127,7 @@ impl Labels {
     /// Reads them, refusing what does not parse by the header's name.
     pub fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
-            command_id: id(headers, "Idempotency-Key", idempotency::command_id)?,
+            command_id: command_id(headers)?,
             on_behalf_of: on_behalf_of(headers)?,
             expected_version: expected_version(headers)?,
             environment: label(headers, "X-Env")?,
@@ -138,6 +139,19 @@ impl Labels {
                 .map(str::to_owned),
         })
     }
+}
+
+/// `Idempotency-Key`. It is stored, so a credential in its place is refused.
+fn command_id(headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
+    const NAME: &str = "Idempotency-Key";
+    if one(headers, NAME)?.is_some_and(holds_credential) {
+        return Err(bad_header(
+            NAME,
+            "the key has the form of a credential",
+            "send an id that tells no secret",
+        ));
+    }
+    id(headers, NAME, idempotency::command_id)
 }
 
 /// `Quipu-On-Behalf-Of`.
@@ -204,7 +218,9 @@ impl Correlation {
     /// over and never a reason to refuse. The request's own id comes before its trace where the client gave it.
     pub fn of(headers: &HeaderMap, request: &RequestId) -> Self {
         for name in ["X-Correlation-Id", "X-Trace-Id", request_id::HEADER] {
-            if let Ok(Some(given)) = label(headers, name) {
+            if let Ok(Some(given)) = label(headers, name)
+                && !holds_credential(&given)
+            {
                 return Self(given);
             }
         }

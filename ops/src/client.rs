@@ -6,14 +6,17 @@
 mod error;
 pub(crate) mod jobs;
 mod lines;
+mod paths;
 #[cfg(test)]
 mod retries;
 
 pub use error::ClientError;
 pub use lines::{Feed, FeedLine, Live, LiveMessage};
+pub use paths::segment;
 
 use crate::token::Token;
 use lines::Lines;
+use paths::with_query;
 use quipu_events::pause::Pause;
 use quipu_schemas::{
     envelope::Receipt,
@@ -138,35 +141,19 @@ pub struct Client {
     token: String,
 }
 
+/// What every client is built from.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_millis(limits::CONNECT_TIMEOUT_MS))
+        // Feeds and live channels send a heartbeat well before this.
+        .read_timeout(Duration::from_millis(limits::HEARTBEAT_MS * 3))
+        .redirect(reqwest::redirect::Policy::none())
+}
+
 fn provider() {
     static ONCE: Once = Once::new();
     // Another part of the process may have installed one already, which serves as well.
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-}
-
-/// Percent-encodes one path segment.
-pub fn segment(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-fn with_query(path: &str, query: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = query
-        .iter()
-        .map(|(name, value)| format!("{}={}", segment(name), segment(value)))
-        .collect();
-    if pairs.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{path}?{}", pairs.join("&"))
-    }
 }
 
 fn mint() -> Result<CommandId, ClientError> {
@@ -178,19 +165,23 @@ fn mint() -> Result<CommandId, ClientError> {
 impl Client {
     /// A client of the node at `url`, such as `http://127.0.0.1:7411`.
     pub fn new(url: &str, token: impl Into<String>) -> Result<Self, ClientError> {
+        Self::trusting(url, token, None)
+    }
+
+    /// The same; certificates are checked against the authorities in this PEM file, and against nothing else.
+    pub fn trusting(url: &str, token: impl Into<String>, authorities: Option<&Path>) -> Result<Self, ClientError> {
         provider();
         let parsed = Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https"));
         let parsed = parsed.ok_or_else(|| ClientError::BadUrl(url.to_owned()))?;
         let host = parsed.host_str().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let loopback = host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_millis(limits::CONNECT_TIMEOUT_MS))
-            // Feeds and live channels send a heartbeat well before this.
-            .read_timeout(Duration::from_millis(limits::HEARTBEAT_MS * 3))
-            .redirect(reqwest::redirect::Policy::none());
+        let mut builder = builder();
         if loopback {
             builder = builder.no_proxy();
+        }
+        if let Some(file) = authorities {
+            builder = builder.tls_certs_only(quipu_runtime::cluster::authorities(file).map_err(ClientError::Authorities)?);
         }
         let http = builder.build().map_err(|e| ClientError::Start(e.to_string()))?;
         Ok(Self {
@@ -215,6 +206,9 @@ impl Client {
         while let Some(inner) = source {
             detail = inner.to_string();
             source = inner.source();
+        }
+        if detail.contains("certificate") {
+            detail.push_str("; name the node as its certificate does (--url) and trust its authority (--ca-file)");
         }
         ClientError::Unreachable {
             url: self.base.clone(),

@@ -4,11 +4,14 @@
 //! An unknown key is an error that names it, wherever it stands.
 
 mod auth;
+mod network;
 mod written;
 
 use crate::{
     bus::{BusConfig, at::BadBusAt},
     nearest::nearest,
+    origins::OriginPattern,
+    tls::TlsFiles,
     views_in::{BadViewsIn, ViewsIn},
 };
 use figment::{
@@ -24,7 +27,7 @@ use quipu_runtime::{
     secrets::{SecretSource, SecretValues, Secrets},
     tokens::TokensConfig,
 };
-use quipu_schemas::{limits, limits::PARTITIONS_MAX};
+use quipu_schemas::{limits, limits::PARTITIONS_MAX, network::Network};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -40,6 +43,7 @@ pub use written::Flags;
 pub const OTHER_ENV: &[&str] = &[
     "QUIPU_URL",
     "QUIPU_TOKEN",
+    "QUIPU_CA_FILE",
     "QUIPU_ORG",
     "QUIPU_CONFIG",
     "QUIPU_ON_BEHALF_OF",
@@ -103,6 +107,10 @@ pub struct Config {
     pub origins: Vec<String>,
     /// How tokens are signed; an empty issuer becomes the address that it listens on.
     pub tokens: TokensConfig,
+    /// Networks of proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<Network>,
+    /// The certificate of the HTTP face, where it speaks TLS.
+    pub tls: Option<TlsFiles>,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
@@ -211,10 +219,7 @@ impl Config {
             return Err(wrong("shutdown.delay_ms", format!("use 0 to {}", limits::SHUTDOWN_DELAY_MAX_MS)));
         }
         for origin in &written.origins {
-            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if rest.is_none_or(|rest| rest.is_empty() || rest.contains('/')) {
-                return Err(wrong("origins", format!("not an origin: `{origin}`; use https://host[:port]")));
-            }
+            OriginPattern::parse(origin).map_err(|why| wrong("origins", why))?;
         }
         Egress::new(&written.egress.allow).map_err(|e| wrong("egress.allow", e.to_string()))?;
         let secrets = secrets(&written.secrets, env)?;
@@ -222,11 +227,13 @@ impl Config {
             log,
             blobs,
             data: (!memory).then(|| PathBuf::from(&written.data)),
-            cluster: cluster(&written.cluster, &secrets)?,
+            cluster: network::cluster(&written.cluster, &secrets)?,
             listen,
             hosts: written.hosts,
             origins: written.origins,
             tokens: auth::tokens(&written.public_url, &written.auth)?,
+            trusted_proxies: network::trusted(&written.trusted_proxies)?,
+            tls: network::tls(&written.tls)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
@@ -244,6 +251,12 @@ impl Config {
             log_level: written.logging.level,
             effective,
         })
+    }
+
+    /// Origins of web pages that may call, parsed.
+    pub fn allowed_origins(&self) -> Result<Vec<OriginPattern>, ConfigError> {
+        let parse = |origin: &String| OriginPattern::parse(origin).map_err(|why| wrong("origins", why));
+        self.origins.iter().map(parse).collect()
     }
 
     /// What is in force, secrets redacted, in the form of the file.
@@ -272,33 +285,6 @@ impl Config {
             tokens: self.tokens.clone(),
         })
     }
-}
-
-fn cluster(written: &written::Cluster, secrets: &Secrets) -> Result<ClusterConfig, ConfigError> {
-    let address = written.address.trim_end_matches('/');
-    if !address.is_empty() && !["http://", "https://"].iter().any(|scheme| address.starts_with(scheme)) {
-        return Err(wrong(
-            "cluster.address",
-            format!("not an address: `{address}`; use http://host:port, as other nodes reach this one"),
-        ));
-    }
-    if !(500..=60_000).contains(&written.lease_ms) {
-        return Err(wrong("cluster.lease_ms", "use 500 to 60000"));
-    }
-    let token = match written.secret.as_str() {
-        "" => None,
-        name => {
-            let secret = secrets
-                .platform(name)
-                .map_err(|e| wrong("cluster.secret", format!("{e}: it names a secret of [secrets]")))?;
-            Some(secret.expose().to_owned())
-        }
-    };
-    Ok(ClusterConfig {
-        address: address.to_owned(),
-        token,
-        lease_ms: written.lease_ms,
-    })
 }
 
 fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<BusConfig>, ConfigError> {

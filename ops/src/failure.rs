@@ -69,7 +69,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(problem) => Failure::Problem(problem),
-            ClientError::BadUrl(_) | ClientError::NoToken(_) => Failure::Usage(error.to_string()),
+            ClientError::BadUrl(_) | ClientError::NoToken(_) | ClientError::Authorities(_) => Failure::Usage(error.to_string()),
             ClientError::Unreachable { .. } => Failure::Unavailable(format!("{error}; is a node running? start one with `quipu serve`")),
             ClientError::Foreign { .. } => Failure::Unavailable(error.to_string()),
             ClientError::Incomplete(_) | ClientError::Start(_) => Failure::Failed(error.to_string()),

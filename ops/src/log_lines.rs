@@ -1,6 +1,7 @@
 //! Log lines on standard error. A line that cannot be written is counted and forgotten: a full disk or a collector that ended is
 //! no reason for a node to do less than its work.
 
+use crate::redaction;
 use std::{
     io::{self, IsTerminal, Write},
     sync::atomic::{AtomicU64, Ordering},
@@ -29,13 +30,14 @@ pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Writes whole lines to `W` and never fails.
+/// Writes whole lines to `W`, without the secrets that somebody may have put into what they tell, and never fails.
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A part of it may be out: what follows is then on the same line, which JSON readers skip.
-        if self.0.write_all(line).is_err() {
+        let text = String::from_utf8_lossy(line);
+        if self.0.write_all(redaction::text(&text).as_bytes()).is_err() {
             LOST.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -58,8 +60,24 @@ impl<'a, W: Write, F: Fn() -> W> MakeWriter<'a> for Forgiving<F> {
     }
 }
 
-/// Sends the log lines of this process to standard error.
+/// What panics say is a log line as any other.
+fn record_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(panic = text.unwrap_or("no text"), at, trace, "panicked");
+    }));
+}
+
+/// Sends the log lines of this process to standard error, and what its panics say with them.
 pub fn record(filter: EnvFilter, format: LogFormat) -> Result<(), TryInitError> {
+    record_panics();
     let is_pretty = match format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
@@ -98,6 +116,32 @@ mod tests {
         let lines = fmt().log_internal_errors(false).json().with_writer(Forgiving(make)).finish();
         tracing::subscriber::with_default(lines, || tracing::error!(partition = 3, "append failed"));
         lost() - before
+    }
+
+    #[test]
+    fn line_holds_no_secret_whoever_wrote_it() {
+        let lines = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        struct Seen(std::sync::Arc<std::sync::atomic::AtomicBool>);
+        impl Write for Seen {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                let line = String::from_utf8_lossy(line);
+                assert!(!line.contains("Swordfish") && line.contains(redaction::MARK), "{line}");
+                self.0.store(true, Ordering::Relaxed);
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let seen = lines.clone();
+        let subscriber = fmt().json().with_writer(Forgiving(move || Seen(seen.clone()))).finish();
+        let body = r#"{"user":"ada","password":"Swordfish"}"#;
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(body, "refused");
+            tracing::error!(password = "Swordfish", "refused");
+            tracing::error!("GET /x?api_key=Swordfish");
+        });
+        assert!(lines.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -127,6 +127,11 @@ pub fn timed_out(ms: u64, limit: &str) -> Problem {
         .retry_after(1)
 }
 
+/// Plain HTTP, where the node speaks TLS.
+pub fn tls_required() -> Problem {
+    Problem::new(400, "tls_required", "this address speaks TLS, and the request came in the clear").fix("use https")
+}
+
 /// A mistake of ours.
 pub fn internal(detail: impl Into<String>) -> Problem {
     Problem::new(500, "internal", detail).fix("report it with the correlation id")

@@ -1,7 +1,7 @@
 //! The id of a request: the client's `X-Request-Id`, or a new UUIDv7. It is in the answer, in problems and in log lines, and where
 //! the client gives no correlation id it correlates everything that the request causes.
 
-use crate::headers::label;
+use crate::{headers::label, redaction::holds_credential};
 use axum::http::HeaderMap;
 use quipu_schemas::context::{Millis, uuid_v7};
 
@@ -17,8 +17,9 @@ impl RequestId {
     /// node.
     pub fn of(headers: &HeaderMap, now: Millis) -> Self {
         match label(headers, HEADER) {
-            Ok(Some(given)) => Self(given),
-            Ok(None) | Err(_) => Self::mint(now),
+            // An id is stored and passed on: a credential in its place goes no further.
+            Ok(Some(given)) if !holds_credential(&given) => Self(given),
+            Ok(_) | Err(_) => Self::mint(now),
         }
     }
 

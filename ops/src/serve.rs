@@ -2,6 +2,7 @@
 
 mod connections;
 mod deadline;
+mod exposure;
 mod heads;
 mod rlimit;
 
@@ -13,6 +14,7 @@ use crate::{
     http,
     metrics::HEADS_ERRORS,
     rights,
+    tls::{Certificates, TlsError},
     token::{Token, TokenError},
     views::Views,
 };
@@ -25,17 +27,20 @@ use quipu_runtime::{
 use quipu_schemas::limits;
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
 
 /// Name of the file in the data directory that tells the CLI of the same machine where the node listens.
 pub const ADDRESS_FILE: &str = "address";
 
 pub use rlimit::check_limits;
+
+use exposure::{exposure, from_here, load_certificates, watch_certificates};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,9 @@ pub enum ServeError {
     /// The bus.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address is taken or not ours.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -74,6 +82,8 @@ pub struct Running {
     pub token: Token,
     /// Whether the token was minted by this start (to be printed, once).
     pub token_is_new: bool,
+    /// Whether it speaks TLS.
+    pub is_secured: bool,
     /// The node.
     pub node: Node,
     /// Its views.
@@ -82,6 +92,7 @@ pub struct Running {
     closing: watch::Sender<bool>,
     server: JoinHandle<()>,
     heads: JoinHandle<()>,
+    renewal: Option<JoinHandle<()>>,
     bus: Option<Bus>,
     address_file: Option<PathBuf>,
     delay: Duration,
@@ -109,6 +120,9 @@ pub async fn start_with(
         None => (Token::mint()?, true),
     };
     // Before anything else is opened: others must be told where this node is, and a taken address ends it at once.
+    let certificates = config.tls.clone().map(load_certificates).transpose()?;
+    let acceptor = certificates.as_ref().map(Certificates::acceptor).transpose()?;
+    let scheme = if certificates.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|e| ServeError::Listen(config.listen, e))?;
@@ -116,7 +130,7 @@ pub async fn start_with(
     let mut node_config = config.node()?;
     node_config.reads = rights::beside_kinds(families, &kinds);
     if node_config.cluster.address.is_empty() {
-        node_config.cluster.address = format!("http://{address}");
+        node_config.cluster.address = format!("{scheme}://{address}");
     }
     if node_config.tokens.issuer.is_empty() {
         node_config.tokens.issuer = format!("http://{}", from_here(address));
@@ -138,13 +152,15 @@ pub async fn start_with(
     };
     let address_file = config.data.as_ref().map(|data| data.join(ADDRESS_FILE));
     if let Some(path) = &address_file {
-        fs::write(path, format!("http://{}\n", from_here(address))).map_err(|e| ServeError::Data(path.clone(), e))?;
+        fs::write(path, format!("{scheme}://{}\n", from_here(address))).map_err(|e| ServeError::Data(path.clone(), e))?;
     }
     let (stage, watch_stage) = watch::channel(Stage::Serving);
     let (closing, watch_closing) = watch::channel(false);
     let mut access = Access {
         hosts: config.hosts.clone(),
-        origins: config.origins.clone(),
+        origins: config.allowed_origins()?,
+        proxies: config.trusted_proxies.clone(),
+        certificates: certificates.clone(),
         cluster: config.cluster.token.clone(),
     };
     // Other nodes call this one by the address that it gave them.
@@ -163,52 +179,36 @@ pub async fn start_with(
     });
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
     let bus = bus.map(|bus| bus.serve(&app, &node));
-    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), watch_closing));
+    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), acceptor, watch_closing));
+    let renewal = certificates.map(|certificates| tokio::spawn(watch_certificates(node.clone(), certificates)));
     let heads = tokio::spawn(note_heads(node.clone()));
     tracing::info!(%address, "listening");
-    if let Some(warning) = exposure(address) {
+    if let Some(warning) = exposure(address, renewal.is_some()) {
         tracing::warn!(%address, "{warning}");
     }
     Ok(Running {
         address,
         token,
         token_is_new,
+        is_secured: renewal.is_some(),
         node,
         views,
         stage,
         closing,
         server,
         heads,
+        renewal,
         bus,
         address_file,
         delay: Duration::from_millis(config.shutdown_delay_ms),
     })
 }
 
-/// The address by which a client on this machine reaches the node: one that listens everywhere answers to no other `Host`.
-fn from_here(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
-}
-
-/// What whoever opens the node to other machines should know; `None` on loopback.
-fn exposure(address: SocketAddr) -> Option<&'static str> {
-    (!address.ip().to_canonical().is_loopback()).then_some(
-        "other machines can reach this node: there is no TLS, so the token and everything else go over the network in the \
-         clear; put a TLS proxy in front and let nothing else in",
-    )
-}
-
 /// Takes connections until `closing` turns true, whatever crashes meanwhile.
-async fn accept(tasks: Tasks, listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+async fn accept(tasks: Tasks, listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, closing: watch::Receiver<bool>) {
     let listener = Arc::new(listener);
     let is_over = || *closing.borrow();
-    let task = || connections::serve(listener.clone(), router.clone(), closing.clone());
+    let task = || connections::serve(listener.clone(), router.clone(), tls.clone(), closing.clone());
     tasks.run("connections", is_over, task).await;
 }
 
@@ -246,9 +246,10 @@ async fn write_heads(node: Node) {
 }
 
 impl Running {
-    /// `http://ip:port`.
+    /// `http://ip:port`, or `https://ip:port`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.is_secured { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Stops in order: not ready (and serving all the same for `shutdown.delay_ms`, so that whoever sends requests here has
@@ -261,6 +262,7 @@ impl Running {
             closing,
             mut server,
             heads,
+            renewal,
             bus,
             address_file,
             delay,
@@ -284,6 +286,10 @@ impl Running {
         }
         if let Some(bus) = bus {
             bus.stop(deadline.saturating_duration_since(Instant::now())).await;
+        }
+        if let Some(renewal) = renewal {
+            renewal.abort();
+            let _ = renewal.await;
         }
         heads.abort();
         // Aborted, or ended by itself: either way it has let go of the node.
@@ -372,20 +378,5 @@ impl Signals {
         }
         #[cfg(not(unix))]
         tokio::signal::ctrl_c().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_goes_without_a_warning() {
-        for quiet in ["127.0.0.1:7077", "127.8.9.1:1", "[::1]:7077", "[::ffff:127.0.0.1]:7077"] {
-            assert_eq!(exposure(quiet.parse().unwrap()), None, "{quiet}");
-        }
-        for open in ["0.0.0.0:7077", "[::]:7077", "192.168.1.2:7077", "[::ffff:10.0.0.1]:7077"] {
-            assert!(exposure(open.parse().unwrap()).is_some_and(|w| w.contains("TLS")), "{open}");
-        }
     }
 }

@@ -7,7 +7,12 @@ use quipu_schemas::{
     limits,
     problem::Problem,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
@@ -22,6 +27,8 @@ pub struct ClusterConfig {
     pub address: String,
     /// What nodes show each other; without it commands are not forwarded.
     pub token: Option<String>,
+    /// PEM file of the authorities that other nodes' certificates are checked against; the system's where there is none.
+    pub ca: Option<PathBuf>,
     /// Life of a lease, milliseconds; 0: [`limits::LEASE_MS`].
     pub lease_ms: u64,
 }
@@ -33,6 +40,17 @@ impl fmt::Debug for ClusterConfig {
             .field("lease_ms", &self.lease_ms)
             .finish_non_exhaustive()
     }
+}
+
+/// The certificates of a PEM file, of which there is one at least.
+pub fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let told = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
+    let pem = fs::read(file).map_err(|e| told(&e))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| told(&e))?;
+    if found.is_empty() {
+        return Err(told(&"no PEM certificate in it"));
+    }
+    Ok(found)
 }
 
 /// A partition as this node sees it.
@@ -61,13 +79,18 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(me: Member, leases: Arc<dyn Leases>, token: Option<String>) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    pub(crate) fn new(me: Member, leases: Arc<dyn Leases>, token: Option<String>, ca: Option<&Path>) -> Result<Self, String> {
+        let builder = reqwest::Client::builder()
             .timeout(Duration::from_millis(limits::FORWARD_MS))
             .connect_timeout(Duration::from_millis(limits::FORWARD_CONNECT_MS))
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        let builder = match ca {
+            // Whoever else the system trusts is nobody here.
+            Some(file) => builder.tls_certs_only(authorities(file)?),
+            None => builder,
+        };
+        let client = builder.build().map_err(|e| e.to_string())?;
         Ok(Self { me, leases, token, client })
     }
 

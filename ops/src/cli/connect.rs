@@ -19,6 +19,9 @@ pub(super) struct Connect {
     /// Address of the node, such as http://127.0.0.1:7077
     #[arg(long, env = "QUIPU_URL", global = true, help_heading = "Node")]
     url: Option<String>,
+    /// PEM file of the authorities that the node's certificate is checked against, instead of the system's
+    #[arg(long, env = "QUIPU_CA_FILE", value_name = "FILE", global = true, help_heading = "Node")]
+    ca_file: Option<PathBuf>,
     /// Data directory of a node on this machine, for its address and token
     #[arg(long, env = "QUIPU_DATA", default_value = "quipu-data", global = true, help_heading = "Node")]
     data: PathBuf,
@@ -41,6 +44,6 @@ impl Connect {
             Some(url) => url.clone(),
             None => fs::read_to_string(self.data.join(ADDRESS_FILE)).map_or_else(|_| DEFAULT_URL.to_owned(), |text| text.trim().to_owned()),
         };
-        Ok(Client::new(&url, client::token(&self.data)?)?)
+        Ok(Client::trusting(&url, client::token(&self.data)?, self.ca_file.as_deref())?)
     }
 }

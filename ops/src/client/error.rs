@@ -32,6 +32,9 @@ pub enum ClientError {
     /// The address cannot be used.
     #[error("not an http or https address: `{0}`")]
     BadUrl(String),
+    /// The authorities to trust cannot be read.
+    #[error("--ca-file: {0}")]
+    Authorities(String),
     /// There is no token.
     #[error("no token: set QUIPU_TOKEN, or pass --data with the node's data directory ({0})")]
     NoToken(String),

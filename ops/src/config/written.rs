@@ -43,6 +43,8 @@ pub(super) struct ConfigLayers {
     pub(super) origins: Vec<String>,
     pub(super) public_url: String,
     pub(super) auth: Auth,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) tls: Tls,
     pub(super) log: Log,
     pub(super) blobs: Blobs,
     pub(super) cluster: Cluster,
@@ -66,6 +68,8 @@ impl Default for ConfigLayers {
             origins: Vec::new(),
             public_url: String::new(),
             auth: Auth::default(),
+            trusted_proxies: Vec::new(),
+            tls: Tls::default(),
             log: Log::default(),
             blobs: Blobs { store: "log".into() },
             cluster: Cluster::default(),
@@ -105,6 +109,13 @@ impl Default for Log {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Blobs {
     pub(super) store: String,
 }
@@ -114,6 +125,7 @@ pub(super) struct Blobs {
 pub(super) struct Cluster {
     pub(super) address: String,
     pub(super) secret: String,
+    pub(super) ca: String,
     pub(super) lease_ms: u64,
 }
 impl Default for Cluster {
@@ -121,6 +133,7 @@ impl Default for Cluster {
         Self {
             address: String::new(),
             secret: String::new(),
+            ca: String::new(),
             lease_ms: limits::LEASE_MS,
         }
     }

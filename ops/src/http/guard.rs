@@ -3,14 +3,17 @@
 //! Whether a key reaches an org is decided here, for every route at once and before anything else of the request is read: what
 //! another org holds, and whether it exists, cannot show in an answer.
 
+pub mod client_address;
+mod cors;
 mod dressing;
+mod protection;
 mod scope;
 mod shown;
 
 use super::{
     App, Failure, Stage,
     problem::{self, clip},
-    surface::{Authentication, Cors, ELSEWHERE, Surface},
+    surface::{Authentication, ELSEWHERE, Secured, Surface},
 };
 use crate::{
     asked::Correlation,
@@ -19,8 +22,8 @@ use crate::{
     request_id::RequestId,
 };
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, Method, StatusCode, Uri, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -30,7 +33,7 @@ use quipu_schemas::{key_text::KeyText, limits, problem::Problem};
 use shown::{Shown, ShownKey, bearer, by_key, check_secret};
 use std::{
     cell::RefCell,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -62,6 +65,8 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let is_secured = request.extensions().get::<Secured>().is_some();
+    client_address::note(&app.access.proxies, &mut request);
     let (path, now) = (request.uri().path().to_owned(), app.now());
     let id = RequestId::of(request.headers(), now);
     let correlation = Correlation::of(request.headers(), &id);
@@ -78,13 +83,9 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     dressing::complete(&mut response, &path, &ids.request, app.now());
     surface.errors.shape(&mut response);
     dressing::name(&mut response, &ids);
-    response
-        .headers_mut()
-        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(cors) = &surface.cors
-        && let Some(origin) = origin.filter(|origin| is_configured_origin(app, origin))
-    {
-        share(cors, response.headers_mut(), origin, method == Method::OPTIONS);
+    protection::add(response.headers_mut(), is_secured);
+    if let Some(cors) = &surface.cors {
+        cors::share(app, cors, response.headers_mut(), origin, method == Method::OPTIONS);
     }
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
@@ -192,7 +193,8 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
     if !is_probe {
         check_host(app, host)?;
     }
-    check_origin(app, headers, &host.to_ascii_lowercase())?;
+    cors::check(app, headers, &host.to_ascii_lowercase())?;
+    check_once(headers)?;
     if surface.cors.is_some()
         && request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
@@ -200,7 +202,7 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
     {
         return Ok(Admitted::Preflight);
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = client_address::of(request);
     let anybody = Credential::Nothing.into();
     let shown = match surface.authentication {
         Authentication::Open | Authentication::Probe => return Ok(anybody),
@@ -235,6 +237,14 @@ fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
             limits::HEADERS_MAX_BYTES
         );
         return Err(Problem::new(431, "headers_too_large", detail).fix("send fewer headers"));
+    }
+    Ok(())
+}
+
+/// A credential is given once: whatever stands before the node may have looked at the other one.
+fn check_once(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(problem::bad_header("Authorization", "Authorization is given twice", "give it once"));
     }
     Ok(())
 }
@@ -275,31 +285,6 @@ fn check_host(app: &App, given: &str) -> Result<(), Problem> {
     )
 }
 
-fn check_origin(app: &App, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let text = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-    let own = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))
-        .is_some_and(|rest| rest == host);
-    if own || is_configured_origin(app, origin) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        403,
-        "origin_not_allowed",
-        format!("origin `{}` may not call this node", clip(&text)),
-    )
-    .field("Origin")
-    .fix("add it to `origins` in the configuration"))
-}
-
-fn is_configured_origin(app: &App, origin: &HeaderValue) -> bool {
-    origin
-        .to_str()
-        .is_ok_and(|text| app.access.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(text)))
-}
-
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
@@ -311,19 +296,6 @@ fn is_loopback(host: &str) -> bool {
     let name = without_port(host);
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Lets the page of a configured origin read the answer.
-fn share(cors: &Cors, headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    let set = |headers: &mut HeaderMap, name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.exposed);
-    if preflight {
-        set(headers, header::ACCESS_CONTROL_ALLOW_METHODS, cors.methods);
-        set(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, cors.headers);
-        set(headers, header::ACCESS_CONTROL_MAX_AGE, "600");
-    }
 }
 
 async fn bounded(app: &App, surface: &Surface, work: impl Future<Output = Response>, ids: &Ids) -> Response {

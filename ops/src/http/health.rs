@@ -1,7 +1,11 @@
 //! Health and metrics.
 
 use super::{Answer, App, Stage, json, params::Params};
-use crate::told::{Alive, Health};
+use crate::{
+    clock::rfc3339,
+    tls::renewal::ends_soon,
+    told::{Alive, Health},
+};
 use axum::{
     extract::State,
     http::{StatusCode, Uri, header},
@@ -19,6 +23,17 @@ async fn examine(app: &App) -> Health {
             ok: false,
             critical: true,
             detail: if stage == Stage::Leaving { "leaving" } else { "stopping" }.into(),
+        });
+    }
+    if let Some(certificates) = &app.access.certificates
+        && ends_soon(certificates.ends(), app.now())
+    {
+        parts.push(HealthPart {
+            count: None,
+            name: "certificate".into(),
+            ok: false,
+            critical: false,
+            detail: format!("it ends at {}: renew it", rfc3339(certificates.ends())),
         });
     }
     let failing = parts.iter().any(|part| !part.ok && part.critical);

@@ -90,6 +90,10 @@ pub struct Cors {
     pub exposed: &'static str,
 }
 
+/// Marks a request that came over TLS of the node's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Secured;
+
 /// A surface with its routes.
 pub struct Part {
     /// What the guard asks.

@@ -204,3 +204,120 @@ async fn correlation_ids_of_another_form_are_passed_over() {
     let twice = [("x-correlation-id", "a"), ("x-correlation-id", "b")];
     assert_eq!(raw(&node, &twice, "/health").await.expect(200).header("x-correlation-id").len(), 36);
 }
+
+#[tokio::test]
+async fn names_below_a_configured_one_may_call() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.origins = vec!["https://*.desk.example".into()];
+    let node = TestNode {
+        running: serve::start(config).await.unwrap(),
+        client: client(),
+        data,
+    };
+    for origin in ["https://a.desk.example", "https://a.b.desk.example"] {
+        let answer = raw(&node, &[("origin", origin)], "/health").await.expect(200);
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        assert!(answer.headers.get("access-control-allow-credentials").is_none());
+        assert_eq!(answer.header("vary"), "Origin");
+    }
+    for origin in [
+        "https://desk.example",
+        "https://evildesk.example",
+        "https://a.desk.example.evil.example",
+    ] {
+        let refused = raw(&node, &[("origin", origin)], "/health").await;
+        refused.problem(403, "origin_not_allowed");
+        assert!(refused.headers.get("access-control-allow-origin").is_none());
+        assert_eq!(refused.header("vary"), "Origin");
+    }
+    // A cache between must not show one page what another may read.
+    assert_eq!(raw(&node, &[], "/health").await.expect(200).header("vary"), "Origin");
+    let preflight = node
+        .client
+        .request(Method::OPTIONS, format!("{}/v1/orgs/acme/orgs", node.running.url()))
+        .header("origin", "https://a.desk.example")
+        .header("access-control-request-method", "POST");
+    assert_eq!(TestNode::send(preflight).await.expect(204).header("access-control-max-age"), "600");
+}
+
+#[tokio::test]
+async fn every_answer_is_protected_and_credentials_come_once() {
+    let node = TestNode::with_org().await;
+    let token = format!("Bearer {}", node.running.token.expose());
+    for (headers, path, status) in [
+        (&[("authorization", token.as_str())][..], "/v1/orgs/acme/orgs/acme/state", 200),
+        (&[], "/v1/orgs/acme/stats", 401),
+        (&[], "/nothing", 401),
+        (&[], "/health/live", 200),
+        (&[], "/metrics", 200),
+        (&[("accept", "text/html")], "/docs/problems", 200),
+        (&[("host", "evil.example")], "/docs/problems", 403),
+        (
+            &[("authorization", &token), ("authorization", "Bearer other")],
+            "/v1/orgs/acme/stats",
+            400,
+        ),
+        (&[("authorization", "Bearer other"), ("authorization", &token)], "/health/live", 400),
+    ] {
+        let answer = raw(&node, headers, path).await.expect(status);
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path}");
+        }
+        let is_page = answer
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        assert_eq!(answer.headers.contains_key("content-security-policy"), is_page, "{path}");
+        assert_eq!(answer.header("cache-control") == "no-store", !is_page, "{path}");
+        assert!(!answer.headers.contains_key("strict-transport-security"), "{path}");
+        if status == 400 {
+            assert_eq!(answer.problem(400, "bad_header")["field"], "Authorization");
+        }
+    }
+}
+
+#[tokio::test]
+async fn network_of_a_key_is_that_of_the_client_behind_a_proxy() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let node = TestNode {
+        running: serve::start(config).await.unwrap(),
+        client: client(),
+        data,
+    };
+    node.post("/v1/orgs/acme/orgs", json!({ "name": "Acme", "owner": "ada" }))
+        .await
+        .expect(201);
+    let key = node
+        .key("acme", "k", json!({ "principal": "ada", "networks": ["192.0.2.0/24"] }))
+        .await;
+    let key = format!("Bearer {key}");
+    for (forwarded, status) in [
+        (&[("x-forwarded-for", "192.0.2.7")][..], 200),
+        (&[("x-forwarded-for", "203.0.113.1, 192.0.2.7")], 200),
+        (&[("forwarded", "for=192.0.2.7;proto=https")], 200),
+        (&[("x-forwarded-for", "192.0.2.7, 203.0.113.1")], 401),
+        (&[("x-forwarded-for", "192.0.2.7"), ("forwarded", "for=203.0.113.1")], 401),
+        (&[("x-forwarded-for", "unknown")], 401),
+        (&[], 401),
+    ] {
+        let headers: Vec<(&str, &str)> = [("authorization", key.as_str())]
+            .into_iter()
+            .chain(forwarded.iter().copied())
+            .collect();
+        raw(&node, &headers, "/v1/orgs/acme/orgs/acme/state").await.expect(status);
+    }
+    // Who is behind a proxy on this machine is not on this machine.
+    raw(&node, &[("x-forwarded-for", "203.0.113.1")], "/metrics")
+        .await
+        .problem(401, "unauthenticated");
+    raw(&node, &[], "/metrics").await.expect(200);
+}

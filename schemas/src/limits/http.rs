@@ -18,6 +18,14 @@ pub const BODY_READ_MS: u64 = 20_000;
 pub const REQUESTS_MAX: usize = 4_096;
 /// Longest `Idempotency-Key`; one that is longer than a command id counts as its digest.
 pub const IDEMPOTENCY_KEY_MAX_CHARS: usize = 256;
+/// Time for a TLS handshake.
+pub const TLS_HANDSHAKE_MS: u64 = 10_000;
+/// Between two looks at the files of the certificate.
+pub const TLS_LOOK_MS: u64 = 5_000;
+/// How long before its end a certificate is warned about.
+pub const TLS_WARN_BEFORE_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
+/// Between two warnings about the same certificate.
+pub const TLS_WARN_AGAIN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Open HTTP connections.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open feeds and live channels; a further one gets 503.

@@ -10,4 +10,5 @@ mod parking;
 mod quota;
 mod rebuild;
 mod schemathesis;
+mod secrets;
 mod ticket;

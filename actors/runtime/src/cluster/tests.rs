@@ -157,7 +157,7 @@ impl Node {
             node: "me".into(),
             address: String::new(),
         };
-        core.among(Cluster::new(me, leases.clone(), Some("token".into())).expect("a client"));
+        core.among(Cluster::new(me, leases.clone(), Some("token".into()), None).expect("a client"));
         Self {
             core,
             leases: leases.clone(),

@@ -124,6 +124,9 @@ pub enum StartError {
     /// The HTTP client of the performers.
     #[error("performers: {0}")]
     Performers(String),
+    /// The HTTP client that calls other nodes.
+    #[error("cluster: {0}")]
+    Cluster(String),
     /// The supervision tree.
     #[error("actors: {0}")]
     Actors(String),
@@ -216,8 +219,8 @@ async fn core_of(opened: Opened) -> Result<Arc<Core>, StartError> {
 
 /// The nodes among which this one is.
 fn cluster_of(config: &NodeConfig, me: &Member, leases: &Arc<dyn Leases>) -> Result<Cluster, StartError> {
-    let token = config.cluster.token.clone();
-    Cluster::new(me.clone(), leases.clone(), token).map_err(|e| StartError::Performers(e.to_string()))
+    let ClusterConfig { token, ca, .. } = config.cluster.clone();
+    Cluster::new(me.clone(), leases.clone(), token, ca.as_deref()).map_err(StartError::Cluster)
 }
 
 /// What claim frames call this node.

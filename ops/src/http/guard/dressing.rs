@@ -1,6 +1,6 @@
 //! What every answer gets on its way out: its ids, and in a problem where, when and to which request it was said.
 
-use crate::{asked::Correlation, catalogue, clock::rfc3339, request_id::RequestId};
+use crate::{asked::Correlation, catalogue, clock::rfc3339, redaction, request_id::RequestId};
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, header},
@@ -41,6 +41,7 @@ pub(super) fn complete(response: &mut Response, path: &str, id: &RequestId, now:
     problem.request_id = Some(id.0.clone());
     problem.time = Some(rfc3339(now));
     problem.docs = catalogue::docs(&problem.code);
+    redaction::problem(problem);
     let body = serde_json::to_vec(problem).unwrap_or_default();
     *response.body_mut() = Body::from(body);
     response.headers_mut().remove(header::CONTENT_LENGTH);
