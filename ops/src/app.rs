@@ -3,6 +3,7 @@
 //! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
 
 mod directory;
+pub mod accounts;
 pub mod reads;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -18,6 +19,7 @@ use crate::{
     token::Token,
     views::Views,
 };
+use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use quipu_projections::families::Families;
 use quipu_projections::{progress::Wanted, reading::View};
@@ -72,6 +74,20 @@ pub struct Access {
     pub certificates: Option<Arc<Certificates>>,
     /// What other nodes show.
     pub cluster: Option<String>,
+    /// Who gets an account.
+    pub registration: Registration,
+}
+
+/// Who gets an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// Nobody but whom an operator registers.
+    Closed,
+    /// The same; whoever asks is told how to be invited.
+    #[default]
+    Invite,
+    /// Whoever asks.
+    Open,
 }
 
 /// Says how the bus is.
@@ -97,6 +113,8 @@ pub struct Shared {
     event_names: OnceLock<BTreeMap<String, Kind>>,
     /// What reading each view takes.
     view_rights: BTreeMap<&'static str, Capability>,
+    /// How to be let in, for whoever was not: without a credential, and with one that does not count.
+    challenges: [HeaderValue; 2],
 }
 
 /// The state of the router; cheap to clone.
@@ -131,6 +149,7 @@ impl App {
         let view_rights = views.families().views().map(of_view).collect();
         Self(Arc::new(Shared {
             view_rights,
+            challenges: challenges(node.issuer()),
             node,
             views,
             token,
@@ -144,6 +163,11 @@ impl App {
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
             event_names: OnceLock::new(),
         }))
+    }
+
+    /// How to be let in, for `WWW-Authenticate`.
+    pub(crate) fn challenge(&self, is_given: bool) -> HeaderValue {
+        self.challenges[usize::from(is_given)].clone()
     }
 
     /// The families of its views.
@@ -222,8 +246,11 @@ impl App {
     pub(crate) async fn renewed(&self, by: &InOrg) -> Result<Option<InOrg>, Problem> {
         let Some(holder) = by.caller().holder() else { return Ok(None) };
         let ended = problems::unauthenticated(true);
+        if by.caller().ends_at().is_some_and(|end| self.now() >= end) {
+            return Err(ended);
+        }
         let holder = self.node.renewed(holder).await?.filter(Holder::is_known).ok_or(ended)?;
-        let caller = Caller::with(Credential::Key(Arc::new(holder)));
+        let caller = Caller::with(Credential::Key(Arc::new(holder))).until(by.caller().ends_at());
         InOrg::admit(&caller, by.org().clone()).map(Some)
     }
 
@@ -351,4 +378,15 @@ impl App {
             "pass a position that this node gave you",
         ))
     }
+}
+
+/// RFC 6750, with where to read about this resource (RFC 9728).
+fn challenges(issuer: &str) -> [HeaderValue; 2] {
+    let plain = "Bearer realm=\"quipu\"";
+    let about = format!("resource_metadata=\"{issuer}/.well-known/oauth-protected-resource\"");
+    let texts = [
+        format!("{plain}, {about}"),
+        format!("{plain}, error=\"invalid_token\", {about}"),
+    ];
+    texts.map(|text| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer realm=\"quipu\"")))
 }

@@ -67,7 +67,7 @@ impl Asked<'_> {
             body: self.fields,
             command_id: self.labels.command_id,
             principal: self.by.caller().principal()?.clone(),
-            on_behalf_of: self.labels.on_behalf_of,
+            on_behalf_of: self.by.caller().for_whom().cloned().or(self.labels.on_behalf_of),
             credential: self.by.caller().credential_id(),
             expected_version: self.labels.expected_version,
             environment: self.labels.environment,

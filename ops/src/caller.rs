@@ -4,7 +4,7 @@
 //! org ([`InOrg`]), to operate the node ([`Operator`]) and to speak as another node ([`Peer`]). The app opens what it holds to
 //! those alone, so a handler that has not asked does not compile.
 
-use quipu_runtime::{holder::Holder, kernel::refusals::no_access};
+use quipu_runtime::{holder::Holder, kernel::refusals::no_access, node::Account};
 use quipu_schemas::{
     context::Millis,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
@@ -18,8 +18,12 @@ use std::sync::Arc;
 pub enum Credential {
     /// The node's token.
     Token,
-    /// A key of an org, and what it opens there.
+    /// A key or a session, and what it opens in an org.
     Key(Arc<Holder>),
+    /// A session, where no org is asked for.
+    Account(Arc<Account>),
+    /// A session of an operator, who makes an org.
+    Founder(Arc<Account>, OrgId),
     /// The secret of the cluster.
     Cluster,
     /// Leave of the bus, whose broker says who may publish.
@@ -33,6 +37,8 @@ pub enum Credential {
 pub struct Caller {
     credential: Credential,
     principal: Option<PrincipalId>,
+    /// When what was shown ends by itself, where it says so.
+    until: Option<Millis>,
 }
 
 impl Caller {
@@ -41,9 +47,34 @@ impl Caller {
         let principal = match &credential {
             Credential::Token | Credential::Bus => Some(PrincipalId::BOOTSTRAP),
             Credential::Key(holder) => Some(holder.principal().clone()),
+            Credential::Account(account) => Some(account.home.id.clone()),
+            // Nobody has a right in an org that is not there: the node itself makes it for them.
+            Credential::Founder(..) => Some(PrincipalId::BOOTSTRAP),
             Credential::Cluster | Credential::Nothing => None,
         };
-        Self { credential, principal }
+        Self {
+            credential,
+            principal,
+            until: None,
+        }
+    }
+
+    /// The same, until then.
+    pub(crate) fn until(self, until: Option<Millis>) -> Self {
+        Self { until, ..self }
+    }
+
+    /// When what was shown ends by itself, where it says so.
+    pub fn ends_at(&self) -> Option<Millis> {
+        self.until
+    }
+
+    /// For whom they act, where that is not for them to say.
+    pub fn for_whom(&self) -> Option<&PrincipalId> {
+        match &self.credential {
+            Credential::Founder(account, _) => Some(&account.home.id),
+            _ => None,
+        }
     }
 
     /// What they have shown.
@@ -65,7 +96,12 @@ impl Caller {
     pub fn holder(&self) -> Option<&Holder> {
         match &self.credential {
             Credential::Key(holder) => Some(holder),
-            Credential::Token | Credential::Cluster | Credential::Bus | Credential::Nothing => None,
+            Credential::Account(_)
+            | Credential::Founder(..)
+            | Credential::Token
+            | Credential::Cluster
+            | Credential::Bus
+            | Credential::Nothing => None,
         }
     }
 }
@@ -78,12 +114,14 @@ pub struct InOrg {
 }
 
 impl InOrg {
-    /// Decides whether a caller may reach an org: by the node's token and by the bus every one, by a key its own.
+    /// Decides whether a caller may reach an org: by the node's token and by the bus every one, by a key its own, by a
+    /// session the one that it was looked up for.
     pub fn admit(caller: &Caller, org: OrgId) -> Result<Self, Problem> {
         match caller.credential() {
             Credential::Token | Credential::Bus => {}
             Credential::Key(holder) if *holder.org() == org => {}
-            Credential::Key(_) => return Err(no_access()),
+            Credential::Founder(_, made) if *made == org => {}
+            Credential::Key(_) | Credential::Account(_) | Credential::Founder(..) => return Err(no_access()),
             Credential::Cluster | Credential::Nothing => return Err(nobody()),
         }
         Ok(Self {
@@ -132,11 +170,12 @@ impl InOrg {
 pub struct Operator(Caller);
 
 impl Operator {
-    /// Decides whether a caller may operate the node: whoever has its token may.
+    /// Decides whether a caller may operate the node: whoever has its token may, and operators by a session that is not cut.
     pub fn admit(caller: &Caller) -> Result<Self, Problem> {
         match caller.credential() {
             Credential::Token => Ok(Self(caller.clone())),
-            Credential::Key(_) => Err(no_access()),
+            Credential::Account(account) if account.is_operator => Ok(Self(caller.clone())),
+            Credential::Key(_) | Credential::Account(_) | Credential::Founder(..) => Err(no_access()),
             Credential::Cluster | Credential::Bus | Credential::Nothing => Err(nobody()),
         }
     }
@@ -156,8 +195,45 @@ impl Peer {
     pub fn admit(caller: &Caller) -> Result<Self, Problem> {
         match caller.credential() {
             Credential::Cluster => Ok(Self(())),
-            Credential::Token | Credential::Key(_) | Credential::Bus | Credential::Nothing => Err(nobody()),
+            Credential::Token
+            | Credential::Key(_)
+            | Credential::Account(_)
+            | Credential::Founder(..)
+            | Credential::Bus
+            | Credential::Nothing => Err(nobody()),
         }
+    }
+}
+
+/// Leave to see and change what is a principal's own.
+#[derive(Debug, Clone)]
+pub struct Own(Arc<Account>);
+
+impl Own {
+    /// Decides whether a caller has an account: whoever has shown a session.
+    pub fn admit(caller: &Caller) -> Result<Self, Problem> {
+        match caller.credential() {
+            Credential::Account(account) => Ok(Self(account.clone())),
+            Credential::Token => Err(Problem::new(403, "no_account", "the node's token is nobody's account")
+                .field("Authorization")
+                .fix("log in: POST /v1/auth/login, or `quipu login`")),
+            Credential::Key(_) | Credential::Founder(..) => Err(no_access()),
+            Credential::Cluster | Credential::Bus | Credential::Nothing => Err(nobody()),
+        }
+    }
+
+    /// Whose it is, by which session.
+    pub fn account(&self) -> &Account {
+        &self.0
+    }
+
+    /// Refuses a session that was given to somebody else, or for less than everything: what opens an account is not for those.
+    pub fn whole(&self) -> Result<&Account, Problem> {
+        if self.0.is_cut {
+            let detail = "this session is cut to a scope, or used by somebody for its principal: it changes nothing of the account";
+            return Err(Problem::new(403, "session_cut", detail).fix("log in by yourself"));
+        }
+        Ok(&self.0)
     }
 }
 

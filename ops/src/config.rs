@@ -8,6 +8,7 @@ mod network;
 mod written;
 
 use crate::{
+    app::Registration,
     bus::{BusConfig, at::BadBusAt},
     nearest::nearest,
     origins::OriginPattern,
@@ -44,6 +45,8 @@ pub const OTHER_ENV: &[&str] = &[
     "QUIPU_URL",
     "QUIPU_TOKEN",
     "QUIPU_CA_FILE",
+    "QUIPU_PASSWORD",
+    "QUIPU_PROFILES",
     "QUIPU_ORG",
     "QUIPU_CONFIG",
     "QUIPU_ON_BEHALF_OF",
@@ -111,6 +114,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The certificate of the HTTP face, where it speaks TLS.
     pub tls: Option<TlsFiles>,
+    /// Who gets an account.
+    pub registration: Registration,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
@@ -234,6 +239,7 @@ impl Config {
             tokens: auth::tokens(&written.public_url, &written.auth)?,
             trusted_proxies: network::trusted(&written.trusted_proxies)?,
             tls: network::tls(&written.tls)?,
+            registration: auth::registration(&written.auth)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,

@@ -7,6 +7,7 @@ pub(crate) mod accept;
 pub mod admin;
 mod allow;
 pub mod answer;
+mod auth;
 pub mod backup;
 pub mod blobs;
 mod catalogue;
@@ -54,6 +55,7 @@ fn parts(app: &App) -> Vec<Part> {
     let mut parts = vec![grid::part(), internal::part(), docs::part(app.clone())];
     parts.extend(ops::parts());
     parts.extend(oauth::parts());
+    parts.extend(auth::parts());
     parts
 }
 

@@ -1,6 +1,7 @@
 //! OpenAPI 3.1 from the code: kinds and their command schemas from the node, views and filters from the projections,
 //! routes and statuses from the tables here. Checked in as `schemas/openapi.json`; a test holds the two together.
 
+mod accounts;
 mod blobs;
 mod enums;
 mod oauth;
@@ -572,6 +573,9 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
     for (path, item) in blobs::paths().into_iter().chain(problems::paths()).chain(oauth::paths()) {
         paths.paths.insert(path.to_owned(), item);
     }
+    for (path, item) in accounts::paths() {
+        paths.paths.insert(path.to_owned(), item);
+    }
     paths.ops();
     let mut schemas = components.into_schemas();
     let responses = responses::components();
@@ -586,7 +590,7 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" }
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "bearer": [] }, { "api_key": [] }],
+        "security": [{ "bearer": [] }, { "api_key": [] }, { "access_token": [] }, { "cookie": [] }],
         "tags": tags(kinds),
         "paths": paths.paths,
         "components": {
@@ -603,6 +607,7 @@ fn tags(kinds: &[KindInfo]) -> Vec<Value> {
     let others = [
         ("feed", "Events as they happen."),
         ("views", "Queries over a whole org."),
+        ("accounts", "Accounts, logging in, and sessions."),
         ("ops", "Operating a node."),
         ("oauth", "Logging in, and tokens for programs of others."),
     ];

@@ -162,6 +162,7 @@ pub async fn start_with(
         proxies: config.trusted_proxies.clone(),
         certificates: certificates.clone(),
         cluster: config.cluster.token.clone(),
+        registration: config.registration,
     };
     // Other nodes call this one by the address that it gave them.
     let authority = config.cluster.address.split_once("://").map(|(_, authority)| authority.to_owned());

@@ -5,12 +5,16 @@ use quipu_events::leases::Member;
 use quipu_kinds::{
     alias::AliasName,
     entity::{Binding, EntityStatus, EntityType},
+    principal::PrincipalType,
 };
 use quipu_runtime::{
     api::{HealthPart, OutboxRow, Stopped, TreeNode},
     volatile::{Instance, InstanceStatus},
 };
-use quipu_schemas::ids::StreamId;
+use quipu_schemas::{
+    ids::{OrgId, StreamId},
+    role::Role,
+};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::Value;
@@ -155,6 +159,121 @@ pub(crate) struct Unparked {
     pub views_fit: bool,
 }
 
+/// An account that was made, or asked for.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Registered {
+    /// `registered`; `accepted` to whoever asks for themselves, whether or not there was such an account.
+    #[schemars(extend("enum" = ["registered", "accepted"]))]
+    pub status: &'static str,
+    /// The person; told to operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+}
+
+/// A session with what opens it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Tokens {
+    /// Who: `usr_…`, or `org/id`.
+    pub principal: String,
+    /// The session.
+    pub session: String,
+    /// When the session ends by itself, RFC 3339.
+    pub session_expires_at: String,
+    /// How the access token is shown.
+    pub token_type: &'static str,
+    /// Seconds until the access token ends.
+    pub expires_in: u64,
+    /// The access token; in the cookie alone where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<String>,
+    /// For the next one, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+}
+
+/// Sessions that have ended.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Ended {
+    /// Their ids.
+    pub ended: Vec<String>,
+}
+
+/// Something of an account was changed.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Changed {
+    /// `changed`.
+    pub status: &'static str,
+}
+
+/// A secret for codes that follow from the time.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Enrolled {
+    /// The secret in base 32, shown this once.
+    pub secret: String,
+    /// The same as programs for codes read it.
+    pub uri: String,
+}
+
+/// Codes for whoever has lost what makes the others.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RecoveryCodes {
+    /// The codes, shown this once; each opens once.
+    pub recovery_codes: Vec<String>,
+}
+
+/// Who somebody is here.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Me {
+    /// Who: `usr_…`, or `org/id`.
+    pub principal: String,
+    /// A person, an agent or a service.
+    #[schemars(with = "Option<String>")]
+    pub kind: Option<PrincipalType>,
+    /// Whether they operate the platform, and may by this session.
+    pub operator: bool,
+    /// The orgs of which they are a member, as far as the views know them; null where the views cannot tell.
+    pub orgs: Option<Vec<OrgOfMe>>,
+    /// The session that was shown.
+    pub session: SessionOfMe,
+}
+
+/// An org of somebody.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct OrgOfMe {
+    /// The org.
+    pub org: OrgId,
+    /// The role there.
+    pub role: Role,
+}
+
+/// The open sessions of somebody.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SessionsOfMe {
+    /// The sessions.
+    pub items: Vec<SessionOfMe>,
+}
+
+/// A session of somebody.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SessionOfMe {
+    /// Its id.
+    pub id: String,
+    /// Whether it is the one that was shown.
+    pub current: bool,
+    /// The client that began it.
+    pub client: Option<String>,
+    /// What it is cut to; null where it is not.
+    pub scope: Option<String>,
+    /// Who acts by it, the nearest first.
+    pub act: Vec<String>,
+    /// How they proved who they are, in the words of RFC 8176.
+    pub amr: Vec<String>,
+    /// When they did, RFC 3339.
+    pub auth_time: String,
+    /// When it ends by itself, RFC 3339.
+    pub expires_at: String,
+}
+
 fn schema_of<T: JsonSchema>() -> Value {
     // As it is written: what is always there is required, though it may be null.
     SchemaSettings::draft2020_12()
@@ -165,7 +284,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schemas, by name.
-pub(crate) fn schemas() -> [(&'static str, Value); 10] {
+pub(crate) fn schemas() -> [(&'static str, Value); 18] {
     [
         ("Health", schema_of::<Health>()),
         ("Alive", schema_of::<Alive>()),
@@ -177,5 +296,13 @@ pub(crate) fn schemas() -> [(&'static str, Value); 10] {
         ("Unparked", schema_of::<Unparked>()),
         ("BackupJob", schema_of::<backups::Job>()),
         ("Resolved", schema_of::<Resolved>()),
+        ("Registered", schema_of::<Registered>()),
+        ("Tokens", schema_of::<Tokens>()),
+        ("Ended", schema_of::<Ended>()),
+        ("Changed", schema_of::<Changed>()),
+        ("Enrolled", schema_of::<Enrolled>()),
+        ("RecoveryCodes", schema_of::<RecoveryCodes>()),
+        ("Me", schema_of::<Me>()),
+        ("SessionsOfMe", schema_of::<SessionsOfMe>()),
     ]
 }

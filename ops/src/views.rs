@@ -26,7 +26,7 @@ use quipu_runtime::{
 };
 use quipu_schemas::{
     digest::Digest,
-    ids::{OrgId, StreamId},
+    ids::{OrgId, PrincipalId, StreamId},
     limits,
     position::Cursor,
     problem::Problem,
@@ -404,6 +404,12 @@ impl Views {
         let (inner, org) = (self.0.clone(), org.clone());
         self.read(move || inner.views.get(view, &org, &key.iter().map(String::as_str).collect::<Vec<_>>()))
             .await
+    }
+
+    /// Orgs of which somebody is a member, at most this many; `None` where the store cannot tell across orgs.
+    pub async fn orgs_of(&self, principal: &PrincipalId, most: usize) -> Result<Option<Vec<OrgId>>, Problem> {
+        let (inner, principal) = (self.0.clone(), principal.clone());
+        self.read(move || inner.views.orgs_of(&principal, most)).await
     }
 
     fn on(&self) -> Result<(), Problem> {

@@ -7,7 +7,7 @@ use crate::{
     store::{Behind, Checkpoint, DigestOf, Digests, Origin, ParkedStream, Tip, ViewBatch, ViewStore},
 };
 use quipu_schemas::{
-    ids::{OrgId, StreamId},
+    ids::{OrgId, PrincipalId, StreamId},
     position::Cursor,
 };
 
@@ -65,6 +65,9 @@ impl ViewStore for Absent {
     }
 
     fn count(&self, _: View, _: &OrgId, _: &[&'static str]) -> Result<Counted, ViewError> {
+        self.fails()
+    }
+    fn orgs_of(&self, _: &PrincipalId, _: usize) -> Result<Option<Vec<OrgId>>, ViewError> {
         self.fails()
     }
     fn cursor(&self) -> Result<Cursor, ViewError> {

@@ -35,7 +35,7 @@ use crate::{
 use applying::Move;
 use lease::Lease;
 use quipu_schemas::{
-    ids::{OrgId, StreamId},
+    ids::{OrgId, PrincipalId, StreamId},
     limits::{VIEW_READ_MS, VIEW_WRITE_MS},
     position::Cursor,
 };
@@ -267,6 +267,11 @@ impl ViewStore for PostgresStore {
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         let (rows, cursor) = self.rows(org, query::count(view, org, by))?;
         query::counted(rows, cursor)
+    }
+
+    /// Each org has a schema of its own there: nothing reads them all for one request.
+    fn orgs_of(&self, _: &PrincipalId, _: usize) -> Result<Option<Vec<OrgId>>, ViewError> {
+        Ok(None)
     }
 
     fn is_whole(&self) -> Result<bool, ViewError> {

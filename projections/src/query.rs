@@ -8,7 +8,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_schemas::{
-    ids::OrgId,
+    ids::{OrgId, PrincipalId},
     limits::{PAGE_DEFAULT_ROWS, PAGE_MAX_BYTES, PAGE_MAX_ROWS},
     position::{Cursor, Position},
 };
@@ -156,6 +156,24 @@ pub fn counted(rows: Vec<Vec<Value>>, cursor: Cursor) -> Result<Counted, ViewErr
     };
     let groups: Vec<(Vec<Json>, u64)> = rows.into_iter().map(group).collect::<Result<_, _>>()?;
     Ok(Counted { groups, cursor })
+}
+
+/// Orgs of which somebody is a member, in their order, at most this many.
+pub fn orgs_of(principal: &PrincipalId, most: usize) -> Select {
+    Select {
+        sql: format!("SELECT \"org\" FROM members WHERE \"principal\" = ?1 ORDER BY \"org\" LIMIT {most}"),
+        params: vec![Value::Text(principal.to_string())],
+    }
+}
+
+/// The orgs that [`orgs_of`] found.
+pub fn orgs_found(rows: Vec<Vec<Value>>) -> Result<Vec<OrgId>, ViewError> {
+    let odd = || ViewError::Storage("an org has a name that is none".into());
+    let org = |row: Vec<Value>| match row.into_iter().next() {
+        Some(Value::Text(text)) => OrgId::parse(text).map_err(|_| odd()),
+        _ => Err(odd()),
+    };
+    rows.into_iter().map(org).collect()
 }
 
 /// A column name as SQL.

@@ -15,7 +15,7 @@ use crate::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use quipu_schemas::{
     digest::Digest,
-    ids::{OrgId, StreamId},
+    ids::{OrgId, PrincipalId, StreamId},
     limits::{PAGE_MAX_BYTES, VIEW_PREPARED_MAX, VIEW_READERS},
     position::{Cursor, LogId},
 };
@@ -331,6 +331,11 @@ impl ViewStore for SqliteStore {
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         let select = query::count(view, org, by);
         self.reading(|connection| query::counted(Self::rows(connection, &select, usize::MAX)?, self.cursor_of(connection)?))
+    }
+
+    fn orgs_of(&self, principal: &PrincipalId, most: usize) -> Result<Option<Vec<OrgId>>, ViewError> {
+        let select = query::orgs_of(principal, most);
+        self.reading(|connection| query::orgs_found(Self::rows(connection, &select, usize::MAX)?).map(Some))
     }
 
     fn is_whole(&self) -> Result<bool, ViewError> {

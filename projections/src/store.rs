@@ -22,7 +22,7 @@ use crate::{
 };
 use quipu_schemas::{
     digest::Digest,
-    ids::{OrgId, StreamId},
+    ids::{OrgId, PrincipalId, StreamId},
     position::{Cursor, LogId},
 };
 use std::collections::BTreeMap;
@@ -230,6 +230,8 @@ pub trait ViewStore: Send + Sync {
     fn get(&self, view: View, org: &OrgId, key: &[&str]) -> Result<Found, ViewError>;
     /// How many rows of a view an org has, by what these columns of text, numbers or flags hold.
     fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError>;
+    /// Orgs of which somebody is a member, at most this many; `None` where the store cannot tell across orgs.
+    fn orgs_of(&self, principal: &PrincipalId, most: usize) -> Result<Option<Vec<OrgId>>, ViewError>;
     /// Whether it has ever seen the whole log; one that has not holds a part of the rows.
     fn is_whole(&self) -> Result<bool, ViewError>;
     /// Remembers durably that it has.

@@ -19,7 +19,7 @@ use crate::{
 };
 use parking_lot::RwLock;
 use quipu_events::port::Log;
-use quipu_schemas::ids::OrgId;
+use quipu_schemas::ids::{OrgId, PrincipalId};
 use std::{path::Path, sync::Arc};
 
 /// The views of a node.
@@ -187,6 +187,12 @@ impl Views {
     pub fn count(&self, view: View, org: &OrgId, by: &[&'static str]) -> Result<Counted, ViewError> {
         self.answers(view)?;
         self.read(|store| store.count(view, org, by))
+    }
+
+    /// Orgs of which somebody is a member, at most this many; `None` where the store cannot tell across orgs.
+    pub fn orgs_of(&self, principal: &PrincipalId, most: usize) -> Result<Option<Vec<OrgId>>, ViewError> {
+        self.answers(View::MEMBERS)?;
+        self.read(|store| store.orgs_of(principal, most))
     }
 
     /// Refuses a view whose family holds a part of the rows only.

@@ -14,6 +14,7 @@ mod root;
 #[cfg(test)]
 pub(crate) mod scene;
 mod sessions;
+mod standing;
 mod start;
 mod tokens;
 mod upkeep;
@@ -58,6 +59,7 @@ pub use crate::core::Counters;
 pub use bodies::BodyHold;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub(crate) use start::lower_priority;
+pub use standing::Account;
 pub use start::{NodeConfig, StartError};
 
 struct Inner {

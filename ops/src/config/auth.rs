@@ -1,6 +1,7 @@
 //! How tokens are signed, and whose they are.
 
 use super::{ConfigError, wrong};
+use crate::app::Registration;
 use quipu_runtime::tokens::{Algorithm, TokensConfig};
 use quipu_schemas::limits;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ pub(super) struct Auth {
     pub(super) signing: String,
     pub(super) signing_series: u32,
     pub(super) access_minutes: u64,
+    pub(super) registration: String,
 }
 impl Default for Auth {
     fn default() -> Self {
@@ -18,6 +20,7 @@ impl Default for Auth {
             signing: "es256".into(),
             signing_series: 1,
             access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
+            registration: "invite".into(),
         }
     }
 }
@@ -53,4 +56,17 @@ pub(super) fn tokens(public_url: &str, auth: &Auth) -> Result<TokensConfig, Conf
         series: auth.signing_series,
         person_ms: auth.access_minutes * 60_000,
     })
+}
+
+/// Who gets an account.
+pub(super) fn registration(auth: &Auth) -> Result<Registration, ConfigError> {
+    match auth.registration.as_str() {
+        "closed" => Ok(Registration::Closed),
+        "invite" => Ok(Registration::Invite),
+        "open" => Ok(Registration::Open),
+        other => Err(wrong(
+            "auth.registration",
+            format!("not a way of registering: `{other}`; use closed, invite or open"),
+        )),
+    }
 }

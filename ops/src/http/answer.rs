@@ -13,6 +13,9 @@ use quipu_schemas::{envelope::Receipt, position::Cursor, problem::Problem};
 /// The header that carries how far the log or the views are.
 pub const POSITION: HeaderName = HeaderName::from_static("quipu-position");
 
+/// How to be let in; the guard says more of it.
+pub(super) const BEARER: &str = "Bearer realm=\"quipu\"";
+
 /// A problem on its way out: `application/problem+json` with `x-should-retry`, and `Retry-After` where it helps.
 #[derive(Debug, Clone)]
 pub struct Failure(pub Problem);
@@ -48,7 +51,7 @@ impl IntoResponse for Failure {
             headers.insert(header::ETAG, tag);
         }
         if problem.status == 401 {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"quipu\""));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
         }
         if problem.code == "unsupported_encoding" {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));

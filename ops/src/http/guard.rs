@@ -1,17 +1,19 @@
 //! What every request passes before its handler: correlation, `Host`, `Origin`, the credential, the org, bounds, a deadline, panics.
 //!
-//! Whether a key reaches an org is decided here, for every route at once and before anything else of the request is read: what
+//! Whether a key or a session reaches an org is decided here, for every route at once and before anything else of the request is read: what
 //! another org holds, and whether it exists, cannot show in an answer.
 
 pub mod client_address;
+mod cookie;
 mod cors;
 mod dressing;
 mod protection;
 mod scope;
+mod session;
 mod shown;
 
 use super::{
-    App, Failure, Stage,
+    App, Failure, Stage, answer,
     problem::{self, clip},
     surface::{Authentication, ELSEWHERE, Secured, Surface},
 };
@@ -30,6 +32,7 @@ use axum::{
 use dressing::Ids;
 use futures::FutureExt;
 use quipu_schemas::{key_text::KeyText, limits, problem::Problem};
+use session::{ShownSession, by_session, is_token};
 use shown::{Shown, ShownKey, bearer, by_key, check_secret};
 use std::{
     cell::RefCell,
@@ -38,6 +41,8 @@ use std::{
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+
+pub(super) use cookie::NAME as COOKIE;
 
 /// Where the guard stands.
 #[derive(Clone)]
@@ -71,6 +76,7 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
     let id = RequestId::of(request.headers(), now);
     let correlation = Correlation::of(request.headers(), &id);
     let ids = Ids { request: id, correlation };
+    let is_shown = request.headers().contains_key(header::AUTHORIZATION) || cookie::of(request.headers()).is_some();
     let mut response = match admit(app, surface, &request) {
         Err(problem) => refuse(problem),
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
@@ -81,6 +87,10 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
         }
     };
     dressing::complete(&mut response, &path, &ids.request, app.now());
+    if response.status() == StatusCode::UNAUTHORIZED && response.headers().get(header::WWW_AUTHENTICATE).is_some_and(|value| value == answer::BEARER) {
+        let challenge = app.challenge(is_shown);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     surface.errors.shape(&mut response);
     dressing::name(&mut response, &ids);
     protection::add(response.headers_mut(), is_secured);
@@ -163,14 +173,30 @@ fn refuse(problem: Problem) -> Response {
 
 /// Serves a request within its bounds, as which looking up a key counts.
 async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Response {
+    let mut until = None;
     let credential = match shown {
         Shown::Credential(credential) => credential,
         Shown::Key(shown) => match by_key(app, shown).await {
             Ok(credential) => credential,
             Err(problem) => return refuse(problem),
         },
+        Shown::Session(shown) => match by_session(app, *shown).await {
+            Ok((credential, end)) => {
+                until = Some(end);
+                credential
+            }
+            Err(problem) => return refuse(problem),
+        },
+        Shown::Maybe(shown) => match by_session(app, *shown).await {
+            Ok((credential, end)) => {
+                until = Some(end);
+                credential
+            }
+            Err(problem) if problem.is_unavailable() => return refuse(problem),
+            Err(_) => Credential::Nothing,
+        },
     };
-    let caller = Caller::with(credential);
+    let caller = Caller::with(credential).until(until);
     if let Err(problem) = scope::check(request.uri().path(), request.headers(), &caller) {
         return refuse(problem);
     }
@@ -208,13 +234,27 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
         Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
-        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
+        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers).or_else(|| cookie::of(headers)) {
             Some(token) if app.token.matches(token) => Credential::Token,
             Some(key) if KeyText::is_one(key) => {
                 let shown = Shown::Key(ShownKey::read(surface, request, key, peer));
                 return Ok(Admitted::Yes(Box::new(shown)));
             }
+            Some(token) if is_token(token) => {
+                cookie::check(request)?;
+                let shown = Shown::Session(Box::new(ShownSession::read(surface, request, token, peer)));
+                return Ok(Admitted::Yes(Box::new(shown)));
+            }
             other => return Err(problem::unauthenticated(other.is_some())),
+        },
+        // Whoever shows something that has ended comes here for another.
+        Authentication::Optional => match bearer(headers).or_else(|| cookie::of(headers)) {
+            Some(token) if app.token.matches(token) => Credential::Token,
+            Some(token) if is_token(token) && cookie::check(request).is_ok() => {
+                let shown = Shown::Maybe(Box::new(ShownSession::read(surface, request, token, peer)));
+                return Ok(Admitted::Yes(Box::new(shown)));
+            }
+            _ => Credential::Nothing,
         },
     };
     serving(app)?;

@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     asked::fields,
-    caller::{Caller, InOrg, Operator, Peer},
+    caller::{Caller, InOrg, Operator, Own, Peer},
 };
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use futures::StreamExt;
@@ -22,7 +22,11 @@ use quipu_schemas::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 /// Path parts; a part that does not decode is a `400`.
 pub struct At<T>(pub T);
@@ -73,6 +77,24 @@ impl FromRequestParts<App> for Operator {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
         Ok(Self::admit(caller(parts)?)?)
+    }
+}
+
+impl FromRequestParts<App> for Own {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Ok(Self::admit(caller(parts)?)?)
+    }
+}
+
+/// From where a request comes, as far as it is known.
+pub struct CameFrom(pub Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for CameFrom {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(peer.map(|peer| peer.0.ip())))
     }
 }
 

@@ -43,8 +43,10 @@ pub struct Bound {
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authentication {
-    /// Whoever has the node's token.
+    /// Whoever has the node's token, or another credential where the surface opens to it.
     Token,
+    /// Everybody; what is shown and counts is known to the handler.
+    Optional,
     /// The same, and everybody on this machine.
     TokenOrLoopback,
     /// Other nodes of the cluster, by its secret.
@@ -56,12 +58,14 @@ pub enum Authentication {
     Probe,
 }
 
-/// What a key of an org opens.
+/// What a key of an org, or a session, opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
-    /// What lies under its own org, the path's third segment.
+    /// What lies under its own org, or one that knows who shows it: the path's third segment.
     OwnOrg,
-    /// Nothing: a key is refused here as it is in another org.
+    /// What is the own of whoever shows a session; a key opens nothing.
+    Account,
+    /// Nothing but to operators: a key is refused here as it is in another org.
     Nothing,
 }
 
@@ -189,6 +193,25 @@ pub static GRID: Surface = Surface {
 /// What operators see and do.
 pub static OPS: Surface = Surface {
     prefixes: &["/v1/ops/"],
+    ..USUAL
+};
+
+/// Where somebody gets an account, and a session.
+pub static SIGN_IN: Surface = Surface {
+    prefixes: &["/v1/auth/"],
+    authentication: Authentication::Optional,
+    keys: Keys::Account,
+    ..USUAL
+};
+
+/// What is a principal's own.
+pub static ACCOUNT: Surface = Surface {
+    prefixes: &["/v1/me", "/v1/me/"],
+    keys: Keys::Account,
+    cors: Some(Cors {
+        methods: "GET, POST, DELETE",
+        ..CORS
+    }),
     ..USUAL
 };
 

@@ -13,8 +13,10 @@ pub(crate) const EXTENSION: &str = "x-quipu-right";
 pub(super) enum Opens {
     /// A right in the org; the node's token holds each.
     Right(String),
-    /// The node's token.
+    /// The node's token, or a session of an operator.
     Node,
+    /// A session.
+    Account,
     /// Nothing.
     Anybody,
 }
@@ -26,7 +28,11 @@ impl Opens {
             Self::Right(right) => operation[EXTENSION] = right.as_str().into(),
             Self::Node => {
                 operation[EXTENSION] = "node".into();
-                operation["security"] = json!([{ "bearer": [] }]);
+                operation["security"] = json!([{ "bearer": [] }, { "access_token": [] }, { "cookie": [] }]);
+            }
+            Self::Account => {
+                operation[EXTENSION] = "account".into();
+                operation["security"] = json!([{ "access_token": [] }, { "cookie": [] }]);
             }
             Self::Anybody => {
                 operation[EXTENSION] = "none".into();
@@ -71,6 +77,20 @@ pub(super) fn schemes() -> Value {
             "description": format!(
                 "A key of an org. It opens that org alone, and there what its principal holds, cut to the key's scopes: the right of each operation is its `{EXTENSION}`."
             ),
+        },
+        "access_token": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": format!(
+                "An access token of a session (RFC 9068), from `POST /v1/auth/login` or `/oauth/token`. It opens each org that knows its principal, and there what they hold, cut to the session's scope: the right of each operation is its `{EXTENSION}`, and `account` is what is a principal's own. A session of an operator that is not cut opens what is the node's."
+            ),
+        },
+        "cookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "__Host-quipu",
+            "description": "The same in a cookie, where `POST /v1/auth/login` was asked for one. What changes something then needs an `Origin` that this node serves.",
         },
     })
 }

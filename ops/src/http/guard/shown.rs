@@ -1,6 +1,6 @@
-//! What a request shows, and what it opens: the node's token, the cluster's secret, a key of an org.
+//! What a request shows, and what it opens: the node's token, the cluster's secret, a key of an org, a session.
 
-use super::{App, serving};
+use super::{App, serving, session::ShownSession};
 use crate::{
     asked,
     caller::Credential,
@@ -22,6 +22,10 @@ pub(super) enum Shown {
     Credential(Credential),
     /// A key, which is to be looked up.
     Key(ShownKey),
+    /// A token, whose session is to be looked up.
+    Session(Box<ShownSession>),
+    /// The same, where nothing need be shown.
+    Maybe(Box<ShownSession>),
 }
 
 /// A key as it was shown, and what its request says of where it is to open something.
@@ -42,7 +46,7 @@ impl ShownKey {
             from,
             org: match surface.keys {
                 Keys::OwnOrg => of_path(),
-                Keys::Nothing => None,
+                Keys::Account | Keys::Nothing => None,
             },
             on_behalf_of: asked::on_behalf_of(request.headers()),
         }

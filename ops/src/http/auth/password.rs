@@ -1,0 +1,49 @@
+//! What a person proves who they are by: changed by themselves.
+
+use super::given::Given;
+use crate::{
+    caller::Own,
+    http::{Answer, App, json, params::Params, request::Fields},
+    told::{Changed, Enrolled, RecoveryCodes},
+};
+use axum::{extract::State, http::Uri};
+
+/// `POST /v1/auth/password/change`: another password, for whoever knows the old one.
+pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, Fields(body): Fields) -> Answer {
+    Params::parse(&uri, &[])?;
+    let home = &own.whole()?.home;
+    let mut given = Given::of(body);
+    let (old, new) = (given.need_secret("old")?, given.need_secret("new")?);
+    given.done()?;
+    app.accounts().change_password(home, &old, &new).await?;
+    json(&Changed { status: "changed" })
+}
+
+/// `POST /v1/auth/totp`: a secret for codes that follow from the time; none is asked for until one was shown.
+pub(super) async fn enrol(State(app): State<App>, uri: Uri, own: Own, Fields(body): Fields) -> Answer {
+    Params::parse(&uri, &[])?;
+    let home = &own.whole()?.home;
+    Given::of(body).done()?;
+    let secret = app.accounts().enrol_totp(home).await?;
+    json(&Enrolled {
+        uri: format!(
+            "otpauth://totp/quipu:{}?secret={}&issuer=quipu",
+            home.id,
+            secret.as_str()
+        ),
+        secret: secret.as_str().to_owned(),
+    })
+}
+
+/// `POST /v1/auth/totp/confirm`: the first code; from then on one is asked for.
+pub(super) async fn confirm(State(app): State<App>, uri: Uri, own: Own, Fields(body): Fields) -> Answer {
+    Params::parse(&uri, &[])?;
+    let home = &own.whole()?.home;
+    let mut given = Given::of(body);
+    let code = given.need_secret("code")?;
+    given.done()?;
+    let codes = app.accounts().confirm_totp(home, &code).await?;
+    json(&RecoveryCodes {
+        recovery_codes: codes.iter().map(|code| code.as_str().to_owned()).collect(),
+    })
+}

@@ -1,0 +1,176 @@
+//! The routes of accounts and sessions.
+
+use super::{path_parameter, rights::Opens};
+use serde_json::{Map, Value, json};
+
+/// On every one of them.
+const ALWAYS: &[u16] = &[400, 401, 403, 405, 414, 431, 500, 503];
+/// Where there is a body.
+const BODY: &[u16] = &[408, 413, 415, 422];
+
+/// One operation.
+struct Route {
+    path: &'static str,
+    method: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    opens: Opens,
+    /// Name, whether it must be there, schema, meaning.
+    fields: Option<Vec<(&'static str, bool, Value, &'static str)>>,
+    answer: (u16, &'static str),
+    more: &'static [u16],
+}
+
+fn text(name: &'static str, required: bool, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
+    (name, required, json!({ "type": "string", "minLength": 1, "maxLength": 1_024 }), meaning)
+}
+
+fn flag(name: &'static str, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
+    (name, false, json!({ "type": "boolean", "default": false }), meaning)
+}
+
+fn routes() -> Vec<Route> {
+    let post = |path, id, summary, opens, fields, answer| Route {
+        path,
+        method: "post",
+        id,
+        summary,
+        opens,
+        fields: Some(fields),
+        answer,
+        more: &[409, 429, 507],
+    };
+    let other = |path, method, id, summary, answer| Route {
+        path,
+        method,
+        id,
+        summary,
+        opens: Opens::Account,
+        fields: None,
+        answer: (200, answer),
+        more: &[404],
+    };
+    vec![
+        post(
+            "/v1/auth/login",
+            "login",
+            "A session for whoever knows a password. Failed guesses make the next ones wait; nobody is locked out.",
+            Opens::Anybody,
+            vec![
+                text("address", false, "An address of the person; this or `id`."),
+                text("id", false, "The person, usr_…; this or `address`."),
+                text("password", true, "The password."),
+                text("code", false, "A code that follows from the time, or a recovery code, where one is asked for."),
+                text("scope", false, "What the session may be used for at most, as rights parted by spaces; everything unless given."),
+                flag("cookie", "Whether the session goes into a cookie, and not into the answer."),
+            ],
+            (200, "Tokens"),
+        ),
+        post(
+            "/v1/auth/refresh",
+            "refresh",
+            "Another access token. The refresh token is shown once: a second time ends its session.",
+            Opens::Anybody,
+            vec![text("refresh_token", true, "The refresh token.")],
+            (200, "Tokens"),
+        ),
+        post(
+            "/v1/auth/register",
+            "register",
+            "An account: by an operator, or by whoever asks where `auth.registration` is open; they are answered 202, whether or not there was one.",
+            Opens::Anybody,
+            vec![
+                text("name", false, "What the person is called (sealed)."),
+                text("address", false, "Their address (sealed)."),
+                text("password", false, "Their password, 10 to 256 characters."),
+                flag("operator", "Whether they operate the platform; for operators to say."),
+            ],
+            (201, "Registered"),
+        ),
+        post("/v1/auth/logout", "logout", "Ends the session that is shown.", Opens::Account, vec![], (200, "Ended")),
+        post(
+            "/v1/auth/password/change",
+            "change_password",
+            "Another password, for whoever knows the old one.",
+            Opens::Account,
+            vec![text("old", true, "The old one."), text("new", true, "The new one, 10 to 256 characters.")],
+            (200, "Changed"),
+        ),
+        post(
+            "/v1/auth/totp",
+            "enrol_totp",
+            "A secret for codes that follow from the time. None is asked for until the first was shown.",
+            Opens::Account,
+            vec![],
+            (200, "Enrolled"),
+        ),
+        post(
+            "/v1/auth/totp/confirm",
+            "confirm_totp",
+            "The first code: from then on one is asked for at login. Recovery codes come with the answer.",
+            Opens::Account,
+            vec![text("code", true, "The code.")],
+            (200, "RecoveryCodes"),
+        ),
+        other("/v1/me", "get", "me", "Who you are here, in which orgs, and by which session.", "Me"),
+        other("/v1/me/sessions", "get", "my_sessions", "Your open sessions.", "SessionsOfMe"),
+        other("/v1/me/sessions", "delete", "end_my_sessions", "Ends all of your sessions, this one included.", "Ended"),
+        other("/v1/me/sessions/{id}", "delete", "end_my_session", "Ends one of your sessions.", "Ended"),
+    ]
+}
+
+impl Route {
+    fn operation(&self) -> Value {
+        let schema = json!({ "$ref": format!("#/components/schemas/{}", self.answer.1) });
+        let answer = |schema: &Value| json!({ "description": "Done.", "content": { "application/json": { "schema": schema } } });
+        let mut responses = Map::from_iter([(self.answer.0.to_string(), answer(&schema))]);
+        if self.id == "register" {
+            responses.insert("202".into(), answer(&schema));
+        }
+        let body: &[u16] = if self.fields.is_some() { BODY } else { &[] };
+        for status in ALWAYS.iter().chain(body).chain(self.more) {
+            let problem = json!({ "$ref": format!("#/components/responses/Problem{status}") });
+            responses.insert(status.to_string(), problem);
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": ["accounts"],
+            "summary": self.summary,
+            "responses": responses,
+        });
+        if self.path.ends_with("{id}") {
+            operation["parameters"] = json!([path_parameter("id", super::ID, "The session's id.")]);
+        }
+        if let Some(fields) = self.fields.as_ref() {
+            let described = |(name, _, schema, meaning): &(&str, bool, Value, &str)| {
+                let mut schema = schema.clone();
+                schema["description"] = (*meaning).into();
+                ((*name).to_owned(), schema)
+            };
+            let required: Vec<&str> = fields.iter().filter(|field| field.1).map(|field| field.0).collect();
+            let properties: Map<String, Value> = fields.iter().map(described).collect();
+            let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+            if !required.is_empty() {
+                schema["required"] = required.clone().into();
+            }
+            operation["requestBody"] =
+                json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } });
+        }
+        self.opens.tell(&mut operation);
+        if self.opens == Opens::Anybody {
+            // What is shown besides counts for `register` alone.
+            operation["security"] = json!([{}, { "bearer": [] }, { "access_token": [] }]);
+        }
+        operation
+    }
+}
+
+/// Paths and their items.
+pub(super) fn paths() -> Map<String, Value> {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        item[route.method] = route.operation();
+    }
+    paths
+}
