@@ -384,9 +384,6 @@ impl App {
 fn challenges(issuer: &str) -> [HeaderValue; 2] {
     let plain = "Bearer realm=\"quipu\"";
     let about = format!("resource_metadata=\"{issuer}/.well-known/oauth-protected-resource\"");
-    let texts = [
-        format!("{plain}, {about}"),
-        format!("{plain}, error=\"invalid_token\", {about}"),
-    ];
+    let texts = [format!("{plain}, {about}"), format!("{plain}, error=\"invalid_token\", {about}")];
     texts.map(|text| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer realm=\"quipu\"")))
 }

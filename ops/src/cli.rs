@@ -12,8 +12,10 @@ mod dev_cluster;
 mod diff;
 mod get;
 mod import;
+mod keys;
 mod kind;
 mod live;
+mod login;
 mod migrate;
 mod ops;
 mod outbox;
@@ -54,8 +56,8 @@ Examples:
   quipu replay acme org acme --version 1
   quipu verify quipu-data
 
-A client finds its node by --url or QUIPU_URL, else by the file `address` in the data directory, and its token in
-QUIPU_TOKEN, else in the file `token` there.
+A client finds its node by --url or QUIPU_URL, else by the file `address` in the data directory. It acts by QUIPU_TOKEN, else as
+whoever is logged in there (quipu login), else by the node's own token, in the file `token` of the data directory.
 
 Exit codes: 0 done; 1 failed, damaged or not equal; 2 usage; 3 refused by the node (4xx); 4 unavailable, try again.";
 
@@ -79,6 +81,15 @@ enum Verb {
     Serve(serve::Serve),
     /// See everything working: a node of its own, a story, a crash, a verified replay
     Demo(demo::Demo),
+    /// Log in at a node, as a person with an account there
+    Login(login::Login),
+    /// End the session that `quipu login` began
+    Logout(login::Logout),
+    /// See who you are at a node
+    Whoami(login::Whoami),
+    /// See, make, renew and end the API keys of an org
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Send a command to an entity
     Send(send::Send),
     /// Query views: lists, rows, parts
@@ -157,6 +168,10 @@ impl Verb {
         match self {
             Verb::Serve(verb) => verb.run(terminal).await,
             Verb::Demo(verb) => verb.run(terminal).await,
+            Verb::Login(verb) => verb.run(terminal).await,
+            Verb::Logout(verb) => verb.run(terminal).await,
+            Verb::Whoami(verb) => verb.run(terminal).await,
+            Verb::Keys(verb) => verb.run(terminal).await,
             Verb::Send(verb) => verb.run(terminal).await,
             Verb::Get(verb) => verb.run(terminal).await,
             Verb::Tail(verb) => verb.run(terminal).await,

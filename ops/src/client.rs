@@ -355,6 +355,12 @@ impl Client {
         self.read(response).await
     }
 
+    /// The same once, whatever the answer: for what nobody may repeat.
+    pub async fn post_once(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let response = self.send(self.request(Method::POST, path).json(body)).await?;
+        self.read(response).await
+    }
+
     /// Opens an org's feed as NDJSON.
     pub async fn feed(&self, org: &OrgId, query: &FeedQuery) -> Result<Feed, ClientError> {
         let pairs = [

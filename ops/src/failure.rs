@@ -1,6 +1,6 @@
 //! Why a command of the CLI ends without success, and the exit code that says so.
 
-use crate::client::ClientError;
+use crate::{client::ClientError, profiles::ProfileError};
 use quipu_schemas::problem::Problem;
 use std::io;
 
@@ -73,6 +73,16 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } => Failure::Unavailable(format!("{error}; is a node running? start one with `quipu serve`")),
             ClientError::Foreign { .. } => Failure::Unavailable(error.to_string()),
             ClientError::Incomplete(_) | ClientError::Start(_) => Failure::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<ProfileError> for Failure {
+    fn from(error: ProfileError) -> Self {
+        match error {
+            ProfileError::Client(error) => error.into(),
+            ProfileError::Nowhere => Failure::Usage(error.to_string()),
+            other => Failure::Failed(other.to_string()),
         }
     }
 }

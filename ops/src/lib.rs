@@ -30,6 +30,7 @@ pub mod openapi;
 pub mod origins;
 pub mod parts;
 pub mod problems;
+pub mod profiles;
 pub mod redaction;
 pub mod request_id;
 pub mod rights;

@@ -36,7 +36,9 @@ impl App {
     /// What an access token says; `401 unauthenticated` whatever is wrong with it.
     pub(crate) fn read_token(&self, token: &str) -> Result<Arc<AccessClaims>, Problem> {
         self.node.read_token(token).map_err(|refused| match refused {
-            TokenRefused::NoKeys => Problem::new(503, "no_signing_key", "the keys that sign tokens are not to be had right now").retry_after(1),
+            TokenRefused::NoKeys => {
+                Problem::new(503, "no_signing_key", "the keys that sign tokens are not to be had right now").retry_after(1)
+            }
             _ => problems::unauthenticated(true),
         })
     }

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use crate::{
     client::{self, Client},
+    profiles::Profiles,
     serve::ADDRESS_FILE,
 };
 use clap::Args;
@@ -10,6 +11,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use tokio::{runtime::Handle, task::block_in_place};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:7077";
 
@@ -38,12 +40,30 @@ impl Connect {
         self.url.is_some()
     }
 
-    /// A client of that node.
-    pub(super) fn client(&self) -> Result<Client, Failure> {
-        let url = match &self.url {
+    /// The address of that node.
+    pub(super) fn address(&self) -> String {
+        match &self.url {
             Some(url) => url.clone(),
             None => fs::read_to_string(self.data.join(ADDRESS_FILE)).map_or_else(|_| DEFAULT_URL.to_owned(), |text| text.trim().to_owned()),
+        }
+    }
+
+    /// A client of that node: by `QUIPU_TOKEN`, else as whoever is logged in there, else by the node's own token.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let url = self.address();
+        let is_named = std::env::var_os("QUIPU_TOKEN").is_some_and(|token| !token.is_empty());
+        let logged_in = match Profiles::of_user() {
+            Ok(profiles) if !is_named => block_in_place(|| Handle::current().block_on(profiles.token(&url)))?,
+            _ => None,
         };
-        Ok(Client::trusting(&url, client::token(&self.data)?, self.ca_file.as_deref())?)
+        match logged_in {
+            Some(token) => Ok(Client::trusting(&url, token, self.ca_file.as_deref())?),
+            None => self.by_node(),
+        }
+    }
+
+    /// A client by the node's own token, or what `QUIPU_TOKEN` says.
+    pub(super) fn by_node(&self) -> Result<Client, Failure> {
+        Ok(Client::trusting(&self.address(), client::token(&self.data)?, self.ca_file.as_deref())?)
     }
 }

@@ -87,7 +87,12 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
         }
     };
     dressing::complete(&mut response, &path, &ids.request, app.now());
-    if response.status() == StatusCode::UNAUTHORIZED && response.headers().get(header::WWW_AUTHENTICATE).is_some_and(|value| value == answer::BEARER) {
+    if response.status() == StatusCode::UNAUTHORIZED
+        && response
+            .headers()
+            .get(header::WWW_AUTHENTICATE)
+            .is_some_and(|value| value == answer::BEARER)
+    {
         let challenge = app.challenge(is_shown);
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }

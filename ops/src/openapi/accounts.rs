@@ -22,7 +22,12 @@ struct Route {
 }
 
 fn text(name: &'static str, required: bool, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
-    (name, required, json!({ "type": "string", "minLength": 1, "maxLength": 1_024 }), meaning)
+    (
+        name,
+        required,
+        json!({ "type": "string", "minLength": 1, "maxLength": 1_024 }),
+        meaning,
+    )
 }
 
 fn flag(name: &'static str, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
@@ -60,8 +65,16 @@ fn routes() -> Vec<Route> {
                 text("address", false, "An address of the person; this or `id`."),
                 text("id", false, "The person, usr_…; this or `address`."),
                 text("password", true, "The password."),
-                text("code", false, "A code that follows from the time, or a recovery code, where one is asked for."),
-                text("scope", false, "What the session may be used for at most, as rights parted by spaces; everything unless given."),
+                text(
+                    "code",
+                    false,
+                    "A code that follows from the time, or a recovery code, where one is asked for.",
+                ),
+                text(
+                    "scope",
+                    false,
+                    "What the session may be used for at most, as rights parted by spaces; everything unless given.",
+                ),
                 flag("cookie", "Whether the session goes into a cookie, and not into the answer."),
             ],
             (200, "Tokens"),
@@ -87,13 +100,23 @@ fn routes() -> Vec<Route> {
             ],
             (201, "Registered"),
         ),
-        post("/v1/auth/logout", "logout", "Ends the session that is shown.", Opens::Account, vec![], (200, "Ended")),
+        post(
+            "/v1/auth/logout",
+            "logout",
+            "Ends the session that is shown.",
+            Opens::Account,
+            vec![],
+            (200, "Ended"),
+        ),
         post(
             "/v1/auth/password/change",
             "change_password",
             "Another password, for whoever knows the old one.",
             Opens::Account,
-            vec![text("old", true, "The old one."), text("new", true, "The new one, 10 to 256 characters.")],
+            vec![
+                text("old", true, "The old one."),
+                text("new", true, "The new one, 10 to 256 characters."),
+            ],
             (200, "Changed"),
         ),
         post(
@@ -112,10 +135,28 @@ fn routes() -> Vec<Route> {
             vec![text("code", true, "The code.")],
             (200, "RecoveryCodes"),
         ),
-        other("/v1/me", "get", "me", "Who you are here, in which orgs, and by which session.", "Me"),
+        other(
+            "/v1/me",
+            "get",
+            "me",
+            "Who you are here, in which orgs, and by which session.",
+            "Me",
+        ),
         other("/v1/me/sessions", "get", "my_sessions", "Your open sessions.", "SessionsOfMe"),
-        other("/v1/me/sessions", "delete", "end_my_sessions", "Ends all of your sessions, this one included.", "Ended"),
-        other("/v1/me/sessions/{id}", "delete", "end_my_session", "Ends one of your sessions.", "Ended"),
+        other(
+            "/v1/me/sessions",
+            "delete",
+            "end_my_sessions",
+            "Ends all of your sessions, this one included.",
+            "Ended",
+        ),
+        other(
+            "/v1/me/sessions/{id}",
+            "delete",
+            "end_my_session",
+            "Ends one of your sessions.",
+            "Ended",
+        ),
     ]
 }
 
@@ -153,8 +194,7 @@ impl Route {
             if !required.is_empty() {
                 schema["required"] = required.clone().into();
             }
-            operation["requestBody"] =
-                json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } });
+            operation["requestBody"] = json!({ "required": !required.is_empty(), "content": { "application/json": { "schema": schema } } });
         }
         self.opens.tell(&mut operation);
         if self.opens == Opens::Anybody {

@@ -26,11 +26,7 @@ pub(super) async fn enrol(State(app): State<App>, uri: Uri, own: Own, Fields(bod
     Given::of(body).done()?;
     let secret = app.accounts().enrol_totp(home).await?;
     json(&Enrolled {
-        uri: format!(
-            "otpauth://totp/quipu:{}?secret={}&issuer=quipu",
-            home.id,
-            secret.as_str()
-        ),
+        uri: format!("otpauth://totp/quipu:{}?secret={}&issuer=quipu", home.id, secret.as_str()),
         secret: secret.as_str().to_owned(),
     })
 }

@@ -52,14 +52,7 @@ pub(super) async fn login(State(app): State<App>, uri: Uri, CameFrom(from): Came
     let by_cookie = given.flag("cookie")?;
     given.done()?;
     let node = app.accounts();
-    let logged_in = node
-        .log_in(LogIn {
-            who,
-            password,
-            code,
-            from,
-        })
-        .await?;
+    let logged_in = node.log_in(LogIn { who, password, code, from }).await?;
     let home = logged_in.home;
     // A browser has nothing but its cookie: the session ends with it.
     let lifetime_ms = if by_cookie {
@@ -169,8 +162,10 @@ fn may_register(registration: Registration) -> Result<(), Problem> {
         Registration::Open => Ok(()),
         Registration::Closed => Err(Problem::new(403, "registration_closed", "nobody registers here by themselves")
             .fix("ask whoever operates this node to register you")),
-        Registration::Invite => Err(Problem::new(403, "registration_by_invitation", "accounts are made for who is invited")
-            .fix("ask whoever operates this node, or an admin of the org that you belong to, to invite you")),
+        Registration::Invite => Err(
+            Problem::new(403, "registration_by_invitation", "accounts are made for who is invited")
+                .fix("ask whoever operates this node, or an admin of the org that you belong to, to invite you"),
+        ),
     }
 }
 

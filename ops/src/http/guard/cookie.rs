@@ -15,7 +15,9 @@ pub(super) fn of(headers: &HeaderMap) -> Option<&str> {
         return None;
     }
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs = texts
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
     let mut found = pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value);
     match (found.next(), found.next()) {
         (Some(token), None) => Some(token),
@@ -29,11 +31,13 @@ pub(super) fn check(request: &Request) -> Result<(), Problem> {
     if headers.contains_key(header::AUTHORIZATION) || request.method().is_safe() || headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
-    Err(
-        Problem::new(403, "origin_required", "a request by cookie that changes something says from which page it comes")
-            .field("Origin")
-            .fix("send it from a page of this host, or with Authorization: Bearer instead of the cookie"),
+    Err(Problem::new(
+        403,
+        "origin_required",
+        "a request by cookie that changes something says from which page it comes",
     )
+    .field("Origin")
+    .fix("send it from a page of this host, or with Authorization: Bearer instead of the cookie"))
 }
 
 #[cfg(test)]
@@ -53,7 +57,13 @@ mod tests {
     fn the_cookie_is_read_by_its_whole_name_and_once() {
         let cookie = |text| headers(&[("cookie", text)]);
         assert_eq!(of(&cookie("a=b; __Host-quipu=eyJ.x.y; c=d")), Some("eyJ.x.y"));
-        for other in ["__host-quipu=x", "quipu=x", "a__Host-quipu=x", "__Host-quipu", "__Host-quipu=x; __Host-quipu=y"] {
+        for other in [
+            "__host-quipu=x",
+            "quipu=x",
+            "a__Host-quipu=x",
+            "__Host-quipu",
+            "__Host-quipu=x; __Host-quipu=y",
+        ] {
             assert_eq!(of(&cookie(other)), None, "{other}");
         }
         let both = headers(&[("cookie", "__Host-quipu=x"), ("authorization", "Bearer y")]);
