@@ -44,15 +44,16 @@ pub fn unknown_org(org: &OrgId) -> Problem {
         .fix(format!("create it with POST /v1/orgs/{org}/orgs"))
 }
 
-/// Nothing was shown, or what opens nothing: a token of another node, or a key that is wrong, unknown, ended or shown from elsewhere.
+/// Nothing was shown, or what opens nothing: a token of another node, a key that is wrong, unknown, ended or shown from
+/// elsewhere, or an access token that is wrong or whose session has ended.
 pub fn unauthenticated(is_given: bool) -> Problem {
     let detail = if is_given {
-        "the token is not this node's, and no key that counts"
+        "what was shown is not this node's token, and no key or session that counts"
     } else {
         "no bearer token is given"
     };
     Problem::new(401, "unauthenticated", detail).field("Authorization").fix(
-        "send Authorization: Bearer <token>: a key of an org, or the node's own token, which is in the file `token` in its data directory",
+        "send Authorization: Bearer <token>: an access token (POST /v1/auth/login), a key of an org, or the node's own token, which is in the file `token` in its data directory",
     )
 }
 

@@ -5,7 +5,11 @@ use crate::{
     kernel::{principals::KnownSession, refusals::stopped},
     tokens::AccessClaims,
 };
-use quipu_schemas::{ids::{Home, OrgId}, problem::Problem, role::Role};
+use quipu_schemas::{
+    ids::{Home, OrgId},
+    problem::Problem,
+    role::Role,
+};
 use std::collections::BTreeSet;
 
 /// A principal who acts now, by a session that lives now.
