@@ -58,6 +58,41 @@ impl Tenants {
     }
 }
 
+/// Tokens of sessions that open less and less.
+pub(super) struct Tokens {
+    /// A person, an owner of `other`.
+    eve: String,
+    /// A service of `other`.
+    bot: String,
+    /// A service of `acme`, a viewer there.
+    vic: String,
+    /// The same, cut to counts.
+    narrow: String,
+    /// An owner of `acme`, whose session has ended.
+    ended: String,
+}
+
+impl Tenants {
+    pub(super) async fn tokens(&self) -> Tokens {
+        let node = &self.node;
+        let eve = node.person(false).await;
+        node.member("other", &eve, "owner").await;
+        let bot = node.service("other", "svc_bot", "owner").await;
+        let vic = node.service("acme", "svc_vic", "viewer").await;
+        let gone = node.service("acme", "svc_gone", "owner").await;
+        let token = async |home, scope: &[&str]| node.session(home, scope).await.token;
+        let ended = token(&gone, &[]).await;
+        node.say_by(&ended, "/v1/auth/logout", json!({})).await.expect(200);
+        Tokens {
+            eve: token(&eve, &[]).await,
+            bot: token(&bot, &[]).await,
+            vic: token(&vic, &[]).await,
+            narrow: token(&vic, &["cap:stats.read"]).await,
+            ended,
+        }
+    }
+}
+
 impl TestNode {
     /// The text of a new key.
     pub(super) async fn key(&self, org: &str, id: &str, mut body: Value) -> String {
@@ -152,6 +187,10 @@ impl Walked {
         self.right.starts_with("cap:")
     }
 
+    fn is_own(&self) -> bool {
+        self.right == "account"
+    }
+
     fn is_open(&self) -> bool {
         // Metrics are open on the machine itself.
         self.right == "none" || self.template == "/metrics"
@@ -175,6 +214,7 @@ fn bare(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
 async fn no_route_tells_a_stranger_whether_an_org_exists() {
     let tenants = Tenants::start().await;
     let node = &tenants.node;
+    let tokens = tenants.tokens().await;
     let nowhere = node.by(Some(&tenants.eve), Method::GET, "/v1/orgs/nowhere/stats").await;
     nowhere.problem(403, "no_access");
     let unknown = node.by(Some("not-the-token"), Method::GET, "/v1/orgs/acme/stats").await;
@@ -194,10 +234,17 @@ async fn no_route_tells_a_stranger_whether_an_org_exists() {
             let path = route.path(org, id);
             let answer = node.by(Some(&tenants.eve), method(), &path).await;
             assert_eq!(bare(&answer), bare(&nowhere), "{} {path}", route.method);
+            // What is their own is told to a person and a service.
+            for token in [&tokens.eve, &tokens.bot].into_iter().filter(|_| !route.is_own()) {
+                let answer = node.by(Some(token), method(), &path).await;
+                assert_eq!(bare(&answer), bare(&nowhere), "{} {path}", route.method);
+            }
         }
         let path = route.path("acme", "x");
-        let answer = node.by(Some(&tenants.revoked), method(), &path).await;
-        assert_eq!(bare(&answer), bare(&unknown), "{} {path}", route.method);
+        for ended in [&tenants.revoked, &tokens.ended] {
+            let answer = node.by(Some(ended), method(), &path).await;
+            assert_eq!(bare(&answer), bare(&unknown), "{} {path}", route.method);
+        }
         let answer = node.by(None, method(), &path).await;
         assert_eq!(bare(&answer), bare(&silent), "{} {path}", route.method);
     }
@@ -210,24 +257,29 @@ async fn no_route_tells_a_stranger_whether_an_org_exists() {
         "/v1/orgs",
         "/nothing",
     ] {
-        let answer = node.by(Some(&tenants.eve), Method::GET, path).await;
-        assert_eq!(bare(&answer), bare(&nowhere), "{path}");
+        for shown in [&tenants.eve, &tokens.eve, &tokens.bot] {
+            let answer = node.by(Some(shown), Method::GET, path).await;
+            assert_eq!(bare(&answer), bare(&nowhere), "{path}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_cut_opens_nothing_beyond_its_scope() {
     let tenants = Tenants::start().await;
-    for route in walk().iter().filter(|route| route.is_of_org()) {
-        let path = route.path("acme", "acme");
-        let answer = tenants.node.by(Some(&tenants.narrow), route.method.clone(), &path).await;
-        match route.right.as_str() {
-            "cap:stats.read" => drop(answer.expect(200)),
-            // What may be read is what comes: nothing.
-            "cap:{kind}.read" => assert!(!answer.expect(200).text.contains("specversion")),
-            right => {
-                let problem = answer.problem(403, "missing_right");
-                assert!(problem["detail"].as_str().unwrap().contains(right), "{path}: {problem}");
+    let tokens = tenants.tokens().await;
+    for shown in [&tenants.narrow, &tokens.narrow] {
+        for route in walk().iter().filter(|route| route.is_of_org()) {
+            let path = route.path("acme", "acme");
+            let answer = tenants.node.by(Some(shown), route.method.clone(), &path).await;
+            match route.right.as_str() {
+                "cap:stats.read" => drop(answer.expect(200)),
+                // What may be read is what comes: nothing.
+                "cap:{kind}.read" => assert!(!answer.expect(200).text.contains("specversion")),
+                right => {
+                    let problem = answer.problem(403, "missing_right");
+                    assert!(problem["detail"].as_str().unwrap().contains(right), "{path}: {problem}");
+                }
             }
         }
     }
@@ -237,10 +289,13 @@ async fn a_key_that_is_cut_opens_nothing_beyond_its_scope() {
 async fn a_viewers_key_reads_and_changes_nothing() {
     let tenants = Tenants::start().await;
     let node = &tenants.node;
+    let tokens = tenants.tokens().await;
     let before = node.get("/v1/orgs/acme/orgs/acme/history").await.expect(200).text;
-    for route in walk().iter().filter(|route| route.is_of_org()) {
+    let walked = walk();
+    let of_org = walked.iter().filter(|route| route.is_of_org());
+    for (route, shown) in of_org.flat_map(|route| [(route, &tenants.vic), (route, &tokens.vic)]) {
         let path = route.path("acme", "acme");
-        let answer = node.by(Some(&tenants.vic), route.method.clone(), &path).await;
+        let answer = node.by(Some(shown), route.method.clone(), &path).await;
         let (method, status) = (&route.method, answer.status.as_u16());
         if route.right == "cap:personal.read" {
             answer.problem(403, "missing_right");

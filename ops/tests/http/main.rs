@@ -1,9 +1,11 @@
 //! The HTTP face, through the real composition root on a free port.
 
 mod access;
+mod accounts;
 mod acting;
 mod api_keys;
 mod by_key;
+mod by_session;
 mod certificate;
 mod commands;
 mod directory;

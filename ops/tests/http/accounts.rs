@@ -1,0 +1,195 @@
+//! Accounts of people: who gets one, how they log in, what a browser keeps, and what strangers learn.
+
+use super::*;
+use quipu::app::Registration;
+
+const PASSWORD: &str = "correct horse battery";
+
+impl TestNode {
+    async fn registered(&self, address: &str, operator: bool) -> String {
+        let body = json!({ "address": address, "name": "Ada", "password": PASSWORD, "operator": operator });
+        let made = self.post("/v1/auth/register", body).await.expect(201).json();
+        made["principal"].as_str().unwrap().to_owned()
+    }
+
+    async fn open(&self, path: &str, body: Value) -> Answer {
+        Self::send(self.client.post(format!("{}{path}", self.running.url())).json(&body)).await
+    }
+
+    async fn logged_in(&self, address: &str) -> Value {
+        let body = json!({ "address": address, "password": PASSWORD });
+        self.open("/v1/auth/login", body).await.expect(200).json()
+    }
+}
+
+fn token(tokens: &Value) -> &str {
+    tokens["access_token"].as_str().unwrap_or_else(|| panic!("{tokens}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_logs_in_and_makes_an_org() {
+    let node = TestNode::start().await;
+    let ada = node.registered("ada@example.com", true).await;
+    assert!(ada.starts_with("usr_"), "{ada}");
+    let tokens = node.logged_in("Ada@Example.com").await;
+    let by = token(&tokens);
+    node.by(Some(by), Method::GET, "/v1/ops/tree").await.expect(200);
+    // Nobody is known in an org that is not there.
+    node.by(Some(by), Method::GET, "/v1/orgs/acme/stats")
+        .await
+        .problem(403, "no_access");
+    let made = node.say_by(by, "/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.expect(201);
+    let at = made.header("quipu-position").to_owned();
+    node.by(Some(by), Method::GET, &format!("/v1/orgs/acme/stats?min_position={at}"))
+        .await
+        .expect(200);
+    let me = node.by(Some(by), Method::GET, "/v1/me").await.expect(200).json();
+    assert_eq!((&me["principal"], &me["operator"]), (&json!(ada), &json!(true)), "{me}");
+    assert_eq!(me["orgs"], json!([{ "org": "acme", "role": "owner" }]), "{me}");
+    let key = node
+        .say_by(by, "/v1/orgs/acme/api-keys/k1", json!({ "name": "CI" }))
+        .await
+        .expect(201)
+        .json();
+    node.by(key["shown"].as_str(), Method::GET, "/v1/orgs/acme/stats").await.expect(200);
+    // Cut, a session operates nothing and founds nothing; nor does somebody who is no operator.
+    let cut = json!({ "address": "ada@example.com", "password": PASSWORD, "scope": "cap:org.*" });
+    let cut = node.open("/v1/auth/login", cut).await.expect(200).json();
+    node.registered("bob@example.com", false).await;
+    let bob = node.logged_in("bob@example.com").await;
+    for by in [token(&cut), token(&bob)] {
+        node.by(Some(by), Method::GET, "/v1/ops/tree").await.problem(403, "no_access");
+        node.say_by(by, "/v1/orgs/more/orgs", json!({ "name": "More" }))
+            .await
+            .problem(403, "no_access");
+    }
+    // For somebody else nobody founds one.
+    let for_bob = node
+        .client
+        .post(format!("{}/v1/orgs/more/orgs", node.running.url()))
+        .bearer_auth(by)
+        .header("quipu-on-behalf-of", bob["principal"].as_str().unwrap())
+        .json(&json!({ "name": "More" }));
+    TestNode::send(for_bob).await.problem(403, "no_access");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_is_shown_once() {
+    let node = TestNode::start().await;
+    node.registered("ada@example.com", false).await;
+    let first = node.logged_in("ada@example.com").await;
+    let refresh = async |tokens: &Value| {
+        node.open("/v1/auth/refresh", json!({ "refresh_token": tokens["refresh_token"] }))
+            .await
+    };
+    let second = refresh(&first).await.expect(200).json();
+    assert_ne!(first["refresh_token"], second["refresh_token"]);
+    assert_eq!(first["session"], second["session"]);
+    node.by(Some(token(&second)), Method::GET, "/v1/me").await.expect(200);
+    // Whoever shows the old one has stolen it, or was stolen from.
+    refresh(&first).await.problem(403, "grant_refused");
+    for tokens in [&first, &second] {
+        node.by(Some(token(tokens)), Method::GET, "/v1/me")
+            .await
+            .problem(401, "unauthenticated");
+    }
+    refresh(&second).await.problem(403, "grant_refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_logins_and_unknown_accounts_are_answered_alike() {
+    let node = TestNode::start().await;
+    node.registered("ada@example.com", false).await;
+    let mut told = Vec::new();
+    for address in ["ada@example.com", "nobody@example.com"] {
+        let body = json!({ "address": address, "password": "wrong horse battery" });
+        let answer = node.open("/v1/auth/login", body).await;
+        let problem = answer.problem(401, "wrong_login");
+        assert!(
+            !answer.text.contains("example.com") && !answer.text.contains("horse"),
+            "{}",
+            answer.text
+        );
+        told.push((problem["detail"].clone(), problem["fix"].clone(), problem["field"].clone()));
+    }
+    assert_eq!(told[0], told[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_made_by_whom_the_configuration_says() {
+    let body = |address: &str| json!({ "address": address, "password": PASSWORD });
+    let node = TestNode::start().await;
+    node.open("/v1/auth/register", body("eve@example.com"))
+        .await
+        .problem(403, "registration_by_invitation");
+    node.registered("ada@example.com", false).await;
+    let again = node.post("/v1/auth/register", body("ada@example.com")).await;
+    again.problem(409, "address_taken");
+
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.registration = Registration::Open;
+    let running = serve::start(config).await.unwrap();
+    let open = TestNode {
+        running,
+        client: client(),
+        data,
+    };
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(open.open("/v1/auth/register", body("ada@example.com")).await.expect(202).text);
+    }
+    assert_eq!(answers[0], answers[1], "who asks learns nothing of whether there was one");
+    open.logged_in("ada@example.com").await;
+    // Nobody makes themselves an operator.
+    let greedy = json!({ "address": "eve@example.com", "password": PASSWORD, "operator": true });
+    open.open("/v1/auth/register", greedy).await.problem(422, "invalid_command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_keeps_its_session_in_a_cookie() {
+    let node = TestNode::start().await;
+    node.registered("ada@example.com", false).await;
+    let body = json!({ "address": "ada@example.com", "password": PASSWORD, "cookie": true });
+    let answer = node.open("/v1/auth/login", body).await.expect(200);
+    let set = answer.header("set-cookie").to_owned();
+    for part in ["__Host-quipu=eyJ", "; Path=/;", "HttpOnly", "Secure", "SameSite=Lax"] {
+        assert!(set.contains(part), "{set}");
+    }
+    assert!(!set.contains("Domain"), "{set}");
+    let told = answer.json();
+    assert!(told.get("access_token").is_none() && told.get("refresh_token").is_none(), "{told}");
+    let cookie = set.split(';').next().unwrap().to_owned();
+    let url = |path: &str| format!("{}{path}", node.running.url());
+    let get = async |path: &str| TestNode::send(node.client.get(url(path)).header("cookie", &cookie)).await;
+    let me = get("/v1/me").await.expect(200).json();
+    assert_eq!(me["principal"], told["principal"]);
+    let logout = || node.client.post(url("/v1/auth/logout")).header("cookie", &cookie).json(&json!({}));
+    TestNode::send(logout()).await.problem(403, "origin_required");
+    TestNode::send(logout().header("origin", "https://evil.example"))
+        .await
+        .problem(403, "origin_not_allowed");
+    get("/v1/me").await.expect(200);
+    let out = TestNode::send(logout().header("origin", node.running.url())).await.expect(200);
+    assert!(out.header("set-cookie").contains("Max-Age=0"), "{:?}", out.headers);
+    get("/v1/me").await.problem(401, "unauthenticated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_changed_by_whoever_knows_it() {
+    let node = TestNode::start().await;
+    node.registered("ada@example.com", false).await;
+    let tokens = node.logged_in("ada@example.com").await;
+    let change = async |old: &str, new: &str| {
+        let body = json!({ "old": old, "new": new });
+        node.say_by(token(&tokens), "/v1/auth/password/change", body).await
+    };
+    let short = change(PASSWORD, "short").await;
+    assert_eq!(short.status, 422, "{}", short.text);
+    assert!(!short.text.contains(PASSWORD), "{}", short.text);
+    change(PASSWORD, "another horse battery").await.expect(200);
+    let old = json!({ "address": "ada@example.com", "password": PASSWORD });
+    node.open("/v1/auth/login", old).await.problem(401, "wrong_login");
+    // The node's token is nobody's account.
+    node.get("/v1/me").await.problem(403, "no_account");
+}
