@@ -173,7 +173,7 @@ pub(super) fn asked_in<D: Decider>(body: &CommandBody) -> Result<Option<AskedOf<
 pub(super) fn brings_secret<D: Decider>(body: &CommandBody) -> Option<AskedOf<D>> {
     match body {
         CommandBody::Given { command, .. } if personal::holds_secret(&command.0) => asked_in::<D>(body).ok().flatten(),
-        CommandBody::Given { .. } | CommandBody::Kernel(_) => None,
+        CommandBody::Given { .. } | CommandBody::Kernel(_) | CommandBody::Told { .. } => None,
     }
 }
 
