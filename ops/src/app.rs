@@ -13,6 +13,7 @@ use crate::{
     backups::Backups,
     caller::{Caller, Credential, InOrg, Operator, Peer},
     metrics,
+    node_rate::NodeRate,
     origins::OriginPattern,
     problems, rights,
     tls::Certificates,
@@ -27,6 +28,7 @@ use quipu_runtime::{
     api::{CommandRequest, HealthPart, KindInfo},
     holder::Holder,
     node::{BodyHold, Node, ReadPermit},
+    rates::{Asking, Taken},
     tasks::Tasks,
     volatile::RemoteMessage,
 };
@@ -74,6 +76,8 @@ pub struct Access {
     pub certificates: Option<Arc<Certificates>>,
     /// What other nodes show.
     pub cluster: Option<String>,
+    /// Requests to orgs that the node lets through in a minute; 0: as many as come.
+    pub requests_per_minute: u32,
     /// Who gets an account.
     pub registration: Registration,
 }
@@ -111,6 +115,8 @@ pub struct Shared {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
     event_names: OnceLock<BTreeMap<String, Kind>>,
+    /// How many requests to orgs the whole node lets through.
+    pub(crate) node_rate: NodeRate,
     /// What reading each view takes.
     view_rights: BTreeMap<&'static str, Capability>,
     /// How to be let in, for whoever was not: without a credential, and with one that does not count.
@@ -150,6 +156,7 @@ impl App {
         Self(Arc::new(Shared {
             view_rights,
             challenges: challenges(node.issuer()),
+            node_rate: NodeRate::per_minute(access.requests_per_minute),
             node,
             views,
             token,
@@ -292,6 +299,16 @@ impl App {
     /// Has a command decided that another node has admitted.
     pub async fn forwarded(&self, _by: &Peer, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
         self.node.forwarded(envelope).await
+    }
+
+    /// Counts a request at the rates of its org.
+    pub(crate) async fn let_through(&self, asking: &Asking) -> Result<Option<Taken>, Problem> {
+        self.node.let_through(asking).await
+    }
+
+    /// The same for another node.
+    pub fn let_through_here(&self, _by: &Peer, asking: &Asking) -> Result<Option<Taken>, Problem> {
+        self.node.let_through_here(asking)
     }
 
     /// Takes what another node says on the volatile channel.

@@ -134,6 +134,8 @@ pub struct Config {
     pub queue_commands: usize,
     /// Bytes of commands in the node at a time.
     pub queue_bytes: usize,
+    /// Requests to orgs that the node lets through in a minute; 0: as many as come.
+    pub requests_per_minute: u32,
     /// `host:port` that effects may reach although it is not global.
     pub egress_allow: Vec<String>,
     /// Model providers by name.
@@ -248,6 +250,7 @@ impl Config {
             active_entities: own.active_entities,
             queue_commands: own.queue_commands,
             queue_bytes: own.queue_bytes,
+            requests_per_minute: own.requests_per_minute,
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,

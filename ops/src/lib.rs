@@ -26,6 +26,7 @@ pub mod json;
 pub mod log_lines;
 pub mod metrics;
 pub mod nearest;
+pub mod node_rate;
 pub mod openapi;
 pub mod origins;
 pub mod parts;

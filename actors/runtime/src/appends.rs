@@ -164,6 +164,7 @@ impl Core {
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         self.counters.records.fetch_add(durable.len() as u64, Ordering::Relaxed);
         for Durable { decided, position, .. } in &durable {
+            self.rates.heard(&decided.record);
             if authorities::is_about(&decided.record.header.stream.kind) {
                 self.authority.record(partition, &decided.record);
                 self.accounts.book.record(&*self.keys, position.offset, &decided.record);

@@ -16,6 +16,7 @@ use crate::{
     kinds::Kinds,
     mailbox::SnapshotMsg,
     partition::Partition,
+    rates::Rates,
     read_budget::ReadBudget,
     refusals::not_open,
     registry::Registry,
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) authority: AuthorityView,
     /// Passwords, guesses and addresses.
     pub(crate) accounts: Accounts,
+    /// How many requests are let through.
+    pub(crate) rates: Rates,
     pub(crate) volatile: Volatile,
     pub(crate) counters: Counters,
     pub(crate) snapshots: mpsc::Sender<SnapshotMsg>,
@@ -187,6 +190,7 @@ impl Core {
             registry: Registry::new(),
             authority,
             accounts: Accounts::new(&digest_key),
+            rates: Rates::default(),
             volatile: opened.volatile,
             counters: Counters::default(),
             snapshots: opened.snapshots,

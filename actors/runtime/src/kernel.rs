@@ -7,6 +7,7 @@ pub mod clock;
 pub mod entity;
 pub mod hub;
 pub mod instances;
+pub mod limiter;
 pub mod ownership;
 pub mod principals;
 pub mod refusals;

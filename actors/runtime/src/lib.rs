@@ -28,6 +28,7 @@ mod partition_actor;
 pub mod performers;
 mod prompts;
 pub mod providers;
+pub mod rates;
 mod read_budget;
 mod refusals;
 mod registry;

@@ -8,6 +8,7 @@ mod holders;
 mod leaving;
 mod logins;
 mod outbox;
+mod rates;
 mod reads;
 mod rights;
 mod root;

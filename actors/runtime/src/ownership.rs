@@ -156,6 +156,7 @@ impl Core {
     pub(crate) fn read_on_to_end(&self, partition: u16, caught: &mut CaughtUp) -> Result<(), IndexError> {
         let _reader = self.partition(partition).reading.lock();
         let mut each = |stream: &StreamId, offset: u64, bytes: &[u8]| {
+            self.rates.followed(stream, bytes);
             if !authorities::is_about(&stream.kind) {
                 return;
             }
@@ -174,6 +175,7 @@ impl Core {
         let read = self.index.follow_partition(&*self.log, partition, &mut each, caught);
         if read.is_err() {
             self.authority.read_further(partition);
+            self.rates.read_further();
         }
         read
     }

@@ -168,6 +168,7 @@ pub(super) struct Limits {
     pub(super) active_entities: usize,
     pub(super) queue_commands: usize,
     pub(super) queue_bytes: usize,
+    pub(super) requests_per_minute: u32,
 }
 impl Default for Limits {
     fn default() -> Self {
@@ -176,6 +177,7 @@ impl Default for Limits {
             active_entities: limits::ACTIVE_ENTITIES_MAX,
             queue_commands: limits::NODE_QUEUE_MAX,
             queue_bytes: limits::NODE_QUEUE_MAX_BYTES,
+            requests_per_minute: 0,
         }
     }
 }

@@ -24,6 +24,13 @@ pub async fn volatile(State(app): State<App>, peer: Peer, Forwarded(body): Forwa
     json(&value!({}))
 }
 
+/// `POST /internal/v1/rates`: a request that came to another node, counted at the rates of an org that this node owns.
+pub async fn rates(State(app): State<App>, peer: Peer, Forwarded(body): Forwarded) -> Answer {
+    let asking = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(400, "bad_envelope", format!("what a node asked cannot be decoded: {e}")))?;
+    json(&app.let_through_here(&peer, &asking)?)
+}
+
 /// `GET /v1/ops/cluster`: nodes, and who owns which partition, as this node sees them.
 pub async fn cluster(State(app): State<App>, operator: Operator, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;

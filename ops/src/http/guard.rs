@@ -8,6 +8,7 @@ mod cookie;
 mod cors;
 mod dressing;
 mod protection;
+mod rates;
 mod scope;
 mod session;
 mod shown;
@@ -18,7 +19,7 @@ use super::{
     surface::{Authentication, ELSEWHERE, Secured, Surface},
 };
 use crate::{
-    asked::Correlation,
+    asked::{self, Correlation},
     caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
     request_id::RequestId,
@@ -83,7 +84,7 @@ async fn pass(app: &App, surface: &'static Surface, mut request: Request, next: 
         Ok(Admitted::Yes(shown)) => {
             request.extensions_mut().insert(ids.correlation.clone());
             request.extensions_mut().insert(surface);
-            bounded(app, surface, serve(app, *shown, request, next), &ids).await
+            bounded(app, surface, serve(app, surface, *shown, (request, next)), &ids).await
         }
     };
     dressing::complete(&mut response, &path, &ids.request, app.now());
@@ -176,8 +177,8 @@ fn refuse(problem: Problem) -> Response {
     Failure(problem).into_response()
 }
 
-/// Serves a request within its bounds, as which looking up a key counts.
-async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Response {
+/// Serves a request within its bounds, as which looking up a key counts, and counting at rates.
+async fn serve(app: &App, surface: &Surface, shown: Shown, (mut request, next): (Request, Next)) -> Response {
     let mut until = None;
     let credential = match shown {
         Shown::Credential(credential) => credential,
@@ -201,12 +202,23 @@ async fn serve(app: &App, shown: Shown, mut request: Request, next: Next) -> Res
             Err(_) => Credential::Nothing,
         },
     };
+    let asked = rates::read(surface, &request, &credential);
     let caller = Caller::with(credential).until(until);
     if let Err(problem) = scope::check(request.uri().path(), request.headers(), &caller) {
         return refuse(problem);
     }
+    let standing = match rates::let_through(app, asked).await {
+        Ok(standing) => standing,
+        Err((problem, standing)) => {
+            let mut response = refuse(problem);
+            standing.into_iter().for_each(|standing| standing.write(response.headers_mut()));
+            return response;
+        }
+    };
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    standing.into_iter().for_each(|standing| standing.write(response.headers_mut()));
+    response
 }
 
 fn serving(app: &App) -> Result<(), Problem> {

@@ -72,7 +72,10 @@ const PROBLEMS: &[(u16, &str)] = &[
     (414, "Path and query are over their limit."),
     (415, "The body is not application/json, or has a Content-Encoding."),
     (422, "A field has the wrong type or value, or is unknown; `field` names it."),
-    (429, "A queue is full; the problem gives its depth."),
+    (
+        429,
+        "A rate or a queue is used up; `code` says which (`rate_limited` names the rate), `Retry-After` when to try again.",
+    ),
     (431, "The headers are over their limit."),
     (500, "A mistake of the node's."),
     (
@@ -83,8 +86,8 @@ const PROBLEMS: &[(u16, &str)] = &[
 ];
 
 /// On every route.
-const ALWAYS: &[u16] = &[400, 403, 405, 414, 431, 500, 503];
-const COMMAND: &[u16] = &[401, 402, 404, 408, 409, 412, 413, 415, 422, 429, 507];
+const ALWAYS: &[u16] = &[400, 403, 405, 414, 429, 431, 500, 503];
+const COMMAND: &[u16] = &[401, 402, 404, 408, 409, 412, 413, 415, 422, 507];
 
 fn problems(reply: Reply) -> Vec<u16> {
     let more: &[u16] = match reply {

@@ -28,3 +28,9 @@ pub const QUOTA_FREED_MAX: usize = 128;
 pub const RATE_REQUESTS_MAX: u32 = 100_000;
 /// Longest time of a rate.
 pub const RATE_MAX_SECONDS: u32 = 3_600;
+/// Keys that a node counts requests for at a time.
+pub const RATE_KEYS_MAX: usize = 100_000;
+/// Times that a node keeps of requests.
+pub const RATE_ENTRIES_MAX: usize = 2_000_000;
+/// Orgs whose rates a node remembers.
+pub const RATE_ORGS_MAX: usize = 10_000;

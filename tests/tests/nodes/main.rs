@@ -8,6 +8,7 @@ mod kill9;
 mod migrate;
 mod parking;
 mod quota;
+mod rates;
 mod rebuild;
 mod schemathesis;
 mod secrets;
