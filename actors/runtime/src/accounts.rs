@@ -7,6 +7,8 @@ pub mod guessing;
 pub mod passwords;
 
 use book::AddressBook;
+#[cfg(test)]
+pub(crate) use codes::code_of as code_at;
 pub(crate) use codes::{Codes, RECOVERY_CODES, fresh_secret, is_from_time, step_of};
 use guessing::Guessing;
 use parking_lot::Mutex;

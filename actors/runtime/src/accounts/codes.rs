@@ -77,6 +77,12 @@ fn code_at(secret: &[u8], step: u64) -> String {
     format!("{:0width$}", number % 10u32.pow(DIGITS as u32), width = DIGITS)
 }
 
+/// The code of an interval, as whoever has the secret makes it.
+#[cfg(test)]
+pub(crate) fn code_of(secret: &str, step: u64) -> String {
+    code_at(&of_base32(secret).expect("base 32"), step)
+}
+
 /// Whether what was typed has the form of a code that follows from the time.
 pub(crate) fn is_from_time(code: &Password) -> bool {
     let mut digits = code.as_str().chars().filter(|c| !c.is_whitespace());

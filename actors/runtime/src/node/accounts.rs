@@ -203,3 +203,6 @@ fn address_taken() -> Problem {
         .field("address")
         .fix("log in, or use another one")
 }
+
+#[cfg(test)]
+mod tests;
