@@ -4,6 +4,7 @@
 //! An unknown key is an error that names it, wherever it stands.
 
 mod auth;
+mod logging;
 mod network;
 mod written;
 
@@ -35,7 +36,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use written::{ConfigLayers, Layer, Logging, SecretWritten, Views};
+use written::{ConfigLayers, Layer, SecretWritten, Views};
 
 pub use crate::log_lines::LogFormat;
 pub use written::Flags;
@@ -154,7 +155,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Loads a configuration from this process's environment.
+    /// Loads a configuration from the environment.
     pub fn load(file: Option<&Path>, flags: Flags) -> Result<Self, ConfigError> {
         Self::from_layers(file, std::env::vars().collect(), flags)
     }
@@ -256,7 +257,7 @@ impl Config {
             secrets,
             allow_lost_keys: written.keys.allow_lost,
             shutdown_delay_ms: written.shutdown.delay_ms,
-            log_format: format_of(&written.logging)?,
+            log_format: logging::format_of(&written.logging)?,
             log_level: written.logging.level,
             effective,
         })
@@ -310,18 +311,6 @@ fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<
         at,
         feed_days: written.feed_days,
     }))
-}
-
-fn format_of(logging: &Logging) -> Result<LogFormat, ConfigError> {
-    match logging.format.as_str() {
-        "auto" => Ok(LogFormat::Auto),
-        "json" => Ok(LogFormat::Json),
-        "pretty" => Ok(LogFormat::Pretty),
-        other => Err(wrong(
-            "logging.format",
-            format!("unknown format `{other}`; use auto, json or pretty"),
-        )),
-    }
 }
 
 /// Where views are kept. What is in memory has its views there, too: a database would hold them for ever.

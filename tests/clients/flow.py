@@ -9,6 +9,7 @@ import quipu_client.api
 from quipu_client import AuthenticatedClient
 from quipu_client.api.agent import agent_create_named
 from quipu_client.api.api_key import api_key_create_named
+from quipu_client.api.application import application_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
 from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
@@ -21,6 +22,7 @@ from quipu_client.models import (
     AnswerApproval,
     Binding,
     BoundTo,
+    ClientAuthentication,
     CreateAgent,
     CreateApiKey,
     CreateConversation,
@@ -33,9 +35,11 @@ from quipu_client.models import (
     DefinitionInputs,
     DefinitionOutputs,
     DirectoryType,
+    DescribeApplication,
     EdgeSpec,
     FormOfAlias,
     GiveGrant,
+    GrantType,
     InputSpec,
     MapConfig,
     MapNode,
@@ -137,6 +141,14 @@ def rights(client: AuthenticatedClient) -> None:
         )
     )
     assert isinstance(made.shown, str), made
+    app = DescribeApplication(
+        name="App",
+        grants=[GrantType.AUTHORIZATION_CODE],
+        authentication=ClientAuthentication.NONE,
+        redirect_uris=["https://app.example/cb"],
+        scopes=["cap:run.*"],
+    )
+    receipt(application_create_named.sync(ORG, "app", client=client, body=app, quipu_on_behalf_of=ADA))
     by_key = AuthenticatedClient(base_url=os.environ["QUIPU_URL"], token=made.shown, raise_on_unexpected_status=True)
     the_run(by_key, "refund-1", RunState.COMPLETED)
     beyond = conversation_post.sync(ORG, "desk", client=by_key, body=PostMessage(body="Hello"))
@@ -178,6 +190,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids = {"agent": "scout", "conversation": "desk", "run": "refund-1", "org": ORG}
         ids |= {"api_key": "ci", "grant": "bob", "role": "all", "quota": "all"}
         ids |= {"entity": "desk", "alias": "slug_desk"}
+        ids |= {"application": "app"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)

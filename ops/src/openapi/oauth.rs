@@ -118,6 +118,15 @@ fn authorize() -> Value {
     json!({ "get": get, "post": post })
 }
 
+fn userinfo() -> Value {
+    let mut responses = failures(&[ALWAYS, &[401]]);
+    responses.insert("200".into(), answer("Who logged in."));
+    json!({
+        "get": operation("oauth_userinfo", "Who logged in, by their access token.", responses.clone()),
+        "post": operation("oauth_userinfo_post", "The same.", responses),
+    })
+}
+
 /// Paths and their items.
 pub(super) fn paths() -> [(&'static str, Value); 9] {
     let token = with_client(&[
@@ -133,11 +142,6 @@ pub(super) fn paths() -> [(&'static str, Value); 9] {
         "requested_token_type",
     ]);
     let shown = with_client(&["token", "token_type_hint"]);
-    let mut userinfo = failures(&[ALWAYS, &[401]]);
-    userinfo.insert("200".into(), answer("Who logged in."));
-    let mut told = document("oauth_userinfo", "Who logged in, by their access token.", false);
-    told["get"] = operation("oauth_userinfo", "Who logged in, by their access token.", userinfo.clone());
-    told["post"] = operation("oauth_userinfo_post", "The same.", userinfo);
     let ended = json!({ "description": "It opens nothing any more." });
     [
         ("/oauth/authorize", authorize()),
@@ -168,7 +172,7 @@ pub(super) fn paths() -> [(&'static str, Value); 9] {
                 ended,
             ),
         ),
-        ("/oauth/userinfo", told),
+        ("/oauth/userinfo", userinfo()),
         (
             "/oauth/jwks",
             document("oauth_jwks", "The public keys that tokens are checked by.", false),

@@ -166,7 +166,7 @@ async fn a_client_gets_told_and_loses_tokens_of_its_service() {
     let made = node.token(&own).await;
     assert_eq!(
         (&made["token_type"], &made["scope"], &made["expires_in"]),
-        (&json!("Bearer"), &json!("cap:run.* cap:stats.read"), &json!(900))
+        (&json!("Bearer"), &json!("cap:stats.read cap:run.*"), &json!(900))
     );
     assert!(made.get("refresh_token").is_none() && made.get("id_token").is_none(), "{made}");
     let token = made["access_token"].as_str().unwrap();

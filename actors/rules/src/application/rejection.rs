@@ -122,6 +122,13 @@ impl ApplicationRejection {
             ),
             Self::NoSecret => Problem::new(409, "no_client_secret", "this application authenticates without a secret")
                 .fix("update `authentication` to client_secret_basic or client_secret_post first"),
+            _ => self.bad_text(),
+        }
+    }
+
+    fn bad_text(&self) -> Problem {
+        let bad = |code: &str, detail: String, field: &'static str, fix: &str| Problem::new(422, code, detail).field(field).fix(fix);
+        match self {
             Self::BadName => bad(
                 "bad_name",
                 format!("a name has 1 to {NAME_MAX_CHARS} printable characters"),
@@ -134,13 +141,13 @@ impl ApplicationRejection {
                 "reason",
                 "shorten it",
             ),
-            Self::BadGrace => bad(
+            // All others were told before.
+            _ => bad(
                 "bad_grace",
                 format!("an old secret opens for at most {CLIENT_SECRET_GRACE_MAX_HOURS} hours more"),
                 "grace_hours",
                 "give fewer, or leave it out",
             ),
-            Self::NotHandedOn(_) | Self::Unseen | Self::Exists(_) | Self::NotFound(_) | Self::Retired(_) => self.problem(),
         }
     }
 }

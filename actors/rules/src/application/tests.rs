@@ -1,5 +1,6 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, id, sent_by};
+use quipu_schemas::{digest::Digest, rights::Pattern};
 use serde_json::{Value, json};
 
 fn said(changes: Value) -> DescribeApplication {

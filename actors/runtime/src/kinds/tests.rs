@@ -153,6 +153,7 @@ fn own_kinds_bring_plural_and_prefix() {
         [
             "agents",
             "api-keys",
+            "applications",
             "conversations",
             "grants",
             "memories",

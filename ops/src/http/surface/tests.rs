@@ -70,7 +70,7 @@ async fn ask(router: &Router, token: Option<&str>, method: Method, path: &str, h
     let request = request.body(Body::from(body.to_owned())).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let bytes = axum::body::to_bytes(body, 1 << 23).await.unwrap();
     Answered {
         status: head.status,
         headers: head.headers,
