@@ -2,6 +2,7 @@
 
 mod attacks;
 mod codes;
+mod people;
 
 use super::*;
 use std::collections::BTreeMap;

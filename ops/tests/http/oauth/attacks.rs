@@ -1,6 +1,6 @@
 //! What is refused at the doors of OAuth, and how alike.
 
-use super::*;
+use super::{people::staying, *};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_wrong_with_a_client_is_told_alike() {
@@ -109,15 +109,6 @@ async fn forms_out_of_form_are_refused() {
     refused(&node.by(None, Method::GET, "/oauth/nothing").await, 404, "invalid_request");
     let foreign = node.client.get(url("/oauth/jwks")).header("origin", "https://evil.example");
     refused(&TestNode::send(foreign).await, 403, "invalid_request");
-}
-
-/// A client that does not follow where it is sent.
-fn staying() -> reqwest::Client {
-    let _ = client();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap()
 }
 
 async fn authorize(node: &TestNode, fields: &[(&str, &str)]) -> Answer {
