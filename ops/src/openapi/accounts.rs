@@ -111,7 +111,7 @@ fn routes() -> Vec<Route> {
         post(
             "/v1/auth/password/change",
             "change_password",
-            "Another password, for whoever knows the old one.",
+            "Another password, for whoever knows the old one. Every session ends.",
             Opens::Account,
             vec![
                 text("old", true, "The old one."),

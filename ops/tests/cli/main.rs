@@ -6,3 +6,4 @@ mod demo;
 mod import_crash;
 mod importing;
 mod keys;
+mod login;

@@ -188,6 +188,9 @@ async fn a_password_is_changed_by_whoever_knows_it() {
     assert_eq!(short.status, 422, "{}", short.text);
     assert!(!short.text.contains(PASSWORD), "{}", short.text);
     change(PASSWORD, "another horse battery").await.expect(200);
+    node.by(Some(token(&tokens)), Method::GET, "/v1/me")
+        .await
+        .problem(401, "unauthenticated");
     let old = json!({ "address": "ada@example.com", "password": PASSWORD });
     node.open("/v1/auth/login", old).await.problem(401, "wrong_login");
     // The node's token is nobody's account.

@@ -3,19 +3,23 @@
 use super::given::Given;
 use crate::{
     caller::Own,
-    http::{Answer, App, json, params::Params, request::Fields},
+    http::{
+        Answer, App, json,
+        params::Params,
+        request::{CameFrom, Fields},
+    },
     told::{Changed, Enrolled, RecoveryCodes},
 };
 use axum::{extract::State, http::Uri};
 
-/// `POST /v1/auth/password/change`: another password, for whoever knows the old one.
-pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, Fields(body): Fields) -> Answer {
+/// `POST /v1/auth/password/change`: another password, for whoever knows the old one. Every session ends.
+pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let home = &own.whole()?.home;
     let mut given = Given::of(body);
     let (old, new) = (given.need_secret("old")?, given.need_secret("new")?);
     given.done()?;
-    app.accounts().change_password(home, &old, &new).await?;
+    app.accounts().change_password(home, &old, &new, from).await?;
     json(&Changed { status: "changed" })
 }
 

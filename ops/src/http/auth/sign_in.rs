@@ -104,7 +104,7 @@ fn answer(app: &App, opened: &Opened, by_cookie: bool) -> Answer {
 }
 
 /// `POST /v1/auth/register`: an account. Whoever asks for one of their own learns nothing of whether there was one.
-pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
+pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, Fields(body): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let by_operator = match caller.credential() {
         Credential::Token => true,
@@ -122,12 +122,7 @@ pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, C
         let missing = if address.is_none() { "address" } else { "password" };
         return Err(wrong(missing, format!("`{missing}` is missing")).into());
     }
-    let asked = Register {
-        name,
-        address,
-        password,
-        from,
-    };
+    let asked = Register { name, address, password };
     let made = app.accounts().register(asked).await;
     if !by_operator {
         return match made {

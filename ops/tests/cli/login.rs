@@ -1,0 +1,121 @@
+//! Logging in on the terminal: from then on it acts as that person, by files that nobody else can read.
+
+use quipu::{
+    config::{Config, Flags},
+    serve::{self, Running},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+/// A person at a terminal.
+struct Person<'a> {
+    data: &'a Path,
+    profiles: &'a Path,
+    url: String,
+}
+
+impl Person<'_> {
+    fn command(&self, args: &[&str], password: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+        for name in ["QUIPU_TOKEN", "QUIPU_ORG", "QUIPU_CONFIG", "QUIPU_ON_BEHALF_OF"] {
+            command.env_remove(name);
+        }
+        command
+            .args(args)
+            .env("QUIPU_DATA", self.data)
+            .env("QUIPU_URL", &self.url)
+            .env("QUIPU_PROFILES", self.profiles)
+            .env("QUIPU_PASSWORD", password)
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    async fn run(&self, args: &[&str], password: &str) -> (i32, Value) {
+        // Off the runtime's own threads, which serve the node.
+        let output = tokio::task::block_in_place(|| self.command(args, password).output().unwrap());
+        let text = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+        let shown = String::from_utf8_lossy(text).into_owned();
+        assert!(!shown.contains(password), "{args:?}: {shown}");
+        let value = serde_json::from_slice(text).unwrap_or_else(|e| panic!("{args:?}: {e}: {shown}"));
+        (output.status.code().unwrap(), value)
+    }
+
+    async fn done(&self, args: &[&str]) -> Value {
+        let (code, value) = self.run(args, PASSWORD).await;
+        assert_eq!(code, 0, "{args:?}: {value}");
+        value
+    }
+
+    fn profile(&self) -> (std::path::PathBuf, Value) {
+        let files = fs::read_dir(self.profiles).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = files.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
+        let path = files.next().expect("a profile");
+        let profile = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        (path, profile)
+    }
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn node(data: &Path) -> Running {
+    let flags = Flags {
+        listen: Some("127.0.0.1:0".into()),
+        data: Some(data.display().to_string()),
+        ..Flags::default()
+    };
+    serve::start(Config::from_layers(None, BTreeMap::new(), flags).unwrap())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, profiles) = (dir.path().join("data"), dir.path().join("profiles"));
+    let running = node(&data).await;
+    let ada = Person {
+        data: &data,
+        profiles: &profiles,
+        url: running.url(),
+    };
+    assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
+    let first = ada.done(&["login", "--first", "--address", "ada@example.com"]).await;
+    let id = first["principal"].as_str().unwrap();
+    assert!(id.starts_with("usr_"), "{first}");
+    let me = ada.done(&["whoami"]).await;
+    assert_eq!((&me["principal"], &me["operator"]), (&json!(id), &json!(true)), "{me}");
+
+    // An org, whose owner they are, and a key there.
+    ada.done(&["send", "acme", "org", "acme", "create", r#"{"name":"Acme"}"#]).await;
+    let made = ada
+        .done(&["keys", "create", "acme", "CI", "--scope", "cap:run.*", "--days", "30"])
+        .await;
+    assert!(made["shown"].as_str().is_some_and(|text| text.starts_with("qpk_acme.")), "{made}");
+    let key = made["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let rotated = ada.done(&["keys", "rotate", "acme", &key, "--grace-hours", "1"]).await;
+    assert_ne!(rotated["shown"], made["shown"]);
+    ada.done(&["keys", "revoke", "acme", &key, "--reason", "lost"]).await;
+    let keys = ada.done(&["keys", "list", "acme"]).await;
+    assert_eq!((&keys[0]["id"], &keys[0]["principal"]), (&json!(key), &json!(id)), "{keys}");
+
+    // What is about to end is made new, by one of several programs.
+    let (path, mut profile) = ada.profile();
+    let before = profile["refresh_token"].clone();
+    profile["ends_at"] = json!(1);
+    fs::write(&path, profile.to_string()).unwrap();
+    let several: Vec<_> = (0..3).map(|_| ada.command(&["whoami"], PASSWORD).spawn().unwrap()).collect();
+    for mut one in several {
+        let status = tokio::task::block_in_place(|| one.wait().unwrap());
+        assert!(status.success());
+    }
+    let (_, profile) = ada.profile();
+    assert_ne!(profile["refresh_token"], before);
+    ada.done(&["whoami"]).await;
+
+    let (code, refused) = ada.run(&["login", "--address", "ada@example.com"], "wrong horse battery").await;
+    assert_eq!((code, &refused["code"]), (3, &json!("wrong_login")), "{refused}");
+    ada.done(&["logout"]).await;
+    assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
+    assert!(!path.exists());
+    running.stop().await;
+}
