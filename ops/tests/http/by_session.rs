@@ -262,6 +262,9 @@ async fn after_logout_nothing_that_begins_succeeds() {
     let node = Arc::new(TestNode::with_org().await);
     let svc = node.service("acme", "svc_1", "member").await;
     node.conversation("c").await;
+    let mine = node.session(&svc, &[]).await;
+    let talk = json!({ "type": "group", "title": "Talk" });
+    node.say_by(&mine.token, "/v1/orgs/acme/conversations/m", talk).await.expect(201);
     // Others go on meanwhile.
     let (ends, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let load: Vec<_> = (0..4)
@@ -281,7 +284,7 @@ async fn after_logout_nothing_that_begins_succeeds() {
     for round in 0..ROUNDS {
         let shown = node.session(&svc, &[]).await;
         let post = async || {
-            let path = "/v1/orgs/acme/conversations/c/post";
+            let path = "/v1/orgs/acme/conversations/m/post";
             node.say_by(&shown.token, path, json!({ "body": "mine" })).await.status.as_u16()
         };
         let read = async || {
