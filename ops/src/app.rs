@@ -27,7 +27,7 @@ use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::{
     api::{CommandRequest, HealthPart, KindInfo},
     holder::Holder,
-    node::{BodyHold, Node, ReadPermit},
+    node::{BodyHold, Delivery, Node, ReadPermit},
     rates::{Asking, Taken},
     tasks::Tasks,
     volatile::RemoteMessage,
@@ -289,6 +289,11 @@ impl App {
     /// Has a command decided; its principal's rights are looked at where that is done.
     pub async fn command(&self, request: CommandRequest) -> Result<Receipt, Problem> {
         self.node.command(request).await
+    }
+
+    /// Has the command of a delivery decided. Nobody is asked for leave: the node looks at the signature.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<Receipt, Problem> {
+        self.node.deliver(delivery).await
     }
 
     /// Whether a command brings a secret, or makes one which its answer shows: for faces whose commands and answers are kept.

@@ -10,6 +10,7 @@ pub mod answer;
 mod auth;
 pub mod backup;
 pub mod blobs;
+pub mod callbacks;
 mod catalogue;
 pub mod cluster;
 pub mod command;
@@ -52,7 +53,7 @@ pub fn router(app: App) -> Router {
 }
 
 fn parts(app: &App) -> Vec<Part> {
-    let mut parts = vec![grid::part(), internal::part(), docs::part(app.clone())];
+    let mut parts = vec![grid::part(), callbacks::part(), internal::part(), docs::part(app.clone())];
     parts.extend(ops::parts());
     parts.extend(oauth::parts());
     parts.extend(auth::parts());

@@ -328,6 +328,19 @@ impl Paths<'_> {
         );
     }
 
+    fn callbacks(&mut self) {
+        let operation = Operation {
+            id: "callback_deliver".into(),
+            tag: "callback",
+            summary: "Delivers a message of another system, signed as the callback says; no credential is asked for.".into(),
+            parameters: references(&["org", "id"]),
+            body: Some(json!({ "description": "What the other system sends; its raw bytes are signed." })),
+            reply: Reply::Decided,
+            opens: Opens::Anybody,
+        };
+        self.add(crate::http::callbacks::PATH, "post", operation);
+    }
+
     fn ops(&mut self) {
         let ops = "ops";
         self.get(
@@ -576,6 +589,7 @@ pub fn document(kinds: &[KindInfo], families: Families) -> Value {
     for (path, item) in accounts::paths() {
         paths.paths.insert(path.to_owned(), item);
     }
+    paths.callbacks();
     paths.ops();
     let mut schemas = components.into_schemas();
     let responses = responses::components();

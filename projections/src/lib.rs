@@ -10,6 +10,7 @@ pub mod aliases;
 pub mod api_keys;
 pub mod applications;
 #[cfg(feature = "postgres")]
+pub mod callbacks;
 pub mod certify;
 pub mod columns;
 pub mod contract;
@@ -76,4 +77,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &secrets::FAMILY,
     &entities::FAMILY,
     &aliases::FAMILY,
+    &callbacks::FAMILY,
 ];

@@ -211,6 +211,8 @@ impl Kind {
     pub const PRINCIPAL: Kind = Kind::from_static("principal");
     /// `quota`
     pub const QUOTA: Kind = Kind::from_static("quota");
+    /// `callback`
+    pub const CALLBACK: Kind = Kind::from_static("callback");
     /// `secret`
     pub const SECRET: Kind = Kind::from_static("secret");
     /// `entity`

@@ -55,6 +55,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("secret", "secrets", "secret", Placement::ByOrg),
     spec("entity", "entities", "ent", Placement::ById),
     spec("alias", "aliases", "als", Placement::ById),
+    spec("callback", "callbacks", "cbk", Placement::ById),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.

@@ -31,5 +31,6 @@ pub mod rights;
 pub mod role;
 pub mod secret_text;
 pub mod session_text;
+pub mod signature;
 pub mod text;
 pub mod upcast;

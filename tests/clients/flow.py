@@ -191,6 +191,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids |= {"api_key": "ci", "grant": "bob", "role": "all", "quota": "all"}
         ids |= {"entity": "desk", "alias": "slug_desk"}
         ids |= {"application": "app"}
+        ids |= {"secret": "hooks", "callback": "orders"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)

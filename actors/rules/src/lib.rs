@@ -6,6 +6,7 @@ pub mod agent;
 pub mod alias;
 pub mod api_key;
 pub mod application;
+pub mod callback;
 pub mod components;
 pub mod conversation;
 pub mod decider;
@@ -50,4 +51,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<secret::Secret>()
         .kind::<entity::Entity>()
         .kind::<alias::Alias>()
+        .kind::<callback::Callback>()
 }

@@ -6,6 +6,7 @@ use quipu_kinds::{
     alias::{AliasCommand, AliasWord},
     api_key::{ApiKeyCommand, ApiKeyWord},
     application::ApplicationCommand,
+    callback::{CallbackCommand, CallbackWord},
     conversation::{ConversationCommand, ConversationWord},
     entity::{EntityCommand, EntityWord},
     grant::GrantCommand,
@@ -164,6 +165,7 @@ asked! {
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
     SecretCommand, SecretWord;
+    CallbackCommand, CallbackWord;
 }
 macro_rules! heard {
     ($($command:ty, $word:ty;)*) => {$(
@@ -184,6 +186,7 @@ heard! {
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
     SecretCommand, SecretWord;
+    CallbackCommand, CallbackWord;
 }
 
 #[expect(clippy::result_large_err, reason = "tests read problems, and are not hot")]

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bodies;
+mod callbacks;
 mod erasure;
 mod health;
 mod holders;
@@ -30,6 +31,7 @@ use crate::{
     kinds::KindHandler,
     performers::Performers,
     refusals::stopping,
+    secrets::NodeSecrets,
     tasks::Tasks,
     tokens::Tokens,
     volatile::{RemoteMessage, Volatile},
@@ -58,6 +60,7 @@ use std::{
 
 pub use crate::core::Counters;
 pub use bodies::BodyHold;
+pub use callbacks::Delivery;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub(crate) use start::lower_priority;
 pub use standing::Account;
@@ -68,6 +71,7 @@ struct Inner {
     config: NodeConfig,
     performers: Performers,
     tokens: Tokens,
+    secrets: Arc<NodeSecrets>,
     root: Mutex<Option<ActorRef<()>>>,
     /// What works on the index beside the actors: ended before it is closed.
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,

@@ -190,6 +190,18 @@ pub static GRID: Surface = Surface {
     ..USUAL
 };
 
+/// Where other systems deliver what they have signed.
+pub static CALLBACKS: Surface = Surface {
+    prefixes: &["/callbacks/"],
+    authentication: Authentication::Open,
+    body: Bound {
+        most: limits::CALLBACK_BODY_MAX_BYTES as u64,
+        name: "CALLBACK_BODY_MAX_BYTES",
+    },
+    cors: None,
+    ..USUAL
+};
+
 /// What operators see and do.
 pub static OPS: Surface = Surface {
     prefixes: &["/v1/ops/"],

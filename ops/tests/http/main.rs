@@ -6,6 +6,7 @@ mod acting;
 mod api_keys;
 mod by_key;
 mod by_session;
+mod callbacks;
 mod certificate;
 mod commands;
 mod directory;

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod alias;
 pub mod api_key;
 pub mod application;
+pub mod callback;
 pub mod conversation;
 pub mod entity;
 pub mod grant;

@@ -64,9 +64,10 @@ fn takes_rights(record: &Record) -> bool {
                 | "quipu.principal.suspended.v1"
                 | "quipu.principal.retired.v1"
                 | "quipu.secret.retired.v1"
+                | "quipu.callback.retired.v1"
         )
     };
-    let ending = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL, Kind::SECRET];
+    let ending = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL, Kind::SECRET, Kind::CALLBACK];
     let is_of_rights = ending.contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }

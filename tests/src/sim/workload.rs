@@ -151,6 +151,12 @@ impl Workload {
 
     /// The next command; `n` numbers it, and repeats with it.
     pub(crate) fn next(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
+        let drawn = self.drawn(n, rng, peek);
+        let has_org = || self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
+        vault::of(n).filter(|_| has_org()).or(drawn)
+    }
+
+    fn drawn(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
         if !self.created.iter().any(|(kind, _)| *kind == Kind::ORG) {
             let acme = json!({ "name": "Acme", "owner": "ada" });
             return Some(request(n, Kind::ORG, "acme", "create", acme, None));
@@ -163,7 +169,6 @@ impl Workload {
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
-            9 | 21 | 27 | 39 | 51 => return Some(vault::next(n, rng)),
             5 | 17 | 29 | 41 | 53 if (n / 60).is_multiple_of(2) || !plain::are_any() => return Some(entity::next(self, n, rng, peek)),
             5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}

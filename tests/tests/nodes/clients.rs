@@ -3,6 +3,7 @@
 //! The generators are installed once under `.tools`, Node.js among them; where they cannot be had, the tests say so and pass.
 
 use quipu_tests::{
+    caller::wait,
     office::path,
     process::{Launch, Process},
     venv::{run, skipped, venv},
@@ -31,6 +32,8 @@ const OAUTH: &[&str] = &[
     "requests==2.32.5",
     "cryptography",
 ];
+const SIGNING: &[&str] = &["standardwebhooks==1.1.0"];
+const SIGNING_NODE: &[&str] = &["standardwebhooks@1.1.1", "@octokit/webhooks-methods@6.0.0"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root")
@@ -113,9 +116,9 @@ async fn generated_python_client_does_a_whole_flow_with_types() {
 }
 
 /// The packages of Node.js, installed if need be; or why there are none.
-fn packages(tools: &Path) -> Result<PathBuf, String> {
-    let home = root().join(".tools/clients-node");
-    let (list, wanted) = (home.join("installed.txt"), NODE.join("\n"));
+fn packages(tools: &Path, name: &str, of: &[&str]) -> Result<PathBuf, String> {
+    let home = root().join(".tools").join(name);
+    let (list, wanted) = (home.join("installed.txt"), of.join("\n"));
     if fs::read_to_string(&list).is_ok_and(|found| found == wanted) {
         return Ok(home);
     }
@@ -123,8 +126,8 @@ fn packages(tools: &Path) -> Result<PathBuf, String> {
     let mut npm = Command::new(tools.join("bin/npm"));
     npm.args(["install", "--silent", "--no-save", "--ignore-scripts", "--prefix"])
         .arg(&home)
-        .args(NODE);
-    run(&mut npm).map_err(|e| format!("{} cannot be installed: {e}", NODE.join(", ")))?;
+        .args(of);
+    run(&mut npm).map_err(|e| format!("{} cannot be installed: {e}", of.join(", ")))?;
     fs::write(&list, wanted).map_err(|e| format!("{}: {e}", list.display()))?;
     Ok(home)
 }
@@ -132,7 +135,7 @@ fn packages(tools: &Path) -> Result<PathBuf, String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_typescript_client_does_a_whole_flow_with_types() {
     let what = "a TypeScript client generated from /docs/openapi.json";
-    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools)?, tools)));
+    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools, "clients-node", NODE)?, tools)));
     let (home, tools) = match found {
         Ok(found) => found,
         Err(why) => return skipped(what, &why),
@@ -168,6 +171,57 @@ async fn generated_typescript_client_does_a_whole_flow_with_types() {
         .current_dir(bench.path())
         .args(["--disable-warning=ExperimentalWarning", "flow.ts"]);
     assert_eq!(flow(script, &launch, &node).await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_real_libraries_sign_are_taken_once() {
+    let what = "deliveries signed by standardwebhooks and @octokit/webhooks-methods";
+    let found = venv("clients", PYTHON).and_then(|tools| {
+        let home = packages(&tools, "signing-node", SIGNING_NODE)?;
+        Ok((venv("signing", SIGNING)?, home, tools))
+    });
+    let (python, home, tools) = match found {
+        Ok(found) => found,
+        Err(why) => return skipped(what, &why),
+    };
+    let (hook, hub) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "It's a Secret to Everybody");
+    let mut launch = Launch::new();
+    let node = launch.start().await;
+    let ada = node.caller.acting_for("ada");
+    ada.post(&path("org", "acme"), json!({ "name": "Acme" })).await.taken();
+    ada.post(&path("conversation", "c"), json!({ "type": "group" })).await.taken();
+    let secret = format!("{}/set", path("secret", "hub"));
+    ada.post(&secret, json!({ "value": hub })).await.taken();
+    for (id, scheme, by) in [
+        ("hooks", "standard_webhooks", json!({ "value": hook })),
+        ("hub", "github", json!({ "name": "hub" })),
+    ] {
+        let callback = json!({
+            "name": id, "scheme": scheme, "secret": by, "principal": "ada", "mapping": { "body": "=body.text" },
+            "target": { "kind": "conversation", "id": "c", "command": "post" }
+        });
+        node.caller.post(&path("callback", id), callback).await.taken();
+    }
+    let modules = bench("callbacks.mjs");
+    std::os::unix::fs::symlink(home.join("node_modules"), modules.path().join("node_modules")).expect("the packages");
+    for (program, directory, script) in [
+        (python.join("bin/python"), root().join("tests/clients"), "callbacks.py"),
+        (tools.join("bin/node"), modules.path().to_owned(), "callbacks.mjs"),
+    ] {
+        let mut command = Command::new(program);
+        command
+            .current_dir(directory)
+            .arg(script)
+            .env("HOOK_SECRET", hook)
+            .env("HUB_SECRET", hub);
+        assert_eq!(flow(command, &launch, &node).await, "done", "{script}");
+    }
+    let messages = format!("{}/messages", path("conversation", "c"));
+    wait("one message a delivery", || async {
+        let page = node.caller.get(&messages).await.body;
+        page["items"].as_array().filter(|items| items.len() == 3).map(Vec::len)
+    })
+    .await;
 }
 
 /// The code of the README in this language, for the node at this address.

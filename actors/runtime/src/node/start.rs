@@ -204,6 +204,7 @@ impl Node {
             config,
             performers,
             tokens,
+            secrets,
             root: Mutex::new(Some(root)),
             tasks,
             embedded,

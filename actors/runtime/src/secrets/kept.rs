@@ -2,12 +2,7 @@
 //! nobody.
 
 use super::{Secret, SecretError, SecretSource, Secrets};
-use crate::{
-    core::Core,
-    kernel::entity::{Active, Entity},
-    off_worker::off_worker,
-    shadow,
-};
+use crate::{core::Core, kernel::entity::Active, off_worker::off_worker, shadow};
 use quipu_rules::{
     decider::Decider,
     secret::{self as rules, SecretState},
@@ -88,8 +83,15 @@ fn opened(name: &str, value: &SecretValue, core: &Core) -> Result<Secret, Secret
 impl Core {
     /// A secret as its stream has it. Where another node owns its partition: as that was followed, a moment ago at most. Blocks.
     pub(crate) fn secret(&self, stream: &StreamId) -> Result<SecretState, SecretError> {
-        self.followed_state::<rules::Secret>(stream)
-            .map_err(|problem| SecretError::Unavailable(problem.detail))
+        let unavailable = |problem: Problem| SecretError::Unavailable(problem.detail);
+        let state = self.followed_state::<rules::Secret>(stream).map_err(unavailable)?;
+        let partition = stream.partition(self.meta.partitions);
+        if state != SecretState::Missing || !self.is_elsewhere(partition) {
+            return Ok(state);
+        }
+        // It may have been made a moment ago, at another node.
+        shadow::follow(self, partition);
+        self.followed_state::<rules::Secret>(stream).map_err(unavailable)
     }
 
     /// The state of an entity that this node may not own, no older than what decisions on rights go by. Blocks.
@@ -100,11 +102,6 @@ impl Core {
             return Err(Problem::new(503, "partition_stale", detail).retry_after(1));
         }
         let entity: Active<D> = self.recover_as(stream)?;
-        if entity.version() == 0 && self.is_elsewhere(partition) {
-            // It may have been made a moment ago, at another node.
-            shadow::follow(self, partition);
-            return Ok(self.recover_as::<D>(stream)?.typed_state().clone());
-        }
         Ok(entity.typed_state().clone())
     }
 }

@@ -1,4 +1,6 @@
-//! Commands of secrets: few names, so that what is rotated was set.
+//! Commands of secrets and callbacks: few names, so that what is rotated was set.
+//!
+//! They follow from their number and draw nothing: the other commands of a seed stay what they are.
 
 use super::{Rng, request};
 use quipu_runtime::api::CommandRequest;
@@ -6,11 +8,16 @@ use quipu_schemas::ids::Kind;
 use serde_json::json;
 
 /// The kinds whose commands these are.
-pub(super) const KINDS: [Kind; 1] = [Kind::SECRET];
+pub(super) const KINDS: [Kind; 2] = [Kind::SECRET, Kind::CALLBACK];
 
-/// A command of one of them.
-pub(super) fn next(n: u64, rng: &mut Rng) -> CommandRequest {
-    secret(n, rng)
+/// The command of this number, if it is one of them.
+pub(super) fn of(n: u64) -> Option<CommandRequest> {
+    let mut rng = Rng::new(n);
+    match n % 60 {
+        9 | 39 => Some(secret(n, &mut rng)),
+        21 | 27 | 51 => Some(callback(n, &mut rng)),
+        _ => None,
+    }
 }
 
 fn secret(n: u64, rng: &mut Rng) -> CommandRequest {
@@ -22,4 +29,28 @@ fn secret(n: u64, rng: &mut Rng) -> CommandRequest {
         _ => ("retire", json!({ "reason": "lost" })),
     };
     request(n, Kind::SECRET, &name, command, body, None)
+}
+
+fn callback(n: u64, rng: &mut Rng) -> CommandRequest {
+    // Few at a time, and new ones when those were retired.
+    let id = format!("cb{}", n / 240);
+    let secret = json!({ "value": format!("value-{n}") });
+    let (command, body) = match rng.below(8) {
+        0..=2 => (
+            "create",
+            json!({
+                "name": "orders",
+                "scheme": "standard_webhooks",
+                "secret": secret,
+                "principal": "ada",
+                "target": { "kind": "conversation", "id": "c1", "command": "post" },
+                "mapping": { "body": "=body.text" }
+            }),
+        ),
+        3 | 4 => ("rotate_secret", json!({ "secret": secret, "grace_hours": rng.below(2) })),
+        5 => ("pause", json!({ "reason": "busy" })),
+        6 => ("resume", json!({})),
+        _ => ("retire", json!({ "reason": "lost" })),
+    };
+    request(n, Kind::CALLBACK, &id, command, body, None)
 }

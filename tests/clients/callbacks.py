@@ -1,0 +1,44 @@
+"""Deliveries that the reference library signs: taken once, and refused when they are late or changed."""
+
+import datetime
+import json
+import os
+import urllib.error
+import urllib.request
+
+from standardwebhooks import Webhook
+
+ADDRESS = os.environ["QUIPU_URL"] + "/callbacks/acme/hooks"
+HOOK = Webhook(os.environ["HOOK_SECRET"])
+
+
+def deliver(delivery: str, at: datetime.datetime, body: str, sent: str | None = None) -> tuple[int, dict[str, str], str]:
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": delivery,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": HOOK.sign(delivery, at, body),
+    }
+    request = urllib.request.Request(ADDRESS, data=(sent or body).encode(), headers=headers, method="POST")
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, dict(answer.headers), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read().decode()
+
+
+def main() -> None:
+    now = datetime.datetime.now(tz=datetime.timezone.utc)
+    body = json.dumps({"text": "signed by a library"})
+    first = deliver("msg_py_1", now, body)
+    assert first[0] == 202 and "idempotent-replayed" not in first[1], first
+    again = deliver("msg_py_1", now, body)
+    assert again[0] == 202 and again[1]["idempotent-replayed"] == "true", again
+    assert json.loads(again[2])["position"] == json.loads(first[2])["position"], (first, again)
+    late = deliver("msg_py_2", now - datetime.timedelta(seconds=310), body)
+    changed = deliver("msg_py_3", now, body, sent=body.replace("signed", "forged"))
+    assert late[0] == 401 and changed[0] == 401 and late[2] == changed[2], (late, changed)
+    print("done")
+
+
+main()
