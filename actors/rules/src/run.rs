@@ -13,6 +13,7 @@ mod create;
 mod decide;
 mod draft;
 mod follow;
+mod forget;
 mod graph;
 mod needs;
 mod nodes;
@@ -21,6 +22,7 @@ mod state;
 mod turn;
 mod turn_state;
 
+pub use forget::Ended;
 pub use nodes::Nodes;
 pub use rejection::RunRejection;
 pub use state::{GraphRun, NodeRun, QueuedInput, Signal, Stage, Wait};
@@ -71,7 +73,7 @@ pub const ADVANCE: &str = "advance";
 
 impl Decider for Run {
     const KIND: &'static str = "run";
-    const RULES_VERSION: u32 = 3;
+    const RULES_VERSION: u32 = 4;
     const MAKES_VALUES: bool = true;
     type State = RunState;
     type Command = RunCommand;

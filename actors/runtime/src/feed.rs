@@ -5,7 +5,6 @@
 
 pub(crate) mod offers;
 pub(crate) mod page;
-pub(crate) mod readers;
 
 use crate::{
     api::{FeedEntry, FeedFilter, FeedItem},

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{FeedCounts, FeedEntry, FeedItem},
-    feed::readers::Readers,
+    feed_readers::Readers,
     kernel::{
         hub::{Hub, Offer, Topic},
         writer::Durable,

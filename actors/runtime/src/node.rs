@@ -62,7 +62,6 @@ pub use crate::core::Counters;
 pub use bodies::BodyHold;
 pub use callbacks::Delivery;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
-pub(crate) use start::lower_priority;
 pub use standing::Account;
 pub use start::{NodeConfig, StartError};
 

@@ -3,7 +3,7 @@
 use super::{effects::RESPONSE_KEEP_BYTES, values::NEEDS_MAX_BYTES};
 
 /// Most nodes of a run definition.
-pub const NODES_MAX: usize = 200;
+pub const NODES_MAX: usize = 400;
 /// Most edges of a run definition.
 pub const EDGES_MAX: usize = 1_000;
 /// Largest run definition.

@@ -49,6 +49,10 @@ pub struct PlannedNode {
     pub readers: BTreeMap<String, Vec<usize>>,
     /// Its ports that lead to an output of the definition.
     pub to_outputs: BTreeSet<String>,
+    /// Whether its configuration may name `run`: the word stands in it.
+    pub names_run: bool,
+    /// Whether it may name `texts`.
+    pub names_texts: bool,
 }
 
 /// A checked definition, ready to run.
@@ -68,6 +72,12 @@ pub struct Plan {
     pub rooms: BTreeMap<String, usize>,
     /// Whether some node looks into values.
     pub looks_into: bool,
+    /// Inputs that lead to an output of the definition.
+    pub returned: BTreeSet<String>,
+    /// How many nodes may name `run`.
+    pub name_run: usize,
+    /// How many may name `texts`.
+    pub name_texts: usize,
 }
 
 impl Definition {
@@ -79,9 +89,12 @@ impl Definition {
             .iter()
             .map(|node| {
                 let component = registry.get(&node.component);
+                let config = node.config.to_text();
                 PlannedNode {
                     ports: component.map(|component| component.ports(&node.config.0)),
                     mentions: component.map_or_else(Vec::new, |component| component.mentions(&node.config.0)),
+                    names_run: config.contains("run"),
+                    names_texts: config.contains("texts"),
                     ..PlannedNode::default()
                 }
             })
@@ -90,6 +103,10 @@ impl Definition {
             nodes[*place].rank = Some(rank);
         }
         let looks_into = nodes.iter().any(|node| !node.mentions.is_empty());
+        let (name_run, name_texts) = (
+            nodes.iter().filter(|node| node.names_run).count(),
+            nodes.iter().filter(|node| node.names_texts).count(),
+        );
         let places = places(self).into_iter().map(|(id, place)| (id.to_owned(), place)).collect();
         let mut plan = Plan {
             order,
@@ -99,6 +116,9 @@ impl Definition {
             readers: BTreeMap::new(),
             rooms: BTreeMap::new(),
             looks_into,
+            returned: BTreeSet::new(),
+            name_run,
+            name_texts,
         };
         for edge in &self.edges {
             plan.connect(&edge.from, &edge.to);
@@ -117,6 +137,9 @@ impl Plan {
         let source = match (from, self.places.get(from)) {
             (INPUT, _) => {
                 self.readers.entry(from_port.to_owned()).or_default().extend(rank);
+                if to == OUTPUT {
+                    self.returned.insert(from_port.to_owned());
+                }
                 let ports = target.and_then(|place| self.nodes[place].ports.as_ref());
                 let counted = ports.and_then(|own| own.inputs.iter().find(|p| p.name == port)?.count);
                 let room = self.rooms.entry(from_port.to_owned()).or_default();

@@ -53,11 +53,10 @@ pub(super) fn give_input(run: &GraphRun, input: &GiveInput, draft: &mut Draft<'_
     let payload = accepted(port, "payload", &input.payload, spec.port_type, &run.values(draft.context))?;
     let queued = run.queue.iter().filter(|q| q.port == *port).count();
     if spec.many {
-        let given = run.series.get(port).map_or(0, Vec::len);
-        if given + queued >= room(&run.definition, port) {
+        if run.given(port) + queued >= room(&run.definition, port) {
             return Err(RunRejection::InputClosed(port.clone()));
         }
-    } else if run.inputs.contains_key(port) || queued > 0 {
+    } else if run.given(port) > 0 || queued > 0 {
         return Err(RunRejection::InputGiven(port.clone()));
     }
     let size = payload.to_text().len() as u64;

@@ -1,9 +1,9 @@
 //! State of a workflow run and its fold. Everything here survives binary snapshots.
 
-use super::Nodes;
+use super::{Ended, Nodes};
 use crate::{
     decider::Corrupt,
-    definition::{Data, Pinned, Source},
+    definition::{Data, Pinned},
     shared::Shared,
     values::Values,
 };
@@ -45,6 +45,10 @@ pub struct GraphRun {
     pub inputs: Shared<BTreeMap<String, Json>>,
     /// Inputs that are given again and again.
     pub series: Shared<BTreeMap<String, Vec<Shared<Json>>>>,
+    /// Inputs whose values nothing unfinished needs: how many were given.
+    pub taken: Shared<BTreeMap<String, u64>>,
+    /// Nodes that ended, by what they might have looked into.
+    pub ended: Shared<Ended>,
     /// Sealed texts.
     pub texts: Shared<BTreeMap<String, Personal<String>>>,
     /// Inputs that came while paused, in order.
@@ -159,7 +163,7 @@ impl Wait {
 }
 
 /// Bytes that a value takes in the state.
-fn size(value: &Json) -> u64 {
+pub(super) fn size(value: &Json) -> u64 {
     value.to_text().len() as u64
 }
 
@@ -210,6 +214,8 @@ impl GraphRun {
             status: RunStatus::Pending,
             inputs: Shared::default(),
             series: Shared::default(),
+            taken: Shared::default(),
+            ended: Shared::default(),
             texts: begun.texts.clone().into(),
             queue: Shared::default(),
             held_bytes: 0,
@@ -280,60 +286,6 @@ impl GraphRun {
         coming.values().sum::<u64>() <= most
     }
 
-    /// A node is done: what nobody else waits for leaves the state.
-    fn forget_behind(&mut self, id: &str) {
-        let definition = self.definition.clone();
-        let plan = definition.plan();
-        let Some(place) = plan.places.get(id) else { return };
-        for inbound in &plan.nodes[*place].inbound {
-            let Source::Node { node, port } = &inbound.source else { continue };
-            let planned = &plan.nodes[*node];
-            let source = &definition.nodes[*node].id;
-            // The last is the likeliest to be open still.
-            let is_open = |reader: &usize| {
-                let reader = self.nodes.get(&definition.nodes[*reader].id);
-                !matches!(reader.map(|node| &node.stage), Some(Stage::Completed(_) | Stage::Skipped))
-            };
-            if planned.to_outputs.contains(port) || planned.readers.get(port).into_iter().flatten().rev().any(is_open) {
-                continue;
-            }
-            self.forget(source, |name| name == port);
-        }
-    }
-
-    fn forget(&mut self, id: &str, is_done_with: impl Fn(&str) -> bool) {
-        let Some(NodeRun {
-            attempts,
-            name,
-            timed,
-            stage: Stage::Completed(output),
-        }) = self.nodes.get(id)
-        else {
-            return;
-        };
-        if !output.keys().any(|port| is_done_with(port)) {
-            return;
-        }
-        let kept = output.iter().filter(|(port, _)| !is_done_with(port));
-        let node = NodeRun {
-            attempts: *attempts,
-            name: name.clone(),
-            timed: *timed,
-            stage: Stage::Completed(kept.map(|(port, value)| (port.clone(), value.clone())).collect()),
-        };
-        self.nodes.put(id, node);
-    }
-
-    /// The run is over and never goes on: its values are in its history.
-    fn forget_all(&mut self) {
-        self.nodes.forget_outputs();
-        self.inputs = Shared::default();
-        self.series = Shared::default();
-        self.texts = Shared::default();
-        self.signals = Shared::default();
-        self.held_bytes = 0;
-    }
-
     /// Whether the input is given again and again.
     pub(super) fn is_series(&self, port: &str) -> bool {
         self.definition.inputs.get(port).is_some_and(|spec| spec.many)
@@ -352,6 +304,7 @@ impl GraphRun {
         } else {
             self.inputs.change().insert(port.to_owned(), payload.clone());
         }
+        self.forget_input(port);
     }
 
     /// Where a node stands now; `None` before its turn has come.
@@ -418,15 +371,6 @@ impl GraphRun {
         self.forget_unread(id);
         self.forget_behind(id);
         Ok(())
-    }
-
-    /// What leads nowhere is in the history, and nowhere else.
-    fn forget_unread(&mut self, id: &str) {
-        let definition = self.definition.clone();
-        let plan = definition.plan();
-        let Some(place) = plan.places.get(id) else { return };
-        let connected = &plan.nodes[*place].connected;
-        self.forget(id, |port| !connected.iter().any(|name| name == port));
     }
 
     /// What nodes wait for has no taker any longer.
@@ -513,6 +457,7 @@ impl GraphRun {
             RunEvent::NodeFailed { node, code, detail, .. } => {
                 let (code, detail) = (code.clone(), detail.clone());
                 self.set(node, Stage::Failed { code, detail })?;
+                self.forget_behind(node);
             }
             RunEvent::NodeSkipped { node } => {
                 self.set(node, Stage::Skipped)?;

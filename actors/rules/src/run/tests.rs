@@ -4,6 +4,7 @@ mod acting;
 mod bounds;
 mod cost;
 mod failures;
+mod forget;
 mod nodes;
 mod pauses;
 mod turns;

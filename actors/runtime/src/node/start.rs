@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     api::Stopped,
+    background::lower_priority,
     clock::ClockSource,
     cluster::{Cluster, ClusterConfig},
     core::{Core, Opened},
@@ -311,20 +312,6 @@ where
         // Nothing is ever sent: its other end goes with the thread.
         let _ = end.await;
     }))
-}
-
-/// How much less this thread gets of a processor that others want too: a third, where the others have one.
-#[cfg(target_os = "linux")]
-const BACKGROUND_NICE: i32 = 5;
-
-/// On Linux a thread has a niceness of its own; elsewhere the process has one, which stays as it is.
-pub(crate) fn lower_priority(name: &str) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
-        tracing::warn!(task = name, %error, "the priority of a background thread could not be lowered");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = name;
 }
 
 #[expect(clippy::disallowed_methods, reason = "where node time is made of the clocks")]

@@ -297,7 +297,7 @@ fn background_threads_have_a_lower_priority_than_the_rest() {
     let niceness = || rustix::process::getpriority_process(None).expect("this thread's niceness");
     let before = niceness();
     let lowered = std::thread::spawn(move || {
-        super::start::lower_priority("test");
+        crate::background::lower_priority("test");
         niceness()
     });
     assert!(lowered.join().expect("the thread") > before);

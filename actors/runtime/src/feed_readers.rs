@@ -1,8 +1,8 @@
 //! Threads that read the log for feeds that catch up: few, of lower priority, and in turn for each org.
 
 use crate::{
+    background::lower_priority,
     kernel::turns::{Turns, feed_readers},
-    node::lower_priority,
 };
 use parking_lot::{Condvar, Mutex};
 use quipu_schemas::ids::OrgId;
