@@ -155,6 +155,15 @@ impl InOrg {
         self.is_unbounded() || self.caller.holder().is_some_and(|holder| holder.holds(right, on, now))
     }
 
+    /// Whether a right is held now on an entity that belongs to a project.
+    pub fn holds_within(&self, right: &Capability, on: (&Kind, &EntityId), project: &EntityId, now: Millis) -> bool {
+        self.is_unbounded()
+            || self
+                .caller
+                .holder()
+                .is_some_and(|holder| holder.holds_within(right, on, project, now))
+    }
+
     /// The same; whoever does not hold it is told which it is.
     pub fn ask(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Problem> {
         match self.caller.holder() {

@@ -20,6 +20,7 @@ pub static ENTITIES: Table = Table {
         text("name"),
         text("type"),
         text_or("status", "'active'"),
+        text("project"),
         text("principal"),
         text("agent"),
         text("node"),
@@ -29,7 +30,13 @@ pub static ENTITIES: Table = Table {
         int("created_at"),
         int("updated_at"),
     ],
-    indexes: &[index("principal"), index("agent"), index("node"), index("secret_owner")],
+    indexes: &[
+        index("project"),
+        index("principal"),
+        index("agent"),
+        index("node"),
+        index("secret_owner"),
+    ],
 };
 
 /// One row an alias that an entity has, claims or was refused.
@@ -55,6 +62,7 @@ static ENTITIES_READING: Reading = whole(
     &[
         ("type", one_of!("type": "user", "assistant", "service", "integration", "sandbox")),
         ("status", one_of!("status": "active", "inactive", "suspended")),
+        ("project", Filter::Is("project")),
         ("principal", Filter::Is("principal")),
         ("agent", Filter::Is("agent")),
         ("node", Filter::Is("node")),
@@ -134,6 +142,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: EntityEvent, out: &mut Statements) {
         ),
         EntityEvent::Renamed { name } => out.put(&ENTITIES, org, [id()], [("name", name.into())]),
         EntityEvent::StatusSet { status } => out.put(&ENTITIES, org, [id()], [("status", name(&status))]),
+        EntityEvent::Moved { project } => out.put(&ENTITIES, org, [id()], [("project", project.as_ref().into())]),
         EntityEvent::AliasAsked { alias, claim, .. } => handle(at, &alias, ("asked", Value::Null), claim, out),
         EntityEvent::AliasHeld { alias, claim } => {
             handle(at, &alias, ("held", Value::Null), claim, out);

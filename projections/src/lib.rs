@@ -9,6 +9,7 @@ pub mod agents;
 pub mod aliases;
 pub mod api_keys;
 pub mod applications;
+pub mod approvals;
 #[cfg(feature = "postgres")]
 pub mod callbacks;
 pub mod certify;
@@ -33,6 +34,7 @@ pub mod postgres;
 pub mod principals;
 pub mod progress;
 pub mod projector;
+pub mod projects;
 pub mod query;
 pub mod quotas;
 pub mod readiness;
@@ -78,4 +80,6 @@ pub static FAMILIES: &[&family::Family] = &[
     &entities::FAMILY,
     &aliases::FAMILY,
     &callbacks::FAMILY,
+    &projects::FAMILY,
+    &approvals::FAMILY,
 ];

@@ -219,6 +219,10 @@ impl Kind {
     pub const ENTITY: Kind = Kind::from_static("entity");
     /// `alias`
     pub const ALIAS: Kind = Kind::from_static("alias");
+    /// `approval`
+    pub const APPROVAL: Kind = Kind::from_static("approval");
+    /// `project`
+    pub const PROJECT: Kind = Kind::from_static("project");
 }
 
 /// `org/kind/id`: the name of one entity's stream.

@@ -56,6 +56,8 @@ pub const KINDS: &[KindSpec] = &[
     spec("entity", "entities", "ent", Placement::ById),
     spec("alias", "aliases", "als", Placement::ById),
     spec("callback", "callbacks", "cbk", Placement::ById),
+    spec("project", "projects", "prj", Placement::ByOrg),
+    spec("approval", "approvals", "apr", Placement::ByOrg),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.
@@ -66,6 +68,7 @@ pub const PLACED_BY_ORG: &[&str] = &[
     "api-key",
     "grant",
     "role",
+    "project",
     "application",
     "invite",
     "approval",

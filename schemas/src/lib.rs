@@ -11,6 +11,7 @@ pub mod digest;
 pub mod envelope;
 pub mod idempotency;
 pub mod host;
+pub mod gates;
 pub mod ids;
 pub mod json;
 pub mod jwk;

@@ -10,24 +10,30 @@ from quipu_client import AuthenticatedClient
 from quipu_client.api.agent import agent_create_named
 from quipu_client.api.api_key import api_key_create_named
 from quipu_client.api.application import application_create_named
+from quipu_client.api.approval import approval_approve, approval_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
 from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
 from quipu_client.api.org import org_create_named
+from quipu_client.api.project import project_create_named
 from quipu_client.api.role import role_set
 from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
 from quipu_client.models import (
     AddParticipant,
     AliasName,
     AnswerApproval,
+    ApproveCommand,
     Binding,
     BoundTo,
     ClientAuthentication,
     CreateAgent,
     CreateApiKey,
+    CreateApproval,
+    CreateApprovalBody,
     CreateConversation,
     CreateEntity,
     CreateOrg,
+    CreateProject,
     CreateRun,
     CreateRunInput,
     ConversationType,
@@ -156,9 +162,11 @@ def rights(client: AuthenticatedClient) -> None:
 
 
 def directory(client: AuthenticatedClient) -> None:
+    receipt(project_create_named.sync(ORG, "shop", client=client, body=CreateProject(name="Shop"), quipu_on_behalf_of=ADA))
     desk = CreateEntity(
         type_=DirectoryType.ASSISTANT,
         name="Desk",
+        project="shop",
         aliases=[AliasName(form=FormOfAlias.SLUG, text="desk")],
         bindings=[Binding(to=BoundTo.AGENT, id="scout")],
     )
@@ -170,6 +178,14 @@ def directory(client: AuthenticatedClient) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"@desk is nobody: {found}")
+
+
+def approval(client: AuthenticatedClient) -> None:
+    fields = CreateApprovalBody.from_dict({"name": "Typed clients"})
+    asked = CreateApproval(kind="org", id=ORG, command="rename", body=fields, reason="to try")
+    receipt(approval_create_named.sync(ORG, "ask", client=client, body=asked, quipu_on_behalf_of=ADA))
+    own = approval_approve.sync(ORG, "ask", client=client, body=ApproveCommand(), quipu_on_behalf_of=ADA)
+    assert isinstance(own, Problem) and own.code == "own_request", own
 
 
 def problem(client: AuthenticatedClient) -> None:
@@ -192,6 +208,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids |= {"entity": "desk", "alias": "slug_desk"}
         ids |= {"application": "app"}
         ids |= {"secret": "hooks", "callback": "orders"}
+        ids |= {"project": "shop", "approval": "ask"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)
@@ -209,6 +226,7 @@ def main() -> None:
     workflow(client)
     rights(client)
     directory(client)
+    approval(client)
     problem(client)
     print(every_view(client))
 

@@ -3,7 +3,7 @@
 use quipu_schemas::{
     context::Context,
     envelope::KernelCommand,
-    ids::StreamId,
+    ids::{EntityId, StreamId},
     personal::{BlobRef, Subject},
     problem::Problem,
     reaction::Reaction,
@@ -50,6 +50,15 @@ pub enum Right {
     /// capability, which [`Context::may`] tells. A credential whose scope lacks it, and a sender for somebody else who
     /// lacks it, are refused all the same.
     Rules,
+}
+
+/// What of the org an entity belongs to: a right that was granted on it holds for the entity.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Belongs {
+    /// The project.
+    pub project: Option<EntityId>,
+    /// The application.
+    pub application: Option<EntityId>,
 }
 
 /// The rules of one kind of entity.
@@ -131,6 +140,12 @@ pub trait Decider: Sized + 'static {
         Right::Role(Role::Member)
     }
 
+    /// What the entity belongs to, by its state; before there is one, by the command (`{"<command>": {…}}`) that makes it. A command
+    /// that moves it takes a right where it is.
+    fn belongs_to(_state: &Self::State, _command: &serde_json::Value) -> Belongs {
+        Belongs::default()
+    }
+
     /// The field of a command that the node fills with a secret's keyed hash, as it comes in: no client may send it, and the
     /// secret itself is shown once, in the answer.
     fn mints(_command: &str) -> Option<&'static str> {
@@ -147,6 +162,12 @@ pub trait Decider: Sized + 'static {
     /// key before, once it knows that whoever sent the command holds the right to it.
     fn seals_under(_state: &Self::State, _stream: &StreamId, _asked: &AskedOf<Self>) -> Option<Subject> {
         None
+    }
+
+    /// Whether this command carries another one in its fields `kind`, `id`, `command` and `body`. The node puts that into the stored
+    /// form of its own kind as it comes in, and its digest into `digest`, which no client may send.
+    fn carries(_command: &str) -> bool {
+        false
     }
 
     /// Whether this command is about another principal's personal data, rather than the actor's own; sealed

@@ -8,25 +8,26 @@ mod rejection;
 
 pub use rejection::EntityRejection;
 
-use crate::decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right};
+use crate::decider::{Asked, AskedOf, Belongs, Corrupt, Decider, Decision, Right};
 use change::{Change, entered};
 use quipu_kinds::{
     alias::{AliasName, AliasWord, ClaimAlias, GiveUpAlias},
     entity::{
         AddAlias, AliasAnswered, BindEntity, Binding, BoundTo, CreateEntity, EntityCommand, EntityEvent, EntityStatus, EntityType,
-        EntityWord, LoseAlias, RemoveAlias, RenameEntity, SetEntityStatus, SyncEntity, UnbindEntity,
+        EntityWord, LoseAlias, MoveEntity, RemoveAlias, RenameEntity, SetEntityStatus, SyncEntity, UnbindEntity,
     },
 };
 use quipu_schemas::{
     context::Context,
     envelope::KernelCommand,
-    ids::{Kind, StreamId},
+    ids::{EntityId, Kind, StreamId},
     json::Json,
     reaction::{Dispatch, Reaction, Settled},
     role::Role,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What a claim is told by, with its number behind it.
@@ -56,6 +57,8 @@ pub struct Known {
     pub name: String,
     /// How it stands.
     pub status: EntityStatus,
+    /// The project that it belongs to.
+    pub project: Option<EntityId>,
     /// Its aliases, those among them that it only claims.
     pub aliases: Vec<Claimed>,
     /// What it is bound to.
@@ -81,6 +84,7 @@ impl Known {
             entity_type,
             name: name.to_owned(),
             status: EntityStatus::default(),
+            project: None,
             aliases: Vec::new(),
             bindings: BTreeSet::new(),
             claims: 0,
@@ -158,6 +162,7 @@ impl Decider for Entity {
             | EntityEvent::AliasHeld { .. }
             | EntityEvent::AliasRefused { .. }
             | EntityEvent::AliasLost { .. }
+            | EntityEvent::Moved { .. }
             | EntityEvent::Bound { .. }
             | EntityEvent::Unbound { .. } => Vec::new(),
         }
@@ -176,6 +181,18 @@ impl Decider for Entity {
         Some(EntityWord::AliasAnswered(AliasAnswered { claim, refused }))
     }
 
+    fn belongs_to(state: &EntityState, command: &Value) -> Belongs {
+        let project = match state {
+            EntityState::Known(known) => known.project.clone(),
+            // What is made in a project takes a right on the project.
+            EntityState::Missing => command["create"]["project"].as_str().and_then(|id| EntityId::parse(id).ok()),
+        };
+        Belongs {
+            project,
+            application: None,
+        }
+    }
+
     fn right(_command: &str) -> Right {
         // Who is called what, and who is who, is said by admins; others by a grant.
         Right::Role(Role::Admin)
@@ -188,6 +205,7 @@ fn folded(mut known: Known, event: &EntityEvent) -> Result<Known, Corrupt> {
         EntityEvent::Created { .. } => return corrupt("it is in the directory"),
         EntityEvent::Renamed { name } => known.name.clone_from(name),
         EntityEvent::StatusSet { status } => known.status = *status,
+        EntityEvent::Moved { project } => known.project.clone_from(project),
         EntityEvent::AliasAsked { alias, claim, .. } => {
             known.claims = known.claims.max(*claim);
             known.aliases.push(Claimed {
@@ -228,6 +246,7 @@ fn decider_of(alias: &AliasName, context: &Context<'_>) -> StreamId {
 
 fn decide_create(create: &CreateEntity, context: &Context<'_>) -> Result<Decision<EntityEvent>, EntityRejection> {
     let mut change = entered(create.entity_type, &create.name, context)?;
+    change.move_to(create.project.as_ref());
     for alias in &create.aliases {
         change.claim(alias)?;
     }
@@ -275,6 +294,7 @@ fn decide_known(known: &Known, command: &EntityCommand, context: &Context<'_>) -
         EntityCommand::Create(_) | EntityCommand::Sync(_) => return Err(EntityRejection::Exists(context.stream.id.clone())),
         EntityCommand::Rename(RenameEntity { name }) => change.rename(name)?,
         EntityCommand::SetStatus(SetEntityStatus { status }) => change.set_status(*status),
+        EntityCommand::Move(MoveEntity { project }) => change.move_to(project.as_ref()),
         EntityCommand::AddAlias(AddAlias { alias }) => change.claim(alias)?,
         EntityCommand::RemoveAlias(RemoveAlias { alias }) => change.give_up(alias)?,
         EntityCommand::Bind(BindEntity { binding }) => change.bind(binding)?,

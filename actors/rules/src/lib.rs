@@ -7,6 +7,7 @@ pub mod alias;
 pub mod api_key;
 pub mod application;
 pub mod callback;
+pub mod approval;
 pub mod components;
 pub mod conversation;
 pub mod decider;
@@ -17,6 +18,7 @@ pub mod grant;
 pub mod org;
 pub mod principal;
 pub mod quota;
+pub mod project;
 pub mod rights;
 pub mod role;
 pub mod run;
@@ -52,4 +54,6 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<entity::Entity>()
         .kind::<alias::Alias>()
         .kind::<callback::Callback>()
+        .kind::<project::Project>()
+        .kind::<approval::Approval>()
 }

@@ -8,12 +8,14 @@ use crate::{
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
 use quipu_schemas::{
     context::Context,
+    gates::{APPROVALS_SETTING, gates},
     idempotency::{KEY_REQUIRED_SETTING, is_key_required},
     ids::{OrgId, PrincipalId},
     json::Json,
-    limits::{MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX},
+    limits::{GATES_MAX, MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX},
     problem::Problem,
     retention::{RETENTION_SETTING, retention_ms},
+    rights::Pattern,
     role::Role,
 };
 use schemars::JsonSchema;
@@ -71,6 +73,16 @@ impl OrgState {
             OrgState::Missing => false,
             OrgState::Active(org) | OrgState::Suspended { org, .. } => {
                 org.settings.get(KEY_REQUIRED_SETTING).and_then(is_key_required).unwrap_or(false)
+            }
+        }
+    }
+
+    /// Which commands take an approval.
+    pub fn gates(&self) -> Vec<Pattern> {
+        match self {
+            OrgState::Missing => Vec::new(),
+            OrgState::Active(org) | OrgState::Suspended { org, .. } => {
+                org.settings.get(APPROVALS_SETTING).and_then(gates).unwrap_or_default()
             }
         }
     }
@@ -153,6 +165,8 @@ pub enum OrgRejection {
     BadSettingName(String),
     /// A setting of the platform has a value that it cannot have.
     BadSetting(String),
+    /// What takes an approval is no list of capabilities.
+    BadGates,
     /// A setting's value is too large.
     SettingTooLarge(String),
     /// Too many settings.
@@ -233,6 +247,13 @@ impl Refusal for OrgRejection {
                 .field("settings")
                 .fix("use [a-z][a-z0-9_.]{0,63}"),
             OrgRejection::BadSetting(name) => bad_setting(name),
+            OrgRejection::BadGates => Problem::new(
+                422,
+                "bad_setting",
+                format!("{APPROVALS_SETTING} is a list of at most {GATES_MAX} capabilities and families"),
+            )
+            .field(format!("settings.{APPROVALS_SETTING}"))
+            .fix("use [\"cap:grant.give\", \"cap:org.*\"], or null where no command takes an approval"),
             OrgRejection::SettingTooLarge(name) => {
                 Problem::new(422, "setting_too_large", format!("{name} is larger than {SETTING_MAX_BYTES} bytes"))
                     .field(format!("settings.{name}"))
@@ -531,6 +552,9 @@ fn decide_settings(org: &Tenant, change: &ChangeSettings) -> Result<Decision<Org
         }
         if !value.0.is_null() && !is_value_of(name, value) {
             return Err(OrgRejection::BadSetting(name.clone()));
+        }
+        if name == APPROVALS_SETTING && !value.0.is_null() && gates(value).is_none() {
+            return Err(OrgRejection::BadGates);
         }
         if value.to_text().len() > SETTING_MAX_BYTES {
             return Err(OrgRejection::SettingTooLarge(name.clone()));

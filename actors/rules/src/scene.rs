@@ -7,12 +7,14 @@ use quipu_kinds::{
     api_key::{ApiKeyCommand, ApiKeyWord},
     application::ApplicationCommand,
     callback::{CallbackCommand, CallbackWord},
+    approval::{ApprovalCommand, ApprovalWord},
     conversation::{ConversationCommand, ConversationWord},
     entity::{EntityCommand, EntityWord},
     grant::GrantCommand,
     org::OrgCommand,
     principal::{PrincipalCommand, PrincipalWord},
     quota::{QuotaCommand, QuotaWord},
+    project::ProjectCommand,
     role::RoleCommand,
     run::{RunCommand, RunWord},
     secret::{SecretCommand, SecretWord},
@@ -153,6 +155,7 @@ macro_rules! asked {
 }
 asked! {
     OrgCommand, NoWord;
+    ProjectCommand, NoWord;
     GrantCommand, NoWord;
     RoleCommand, NoWord;
     ApplicationCommand, NoWord;
@@ -161,6 +164,7 @@ asked! {
     QuotaCommand, QuotaWord;
     AgentCommand, AgentWord;
     AliasCommand, AliasWord;
+    ApprovalCommand, ApprovalWord;
     EntityCommand, EntityWord;
     ConversationCommand, ConversationWord;
     RunCommand, RunWord;
@@ -179,6 +183,7 @@ macro_rules! heard {
 heard! {
     AgentCommand, AgentWord;
     AliasCommand, AliasWord;
+    ApprovalCommand, ApprovalWord;
     EntityCommand, EntityWord;
     ApiKeyCommand, ApiKeyWord;
     PrincipalCommand, PrincipalWord;

@@ -211,7 +211,8 @@ impl EntityState {
     /// same by what is known then.
     fn would_decide(&self, envelope: &Arc<CommandEnvelope>) -> bool {
         let mut seen = SeenCommands::after(COMMANDS_BEFORE_MARKS);
-        let admitted = admit(&self.core, 0, envelope.clone(), &mut seen);
+        let Phase::Active(entity) = &self.phase else { return false };
+        let admitted = admit(&self.core, 0, envelope.clone(), (&mut seen, &entity.belongs(envelope)));
         admitted.is_ok_and(|admitted| admitted.refused.is_none() && admitted.seen.is_none())
     }
 
@@ -249,7 +250,8 @@ impl EntityState {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let core = &self.core;
-        let admitted = match admit(core, ticket, envelope, &mut self.seen) {
+        let belongs = entity.belongs(&envelope);
+        let admitted = match admit(core, ticket, envelope, (&mut self.seen, &belongs)) {
             Ok(admitted) => admitted,
             Err(problem) => return unanswered(reply, problem),
         };

@@ -17,7 +17,7 @@ use crate::{
     shadow,
 };
 use quipu_events::index::FirstReceipt;
-use quipu_rules::{application::ApplicationState, principal::Person};
+use quipu_rules::{application::ApplicationState, decider::Belongs, principal::Person};
 use quipu_schemas::{
     digest::Digest,
     envelope::CommandEnvelope,
@@ -205,12 +205,14 @@ impl Core {
 }
 
 /// Looks up what admission asks for.
-pub(crate) fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, seen: &mut SeenCommands) -> Result<Admitted, Problem> {
+pub(crate) fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, of: (&mut SeenCommands, &Belongs)) -> Result<Admitted, Problem> {
+    let (seen, belongs) = of;
     let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
     let terms = Terms {
         charter: &core.charter,
         durability: core.meta.durability,
         partition,
+        belongs,
         now: core.now(),
     };
     let mut admission = Admission::of(ticket, envelope.clone(), terms);

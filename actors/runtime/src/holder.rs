@@ -136,13 +136,24 @@ impl Holder {
             Right::Role(_) => self.permits(&right, on, now),
             Right::Rules => self.own(takes.cap, on, now),
         };
+        // What belongs to a project its entity knows, so that the kernel asks for it alone.
+        let principal = self.on_behalf_of.as_ref().map_or(&self.rights, |(_, theirs)| theirs);
+        let permitted = permitted.or_else(|lacking| match lacking {
+            Lacking::Principal if principal.may_hold_within(takes.cap, now) => Ok(()),
+            lacking => Err(lacking),
+        });
         permitted.map_err(|lacking| missing_right(&right, lacking))
+    }
+
+    /// Whether a right is held on an entity that belongs to a project.
+    pub fn holds_within(&self, right: &Capability, on: (&Kind, &EntityId), project: &EntityId, now: Millis) -> bool {
+        self.permits_within(right, Some(on), Some(project), now).is_ok()
     }
 
     /// What the credential holds, and its principal where they speak for somebody else: whatever that one may.
     fn own(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
         let sender = self.on_behalf_of.is_some().then_some(&self.rights);
-        self.chained(&Rights::All, sender, cap, on, now)
+        self.chained(&Rights::All, sender, cap, (on, None), now)
     }
 
     fn chained(
@@ -150,14 +161,14 @@ impl Holder {
         principal: &Rights,
         sender: Option<&Rights>,
         cap: Cap,
-        on: Option<(&Kind, &EntityId)>,
+        (entity, project): (Option<(&Kind, &EntityId)>, Option<&EntityId>),
         now: Millis,
     ) -> Result<(), Lacking> {
         let asked = Asked {
             cap,
-            entity: on,
+            entity,
             application: None,
-            project: None,
+            project,
             now,
         };
         let actors: Vec<&Rights> = sender.into_iter().chain(&self.actors).collect();
@@ -182,10 +193,20 @@ impl Holder {
 
     /// Whether everybody whose rights count holds it. One that the node does not know is held by nobody.
     fn permits(&self, right: &Capability, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
+        self.permits_within(right, on, None, now)
+    }
+
+    fn permits_within(
+        &self,
+        right: &Capability,
+        on: Option<(&Kind, &EntityId)>,
+        project: Option<&EntityId>,
+        now: Millis,
+    ) -> Result<(), Lacking> {
         let cap = self.charter.catalogue().cap(right).ok_or(Lacking::Principal)?;
         match &self.on_behalf_of {
-            None => self.chained(&self.rights, None, cap, on, now),
-            Some((_, theirs)) => self.chained(theirs, Some(&self.rights), cap, on, now),
+            None => self.chained(&self.rights, None, cap, (on, project), now),
+            Some((_, theirs)) => self.chained(theirs, Some(&self.rights), cap, (on, project), now),
         }
     }
 }
@@ -194,7 +215,10 @@ impl Holder {
 mod tests {
     use super::*;
     use quipu_rules::rights::{Held, Limited};
-    use quipu_schemas::rights::{Pattern, Target};
+    use quipu_schemas::{
+        rights::{Pattern, Target},
+        role::Role,
+    };
 
     fn charter() -> Arc<Charter> {
         let reads = ["cap:run.read", "cap:agent.read", "cap:message.read"];
@@ -264,6 +288,31 @@ mod tests {
             ..with(&[])
         };
         assert!(may(&alone) && alone.may_speak(0));
+    }
+
+    #[test]
+    fn a_grant_on_a_project_holds_for_what_belongs_to_it() {
+        let charter = Arc::new(Charter::new([(Kind::ENTITY, "rename".into(), Right::Role(Role::Admin))], []));
+        let patterns: Vec<Pattern> = vec!["cap:entity.*".parse().unwrap()];
+        let limited = Limited {
+            held: Arc::new(charter.roles([]).compile(&patterns, charter.catalogue())),
+            on: Target::Project(EntityId::from_static("p1")),
+            until: Some(100),
+        };
+        let ada = Holder {
+            rights: Rights::new(Arc::default(), vec![limited]),
+            charter,
+            ..holder(&[])
+        };
+        let (kind, one) = (Kind::ENTITY, EntityId::from_static("ent_1"));
+        let (within, other) = (EntityId::from_static("p1"), EntityId::from_static("p2"));
+        assert!(ada.holds_within(&read("entity"), (&kind, &one), &within, 99));
+        assert!(!ada.holds_within(&read("entity"), (&kind, &one), &within, 100));
+        assert!(!ada.holds_within(&read("entity"), (&kind, &one), &other, 0));
+        assert!(!ada.holds(&read("entity"), Some((&kind, &one)), 0));
+        // Its face lets the command pass to the kernel, which knows the project.
+        assert!(ada.ask_command(&kind, "rename", Some(&one), 99).is_ok());
+        assert!(ada.ask_command(&kind, "rename", Some(&one), 100).is_err());
     }
 
     #[test]

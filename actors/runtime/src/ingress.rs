@@ -23,6 +23,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
+mod carried;
+
 /// Random bits that a command enters with.
 pub struct Drawn {
     /// Minted ids follow from it.
@@ -124,6 +126,9 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         )?,
         None => None,
     };
+    if handler.carries(&request.command) {
+        carried::carry(&mut body, &request.org, actor, kinds, keys)?;
+    }
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
     check_size(size, &command)?;
     let envelope = CommandEnvelope {

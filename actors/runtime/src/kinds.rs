@@ -47,6 +47,8 @@ pub trait KindHandler: Send + Sync {
     fn names_actor(&self, command: &str) -> Option<&'static str>;
     /// Whether a command brings a secret: its schema says so.
     fn takes_secret(&self, command: &str) -> bool;
+    /// See [`Decider::carries`].
+    fn carries(&self, command: &str) -> bool;
     /// Parses a client's command, sealing personal fields, into its stored form. Large ones are kept, durably, on return;
     /// that may block.
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem>;
@@ -258,6 +260,10 @@ impl<D: Decider> KindHandler for Handler<D> {
 
     fn takes_secret(&self, command: &str) -> bool {
         self.secret.iter().any(|name| name == command)
+    }
+
+    fn carries(&self, command: &str) -> bool {
+        D::carries(command)
     }
 
     fn parse(&self, command: &str, body: Value, subject: &str, keys: Arc<dyn Keys>) -> Result<Json, Problem> {

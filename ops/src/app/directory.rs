@@ -35,8 +35,15 @@ impl Reads<'_> {
             self.ask_kind(&Kind::ENTITY)?;
             return Err(not_found());
         };
-        self.ask_entity(&stream)?;
-        let Some((version, state)) = self.known_entity(&stream).await? else {
+        let asked = self.ask_entity(&stream);
+        let known = self.known_entity(&stream).await?;
+        let project = known.as_ref().and_then(|(_, state)| at(state, "/project"));
+        let is_within =
+            project.is_some_and(|project| self.holds_within(&rights::of_kind(&stream.kind), (&stream.kind, &stream.id), &project));
+        if !is_within {
+            asked?;
+        }
+        let Some((version, state)) = known else {
             return Err(not_found());
         };
         let aliases = at::<Vec<Value>>(&state, "/aliases").unwrap_or_default();

@@ -129,8 +129,23 @@ impl<'a> Reads<'a> {
 
     /// One row of a view; `on` is the entity that it is of.
     pub async fn get(&self, view: View, on: On<'_>, key: Vec<String>) -> Result<Found, Problem> {
-        self.ask(&self.app.right_of(view), on)?;
-        self.app.views.get(view, self.by.org(), key).await
+        let right = self.app.right_of(view);
+        let asked = match self.ask(&right, on) {
+            // What belongs to a project is read by a right on the project.
+            Err(problem) if view == View::ENTITIES => Err(problem),
+            asked => Ok(asked?),
+        };
+        let found = self.app.views.get(view, self.by.org(), key).await?;
+        let project = found.row.as_ref().and_then(|row| EntityId::parse(row["project"].as_str()?).ok());
+        match (asked, on, project) {
+            (Err(_), Some(on), Some(project)) if self.holds_within(&right, on, &project) => Ok(found),
+            (asked, ..) => asked.map(|()| found),
+        }
+    }
+
+    /// Whether a right is held on an entity that belongs to this project.
+    pub(super) fn holds_within(&self, right: &Capability, on: (&Kind, &EntityId), project: &EntityId) -> bool {
+        self.by.holds_within(right, on, project, self.app.now())
     }
 
     /// Whether the log holds anything of an entity. Takes no right of its own: it tells of ids of the caller's own org alone.

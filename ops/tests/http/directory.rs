@@ -197,3 +197,52 @@ async fn instances_are_told_by_whom_the_entity_is_bound_to() {
         assert_eq!(answer.status, 400, "{bad}: {}", answer.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_on_a_project_holds_for_its_entities_alone() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    node.post("/v1/orgs/acme/projects/p1", json!({ "name": "Shop" })).await.expect(201);
+    node.entity("within", json!({ "type": "service", "name": "Within", "project": "p1" }))
+        .await;
+    node.entity("beside", json!({ "type": "service", "name": "Beside" })).await;
+    let grant = json!({ "right": "cap:entity.*", "on": "project/p1" });
+    node.post("/v1/orgs/acme/grants/gus/give", grant).await.expect(202);
+    let gus = node.key("acme", "key-gus", json!({ "principal": "gus" })).await;
+    let send = async |id: &str, command: &str, body: Value| {
+        let url = format!("{}{ENTITIES}/{id}{command}", node.running.url());
+        TestNode::send(node.client.post(url).bearer_auth(&gus).json(&body)).await
+    };
+    let name = || json!({ "name": "Renamed" });
+    let renamed = send("within", "/rename", name()).await.expect(202);
+    send("beside", "/rename", name()).await.problem(403, "missing_right");
+    send("new", "", json!({ "type": "service", "name": "New", "project": "p1" }))
+        .await
+        .expect(201);
+    send("other", "", json!({ "type": "service", "name": "Other", "project": "p2" }))
+        .await
+        .problem(403, "missing_right");
+    send("other", "", json!({ "type": "service", "name": "Other" }))
+        .await
+        .problem(403, "missing_right");
+    // Nobody draws into their project what they hold no right on.
+    send("beside", "/move", json!({ "project": "p1" }))
+        .await
+        .problem(403, "missing_right");
+    let at = renamed.header("quipu-position");
+    let path = |id: &str| format!("{ENTITIES}/{id}?min_position={at}");
+    let row = node.by(Some(&gus), Method::GET, &path("within")).await.expect(200).json();
+    assert_eq!((&row["name"], &row["project"]), (&json!("Renamed"), &json!("p1")));
+    node.by(Some(&gus), Method::GET, &path("beside"))
+        .await
+        .problem(403, "missing_right");
+    node.by(Some(&gus), Method::GET, "/v1/orgs/acme/resolve?address=within")
+        .await
+        .expect(200);
+    node.by(Some(&gus), Method::GET, "/v1/orgs/acme/resolve?address=beside")
+        .await
+        .problem(403, "missing_right");
+    // Moved out, it is theirs no longer.
+    send("within", "/move", json!({})).await.expect(202);
+    send("within", "/rename", name()).await.problem(403, "missing_right");
+}

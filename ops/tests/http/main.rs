@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod acting;
 mod api_keys;
+mod approvals;
 mod by_key;
 mod by_session;
 mod callbacks;

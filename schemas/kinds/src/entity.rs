@@ -91,6 +91,8 @@ pub enum EntityCommand {
     Bind(BindEntity),
     /// Ends a binding.
     Unbind(UnbindEntity),
+    /// Moves it into a project, or out of all.
+    Move(MoveEntity),
     /// Says what the entity is like; what differs from that is changed, and a new one is entered.
     Sync(SyncEntity),
 }
@@ -104,6 +106,9 @@ pub struct CreateEntity {
     pub entity_type: EntityType,
     /// Display name, 1 to 200 characters. Stored unencrypted: no personal data.
     pub name: String,
+    /// The project that it belongs to: rights on the project hold for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<EntityId>,
     /// Aliases that it claims, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<AliasName>,
@@ -158,6 +163,15 @@ pub struct BindEntity {
 pub struct UnbindEntity {
     /// The binding.
     pub binding: Binding,
+}
+
+/// Moves an entity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MoveEntity {
+    /// The project that it belongs to from here on; none unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<EntityId>,
 }
 
 /// Says what an entity is like. What is left out stays as it is.
@@ -281,6 +295,13 @@ pub enum EntityEvent {
         claim: u64,
         /// Whether it had it; otherwise it had only claimed it.
         was_held: bool,
+    },
+    /// It belongs to another project.
+    #[serde(rename = "quipu.entity.moved.v1")]
+    Moved {
+        /// The project from here on; none where it says nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        project: Option<EntityId>,
     },
     /// It is bound to something.
     #[serde(rename = "quipu.entity.bound.v1")]

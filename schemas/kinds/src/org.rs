@@ -94,7 +94,8 @@ pub struct RemoveMember {
 pub struct ChangeSettings {
     /// By name (`[a-z][a-z0-9_.]{0,63}`), at most 100 in all. `values.retention_days` (1 to 36,500) is the platform's: large
     /// values are deleted so many days after the newest record that names them. So is `commands.require_idempotency_key` (true or
-    /// false): commands without an `Idempotency-Key` are refused.
+    /// false): commands without an `Idempotency-Key` are refused. `approvals.required` (a list of
+    /// capabilities and families) says which commands take an approval.
     pub settings: BTreeMap<String, Json>,
 }
 

@@ -10,6 +10,8 @@ pub const ALIAS_SEGMENTS_MAX: usize = 8;
 pub const ALIASES_MAX: usize = 32;
 /// Most conversations in which one entity is bound to a participant.
 pub const PARTICIPANT_BINDINGS_MAX: usize = 64;
+/// Most applications of one project.
+pub const PROJECT_APPLICATIONS_MAX: usize = 256;
 /// Most instances of one entity that are known.
 pub const INSTANCES_OF_ENTITY_MAX: usize = 64;
 /// Most instances that a node knows of.

@@ -16,5 +16,11 @@ pub const KEY_LIFETIME_DEFAULT_DAYS: u32 = 90;
 pub const KEY_LIFETIME_MAX_DAYS: u32 = 366;
 /// How long the old secret of a rotated key may still open.
 pub const KEY_GRACE_MAX_HOURS: u32 = 24;
+/// How long people have to agree to a command, from when it was asked for.
+pub const APPROVAL_LIVES_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Most capabilities and families that take an approval in one org.
+pub const GATES_MAX: usize = 64;
+/// Most people that one approval takes.
+pub const APPROVAL_NEEDS_MAX: u8 = 2;
 /// Longest text of a key: its prefix, org, id, secret and checksum with the dots between them.
 pub const KEY_TEXT_MAX_CHARS: usize = 4 + 64 + 1 + 64 + 1 + 43 + 8;

@@ -169,8 +169,8 @@ impl Workload {
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
-            5 | 17 | 29 | 41 | 53 if (n / 60).is_multiple_of(2) || !plain::are_any() => return Some(entity::next(self, n, rng, peek)),
-            5 | 17 | 29 | 41 | 53 if plain::are_any() => return plain::next(self, n, rng),
+            17 | 41 => return Some(entity::next(self, n, rng, peek)),
+            5 | 29 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }
         let org = StreamId::of_org(&OrgId::from_static("acme"));

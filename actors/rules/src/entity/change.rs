@@ -8,6 +8,7 @@ use quipu_kinds::{
 };
 use quipu_schemas::{
     context::Context,
+    ids::EntityId,
     limits::{ALIASES_MAX, PARTICIPANT_BINDINGS_MAX},
 };
 
@@ -110,6 +111,12 @@ impl<'a, 'c> Change<'a, 'c> {
             self.event(EntityEvent::Renamed { name: name.to_owned() });
         }
         Ok(())
+    }
+
+    pub(super) fn move_to(&mut self, project: Option<&EntityId>) {
+        if self.known.project.as_ref() != project {
+            self.event(EntityEvent::Moved { project: project.cloned() });
+        }
     }
 
     pub(super) fn set_status(&mut self, status: EntityStatus) {

@@ -13,6 +13,7 @@ fn create(aliases: &[&str]) -> EntityCommand {
     EntityCommand::Create(CreateEntity {
         entity_type: EntityType::Assistant,
         name: "Desk".into(),
+        project: None,
         aliases: aliases.iter().map(|text| slug(text)).collect(),
         bindings: Vec::new(),
     })
@@ -170,4 +171,23 @@ fn what_is_out_of_bounds_is_refused() {
     scene.refused(&admin(), create(&[]), 409, "entity_exists");
     let nameless = EntityCommand::Rename(RenameEntity { name: " ".into() });
     scene.refused(&admin(), nameless, 422, "bad_name");
+}
+
+#[test]
+fn an_entity_belongs_to_the_project_that_it_names() {
+    let create = json!({ "create": { "type": "user", "name": "Desk", "project": "p1" } });
+    let of = |state: &EntityState, command: &serde_json::Value| Entity::belongs_to(state, command).project.map(|id| id.to_string());
+    assert_eq!(of(&EntityState::Missing, &create).as_deref(), Some("p1"));
+    let mut scene: Scene<Entity> = Scene::new("acme/entity/ent_1");
+    scene.ok(&admin(), serde_json::from_value::<EntityCommand>(create.clone()).unwrap());
+    assert_eq!(of(&scene.state, &json!({})).as_deref(), Some("p1"));
+    let mv = |project: Option<&str>| {
+        EntityCommand::Move(MoveEntity {
+            project: project.map(|id| EntityId::parse(id).unwrap()),
+        })
+    };
+    scene.unchanged(&admin(), mv(Some("p1")));
+    scene.ok(&admin(), mv(None));
+    // What the command says counts only before there is anything.
+    assert_eq!(of(&scene.state, &create), None);
 }

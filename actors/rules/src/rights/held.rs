@@ -112,6 +112,17 @@ impl Rights {
     }
 }
 
+impl Rights {
+    /// Whether they hold it on some project or application, of which whoever asks cannot tell what belongs to it.
+    pub fn may_hold_within(&self, cap: Cap, now: Millis) -> bool {
+        let Self::Some { limited, .. } = self else { return true };
+        let is_part = |on: &Target| matches!(on, Target::Project(_) | Target::Application(_));
+        limited
+            .iter()
+            .any(|grant| is_part(&grant.on) && grant.held.has(cap) && grant.until.is_none_or(|until| now < until))
+    }
+}
+
 impl Limited {
     fn gives(&self, asked: &Asked<'_>) -> bool {
         self.held.has(asked.cap) && self.until.is_none_or(|until| asked.now < until)

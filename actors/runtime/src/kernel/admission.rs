@@ -15,7 +15,7 @@ use super::{
     seen_commands::SeenCommands,
 };
 use quipu_events::index::{FirstReceipt, command_mark};
-use quipu_rules::rights::Charter;
+use quipu_rules::{decider::Belongs, rights::Charter};
 use quipu_schemas::{
     context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
@@ -81,6 +81,8 @@ pub struct Terms<'a> {
     pub durability: Durability,
     /// The partition of the command's org.
     pub partition: OrgPartition,
+    /// What the entity belongs to.
+    pub belongs: &'a Belongs,
     /// Now, by the clock of the node that decides: what has ended by then counts no longer.
     pub now: Millis,
 }
@@ -92,6 +94,7 @@ pub struct Admission {
     durability: Durability,
     partition: OrgPartition,
     now: Millis,
+    belongs: Belongs,
     takes: Takes,
     actor: Option<Arc<ActorRights>>,
     /// What was asked of others than the actor. They are few.
@@ -116,6 +119,7 @@ impl Admission {
             durability: terms.durability,
             partition: terms.partition,
             now: terms.now,
+            belongs: terms.belongs.clone(),
             actor: None,
             senders: Vec::new(),
             principals: Vec::new(),

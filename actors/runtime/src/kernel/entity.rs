@@ -9,14 +9,14 @@ mod stored;
 pub use stored::{Base, ParkedError, ShapeCell, Snapshot, state_digest, state_shape};
 
 use super::refusals::{outcome_unknown, reused_id, undecided};
-use deciding::dispatch_settled;
+use deciding::{dispatch_settled, same_command};
 use quipu_events::index::FirstReceipt;
-use quipu_rules::decider::Decider;
+use quipu_rules::decider::{Belongs, Decider};
 use quipu_schemas::{
     context::{Authority, Millis},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope, Durability, KernelCommand, Receipt},
-    ids::{PrincipalId, StreamId},
+    ids::StreamId,
     json::Json,
     personal::{self, BlobRef, NewValue, Opener, Subject},
     position::Position,
@@ -76,6 +76,8 @@ pub trait Entity: Send {
     fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject>;
     /// Whose key the decision seals secrets under that came with the command: the shell makes it before, for whoever holds the right.
     fn seals_under(&self, command: &CommandEnvelope) -> Option<Subject>;
+    /// What it belongs to, as far as rights on more than itself go.
+    fn belongs(&self, command: &CommandEnvelope) -> Belongs;
     /// Takes a command. `opener` finds what [`Entity::needs`] named, without I/O.
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction>;
     /// The oldest record in flight is durable at `position`.
@@ -198,12 +200,6 @@ pub fn is_owed(body: &CommandBody) -> bool {
     settles(body).is_some()
 }
 
-fn same_command(command: &CommandEnvelope, digest: &Digest, principal: &PrincipalId, on_behalf_of: Option<&PrincipalId>) -> bool {
-    // What the kernel sends carries fresh sealed values; its id names one reaction and step.
-    is_owed(&command.body)
-        || (command.digest == *digest && command.principal == *principal && command.on_behalf_of.as_ref() == on_behalf_of)
-}
-
 impl<D: Decider> Entity for Active<D> {
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef> {
         let Some(state) = &self.state else { return Vec::new() };
@@ -225,6 +221,10 @@ impl<D: Decider> Entity for Active<D> {
     fn seals_under(&self, command: &CommandEnvelope) -> Option<Subject> {
         let state = self.state.as_ref()?;
         D::seals_under(state, &self.stream, &deciding::brings_secret::<D>(&command.body)?)
+    }
+
+    fn belongs(&self, command: &CommandEnvelope) -> Belongs {
+        deciding::belongs::<D>(self.state.as_ref(), &command.body)
     }
 
     fn command(&mut self, now: Millis, admitted: Admitted, opener: &dyn Opener) -> Vec<EntityAction> {

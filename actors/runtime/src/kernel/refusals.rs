@@ -65,6 +65,16 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
     Problem::new(403, "missing_right", detail).fix(fix)
 }
 
+/// The answer to a command that others have to agree to.
+pub(crate) fn approval_required(stream: &StreamId, right: &Capability) -> Problem {
+    let verb = right.as_str().split_once('.').map_or("", |(_, verb)| verb);
+    let detail = format!("in this org {right} takes an approval by somebody else");
+    Problem::new(403, "approval_required", detail).fix(format!(
+        "ask for it: POST /v1/orgs/{}/approvals with {{\"kind\":\"{}\",\"id\":\"{}\",\"command\":\"{verb}\",\"body\":…}}; it is sent when somebody agrees",
+        stream.org, stream.kind, stream.id
+    ))
+}
+
 /// The answer to what is done by a credential that counts no longer.
 pub fn credential_ended() -> Problem {
     Problem::new(

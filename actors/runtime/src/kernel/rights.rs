@@ -4,12 +4,13 @@ use super::entity::{Active, Entity};
 use quipu_rules::{
     api_key::ApiKeyState,
     org::{Org, OrgState},
-    rights::{Charter, Given, Rights, Roles},
+    rights::{Charter, Given, Held, Rights, Roles},
 };
 use quipu_schemas::{
     context::Millis,
     ids::{CredentialId, EntityId, PrincipalId},
     network::Network,
+    rights::Pattern,
     role::Role,
 };
 
@@ -48,6 +49,8 @@ pub struct ActorRights {
     pub is_known: bool,
     /// What they hold there.
     pub rights: Rights,
+    /// What takes an approval there, whoever holds it.
+    pub gated: Held,
 }
 
 impl ActorRights {
@@ -57,7 +60,14 @@ impl ActorRights {
             org,
             is_known: org.role.is_some() || !given.is_empty(),
             rights: charter.rights(org.role, given, roles),
+            gated: Held::default(),
         }
+    }
+
+    /// The same where some commands take an approval.
+    pub fn gated(self, gates: &[Pattern], roles: &Roles, charter: &Charter) -> Self {
+        let gated = roles.compile(gates, charter.catalogue());
+        Self { gated, ..self }
     }
 
     /// Of everybody in an org that does not exist.
@@ -66,6 +76,7 @@ impl ActorRights {
             org: OrgView::default(),
             is_known: false,
             rights: Rights::none(),
+            gated: Held::default(),
         }
     }
 }

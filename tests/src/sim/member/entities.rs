@@ -122,11 +122,14 @@ impl Member {
             is_elsewhere: !self.is_owner(placed),
         };
         let ticket = self.next_id();
+        let slot = self.entities.get(stream);
+        let belongs = slot.map(|slot| slot.entity.belongs(&envelope)).unwrap_or_default();
         let charter = self.charter.clone();
         let terms = Terms {
             charter: &charter,
             durability: DURABILITY,
             partition: org_partition,
+            belongs: &belongs,
             now: self.wall(),
         };
         let mut admission = Admission::of(ticket, envelope.clone(), terms);

@@ -107,11 +107,17 @@ impl SimNode {
             // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
             self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
         };
+        let belongs = self
+            .entities
+            .get(stream)
+            .map(|(entity, ..)| entity.belongs(envelope))
+            .unwrap_or_default();
         let charter = self.charter.clone();
         let terms = Terms {
             charter: &charter,
             durability: self.log.meta().durability,
             partition: org_partition,
+            belongs: &belongs,
             now: self.now.time,
         };
         let mut admission = Admission::of(ticket, envelope.clone(), terms);

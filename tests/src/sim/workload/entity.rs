@@ -6,12 +6,17 @@ use quipu_schemas::ids::{Kind, OrgId, StreamId};
 use serde_json::{Value, json};
 
 /// The kinds whose commands these are.
-pub(super) const KINDS: [Kind; 2] = [Kind::ENTITY, Kind::ALIAS];
+pub(super) const KINDS: [Kind; 4] = [Kind::ENTITY, Kind::ALIAS, Kind::PROJECT, Kind::APPROVAL];
 
 const SLUGS: [&str; 3] = ["desk", "help", "bot"];
 
 /// A command of one of them.
 pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> CommandRequest {
+    match rng.below(10) {
+        0..3 => return project(n, rng),
+        3..6 => return approval(workload, n, rng),
+        _ => {}
+    }
     let drawn = if rng.chance(25) { None } else { workload.pick(rng, &Kind::ENTITY) };
     let alias = json!({ "form": "slug", "text": SLUGS[rng.below(3) as usize] });
     let Some(id) = drawn else {
@@ -27,6 +32,38 @@ pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> Co
     request(n, Kind::ENTITY, id.as_str(), command, body, None)
 }
 
+/// Requests of the node's own token, to which an owner agrees, or does not.
+fn approval(workload: &Workload, n: u64, rng: &mut Rng) -> CommandRequest {
+    let known = if rng.chance(40) {
+        None
+    } else {
+        workload.pick(rng, &Kind::APPROVAL)
+    };
+    let Some(id) = known else {
+        let body = json!({ "kind": "org", "id": "acme", "command": "rename", "body": { "name": format!("Acme {n}") } });
+        return request(n, Kind::APPROVAL, &format!("apr{n}"), "create", body, None);
+    };
+    let (command, actor) = match rng.below(4) {
+        0 => ("withdraw", None),
+        1 => ("reject", Some("ada")),
+        _ => ("approve", Some("ada")),
+    };
+    request(n, Kind::APPROVAL, id.as_str(), command, json!({}), actor)
+}
+
+/// Few projects, which are archived now and then.
+fn project(n: u64, rng: &mut Rng) -> CommandRequest {
+    let application = json!({ "application": format!("app{}", rng.below(2)) });
+    let (command, body) = match rng.below(8) {
+        0 | 1 => ("create", json!({ "name": format!("Site {n}") })),
+        2 => ("rename", json!({ "name": format!("Site {n}") })),
+        3 | 4 => ("add_application", application),
+        5 | 6 => ("remove_application", application),
+        _ => ("archive", json!({ "reason": "done" })),
+    };
+    request(n, Kind::PROJECT, &format!("prj{}", n / 60 % 4), command, body, None)
+}
+
 fn of_entity(n: u64, rng: &mut Rng, alias: Value, state: &Value) -> (&'static str, Value) {
     let bound = state["known"]["bindings"].as_array().and_then(|all| all.first()).cloned();
     let node = json!({ "to": "node", "id": format!("n{}", rng.below(2)) });
@@ -36,7 +73,8 @@ fn of_entity(n: u64, rng: &mut Rng, alias: Value, state: &Value) -> (&'static st
         .map(|claimed| claimed["alias"].clone())
         .next();
     let status = ["active", "inactive", "suspended"][(n % 3) as usize];
-    match rng.below(8) {
+    match rng.below(9) {
+        8 => ("move", json!({ "project": format!("prj{}", rng.below(2)) })),
         0 => ("rename", json!({ "name": format!("Desk {n}") })),
         1 => ("set_status", json!({ "status": status })),
         2 | 3 => ("add_alias", json!({ "alias": alias })),

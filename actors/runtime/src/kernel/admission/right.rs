@@ -3,7 +3,7 @@
 use super::{Admission, Question, actor};
 use crate::kernel::{
     principals::{KnownPrincipal, KnownSession},
-    refusals::{credential_ended, missing_right, no_access, stopped},
+    refusals::{approval_required, credential_ended, missing_right, no_access, stopped},
     rights::ActorRights,
 };
 use quipu_rules::{
@@ -12,7 +12,7 @@ use quipu_rules::{
 };
 use quipu_schemas::{
     envelope::{CommandBody, CommandEnvelope},
-    ids::{EntityId, Home, PrincipalId},
+    ids::{EntityId, Home, Kind, PrincipalId},
     limits::SESSION_ACTORS_MAX,
     problem::Problem,
     rights::Capability,
@@ -95,8 +95,8 @@ impl Admission {
         Asked {
             cap,
             entity: Some((&stream.kind, &stream.id)),
-            application: None,
-            project: None,
+            application: self.belongs.application.as_ref(),
+            project: self.belongs.project.as_ref(),
             now: self.now,
         }
     }
@@ -177,6 +177,9 @@ impl Admission {
         };
         let capability = Capability::of_command(&command.stream.kind, name(command));
         permits(principal, right.cap, &capability)?;
+        if actor_rights.gated.has(right.cap) && !self.is_approved() {
+            return Err(Held::not(approval_required(&command.stream, &capability)));
+        }
         // In whose name an entity acts is asked for when it is named, and again with everything that it sends.
         if !right.names_actor.is_some_and(|field| names_another(command, field)) {
             return Ok(());
@@ -185,6 +188,13 @@ impl Admission {
             Some(cap) => permits(&actor_rights.rights, cap, &ACT_AS),
             None => Err(refuse(Lacking::Principal, &ACT_AS)),
         }
+    }
+
+    /// Whether an approval of the org sent it: none does before people have agreed.
+    fn is_approved(&self) -> bool {
+        let sender = super::settles(&self.command.body).map(|key| &key.stream);
+        let is_given = matches!(self.command.body, CommandBody::Given { .. });
+        is_given && sender.is_some_and(|sender| sender.kind == Kind::APPROVAL && sender.org == self.command.stream.org)
     }
 
     /// What is known of a principal.

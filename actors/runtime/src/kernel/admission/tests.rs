@@ -7,6 +7,7 @@ use quipu_schemas::{
     ids::{CommandId, OrgId, StreamId},
     json::Json,
     position::Position,
+    rights::Pattern,
     role::Role,
 };
 
@@ -88,6 +89,10 @@ struct Desk {
     of_sender: Vec<Given>,
     keys: Vec<KnownKey>,
     principals: Vec<KnownPrincipal>,
+    /// What the entity belongs to.
+    belongs: Belongs,
+    /// What takes an approval.
+    gates: Vec<Pattern>,
 }
 
 impl Desk {
@@ -103,6 +108,8 @@ impl Desk {
             of_sender: Vec::new(),
             keys: Vec::new(),
             principals: Vec::new(),
+            belongs: Belongs::default(),
+            gates: Vec::new(),
         }
     }
 
@@ -112,6 +119,7 @@ impl Desk {
             charter: &charter,
             durability: Durability::Fsync,
             partition,
+            belongs: &self.belongs,
             now: NOW,
         };
         let mut admission = Admission::of(7, Arc::new(command), terms);
@@ -129,10 +137,9 @@ impl Desk {
             match question {
                 Question::Org { is_read_first } => {
                     let org = if is_read_first { self.org_read } else { self.org };
-                    admission.org(
-                        Arc::new(ActorRights::of(org, &self.given, &charter.roles([]), &charter)),
-                        is_read_first,
-                    );
+                    let rights = ActorRights::of(org, &self.given, &charter.roles([]), &charter);
+                    let rights = rights.gated(&self.gates, &charter.roles([]), &charter);
+                    admission.org(Arc::new(rights), is_read_first);
                 }
                 Question::Sender(principal) => {
                     let org = OrgView { role: None, ..self.org };

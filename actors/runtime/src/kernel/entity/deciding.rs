@@ -1,12 +1,14 @@
 //! One decision: the kind's rules on the state as it is, and the record that follows.
 
-use super::{Active, Admitted, DecidedRecord, settles};
+use super::{Active, Admitted, DecidedRecord, is_owed, settles};
 use crate::kernel::refusals::too_large;
-use quipu_rules::decider::{Asked, AskedOf, Decider, Decision, Refusal};
+use quipu_rules::decider::{Asked, AskedOf, Belongs, Decider, Decision, Refusal};
 use quipu_schemas::{
     codec,
     context::{Authority, Context, Millis},
+    digest::Digest,
     envelope::{CommandBody, CommandEnvelope, KernelCommand},
+    ids::PrincipalId,
     limits::RECORD_MAX_BYTES,
     personal::{self, Made, NewValue, Opener},
     problem::Problem,
@@ -183,6 +185,25 @@ pub(super) fn dispatch_settled(command: &CommandEnvelope, outcome: Option<&Settl
         return None;
     }
     outcome.filter(|outcome| outcome.is_final()).or(first).cloned()
+}
+
+pub(super) fn same_command(
+    command: &CommandEnvelope,
+    digest: &Digest,
+    principal: &PrincipalId,
+    on_behalf_of: Option<&PrincipalId>,
+) -> bool {
+    // What the kernel sends carries fresh sealed values; its id names one reaction and step.
+    is_owed(&command.body)
+        || (command.digest == *digest && command.principal == *principal && command.on_behalf_of.as_ref() == on_behalf_of)
+}
+
+/// What the entity belongs to, as far as the command asks for rights.
+pub(super) fn belongs<D: Decider>(state: Option<&D::State>, body: &CommandBody) -> Belongs {
+    match (state, body) {
+        (Some(state), CommandBody::Given { command, .. }) => D::belongs_to(state, &command.0),
+        (None, _) | (_, CommandBody::Kernel(_) | CommandBody::Told { .. }) => Belongs::default(),
+    }
 }
 
 pub(super) fn sender_of(command: &CommandEnvelope) -> Acting {

@@ -336,3 +336,65 @@ fn a_repeated_command_gets_its_receipt_without_the_right() {
     });
     assert_eq!(another.code(named(ROOM, "create"), HERE), "missing_right");
 }
+
+#[test]
+fn a_grant_on_a_project_holds_for_what_belongs_to_it() {
+    let on = |id: &'static str| EntityId::from_static(id);
+    let mut desk = Desk::new(somebody(Some(Role::Viewer)));
+    desk.given = vec![Given {
+        on: Target::Project(on("p1")),
+        ..given_to("cap:entity.*", Some(NOW + 1))
+    }];
+    let rename = || named("acme/entity/ent_1", "rename");
+    for (project, may) in [(None, false), (Some("p2"), false), (Some("p1"), true)] {
+        desk.belongs.project = project.map(on);
+        desk.asked.clear();
+        let admitted = desk.admit(rename(), HERE);
+        assert_eq!(admitted.is_ok(), may, "{project:?}");
+        assert_eq!(
+            admitted.err().map(|problem| problem.code),
+            (!may).then(|| "missing_right".to_owned())
+        );
+    }
+    // The project itself is within it, and nothing else of the org.
+    desk.belongs = Belongs::default();
+    desk.given[0].right = "cap:project.*".parse().unwrap();
+    desk.asked.clear();
+    assert!(desk.admit(named("acme/project/p1", "rename"), HERE).is_ok());
+    desk.asked.clear();
+    assert!(desk.admit(named("acme/project/p2", "rename"), HERE).is_err());
+}
+
+#[test]
+fn a_gated_command_is_decided_for_an_approval_alone() {
+    let mut desk = Desk::new(somebody(Some(Role::Owner)));
+    desk.gates = vec!["cap:grant.*".parse().unwrap()];
+    let give = || named("acme/grant/bob", "give");
+    let code = |desk: &mut Desk, command: CommandEnvelope| {
+        desk.asked.clear();
+        let admitted = desk.admit(command, HERE);
+        admitted
+            .map(|admitted| admitted.refused.map(|problem| problem.code))
+            .map_err(|problem| problem.code)
+    };
+    assert_eq!(code(&mut desk, give()), Err("approval_required".to_owned()));
+    assert_eq!(code(&mut desk, named("acme/role/all", "set")), Ok(None));
+    assert_eq!(code(&mut desk, dispatched(give(), "acme/approval/apr_1")), Ok(None));
+    // Another entity's dispatch is settled as refused, and so is that of another org's approval.
+    for from in ["acme/run/r1", "other/approval/apr_1"] {
+        assert_eq!(
+            code(&mut desk, dispatched(give(), from)),
+            Ok(Some("approval_required".to_owned())),
+            "{from}"
+        );
+    }
+    // The node's own token is how an org with one admin gets out again.
+    let by_token = CommandEnvelope {
+        principal: PrincipalId::BOOTSTRAP,
+        ..give()
+    };
+    assert_eq!(code(&mut desk, by_token), Ok(None));
+    // Who lacks the right is told that, whether or not it takes an approval.
+    desk.org = somebody(Some(Role::Viewer));
+    assert_eq!(code(&mut desk, give()), Err("missing_right".to_owned()));
+}
