@@ -2,8 +2,8 @@
 //!
 //! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
 
-mod directory;
 pub mod accounts;
+mod directory;
 pub mod reads;
 #[cfg(test)]
 pub(crate) mod tests;

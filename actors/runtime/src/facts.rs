@@ -205,7 +205,12 @@ impl Core {
 }
 
 /// Looks up what admission asks for.
-pub(crate) fn admit(core: &Core, ticket: Ticket, envelope: Arc<CommandEnvelope>, of: (&mut SeenCommands, &Belongs)) -> Result<Admitted, Problem> {
+pub(crate) fn admit(
+    core: &Core,
+    ticket: Ticket,
+    envelope: Arc<CommandEnvelope>,
+    of: (&mut SeenCommands, &Belongs),
+) -> Result<Admitted, Problem> {
     let (seen, belongs) = of;
     let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
     let terms = Terms {

@@ -64,6 +64,10 @@ impl Connect {
 
     /// A client by the node's own token, or what `QUIPU_TOKEN` says.
     pub(super) fn by_node(&self) -> Result<Client, Failure> {
-        Ok(Client::trusting(&self.address(), client::token(&self.data)?, self.ca_file.as_deref())?)
+        Ok(Client::trusting(
+            &self.address(),
+            client::token(&self.data)?,
+            self.ca_file.as_deref(),
+        )?)
     }
 }

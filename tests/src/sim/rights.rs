@@ -67,7 +67,14 @@ fn takes_rights(record: &Record) -> bool {
                 | "quipu.callback.retired.v1"
         )
     };
-    let ending = [Kind::API_KEY, Kind::GRANT, Kind::APPLICATION, Kind::PRINCIPAL, Kind::SECRET, Kind::CALLBACK];
+    let ending = [
+        Kind::API_KEY,
+        Kind::GRANT,
+        Kind::APPLICATION,
+        Kind::PRINCIPAL,
+        Kind::SECRET,
+        Kind::CALLBACK,
+    ];
     let is_of_rights = ending.contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))
 }

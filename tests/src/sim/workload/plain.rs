@@ -14,7 +14,13 @@ use std::sync::LazyLock;
 /// Kinds without a file of their own.
 static PLAIN: LazyLock<Vec<KindInfo>> = LazyLock::new(|| {
     let mut kinds = Kinds::builtin().info();
-    let others = [&rights::KINDS[..], &vault::KINDS[..], &entity::KINDS, &[Kind::QUOTA, Kind::PRINCIPAL]].concat();
+    let others = [
+        &rights::KINDS[..],
+        &vault::KINDS[..],
+        &entity::KINDS,
+        &[Kind::QUOTA, Kind::PRINCIPAL],
+    ]
+    .concat();
     let has_own = |name: &str| KINDS.iter().any(|of| of.kind.as_str() == name) || others.iter().any(|kind| kind.as_str() == name);
     kinds.retain(|info| !has_own(&info.kind));
     kinds
