@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(refused.unwrap_err().code(), "secret_not_found");
         }
         assert_eq!(
-            secrets.of_org(&other, "billing").unwrap_err().to_string(),
+            secrets.of_org(&other, "billing", None).unwrap_err().to_string(),
             "no secret is configured under `other/billing`: an org's secrets are keyed `org/name`, the platform's `name` alone"
         );
         let shown = format!(

@@ -10,7 +10,8 @@ use quipu_schemas::{
     envelope::DataClass,
     ids::{EntityId, OrgId, PrincipalId},
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 #[test]
 fn the_names_of_commands_are_those_of_the_documents() {

@@ -1,9 +1,9 @@
 use super::*;
 use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decision, NoWord, Refusal};
-use quipu_schemas::{context::Context, ids::CommandId};
 use quipu_schemas::{
-    context::NoKeys,
+    context::{Context, NoKeys},
     envelope::DataClass,
+    ids::{CommandId, PrincipalId},
     reaction::{Reaction, ReactionKey},
 };
 use schemars::JsonSchema;
