@@ -18,6 +18,7 @@ Examples:
   quipu login --first --address ada@example.com     the first account: an operator, made by the node's own token
   quipu login --address ada@example.com
   quipu login --id usr_01k9x1v9t4e8f --url https://quipu.example
+  quipu login --id usr_01k9x1v9t4e8f --reset        another password, by the node's own token
   QUIPU_PASSWORD=… quipu login --address ada@example.com --json
 
 The password is asked for on the terminal and not shown; scripts give it in QUIPU_PASSWORD. Who is logged in where is kept in
@@ -36,6 +37,9 @@ pub(super) struct Login {
     /// Make the account before, by the node's own token: it operates the platform
     #[arg(long)]
     first: bool,
+    /// Set the password before, by the node's own token: for whoever has lost theirs
+    #[arg(long, requires = "id", conflicts_with = "first")]
+    reset: bool,
     /// What you are called, for a new account
     #[arg(long, value_name = "NAME", requires = "first")]
     name: Option<String>,
@@ -58,7 +62,7 @@ impl Login {
             (None, Some(address)) => ("address", address.clone()),
             (None, None) => ("address", asked("Address: ")?),
         };
-        let password = password(self.first)?;
+        let password = password(self.first || self.reset)?;
         if self.first {
             let mut account = json!({ "password": password, "operator": true });
             account[who.0] = who.1.clone().into();
@@ -66,6 +70,10 @@ impl Login {
                 account["name"] = name.as_str().into();
             }
             self.connect.by_node()?.post_once("/v1/auth/register", &account).await?;
+        }
+        if self.reset {
+            let lost = json!({ "id": who.1, "password": password });
+            self.connect.by_node()?.post_once("/v1/auth/password/set", &lost).await?;
         }
         let mut login = json!({ "password": password });
         login[who.0] = who.1.into();

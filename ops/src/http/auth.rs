@@ -25,6 +25,7 @@ pub(super) fn parts() -> [Part; 2] {
     let account: Routes<App> = Routes::new()
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/auth/password/change", post(password::change))
+        .route("/v1/auth/password/set", post(password::set))
         .route("/v1/auth/totp", post(password::enrol))
         .route("/v1/auth/totp/confirm", post(password::confirm))
         .route("/v1/me", get(me::me))

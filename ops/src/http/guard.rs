@@ -251,27 +251,32 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
         Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
-        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers).or_else(|| cookie::of(headers)) {
+        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
             Some(token) if app.token.matches(token) => Credential::Token,
             Some(key) if KeyText::is_one(key) => {
                 let shown = Shown::Key(ShownKey::read(surface, request, key, peer));
                 return Ok(Admitted::Yes(Box::new(shown)));
             }
-            Some(token) if is_token(token) => {
-                cookie::check(request)?;
-                let shown = Shown::Session(Box::new(ShownSession::read(surface, request, token, peer)));
-                return Ok(Admitted::Yes(Box::new(shown)));
-            }
-            other => return Err(problem::unauthenticated(other.is_some())),
+            // A cookie holds a session and nothing else.
+            other => match other.or_else(|| cookie::of(headers)) {
+                Some(token) if is_token(token) => {
+                    cookie::check(request)?;
+                    let shown = Shown::Session(Box::new(ShownSession::read(surface, request, token, peer)));
+                    return Ok(Admitted::Yes(Box::new(shown)));
+                }
+                other => return Err(problem::unauthenticated(other.is_some())),
+            },
         },
         // Whoever shows something that has ended comes here for another.
-        Authentication::Optional => match bearer(headers).or_else(|| cookie::of(headers)) {
+        Authentication::Optional => match bearer(headers) {
             Some(token) if app.token.matches(token) => Credential::Token,
-            Some(token) if is_token(token) && cookie::check(request).is_ok() => {
-                let shown = Shown::Maybe(Box::new(ShownSession::read(surface, request, token, peer)));
-                return Ok(Admitted::Yes(Box::new(shown)));
-            }
-            _ => Credential::Nothing,
+            other => match other.or_else(|| cookie::of(headers)) {
+                Some(token) if is_token(token) && cookie::check(request).is_ok() => {
+                    let shown = Shown::Maybe(Box::new(ShownSession::read(surface, request, token, peer)));
+                    return Ok(Admitted::Yes(Box::new(shown)));
+                }
+                _ => Credential::Nothing,
+            },
         },
     };
     serving(app)?;

@@ -120,6 +120,17 @@ fn routes() -> Vec<Route> {
             (200, "Changed"),
         ),
         post(
+            "/v1/auth/password/set",
+            "set_password",
+            "Another password for somebody who has lost theirs, by the node's own token alone. Every session ends.",
+            Opens::Node,
+            vec![
+                text("id", true, "The person, usr_…."),
+                text("password", true, "The new password, 10 to 256 characters."),
+            ],
+            (200, "Changed"),
+        ),
+        post(
             "/v1/auth/totp",
             "enrol_totp",
             "A secret for codes that follow from the time. None is asked for until the first was shown.",

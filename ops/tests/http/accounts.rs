@@ -193,6 +193,16 @@ async fn a_password_is_changed_by_whoever_knows_it() {
         .problem(401, "unauthenticated");
     let old = json!({ "address": "ada@example.com", "password": PASSWORD });
     node.open("/v1/auth/login", old).await.problem(401, "wrong_login");
+    // Lost, it is set by the node's token, and by no operator.
+    let lost = json!({ "id": tokens["principal"], "password": PASSWORD });
+    node.registered("op@example.com", true).await;
+    let operator = node.logged_in("op@example.com").await;
+    node.say_by(token(&operator), "/v1/auth/password/set", lost.clone())
+        .await
+        .problem(403, "no_access");
+    node.post("/v1/auth/password/set", lost).await.expect(200);
+    let address = json!({ "id": tokens["principal"], "password": PASSWORD });
+    node.open("/v1/auth/login", address).await.expect(200);
     // The node's token is nobody's account.
     node.get("/v1/me").await.problem(403, "no_account");
 }

@@ -1,8 +1,8 @@
 //! What a person proves who they are by: changed by themselves.
 
-use super::given::Given;
+use super::given::{Given, wrong};
 use crate::{
-    caller::Own,
+    caller::{Credential, Operator, Own},
     http::{
         Answer, App, json,
         params::Params,
@@ -11,6 +11,8 @@ use crate::{
     told::{Changed, Enrolled, RecoveryCodes},
 };
 use axum::{extract::State, http::Uri};
+use quipu_runtime::kernel::refusals::no_access;
+use quipu_schemas::ids::{Home, OrgId, PrincipalId};
 
 /// `POST /v1/auth/password/change`: another password, for whoever knows the old one. Every session ends.
 pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
@@ -20,6 +22,23 @@ pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, CameFrom(
     let (old, new) = (given.need_secret("old")?, given.need_secret("new")?);
     given.done()?;
     app.accounts().change_password(home, &old, &new, from).await?;
+    json(&Changed { status: "changed" })
+}
+
+/// `POST /v1/auth/password/set`: another password for somebody who has lost theirs, by the node's own token. Every session ends. An
+/// operator may not: whoever sets a password is that person in their orgs, where operators are nobody.
+pub(super) async fn set(State(app): State<App>, uri: Uri, by: Operator, Fields(body): Fields) -> Answer {
+    Params::parse(&uri, &[])?;
+    if !matches!(by.caller().credential(), Credential::Token) {
+        return Err(no_access().into());
+    }
+    let mut given = Given::of(body);
+    let (id, password) = (given.need("id")?, given.need_secret("password")?);
+    given.done()?;
+    let id = PrincipalId::parse(id).map_err(|_| wrong("id", "`id` is the id of a person, usr_…"))?;
+    app.accounts()
+        .set_password(&Home::of(&OrgId::PLATFORM, &id), &password, true)
+        .await?;
     json(&Changed { status: "changed" })
 }
 

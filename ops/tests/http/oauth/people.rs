@@ -42,7 +42,6 @@ async fn a_person_lets_a_client_act_for_them() {
             name: Some("Ada".into()),
             address: Some("ada@example.com".into()),
             password: Some(Password::new(PASSWORD)),
-            from: None,
         })
         .await
         .unwrap();
