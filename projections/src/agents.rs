@@ -97,6 +97,8 @@ pub(crate) fn reduce(at: Scope<'_>, event: AgentEvent, out: &mut Statements) {
             name: called,
             model,
             data_class,
+            id: _,
+            owner: _,
         } => {
             let set = [
                 ("name", called.into()),

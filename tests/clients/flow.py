@@ -209,6 +209,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids |= {"application": "app"}
         ids |= {"secret": "hooks", "callback": "orders"}
         ids |= {"project": "shop", "approval": "ask"}
+        ids |= {"principal": "scout"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)

@@ -181,6 +181,8 @@ impl Decider for Agent {
                     name,
                     model,
                     data_class,
+                    id: _,
+                    owner: _,
                 } => Ok(AgentState::Active(Configuration {
                     org: org.clone(),
                     name: name.clone(),
@@ -293,6 +295,17 @@ impl Decider for Agent {
                 run,
                 json!({ "cancel": { "reason": format!("loop detected: {tool} was called {repeats} times with the same arguments") } }),
             ),
+            AgentEvent::Created {
+                org,
+                name,
+                id: Some(id),
+                owner: Some(owner),
+                ..
+            } => {
+                let to = StreamId::new(org.clone(), Kind::PRINCIPAL, id.clone());
+                let create = json!({ "create_agent": { "name": name, "owner": owner } });
+                vec![Reaction::Dispatch(Dispatch::new(to, Json(create)))]
+            }
             AgentEvent::Created { .. }
             | AgentEvent::DirectiveAdded { .. }
             | AgentEvent::DirectiveActivated { .. }
@@ -353,6 +366,9 @@ fn refuse_turn(start: &StartTurn, context: &Context<'_>, code: &str, detail: Str
 }
 
 fn decide_create(create: &CreateAgent, context: &Context<'_>) -> Result<Decision<AgentEvent>, AgentRejection> {
+    if context.stream.id.is_person() {
+        return Err(AgentRejection::ReservedId(context.stream.id.clone()));
+    }
     if !text::is_display_name(&create.name) {
         return Err(AgentRejection::BadName);
     }
@@ -372,6 +388,8 @@ fn decide_create(create: &CreateAgent, context: &Context<'_>) -> Result<Decision
         name: create.name.clone(),
         model: create.model.clone(),
         data_class: create.data_class,
+        id: Some(context.stream.id.clone()),
+        owner: Some(context.actor().clone()),
     }];
     if let Some(text) = &create.directive {
         let digest = check_directive("directive", text)?;

@@ -174,6 +174,12 @@ pub enum AgentEvent {
         /// How sensitive its data is.
         #[serde(default)]
         data_class: DataClass,
+        /// Its id: its principal is called so. Agents of earlier releases have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<quipu_schemas::ids::EntityId>,
+        /// Who made it, and answers for its principal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<quipu_schemas::ids::PrincipalId>,
     },
     /// A directive version is stored.
     #[serde(rename = "quipu.agent.directive_added.v1")]

@@ -13,6 +13,8 @@ use quipu_schemas::{
 pub enum AgentRejection {
     /// Already created.
     Exists(EntityId),
+    /// The id is kept for people.
+    ReservedId(EntityId),
     /// Not created.
     NotFound(EntityId),
     /// Retired for good.
@@ -69,6 +71,7 @@ pub enum AgentRejection {
 impl Refusal for AgentRejection {
     fn problem(&self) -> Problem {
         match self {
+            AgentRejection::ReservedId(id) => reserved(id),
             AgentRejection::Exists(id) => Problem::new(409, "agent_exists", format!("agent {id} exists")).fix("choose another id"),
             AgentRejection::NotFound(id) => {
                 Problem::new(404, "agent_not_found", format!("agent {id} does not exist")).fix("create it first")
@@ -137,4 +140,10 @@ impl Refusal for AgentRejection {
                 .fix(*fix),
         }
     }
+}
+
+fn reserved(id: &EntityId) -> Problem {
+    Problem::new(422, "reserved_id", format!("ids like {id} are kept for people"))
+        .field("id")
+        .fix("choose one that does not begin with `usr_`")
 }

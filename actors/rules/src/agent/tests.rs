@@ -424,3 +424,13 @@ fn events_that_contradict_the_state_are_corrupt() {
         assert!(Agent::evolve(state, &event).is_err(), "{event:?}");
     }
 }
+
+#[test]
+fn an_agent_makes_its_principal() {
+    let mut agent = Scene::<Agent>::new("acme/agent/helper");
+    agent.ok(&admin(), AgentCommand::Create(creation()));
+    let made = agent.dispatched();
+    let word = json!({ "create_agent": { "name": "Helper", "owner": "ada" } });
+    assert_eq!(made.first(), Some(&("acme/principal/helper".to_owned(), word)));
+    Scene::<Agent>::new("acme/agent/usr_1").refused(&admin(), AgentCommand::Create(creation()), 422, "reserved_id");
+}

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_record_holds_an_address_in_whatever_order_they_come() {
+    fn the_first_record_holds_an_address_in_any_order_of_hearing() {
         let ada = Normal::of("ada@example.org").unwrap();
         for order in [[0, 1], [1, 0]] {
             let mut known = Addresses::default();

@@ -1,20 +1,19 @@
 //! The index of addresses as a node keeps it: filled at first need, and kept up by each record of a person.
 
 use super::addresses::{Addresses, Normal};
-use crate::core::Core;
 use parking_lot::Mutex;
 use quipu_kinds::principal::PrincipalEvent;
 use quipu_schemas::{
     codec,
     context::Keys,
-    ids::{EntityId, Home, Kind, OrgId, StreamId},
+    ids::{Home, Kind, OrgId, StreamId},
     personal::Opened,
     problem::Problem,
     record::Record,
 };
 
-/// Streams of people that are read at a time.
-const PAGE_STREAMS: usize = 1_000;
+/// Gives every record of every person with its offset.
+pub(crate) type People<'a> = &'a dyn Fn(&mut dyn FnMut(u64, &Record)) -> Result<(), Problem>;
 
 #[derive(Default)]
 enum Book {
@@ -59,57 +58,34 @@ impl AddressBook {
         }
     }
 
-    /// Whose an address is. Reads every person's records at the first call; blocks.
-    pub(crate) fn holder(&self, core: &Core, address: &Normal) -> Result<Option<Home>, Problem> {
-        self.ask(core, |addresses| addresses.holder(address).cloned())
-    }
-
-    /// Whether this address of a person is theirs alone, or they were the first to have it. Blocks as the other does.
-    pub(crate) fn holds(&self, core: &Core, address: &Normal, home: &Home, id: &EntityId) -> Result<bool, Problem> {
-        self.ask(core, |addresses| addresses.holds(address, home, id))
-    }
-
-    fn ask<T>(&self, core: &Core, ask: impl Fn(&Addresses) -> T) -> Result<T, Problem> {
+    /// Asks whose addresses are whose, once that is known: at first the records of all people are read. Blocks.
+    pub(crate) fn ask<T>(&self, keys: &dyn Keys, people: People<'_>, ask: impl FnOnce(&Addresses) -> T) -> Result<T, Problem> {
         loop {
             if let Book::Read(addresses) = &*self.book.lock() {
                 return Ok(ask(addresses));
             }
-            self.fill(core)?;
+            self.fill(keys, people)?;
         }
     }
 
-    fn fill(&self, core: &Core) -> Result<(), Problem> {
+    fn fill(&self, keys: &dyn Keys, people: People<'_>) -> Result<(), Problem> {
         let _filling = self.filling.lock();
         if matches!(&*self.book.lock(), Book::Read(_)) {
             return Ok(());
         }
         *self.book.lock() = Book::Reading(Vec::new());
-        let read = read_all(core);
+        let mut addresses = Addresses::default();
+        let read = people(&mut |offset, record| apply(&mut addresses, keys, offset, record));
         let mut book = self.book.lock();
         let meanwhile = std::mem::take(&mut *book);
-        let mut addresses = read?;
+        read?;
         if let Book::Reading(meanwhile) = meanwhile {
             for (offset, record) in meanwhile {
-                apply(&mut addresses, &*core.keys, offset, &record);
+                apply(&mut addresses, keys, offset, &record);
             }
             *book = Book::Read(addresses);
         }
         Ok(())
-    }
-}
-
-fn read_all(core: &Core) -> Result<Addresses, Problem> {
-    let mut addresses = Addresses::default();
-    let mut after: Option<StreamId> = None;
-    loop {
-        let page = core.people(after.as_ref(), PAGE_STREAMS)?;
-        for stream in &page {
-            core.each_placed(stream, &mut |offset, record| apply(&mut addresses, &*core.keys, offset, record))?;
-        }
-        if page.len() < PAGE_STREAMS {
-            return Ok(addresses);
-        }
-        after = page.last().cloned();
     }
 }
 

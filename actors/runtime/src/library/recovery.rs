@@ -2,6 +2,7 @@
 
 use super::Cancel;
 use crate::{
+    accounts::addresses::Addresses,
     core::Core,
     kernel::{
         entity::{Active, Base, Entity, ParkedError},
@@ -109,17 +110,30 @@ impl Core {
         Ok(all)
     }
 
-    /// Streams of people, in order, after one of them.
-    pub(crate) fn people(&self, after: Option<&StreamId>, most: usize) -> Result<Vec<StreamId>, Problem> {
-        let streams = self.index.streams(&Kind::PRINCIPAL, Some(&OrgId::PLATFORM), after, most);
-        streams.map_err(|e| index_problem(&e))
+    /// Whose addresses are whose, as far as the index has read. Blocks.
+    pub(crate) fn addresses<T>(&self, ask: impl FnOnce(&Addresses) -> T) -> Result<T, Problem> {
+        self.accounts.book.ask(&*self.keys, &|each| self.each_of_people(each), ask)
     }
 
-    /// Every record of a stream with its offset.
-    pub(crate) fn each_placed(&self, stream: &StreamId, each: &mut dyn FnMut(u64, &Record)) -> Result<(), Problem> {
-        let mut records = self.read_on(stream, PageFrom::Version(1), &Cancel::default())?;
-        records.by_ref().for_each(|(position, record)| each(position.offset, &record));
-        records.end()
+    /// Every record of every person, with its offset.
+    fn each_of_people(&self, each: &mut dyn FnMut(u64, &Record)) -> Result<(), Problem> {
+        const PAGE_STREAMS: usize = 1_000;
+        let mut after: Option<StreamId> = None;
+        loop {
+            let page = self
+                .index
+                .streams(&Kind::PRINCIPAL, Some(&OrgId::PLATFORM), after.as_ref(), PAGE_STREAMS);
+            let page = page.map_err(|e| index_problem(&e))?;
+            for stream in &page {
+                let mut records = self.read_on(stream, PageFrom::Version(1), &Cancel::default())?;
+                records.by_ref().for_each(|(position, record)| each(position.offset, &record));
+                records.end()?;
+            }
+            if page.len() < PAGE_STREAMS {
+                return Ok(());
+            }
+            after = page.last().cloned();
+        }
     }
 
     /// Who caused a reaction: whatever follows from it acts for them.

@@ -182,11 +182,11 @@ impl Node {
     fn is_free(&self, address: Option<&Normal>) -> Result<(), Problem> {
         let core = &self.0.core;
         match address
-            .map(|address| off_worker(|| core.accounts.book.holder(core, address)))
+            .map(|address| off_worker(|| core.addresses(|known| known.holder(address).is_some())))
             .transpose()?
         {
-            Some(Some(_)) => Err(address_taken()),
-            Some(None) | None => Ok(()),
+            Some(true) => Err(address_taken()),
+            Some(false) | None => Ok(()),
         }
     }
 
@@ -194,7 +194,7 @@ impl Node {
     fn is_first(&self, address: &Normal, home: &Home, id: &EntityId, version: u64) -> Result<bool, Problem> {
         let core = &self.0.core;
         core.principal_at(home, version)?;
-        off_worker(|| core.accounts.book.holds(core, address, home, id))
+        off_worker(|| core.addresses(|known| known.holds(address, home, id)))
     }
 }
 

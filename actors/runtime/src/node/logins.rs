@@ -103,7 +103,7 @@ impl Node {
         let home = match who {
             WhoLogsIn::Person(home) => Some(home.clone()),
             WhoLogsIn::Address(typed) => match Normal::of(typed) {
-                Some(address) => off_worker(|| core.accounts.book.holder(core, &address))?,
+                Some(address) => off_worker(|| core.addresses(|known| known.holder(&address).cloned()))?,
                 None => None,
             },
         };
