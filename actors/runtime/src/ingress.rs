@@ -1,20 +1,21 @@
 //! Where commands enter: identity, digest, sealing. After this step the command is in stored form.
 
+mod minted;
+
 use crate::{
     api::CommandRequest,
     kinds::Kinds,
     refusals::{unknown_command, unknown_kind},
 };
+use minted::{Minted, mint};
 use quipu_events::keyring::Keyring;
 use quipu_kinds::principal::{PrincipalCommand, PrincipalWord};
 use quipu_schemas::{
-    client_secret::ClientSecret,
     context::{Millis, uuid_v7},
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope, DataClass, Receipt, Shown},
-    ids::{CommandId, CredentialId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, type_id},
+    ids::{CommandId, CredentialId, EntityId, Home, Kind, PrincipalId, StreamId, type_id},
     json::Json,
-    key_text::{self, KeyText},
     limits::{COMMAND_MAX_BYTES, VALUE_INLINE_MAX_BYTES},
     personal,
     problem::Problem,
@@ -199,52 +200,6 @@ pub(crate) fn showing(receipt: Receipt, shown: Option<Shown>) -> Receipt {
     }
 }
 
-/// A secret that a command makes.
-enum Minted {
-    Key(KeyText),
-    Client(ClientSecret),
-}
-
-impl Minted {
-    fn of(kind: &Kind, org: OrgId, id: EntityId, secret: [u8; 32]) -> Self {
-        if *kind == Kind::APPLICATION {
-            Self::Client(ClientSecret::new(org, id, secret))
-        } else {
-            Self::Key(KeyText::new(org, id, secret))
-        }
-    }
-
-    fn hash(&self, keys: &Keyring) -> Digest {
-        match self {
-            Self::Key(key) => key.hash(&key_text::pepper(&keys.digest_key())),
-            Self::Client(secret) => secret.hash(&keys.digest_key()),
-        }
-    }
-
-    fn to_text(&self) -> String {
-        match self {
-            Self::Key(key) => key.to_text(),
-            Self::Client(secret) => secret.to_text(),
-        }
-    }
-}
-
-/// Puts a new key's hash into its command. Nothing else of the key goes any further than the answer.
-fn mint(field: &str, body: &mut Value, secret: &Minted, keys: &Keyring) -> Result<Option<Shown>, Problem> {
-    // Anything but an object is refused later, when it is parsed.
-    let Value::Object(fields) = body else { return Ok(None) };
-    if fields.contains_key(field) {
-        return Err(
-            Problem::new(422, "minted_field", format!("`{field}` is made by the node, and taken from nobody"))
-                .field(field.to_owned())
-                .fix("leave it out"),
-        );
-    }
-    let hash = secret.hash(keys);
-    fields.insert(field.to_owned(), hash.to_string().into());
-    Ok(Some(Shown::new(secret.to_text())))
-}
-
 /// Refuses what names the platform's.
 fn check_names(request: &CommandRequest) -> Result<(), Problem> {
     if request.org.is_reserved() {
@@ -305,6 +260,10 @@ fn derived_id(request: &CommandRequest, command: &CommandId, prefix: &str) -> En
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quipu_schemas::{
+        ids::OrgId,
+        key_text::{self, KeyText},
+    };
     use serde_json::json;
 
     fn create(person: Option<&'static str>) -> CommandRequest {

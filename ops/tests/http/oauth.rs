@@ -218,7 +218,12 @@ async fn a_client_gets_told_and_loses_tokens_of_its_service() {
         !node.is_active(&own, again["access_token"].as_str().unwrap()).await,
         "the session is over"
     );
-    // Once more, and the client is stopped.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_stopped_client_or_service_open_nothing() {
+    let node = TestNode::with_org().await;
+    let own = node.client("acme", "ci", json!({})).await;
     let token = node.token(&own).await["access_token"].as_str().unwrap().to_owned();
     let applications = "/v1/orgs/acme/applications";
     let watcher = node.client("acme", "watcher", json!({})).await;

@@ -14,7 +14,6 @@ use super::{
 use folded::Folded;
 use principals::Principals;
 use quipu_rules::{
-    application::ApplicationState,
     org::Org,
     principal::Person,
     rights::{Charter, Roles},
@@ -27,6 +26,7 @@ use quipu_schemas::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
+mod applications;
 pub mod folded;
 mod principals;
 
@@ -249,17 +249,6 @@ impl Authorities {
         let is_new = shelf.keys.insert(id.clone(), computed).is_none();
         self.grew(org, usize::from(is_new));
         Ok(value)
-    }
-
-    /// A client of an org. One that does not exist is not kept: it is wanted each time.
-    pub fn application(&mut self, org: &OrgId, id: &EntityId, read: u64) -> Result<ApplicationState, Wanted> {
-        self.used(org);
-        let missing = || Wanted(StreamId::of_org(org));
-        let shelf = self.shelves.get(org).ok_or_else(missing)?;
-        shelf.org(org, read)?;
-        let stream = || Wanted(StreamId::new(org.clone(), Kind::APPLICATION, id.clone()));
-        let folded = shelf.entity(Kind::APPLICATION, id, org, read)?;
-        folded.application().cloned().ok_or_else(stream)
     }
 
     /// An entity was compared with its stream's end; it is right where that is its last record.

@@ -169,7 +169,6 @@ impl Node {
             clock: Arc::new(wall_clock),
         })
         .map_err(|e| StartError::Performers(e.to_string()))?;
-        let tokens = Tokens::new(&config.tokens, keys.clone());
         let opened = Opened {
             charter: kinds.charter(config.reads.iter().cloned()),
             kinds,
@@ -201,10 +200,10 @@ impl Node {
         core.all_opened().await;
         let tasks = Mutex::new(long_lived(&core, &config, snapshot_queue)?);
         Ok(Self(Arc::new(Inner {
+            tokens: Tokens::new(&config.tokens, core.keys.clone()),
             core,
             config,
             performers,
-            tokens,
             secrets,
             root: Mutex::new(Some(root)),
             tasks,

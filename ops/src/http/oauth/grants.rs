@@ -197,7 +197,12 @@ pub(super) async fn exchange(app: &App, client: &Client, fields: &Fields) -> Res
     let is_within = |right: &Pattern| session.patterns.is_empty() || session.patterns.iter().any(|held| covers(held, right));
     let mut wanted = scope(client, fields.get("scope"))?;
     if fields.get("scope").is_none() {
+        // What both hold: of the wider one, what the narrower one names.
+        let registered = |right: &&Pattern| client.app.is.scopes.iter().any(|own| covers(own, right));
         wanted.retain(is_within);
+        wanted.extend(session.patterns.iter().filter(registered).cloned());
+        wanted.sort();
+        wanted.dedup();
     }
     if wanted.is_empty() || !wanted.iter().all(is_within) {
         return Err(refused("invalid_scope", "the token that was shown does not hold this"));

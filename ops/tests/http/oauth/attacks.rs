@@ -49,6 +49,17 @@ async fn whatever_is_wrong_with_a_client_is_told_alike() {
     // In two ways at once.
     let both = [grant, ("client_secret", own.secret.as_str())];
     refused(&node.form("/oauth/token", Some(&own), &both).await, 400, "invalid_request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_secrets_and_old_ones_are_no_clients_secret() {
+    let node = TestNode::with_org().await;
+    let own = node.client("acme", "ci", json!({})).await;
+    let with = |id: &str, secret: &str| Client {
+        id: id.into(),
+        secret: secret.into(),
+    };
+    let grant = ("grant_type", "client_credentials");
     for path in ["/oauth/introspect", "/oauth/revoke"] {
         let answer = node.form(path, Some(&with(&own.id, "wrong")), &[("token", "x")]).await;
         refused(&answer, 401, "invalid_client");

@@ -31,20 +31,22 @@ fn parameter(answer: &Answer, name: &str) -> String {
     found.unwrap_or_else(|| panic!("no {name} in {url}")).1.into_owned()
 }
 
+impl TestNode {
+    async fn ada(&self) -> quipu_schemas::ids::Home {
+        let ada = Register {
+            name: Some("Ada".into()),
+            address: Some("ada@example.com".into()),
+            password: Some(Password::new(PASSWORD)),
+        };
+        self.running.node.register(ada).await.unwrap()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_lets_a_client_act_for_them() {
     let node = TestNode::with_org().await;
     let own = node.client("acme", "ci", json!({})).await;
-    let home = node
-        .running
-        .node
-        .register(Register {
-            name: Some("Ada".into()),
-            address: Some("ada@example.com".into()),
-            password: Some(Password::new(PASSWORD)),
-        })
-        .await
-        .unwrap();
+    let home = node.ada().await;
     let asked = |more: &[(&'static str, &'static str)]| {
         let usual = [
             ("client_id", own.id.as_str()),
@@ -103,18 +105,18 @@ async fn a_person_lets_a_client_act_for_them() {
     let claims = node.running.node.read_token(made["access_token"].as_str().unwrap()).unwrap();
     assert_eq!((&claims.home, claims.org.as_ref()), (&home, None));
     assert!(claims.exp - claims.iat > 900, "a person's token lives longer");
+    acted_for_and_over(&node, &own, &home, made["access_token"].as_str().unwrap()).await;
+}
+
+async fn acted_for_and_over(node: &TestNode, own: &Client, home: &quipu_schemas::ids::Home, token: &str) {
     // An agent that acts for them gets the short one, and names both.
     let kind = "urn:ietf:params:oauth:token-type:access_token";
-    let exchanged = [
-        ("grant_type", EXCHANGE),
-        ("subject_token", made["access_token"].as_str().unwrap()),
-        ("subject_token_type", kind),
-    ];
-    let acting = node.form("/oauth/token", Some(&own), &exchanged).await.expect(200).json();
+    let exchanged = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", kind)];
+    let acting = node.form("/oauth/token", Some(own), &exchanged).await.expect(200).json();
     assert_eq!((&acting["expires_in"], &acting["scope"]), (&json!(900), &json!("cap:run.start")));
     // Everything ends with the person's sessions.
-    node.running.node.end_sessions(&home).await.unwrap();
-    for token in [&made["access_token"], &acting["access_token"]] {
-        assert!(!node.is_active(&own, token.as_str().unwrap()).await);
+    node.running.node.end_sessions(home).await.unwrap();
+    for token in [token, acting["access_token"].as_str().unwrap()] {
+        assert!(!node.is_active(own, token).await);
     }
 }

@@ -1,0 +1,58 @@
+//! Secrets that commands make: keys, and secrets of clients. Only their hashes go further than the answer.
+
+use quipu_events::keyring::Keyring;
+use quipu_schemas::{
+    client_secret::ClientSecret,
+    digest::Digest,
+    envelope::Shown,
+    ids::{EntityId, Kind, OrgId},
+    key_text::{self, KeyText},
+    problem::Problem,
+};
+use serde_json::Value;
+
+/// A secret that a command makes.
+pub(super) enum Minted {
+    Key(KeyText),
+    Client(ClientSecret),
+}
+
+impl Minted {
+    pub(super) fn of(kind: &Kind, org: OrgId, id: EntityId, secret: [u8; 32]) -> Self {
+        if *kind == Kind::APPLICATION {
+            Self::Client(ClientSecret::new(org, id, secret))
+        } else {
+            Self::Key(KeyText::new(org, id, secret))
+        }
+    }
+
+    fn hash(&self, keys: &Keyring) -> Digest {
+        match self {
+            Self::Key(key) => key.hash(&key_text::pepper(&keys.digest_key())),
+            Self::Client(secret) => secret.hash(&keys.digest_key()),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Self::Key(key) => key.to_text(),
+            Self::Client(secret) => secret.to_text(),
+        }
+    }
+}
+
+/// Puts a new key's hash into its command. Nothing else of the key goes any further than the answer.
+pub(super) fn mint(field: &str, body: &mut Value, secret: &Minted, keys: &Keyring) -> Result<Option<Shown>, Problem> {
+    // Anything but an object is refused later, when it is parsed.
+    let Value::Object(fields) = body else { return Ok(None) };
+    if fields.contains_key(field) {
+        return Err(
+            Problem::new(422, "minted_field", format!("`{field}` is made by the node, and taken from nobody"))
+                .field(field.to_owned())
+                .fix("leave it out"),
+        );
+    }
+    let hash = secret.hash(keys);
+    fields.insert(field.to_owned(), hash.to_string().into());
+    Ok(Some(Shown::new(secret.to_text())))
+}
