@@ -113,7 +113,7 @@ async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
     ada.done(&["whoami"]).await;
 
     let (code, refused) = ada.run(&["login", "--address", "ada@example.com"], "wrong horse battery").await;
-    assert_eq!((code, &refused["code"]), (3, &json!("wrong_login")), "{refused}");
+    assert_eq!((code, &refused["error"]["code"]), (3, &json!("wrong_login")), "{refused}");
     ada.done(&["logout"]).await;
     assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
     assert!(!path.exists());
