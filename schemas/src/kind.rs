@@ -210,7 +210,7 @@ mod tests {
                 "principals svc ByOrg",
                 "grants grant ByOrg",
                 "policy-sets policy-s ByOrg",
-                "entities entity ById",
+                "entities ent ById",
                 "memories memory ById",
                 "sessions session ById",
             ]

@@ -247,13 +247,7 @@ impl Refusal for OrgRejection {
                 .field("settings")
                 .fix("use [a-z][a-z0-9_.]{0,63}"),
             OrgRejection::BadSetting(name) => bad_setting(name),
-            OrgRejection::BadGates => Problem::new(
-                422,
-                "bad_setting",
-                format!("{APPROVALS_SETTING} is a list of at most {GATES_MAX} capabilities and families"),
-            )
-            .field(format!("settings.{APPROVALS_SETTING}"))
-            .fix("use [\"cap:grant.give\", \"cap:org.*\"], or null where no command takes an approval"),
+            OrgRejection::BadGates => bad_gates(),
             OrgRejection::SettingTooLarge(name) => {
                 Problem::new(422, "setting_too_large", format!("{name} is larger than {SETTING_MAX_BYTES} bytes"))
                     .field(format!("settings.{name}"))
@@ -266,6 +260,13 @@ impl Refusal for OrgRejection {
             }
         }
     }
+}
+
+fn bad_gates() -> Problem {
+    let detail = format!("{APPROVALS_SETTING} is a list of at most {GATES_MAX} capabilities and families");
+    Problem::new(422, "bad_setting", detail)
+        .field(format!("settings.{APPROVALS_SETTING}"))
+        .fix("use [\"cap:grant.give\", \"cap:org.*\"], or null where no command takes an approval")
 }
 
 impl Decider for Org {

@@ -76,14 +76,6 @@ async fn a_gated_command_is_sent_when_another_person_agrees() {
         (&json!("ada"), &json!("quipu.org.member_added.v1"))
     );
 
-    // What a member may not do, they may not do by an approval either: their rights decide when it is sent.
-    let beyond = json!({ "kind": "org", "id": "acme", "command": "rename", "body": { "name": "Mine" } });
-    by_key(node, &cleo, "/v1/orgs/acme/approvals/two", beyond).await.expect(201);
-    by_key(node, &bob, "/v1/orgs/acme/approvals/two/approve", json!({}))
-        .await
-        .expect(202);
-    assert_eq!(until(node, "two", "executed").await["refused"], "missing_right");
-
     // Somebody refuses, and that is that.
     by_key(node, &tenants.ada, "/v1/orgs/acme/approvals/three", ask).await.expect(201);
     by_key(node, &bob, "/v1/orgs/acme/approvals/three/reject", json!({ "reason": "no" }))
@@ -97,4 +89,23 @@ async fn a_gated_command_is_sent_when_another_person_agrees() {
         .await
         .problem(422, "invalid_command");
     assert_eq!(problem["field"], "body.role", "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_gives_its_asker_no_right() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    for (who, role) in [("bob", "admin"), ("cleo", "member")] {
+        let member = json!({ "principal": who, "role": role });
+        node.post("/v1/orgs/acme/orgs/acme/add_member", member).await.expect(202);
+    }
+    let bob = node.key("acme", "key-bob", json!({ "principal": "bob" })).await;
+    let cleo = node.key("acme", "key-cleo", json!({ "principal": "cleo" })).await;
+    // What a member may not do, they may not do by an approval either: their rights decide when it is sent.
+    let beyond = json!({ "kind": "org", "id": "acme", "command": "rename", "body": { "name": "Mine" } });
+    by_key(node, &cleo, "/v1/orgs/acme/approvals/two", beyond).await.expect(201);
+    by_key(node, &bob, "/v1/orgs/acme/approvals/two/approve", json!({}))
+        .await
+        .expect(202);
+    assert_eq!(until(node, "two", "executed").await["refused"], "missing_right");
 }

@@ -149,21 +149,10 @@ fn own_kinds_bring_plural_and_prefix() {
         assert_eq!(kinds.named(word), Some(&kind("person")), "{word}");
     }
     let plurals: Vec<_> = kinds.info().into_iter().map(|info| info.plural).collect();
-    assert_eq!(
-        plurals,
-        [
-            "agents",
-            "api-keys",
-            "applications",
-            "conversations",
-            "grants",
-            "memories",
-            "orgs",
-            "people",
-            "roles",
-            "runs"
-        ]
-    );
+    let of_house = |plural: &String| Kind::parse_plural(plural).is_some_and(|kind| kind.spec().is_some());
+    let own: Vec<_> = plurals.iter().filter(|plural| !of_house(plural)).collect();
+    assert_eq!(own, ["memories", "people"]);
+    assert!(plurals.iter().any(|plural| plural == "runs"), "{plurals:?}");
 }
 
 #[test]
