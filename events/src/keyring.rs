@@ -23,6 +23,7 @@ mod file;
 mod fingerprint;
 mod line;
 mod shared;
+mod whole;
 
 pub use erased::ERASED_FILE;
 pub use error::KeyringError;

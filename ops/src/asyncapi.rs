@@ -8,7 +8,7 @@ mod kafka;
 use crate::{
     bus::subject::{self, CALL, CMD, FEED, RECEIPT},
     openapi::{
-        pascal,
+        command_body, pascal,
         schemas::{Components, keep_used},
     },
 };
@@ -135,7 +135,7 @@ impl Document {
     /// The messages that commands and events of a kind are, on whatever bus.
     fn messages_of(&mut self, kind: &KindInfo) {
         for command in &kind.commands {
-            let payload = self.components.hoist(&kind.kind, &command.name, &command.schema);
+            let payload = command_body(&mut self.components, &kind.kind, &command.name, &command.schema);
             let name = command_name(&kind.kind, &command.name);
             let message = json!({
                 "name": name,

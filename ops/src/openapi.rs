@@ -63,6 +63,16 @@ fn path_parameter(name: &str, pattern: &str, description: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": description, "schema": { "type": "string", "pattern": pattern } })
 }
 
+/// A command's schema, taken over; the definition of a run with its components.
+pub(crate) fn command_body(components: &mut Components, kind: &str, command: &str, schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    enums::fold(&mut schema);
+    if (kind, command) == ("run", "create") {
+        workflows::add(components, &mut schema);
+    }
+    components.hoist_folded(kind, command, schema)
+}
+
 fn query_parameter(name: &str, schema: Value, description: &str) -> Value {
     json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
 }
@@ -161,7 +171,7 @@ impl Paths<'_> {
         let base = format!("/v1/orgs/{{org}}/{plural}");
         let entity = format!("{base}/{{id}}");
         for command in &kind.commands {
-            let body = components.hoist(name, &command.name, &command.schema);
+            let body = command_body(components, name, &command.name, &command.schema);
             let operation = |id: String, with_id: bool, reply: Reply| Operation {
                 id,
                 tag: name,

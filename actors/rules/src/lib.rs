@@ -16,6 +16,7 @@ pub mod entity;
 pub mod expression;
 pub mod grant;
 pub mod org;
+pub mod ports;
 pub mod principal;
 pub mod project;
 pub mod quota;

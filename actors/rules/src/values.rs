@@ -1,7 +1,7 @@
 //! What a run does with values: sealed ones are handed on by name, opened where a node looks into them, and what a node
 //! makes of them is sealed for those whose they were.
 
-use crate::components::{NodeError, PortType};
+use crate::ports::{NodeError, PortType};
 use quipu_schemas::{
     context::Context,
     limits::{RUN_VALUE_MAX_BYTES, VALUE_NAME_BYTES, VALUE_SUBJECTS_MAX},

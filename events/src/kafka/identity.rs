@@ -5,7 +5,7 @@
 //! from then on is a loss that is told, not made anew.
 
 use super::{
-    open::OpenError,
+    open_error::OpenError,
     options::KafkaOptions,
     wire::{self, Fetch, NoMessages, Readers},
 };

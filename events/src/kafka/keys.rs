@@ -1,7 +1,7 @@
 //! Wrapped data keys on Kafka, for nodes that share a log: a topic of its own, in which the first key of a name counts.
 
 use super::{
-    open::OpenError,
+    open_error::OpenError,
     options::KafkaOptions,
     topics::{Kept, Topics},
     wire::{self, Ended, Fetch, NoMessages, Readers},

@@ -8,10 +8,10 @@
 mod membership;
 
 use super::{
-    open::OpenError,
+    open_error::OpenError,
     options::KafkaOptions,
     topics::{Kept, Topics},
-    wire::{self, Readers},
+    wire::Readers,
 };
 use crate::leases::{Answering, Change, LeaseAnswer, Leases, Member, Tell};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -149,7 +149,7 @@ impl KafkaLeases {
             topic: owners.clone(),
             detail: error.to_string(),
         };
-        let mut speaking = wire::config(options);
+        let mut speaking = options.client_config();
         speaking
             .set("acks", "1")
             .set("linger.ms", "0")
@@ -174,7 +174,7 @@ impl KafkaLeases {
         let (session, beat) = (life.as_millis().to_string(), (life / BEATS).as_millis().to_string());
         // While a partition is handed over nobody polls.
         let poll = (life * 3).as_millis().to_string();
-        let mut joining = wire::config(options);
+        let mut joining = options.client_config();
         for (key, value) in [
             ("group.id", owners.as_str()),
             ("partition.assignment.strategy", "cooperative-sticky"),
@@ -190,7 +190,7 @@ impl KafkaLeases {
         }
         let group: Arc<BaseConsumer<Group>> = Arc::new(joining.create_with_context(Group(shared.clone())).map_err(lost)?);
         group.subscribe(&[&owners]).map_err(lost)?;
-        let mut hearing = wire::config(options);
+        let mut hearing = options.client_config();
         hearing
             .set("group.id", "quipu")
             .set("enable.auto.commit", "false")

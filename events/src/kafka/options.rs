@@ -7,6 +7,15 @@ use quipu_schemas::{
 };
 use std::{str::FromStr, time::Duration};
 
+/// First and longest pause before a request is sent again, in the client's own words.
+pub(super) const RETRY_MS: [(&str, &str); 5] = [
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "500"),
+    ("reconnect.backoff.ms", "20"),
+    ("reconnect.backoff.max.ms", "500"),
+    ("fetch.error.backoff.ms", "20"),
+];
+
 /// How a log is opened or made. The text form is `kafka://host:port[,host:port…][/prefix][?key=value&…]` with the keys
 /// `partitions`, `replicas`, `min_insync`, `sync` (`always` or `interval`) and `accept` (`unsynced`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +136,14 @@ impl KafkaOptions {
 
     /// What every client of these brokers is told: where they are, and how long it waits before it asks again.
     pub fn client_config(&self) -> rdkafka::ClientConfig {
-        super::wire::config(self)
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers.join(","));
+        config.set("client.id", "quipu");
+        config.set("topic.metadata.refresh.interval.ms", "30000");
+        for (key, value) in RETRY_MS.iter().filter(|(key, _)| !key.starts_with("fetch")) {
+            config.set(*key, *value);
+        }
+        config
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), BadOptions> {

@@ -91,7 +91,7 @@ fn left(deadline: Instant) -> Duration {
 impl Producer {
     /// Makes the partition's producer; after this no earlier one can commit. Waits for a predecessor's last transaction.
     pub(crate) fn begin(options: &KafkaOptions, id: &str, partition: u16, deadline: Instant) -> Result<Self, Failure> {
-        let mut config = wire::config(options);
+        let mut config = options.client_config();
         let outcome = options.outcome.max(Duration::from_secs(1));
         let transaction = TRANSACTION_TIMEOUT.max(outcome * 2);
         for (key, value) in [

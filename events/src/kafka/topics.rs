@@ -1,9 +1,9 @@
 //! The topics of a log: made, found, asked for their configuration, refused if they would lose or change frames.
 
 use super::{
-    open::OpenError,
+    open_error::OpenError,
     options::KafkaOptions,
-    wire::{self, Fetch, NoMessages, Readers},
+    wire::{Fetch, NoMessages, Readers},
 };
 use crate::broker::durability::{Known, SyncMode};
 use crate::pause::Pause;
@@ -74,7 +74,7 @@ impl<'a> Topics<'a> {
             brokers: options.brokers.join(", "),
             detail,
         };
-        let admin = wire::config(options).create().map_err(|e| unreachable(e.to_string()))?;
+        let admin = options.client_config().create().map_err(|e| unreachable(e.to_string()))?;
         let topics = Self {
             options,
             readers,

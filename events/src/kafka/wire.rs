@@ -1,6 +1,6 @@
 //! The clients of a log on Kafka: what is asked of the brokers, each question with a deadline.
 
-use super::options::KafkaOptions;
+use super::options::{KafkaOptions, RETRY_MS};
 use crate::pause::Pause;
 use parking_lot::{Condvar, Mutex};
 use quipu_schemas::limits::{BROKER_PAUSE_MS, BROKER_READERS_MAX, FRAME_MAX_BYTES};
@@ -19,14 +19,6 @@ use std::{
 
 /// How long a broker holds a fetch for which it has nothing: the price of learning that a reader is at the end.
 const FETCH_WAIT_MS: &str = "5";
-/// First and longest pause before a request is sent again, in the client's own words.
-const RETRY_MS: [(&str, &str); 5] = [
-    ("retry.backoff.ms", "20"),
-    ("retry.backoff.max.ms", "500"),
-    ("reconnect.backoff.ms", "20"),
-    ("reconnect.backoff.max.ms", "500"),
-    ("fetch.error.backoff.ms", "20"),
-];
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,18 +29,6 @@ impl From<KafkaError> for Silence {
     fn from(error: KafkaError) -> Self {
         Self(error.to_string())
     }
-}
-
-/// What every client of the log is told.
-pub(crate) fn config(options: &KafkaOptions) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", options.brokers.join(","));
-    config.set("client.id", "quipu");
-    config.set("topic.metadata.refresh.interval.ms", "30000");
-    for (key, value) in RETRY_MS.iter().filter(|(key, _)| !key.starts_with("fetch")) {
-        config.set(*key, *value);
-    }
-    config
 }
 
 /// First and next offset of a partition: all before the latter is decided (the last stable offset).
@@ -124,7 +104,7 @@ const FEW_BYTES: &str = "32768";
 
 impl Readers {
     pub(crate) fn new(options: &KafkaOptions, topic: String) -> Self {
-        let mut config = config(options);
+        let mut config = options.client_config();
         for (key, value) in RETRY_MS {
             config.set(key, value);
         }
@@ -276,7 +256,7 @@ impl ProducerContext for Stored {
 
 /// Stores one message in a topic of one partition, durably.
 pub(crate) fn store(options: &KafkaOptions, topic: &str, payload: &[u8], patience: Duration) -> Result<(), Silence> {
-    let mut config = config(options);
+    let mut config = options.client_config();
     config.set("enable.idempotence", "true").set("linger.ms", "0");
     config.set("message.timeout.ms", patience.as_millis().to_string());
     let producer: BaseProducer<Stored> = config.create_with_context(Stored::default())?;
@@ -304,7 +284,7 @@ mod tests {
             brokers: vec!["a:1".into(), "b:2".into()],
             ..KafkaOptions::default()
         };
-        let config = config(&options);
+        let config = options.client_config();
         assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
         for (key, value) in RETRY_MS {
             // Of a consumer's own words a producer knows nothing.

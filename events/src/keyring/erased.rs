@@ -10,8 +10,9 @@
 
 use super::{
     KeyringError,
-    file::{KeyFile, create, io, unwrap},
+    file::{KeyFile, unwrap},
     line::line_for,
+    whole::{create, io},
 };
 use crate::erased::Erased;
 use quipu_schemas::personal::Subject;

@@ -4,6 +4,7 @@ use super::{
     KeyringError,
     fingerprint::Used,
     line::{self, Keys},
+    whole::{create, create_bytes, io},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_schemas::{
@@ -14,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -38,14 +39,6 @@ pub(super) struct KeyFile {
     failed: Option<String>,
 }
 
-pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyringError {
-    let path = path.display().to_string();
-    move |error| KeyringError::Io {
-        path: path.clone(),
-        detail: error.to_string(),
-    }
-}
-
 fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringError> {
     let mode = fs::metadata(path).map_err(io(path))?.permissions().mode() & 0o777;
     if mode & forbidden != 0 {
@@ -59,26 +52,6 @@ fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringErr
 }
 
 pub(super) use line::{crc, random, unwrap, unwrap_bytes, wrap};
-
-/// Writes a new file of mode 0600, whole or not at all; durable on return.
-pub(super) fn create(dir: &Path, path: &Path, text: &str) -> Result<(), KeyringError> {
-    create_bytes(dir, path, text.as_bytes())
-}
-
-fn create_bytes(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(io(path))
 }
 
 fn make_dir(dir: &Path) -> Result<(), KeyringError> {

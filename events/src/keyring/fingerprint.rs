@@ -11,7 +11,8 @@
 
 use super::{
     KeyringError,
-    file::{crc, create, io},
+    line::crc,
+    whole::{create, io},
 };
 use quipu_schemas::{digest::Digest, personal::DataKey, position::LogId};
 use std::{fs, io::ErrorKind, path::Path};

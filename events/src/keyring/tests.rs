@@ -125,7 +125,7 @@ fn wrong_or_missing_master_key_is_refused_and_never_replaced() {
     assert!(error.contains("restore it from the backup"), "{error}");
     assert!(!master.exists());
     let (format, key) = ("quipu-master-key-1", "A".repeat(43));
-    let line = |format: &str, key: &str| format!("{format} {key} {}", file::crc(format, key));
+    let line = |format: &str, key: &str| format!("{format} {key} {}", line::crc(format, key));
     for damaged in [
         format!("{format} {key} 00000000\n"),
         format!("{}\n", line("quipu-master-key-2", &key)),

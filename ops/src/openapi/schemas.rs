@@ -1,6 +1,6 @@
 //! Schemas of the document: hoisted out of the commands, and those of answers. Also the checked-in JSON Schemas.
 
-use super::{enums, pascal, workflows};
+use super::{enums, pascal};
 use crate::{cloudevents, told};
 use quipu_runtime::api::KindInfo;
 use quipu_schemas::{envelope::Receipt, problem::Problem};
@@ -22,9 +22,11 @@ impl Components {
     pub(crate) fn hoist(&mut self, kind: &str, command: &str, schema: &Value) -> Value {
         let mut schema = schema.clone();
         enums::fold(&mut schema);
-        if (kind, command) == ("run", "create") {
-            workflows::add(self, &mut schema);
-        }
+        self.hoist_folded(kind, command, schema)
+    }
+
+    /// The same, of a schema whose enumerations are folded.
+    pub(crate) fn hoist_folded(&mut self, kind: &str, command: &str, mut schema: Value) -> Value {
         let definitions = take_definitions(&mut schema);
         let mut names: BTreeMap<String, String> = BTreeMap::new();
         for (name, definition) in &definitions {

@@ -282,24 +282,15 @@ const CIRCLES: &[(&str, &[&str], &[&str])] = &[
         &["context json personal", "ids kind"],
     ),
     ("schemas/kinds", &[], &[]),
-    (
-        "actors/rules",
-        &["components values", "components/effects components/headers"],
-        &["components values"],
-    ),
+    ("actors/rules", &[], &[]),
     ("actors/runtime", &[], &[]),
     (
         "events",
-        &[
-            "backup embedded embedded/engine embedded/recover",
-            "kafka/identity kafka/open kafka/topics",
-            "kafka/options kafka/wire",
-            "keyring/file keyring/fingerprint",
-        ],
+        &["backup embedded embedded/engine embedded/recover"],
         &["backup embedded"],
     ),
     ("projections", &[], &[]),
-    ("ops", &["openapi/schemas openapi/workflows"], &[]),
+    ("ops", &[], &[]),
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigFlaw, Look, Nature, NodeError, NodeInput, Outputs, Port, PortType, Ports, Registry, Step, Template, TypedComponent, headers,
-    only, typed, unexpected,
+    only, template::sealed_text, typed, unexpected,
 };
 use quipu_kinds::run::{NodeWork, RunPost};
 use quipu_schemas::{
@@ -11,7 +11,7 @@ use quipu_schemas::{
     ids::{EntityId, MessageId},
     json::Json,
     limits::EFFECT_TIMEOUT_MAX_MS,
-    personal::{Personal, Subject, value::Sealed},
+    personal::{Personal, value::Sealed},
     reaction::{ComposedMessage, ComposedText, Effect, HttpRequest, LlmInvoke, ModelConfig, Outcome, Prompt, WebhookCall},
 };
 use schemars::JsonSchema;
@@ -101,13 +101,6 @@ fn render_url(url: &Template, input: &NodeInput<'_>) -> Result<(String, Option<P
     let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
     let begins = format!("{}/", &url[..end]);
     Ok((begins, Some(sealed_text(url, &whose, input)?)))
-}
-
-/// A text that was computed from values of these, sealed.
-pub(super) fn sealed_text(text: String, whose: &BTreeSet<Subject>, input: &NodeInput<'_>) -> Result<Personal<String>, NodeError> {
-    let subject = input.values.subject(whose)?;
-    let sealed = input.values.context.seal(&Value::String(text), &subject)?;
-    Personal::deserialize(sealed).map_err(|e| NodeError::new("sealed", e.to_string()))
 }
 
 const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];

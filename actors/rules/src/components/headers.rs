@@ -3,7 +3,7 @@
 //! `{{secret:NAME}}` means a secret only where the definition's own text says so. What an expression comes to is data,
 //! whatever it looks like, and is sent as it is.
 
-use super::{ConfigFlaw, NodeError, NodeInput, Template, check_source, effects::sealed_text};
+use super::{ConfigFlaw, NodeError, NodeInput, Template, check_source, template::sealed_text};
 use quipu_schemas::{
     limits::HEADER_PARTS_MAX,
     reaction::{HeaderPart, SECRET_OPEN},

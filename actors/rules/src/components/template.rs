@@ -1,7 +1,7 @@
 //! A config value that may hold expressions: strings that begin with `=`.
 
 use super::{ConfigFlaw, Look, NodeError, NodeInput, check_source};
-use quipu_schemas::personal::Subject;
+use quipu_schemas::personal::{Personal, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,13 @@ pub const NAMES: &[&str] = &["input", "inputs", "run", "texts"];
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Template(pub Value);
+
+/// A text that was computed from values of these, sealed.
+pub(super) fn sealed_text(text: String, whose: &BTreeSet<Subject>, input: &NodeInput<'_>) -> Result<Personal<String>, NodeError> {
+    let subject = input.values.subject(whose)?;
+    let sealed = input.values.context.seal(&Value::String(text), &subject)?;
+    Personal::deserialize(sealed).map_err(|e| NodeError::new("sealed", e.to_string()))
+}
 
 impl Template {
     /// The expression's source, if the whole is one.

@@ -110,7 +110,7 @@ fn fingerprint_of_the_first_format_is_upgraded() {
     let note = data.join(FINGERPRINT_FILE);
     let newest = fs::read_to_string(&note).unwrap();
     let keys = newest.split(' ').nth(1).unwrap();
-    let first = format!("quipu-keys-1 {keys} {}\n", file::crc("quipu-keys-1", keys));
+    let first = format!("quipu-keys-1 {keys} {}\n", line::crc("quipu-keys-1", keys));
     fs::write(&note, first).unwrap();
     assert_eq!(Keyring::of_log(&data, &log, false).unwrap().subjects(), 2);
     assert_eq!(fs::read_to_string(&note).unwrap(), newest);
