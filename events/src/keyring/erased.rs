@@ -10,8 +10,8 @@
 
 use super::{
     KeyringError,
-    file::{KeyFile, unwrap},
-    line::line_for,
+    file::KeyFile,
+    line::{line_for, unwrap},
     whole::{create, io},
 };
 use crate::erased::Erased;

@@ -3,7 +3,7 @@
 use super::{
     KeyringError,
     fingerprint::Used,
-    line::{self, Keys},
+    line::{self, Keys, crc, random, unwrap_bytes, wrap},
     whole::{create, create_bytes, io},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -49,9 +49,6 @@ fn check_mode(path: &Path, forbidden: u32, wanted: u32) -> Result<(), KeyringErr
         });
     }
     Ok(())
-}
-
-pub(super) use line::{crc, random, unwrap, unwrap_bytes, wrap};
 }
 
 fn make_dir(dir: &Path) -> Result<(), KeyringError> {

@@ -1,6 +1,6 @@
 //! Keys that several nodes share: wrapped data keys in a store of theirs, the master key with each node.
 
-use super::{KeyringError, file};
+use super::{KeyringError, file, line};
 use quipu_schemas::personal::{DataKey, Subject};
 use std::{path::Path, sync::Arc};
 
@@ -67,7 +67,7 @@ impl SharedKeys {
         else {
             return Ok(None);
         };
-        match file::unwrap_bytes(&self.master, line.trim_end_matches('\n')) {
+        match line::unwrap_bytes(&self.master, line.trim_end_matches('\n')) {
             Some((subject, Some(secret))) if subject == name => Ok(Some(secret)),
             Some((_, None)) => Err(KeyringError::OtherMaster(place)),
             _ => Err(KeyringError::Damaged { path: place, line: 1 }),
@@ -81,7 +81,7 @@ impl SharedKeys {
 
     /// Makes a name's key, or finds the one that another node made meanwhile.
     pub(super) fn make(&self, name: &str) -> Result<DataKey, KeyringError> {
-        let key = DataKey(file::random()?);
+        let key = DataKey(line::random()?);
         self.put(name, &key)
     }
 
@@ -96,7 +96,7 @@ impl SharedKeys {
             path: self.place(),
             detail,
         };
-        let wrapped = file::wrap(&self.master, name, secret)?;
+        let wrapped = line::wrap(&self.master, name, secret)?;
         match self.store.add(name, &wrapped) {
             Ok(true) => Ok(secret.to_vec()),
             // Of an answer that was lost nobody knows: what is there now is the key.
