@@ -126,6 +126,8 @@ fn asking(org: OrgId, headers: &HeaderMap, credential: &Credential) -> Option<As
             let own = || holder.principal().to_string();
             (holder.credential().to_string(), on_behalf_of.unwrap_or_else(own))
         }
+        // Who makes an org operates the platform; accounts are asked of no org.
+        Credential::Founder(..) | Credential::Account(_) => return None,
         Credential::Cluster | Credential::Bus | Credential::Nothing => return None,
     };
     Some(Asking {
