@@ -95,10 +95,8 @@ impl Shelf {
 
     fn org(&self, org: &OrgId, read: u64) -> Result<&Active<Org>, Wanted> {
         let stream = StreamId::of_org(org);
-        match self.entity(Kind::ORG, &stream.id, org, read)? {
-            Folded::Org(folded) => Ok(folded),
-            Folded::Grant(_) | Folded::Roles(_) | Folded::Key(_) | Folded::Application(_) | Folded::Principal(_) => Err(Wanted(stream)),
-        }
+        let entity = self.entity(Kind::ORG, &stream.id, org, read)?;
+        entity.org().ok_or(Wanted(stream))
     }
 
     fn roles(&mut self, org: &OrgId, read: u64, charter: &Charter, plain: &Arc<Roles>) -> Result<Arc<Roles>, Wanted> {

@@ -109,6 +109,14 @@ impl Folded {
         1 + parts
     }
 
+    /// The org, where it is one.
+    pub(super) fn org(&self) -> Option<&Active<Org>> {
+        match self {
+            Self::Org(org) => Some(org),
+            Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => None,
+        }
+    }
+
     /// What was given, where it is a principal's.
     pub(super) fn given(&self) -> &[Given] {
         match self {
