@@ -16,6 +16,7 @@ from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
 from quipu_client.api.org import org_create_named
 from quipu_client.api.project import project_create_named
+from quipu_client.api.quota import quota_set_limit
 from quipu_client.api.role import role_set
 from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
 from quipu_client.models import (
@@ -60,6 +61,7 @@ from quipu_client.models import (
     RunPage,
     RunRow,
     RunState,
+    SetLimit,
     SetOwnRole,
     StepStatus,
     WaitApprovalConfig,
@@ -140,6 +142,8 @@ def workflow(client: AuthenticatedClient) -> None:
 def rights(client: AuthenticatedClient) -> None:
     clerk = SetOwnRole(name="clerk", holds=["role:viewer", "cap:run.start"])
     receipt(role_set.sync(ORG, "all", client=client, body=clerk, quipu_on_behalf_of=ADA))
+    limit = SetLimit(level="org", unit="calls", limit=10)
+    receipt(quota_set_limit.sync(ORG, "all", client=client, body=limit, quipu_on_behalf_of=ADA))
     receipt(grant_give.sync(ORG, "bob", client=client, body=GiveGrant(right="role:clerk"), quipu_on_behalf_of=ADA))
     made = receipt(
         api_key_create_named.sync(

@@ -6,6 +6,7 @@
 //! The seed is printed; `QUIPU_SEED=<seed>` draws the same faults and the same commands.
 
 mod failover;
+mod quota;
 mod restarts;
 
 use futures::future::join_all;

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn no_interval_lets_more_through_and_none_is_refused_for_nothing() {
+    fn no_interval_lets_more_through_nor_refuses_for_nothing() {
         let rates = [("a", rate(5, 1)), ("b", rate(9, 3)), ("all", rate(11, 2))];
         for seed in 1..200_u64 {
             let (mut random, mut now) = (Random(seed * 0x9e37_79b9), 10);
