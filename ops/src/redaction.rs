@@ -124,9 +124,13 @@ pub fn problem(problem: &mut Problem) {
         Some(&mut problem.detail),
         problem.field.as_mut(),
         problem.fix.as_mut(),
-        problem.instance.as_mut(),
+        problem.context.instance.as_mut(),
     ];
-    let listed = problem.errors.iter_mut().flat_map(|error| [&mut error.field, &mut error.detail]);
+    let listed = problem
+        .context
+        .errors
+        .iter_mut()
+        .flat_map(|error| [&mut error.field, &mut error.detail]);
     for told in fixed.into_iter().flatten().chain(listed) {
         if let Cow::Owned(clean) = text(told) {
             *told = clean;

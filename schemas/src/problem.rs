@@ -15,6 +15,26 @@ pub struct FieldError {
     pub detail: String,
 }
 
+/// Every field that is wrong, and the request that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProblemContext {
+    /// Everything that is wrong, where that is more than one field.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub errors: Vec<FieldError>,
+    /// The path that was asked for, without its query.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub instance: Option<String>,
+    /// The id of the request: `X-Request-Id` of the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<String>,
+    /// When it was answered, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time: Option<String>,
+    /// Where the node that answered explains the code, below its address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub docs: Option<String>,
+}
+
 /// RFC 9457 problem details. `code` is stable; `field` and `fix` say what to change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
@@ -45,21 +65,9 @@ pub struct Problem {
     /// Seconds to wait before trying again (429, 503).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after: Option<u32>,
-    /// Everything that is wrong, where that is more than one field.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub errors: Vec<FieldError>,
-    /// The path that was asked for, without its query.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub instance: Option<String>,
-    /// The id of the request: `X-Request-Id` of the answer.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub request_id: Option<String>,
-    /// When it was answered, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub time: Option<String>,
-    /// Where the node that answered explains the code, below its address.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub docs: Option<String>,
+    /// What else is told of it: what it is about, and of which request. Apart, so that a problem on its way stays small.
+    #[serde(flatten)]
+    pub context: Box<ProblemContext>,
 }
 
 impl Problem {
@@ -76,11 +84,7 @@ impl Problem {
             current_version: None,
             queue_depth: None,
             retry_after: None,
-            errors: Vec::new(),
-            instance: None,
-            request_id: None,
-            time: None,
-            docs: None,
+            context: Box::default(),
         }
     }
     /// Names the field.
@@ -95,7 +99,7 @@ impl Problem {
     }
     /// Adds everything that is wrong.
     pub fn errors(mut self, errors: impl IntoIterator<Item = FieldError>) -> Self {
-        self.errors = errors.into_iter().collect();
+        self.context.errors = errors.into_iter().collect();
         self
     }
     /// Adds the current version.
@@ -175,6 +179,23 @@ mod tests {
             let problem = Problem::new(503, code, "");
             assert!(problem.passes_by_itself() && problem.passes_with_its_owner(), "{code}");
         }
+    }
+
+    #[test]
+    fn context_stands_beside_the_rest_and_may_be_missing() {
+        let bare = Problem::new(404, "not_found", "gone");
+        let text = serde_json::to_string(&bare).unwrap();
+        assert!(!text.contains("context") && !text.contains("errors"), "{text}");
+        assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), bare);
+        let mut whole = bare.at_version(7).retry_after(3).errors([FieldError {
+            field: "a".into(),
+            code: "b".into(),
+            detail: "c".into(),
+        }]);
+        whole.context.instance = Some("/x".into());
+        let value = serde_json::to_value(&whole).unwrap();
+        assert_eq!((&value["instance"], &value["errors"][0]["code"]), (&"/x".into(), &"b".into()));
+        assert_eq!(serde_json::from_value::<Problem>(value).unwrap(), whole);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use crate::{
     app::App,
     asked::{Asked, Correlation, Labels, fields},
     caller::{Caller, Credential, InOrg},
+    catalogue,
     problems::{self, bad_header, clip},
+    redaction,
     request_id::RequestId,
 };
 use axum::http::{self, HeaderName, HeaderValue, header};
@@ -214,7 +216,12 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
             if let Some(seconds) = problem.retry_after.or_else(|| problem.is_unavailable().then_some(1)) {
                 headers.push(("Retry-After", seconds.to_string()));
             }
-            let mut shown = serde_json::to_value(problem).unwrap_or_default();
+            let mut told = problem.clone();
+            told.context.docs = catalogue::docs(&told.code);
+            // A message has no id of its own beside what correlates it.
+            told.context.request_id = Some(correlation).filter(|id| !id.is_empty()).map(str::to_owned);
+            redaction::problem(&mut told);
+            let mut shown = serde_json::to_value(&told).unwrap_or_default();
             if let Some(id) = id {
                 shown["command_id"] = id.as_str().into();
             }
@@ -233,6 +240,22 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answer_names_its_message_and_repeats_no_secret() {
+        let refused = Problem::new(
+            404,
+            "unknown_kind",
+            "there is no `eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1c3JfMSJ9.c2ln` in an org",
+        );
+        let told = answer(&Err(refused), None, "corr-1");
+        let body: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+        assert_eq!(
+            (&body["request_id"], &body["docs"]),
+            (&"corr-1".into(), &"/docs/problems/unknown_kind".into())
+        );
+        assert_eq!(body["detail"], format!("there is no `{}` in an org", redaction::MARK));
+    }
 
     #[test]
     fn only_what_passes_by_itself_is_tried_again() {

@@ -116,7 +116,7 @@ fn problem_repeats_no_secret_of_its_request() {
             code: "unknown_field".into(),
             detail: told(),
         }]);
-    told_to.instance = Some(told());
+    told_to.context.instance = Some(told());
     problem(&mut told_to);
     let text = serde_json::to_string(&told_to).unwrap();
     assert!(!text.contains("qpk_acme") && !text.contains(SECRET), "{text}");

@@ -33,7 +33,7 @@ pub(super) fn load_certificates(files: TlsFiles) -> Result<Arc<Certificates>, Tl
 pub(super) async fn watch_certificates(node: Node, certificates: Arc<Certificates>) {
     let task = || {
         let clock = node.clone();
-        renewal::watch(certificates.clone(), move || clock.now())
+        renewal::watch(certificates.clone(), renewal::LOOK_EVERY, move || clock.now())
     };
     node.tasks().run("certificates", || false, task).await;
 }

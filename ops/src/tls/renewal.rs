@@ -13,6 +13,9 @@ pub const CERTIFICATE_END: &str = "quipu_tls_certificate_end_seconds";
 /// Certificate files that could not be taken.
 pub const RELOAD_ERRORS: &str = "quipu_tls_reload_errors_total";
 
+/// Between two looks at the files of a node.
+pub const LOOK_EVERY: Duration = Duration::from_millis(TLS_LOOK_MS);
+
 /// What a look at the files came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -91,10 +94,10 @@ impl Hangup {
     }
 }
 
-/// Looks at the files every few seconds, and at once on SIGHUP. Ends only when it is aborted.
-pub(crate) async fn watch(certificates: Arc<Certificates>, now: impl Fn() -> Millis) {
+/// Looks at the files this often ([`LOOK_EVERY`]), and at once on SIGHUP. Ends only when it is aborted.
+pub async fn watch(certificates: Arc<Certificates>, every: Duration, now: impl Fn() -> Millis) {
     let (mut hangup, mut watch) = (Hangup::listen(), Watch::default());
-    let mut tick = tokio::time::interval(Duration::from_millis(TLS_LOOK_MS));
+    let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -6,9 +6,9 @@ use super::{
 };
 use quipu::{
     client::Client,
-    tls::{Certificates, TlsFiles},
+    tls::{Certificates, TlsFiles, renewal},
 };
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A node over TLS, and what trusts its certificate.
@@ -172,4 +172,37 @@ fn half_replaced_files_leave_what_was_served() {
     fs::write(&files.key, &next.key).unwrap();
     assert!(served.reload(now()).unwrap());
     assert!(served.ends() > ends && !served.reload(now()).unwrap());
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn hangup_has_the_files_looked_at_once() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let directory = tempfile::tempdir().unwrap();
+    let served = Arc::new(Certificates::load(Made::for_days(10).write(directory.path()), now()).unwrap());
+    let (looks, ends) = (Arc::new(AtomicU32::new(0)), served.ends());
+    let (counted, watched) = (looks.clone(), served.clone());
+    let clock = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        now()
+    };
+    // Nobody waits so long for the next look.
+    let watch = tokio::spawn(renewal::watch(watched, Duration::from_secs(3_600), clock));
+    let until = |is: Box<dyn Fn() -> bool + Send>| async move {
+        let looked = async {
+            while !is() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looked).await.expect("it comes true");
+    };
+    let first = looks.clone();
+    until(Box::new(move || first.load(Ordering::SeqCst) > 0)).await;
+    Made::for_days(300).write(directory.path());
+    let pid = std::process::id().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let renewed = served.clone();
+    until(Box::new(move || renewed.ends() > ends)).await;
+    assert_eq!(looks.load(Ordering::SeqCst), 2);
+    watch.abort();
 }

@@ -438,12 +438,12 @@ fn all_problems_are_listed() {
     value["edges"][5]["from"] = json!("ghost.out");
     let problem = load(value).unwrap_err().problem();
     assert_eq!(problem.code, "unknown_component");
-    let listed: Vec<_> = problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
+    let listed: Vec<_> = problem.context.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
     assert!(
         listed.contains(&("definition.nodes[1].config.expression", "bad_expression")),
         "{listed:?}"
     );
-    assert!(listed.len() > 2 && problem.errors[0].code == problem.code, "{listed:?}");
+    assert!(listed.len() > 2 && problem.context.errors[0].code == problem.code, "{listed:?}");
     for word in ["magic", "definition.nodes[1].config.expression", "ghost"] {
         assert!(problem.detail.contains(word), "{}", problem.detail);
     }

@@ -35,10 +35,7 @@ fn behind(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> Option<IpAd
     if !is_trusted(peer, proxies) {
         return Some(peer.to_canonical());
     }
-    let told = [
-        list(headers, "x-forwarded-for", |element| address(element)),
-        list(headers, "forwarded", forwarded_for),
-    ];
+    let told = [list(headers, "x-forwarded-for", address), list(headers, "forwarded", forwarded_for)];
     let mut clients = told.into_iter().flatten().map(|hops| client(&hops, proxies));
     match (clients.next(), clients.next()) {
         // A proxy that says nothing is the client, for all that is known.

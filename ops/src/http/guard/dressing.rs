@@ -37,10 +37,10 @@ pub(super) fn complete(response: &mut Response, path: &str, id: &RequestId, now:
         return;
     };
     // Whatever another node said of a command that it was sent: this answer is this node's.
-    problem.instance = Some(super::clip(path));
-    problem.request_id = Some(id.0.clone());
-    problem.time = Some(rfc3339(now));
-    problem.docs = catalogue::docs(&problem.code);
+    problem.context.instance = Some(super::clip(path));
+    problem.context.request_id = Some(id.0.clone());
+    problem.context.time = Some(rfc3339(now));
+    problem.context.docs = catalogue::docs(&problem.code);
     redaction::problem(problem);
     let body = serde_json::to_vec(problem).unwrap_or_default();
     *response.body_mut() = Body::from(body);
@@ -59,10 +59,10 @@ mod tests {
         complete(&mut response, "/v1/orgs/acme", &RequestId("req-1".into()), 1_700_000_000_123);
         let bytes = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
         let told: Problem = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(told.instance.as_deref(), Some("/v1/orgs/acme"));
-        assert_eq!(told.request_id.as_deref(), Some("req-1"));
-        assert_eq!(told.time.as_deref(), Some("2023-11-14T22:13:20.123Z"));
-        assert_eq!(told.docs.as_deref(), Some("/docs/problems/not_found"));
+        assert_eq!(told.context.instance.as_deref(), Some("/v1/orgs/acme"));
+        assert_eq!(told.context.request_id.as_deref(), Some("req-1"));
+        assert_eq!(told.context.time.as_deref(), Some("2023-11-14T22:13:20.123Z"));
+        assert_eq!(told.context.docs.as_deref(), Some("/docs/problems/not_found"));
         assert_eq!((told.code.as_str(), told.current_version), ("not_found", Some(3)));
         assert_eq!(told.kind, "https://quipu.dev/problems/not_found");
     }
