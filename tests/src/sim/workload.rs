@@ -25,6 +25,8 @@ pub(crate) struct Workload {
     created: Vec<(Kind, EntityId)>,
     /// Sessions that were begun, whatever became of them.
     sessions: Vec<(PrincipalId, EntityId)>,
+    /// People who were registered.
+    people: Vec<Home>,
     /// Whether strangers send commands, and some go to an org that nobody makes.
     has_strangers: bool,
 }
@@ -123,8 +125,10 @@ impl Workload {
     /// Remembers what exists, so that later commands hit it.
     pub(crate) fn learn(&mut self, envelope: &CommandEnvelope) {
         if let CommandBody::Told { word } = &envelope.body {
-            let whose = Home::of_stream(&envelope.stream).map(|home| home.id);
-            self.sessions.extend(whose.zip(principals::begun(&word.0)));
+            let home = Home::of_stream(&envelope.stream);
+            self.sessions
+                .extend(home.as_ref().map(|home| home.id.clone()).zip(principals::begun(&word.0)));
+            self.people.extend(home.filter(|_| word.0.get("register").is_some()));
             return;
         }
         let entry = (envelope.stream.kind.clone(), envelope.stream.id.clone());
@@ -168,7 +172,7 @@ impl Workload {
             13 | 28 | 43 | 58 => return Some(rights::run_by_key(self, n, peek)),
             2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
-            3 | 15 | 33 | 45 | 57 => return Some(principals::next(n, rng, peek)),
+            3 | 15 | 33 | 45 | 57 => return Some(principals::next(self, n, rng)),
             17 | 41 => return Some(entity::next(self, n, rng, peek)),
             5 | 29 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
@@ -230,7 +234,7 @@ impl Workload {
     pub(crate) fn word(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
         let is_time = matches!(n % 60, 4 | 9 | 16 | 22 | 34 | 39 | 46 | 52);
         let has_org = self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
-        (is_time && has_org).then(|| principals::word(n, rng, peek)).flatten()
+        (is_time && has_org).then(|| principals::word(self, n, rng, peek)).flatten()
     }
 
     fn body(&self, of: &OfKind, command: &str, n: u64, rng: &mut Rng, state: &Value) -> Made {

@@ -79,9 +79,7 @@ impl Refusal for AgentRejection {
             AgentRejection::Retired(id) => {
                 Problem::new(409, "agent_retired", format!("agent {id} is retired for good")).fix("create another agent")
             }
-            AgentRejection::AdminNeeded => {
-                Problem::new(403, "role_needed", "configuring an agent takes admin of the org").fix("ask an admin of the org")
-            }
+            AgentRejection::AdminNeeded => admin_needed(),
             AgentRejection::NotTheRun(run) => {
                 Problem::new(403, "not_the_run", format!("only run {run} itself may say this")).fix("let the run send it")
             }
@@ -146,4 +144,8 @@ fn reserved(id: &EntityId) -> Problem {
     Problem::new(422, "reserved_id", format!("ids like {id} are kept for people"))
         .field("id")
         .fix("choose one that does not begin with `usr_`")
+}
+
+fn admin_needed() -> Problem {
+    Problem::new(403, "role_needed", "configuring an agent takes admin of the org").fix("ask an admin of the org")
 }

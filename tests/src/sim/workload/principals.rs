@@ -13,11 +13,16 @@ fn public_key() -> Value {
 }
 
 /// A command of a client. Services are called as people with rights of their own are: what stops one stops the other.
-pub(super) fn next(n: u64, rng: &mut Rng, peek: Peek) -> CommandRequest {
+pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng) -> CommandRequest {
     let known = format!("p{}", rng.below(2));
-    let stream = format!("acme/principal/{known}").parse().expect("a stream");
+    let is_made = |id: &str| {
+        workload
+            .created
+            .iter()
+            .any(|(kind, made)| *kind == Kind::PRINCIPAL && made.as_str() == id)
+    };
     let (id, command, body) = match rng.below(12) {
-        _ if peek(&stream).is_none_or(|state| !state.is_object()) => (known, "create", json!({ "name": "Clerk" })),
+        _ if !is_made(&known) => (known, "create", json!({ "name": "Clerk" })),
         0 => (known, "rename", json!({ "name": format!("Clerk {}", n % 3) })),
         1 => (known, "set_owner", json!({ "owner": format!("p{}", n % 4) })),
         2 => (known, "add_public_key", json!({ "key": public_key() })),
@@ -25,20 +30,20 @@ pub(super) fn next(n: u64, rng: &mut Rng, peek: Peek) -> CommandRequest {
         4 => (known, "end_sessions", json!({})),
         5 | 6 => (known, "suspend", json!({ "reason": "leaked" })),
         7 | 8 => (known, "resume", json!({})),
-        9 => (format!("p{}", 7 + rng.below(2)), "create", json!({ "name": "Clerk" })),
-        _ => (format!("p{}", 7 + rng.below(2)), "retire", json!({})),
+        _ if !is_made("p7") => ("p7".to_owned(), "create", json!({ "name": "Clerk" })),
+        _ => ("p7".to_owned(), "retire", json!({})),
     };
     request(n, Kind::PRINCIPAL, &id, command, body, None)
 }
 
 /// What a node tells a principal, and whom.
-pub(super) fn word(n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
+pub(super) fn word(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
     let is_person = (n / 6).is_multiple_of(2);
     let name = format!("{}{}", if is_person { "usr_" } else { "p" }, rng.below(2));
     let home = Home::of(&OrgId::from_static("acme"), &PrincipalId::parse(name).ok()?);
     let state = peek(&home.stream()).unwrap_or_default();
     let hash = |of: u64| format!("{of:064x}");
-    if is_person && !state.is_object() {
+    if is_person && !workload.people.contains(&home) {
         let address = json!({ "id": format!("adr_{n}"), "address": format!("{n}@example.org") });
         return Some((home, json!({ "register": { "name": "Ada", "address": address } })));
     }
@@ -58,9 +63,9 @@ pub(super) fn word(n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
             let shown = held.filter(|_| rng.chance(70)).unwrap_or_else(|| hash(1));
             json!({ "refresh_session": { "id": id, "hash": shown, "new_hash": hash(n), "client": "web" } })
         }
-        (4, _) if is_person => json!({ "suspend": { "reason": "leaked" } }),
-        (5, _) if is_person => json!({ "resume": {} }),
-        (6, _) if is_person => json!({ "make_operator": { "operator": n % 3 == 0 } }),
+        (4 | 5, _) if is_person => json!({ "suspend": { "reason": "leaked" } }),
+        (6 | 7, _) if is_person => json!({ "resume": {} }),
+        (8, _) if is_person => json!({ "make_operator": { "operator": n % 3 == 0 } }),
         _ => {
             let scope = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*"])][(n / 2 % 3) as usize].clone();
             let start = json!({ "id": format!("ses_{n}"), "client": "web", "auth_time": n, "scope": scope });

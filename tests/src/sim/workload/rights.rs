@@ -108,9 +108,9 @@ fn application(workload: &Workload, n: u64, rng: &mut Rng) -> (Kind, String, &'s
 /// seed stay what they are.
 pub(super) fn by_key(workload: &Workload, n: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
     let takes_part = made.kind == Kind::RUN || made.kind == Kind::CONVERSATION;
-    match n % 4 {
-        0 if takes_part => with_key(workload, n / 4, made, peek),
-        2 if takes_part => with_session(workload, n / 4, made),
+    match n % 12 {
+        0 | 4 | 8 if takes_part => with_key(workload, n / 4, made, peek),
+        2 if takes_part => with_session(workload, n / 12, made),
         _ => made,
     }
 }
