@@ -1,5 +1,4 @@
-//! What a node knows of whoever may what: orgs with their members, grants, roles and keys, folded record by record, in bounded
-//! memory.
+//! What a node knows of whoever may what: orgs, grants, roles, keys and clients, folded record by record, in bounded memory.
 //!
 //! An entity that was read once is kept up by its own records as they become durable or are followed, so that a change costs what
 //! the change is. What rights come to is computed once and forgotten when one of the records that it came from is followed by
