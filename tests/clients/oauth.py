@@ -51,7 +51,8 @@ def by_secret(told: dict) -> None:
         name = method.rsplit("_", 1)[1]
         own = client(name, method)
         secret = send(f"applications/{name}/rotate_secret", {})["shown"]
-        session = OAuth2Session(own, secret, token_endpoint_auth_method=method, scope="cap:run.*")
+        methods = {"token_endpoint_auth_method": method, "revocation_endpoint_auth_method": method}
+        session = OAuth2Session(own, secret, scope="cap:run.*", **methods)
         token = session.fetch_token(told["token_endpoint"], grant_type="client_credentials")
         assert token["token_type"] == "Bearer", token
         checked(token["access_token"], told)

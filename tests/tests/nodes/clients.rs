@@ -30,7 +30,7 @@ const OAUTH: &[&str] = &[
     "PyJWT==2.15.1",
     "joserfc==1.8.0",
     "requests==2.32.5",
-    "cryptography",
+    "cryptography==50.0.2",
 ];
 const SIGNING: &[&str] = &["standardwebhooks==1.1.0"];
 const SIGNING_NODE: &[&str] = &["standardwebhooks@1.1.1", "@octokit/webhooks-methods@6.0.0"];
