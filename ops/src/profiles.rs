@@ -21,7 +21,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// Nothing says where profiles are kept.
-    #[error("there is no place for profiles: set QUIPU_PROFILES to a directory, or HOME")]
+    #[error("no place for profiles: set QUIPU_PROFILES to a directory, or HOME")]
     Nowhere,
     /// The file could not be read or written.
     #[error("profile {0}: {1}")]

@@ -209,7 +209,7 @@ fn asked(prompt: &str) -> Result<String, Failure> {
 
 /// A line that somebody types, unseen.
 fn secret(prompt: &str) -> Result<String, Failure> {
-    rpassword::prompt_password(prompt).map_err(|e| Failure::Usage(format!("there is no terminal to ask on ({e}): set QUIPU_PASSWORD")))
+    rpassword::prompt_password(prompt).map_err(|e| Failure::Usage(format!("no terminal to ask on ({e}): set QUIPU_PASSWORD")))
 }
 
 fn password(is_new: bool) -> Result<String, Failure> {

@@ -32,9 +32,8 @@ use axum::{
 };
 use dressing::Ids;
 use futures::FutureExt;
-use quipu_schemas::{key_text::KeyText, limits, problem::Problem};
-use session::{ShownSession, by_session, is_token};
-use shown::{Shown, ShownKey, bearer, by_key, check_secret};
+use quipu_schemas::{limits, problem::Problem};
+use shown::{Shown, check_secret};
 use std::{
     cell::RefCell,
     net::IpAddr,
@@ -179,28 +178,9 @@ fn refuse(problem: Problem) -> Response {
 
 /// Serves a request within its bounds, as which looking up a key counts, and counting at rates.
 async fn serve(app: &App, surface: &Surface, shown: Shown, (mut request, next): (Request, Next)) -> Response {
-    let mut until = None;
-    let credential = match shown {
-        Shown::Credential(credential) => credential,
-        Shown::Key(shown) => match by_key(app, shown).await {
-            Ok(credential) => credential,
-            Err(problem) => return refuse(problem),
-        },
-        Shown::Session(shown) => match by_session(app, *shown).await {
-            Ok((credential, end)) => {
-                until = Some(end);
-                credential
-            }
-            Err(problem) => return refuse(problem),
-        },
-        Shown::Maybe(shown) => match by_session(app, *shown).await {
-            Ok((credential, end)) => {
-                until = Some(end);
-                credential
-            }
-            Err(problem) if problem.is_unavailable() => return refuse(problem),
-            Err(_) => Credential::Nothing,
-        },
+    let (credential, until) = match shown::opened(app, shown).await {
+        Ok(opened) => opened,
+        Err(problem) => return refuse(problem),
     };
     let asked = rates::read(surface, &request, &credential);
     let caller = Caller::with(credential).until(until);
@@ -250,37 +230,15 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
     let shown = match surface.authentication {
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
-        Authentication::Cluster => check_secret(app, headers).map(|()| Credential::Cluster)?,
-        Authentication::Token | Authentication::TokenOrLoopback => match bearer(headers) {
-            Some(token) if app.token.matches(token) => Credential::Token,
-            Some(key) if KeyText::is_one(key) => {
-                let shown = Shown::Key(ShownKey::read(surface, request, key, peer));
-                return Ok(Admitted::Yes(Box::new(shown)));
-            }
-            // A cookie holds a session and nothing else.
-            other => match other.or_else(|| cookie::of(headers)) {
-                Some(token) if is_token(token) => {
-                    cookie::check(request)?;
-                    let shown = Shown::Session(Box::new(ShownSession::read(surface, request, token, peer)));
-                    return Ok(Admitted::Yes(Box::new(shown)));
-                }
-                other => return Err(problem::unauthenticated(other.is_some())),
-            },
-        },
-        // Whoever shows something that has ended comes here for another.
-        Authentication::Optional => match bearer(headers) {
-            Some(token) if app.token.matches(token) => Credential::Token,
-            other => match other.or_else(|| cookie::of(headers)) {
-                Some(token) if is_token(token) && cookie::check(request).is_ok() => {
-                    let shown = Shown::Maybe(Box::new(ShownSession::read(surface, request, token, peer)));
-                    return Ok(Admitted::Yes(Box::new(shown)));
-                }
-                _ => Credential::Nothing,
-            },
-        },
+        Authentication::Cluster => check_secret(app, headers).map(|()| Shown::Credential(Credential::Cluster))?,
+        Authentication::Token | Authentication::TokenOrLoopback => shown::required(app, surface, request, peer)?,
+        Authentication::Optional => shown::optional(app, surface, request, peer),
     };
-    serving(app)?;
-    Ok(shown.into())
+    // What is to be looked up is looked up before.
+    if matches!(shown, Shown::Credential(_)) {
+        serving(app)?;
+    }
+    Ok(Admitted::Yes(Box::new(shown)))
 }
 
 fn check_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

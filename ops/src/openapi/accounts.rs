@@ -8,6 +8,9 @@ const ALWAYS: &[u16] = &[400, 401, 403, 405, 414, 431, 500, 503];
 /// Where there is a body.
 const BODY: &[u16] = &[408, 413, 415, 422];
 
+/// Name, whether it must be there, schema, meaning.
+type Field = (&'static str, bool, Value, &'static str);
+
 /// One operation.
 struct Route {
     path: &'static str,
@@ -15,13 +18,12 @@ struct Route {
     id: &'static str,
     summary: &'static str,
     opens: Opens,
-    /// Name, whether it must be there, schema, meaning.
-    fields: Option<Vec<(&'static str, bool, Value, &'static str)>>,
+    fields: Option<Vec<Field>>,
     answer: (u16, &'static str),
     more: &'static [u16],
 }
 
-fn text(name: &'static str, required: bool, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
+fn text(name: &'static str, required: bool, meaning: &'static str) -> Field {
     (
         name,
         required,
@@ -30,12 +32,19 @@ fn text(name: &'static str, required: bool, meaning: &'static str) -> (&'static 
     )
 }
 
-fn flag(name: &'static str, meaning: &'static str) -> (&'static str, bool, Value, &'static str) {
+fn flag(name: &'static str, meaning: &'static str) -> Field {
     (name, false, json!({ "type": "boolean", "default": false }), meaning)
 }
 
-fn routes() -> Vec<Route> {
-    let post = |path, id, summary, opens, fields, answer| Route {
+fn post(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    opens: Opens,
+    fields: Vec<Field>,
+    answer: (u16, &'static str),
+) -> Route {
+    Route {
         path,
         method: "post",
         id,
@@ -44,8 +53,11 @@ fn routes() -> Vec<Route> {
         fields: Some(fields),
         answer,
         more: &[409, 429, 507],
-    };
-    let other = |path, method, id, summary, answer| Route {
+    }
+}
+
+fn own(path: &'static str, method: &'static str, id: &'static str, summary: &'static str, answer: &'static str) -> Route {
+    Route {
         path,
         method,
         id,
@@ -54,7 +66,11 @@ fn routes() -> Vec<Route> {
         fields: None,
         answer: (200, answer),
         more: &[404],
-    };
+    }
+}
+
+/// Getting an account and a session.
+fn sign_in() -> Vec<Route> {
     vec![
         post(
             "/v1/auth/login",
@@ -100,6 +116,12 @@ fn routes() -> Vec<Route> {
             ],
             (201, "Registered"),
         ),
+    ]
+}
+
+/// What is a principal's own.
+fn of_account() -> Vec<Route> {
+    vec![
         post(
             "/v1/auth/logout",
             "logout",
@@ -146,22 +168,28 @@ fn routes() -> Vec<Route> {
             vec![text("code", true, "The code.")],
             (200, "RecoveryCodes"),
         ),
-        other(
+    ]
+}
+
+/// Who somebody is, and by which sessions.
+fn of_me() -> Vec<Route> {
+    vec![
+        own(
             "/v1/me",
             "get",
             "me",
             "Who you are here, in which orgs, and by which session.",
             "Me",
         ),
-        other("/v1/me/sessions", "get", "my_sessions", "Your open sessions.", "SessionsOfMe"),
-        other(
+        own("/v1/me/sessions", "get", "my_sessions", "Your open sessions.", "SessionsOfMe"),
+        own(
             "/v1/me/sessions",
             "delete",
             "end_my_sessions",
             "Ends all of your sessions, this one included.",
             "Ended",
         ),
-        other(
+        own(
             "/v1/me/sessions/{id}",
             "delete",
             "end_my_session",
@@ -194,7 +222,7 @@ impl Route {
             operation["parameters"] = json!([path_parameter("id", super::ID, "The session's id.")]);
         }
         if let Some(fields) = self.fields.as_ref() {
-            let described = |(name, _, schema, meaning): &(&str, bool, Value, &str)| {
+            let described = |(name, _, schema, meaning): &Field| {
                 let mut schema = schema.clone();
                 schema["description"] = (*meaning).into();
                 ((*name).to_owned(), schema)
@@ -219,7 +247,7 @@ impl Route {
 /// Paths and their items.
 pub(super) fn paths() -> Map<String, Value> {
     let mut paths: Map<String, Value> = Map::new();
-    for route in routes() {
+    for route in sign_in().into_iter().chain(of_account()).chain(of_me()) {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         item[route.method] = route.operation();
     }

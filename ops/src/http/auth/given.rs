@@ -55,7 +55,7 @@ impl Given {
             None => Ok(()),
             Some(name) => {
                 let name: String = name.chars().take(64).collect();
-                Err(wrong(&name, format!("there is no field `{name}` here")))
+                Err(wrong(&name, format!("unknown field `{name}`")))
             }
         }
     }

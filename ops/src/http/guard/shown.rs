@@ -1,6 +1,9 @@
 //! What a request shows, and what it opens: the node's token, the cluster's secret, a key of an org, a session.
 
-use super::{App, serving, session::ShownSession};
+use super::{
+    App, cookie, problem, serving,
+    session::{ShownSession, by_session, is_token},
+};
 use crate::{
     asked,
     caller::Credential,
@@ -11,7 +14,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use quipu_runtime::kernel::refusals::no_access;
-use quipu_schemas::{ids::PrincipalId, problem::Problem};
+use quipu_schemas::{context::Millis, ids::PrincipalId, key_text::KeyText, problem::Problem};
 use sha2::{Digest, Sha256};
 use std::{net::IpAddr, sync::Arc};
 
@@ -53,8 +56,56 @@ impl ShownKey {
     }
 }
 
+/// What a request shows where something must be shown.
+pub(super) fn required(app: &App, surface: &Surface, request: &Request, from: Option<IpAddr>) -> Result<Shown, Problem> {
+    let headers = request.headers();
+    match bearer(headers) {
+        Some(token) if app.token.matches(token) => Ok(Shown::Credential(Credential::Token)),
+        Some(key) if KeyText::is_one(key) => Ok(Shown::Key(ShownKey::read(surface, request, key, from))),
+        // A cookie holds a session and nothing else.
+        other => match other.or_else(|| cookie::of(headers)) {
+            Some(token) if is_token(token) => {
+                cookie::check(request)?;
+                Ok(Shown::Session(Box::new(ShownSession::read(surface, request, token, from))))
+            }
+            other => Err(problem::unauthenticated(other.is_some())),
+        },
+    }
+}
+
+/// The same where nothing need be: whoever shows something that has ended comes there for another.
+pub(super) fn optional(app: &App, surface: &Surface, request: &Request, from: Option<IpAddr>) -> Shown {
+    let headers = request.headers();
+    match bearer(headers) {
+        Some(token) if app.token.matches(token) => Shown::Credential(Credential::Token),
+        other => match other.or_else(|| cookie::of(headers)) {
+            Some(token) if is_token(token) && cookie::check(request).is_ok() => {
+                Shown::Maybe(Box::new(ShownSession::read(surface, request, token, from)))
+            }
+            _ => Shown::Credential(Credential::Nothing),
+        },
+    }
+}
+
+/// What that opens, and until when where it says so.
+pub(super) async fn opened(app: &App, shown: Shown) -> Result<(Credential, Option<Millis>), Problem> {
+    match shown {
+        Shown::Credential(credential) => Ok((credential, None)),
+        Shown::Key(shown) => Ok((by_key(app, shown).await?, None)),
+        Shown::Session(shown) => {
+            let (credential, end) = by_session(app, *shown).await?;
+            Ok((credential, Some(end)))
+        }
+        Shown::Maybe(shown) => match by_session(app, *shown).await {
+            Ok((credential, end)) => Ok((credential, Some(end))),
+            Err(problem) if problem.is_unavailable() => Err(problem),
+            Err(_) => Ok((Credential::Nothing, None)),
+        },
+    }
+}
+
 /// Looks a key up, and refuses what it does not open.
-pub(super) async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
+async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
     let holder = app.key_holder(&shown.text, shown.from).await?;
     if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
         return Err(no_access());
@@ -68,7 +119,7 @@ pub(super) async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Pro
 }
 
 /// What is shown; of another scheme than `Bearer` it counts for nothing.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     match given.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
