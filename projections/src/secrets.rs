@@ -19,6 +19,13 @@ pub static SECRETS: Table = Table {
         json_column("hosts"),
         count("generation"),
         int("old_until"),
+        text("token_url"),
+        text("client_id"),
+        json_column("scopes"),
+        int("expires_at"),
+        int("refreshed_at"),
+        count("failures"),
+        text("last_error"),
         count("shredded"),
         count("version"),
         text("created_by"),
@@ -35,7 +42,7 @@ static SECRETS_READING: Reading = whole(
     &SECRETS,
     &["name"],
     &[
-        ("status", one_of!("status": "active", "retired")),
+        ("status", one_of!("status": "active", "connected", "broken", "retired")),
         ("changed_before", Filter::Before("changed_at")),
     ],
 );
@@ -92,6 +99,60 @@ pub(crate) fn reduce(at: Scope<'_>, event: SecretEvent, out: &mut Statements) {
                 ],
             );
         }
+        SecretEvent::Connected {
+            generation,
+            connection,
+            refresh_token: _,
+            hosts,
+            shreds: _,
+        } => {
+            if generation == 1 {
+                out.put(&SECRETS, at.org(), [name()], [("created_by", by()), ("created_at", now())]);
+            }
+            out.put(
+                &SECRETS,
+                at.org(),
+                [name()],
+                [
+                    ("status", "connected".into()),
+                    ("retire_reason", Value::Null),
+                    ("hosts", json(&hosts)),
+                    ("generation", generation.into()),
+                    ("old_until", Value::Null),
+                    ("token_url", connection.token_url.into()),
+                    ("client_id", connection.client_id.into()),
+                    ("scopes", json(&connection.scopes)),
+                    ("expires_at", Value::Null),
+                    ("failures", 0u64.into()),
+                    ("last_error", Value::Null),
+                    ("changed_by", by()),
+                    ("changed_at", now()),
+                ],
+            );
+        }
+        SecretEvent::RefreshBegun {} => {}
+        SecretEvent::Refreshed { expires_at, .. } => out.put(
+            &SECRETS,
+            at.org(),
+            [name()],
+            [
+                ("status", "connected".into()),
+                ("expires_at", expires_at.into()),
+                ("refreshed_at", now()),
+                ("failures", 0u64.into()),
+                ("last_error", Value::Null),
+            ],
+        ),
+        SecretEvent::RefreshFailed { code, .. } => {
+            out.put_add(&SECRETS, at.org(), [name()], [("last_error", code.into())], [("failures", 1)]);
+        }
+        SecretEvent::Broken { code, .. } => out.put_add(
+            &SECRETS,
+            at.org(),
+            [name()],
+            [("status", "broken".into()), ("last_error", code.into())],
+            [("failures", 1)],
+        ),
         SecretEvent::Rotated {
             generation,
             value: _,

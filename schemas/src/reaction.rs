@@ -8,7 +8,7 @@ use crate::{
     json::Json,
     limits,
     pause::doubled_ms,
-    personal::{Opened, Opener, Personal, SealError},
+    personal::{Opened, Opener, Personal, SealError, SecretValue},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,8 @@ pub enum Effect {
     Seal(SealText),
     /// Destroy the key of a secret's values. Nothing leaves the node; repeatable.
     Shred(ShredKey),
+    /// Ask an OAuth provider for another access token. Repeatable: providers forgive a refresh token that comes again at once.
+    Refresh(TokenRefresh),
 }
 
 /// What holds of an effect whatever it says: what the outbox, breakers, tables and metrics need to know.
@@ -255,6 +257,13 @@ impl Effect {
                     breaker,
                 }
             }
+            Effect::Refresh(refresh) => Facts {
+                name: "refresh",
+                destination: authority(&refresh.token_url),
+                is_repeatable: true,
+                ordered_by: None,
+                breaker: BreakerScope::Org,
+            },
             Effect::Shred(_) => Facts {
                 name: "shred",
                 destination: "keys",
@@ -420,6 +429,38 @@ pub struct SealText {
 pub struct ShredKey {
     /// Whose: one of the entity's own secrets.
     pub subject: String,
+}
+
+/// A request for another access token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenRefresh {
+    /// Where the provider gives tokens.
+    pub token_url: String,
+    /// As which client.
+    pub client_id: String,
+    /// The client's secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretValue>,
+    /// How the client says who it is.
+    pub client_auth: ClientAuth,
+    /// What was given before.
+    pub refresh_token: SecretValue,
+    /// What is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Whose key seals what the provider gives: one of the entity's own secrets.
+    pub subject: String,
+}
+
+/// How an OAuth client says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// By the header of HTTP Basic.
+    #[default]
+    Basic,
+    /// In the body.
+    Post,
 }
 
 /// A signed webhook. `secret` names a configured secret; the secret itself is never recorded.
@@ -656,6 +697,16 @@ pub enum Outcome {
     Shredded {
         /// Whether it was; some stores destroy none.
         destroyed: bool,
+    },
+    /// A provider gave another access token.
+    Refreshed {
+        /// The access token.
+        access_token: SecretValue,
+        /// Another refresh token, where it gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<SecretValue>,
+        /// How long the access token counts.
+        expires_in_seconds: u64,
     },
     /// It was cancelled while under way.
     Cancelled {

@@ -1,5 +1,6 @@
 //! Rules of a callback: how its deliveries are signed, as whom and to where their commands go.
 
+mod checks;
 pub mod delivery;
 mod rejection;
 
@@ -11,16 +12,17 @@ use crate::{
     secret::{shredded, shredding, subject_of},
     text,
 };
+use checks::{check_mapping, check_target, checked_scheme};
 use quipu_kinds::callback::{
     CallbackCommand, CallbackEvent, CallbackScheme, CallbackSecret, CallbackShredded, CallbackTarget, CallbackWord, CreateCallback,
-    DeliveryId, EndOldCallbackSecret, HmacScheme, PauseCallback, RetireCallback, RotateCallbackSecret,
+    DeliveryId, EndOldCallbackSecret, PauseCallback, RetireCallback, RotateCallbackSecret,
 };
 use quipu_schemas::{
     context::{Context, Millis},
     envelope::KernelCommand,
-    ids::{EntityId, PrincipalId, StreamId},
+    ids::{PrincipalId, StreamId},
     json::Json,
-    limits::{CALLBACK_MAPPING_MAX_BYTES, SECRET_GRACE_DEFAULT_HOURS, SECRET_GRACE_MAX_HOURS},
+    limits::{SECRET_GRACE_DEFAULT_HOURS, SECRET_GRACE_MAX_HOURS},
     personal::Subject,
     reaction::Reaction,
     role::Role,
@@ -102,8 +104,7 @@ impl Open {
 
     /// Whose keys open the secrets that it has.
     fn subjects(&self) -> Vec<Subject> {
-        let old = self.old.iter().map(|old| &old.secret);
-        [&self.secret].into_iter().chain(old).filter_map(own_subject).collect()
+        self.secrets(0).into_iter().filter_map(own_subject).collect()
     }
 }
 
@@ -147,13 +148,7 @@ impl Decider for Callback {
             },
             Asked::Command(CallbackCommand::RotateSecret(rotate)) => decide_rotate(state, rotate, context),
             Asked::Command(CallbackCommand::Pause(pause)) => decide_pause(state, pause, context),
-            Asked::Command(CallbackCommand::Resume(_)) => match opened(state, context)? {
-                _ if matches!(state, CallbackState::Open(_)) => Ok(Decision::Unchanged),
-                callback => {
-                    may_act_as(&callback.principal, context)?;
-                    Ok(Decision::one(CallbackEvent::Resumed {}))
-                }
-            },
+            Asked::Command(CallbackCommand::Resume(_)) => decide_resume(state, context),
             Asked::Command(CallbackCommand::Retire(retire)) => decide_retire(state, retire, context),
             Asked::Word(CallbackWord::EndOld(EndOldCallbackSecret {})) => Ok(end_old(state, context.now)),
             Asked::Word(CallbackWord::Shredded(CallbackShredded { subject })) => {
@@ -320,80 +315,6 @@ fn decide_create(create: &CreateCallback, context: &Context<'_>) -> Result<Decis
     }))
 }
 
-fn is_header(name: &str) -> bool {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    (1..=64).contains(&name.len()) && name.bytes().all(is_token)
-}
-
-/// What tells deliveries apart, where the scheme allows it.
-fn checked_scheme(scheme: &CallbackScheme, given: Option<&DeliveryId>) -> Result<DeliveryId, CallbackRejection> {
-    let bad = |field, why| CallbackRejection::BadScheme { field, why };
-    if let Some(DeliveryId::Header(name)) = given
-        && !is_header(name)
-    {
-        return Err(bad("delivery_id", "a header has 1 to 64 characters of its grammar"));
-    }
-    match scheme {
-        // Any other name of a delivery would not be signed, where this one is.
-        CallbackScheme::StandardWebhooks if given.is_some() => {
-            Err(bad("delivery_id", "Standard Webhooks name their deliveries themselves"))
-        }
-        CallbackScheme::StandardWebhooks => Ok(DeliveryId::Header("webhook-id".into())),
-        CallbackScheme::Github => Ok(given.cloned().unwrap_or_else(|| DeliveryId::Header("x-github-delivery".into()))),
-        CallbackScheme::Hmac(HmacScheme { header, .. }) if !is_header(header) => {
-            Err(bad("scheme", "a header has 1 to 64 characters of its grammar"))
-        }
-        CallbackScheme::Hmac(HmacScheme { prefix, .. }) if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err(bad("scheme", "a prefix has at most 64 visible characters of ASCII"))
-        }
-        CallbackScheme::Hmac(_) => Ok(given.cloned().unwrap_or(DeliveryId::Signed)),
-    }
-}
-
-fn check_target(target: &CallbackTarget) -> Result<(), CallbackRejection> {
-    let bad = |field, why: String| Err(CallbackRejection::BadTarget { field, why });
-    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    if !(1..=64).contains(&target.command.len()) || !target.command.bytes().all(is_word) {
-        return bad("target.command", "a command has 1 to 64 of a-z 0-9 _".into());
-    }
-    let Some(id) = &target.id else {
-        // Only what creates may leave out whom it creates.
-        return match target.command.as_str() {
-            "create" => Ok(()),
-            _ => bad("target.id", "a command of an entity names it".into()),
-        };
-    };
-    if let Some((_, why)) = delivery::flaw_of(&id.as_str().into(), "target.id") {
-        return bad("target.id", why);
-    }
-    match id.starts_with('=') || EntityId::parse(id.as_str()).is_ok() {
-        true => Ok(()),
-        false => bad(
-            "target.id",
-            "an id has 1 to 64 of A-Z a-z 0-9 _ -, or is = and an expression".into(),
-        ),
-    }
-}
-
-fn check_mapping(mapping: &Json) -> Result<(), CallbackRejection> {
-    let bad = |field: &str, why: &str| {
-        Err(CallbackRejection::BadMapping {
-            field: field.to_owned(),
-            why: why.to_owned(),
-        })
-    };
-    if !mapping.0.is_object() {
-        return bad("mapping", "a mapping is an object: the fields of the command");
-    }
-    if mapping.to_text().len() > CALLBACK_MAPPING_MAX_BYTES {
-        return bad("mapping", "the mapping is too large");
-    }
-    match delivery::flaw_of(&mapping.0, "mapping") {
-        Some((field, why)) => bad(&field, &why),
-        None => Ok(()),
-    }
-}
-
 fn opened<'s>(state: &'s CallbackState, context: &Context<'_>) -> Result<&'s Open, CallbackRejection> {
     let id = || context.stream.id.clone();
     match state {
@@ -442,6 +363,14 @@ fn decide_pause(state: &CallbackState, pause: &PauseCallback, context: &Context<
     })
 }
 
+fn decide_resume(state: &CallbackState, context: &Context<'_>) -> Result<Decision<CallbackEvent>, CallbackRejection> {
+    may_act_as(&opened(state, context)?.principal, context)?;
+    Ok(match state {
+        CallbackState::Paused { .. } => Decision::one(CallbackEvent::Resumed {}),
+        CallbackState::Missing | CallbackState::Open(_) | CallbackState::Retired { .. } => Decision::Unchanged,
+    })
+}
+
 fn decide_retire(
     state: &CallbackState,
     retire: &RetireCallback,
@@ -450,13 +379,11 @@ fn decide_retire(
     if !text::is_reason(&retire.reason) {
         return Err(CallbackRejection::BadReason);
     }
-    match state {
-        CallbackState::Retired { .. } => Ok(Decision::Unchanged),
-        state => Ok(Decision::one(CallbackEvent::Retired {
-            reason: retire.reason.clone(),
-            shreds: opened(state, context)?.subjects(),
-        })),
+    if let CallbackState::Retired { .. } = state {
+        return Ok(Decision::Unchanged);
     }
+    let (reason, shreds) = (retire.reason.clone(), opened(state, context)?.subjects());
+    Ok(Decision::one(CallbackEvent::Retired { reason, shreds }))
 }
 
 fn end_old(state: &CallbackState, now: Millis) -> Decision<CallbackEvent> {

@@ -428,7 +428,8 @@ fn unexpected(outcome: &Outcome) -> NodeError {
         | Outcome::Responded { .. }
         | Outcome::ToolResult { .. }
         | Outcome::Sealed { .. }
-        | Outcome::Shredded { .. } => NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind"),
+        | Outcome::Shredded { .. }
+        | Outcome::Refreshed { .. } => NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 

@@ -1,15 +1,19 @@
 //! Rules of a secret: which of its values are used, where they may be sent, and when their keys are destroyed. They never look into
 //! a value.
 
+mod connection;
 mod rejection;
 
+pub use connection::{Access, Connection};
 pub use rejection::SecretRejection;
 
 use crate::{
     decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right},
     text,
 };
-use quipu_kinds::secret::{EndOldSecret, RetireSecret, RotateSecret, SecretCommand, SecretEvent, SecretShredded, SecretWord, SetSecret};
+use quipu_kinds::secret::{
+    EndOldSecret, RefreshDue, RetireSecret, RotateSecret, SecretCommand, SecretEvent, SecretShredded, SecretWord, SetSecret,
+};
 use quipu_schemas::{
     context::{Context, Millis},
     envelope::KernelCommand,
@@ -42,6 +46,8 @@ pub enum SecretState {
     Missing,
     /// It has a value.
     Held(Held),
+    /// It is a connection, whose value is an access token.
+    Connected(Connection),
     /// Ended.
     Retired {
         /// How many values it has had.
@@ -78,6 +84,7 @@ impl SecretState {
     pub fn values(&self, now: Millis) -> Option<Vec<&SecretValue>> {
         match self {
             Self::Missing | Self::Retired { .. } => None,
+            Self::Connected(connection) => connection.token(now).map(|token| vec![token]),
             Self::Held(held) => {
                 let old = held.old.as_ref().filter(|old| now < old.until).map(|old| &old.value);
                 Some([&held.value].into_iter().chain(old).collect())
@@ -90,6 +97,7 @@ impl SecretState {
         match self {
             Self::Missing | Self::Retired { .. } => &[],
             Self::Held(held) => &held.hosts,
+            Self::Connected(connection) => &connection.hosts,
         }
     }
 
@@ -98,24 +106,20 @@ impl SecretState {
         match self {
             Self::Missing => 0,
             Self::Held(held) => held.generation,
+            Self::Connected(connection) => connection.generation,
             Self::Retired { generation, .. } => *generation,
         }
     }
 
     /// Whose keys open the values that it has.
     fn subjects(&self) -> Vec<Subject> {
-        match self {
+        let values: Vec<&SecretValue> = match self {
             Self::Missing | Self::Retired { .. } => Vec::new(),
-            Self::Held(held) => {
-                let old = held.old.iter().map(|old| &old.value);
-                let subjects: BTreeSet<Subject> = [&held.value]
-                    .into_iter()
-                    .chain(old)
-                    .map(|value| value.subject().to_owned())
-                    .collect();
-                subjects.into_iter().collect()
-            }
-        }
+            Self::Connected(connection) => connection.values().collect(),
+            Self::Held(held) => [&held.value].into_iter().chain(held.old.iter().map(|old| &old.value)).collect(),
+        };
+        let subjects: BTreeSet<Subject> = values.into_iter().map(|value| value.subject().to_owned()).collect();
+        subjects.into_iter().collect()
     }
 }
 
@@ -171,7 +175,11 @@ impl Decider for Secret {
         match asked {
             Asked::Command(SecretCommand::Set(set)) => decide_set(state, set, context),
             Asked::Command(SecretCommand::Rotate(rotate)) => decide_rotate(state, rotate, context),
+            Asked::Command(SecretCommand::Connect(connect)) => connection::decide_connect(state, connect, context),
             Asked::Command(SecretCommand::Retire(retire)) => decide_retire(state, retire, context),
+            Asked::Word(SecretWord::RefreshDue(RefreshDue {})) => Ok(connection::due(state)),
+            Asked::Word(SecretWord::Refreshed(refreshed)) => Ok(connection::take(state, refreshed, context.now)),
+            Asked::Word(SecretWord::RefreshFailed(failed)) => Ok(connection::fail(state, failed, context.now)),
             Asked::Word(SecretWord::EndOld(EndOldSecret {})) => Ok(end_old(state, context.now)),
             Asked::Word(SecretWord::Shredded(SecretShredded { subject })) => {
                 Ok(Decision::one(SecretEvent::Shredded { subject: subject.clone() }))
@@ -209,37 +217,54 @@ impl Decider for Secret {
                 old: old_until.map(|until| OldValue { value: held.value, until }),
                 hosts: held.hosts,
             })),
+            (_, SecretEvent::Connected { .. }) => connection::begun(event).map(SecretState::Connected),
             (SecretState::Held(held), SecretEvent::OldEnded { shreds: _ }) => Ok(SecretState::Held(Held { old: None, ..held })),
-            (SecretState::Held(held), SecretEvent::Retired { reason, shreds: _ }) => Ok(SecretState::Retired {
-                generation: held.generation,
-                reason: reason.clone(),
-            }),
-            (state @ (SecretState::Held(_) | SecretState::Retired { .. }), SecretEvent::Shredded { subject: _ }) => Ok(state),
+            (state @ (SecretState::Held(_) | SecretState::Connected(_)), SecretEvent::Retired { reason, shreds: _ }) => {
+                Ok(SecretState::Retired {
+                    generation: state.generation(),
+                    reason: reason.clone(),
+                })
+            }
+            (
+                state @ (SecretState::Held(_) | SecretState::Connected(_) | SecretState::Retired { .. }),
+                SecretEvent::Shredded { subject: _ },
+            ) => Ok(state),
+            (SecretState::Connected(connection), event) => Ok(SecretState::Connected(connection::evolve(connection, event)?)),
             (state, event) => Err(Corrupt(format!("{event:?} of a secret that is {state:?}"))),
         }
     }
 
-    fn react(_state: &SecretState, event: &SecretEvent) -> Vec<Reaction> {
-        let name = || OLD_TIMER.to_owned();
-        let (timer, shreds) = match event {
-            SecretEvent::Set { shreds, .. } | SecretEvent::Retired { shreds, .. } => (Some(Reaction::CancelWake { name: name() }), shreds),
-            SecretEvent::Rotated { old_until, shreds, .. } => {
-                let timer = match old_until {
-                    Some(due) => Reaction::WakeAt { name: name(), due: *due },
-                    None => Reaction::CancelWake { name: name() },
-                };
-                (Some(timer), shreds)
+    fn react(state: &SecretState, event: &SecretEvent) -> Vec<Reaction> {
+        let stop = |name: &str| Reaction::CancelWake { name: name.to_owned() };
+        let (timers, shreds) = match event {
+            SecretEvent::Set { shreds, .. } | SecretEvent::Retired { shreds, .. } | SecretEvent::Connected { shreds, .. } => {
+                (vec![stop(OLD_TIMER), stop(connection::REFRESH_TIMER)], &shreds[..])
             }
-            SecretEvent::OldEnded { shreds } => (None, shreds),
-            SecretEvent::Shredded { .. } => return Vec::new(),
+            SecretEvent::Rotated { old_until, shreds, .. } => {
+                let name = OLD_TIMER.to_owned();
+                let wake = old_until.map(|due| Reaction::WakeAt { name, due });
+                (vec![wake.unwrap_or_else(|| stop(OLD_TIMER))], &shreds[..])
+            }
+            SecretEvent::OldEnded { shreds } => (Vec::new(), &shreds[..]),
+            SecretEvent::Shredded { .. }
+            | SecretEvent::RefreshBegun {}
+            | SecretEvent::Refreshed { .. }
+            | SecretEvent::RefreshFailed { .. }
+            | SecretEvent::Broken { .. } => (Vec::new(), &[][..]),
         };
-        timer.into_iter().chain(shredding(shreds)).collect()
+        let renewing = connection::react(state, event);
+        timers.into_iter().chain(renewing).chain(shredding(shreds)).collect()
     }
 
     fn from_kernel(told: KernelCommand) -> Option<SecretWord> {
         match told {
             KernelCommand::TimerFired { name, .. } if name == OLD_TIMER => Some(SecretWord::EndOld(EndOldSecret {})),
-            told => shredded(&told).map(|subject| SecretWord::Shredded(SecretShredded { subject })),
+            KernelCommand::TimerFired { name, .. } if name == connection::REFRESH_TIMER => Some(SecretWord::RefreshDue(RefreshDue {})),
+            told => match connection::refreshed(&told) {
+                Some(Ok(refreshed)) => Some(SecretWord::Refreshed(refreshed)),
+                Some(Err(failed)) => Some(SecretWord::RefreshFailed(failed)),
+                None => shredded(&told).map(|subject| SecretWord::Shredded(SecretShredded { subject })),
+            },
         }
     }
 
@@ -254,7 +279,9 @@ impl Decider for Secret {
 
     fn seals_under(state: &SecretState, stream: &StreamId, asked: &AskedOf<Self>) -> Option<Subject> {
         match asked {
-            Asked::Command(SecretCommand::Set(_) | SecretCommand::Rotate(_)) => Some(subject_of(stream, state.generation() + 1)),
+            Asked::Command(SecretCommand::Set(_) | SecretCommand::Rotate(_) | SecretCommand::Connect(_)) => {
+                Some(subject_of(stream, state.generation() + 1))
+            }
             Asked::Command(SecretCommand::Retire(_)) | Asked::Word(_) => None,
         }
     }
@@ -306,7 +333,7 @@ fn decide_retire(state: &SecretState, retire: &RetireSecret, context: &Context<'
     match state {
         SecretState::Missing => Err(SecretRejection::NotFound(context.stream.id.clone())),
         SecretState::Retired { .. } => Ok(Decision::Unchanged),
-        SecretState::Held(_) => Ok(Decision::one(SecretEvent::Retired {
+        SecretState::Held(_) | SecretState::Connected(_) => Ok(Decision::one(SecretEvent::Retired {
             reason: retire.reason.clone(),
             shreds: state.subjects(),
         })),
@@ -318,13 +345,14 @@ fn end_old(state: &SecretState, now: Millis) -> Decision<SecretEvent> {
         SecretState::Held(Held { old: Some(old), .. }) if now >= old.until => Decision::one(SecretEvent::OldEnded {
             shreds: vec![old.value.subject().to_owned()],
         }),
-        SecretState::Held(_) | SecretState::Missing | SecretState::Retired { .. } => Decision::Unchanged,
+        SecretState::Held(_) | SecretState::Connected(_) | SecretState::Missing | SecretState::Retired { .. } => Decision::Unchanged,
     }
 }
 
 fn held<'s>(state: &'s SecretState, context: &Context<'_>) -> Result<&'s Held, SecretRejection> {
     match state {
         SecretState::Held(held) => Ok(held),
+        SecretState::Connected(_) => Err(SecretRejection::Connected(context.stream.id.clone())),
         SecretState::Missing => Err(SecretRejection::NotFound(context.stream.id.clone())),
         SecretState::Retired { .. } => Err(SecretRejection::Retired(context.stream.id.clone())),
     }

@@ -10,6 +10,7 @@ mod ending;
 mod http;
 pub(crate) mod prompt;
 mod reach;
+mod refresh;
 mod sink;
 mod tool;
 mod webhook;
@@ -156,7 +157,7 @@ impl Performers {
         // Names that no provider is configured under are an org's words: they are no label.
         let provider = match &attempt.effect {
             Effect::LlmInvoke(call) => Some(self.provider(call).map_or("unknown", |(name, _)| name)),
-            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) | Effect::Shred(_) => None,
+            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) | Effect::Shred(_) | Effect::Refresh(_) => None,
         };
         let attempted = Attempted {
             effect: attempt.effect.facts().name,
@@ -310,7 +311,8 @@ fn counted(end: &AttemptEnd) -> (Ended, &str, &str) {
             | Outcome::Responded { .. }
             | Outcome::ToolResult { .. }
             | Outcome::Sealed { .. }
-            | Outcome::Shredded { .. },
+            | Outcome::Shredded { .. }
+            | Outcome::Refreshed { .. },
         ) => (Ended::Done, "", ""),
     }
 }

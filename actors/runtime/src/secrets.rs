@@ -49,6 +49,9 @@ pub enum SecretError {
     /// It was ended.
     #[error("secret `{0}` was retired")]
     Retired(String),
+    /// Its provider gives no access token any more.
+    #[error("secret `{0}` is a connection whose provider gives no access token any more: connect it again")]
+    Broken(String),
     /// It may not be sent there.
     #[error("secret `{name}` is not sent to {host}: that is none of its hosts")]
     Elsewhere {
@@ -82,6 +85,7 @@ impl SecretError {
             SecretError::Unavailable(_) => "secret_unavailable",
             SecretError::NotFound(_) => "secret_not_found",
             SecretError::Retired(_) => "secret_retired",
+            SecretError::Broken(_) => "secret_broken",
             SecretError::Elsewhere { .. } => "secret_host_refused",
             SecretError::Form { .. } => "secret_invalid",
         }

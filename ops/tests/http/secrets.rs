@@ -261,3 +261,115 @@ async fn a_secret_goes_to_its_hosts_and_comes_from_its_admins() {
     }
     assert_eq!(files(), before, "whoever may not set a secret makes no key");
 }
+
+/// What a provider of tokens was sent, and what it does.
+#[derive(Clone, Default)]
+struct Provider {
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+    is_over: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// Speaks as RFC 6749, section 6 says: another refresh token each time, and the one before is worth nothing.
+async fn token(State(provider): State<Provider>, headers: HeaderMap, body: String) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let basic = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let mut asked = provider.asked.lock();
+    asked.push((basic, body.clone()));
+    let n = asked.len();
+    if provider.is_over.load(std::sync::atomic::Ordering::Relaxed) || !body.contains(&format!("refresh_token=refresh-token-{n}")) {
+        let refused = json!({ "error": "invalid_grant", "error_description": "the grant is over" });
+        return (StatusCode::BAD_REQUEST, axum::Json(refused)).into_response();
+    }
+    let given = json!({
+        "access_token": format!("access-token-{n}"), "token_type": "Bearer", "expires_in": 2,
+        "refresh_token": format!("refresh-token-{}", n + 1)
+    });
+    axum::Json(given).into_response()
+}
+
+#[tokio::test]
+async fn a_connection_renews_its_access_token_until_its_grant_is_over() {
+    let (address, seen) = receiver().await;
+    let provider = Provider::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let router = Router::new()
+        .route("/token", axum::routing::post(token))
+        .with_state(provider.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::at(data.path()).unwrap();
+    config.egress_allow = vec![address.clone(), at.clone()];
+    let node = TestNode {
+        running: serve::start(config).await.unwrap(),
+        client: client(),
+        data,
+    };
+    node.post("/v1/orgs/acme/orgs", json!({ "name": "Acme" })).await.expect(201);
+    let connect = json!({
+        "token_url": format!("http://{at}/token"), "client_id": "quipu", "client_secret": "the client's secret",
+        "refresh_token": "refresh-token-1", "scopes": ["mail.read", "mail.send"], "hosts": [address]
+    });
+    node.post("/v1/orgs/acme/secrets/billing/connect", connect).await.expect(202);
+    // Waits for its first token, and uses the one that counts.
+    assert_eq!(run(&node, "r1", &address).await["state"], "completed");
+    assert!(seen.lock()[0].starts_with("Bearer access-token-"), "{:?}", seen.lock());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while provider.asked.lock().len() < 3 {
+        assert!(Instant::now() < deadline, "the token is not renewed: {:?}", provider.asked.lock());
+        tokio::time::sleep(Duration::from_millis(20)).await; // poll
+    }
+    provider.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let row = loop {
+        let row = node.get("/v1/orgs/acme/secrets/billing").await.json();
+        if row["status"] == "broken" {
+            break row;
+        }
+        assert!(Instant::now() < deadline, "{row}");
+        tokio::time::sleep(Duration::from_millis(20)).await; // poll
+    };
+    assert_eq!(
+        (&row["last_error"], &row["client_id"]),
+        (&json!("oauth_invalid_grant"), &json!("quipu")),
+        "{row}"
+    );
+    let asked = provider.asked.lock().clone();
+    assert_eq!(
+        asked[0].1,
+        "grant_type=refresh_token&refresh_token=refresh-token-1&scope=mail.read+mail.send"
+    );
+    assert_eq!(asked[0].0, "Basic cXVpcHU6dGhlK2NsaWVudCUyN3Mrc2VjcmV0");
+    assert!(
+        asked[1].1.contains("refresh-token-2"),
+        "a refresh token that was given replaces the one before"
+    );
+    let mut shown = Vec::new();
+    for path in ["state", "history"] {
+        shown.extend(
+            node.get(&format!("/v1/orgs/acme/secrets/billing/{path}"))
+                .await
+                .expect(200)
+                .text
+                .into_bytes(),
+        );
+    }
+    shown.extend(
+        node.get("/v1/orgs/acme/events?from=start&follow=false")
+            .await
+            .expect(200)
+            .text
+            .into_bytes(),
+    );
+    let shown = String::from_utf8(shown).unwrap();
+    let data = node.data;
+    node.running.stop().await;
+    for secret in ["the client's secret", "refresh-token-1", "refresh-token-2", "access-token-1"] {
+        assert!(!shown.contains(secret), "a face shows {secret}");
+        assert!(!holds(data.path(), secret.as_bytes()), "{secret} stands in the data directory");
+    }
+    assert!(!shown.contains("$secret"), "a ciphertext is shown");
+}

@@ -157,7 +157,8 @@ impl Workload {
     pub(crate) fn next(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
         let drawn = self.drawn(n, rng, peek);
         let has_org = || self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
-        vault::of(n).filter(|_| has_org()).or(drawn)
+        let of_its_number = || vault::of(n).or_else(|| rights::by_first_key(self, n, peek));
+        has_org().then(of_its_number).flatten().or(drawn)
     }
 
     fn drawn(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {

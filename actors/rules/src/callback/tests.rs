@@ -1,7 +1,8 @@
 use super::*;
 use crate::scene::{As, OneKey, Scene, as_role, id, sent_by};
 use quipu_schemas::{
-    ids::Kind,
+    ids::{EntityId, Kind},
+    limits::CALLBACK_MAPPING_MAX_BYTES,
     personal::SecretValue,
     reaction::{Effect, Perform},
 };

@@ -79,6 +79,7 @@ fn brought_by(outcome: &Outcome) -> Option<Value> {
         Outcome::Responded { body, .. } => Some(serde_json::json!({ "body": body })),
         Outcome::Sealed { .. }
         | Outcome::Shredded { .. }
+        | Outcome::Refreshed { .. }
         | Outcome::ToolResult { .. }
         | Outcome::Failed { .. }
         | Outcome::Cancelled { .. }

@@ -205,7 +205,8 @@ pub(super) fn effect_settled(run: &TurnRun, settled: &RunEffectSettled, draft: &
         | Outcome::ToolResult { .. }
         | Outcome::Responded { .. }
         | Outcome::Sealed { .. }
-        | Outcome::Shredded { .. } => fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind"),
+        | Outcome::Shredded { .. }
+        | Outcome::Refreshed { .. } => fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 
@@ -218,6 +219,7 @@ pub(super) fn came_to(outcome: &Outcome) -> (&'static str, Option<Personal<Strin
         Outcome::ToolResult { .. } => ("responded", None),
         Outcome::Sealed { .. } => ("sealed", None),
         Outcome::Shredded { .. } => ("shredded", None),
+        Outcome::Refreshed { .. } => ("refreshed", None),
         Outcome::Failed { .. } => ("failed", None),
         Outcome::Lost { .. } => ("lost", None),
     }

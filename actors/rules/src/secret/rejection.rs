@@ -15,6 +15,10 @@ pub enum SecretRejection {
     NotFound(EntityId),
     /// It was ended.
     Retired(EntityId),
+    /// It is a connection, which renews itself.
+    Connected(EntityId),
+    /// A field of a connection is out of bounds.
+    BadConnection(&'static str),
     /// It did not come in where secrets are sealed.
     Dispatched,
     /// The reason is too long.
@@ -40,6 +44,11 @@ impl Refusal for SecretRejection {
             Self::Retired(id) => {
                 Problem::new(409, "secret_retired", format!("secret {id} was retired, and its values are gone")).fix("send `set`")
             }
+            Self::Connected(id) => Problem::new(409, "secret_connected", format!("secret {id} is a connection, which renews itself"))
+                .fix("send `connect` with another consent, or `set`"),
+            Self::BadConnection(field) => Problem::new(422, "bad_connection", format!("`{field}` is not of its form, or too long"))
+                .field(*field)
+                .fix("addresses begin with https:// or http://; ids and scopes are visible characters of ASCII"),
             Self::Dispatched => Problem::new(
                 403,
                 "secret_dispatched",

@@ -171,3 +171,129 @@ fn a_destroyed_key_is_noted_and_a_kept_one_is_not() {
     let subject = "acme/secret.billing.1".to_owned();
     assert_eq!(scene.ok(&admin(), word), [SecretEvent::Shredded { subject }]);
 }
+
+mod connection {
+    use super::*;
+    use quipu_kinds::secret::{ConnectSecret, TokenRefreshed};
+    use quipu_schemas::{limits::SECRET_REFRESH_FAILURES_MAX, reaction::ClientAuth};
+
+    fn connect(token_url: &str) -> SecretCommand {
+        SecretCommand::Connect(ConnectSecret {
+            token_url: token_url.into(),
+            authorize_url: None,
+            client_id: "quipu".into(),
+            client_secret: Some(coming("client")),
+            client_auth: ClientAuth::Basic,
+            refresh_token: coming("refresh-1"),
+            scopes: vec!["mail.read".into()],
+            hosts: None,
+        })
+    }
+    fn connected() -> Scene<Secret> {
+        let mut scene = held("one");
+        scene.ok(&admin(), connect("https://id.example.com/token"));
+        scene
+    }
+    fn told(generation: u64, outcome: Outcome) -> SecretWord {
+        let told = KernelCommand::EffectSettled {
+            key: "acme/secret/billing@2.0".parse().unwrap(),
+            name: format!("refresh:{generation}"),
+            outcome,
+            attempts: 1,
+            dead: false,
+        };
+        Secret::from_kernel(told).unwrap()
+    }
+    fn given(generation: u64, token: &str, seconds: u64) -> SecretWord {
+        let seal = |text: &str| SecretValue::seal(text, "acme/secret.billing.2", &OneKey).unwrap();
+        told(
+            generation,
+            Outcome::Refreshed {
+                access_token: seal(token),
+                refresh_token: Some(seal("refresh-2")),
+                expires_in_seconds: seconds,
+            },
+        )
+    }
+    fn failed(code: &str) -> SecretWord {
+        let (code, detail) = (code.to_owned(), "no".to_owned());
+        told(2, Outcome::Failed { code, detail })
+    }
+    fn asked(scene: &Scene<Secret>) -> Option<String> {
+        scene.reactions.iter().find_map(|reaction| match reaction {
+            Reaction::Perform(Perform {
+                effect: Effect::Refresh(refresh),
+                ..
+            }) => match refresh.refresh_token.open(&OneKey).unwrap() {
+                Opened::Value(text) => Some(text),
+                Opened::Erased => panic!("erased"),
+            },
+            _ => None,
+        })
+    }
+    fn wakes(scene: &Scene<Secret>) -> Option<Millis> {
+        scene.reactions.iter().find_map(|reaction| match reaction {
+            Reaction::WakeAt { name, due } if name == "refresh" => Some(due - scene.now),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn an_access_token_is_used_until_its_end_and_renewed_before() {
+        let mut scene = connected();
+        assert_eq!(asked(&scene), Some("refresh-1".into()));
+        assert_eq!((shreds(&scene), used(&scene).len()), (vec!["acme/secret.billing.1".to_owned()], 0));
+        scene.ok(&admin(), given(2, "access-1", 3_600));
+        assert_eq!((used(&scene), wakes(&scene)), (vec!["access-1".into()], Some(3_240_000)));
+        scene.now += 3_240_000;
+        scene.ok(&admin(), SecretWord::RefreshDue(RefreshDue {}));
+        assert_eq!(asked(&scene), Some("refresh-2".into()), "the one that was given last");
+        scene.now += 360_000;
+        assert!(used(&scene).is_empty(), "an access token ends by the clock");
+        scene.ok(&admin(), given(2, "access-2", 10));
+        assert_eq!((used(&scene), wakes(&scene)), (vec!["access-2".into()], Some(5_000)));
+    }
+
+    #[test]
+    fn a_failing_provider_is_asked_again_and_given_up_in_the_end() {
+        let mut scene = connected();
+        scene.ok(&admin(), failed("timeout"));
+        assert_eq!(wakes(&scene), Some(60_000));
+        scene.ok(&admin(), failed("status_503"));
+        assert_eq!(wakes(&scene), Some(120_000));
+        scene.ok(&admin(), given(2, "access-1", 3_600));
+        let broken = scene.ok(&admin(), failed("oauth_invalid_grant"));
+        assert!(matches!(&broken[..], [SecretEvent::Broken { .. }]), "{broken:?}");
+        assert_eq!(used(&scene), ["access-1"], "what was given counts until its end");
+        scene.unchanged(&admin(), SecretWord::RefreshDue(RefreshDue {}));
+        scene.unchanged(&admin(), failed("timeout"));
+        let mut scene = connected();
+        let mut ended = Vec::new();
+        for _ in 0..SECRET_REFRESH_FAILURES_MAX {
+            ended = scene.ok(&admin(), failed("timeout"));
+        }
+        assert!(matches!(&ended[..], [SecretEvent::Broken { .. }]), "{ended:?}");
+    }
+
+    #[test]
+    fn what_comes_too_late_changes_nothing() {
+        let mut scene = connected();
+        scene.ok(&admin(), connect("https://id.example.com/token"));
+        assert_eq!(shreds(&scene), ["acme/secret.billing.2"]);
+        scene.unchanged(&admin(), given(2, "late", 3_600));
+        scene.unchanged(&admin(), failed("timeout"));
+        scene.refused(&admin(), rotate("x", None), 409, "secret_connected");
+        scene.ok(&admin(), retire());
+        assert_eq!(shreds(&scene), ["acme/secret.billing.3"]);
+        let late = SecretWord::Refreshed(TokenRefreshed {
+            generation: 3,
+            access_token: coming("late"),
+            refresh_token: None,
+            expires_in_seconds: 1,
+        });
+        scene.unchanged(&admin(), late);
+        for url in ["", "ftp://x", "https://a b", "id.example.com"] {
+            missing().refused(&admin(), connect(url), 422, "bad_connection");
+        }
+    }
+}

@@ -118,7 +118,13 @@ fn texts(core: &Core, secrets: &NodeSecrets, callback: &Open, arrived: &Arrived<
                         .fix("deliver it again")
                         .retry_after(1));
                 }
-                Err(SecretError::NotFound(_) | SecretError::Retired(_) | SecretError::Elsewhere { .. } | SecretError::Form { .. }) => {}
+                Err(
+                    SecretError::NotFound(_)
+                    | SecretError::Retired(_)
+                    | SecretError::Broken(_)
+                    | SecretError::Elsewhere { .. }
+                    | SecretError::Form { .. },
+                ) => {}
             },
         }
     }

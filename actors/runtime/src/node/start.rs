@@ -1,18 +1,18 @@
 //! Starting a node: its settings, the log, the index and the keys, and then the tree.
 
+mod opening;
+
 use super::{
     Inner, Node,
     root::{RootActor, RootArgs},
     upkeep,
 };
 use crate::{
-    api::Stopped,
     background::lower_priority,
     clock::ClockSource,
     cluster::{Cluster, ClusterConfig},
     core::{Core, Opened},
     feed::offers,
-    ingress,
     kinds::Kinds,
     mailbox::SnapshotMsg,
     ownership,
@@ -25,25 +25,21 @@ use crate::{
     volatile::Volatile,
     volatile_remote::{ViaBroker, ViaHttp},
 };
+use opening::{Parts, open};
 use parking_lot::Mutex;
 use quipu_events::{
-    backend::{Backend, OpenedLog, node_id},
+    backend::Backend,
     blobs::BlobsAt,
     channel::Channel,
-    disk::DiskLock,
-    embedded::EmbeddedLog,
-    index::{Index, Unreadable},
     keyring::Keyring,
     leases::{Leases, Member},
-    port::{Log, ReadError},
 };
-use quipu_schemas::{context::Millis, limits, position::LogId, problem::Problem, rights::Capability};
+use quipu_schemas::{context::Millis, limits, problem::Problem, rights::Capability};
 use ractor::Actor;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Weak, atomic::Ordering},
-    time::Duration,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -159,16 +155,7 @@ impl Node {
         let (snapshots, snapshot_queue) = mpsc::channel(1024);
         let prompts = Arc::new(LogPrompts::default());
         let secrets = Arc::new(NodeSecrets::new(config.secrets.clone()));
-        let performers = Performers::new(PerformersConfig {
-            providers: config.providers.clone(),
-            secrets: secrets.clone(),
-            egress: config.egress.clone(),
-            keys: keys.clone(),
-            prompts: prompts.clone(),
-            volatile: volatile.clone(),
-            clock: Arc::new(wall_clock),
-        })
-        .map_err(|e| StartError::Performers(e.to_string()))?;
+        let performers = performers_of(&config, &keys, &prompts, &secrets, &volatile)?;
         let opened = Opened {
             charter: kinds.charter(config.reads.iter().cloned()),
             kinds,
@@ -211,6 +198,25 @@ impl Node {
             lock,
         })))
     }
+}
+
+fn performers_of(
+    config: &NodeConfig,
+    keys: &Arc<Keyring>,
+    prompts: &Arc<LogPrompts>,
+    secrets: &Arc<NodeSecrets>,
+    volatile: &Volatile,
+) -> Result<Performers, StartError> {
+    Performers::new(PerformersConfig {
+        providers: config.providers.clone(),
+        secrets: secrets.clone(),
+        egress: config.egress.clone(),
+        keys: keys.clone(),
+        prompts: prompts.clone(),
+        volatile: volatile.clone(),
+        clock: Arc::new(wall_clock),
+    })
+    .map_err(|e| StartError::Performers(e.to_string()))
 }
 
 async fn core_of(opened: Opened) -> Result<Arc<Core>, StartError> {
@@ -318,80 +324,4 @@ fn wall_clock() -> Millis {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_millis() as u64)
-}
-
-struct Parts {
-    log: Arc<dyn Log>,
-    embedded: Option<Arc<EmbeddedLog>>,
-    lock: Option<Box<dyn DiskLock>>,
-    me: Member,
-    leases: Arc<dyn Leases>,
-    channel: Option<Arc<dyn Channel>>,
-    index: Arc<Index>,
-    keys: Arc<Keyring>,
-    unreadable: BTreeMap<u16, Stopped>,
-}
-
-fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result<Parts, StartError> {
-    let id = ingress::entropy().map_err(StartError::Entropy)?;
-    let dir = config.data_dir.as_deref();
-    let opened = config.log.open(dir, config.partitions, LogId(id.to_be_bytes()))?;
-    let (index, keys) = match dir {
-        None => (Index::in_memory(&opened.log.meta())?, Keyring::ephemeral(id as u64)),
-        Some(dir) => {
-            let keys = opened
-                .keys(dir, config.allow_lost_keys)
-                .map_err(|e| StartError::Keys(e.to_string()))?;
-            (
-                Index::open(&dir.join("index"), &opened.log.meta(), quipu_events::index::boot_id())?,
-                keys,
-            )
-        }
-    };
-    if let Some(blobs) = opened.blobs(dir, &config.blobs)? {
-        keys.keep_in(blobs);
-    }
-    let me = Member {
-        node: node_id(dir).map_err(quipu_events::backend::OpenError::Io)?,
-        address: config.cluster.address.clone(),
-    };
-    let life = if config.cluster.lease_ms == 0 {
-        limits::LEASE_MS
-    } else {
-        config.cluster.lease_ms
-    };
-    let leases = opened.join(me.clone(), Duration::from_millis(life))?;
-    let channel = opened.shared.as_ref().and_then(|shared| shared.channel());
-    for note in keys.notes() {
-        tracing::warn!(note, "something about the keys changed since the last stop");
-    }
-    let OpenedLog { log, embedded, lock, .. } = opened;
-    let (index, keys) = (Arc::new(index), Arc::new(keys));
-    let caught = index.catch_up(&*log, &mut |at| progress(at.next))?;
-    let unreadable = caught.stopped.into_iter().map(|(partition, why)| {
-        let offset = match &why {
-            Unreadable::Record { position, .. } => position.offset,
-            Unreadable::Log(ReadError::Damaged { offset, .. }) => *offset,
-            Unreadable::Log(_) => 0,
-        };
-        (
-            partition,
-            Stopped {
-                partition,
-                offset,
-                detail: why.to_string(),
-            },
-        )
-    });
-    Ok(Parts {
-        unreadable: unreadable.collect(),
-        log,
-        embedded,
-        lock,
-        me,
-        leases,
-        channel,
-        index,
-        keys,
-    })
 }

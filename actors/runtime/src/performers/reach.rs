@@ -5,6 +5,7 @@ use super::{
     ending::Ending,
     http,
     prompt::{PromptError, PromptSource, assemble, compose},
+    refresh,
     sink::{Partial, Sink},
     tool, webhook,
 };
@@ -46,6 +47,7 @@ impl Reach {
             Effect::Http(request) => http::perform(self, attempt, request).await,
             Effect::Tool(call) => tool::perform(self, attempt, call).await,
             Effect::Seal(text) => self.seal_text(attempt, text).await.unwrap_or_else(Ending::from),
+            Effect::Refresh(refresh) => refresh::perform(self, attempt, refresh).await,
             Effect::Shred(key) => self.shred(attempt, key).await.unwrap_or_else(Ending::from),
         }
     }

@@ -45,6 +45,11 @@ impl NodeSecrets {
         permitted(name, state.hosts(), to)?;
         let values = match &state {
             SecretState::Retired { .. } => return Err(SecretError::Retired(name.to_owned())),
+            SecretState::Connected(connection) => match (state.values(core.now()), &connection.broken) {
+                (Some(values), _) => values,
+                (None, Some(_)) => return Err(SecretError::Broken(name.to_owned())),
+                (None, None) => return Err(SecretError::Unavailable(format!("`{name}` waits for an access token"))),
+            },
             state => state.values(core.now()).ok_or_else(not_found)?,
         };
         let opened = values.into_iter().map(|value| opened(name, value, &core));

@@ -11,7 +11,7 @@ use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
     context::Millis,
     json::Json,
-    personal::Personal,
+    personal::{Personal, SecretValue},
     reaction::{Effect, LlmAnswer, Outcome},
 };
 
@@ -162,6 +162,11 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
         Effect::Tool(_) => Err("the workload grants no tools".into()),
         // Keys follow from the seed: a run of the simulation that read its log again would find them destroyed.
         Effect::Shred(_) => Ok(Outcome::Shredded { destroyed: true }),
+        Effect::Refresh(refresh) => Ok(Outcome::Refreshed {
+            access_token: SecretValue::seal("a token", &refresh.subject, keys).map_err(failed)?,
+            refresh_token: None,
+            expires_in_seconds: 3_600,
+        }),
         Effect::Seal(seal) => Ok(Outcome::Sealed {
             text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
         }),

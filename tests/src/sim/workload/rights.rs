@@ -125,6 +125,22 @@ pub(super) fn run_by_key(workload: &Workload, n: u64, peek: Peek) -> CommandRequ
     with_key(workload, n, run, peek)
 }
 
+/// A run by the first key, again and again, and the end of that key in between: what was known of it before must not count.
+pub(super) fn by_first_key(workload: &Workload, n: u64, peek: Peek) -> Option<CommandRequest> {
+    let (_, first) = workload.created.iter().find(|(kind, _)| *kind == Kind::API_KEY)?;
+    match n % 180 {
+        19 | 79 | 139 => {
+            let run = request(n, Kind::RUN, &format!("run{n}"), "create", saying(), None);
+            Some(with_key(workload, 0, run, peek))
+        }
+        119 => {
+            let reason = json!({ "reason": "lost" });
+            Some(request(n, Kind::API_KEY, first.as_str(), "revoke", reason, None))
+        }
+        _ => None,
+    }
+}
+
 fn with_key(workload: &Workload, nth: u64, made: CommandRequest, peek: Peek) -> CommandRequest {
     let keys: Vec<_> = workload.created.iter().filter(|(kind, _)| *kind == Kind::API_KEY).collect();
     let Some((_, id)) = keys.get(nth as usize % keys.len().max(1)) else {

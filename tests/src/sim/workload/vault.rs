@@ -23,7 +23,11 @@ pub(super) fn of(n: u64) -> Option<CommandRequest> {
 fn secret(n: u64, rng: &mut Rng) -> CommandRequest {
     let name = format!("s{}", rng.below(2));
     let value = format!("value-{n}");
-    let (command, body) = match rng.below(5) {
+    let (command, body) = match rng.below(6) {
+        5 => (
+            "connect",
+            json!({ "token_url": "http://receiver.test/token", "client_id": "quipu", "refresh_token": value }),
+        ),
         0 | 1 => ("set", json!({ "value": value, "hosts": ["receiver.test:80"] })),
         2 | 3 => ("rotate", json!({ "value": value, "grace_hours": rng.below(2) })),
         _ => ("retire", json!({ "reason": "lost" })),
