@@ -215,6 +215,35 @@ mod tests {
     }
 
     #[test]
+    fn a_node_without_room_to_count_lets_nothing_through() {
+        let rates = Rates {
+            limiter: Mutex::new(Limiter::new(1, 1)),
+            ..Rates::default()
+        };
+        let one = OrgRates::from([(
+            RateBy::Principal,
+            Rate {
+                requests: 9,
+                per_seconds: 1,
+            },
+        )]);
+        let asking = |principal: &str| Asking {
+            org: OrgId::from_static("acme"),
+            credential: "k".into(),
+            principal: principal.into(),
+        };
+        let taken = rates.take(&one, &asking("ada"), 1).unwrap().unwrap();
+        assert!(taken.passes && taken.remaining == 8, "{taken:?}");
+        let problem = rates.take(&one, &asking("bob"), 2).unwrap_err();
+        assert_eq!((problem.status, problem.code.as_str()), (503, "rate_unknown"));
+        assert_eq!(
+            rates.take(&OrgRates::new(), &asking("bob"), 3).unwrap(),
+            None,
+            "without rates nothing is counted"
+        );
+    }
+
+    #[test]
     fn only_changed_rates_are_read_again() {
         let rates = Rates::default();
         let acme = OrgId::from_static("acme");
