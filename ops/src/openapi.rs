@@ -348,7 +348,7 @@ impl Paths<'_> {
             reply: Reply::Decided,
             opens: Opens::Anybody,
         };
-        self.add(crate::http::callbacks::PATH, "post", operation);
+        self.add("/callbacks/{org}/{id}", "post", operation);
     }
 
     fn ops(&mut self) {

@@ -65,121 +65,91 @@ pub(crate) static FAMILY: Family = Family {
 };
 
 pub(crate) fn reduce(at: Scope<'_>, event: SecretEvent, out: &mut Statements) {
-    let name = || Value::from(&at.header.stream.id);
-    let now = || Value::from(at.time());
-    let by = || Value::from(at.header.on_behalf_of.as_ref().unwrap_or(&at.header.principal));
-    out.put(
-        &SECRETS,
-        at.org(),
-        [name()],
-        [("version", at.version.into()), ("updated_at", now())],
-    );
+    put(&at, [("version", at.version.into()), ("updated_at", at.time().into())], out);
     match event {
-        SecretEvent::Set {
-            generation,
-            value: _,
-            hosts,
-            shreds: _,
-        } => {
-            if generation == 1 {
-                out.put(&SECRETS, at.org(), [name()], [("created_by", by()), ("created_at", now())]);
-            }
-            out.put(
-                &SECRETS,
-                at.org(),
-                [name()],
-                [
-                    ("status", "active".into()),
-                    ("retire_reason", Value::Null),
-                    ("hosts", json(&hosts)),
-                    ("generation", generation.into()),
-                    ("old_until", Value::Null),
-                    ("changed_by", by()),
-                    ("changed_at", now()),
-                ],
-            );
+        SecretEvent::Set { generation, hosts, .. } => {
+            begun(&at, "active", generation, json(&hosts), out);
+            let none = ["token_url", "client_id", "scopes"].map(|column| (column, Value::Null));
+            put(&at, none, out);
         }
         SecretEvent::Connected {
             generation,
             connection,
-            refresh_token: _,
             hosts,
-            shreds: _,
+            ..
         } => {
-            if generation == 1 {
-                out.put(&SECRETS, at.org(), [name()], [("created_by", by()), ("created_at", now())]);
-            }
-            out.put(
-                &SECRETS,
-                at.org(),
-                [name()],
-                [
-                    ("status", "connected".into()),
-                    ("retire_reason", Value::Null),
-                    ("hosts", json(&hosts)),
-                    ("generation", generation.into()),
-                    ("old_until", Value::Null),
-                    ("token_url", connection.token_url.into()),
-                    ("client_id", connection.client_id.into()),
-                    ("scopes", json(&connection.scopes)),
-                    ("expires_at", Value::Null),
-                    ("failures", 0u64.into()),
-                    ("last_error", Value::Null),
-                    ("changed_by", by()),
-                    ("changed_at", now()),
-                ],
-            );
+            begun(&at, "connected", generation, json(&hosts), out);
+            let to = [
+                ("token_url", connection.token_url.into()),
+                ("client_id", connection.client_id.into()),
+                ("scopes", json(&connection.scopes)),
+            ];
+            put(&at, to, out);
         }
-        SecretEvent::RefreshBegun {} => {}
-        SecretEvent::Refreshed { expires_at, .. } => out.put(
-            &SECRETS,
-            at.org(),
-            [name()],
-            [
-                ("status", "connected".into()),
-                ("expires_at", expires_at.into()),
-                ("refreshed_at", now()),
-                ("failures", 0u64.into()),
-                ("last_error", Value::Null),
-            ],
-        ),
-        SecretEvent::RefreshFailed { code, .. } => {
-            out.put_add(&SECRETS, at.org(), [name()], [("last_error", code.into())], [("failures", 1)]);
+        SecretEvent::Rotated { generation, old_until, .. } => {
+            changed(&at, out);
+            put(&at, [("generation", generation.into()), ("old_until", old_until.into())], out);
         }
-        SecretEvent::Broken { code, .. } => out.put_add(
-            &SECRETS,
-            at.org(),
-            [name()],
-            [("status", "broken".into()), ("last_error", code.into())],
-            [("failures", 1)],
-        ),
-        SecretEvent::Rotated {
-            generation,
-            value: _,
-            old_until,
-            shreds: _,
-        } => out.put(
-            &SECRETS,
-            at.org(),
-            [name()],
-            [
-                ("generation", generation.into()),
-                ("old_until", old_until.into()),
-                ("changed_by", by()),
-                ("changed_at", now()),
-            ],
-        ),
-        SecretEvent::OldEnded { shreds: _ } => out.put(&SECRETS, at.org(), [name()], [("old_until", Value::Null)]),
-        SecretEvent::Retired { reason, shreds: _ } => out.put(
-            &SECRETS,
-            at.org(),
-            [name()],
-            [
+        SecretEvent::OldEnded { .. } => put(&at, [("old_until", Value::Null)], out),
+        SecretEvent::Retired { reason, .. } => {
+            let ended = [
                 ("status", "retired".into()),
                 ("retire_reason", reason.into()),
                 ("old_until", Value::Null),
-            ],
-        ),
-        SecretEvent::Shredded { subject: _ } => out.put_add(&SECRETS, at.org(), [name()], [], [("shredded", 1)]),
+            ];
+            put(&at, ended, out);
+        }
+        SecretEvent::Shredded { .. } => add(&at, [], "shredded", out),
+        SecretEvent::RefreshBegun {} => {}
+        SecretEvent::Refreshed { expires_at, .. } => {
+            let given = [
+                ("status", "connected".into()),
+                ("expires_at", expires_at.into()),
+                ("refreshed_at", at.time().into()),
+                ("failures", 0u64.into()),
+                ("last_error", Value::Null),
+            ];
+            put(&at, given, out);
+        }
+        SecretEvent::RefreshFailed { code, .. } => add(&at, [("last_error", code.into())], "failures", out),
+        SecretEvent::Broken { code, .. } => {
+            let over = [("status", "broken".into()), ("last_error", code.into())];
+            add(&at, over, "failures", out);
+        }
     }
+}
+
+/// A value or a connection in the place of whatever was there before.
+fn begun(at: &Scope<'_>, status: &'static str, generation: u64, hosts: Value, out: &mut Statements) {
+    if generation == 1 {
+        put(at, [("created_by", by(at)), ("created_at", at.time().into())], out);
+    }
+    changed(at, out);
+    let fresh = [
+        ("status", status.into()),
+        ("retire_reason", Value::Null),
+        ("hosts", hosts),
+        ("generation", generation.into()),
+        ("old_until", Value::Null),
+        ("expires_at", Value::Null),
+        ("failures", 0u64.into()),
+        ("last_error", Value::Null),
+    ];
+    put(at, fresh, out);
+}
+
+fn changed(at: &Scope<'_>, out: &mut Statements) {
+    put(at, [("changed_by", by(at)), ("changed_at", at.time().into())], out);
+}
+
+fn by(at: &Scope<'_>) -> Value {
+    at.header.on_behalf_of.as_ref().unwrap_or(&at.header.principal).into()
+}
+
+fn put<const S: usize>(at: &Scope<'_>, set: [(&'static str, Value); S], out: &mut Statements) {
+    out.put(&SECRETS, at.org(), [(&at.header.stream.id).into()], set);
+}
+
+fn add<const S: usize>(at: &Scope<'_>, set: [(&'static str, Value); S], counter: &'static str, out: &mut Statements) {
+    out.put_add(&SECRETS, at.org(), [(&at.header.stream.id).into()], set, [(counter, 1)]);
 }

@@ -216,7 +216,7 @@ mod tests {
         }
         assert_eq!(
             secrets.of_org(&other, "billing", None).unwrap_err().to_string(),
-            "no secret is configured under `other/billing`: an org's secrets are keyed `org/name`, the platform's `name` alone"
+            "no secret is configured under `other/billing`, nor kept by an org: an org's secrets are keyed `org/name`, the platform's `name` alone"
         );
         let shown = format!(
             "{secrets:?} {:?} {}",

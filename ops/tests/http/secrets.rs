@@ -347,6 +347,11 @@ async fn a_connection_renews_its_access_token_until_its_grant_is_over() {
         asked[1].1.contains("refresh-token-2"),
         "a refresh token that was given replaces the one before"
     );
+    shows_no_token(node).await;
+}
+
+/// Nothing of a connection stands on a face, or in a file.
+async fn shows_no_token(node: TestNode) {
     let mut shown = Vec::new();
     for path in ["state", "history"] {
         shown.extend(
