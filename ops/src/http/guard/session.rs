@@ -68,14 +68,18 @@ pub(super) async fn by_session(app: &App, shown: ShownSession) -> Result<(Creden
             let org = shown.org.as_deref().and_then(|org| OrgId::parse(org).ok());
             let is_for = |org: &OrgId| *org != OrgId::PLATFORM && claims.org.as_ref().is_none_or(|only| only == org);
             let org = org.filter(is_for).ok_or_else(no_access)?;
-            in_org(app, account, org, shown).await?
+            match in_org(app, account, org, shown).await? {
+                Some(credential) => credential,
+                // It may have ended since.
+                None => return Err(app.account(&claims).err().unwrap_or_else(no_access)),
+            }
         }
     };
     Ok((credential, end))
 }
 
-/// What an account opens in an org.
-async fn in_org(app: &App, account: Account, org: OrgId, shown: ShownSession) -> Result<Credential, Problem> {
+/// What an account opens in an org; `None` where that does not know it.
+async fn in_org(app: &App, account: Account, org: OrgId, shown: ShownSession) -> Result<Option<Credential>, Problem> {
     let holder = app.session_holder(&account, &org, shown.from).await?;
     match holder.filter(|holder| holder.is_known()) {
         Some(holder) => {
@@ -83,12 +87,12 @@ async fn in_org(app: &App, account: Account, org: OrgId, shown: ShownSession) ->
                 Some(principal) => app.acting_for(holder, principal).await?,
                 None => holder,
             };
-            Ok(Credential::Key(Arc::new(holder)))
+            Ok(Some(Credential::Key(Arc::new(holder))))
         }
         None if account.is_operator && shown.makes_org && matches!(shown.on_behalf_of, Ok(None)) => {
-            Ok(Credential::Founder(Arc::new(account), org))
+            Ok(Some(Credential::Founder(Arc::new(account), org)))
         }
-        None => Err(no_access()),
+        None => Ok(None),
     }
 }
 
