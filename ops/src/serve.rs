@@ -9,6 +9,7 @@ mod rlimit;
 use crate::{
     app::{Access, App, BusHealth, Stage},
     bus::{self, Bus, BusError},
+    caller::{Caller, Credential, InOrg},
     config::{Config, ConfigError},
     domain::{Domain, DomainError},
     http,
@@ -24,7 +25,7 @@ use quipu_runtime::{
     node::{Node, StartError},
     tasks::Tasks,
 };
-use quipu_schemas::limits;
+use quipu_schemas::{ids::OrgId, limits, problem::Problem};
 use std::{
     fs, io,
     net::SocketAddr,
@@ -248,6 +249,11 @@ async fn write_heads(node: Node) {
 }
 
 impl Running {
+    /// Leave to reach an org, for the program that runs the node: it may what the node's token may.
+    pub fn in_org(&self, org: OrgId) -> Result<InOrg, Problem> {
+        InOrg::admit(&Caller::with(Credential::Token), org)
+    }
+
     /// `http://ip:port`, or `https://ip:port`.
     pub fn url(&self) -> String {
         let scheme = if self.is_secured { "https" } else { "http" };

@@ -1,6 +1,7 @@
 //! The shell around the views: a thread that follows the log, readers off the async threads, and waiting for a position.
 
 use crate::{
+    caller::InOrg,
     metrics::{VIEW_ERRORS, VIEW_LAG_RECORDS, VIEW_RECORDS},
     problems::{self, bad_parameter, clip},
     views_in::ViewsIn,
@@ -369,8 +370,8 @@ impl Views {
     }
 
     /// A page of a view within an org.
-    pub async fn list(&self, view: View, org: &OrgId, query: Query) -> Result<Page, Problem> {
-        let (inner, org) = (self.0.clone(), org.clone());
+    pub async fn list(&self, view: View, by: &InOrg, query: Query) -> Result<Page, Problem> {
+        let (inner, org) = (self.0.clone(), by.org().clone());
         if view != View::PARKED_STREAMS {
             return self.read(move || inner.views.list(view, &org, &query)).await;
         }
@@ -388,19 +389,23 @@ impl Views {
     }
 
     /// How many rows of a view an org has, by what these columns hold.
-    pub async fn count(&self, view: View, org: &OrgId, by: &'static [&'static str]) -> Result<Counted, Problem> {
-        let (inner, org) = (self.0.clone(), org.clone());
-        self.read(move || inner.views.count(view, &org, by)).await
+    pub async fn count(&self, view: View, by: &InOrg, columns: &'static [&'static str]) -> Result<Counted, Problem> {
+        let (inner, org) = (self.0.clone(), by.org().clone());
+        self.read(move || inner.views.count(view, &org, columns)).await
     }
 
     /// Whether the views have left a stream alone.
     pub async fn is_parked(&self, stream: &StreamId) -> Result<bool, Problem> {
         let key = vec![stream.kind.to_string(), stream.id.to_string()];
-        Ok(self.get(View::PARKED_STREAMS, &stream.org, key).await?.row.is_some())
+        Ok(self.row(View::PARKED_STREAMS, &stream.org, key).await?.row.is_some())
     }
 
     /// One row of a view within an org.
-    pub async fn get(&self, view: View, org: &OrgId, key: Vec<String>) -> Result<Found, Problem> {
+    pub async fn get(&self, view: View, by: &InOrg, key: Vec<String>) -> Result<Found, Problem> {
+        self.row(view, by.org(), key).await
+    }
+
+    async fn row(&self, view: View, org: &OrgId, key: Vec<String>) -> Result<Found, Problem> {
         let (inner, org) = (self.0.clone(), org.clone());
         self.read(move || inner.views.get(view, &org, &key.iter().map(String::as_str).collect::<Vec<_>>()))
             .await

@@ -118,13 +118,13 @@ impl<'a> Reads<'a> {
     /// A page of a view; `on` is the entity that it is a part of.
     pub async fn list(&self, view: View, on: On<'_>, query: Query) -> Result<Page, Problem> {
         self.ask(&self.app.right_of(view), on)?;
-        self.app.views.list(view, self.by.org(), query).await
+        self.app.views.list(view, self.by, query).await
     }
 
     /// How many rows of a view there are, by what these columns hold.
     pub async fn count(&self, view: View, by: &'static [&'static str]) -> Result<Counted, Problem> {
         self.ask(&rights::STATS, None)?;
-        self.app.views.count(view, self.by.org(), by).await
+        self.app.views.count(view, self.by, by).await
     }
 
     /// One row of a view; `on` is the entity that it is of.
@@ -135,7 +135,7 @@ impl<'a> Reads<'a> {
             Err(problem) if view == View::ENTITIES => Err(problem),
             asked => Ok(asked?),
         };
-        let found = self.app.views.get(view, self.by.org(), key).await?;
+        let found = self.app.views.get(view, self.by, key).await?;
         let project = found.row.as_ref().and_then(|row| EntityId::parse(row["project"].as_str()?).ok());
         match (asked, on, project) {
             (Err(_), Some(on), Some(project)) if self.holds_within(&right, on, &project) => Ok(found),

@@ -253,7 +253,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(refusal.code, "over_limit");
     // The view follows the log: it is asked once it has seen the command.
     running.views.wait_for(&Wanted::Position(receipt.position)).await?;
-    let page = running.views.list(COUNTERS, &OrgId::from_static("acme"), Query::default()).await?;
+    let acme = running.in_org(OrgId::from_static("acme"))?;
+    let page = running.views.list(COUNTERS, &acme, Query::default()).await?;
     println!("row: {}", page.rows[0]);
     assert_eq!(page.rows[0]["value"], 2);
     running.stop().await;
