@@ -65,7 +65,7 @@ pub(super) fn word(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> Op
         }
         (4 | 5, _) if is_person => json!({ "suspend": { "reason": "leaked" } }),
         (6 | 7, _) if is_person => json!({ "resume": {} }),
-        (8, _) if is_person => json!({ "make_operator": { "operator": n % 3 == 0 } }),
+        (8, _) if is_person => json!({ "make_operator": { "operator": n.is_multiple_of(3) } }),
         _ => {
             let scope = [json!([]), json!(["cap:run.*"]), json!(["cap:conversation.*"])][(n / 2 % 3) as usize].clone();
             let start = json!({ "id": format!("ses_{n}"), "client": "web", "auth_time": n, "scope": scope });
