@@ -170,8 +170,8 @@ impl Workload {
         match n % 60 {
             7 if self.has_strangers => return Some(to_nowhere(n)),
             37 if self.has_strangers => return Some(request(n, Kind::ORG, "acme", "rename", json!({ "name": "Mine" }), Some(STRANGER))),
-            13 | 28 | 43 | 58 => return Some(rights::run_by_key(self, n, peek)),
-            2 | 14 | 20 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
+            8 | 13 | 20 | 28 | 32 | 43 | 44 | 58 => return Some(rights::run_by_key(self, n, peek)),
+            2 | 14 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(self, n, rng)),
             17 | 41 => return Some(entity::next(self, n, rng, peek)),
