@@ -3,6 +3,7 @@
 //! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
 
 pub mod accounts;
+pub(crate) mod audit;
 mod directory;
 pub mod reads;
 #[cfg(test)]
@@ -22,11 +23,13 @@ use crate::{
 };
 use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
 use quipu_projections::families::Families;
 use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::{
     api::{CommandRequest, HealthPart, KindInfo},
     holder::Holder,
+    kernel::denials::Denials,
     node::{BodyHold, Delivery, Node, ReadPermit},
     rates::{Asking, Taken},
     tasks::Tasks,
@@ -117,6 +120,8 @@ pub struct Shared {
     event_names: OnceLock<BTreeMap<String, Kind>>,
     /// How many requests to orgs the whole node lets through.
     pub(crate) node_rate: NodeRate,
+    /// What was refused and is not written down yet.
+    pub(crate) denials: Mutex<Denials>,
     /// What reading each view takes.
     view_rights: BTreeMap<&'static str, Capability>,
     /// How to be let in, for whoever was not: without a credential, and with one that does not count.
@@ -169,6 +174,7 @@ impl App {
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(limits::STREAMS_MAX)),
             event_names: OnceLock::new(),
+            denials: Mutex::default(),
         }))
     }
 

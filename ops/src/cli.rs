@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and who answers it. Everything that talks to a node goes through its public API.
 
+mod audit;
 mod backup;
 mod bench;
 mod cluster;
@@ -94,6 +95,8 @@ enum Verb {
     Send(send::Send),
     /// Query views: lists, rows, parts
     Get(get::Get),
+    /// See who did what in an org, by what, and who was refused
+    Audit(audit::Audit),
     /// Follow an org's events
     Tail(tail::Tail),
     /// Show an entity's state at any version or time, or what changed between two
@@ -174,6 +177,7 @@ impl Verb {
             Verb::Keys(verb) => verb.run(terminal).await,
             Verb::Send(verb) => verb.run(terminal).await,
             Verb::Get(verb) => verb.run(terminal).await,
+            Verb::Audit(verb) => verb.run(terminal).await,
             Verb::Tail(verb) => verb.run(terminal).await,
             Verb::Replay(verb) => verb.run(terminal).await,
             Verb::Verify(verb) => verb.run(terminal).await,

@@ -7,6 +7,7 @@ mod heads;
 mod rlimit;
 
 use crate::{
+    app::audit::Keeper,
     app::{Access, App, BusHealth, Stage},
     bus::{self, Bus, BusError},
     caller::{Caller, Credential, InOrg},
@@ -92,6 +93,7 @@ pub struct Running {
     stage: watch::Sender<Stage>,
     closing: watch::Sender<bool>,
     server: JoinHandle<()>,
+    audit: Keeper,
     heads: JoinHandle<()>,
     renewal: Option<JoinHandle<()>>,
     bus: Option<Bus>,
@@ -182,9 +184,10 @@ pub async fn start_with(
     });
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
     let bus = bus.map(|bus| bus.serve(&app, &node));
-    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app), acceptor, watch_closing));
+    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app.clone()), acceptor, watch_closing));
     let renewal = certificates.map(|certificates| tokio::spawn(watch_certificates(node.clone(), certificates)));
     let heads = tokio::spawn(note_heads(node.clone()));
+    let audit = Keeper::begin(&app);
     tracing::info!(%address, "listening");
     if let Some(warning) = exposure(address, renewal.is_some()) {
         tracing::warn!(%address, "{warning}");
@@ -201,6 +204,7 @@ pub async fn start_with(
         server,
         heads,
         renewal,
+        audit,
         bus,
         address_file,
         delay: Duration::from_millis(config.shutdown_delay_ms),
@@ -271,6 +275,7 @@ impl Running {
             mut server,
             heads,
             renewal,
+            audit,
             bus,
             address_file,
             delay,
@@ -281,6 +286,8 @@ impl Running {
         let deadline = Instant::now() + Duration::from_millis(limits::DRAIN_MS);
         // While the partitions are this node's: the outcome of a model call is recorded here or not at all.
         node.finish_model_calls(deadline.saturating_duration_since(Instant::now())).await;
+        // What was refused is written down while the node takes commands.
+        audit.stop().await;
         // While it still listens: what reaches this node meanwhile goes to whoever owns the partitions next.
         node.hand_over().await;
         stage.send_replace(Stage::Stopping);

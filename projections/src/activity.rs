@@ -2,12 +2,17 @@
 
 use crate::{
     family::{Family, Tie},
-    reading::{Computed, Filter, Reading, View, falling, rising},
+    reading::{Computed, Filter, Reading, View, falling, one_of, rising},
     scope::At,
     statement::{Statements, Value, json},
-    table::{Table, bytes, index, index_only, int, json as json_column, place, text},
+    table::{Table, bytes, index, index_only, int, json as json_column, place, text, text_or},
 };
-use quipu_schemas::record::Record;
+use quipu_kinds::denial::DenialEvent;
+use quipu_schemas::{
+    codec::{EventError, decode_event},
+    ids::Kind,
+    record::Record,
+};
 
 /// One row a record, in the order of time, so that rows are appended; `hash` is the record's, so the last row of a
 /// stream is its chain's tip.
@@ -22,23 +27,33 @@ pub static COMMANDS: Table = Table {
         json_column("events"),
         text("principal"),
         text("on_behalf_of"),
+        text("credential"),
         text("settles"),
         text("correlation"),
         text("causation"),
         bytes("hash"),
+        text_or("outcome", "'done'"),
+        text("denied_right"),
+        text("denied_kind"),
+        text("denied_code"),
+        int("refusals"),
     ],
     indexes: &[
         index("kind, id, offset"),
         index("kind, id, command_id"),
         index("principal, time, kind, id, offset"),
         index_only("on_behalf_of, time, kind, id, offset", "on_behalf_of IS NOT NULL"),
+        index_only("time, kind, id, offset", "outcome = 'denied'"),
     ],
 };
+
+/// What was refused is for the audit alone.
+const DONE: &str = "outcome = 'done'";
 
 static RECEIPTS_READING: Reading = Reading {
     name: "receipts",
     table: &COMMANDS,
-    only: None,
+    only: Some(DONE),
     order: rising(&["kind", "id", "offset"]),
     in_stream: Some(rising(&["offset"])),
     orders: &[],
@@ -54,7 +69,7 @@ static RECEIPTS_READING: Reading = Reading {
 static ACTIVITY_READING: Reading = Reading {
     name: "activity",
     table: &COMMANDS,
-    only: None,
+    only: Some(DONE),
     order: falling(&["time", "kind", "id", "offset"]),
     in_stream: Some(falling(&["offset"])),
     orders: &[],
@@ -71,7 +86,33 @@ static ACTIVITY_READING: Reading = Reading {
     ],
 };
 
+/// The same rows for admins, with what was refused among them: there, principal and credential are those of whoever was refused.
+static AUDIT_READING: Reading = Reading {
+    name: "audit",
+    table: &COMMANDS,
+    only: None,
+    order: falling(&["time", "kind", "id", "offset"]),
+    in_stream: None,
+    orders: &[],
+    named_by: &["kind", "id", "command_id"],
+    computed: &[Computed::Position, Computed::Stream, Computed::Unchanged],
+    filters: &[
+        ("principal", Filter::Is("principal")),
+        ("on_behalf_of", Filter::Is("on_behalf_of")),
+        ("credential", Filter::Is("credential")),
+        ("kind", Filter::Is("kind")),
+        ("id", Filter::Is("id")),
+        ("outcome", one_of!("outcome": "done", "denied")),
+        ("right", Filter::Is("denied_right")),
+        ("denied_kind", Filter::Is("denied_kind")),
+        ("from", Filter::From("time")),
+        ("before", Filter::Before("time")),
+    ],
+};
+
 impl View {
+    /// What was done and what was refused, newest first.
+    pub const AUDIT: View = View::of(&AUDIT_READING);
     /// Receipts of commands, in stream order.
     pub const RECEIPTS: View = View::of(&RECEIPTS_READING);
     /// Who did what on whose behalf, newest first.
@@ -82,29 +123,29 @@ impl View {
 pub(crate) static FAMILY: Family = Family {
     name: "activity",
     kind: None,
-    version: 1,
+    version: 2,
     tables: &[&COMMANDS],
-    views: &[View::RECEIPTS, View::ACTIVITY],
+    views: &[View::RECEIPTS, View::ACTIVITY, View::AUDIT],
     parts: &[(View::RECEIPTS, Tie::Stream), (View::ACTIVITY, Tie::Stream)],
     counts: &[],
-    reduce: |record, at, out| {
-        reduce(record, at, out);
-        Ok(())
-    },
+    reduce,
 };
 
-pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) {
+pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) -> Result<(), EventError> {
     let header = &record.header;
     let names: Vec<&str> = record.events.iter().map(|e| e.name.as_str()).collect();
-    out.put(
-        &COMMANDS,
-        &header.stream.org,
+    let key = || {
         [
             header.time.into(),
             (&header.stream.kind).into(),
             (&header.stream.id).into(),
             at.offset.into(),
-        ],
+        ]
+    };
+    out.put(
+        &COMMANDS,
+        &header.stream.org,
+        key(),
         [
             ("partition", at.partition.into()),
             ("command_id", (&header.command_id).into()),
@@ -113,10 +154,33 @@ pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) {
             ("events", json(&names)),
             ("principal", (&header.principal).into()),
             ("on_behalf_of", header.on_behalf_of.as_ref().into()),
+            ("credential", header.credential.as_ref().map(ToString::to_string).into()),
             ("settles", header.settlement.as_ref().map(|s| s.key.to_string()).into()),
             ("correlation", header.correlation.as_deref().into()),
             ("causation", header.causation.as_deref().into()),
             ("hash", Value::Bytes(record.hash.0.to_vec())),
         ],
     );
+    if header.stream.kind == Kind::DENIAL {
+        // The node notes one at a time.
+        for stored in &record.events {
+            let DenialEvent::Noted { denial } = decode_event(stored)?;
+            out.put(
+                &COMMANDS,
+                &header.stream.org,
+                key(),
+                [
+                    ("outcome", "denied".into()),
+                    ("principal", (&denial.principal).into()),
+                    ("on_behalf_of", denial.on_behalf_of.as_ref().into()),
+                    ("credential", denial.credential.into()),
+                    ("denied_right", denial.right.into()),
+                    ("denied_kind", denial.kind.into()),
+                    ("denied_code", denial.code.into()),
+                    ("refusals", denial.count.into()),
+                ],
+            );
+        }
+    }
+    Ok(())
 }

@@ -18,6 +18,7 @@ pub mod contract;
 pub mod conversation_rows;
 pub mod conversations;
 pub mod deliveries;
+pub mod denials;
 pub mod directory;
 pub mod entities;
 pub mod error;
@@ -82,4 +83,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &callbacks::FAMILY,
     &projects::FAMILY,
     &approvals::FAMILY,
+    &denials::FAMILY,
 ];

@@ -219,6 +219,8 @@ impl Kind {
     pub const ENTITY: Kind = Kind::from_static("entity");
     /// `alias`
     pub const ALIAS: Kind = Kind::from_static("alias");
+    /// `denial`
+    pub const DENIAL: Kind = Kind::from_static("denial");
     /// `approval`
     pub const APPROVAL: Kind = Kind::from_static("approval");
     /// `project`

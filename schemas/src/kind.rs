@@ -58,6 +58,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("callback", "callbacks", "cbk", Placement::ById),
     spec("project", "projects", "prj", Placement::ByOrg),
     spec("approval", "approvals", "apr", Placement::ByOrg),
+    spec("denial", "denials", "den", Placement::ById),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.
@@ -86,7 +87,8 @@ const IRREGULAR: &[(&str, &str)] = &[("entity", "entities"), ("memory", "memorie
 
 /// What stands in an org's paths beside kinds and views, in the singular and the plural.
 const RESERVED: &[&str] = &[
-    "event", "events", "stat", "stats", "blob", "blobs", "view", "views", "kind", "kinds", "op", "ops", "resolve", "resolves",
+    "event", "events", "stat", "stats", "blob", "blobs", "view", "views", "kind", "kinds", "op", "ops", "resolve", "resolves", "audit",
+    "audits",
 ];
 
 impl Kind {

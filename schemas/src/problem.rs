@@ -53,6 +53,9 @@ pub struct Problem {
     /// Path of the offending field, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
+    /// The right that is lacking (403), where it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub right: Option<String>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fix: Option<String>,
@@ -80,6 +83,7 @@ impl Problem {
             title: code.replace('_', " "),
             detail: detail.into(),
             field: None,
+            right: None,
             fix: None,
             current_version: None,
             queue_depth: None,
@@ -90,6 +94,11 @@ impl Problem {
     /// Names the field.
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+    /// Names the right that is lacking.
+    pub fn right(mut self, right: impl fmt::Display) -> Self {
+        self.right = Some(right.to_string());
         self
     }
     /// Says what to do.

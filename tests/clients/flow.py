@@ -12,6 +12,7 @@ from quipu_client.api.api_key import api_key_create_named
 from quipu_client.api.application import application_create_named
 from quipu_client.api.approval import approval_approve, approval_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
+from quipu_client.api.denial import denial_note
 from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
 from quipu_client.api.org import org_create_named
@@ -41,6 +42,7 @@ from quipu_client.models import (
     Definition,
     DefinitionInputs,
     DefinitionOutputs,
+    Denial,
     DirectoryType,
     DescribeApplication,
     EdgeSpec,
@@ -52,6 +54,7 @@ from quipu_client.models import (
     MapNode,
     MessageRow,
     ModelConfig,
+    NoteDenial,
     OutputSpec,
     ParticipantKind,
     PostMessage,
@@ -192,6 +195,13 @@ def approval(client: AuthenticatedClient) -> None:
     assert isinstance(own, Problem) and own.code == "own_request", own
 
 
+def refusal(client: AuthenticatedClient) -> None:
+    denial = Denial(
+        principal=ADA, right="cap:run.read", kind="run", code="missing_right", count=1, first=1767225600000, last=1767225600000
+    )
+    receipt(denial_note.sync(ORG, "d2026-01-01", client=client, body=NoteDenial(denial=denial)))
+
+
 def problem(client: AuthenticatedClient) -> None:
     answer = conversation_post.sync(ORG, "nowhere", client=client, body=PostMessage(body="Hello"), quipu_on_behalf_of=ADA)
     assert isinstance(answer, Problem), answer
@@ -214,6 +224,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids |= {"secret": "hooks", "callback": "orders"}
         ids |= {"project": "shop", "approval": "ask"}
         ids |= {"principal": "scout"}
+        ids |= {"denial": "d2026-01-01"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)
@@ -232,6 +243,7 @@ def main() -> None:
     rights(client)
     directory(client)
     approval(client)
+    refusal(client)
     problem(client)
     print(every_view(client))
 

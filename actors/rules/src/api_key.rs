@@ -136,6 +136,11 @@ impl ApiKeyState {
         }
     }
 
+    /// Whether the text with this hash is its newest, whatever became of it.
+    pub fn is_text(&self, hash: &[u8; 32]) -> bool {
+        self.key().is_some_and(|key| is_equal(&key.hash.0, hash))
+    }
+
     /// Whether the text with this hash opens it now. How long the comparison takes says nothing about the hash.
     pub fn verify(&self, hash: &[u8; 32], now: Millis) -> Result<(), Ended> {
         self.check(now)?;

@@ -12,6 +12,7 @@ pub mod components;
 pub mod conversation;
 pub mod decider;
 pub mod definition;
+pub mod denial;
 pub mod entity;
 pub mod expression;
 pub mod grant;
@@ -57,4 +58,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<callback::Callback>()
         .kind::<project::Project>()
         .kind::<approval::Approval>()
+        .kind::<denial::Denial>()
 }

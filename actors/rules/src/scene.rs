@@ -9,6 +9,7 @@ use quipu_kinds::{
     approval::{ApprovalCommand, ApprovalWord},
     callback::{CallbackCommand, CallbackWord},
     conversation::{ConversationCommand, ConversationWord},
+    denial::DenialCommand,
     entity::{EntityCommand, EntityWord},
     grant::GrantCommand,
     org::OrgCommand,
@@ -156,6 +157,7 @@ macro_rules! asked {
 asked! {
     OrgCommand, NoWord;
     ProjectCommand, NoWord;
+    DenialCommand, NoWord;
     GrantCommand, NoWord;
     RoleCommand, NoWord;
     ApplicationCommand, NoWord;

@@ -109,6 +109,11 @@ impl Holder {
         &self.principal
     }
 
+    /// For whom it speaks, where that is somebody else.
+    pub fn speaks_for(&self) -> Option<&PrincipalId> {
+        self.on_behalf_of.as_ref().map(|(principal, _)| principal)
+    }
+
     /// Whether the org knows the one who acts: a member, or somebody who was given something.
     pub fn is_known(&self) -> bool {
         self.is_known

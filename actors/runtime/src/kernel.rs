@@ -4,6 +4,7 @@ pub mod admission;
 pub mod attempt;
 pub mod authorities;
 pub mod clock;
+pub mod denials;
 pub mod entity;
 pub mod hub;
 pub mod instances;

@@ -90,6 +90,31 @@ pub(super) struct Get {
 }
 
 impl Get {
+    /// A list of a view, for commands that are another name for one.
+    pub(super) fn of_view(
+        org: OrgId,
+        view: &str,
+        filter: Vec<String>,
+        (limit, all): (Option<usize>, bool),
+        columns: Vec<String>,
+        connect: Connect,
+    ) -> Self {
+        Self {
+            org,
+            kind: Some(view.to_owned()),
+            id: None,
+            part: None,
+            filter,
+            limit,
+            after: None,
+            all,
+            columns,
+            wide: false,
+            min_position: None,
+            connect,
+        }
+    }
+
     fn path(&self) -> Result<String, Failure> {
         let Some(kind) = &self.kind else { return Err(no_view(&self.org)) };
         let mut path = format!("/v1/orgs/{}/{}", self.org, segment(&in_path(kind)));

@@ -19,6 +19,7 @@ use super::{
     surface::{Authentication, ELSEWHERE, Secured, Surface},
 };
 use crate::{
+    app::audit::Asker,
     asked::{self, Correlation},
     caller::{Caller, Credential},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
@@ -195,8 +196,14 @@ async fn serve(app: &App, surface: &Surface, shown: Shown, (mut request, next): 
             return response;
         }
     };
+    let path = request.uri().clone();
+    let named = asked::on_behalf_of(request.headers()).ok().flatten();
+    let asker = Asker::of(&caller, path.path(), named.as_ref());
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
+    if let (Some(asker), Some(problem)) = (asker, response.extensions().get::<Problem>()) {
+        app.note_refused(&asker, path.path(), problem);
+    }
     standing.into_iter().for_each(|standing| standing.write(response.headers_mut()));
     response
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod acting;
 mod api_keys;
 mod approvals;
+mod audit;
 mod by_key;
 mod by_session;
 mod callbacks;

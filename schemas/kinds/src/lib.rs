@@ -9,6 +9,7 @@ pub mod application;
 pub mod approval;
 pub mod callback;
 pub mod conversation;
+pub mod denial;
 pub mod entity;
 pub mod grant;
 pub mod org;

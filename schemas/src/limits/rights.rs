@@ -22,5 +22,17 @@ pub const APPROVAL_LIVES_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const GATES_MAX: usize = 64;
 /// Most people that one approval takes.
 pub const APPROVAL_NEEDS_MAX: u8 = 2;
+/// How often the same refusal is written down at most.
+pub const DENIAL_EVERY_MS: u64 = 60_000;
+/// How often the node looks which refusals are due.
+pub const DENIAL_LOOK_MS: u64 = 2_000;
+/// Most entries of refusals that wait in one org.
+pub const DENIALS_OF_ORG_MAX: usize = 100;
+/// Most entries of refusals that wait in all orgs.
+pub const DENIALS_WAITING_MAX: usize = 10_000;
+/// Most entries of refusals of one org and day.
+pub const DENIALS_OF_DAY_MAX: u64 = 10_000;
+/// Longest text of an entry of a refusal, in bytes.
+pub const DENIAL_TEXT_MAX_CHARS: usize = 200;
 /// Longest text of a key: its prefix, org, id, secret and checksum with the dots between them.
 pub const KEY_TEXT_MAX_CHARS: usize = 4 + 64 + 1 + 64 + 1 + 43 + 8;

@@ -49,8 +49,12 @@ pub(crate) fn check_rights(records: &[(Position, Record)], broken: &mut Vec<Stri
     }
 }
 
-/// Whether a record does nothing but end a key, a session or a secret, stop a principal or an application, or take a grant.
+/// Whether a record does nothing but end a key, a session or a secret, stop a principal or an application, or take a grant, or notes what
+/// was refused.
 fn takes_rights(record: &Record) -> bool {
+    if record.header.stream.kind == Kind::DENIAL {
+        return true;
+    }
     let takes = |name: &str| {
         matches!(
             name,

@@ -46,6 +46,9 @@ pub struct Charter {
 /// Every role, the lowest first.
 const ROLES: [Role; 4] = [Role::Viewer, Role::Member, Role::Admin, Role::Owner];
 
+/// What admins read and others only by a grant: who was refused what.
+const ADMIN_READS: [&str; 2] = ["audit.read", "denial.read"];
+
 /// The name of a role that every org has.
 pub const fn role_name(role: Role) -> &'static str {
     match role {
@@ -75,6 +78,8 @@ impl Charter {
         let cap = |capability: &Capability| catalogue.cap(capability);
         let mut lowest_of: BTreeMap<Cap, Role> = reads.iter().filter_map(cap).map(|cap| (cap, Role::Viewer)).collect();
         lowest_of.extend(cap(&Capability::named("personal.read")).map(|cap| (cap, Role::Member)));
+        let of_admins = ADMIN_READS.iter().filter_map(|name| cap(&Capability::named(name)));
+        lowest_of.extend(of_admins.map(|cap| (cap, Role::Admin)));
         let mut by_kind: BTreeMap<Kind, BTreeMap<String, CommandRight>> = BTreeMap::new();
         for (kind, command, right) in commands {
             let capability = Capability::of_command(&kind, &command);

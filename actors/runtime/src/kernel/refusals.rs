@@ -62,14 +62,14 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
             "ask an admin of the org to grant it to the sender as well",
         ),
     };
-    Problem::new(403, "missing_right", detail).fix(fix)
+    Problem::new(403, "missing_right", detail).right(right).fix(fix)
 }
 
 /// The answer to a command that others have to agree to.
 pub(crate) fn approval_required(stream: &StreamId, right: &Capability) -> Problem {
     let verb = right.as_str().split_once('.').map_or("", |(_, verb)| verb);
     let detail = format!("in this org {right} takes an approval by somebody else");
-    Problem::new(403, "approval_required", detail).fix(format!(
+    Problem::new(403, "approval_required", detail).right(right).fix(format!(
         "ask for it: POST /v1/orgs/{}/approvals with {{\"kind\":\"{}\",\"id\":\"{}\",\"command\":\"{verb}\",\"body\":…}}; it is sent when somebody agrees",
         stream.org, stream.kind, stream.id
     ))

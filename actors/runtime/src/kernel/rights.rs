@@ -114,6 +114,11 @@ impl KnownKey {
         self.state.verify(hash, now).is_ok()
     }
 
+    /// Whether it counts no longer and this is its text: whoever shows it once had it.
+    pub fn has_ended_with(&self, hash: &[u8; 32], now: Millis) -> bool {
+        self.has_ended(now) && self.state.is_text(hash)
+    }
+
     /// The networks that it may come from; any where there are none.
     pub fn networks(&self) -> &[Network] {
         self.state.networks()

@@ -7,7 +7,7 @@ use crate::{
 };
 use quipu_schemas::{
     digest::Digest,
-    ids::{EntityId, Home, OrgId, PrincipalId},
+    ids::{CredentialId, EntityId, Home, OrgId, PrincipalId},
     key_text::{KeyText, pepper},
     problem::Problem,
 };
@@ -19,6 +19,15 @@ impl Node {
         let Ok(text) = KeyText::parse(text) else { return Ok(None) };
         let hash = text.hash(&pepper(&self.0.core.keys.digest_key()));
         self.held_by(&text.org, &text.id, (hash, from), None)
+    }
+
+    /// Whose a key was that has ended, with its org and its name; `None` for any other text.
+    pub async fn ended_holder(&self, text: &str) -> Result<Option<(OrgId, PrincipalId, CredentialId)>, Problem> {
+        let Ok(text) = KeyText::parse(text) else { return Ok(None) };
+        let hash = text.hash(&pepper(&self.0.core.keys.digest_key()));
+        let key = self.api_key(&text.org, &text.id)?;
+        let ended = key.filter(|key| key.has_ended_with(&hash.0, self.now()));
+        Ok(ended.map(|key| (text.org.clone(), key.principal.clone(), key.credential.clone())))
     }
 
     /// The same key or session as it is by now; `None` where it has ended since, or may no longer speak for whom it spoke.

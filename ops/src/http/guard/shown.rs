@@ -5,13 +5,14 @@ use super::{
     session::{ShownSession, by_session, is_token},
 };
 use crate::{
+    app::audit::Asker,
     asked,
     caller::Credential,
     http::surface::{Keys, Surface},
 };
 use axum::{
     extract::Request,
-    http::{HeaderMap, header},
+    http::{HeaderMap, Uri, header},
 };
 use quipu_runtime::kernel::refusals::no_access;
 use quipu_schemas::{context::Millis, ids::PrincipalId, key_text::KeyText, problem::Problem};
@@ -38,6 +39,8 @@ pub(super) struct ShownKey {
     /// The org of the path as it stands there, where the surface opens to keys at all: a name that would need decoding is none.
     org: Option<String>,
     on_behalf_of: Result<Option<PrincipalId>, Problem>,
+    /// What is asked for.
+    path: Uri,
 }
 
 impl ShownKey {
@@ -52,6 +55,7 @@ impl ShownKey {
                 Keys::Account | Keys::Nothing => None,
             },
             on_behalf_of: asked::on_behalf_of(request.headers()),
+            path: request.uri().clone(),
         }
     }
 }
@@ -106,12 +110,26 @@ pub(super) async fn opened(app: &App, shown: Shown) -> Result<(Credential, Optio
 
 /// Looks a key up, and refuses what it does not open.
 async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
-    let holder = app.key_holder(&shown.text, shown.from).await?;
+    let path = shown.path.path();
+    let holder = match app.key_holder(&shown.text, shown.from).await {
+        Ok(holder) => holder,
+        Err(problem) => {
+            if let Some(asker) = app.ended_asker(&shown.text).await {
+                app.note_refused(&asker, path, &problem);
+            }
+            return Err(problem);
+        }
+    };
+    let asker = Asker::of_holder(&holder);
+    let refused = |problem: Problem| {
+        app.note_refused(&asker, path, &problem);
+        problem
+    };
     if shown.org.as_deref() != Some(holder.org().as_str()) || !holder.is_known() {
-        return Err(no_access());
+        return Err(refused(no_access()));
     }
     let holder = match shown.on_behalf_of? {
-        Some(principal) => app.acting_for(holder, principal).await?,
+        Some(principal) => app.acting_for(holder, principal).await.map_err(refused)?,
         None => holder,
     };
     serving(app)?;

@@ -6,7 +6,7 @@ use quipu_schemas::ids::{Kind, OrgId, StreamId};
 use serde_json::{Value, json};
 
 /// The kinds whose commands these are.
-pub(super) const KINDS: [Kind; 4] = [Kind::ENTITY, Kind::ALIAS, Kind::PROJECT, Kind::APPROVAL];
+pub(super) const KINDS: [Kind; 5] = [Kind::ENTITY, Kind::ALIAS, Kind::PROJECT, Kind::APPROVAL, Kind::DENIAL];
 
 const SLUGS: [&str; 3] = ["desk", "help", "bot"];
 
@@ -15,6 +15,7 @@ pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> Co
     match rng.below(10) {
         0..3 => return project(n, rng),
         3..6 => return approval(workload, n, rng),
+        6 => return denial(n),
         _ => {}
     }
     let drawn = if rng.chance(25) { None } else { workload.pick(rng, &Kind::ENTITY) };
@@ -30,6 +31,14 @@ pub(super) fn next(workload: &Workload, n: u64, rng: &mut Rng, peek: Peek) -> Co
     let state = peek(&StreamId::new(OrgId::from_static("acme"), Kind::ENTITY, id.clone())).unwrap_or_default();
     let (command, body) = of_entity(n, rng, alias, &state);
     request(n, Kind::ENTITY, id.as_str(), command, body, None)
+}
+
+/// What a node notes of its refusals.
+fn denial(n: u64) -> CommandRequest {
+    let denial = json!({
+        "principal": "p1", "right": "cap:run.read", "kind": "run", "code": "missing_right", "count": 1 + n, "first": n, "last": n
+    });
+    request(n, Kind::DENIAL, "d2026-11-30", "note", json!({ "denial": denial }), None)
 }
 
 /// Requests of the node's own token, to which an owner agrees, or does not.
