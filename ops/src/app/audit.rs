@@ -49,7 +49,7 @@ impl Asker {
                 on_behalf_of: None,
                 credential: None,
             }),
-            Credential::Cluster | Credential::Bus | Credential::Nothing => None,
+            Credential::Account(_) | Credential::Founder(..) | Credential::Cluster | Credential::Bus | Credential::Nothing => None,
         }
     }
 }
