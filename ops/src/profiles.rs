@@ -59,6 +59,10 @@ impl std::fmt::Debug for Profile {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client on its own, compared with what a node said in seconds"
+)]
 fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
