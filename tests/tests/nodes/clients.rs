@@ -21,10 +21,8 @@ const NODE: &[&str] = &[
     "openapi-typescript@7.13.0",
     "openapi-fetch@0.17.0",
     "typescript@5.9.3",
-    "openid-client@6.9.0",
-    "oauth4webapi@3.8.8",
-    "jose@6.2.18",
 ];
+const OAUTH_NODE: &[&str] = &["openid-client@6.9.0", "oauth4webapi@3.8.8", "jose@6.2.18"];
 const OAUTH: &[&str] = &[
     "Authlib==1.9.10",
     "PyJWT==2.15.1",
@@ -285,7 +283,7 @@ async fn oauth_libraries_of_python_work_unmodified() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oauth_libraries_of_javascript_work_unmodified() {
-    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools)?, tools)));
+    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools, "oauth-node", OAUTH_NODE)?, tools)));
     let (home, tools) = match found {
         Ok(found) => found,
         Err(why) => return skipped("openid-client, oauth4webapi and jose against a node", &why),
