@@ -2,6 +2,7 @@
 //!
 //! What the node holds is read by leave alone: [`App::reads`] in an org, [`App::node`] and [`App::views`] by who operates it.
 
+mod access;
 pub mod accounts;
 pub(crate) mod audit;
 mod directory;
@@ -15,9 +16,7 @@ use crate::{
     caller::{Caller, Credential, InOrg, Operator, Peer},
     metrics,
     node_rate::NodeRate,
-    origins::OriginPattern,
     problems, rights,
-    tls::Certificates,
     token::Token,
     views::Views,
 };
@@ -40,7 +39,6 @@ use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     ids::{Kind, PrincipalId, StreamId},
     limits,
-    network::Network,
     position::{Cursor, Position},
     problem::Problem,
     rights::Capability,
@@ -53,6 +51,8 @@ use std::{
     ops::Deref,
     sync::{Arc, OnceLock},
 };
+
+pub use access::{Access, Registration};
 use tokio::sync::{Semaphore, watch};
 
 /// Where the node is in its life.
@@ -64,37 +64,6 @@ pub enum Stage {
     Leaving,
     /// Finishes what is at work and takes nothing new.
     Stopping,
-}
-
-/// Who may call from where.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    /// Names and addresses that `Host` may hold, besides loopback ones.
-    pub hosts: Vec<String>,
-    /// Origins of browsers that may call, besides those of the node itself.
-    pub origins: Vec<OriginPattern>,
-    /// Networks of proxies whose word on the client's address counts.
-    pub proxies: Vec<Network>,
-    /// The certificate that is served, where there is one.
-    pub certificates: Option<Arc<Certificates>>,
-    /// What other nodes show.
-    pub cluster: Option<String>,
-    /// Requests to orgs that the node lets through in a minute; 0: as many as come.
-    pub requests_per_minute: u32,
-    /// Who gets an account.
-    pub registration: Registration,
-}
-
-/// Who gets an account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Registration {
-    /// Nobody but whom an operator registers.
-    Closed,
-    /// The same; whoever asks is told how to be invited.
-    #[default]
-    Invite,
-    /// Whoever asks.
-    Open,
 }
 
 /// Says how the bus is.

@@ -146,6 +146,19 @@ pub(crate) struct Opened {
     pub(crate) vitals: Arc<Mutex<Vitals>>,
 }
 
+/// The writer of a partition that is not opened yet. A damaged partition stops alone: the rest is served, and health says so. One that the
+/// index does not know to its end takes no commands either: they would be decided on less than there is.
+fn writer_of(partition: u16, stopped: Option<&Stopped>) -> Writer {
+    match stopped {
+        Some(stopped) => {
+            tracing::error!(partition, detail = stopped.detail, "partition cannot be read to its end");
+            let damage = AppendError::Poisoned(stopped.detail.clone());
+            Writer::idle(partition, writer::stopped(partition, &damage))
+        }
+        None => Writer::idle(partition, not_open(partition)),
+    }
+}
+
 impl Core {
     /// Every partition waits to be claimed by its actor.
     pub(crate) fn new(opened: Opened) -> Self {
@@ -153,18 +166,7 @@ impl Core {
         let mut cursor = Cursor::start(meta.log_id, meta.generation, meta.partitions);
         let mut partitions = Vec::new();
         for partition in 0..meta.partitions {
-            let writer = match opened.unreadable.get(&partition) {
-                // A damaged partition stops alone: the rest is served, and health says so. One that the index does not know
-                // to its end takes no commands either: they would be decided on less than there is.
-                Some(stopped) => {
-                    tracing::error!(partition, detail = stopped.detail, "partition cannot be read to its end");
-                    Writer::idle(
-                        partition,
-                        writer::stopped(partition, &AppendError::Poisoned(stopped.detail.clone())),
-                    )
-                }
-                None => Writer::idle(partition, not_open(partition)),
-            };
+            let writer = writer_of(partition, opened.unreadable.get(&partition));
             // What lies before damage is read like everything else; the feed says where it ends.
             cursor.next[usize::from(partition)] = match opened.log.head(partition) {
                 Ok(head) => head.next_offset,

@@ -88,23 +88,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         Some(id) => id.clone(),
         None => CommandId::parse(type_id("cmd", uuid_v7(now, drawn.seed, 1))).expect("a TypeID is a command id"),
     };
-    let id = match &request.id {
-        Some(id) if id.is_reserved() && request.kind != Kind::ORG => {
-            return Err(Problem::new(422, "reserved_id", format!("ids that begin with `_` are reserved: {id}")).field("id"));
-        }
-        Some(id) => id.clone(),
-        None if request.kind == Kind::ORG => StreamId::of_org(&request.org).id,
-        None => derived_id(&request, &command_id, handler.prefix()),
-    };
-    if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
-        return Err(Problem::new(
-            422,
-            "wrong_org_stream",
-            format!("org {} lives under its own id, not {id}", request.org),
-        )
-        .field("id")
-        .fix(format!("use /v1/orgs/{0}/orgs/{0}", request.org)));
-    }
+    let id = entity_id(&request, &command_id, handler.prefix())?;
     let actor = request.on_behalf_of.as_ref().unwrap_or(&request.principal);
     let person = handler.data_subject(&request.command, &request.body);
     let subject = format!("{}/{}", request.org, person.as_deref().unwrap_or(actor.as_str()));
@@ -149,6 +133,28 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         seed: drawn.seed,
     };
     Ok(Entered { envelope, shown })
+}
+
+/// The entity that a command is for: minted ids follow from the command.
+fn entity_id(request: &CommandRequest, command_id: &CommandId, prefix: &str) -> Result<EntityId, Problem> {
+    let id = match &request.id {
+        Some(id) if id.is_reserved() && request.kind != Kind::ORG => {
+            return Err(Problem::new(422, "reserved_id", format!("ids that begin with `_` are reserved: {id}")).field("id"));
+        }
+        Some(id) => id.clone(),
+        None if request.kind == Kind::ORG => StreamId::of_org(&request.org).id,
+        None => derived_id(request, command_id, prefix),
+    };
+    if request.kind == Kind::ORG && id.as_str() != request.org.as_str() {
+        return Err(Problem::new(
+            422,
+            "wrong_org_stream",
+            format!("org {} lives under its own id, not {id}", request.org),
+        )
+        .field("id")
+        .fix(format!("use /v1/orgs/{0}/orgs/{0}", request.org)));
+    }
+    Ok(id)
 }
 
 /// What a node itself tells a principal: a word, or a command that it sends for them. Values that are too large for a record are

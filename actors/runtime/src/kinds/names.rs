@@ -41,3 +41,23 @@ pub(super) fn bringing_secrets<T: JsonSchema>() -> Vec<String> {
         .cloned()
         .collect()
 }
+
+/// Name, schema and summary.
+pub(super) type Variant = (String, Value, String);
+
+/// The variants of an enum's schema, each with the definitions that it may refer to.
+pub(super) fn variants(root: &Value, name: &dyn Fn(&Value) -> Option<Variant>) -> Vec<Variant> {
+    let definitions = root.get("$defs").cloned();
+    root.get("oneOf")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(name)
+        .map(|(name, mut schema, summary)| {
+            if let (Some(definitions), Some(object)) = (&definitions, schema.as_object_mut()) {
+                object.insert("$defs".into(), definitions.clone());
+            }
+            (name, schema, summary)
+        })
+        .collect()
+}

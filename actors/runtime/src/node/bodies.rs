@@ -49,3 +49,13 @@ impl std::fmt::Debug for BodyHold {
         f.debug_struct("BodyHold").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
+
+/// About how many bytes a body takes in memory.
+pub(super) fn rough_size(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len() + 16,
+        serde_json::Value::Array(items) => 16 + items.iter().map(rough_size).sum::<usize>(),
+        serde_json::Value::Object(map) => 16 + map.iter().map(|(k, v)| k.len() + rough_size(v)).sum::<usize>(),
+        _ => 16,
+    }
+}

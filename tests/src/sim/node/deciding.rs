@@ -107,11 +107,8 @@ impl SimNode {
             // As it once was: what was decided before the marks were loaded, and was not durable then, is missing.
             self.loads_late.entry(stream.clone()).or_default().is_new(command_mark(id), load)?
         };
-        let belongs = self
-            .entities
-            .get(stream)
-            .map(|(entity, ..)| entity.belongs(envelope))
-            .unwrap_or_default();
+        let entity = self.entities.get(stream);
+        let belongs = entity.map(|(entity, ..)| entity.belongs(envelope)).unwrap_or_default();
         let charter = self.charter.clone();
         let terms = Terms {
             charter: &charter,

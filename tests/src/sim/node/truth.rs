@@ -81,8 +81,8 @@ impl SimNode {
         }
         let is_token = sender == PrincipalId::BOOTSTRAP && credential.is_none();
         if let Some(speaker) = speaker(envelope, &name, &sender, is_token) {
-            let act_as = self.charter.catalogue().cap(&Capability::named("principal.act_as"));
-            let act_as = act_as.ok_or("nobody may speak for others")?;
+            let act_as = Capability::named("principal.act_as");
+            let act_as = self.charter.catalogue().cap(&act_as).ok_or("nobody may speak for others")?;
             if !self.was_given(&org, &speaker, act_as, envelope)? {
                 lacks.push(format!("{speaker} may not speak for others"));
             }
@@ -109,11 +109,9 @@ impl SimNode {
             }
         }
         let kind = &envelope.stream.kind;
-        self.broken.extend(
-            lacks
-                .into_iter()
-                .map(|why| format!("{kind}.{name} was put to its rules without the right: {why}")),
-        );
+        let lacks = lacks.into_iter();
+        self.broken
+            .extend(lacks.map(|why| format!("{kind}.{name} was put to its rules without the right: {why}")));
         Ok(())
     }
 
