@@ -40,7 +40,6 @@ pub struct Callback;
 /// State of a callback.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large ones")]
 pub enum CallbackState {
     /// Not opened.
     #[default]

@@ -227,7 +227,7 @@ fn the_reference_names_every_key_with_its_default_and_variable() {
         .split(", ")
         .filter_map(|field| field.split_once(": "))
         .collect();
-    assert_eq!(fields.len(), 6, "{shown}");
+    assert_eq!(fields.len(), 7, "{shown}");
     for (field, _) in fields {
         assert!(reference.contains(&format!("| `{}` | ", field.trim())), "{field}");
     }

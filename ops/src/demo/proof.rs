@@ -10,7 +10,11 @@ use quipu_runtime::{
     kinds::Kinds,
     replay::{self, Replayed},
 };
-use quipu_schemas::{ids::StreamId, limits, position::LogId};
+use quipu_schemas::{
+    ids::{Kind, StreamId},
+    limits,
+    position::LogId,
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +73,9 @@ async fn states(stage: &mut Stage) -> Result<States, StageError> {
         let stream: StreamId = key
             .parse()
             .map_err(|e: quipu_schemas::ids::BadId| StageError::Scene(e.to_string()))?;
+        if stream.kind == Kind::DENIAL {
+            continue;
+        }
         let found = client.get(&format!("{}/state", stream.path()), &[]).await?.body;
         let digest = found["digest"].as_str().unwrap_or_default().to_owned();
         out.insert(stream, (found["version"].as_u64().unwrap_or_default(), digest));
@@ -102,7 +109,8 @@ async fn replay_and_compare(stage: &Stage, story: &mut Story, before: &States) -
     let records: u64 = replayed.iter().map(|entity| entity.records).sum();
     let from_log: States = replayed
         .into_iter()
-        .filter(|e| e.version > 0)
+        // What was refused is written down when the node stops.
+        .filter(|e| e.version > 0 && e.stream.kind != Kind::DENIAL)
         .map(|e| (e.stream, (e.version, e.digest.to_string())))
         .collect();
     let equal = from_log == *before;

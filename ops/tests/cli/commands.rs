@@ -261,8 +261,8 @@ async fn commands_queries_time_travel_and_refusals() {
     assert_eq!(files(dir.path()), before, "a replay changes nothing: it may be read-only storage");
     assert_eq!(
         (status, &report["intact"], report["replay"]["entities"].as_array().map(Vec::len)),
-        (0, &json!(true), Some(1)),
-        "{report}"
+        (0, &json!(true), Some(2)),
+        "the org, and what was refused: {report}"
     );
 
     // A backup is verified like a data directory, restores to the same records, and opens under a new generation.

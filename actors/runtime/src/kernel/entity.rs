@@ -40,6 +40,7 @@ pub struct DecidedRecord {
 
 /// What the entity asks its shell to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "few are alive at a time, and each is moved once")]
 pub enum EntityAction {
     /// Keep these values beside the log, durably, before the record that names them is handed on. If that fails, so does the append.
     Keep(Vec<NewValue>),

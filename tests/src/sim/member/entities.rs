@@ -123,7 +123,7 @@ impl Member {
         };
         let ticket = self.next_id();
         let slot = self.entities.get(stream);
-        let belongs = slot.map(|slot| slot.entity.belongs(&envelope)).unwrap_or_default();
+        let belongs = slot.map(|slot| slot.entity.belongs(envelope)).unwrap_or_default();
         let charter = self.charter.clone();
         let terms = Terms {
             charter: &charter,

@@ -22,9 +22,12 @@ struct Made {
     is_over: bool,
 }
 
+/// What was used, and when.
+type Spent = Vec<(Millis, u64)>;
+
 #[derive(Default)]
 struct Model {
-    limits: BTreeMap<(Level, Window), (u64, Vec<(Millis, u64)>)>,
+    limits: BTreeMap<(Level, Window), (u64, Spent)>,
     made: BTreeMap<String, Made>,
 }
 

@@ -11,7 +11,7 @@ fn keys_are_published_before_and_after_they_sign() {
     let turn = 41 * SIGNING_KEY_MS;
     let (old, new) = (signing(turn - 1), signing(turn));
     assert_ne!(old, new);
-    assert_eq!(ids(turn - SIGNING_KEY_LEAD_MS - 1), [old.clone()]);
+    assert_eq!(ids(turn - SIGNING_KEY_LEAD_MS - 1), std::slice::from_ref(&old));
     assert_eq!(ids(turn - SIGNING_KEY_LEAD_MS), [old.clone(), new.clone()]);
     assert_eq!(ids(turn + TOKEN_LIFETIME_MAX_MS - 1), [old.clone(), new.clone()]);
     assert_eq!(ids(turn + TOKEN_LIFETIME_MAX_MS), [new]);
