@@ -264,8 +264,8 @@ mod tests {
             &activity::COMMANDS,
             &parked::PARKED,
         ];
-        // Notices of failed turns stand among the messages since version 2.
-        const RAISED: &[(&str, u32)] = &[("conversation", 2)];
+        // Notices of failed turns stand among the messages since version 2; credentials and refusals among the records.
+        const RAISED: &[(&str, u32)] = &[("conversation", 2), ("activity", 2)];
         const MADE_OF_FAMILIES: usize = 7;
         assert_eq!(
             Families::of(&FAMILIES[..MADE_OF_FAMILIES]).version(),

@@ -1,101 +1,66 @@
-//! Signed tokens in their compact form (RFC 7515): taken apart and put together. Which key may have signed one is said elsewhere,
-//! and so is the way: nothing here believes the header.
+//! Signed tokens, by `jsonwebtoken`. Which key may have signed one is said elsewhere, and its way follows from the key: nothing here
+//! believes the header.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, errors::ErrorKind};
 use quipu_schemas::jwk::{Curve, KeyType, PublicJwk};
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
 
-/// A text that is not a signed token.
+/// Why a text is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a signed token in its compact form")]
-pub struct Unreadable;
-
-/// What a header says.
-#[derive(Debug, Deserialize)]
-pub struct Header {
-    /// The way of signing.
-    pub alg: String,
-    /// The type.
-    #[serde(default)]
-    pub typ: Option<String>,
-    /// The name of the key.
-    #[serde(default)]
-    pub kid: Option<String>,
-    #[serde(default)]
-    crit: Option<IgnoredAny>,
-    #[serde(default)]
-    jku: Option<IgnoredAny>,
-    #[serde(default)]
-    jwk: Option<IgnoredAny>,
-    #[serde(default)]
-    x5u: Option<IgnoredAny>,
-    #[serde(default)]
-    x5c: Option<IgnoredAny>,
-    #[serde(default)]
-    x5t: Option<IgnoredAny>,
-    #[serde(default)]
-    cty: Option<IgnoredAny>,
-    #[serde(default)]
-    enc: Option<IgnoredAny>,
-    #[serde(default)]
-    zip: Option<IgnoredAny>,
-    #[serde(default)]
-    b64: Option<IgnoredAny>,
+pub enum Unreadable {
+    /// It is not in the form of a signed token, or says something else than is asked for.
+    #[error("not a signed token in its form")]
+    Form,
+    /// Its signature is another key's, or made in another way.
+    #[error("the signature is not the key's")]
+    Signature,
 }
 
-impl Header {
-    /// Whether it brings no key along, names no place of one, and wraps nothing.
-    pub fn is_plain(&self) -> bool {
-        let keys = [&self.jku, &self.jwk, &self.x5u, &self.x5c, &self.x5t];
-        let forms = [&self.crit, &self.cty, &self.enc, &self.zip, &self.b64];
-        keys.iter().chain(&forms).all(|field| field.is_none())
-    }
-}
-
-/// A token taken apart, its signature not yet checked.
+/// A token whose signature has not been checked.
 #[derive(Debug)]
 pub struct Jws<'a> {
     /// The header.
     pub header: Header,
-    /// What was signed, in bytes of a JSON object as a rule.
-    pub payload: Vec<u8>,
-    /// What the signature covers.
-    pub signed: &'a str,
-    /// The signature.
-    pub signature: Vec<u8>,
+    text: &'a str,
 }
 
 impl<'a> Jws<'a> {
-    /// Takes a text apart.
+    /// Reads a header. One that brings a key along or names the place of one, is critical, compressed or nested, or says what is not
+    /// known, is refused.
     pub fn parse(text: &'a str) -> Result<Self, Unreadable> {
-        let (signed, signature) = text.rsplit_once('.').ok_or(Unreadable)?;
-        let (header, payload) = signed.split_once('.').ok_or(Unreadable)?;
-        if payload.contains('.') {
-            return Err(Unreadable);
+        let header = jsonwebtoken::decode_header(text).map_err(|_| Unreadable::Form)?;
+        let brings = header.jku.is_some() || header.jwk.is_some() || header.x5u.is_some() || header.x5c.is_some();
+        let names = header.x5t.is_some() || header.x5t_s256.is_some() || header.crit.is_some() || header.cty.is_some();
+        let wraps = header.enc.is_some() || header.zip.is_some() || header.url.is_some() || header.nonce.is_some();
+        if brings || names || wraps || !header.extras.inner().is_empty() {
+            return Err(Unreadable::Form);
         }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Unreadable);
-        Ok(Self {
-            header: serde_json::from_slice(&decode(header)?).map_err(|_| Unreadable)?,
-            payload: decode(payload)?,
-            signed,
-            signature: decode(signature)?,
-        })
+        Ok(Self { header, text })
     }
-}
 
-/// Header and payload as they are signed.
-pub(super) fn to_be_signed(header: &[u8], payload: &[u8]) -> String {
-    let mut text = URL_SAFE_NO_PAD.encode(header);
-    text.push('.');
-    URL_SAFE_NO_PAD.encode_string(payload, &mut text);
-    text
-}
+    /// What it says, whoever signed it: for finding out who it says that signed it, and nothing else.
+    pub fn unverified<T: DeserializeOwned>(&self) -> Option<T> {
+        let payload = self.text.split('.').nth(1)?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
 
-/// Appends the signature.
-pub(super) fn append(signed: &mut String, signature: &[u8]) {
-    signed.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, signed);
+    /// What it says, if this key signed it. Times, issuer and audience are compared elsewhere, by the node's clock.
+    pub fn verified<T: DeserializeOwned>(&self, key: &ClientKey) -> Result<T, Unreadable> {
+        let mut validation = Validation::new(key.algorithm());
+        validation.required_spec_claims = HashSet::new();
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        match jsonwebtoken::decode(self.text, &key.decoding(), &validation) {
+            Ok(token) => Ok(token.claims),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => Unreadable::Signature,
+                _ => Unreadable::Form,
+            }),
+        }
+    }
 }
 
 /// A public key of one of the two kinds that are taken.
@@ -124,20 +89,18 @@ impl ClientKey {
     }
 
     /// The one way of signing that goes with it.
-    pub fn alg(&self) -> &'static str {
+    fn algorithm(&self) -> Algorithm {
         match self {
-            Self::P256(_) => "ES256",
-            Self::Ed25519(_) => "EdDSA",
+            Self::P256(_) => Algorithm::ES256,
+            Self::Ed25519(_) => Algorithm::EdDSA,
         }
     }
 
-    /// Whether it signed this.
-    pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+    fn decoding(&self) -> DecodingKey {
         match self {
-            Self::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature),
-            Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
+            Self::P256(point) => DecodingKey::from_ec_der(point),
+            Self::Ed25519(key) => DecodingKey::from_ed_der(key),
         }
-        .is_ok()
     }
 
     /// As a JSON Web Key.

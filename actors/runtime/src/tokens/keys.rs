@@ -3,7 +3,8 @@
 //! Which key signs follows from the time alone, so nodes agree without telling each other: each signs for a year, is published a day
 //! before and for as long after as one of its tokens may live.
 
-use super::jws::ClientKey;
+use super::{jws::ClientKey, provider};
+use jsonwebtoken::{EncodingKey, Header};
 use parking_lot::RwLock;
 use quipu_events::keyring::{Keyring, KeyringError};
 use quipu_schemas::{
@@ -14,6 +15,7 @@ use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,16 +36,19 @@ impl Algorithm {
             Self::EdDsa => "EdDSA",
         }
     }
-}
 
-enum Pair {
-    Es256(EcdsaKeyPair),
-    EdDsa(Ed25519KeyPair),
+    pub(super) fn of_tokens(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
 }
 
 /// A key pair, with the name that tokens call it by.
 pub(super) struct SigningKey {
-    pair: Pair,
+    algorithm: Algorithm,
+    pair: EncodingKey,
     public: ClientKey,
     id: String,
 }
@@ -72,16 +77,21 @@ impl SigningKey {
             Algorithm::Es256 => {
                 let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, kept, &SystemRandom::new()).map_err(|_| damaged())?;
                 let point = pair.public_key().as_ref().try_into().map_err(|_| damaged())?;
-                (Pair::Es256(pair), ClientKey::P256(point))
+                (EncodingKey::from_ec_der(kept), ClientKey::P256(point))
             }
             Algorithm::EdDsa => {
                 let pair = Ed25519KeyPair::from_pkcs8(kept).map_err(|_| damaged())?;
                 let key = pair.public_key().as_ref().try_into().map_err(|_| damaged())?;
-                (Pair::EdDsa(pair), ClientKey::Ed25519(key))
+                (EncodingKey::from_ed_der(kept), ClientKey::Ed25519(key))
             }
         };
         let id = public.jwk().thumbprint();
-        Ok(Self { pair, public, id })
+        Ok(Self {
+            algorithm,
+            pair,
+            public,
+            id,
+        })
     }
 
     /// Its name: the thumbprint of its public half (RFC 7638).
@@ -91,21 +101,25 @@ impl SigningKey {
 
     /// The one way of signing that goes with it.
     pub(super) fn algorithm(&self) -> Algorithm {
-        match self.pair {
-            Pair::Es256(_) => Algorithm::Es256,
-            Pair::EdDsa(_) => Algorithm::EdDsa,
-        }
+        self.algorithm
     }
 
-    pub(super) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, KeyringError> {
-        Ok(match &self.pair {
-            Pair::Es256(pair) => pair.sign(&SystemRandom::new(), bytes).map_err(no_entropy)?.as_ref().to_vec(),
-            Pair::EdDsa(pair) => pair.sign(bytes).as_ref().to_vec(),
-        })
+    /// Signs claims as a token of this type.
+    pub(super) fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, KeyringError> {
+        let mut header = Header::new(self.algorithm.of_tokens());
+        header.typ = Some(typ.to_owned());
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.pair).map_err(|e| KeyringError::Entropy(e.to_string()))
     }
 
-    pub(super) fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
-        self.public.verifies(bytes, signature)
+    /// Its public half, by which tokens are checked.
+    pub(super) fn public(&self) -> &ClientKey {
+        &self.public
+    }
+
+    #[cfg(test)]
+    pub(super) fn pair(&self) -> &EncodingKey {
+        &self.pair
     }
 
     /// Its public half.
@@ -137,6 +151,7 @@ pub(super) struct SigningKeys {
 
 impl SigningKeys {
     pub(super) fn new(keyring: Arc<Keyring>, algorithm: Algorithm, series: u32) -> Self {
+        provider::install();
         Self {
             keyring,
             algorithm,
