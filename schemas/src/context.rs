@@ -32,6 +32,9 @@ pub struct Authority {
     /// Whether it came by a credential that opens less than its principal may: such a one hands no rights on.
     #[serde(default)]
     pub narrowed: bool,
+    /// Whether somebody else acts by the actor's session: it was made for them.
+    #[serde(default)]
+    pub through: bool,
 }
 
 /// The context of one decision.

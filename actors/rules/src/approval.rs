@@ -260,6 +260,10 @@ fn created(event: &ApprovalEvent) -> Result<Request, Corrupt> {
 }
 
 fn decide_create(create: &CreateApproval, context: &Context<'_>) -> Result<Decision<ApprovalEvent>, ApprovalRejection> {
+    // Whoever acts for somebody could agree as themselves to what they asked for in the other's name.
+    if context.authority.through {
+        return Err(ApprovalRejection::NotAPerson);
+    }
     let needs = create.needs.unwrap_or(1);
     if !(1..=APPROVAL_NEEDS_MAX).contains(&needs) {
         return Err(ApprovalRejection::BadNeeds);
@@ -331,7 +335,7 @@ fn decide_pending(
 
 /// Whether it is somebody else than who asked, who speaks for themselves: nothing that somebody set in motion agrees for them.
 fn is_another(request: &Request, context: &Context<'_>) -> Result<(), ApprovalRejection> {
-    if context.authority.dispatched_by.is_some() {
+    if context.authority.dispatched_by.is_some() || context.authority.through {
         return Err(ApprovalRejection::NotAPerson);
     }
     // Whoever holds the node's token may name whom they speak for, and is asked for that name; others speak for themselves.

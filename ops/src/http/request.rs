@@ -2,6 +2,7 @@
 
 use super::{
     App, Failure,
+    guard::client_address::ClientAddress,
     problem::{self, bad_id, clip},
     surface::{Bound, Surface},
 };
@@ -11,7 +12,7 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request},
+    extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use futures::StreamExt;
@@ -22,11 +23,7 @@ use quipu_schemas::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{
-    convert::Infallible,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 /// Path parts; a part that does not decode is a `400`.
 pub struct At<T>(pub T);
@@ -93,8 +90,8 @@ pub struct CameFrom(pub Option<IpAddr>);
 impl<S: Send + Sync> FromRequestParts<S> for CameFrom {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map(|peer| peer.0.ip())))
+        let noted = parts.extensions.get::<ClientAddress>();
+        Ok(Self(noted.and_then(|noted| noted.0)))
     }
 }
 

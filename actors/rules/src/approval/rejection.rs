@@ -53,7 +53,7 @@ impl Refusal for ApprovalRejection {
             Self::NotAPerson => Problem::new(
                 403,
                 "not_a_person",
-                "an approval is given by a person, not by what somebody set in motion",
+                "approvals are asked for and given by oneself, not by what somebody set in motion or lets act for them",
             )
             .fix("send it yourself"),
             Self::NotAlone(why) => why.problem(),

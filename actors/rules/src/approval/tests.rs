@@ -131,3 +131,20 @@ fn what_is_out_of_bounds_is_refused() {
     let bare = CreateApproval { digest: None, ..plain };
     scene.refused(&ada(), ApprovalCommand::Create(bare), 403, "not_carried");
 }
+
+#[test]
+fn whoever_acts_by_anothers_session_neither_asks_nor_agrees() {
+    let by_session_of = |who: As| As {
+        authority: quipu_schemas::context::Authority {
+            through: true,
+            ..who.authority
+        },
+        ..who
+    };
+    let mut scene = asked(None);
+    scene.refused(&by_session_of(bob()), approve(), 403, "not_a_person");
+    scene.refused(&by_session_of(bob()), reject(), 403, "not_a_person");
+    scene.ok(&bob(), approve());
+    let mut scene: Scene<Approval> = Scene::new("acme/approval/apr_2");
+    scene.refused(&by_session_of(ada()), create(None), 403, "not_a_person");
+}

@@ -2,7 +2,11 @@
 
 use super::{CallbackRejection, delivery};
 use quipu_kinds::callback::{CallbackScheme, CallbackTarget, DeliveryId, HmacScheme};
-use quipu_schemas::{ids::EntityId, json::Json, limits::CALLBACK_MAPPING_MAX_BYTES};
+use quipu_schemas::{
+    ids::{EntityId, Kind},
+    json::Json,
+    limits::CALLBACK_MAPPING_MAX_BYTES,
+};
 
 fn is_header(name: &str) -> bool {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -39,6 +43,9 @@ pub(super) fn check_target(target: &CallbackTarget) -> Result<(), CallbackReject
     let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if !(1..=64).contains(&target.command.len()) || !target.command.bytes().all(is_word) {
         return bad("target.command", "a command has 1 to 64 of a-z 0-9 _".into());
+    }
+    if target.kind == Kind::APPROVAL {
+        return bad("target.kind", "nobody agrees by a delivery".into());
     }
     let Some(id) = &target.id else {
         // Only what creates may leave out whom it creates.

@@ -50,11 +50,12 @@ pub(super) fn carry(body: &mut Value, org: &OrgId, actor: &PrincipalId, kinds: &
             ..unknown_command(&kind, &command, kinds)
         });
     }
-    if handler.mints(&command).is_some() {
+    // What makes a secret would show it to nobody; what brings one would leave it in the approval's own records.
+    if handler.mints(&command).is_some() || handler.takes_secret(&command) {
         return Err(Problem::new(
             422,
             "secret_unseen",
-            format!("{kind}.{command} makes a secret, which nobody would see"),
+            format!("{kind}.{command} makes or brings a secret, which an approval does not carry"),
         )
         .field("command")
         .fix("send it yourself"));
@@ -122,6 +123,14 @@ mod tests {
             (json!({ "kind": "alias", "id": "x", "command": "claim" }), "unknown_command"),
             (
                 json!({ "kind": "api-key", "id": "x", "command": "create", "body": { "name": "x" } }),
+                "secret_unseen",
+            ),
+            (
+                json!({ "kind": "secret", "id": "x", "command": "set", "body": { "value": "v" } }),
+                "secret_unseen",
+            ),
+            (
+                json!({ "kind": "callback", "id": "x", "command": "rotate_secret", "body": { "secret": { "value": "v" } } }),
                 "secret_unseen",
             ),
             (

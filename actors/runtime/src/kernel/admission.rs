@@ -261,6 +261,7 @@ impl Admission {
             role: actor.org.role,
             permitted: self.is_permitted(actor),
             narrowed: self.is_narrowed(),
+            through: self.is_through_another(),
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,

@@ -36,7 +36,9 @@ impl Node {
     /// like another that lives long enough still gets that, and nothing is written.
     pub async fn start_session(&self, home: &Home, new: NewSession) -> Result<StartedSession, Problem> {
         let known = self.acting(home)?;
-        let reuse = known.kind != PrincipalType::Person && new.client.is_some() && !new.refresh && new.code.is_none();
+        // A person logs in again each time; what is made from their session for others is found again.
+        let is_like_others = known.kind != PrincipalType::Person || new.parent.is_some();
+        let reuse = is_like_others && new.client.is_some() && !new.refresh && new.code.is_none();
         if let Some(session) = reuse.then(|| self.like(&known, &new)).flatten() {
             return Ok(begun(session));
         }

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::{
-    kernel::principals::KnownSession,
+    kernel::{principals::KnownSession, refusals::stopped},
     tokens::{AccessClaims, For, IdClaims, TokenRefused, Tokens},
 };
 use quipu_events::keyring::KeyringError;
@@ -48,6 +48,11 @@ impl Node {
         for session in &lineage {
             if !self.is_client_active(session.client.as_deref())? {
                 return Ok(None);
+            }
+            for actor in &session.act {
+                if self.principal(actor)?.as_deref().and_then(stopped).is_some() {
+                    return Ok(None);
+                }
             }
         }
         Ok(lineage.into_iter().next())

@@ -114,7 +114,9 @@ async fn by_key(app: &App, shown: ShownKey) -> Result<Credential, Problem> {
     let holder = match app.key_holder(&shown.text, shown.from).await {
         Ok(holder) => holder,
         Err(problem) => {
-            if let Some(asker) = app.ended_asker(&shown.text).await {
+            if problem.status == 401
+                && let Some(asker) = app.ended_asker(&shown.text).await
+            {
                 app.note_refused(&asker, path, &problem);
             }
             return Err(problem);

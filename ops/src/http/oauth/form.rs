@@ -3,16 +3,17 @@
 use super::failure::refused;
 use crate::http::{
     App, Failure,
+    guard::client_address::ClientAddress,
     request::{plain_encoding, whole_body},
     surface::Surface,
 };
 use axum::{
-    extract::{ConnectInfo, FromRequest, Request},
+    extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
 use quipu_schemas::limits::FORM_FIELDS_MAX;
 use reqwest::Url;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Fields by name. One that is empty counts as not given.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +74,7 @@ impl FromRequest<App> for Posted {
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         plain_encoding(request.headers())?;
         let surface = Surface::of(request.extensions())?;
-        let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let from = request.extensions().get::<ClientAddress>().and_then(|noted| noted.0);
         let headers = request.headers().clone();
         let media = headers
             .get(header::CONTENT_TYPE)

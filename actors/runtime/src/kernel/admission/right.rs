@@ -118,6 +118,12 @@ impl Admission {
                 .is_ok_and(|session| session.is_some_and(KnownSession::is_narrow))
     }
 
+    /// Whether somebody else acts by the session that was shown.
+    pub(super) fn is_through_another(&self) -> bool {
+        let session = self.shown_session();
+        session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty()))
+    }
+
     /// Whether the command may be put to its rules.
     pub(super) fn lacking(&self, actor_rights: &ActorRights) -> Result<(), Held> {
         let command = &*self.command;
