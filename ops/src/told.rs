@@ -298,10 +298,10 @@ pub(crate) fn schemas() -> [(&'static str, Value); 18] {
         ("Resolved", schema_of::<Resolved>()),
         ("Registered", schema_of::<Registered>()),
         ("Tokens", schema_of::<Tokens>()),
-        ("Ended", schema_of::<Ended>()),
+        ("EndedSessions", schema_of::<Ended>()),
         ("Changed", schema_of::<Changed>()),
         ("Enrolled", schema_of::<Enrolled>()),
-        ("RecoveryCodes", schema_of::<RecoveryCodes>()),
+        ("NewRecoveryCodes", schema_of::<RecoveryCodes>()),
         ("Me", schema_of::<Me>()),
         ("SessionsOfMe", schema_of::<SessionsOfMe>()),
     ]

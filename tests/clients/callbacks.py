@@ -27,6 +27,11 @@ def deliver(delivery: str, at: datetime.datetime, body: str, sent: str | None = 
         return error.code, dict(error.headers), error.read().decode()
 
 
+def told(answer: tuple[int, dict[str, str], str]) -> dict[str, object]:
+    """What a refusal says, but for what differs from request to request."""
+    return {name: value for name, value in json.loads(answer[2]).items() if name not in ("request_id", "time")}
+
+
 def main() -> None:
     now = datetime.datetime.now(tz=datetime.timezone.utc)
     body = json.dumps({"text": "signed by a library"})
@@ -37,7 +42,7 @@ def main() -> None:
     assert json.loads(again[2])["position"] == json.loads(first[2])["position"], (first, again)
     late = deliver("msg_py_2", now - datetime.timedelta(seconds=310), body)
     changed = deliver("msg_py_3", now, body, sent=body.replace("signed", "forged"))
-    assert late[0] == 401 and changed[0] == 401 and late[2] == changed[2], (late, changed)
+    assert late[0] == 401 and changed[0] == 401 and told(late) == told(changed), (late, changed)
     print("done")
 
 

@@ -128,7 +128,7 @@ fn of_account() -> Vec<Route> {
             "Ends the session that is shown.",
             Opens::Account,
             vec![],
-            (200, "Ended"),
+            (200, "EndedSessions"),
         ),
         post(
             "/v1/auth/password/change",
@@ -166,7 +166,7 @@ fn of_account() -> Vec<Route> {
             "The first code: from then on one is asked for at login. Recovery codes come with the answer.",
             Opens::Account,
             vec![text("code", true, "The code.")],
-            (200, "RecoveryCodes"),
+            (200, "NewRecoveryCodes"),
         ),
     ]
 }
@@ -187,14 +187,14 @@ fn of_me() -> Vec<Route> {
             "delete",
             "end_my_sessions",
             "Ends all of your sessions, this one included.",
-            "Ended",
+            "EndedSessions",
         ),
         own(
             "/v1/me/sessions/{id}",
             "delete",
             "end_my_session",
             "Ends one of your sessions.",
-            "Ended",
+            "EndedSessions",
         ),
     ]
 }

@@ -22,7 +22,15 @@ impl Core {
             Err(changes) => changes,
         };
         let stream = StreamId::new(org.clone(), Kind::QUOTA, ALL);
-        let read = off_worker(|| self.recover_as::<Quota>(&stream)).map_err(|problem| unknown(problem.detail))?;
+        // What is out of order is told by its own name.
+        let named = |problem: Problem| {
+            if problem.is_unavailable() {
+                problem
+            } else {
+                unknown(problem.detail)
+            }
+        };
+        let read = off_worker(|| self.recover_as::<Quota>(&stream)).map_err(named)?;
         let rates = Arc::new(read.typed_state().rates.clone());
         self.rates.keep(org, rates.clone(), changes);
         Ok(rates)
