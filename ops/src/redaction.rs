@@ -38,7 +38,17 @@ const NAMES: &[&str] = &[
 const HEADERS: &[&str] = &["authorization", "proxy_authorization", "cookie", "set_cookie", "x_api_key"];
 
 /// Begins of credentials, with the least number of characters behind each.
-const FORMS: &[(&str, usize)] = &[("qpk_", 20), ("qp_", 20), ("whsec_", 8), ("sk-", 20), ("ghp_", 20), ("xoxb-", 20)];
+const FORMS: &[(&str, usize)] = &[
+    ("qpk_", 20),
+    ("qps_", 20),
+    ("qpr_", 20),
+    ("qpc_", 20),
+    ("qp_", 20),
+    ("whsec_", 8),
+    ("sk-", 20),
+    ("ghp_", 20),
+    ("xoxb-", 20),
+];
 
 /// Whether a field of this name holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
@@ -240,6 +250,8 @@ fn named(text: &str, at: usize) -> Option<Range<usize>> {
     }
     match bytes.get(value)? {
         b'{' | b'[' if quoted.is_some() => Some(value..nested(bytes, value)),
+        // A placeholder says what to send.
+        _ if is_header && bytes[value..].starts_with(b"Bearer <") => None,
         // A header in a text: all of its line.
         _ if is_header && quoted.is_none() => Some(value..run(bytes, value, |byte| !matches!(byte, b'\n' | b'\r' | b'"' | b'\\' | b'`'))),
         _ if sign == b'=' || quoted.is_some() => {

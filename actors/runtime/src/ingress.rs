@@ -112,7 +112,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         None => None,
     };
     if handler.carries(&request.command) {
-        carried::carry(&mut body, &request.org, actor, kinds, keys)?;
+        carried::carry(&mut body, (&request.org, &id), actor, kinds, keys)?;
     }
     let command = handler.parse(&request.command, body, &subject, keys.clone())?;
     check_size(size, &command)?;

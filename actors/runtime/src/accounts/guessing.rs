@@ -1,8 +1,8 @@
 //! Whoever guesses wrong waits longer each time, and keeps nobody else from logging in.
 //!
 //! A failure slows down its pair of account and network, with a delay that doubles up to a quarter of an hour. The account itself only
-//! takes a guess a second once some have failed, from wherever they come: that bounds a guesser with many networks, and locks nobody
-//! out. Nothing is ever closed, and nothing is written: what is remembered is bounded, and the oldest goes first.
+//! takes a guess a second once some have failed, from wherever they come: that bounds a guesser with many networks. Whoever got in from
+//! a network within a day does not wait for those, so a guesser keeps nobody out from where they usually are. Nothing is ever closed, and nothing is written: what is remembered is bounded, and the oldest goes first.
 
 use quipu_schemas::{
     context::Millis,
@@ -68,6 +68,8 @@ struct Failures {
     /// No guess is taken before.
     next: Millis,
     used: u64,
+    /// The last guess that was judged right came from here, and was remembered.
+    got_in: bool,
 }
 
 /// Remembers failed guesses. Its time is one that only goes forward.
@@ -99,21 +101,48 @@ impl Guessing {
     /// Whether a guess is taken now; an error says how long to wait, milliseconds. One that is taken counts as failed until it
     /// succeeds, so that many at once are not taken for one.
     pub fn guess(&mut self, account: Account, from: Option<IpAddr>, now: Millis) -> Result<(), Millis> {
-        let both = [Whose::Pair(account, Network::of(from)), Whose::Account(account)];
-        let waits = both.map(|whose| self.fresh(whose, now).map_or(0, |failures| failures.next.saturating_sub(now)));
-        match waits.into_iter().max().filter(|wait| *wait > 0) {
+        let (pair, whole) = (Whose::Pair(account, Network::of(from)), Whose::Account(account));
+        let own = self.fresh(pair, now);
+        // Whoever got in from there lately waits for nobody else's guesses.
+        let asked = if own.is_some_and(|failures| failures.got_in) {
+            vec![pair]
+        } else {
+            vec![pair, whole]
+        };
+        let waits = asked
+            .iter()
+            .map(|whose| self.fresh(*whose, now).map_or(0, |failures| failures.next.saturating_sub(now)));
+        match waits.max().filter(|wait| *wait > 0) {
             Some(wait) => Err(wait),
             None => {
-                both.into_iter().for_each(|whose| self.failed(whose, now));
+                asked.into_iter().for_each(|whose| self.failed(whose, now));
                 Ok(())
             }
         }
     }
 
-    /// The guess was right: its pair may go on at once. What others did to the account stays.
+    /// Nobody judged the last guess: it was none.
+    pub fn taken_back(&mut self, account: Account, from: Option<IpAddr>) {
+        for whose in [Whose::Pair(account, Network::of(from)), Whose::Account(account)] {
+            if let Some(failures) = self.failures.get_mut(&whose) {
+                failures.count = failures.count.saturating_sub(1);
+                failures.next = failures.last;
+            }
+        }
+    }
+
+    /// The guess was right: its pair may go on at once, and waits for no other pair as long as it is remembered. What others did to
+    /// the account stays.
     pub fn right(&mut self, account: Account, from: Option<IpAddr>) {
         let pair = Whose::Pair(account, Network::of(from));
-        let own = self.forget(pair).map_or(0, |failures| failures.count);
+        let own = self.failures.get_mut(&pair).map_or(0, |failures| {
+            // Once it got in, its own count on the account no longer.
+            let counted = if failures.got_in { 0 } else { failures.count };
+            failures.count = 0;
+            failures.next = failures.last;
+            failures.got_in = true;
+            counted
+        });
         let whole = Whose::Account(account);
         if let Some(failures) = self.failures.get_mut(&whole) {
             failures.count = failures.count.saturating_sub(own);
@@ -145,7 +174,8 @@ impl Guessing {
     }
 
     fn failed(&mut self, whose: Whose, now: Millis) {
-        let count = self.forget(whose).map_or(0, |failures| failures.count).saturating_add(1);
+        let before = self.forget(whose);
+        let count = before.map_or(0, |failures| failures.count).saturating_add(1);
         let delay = match whose {
             _ if count <= FREE => 0,
             Whose::Account(_) => GUESS_ACCOUNT_EVERY_MS,
@@ -165,6 +195,7 @@ impl Guessing {
             last: now,
             next: now.saturating_add(delay),
             used: self.uses,
+            got_in: before.is_some_and(|failures| failures.got_in),
         };
         self.failures.insert(whose, failures);
     }
@@ -263,7 +294,7 @@ mod tests {
             guessing.guess(ADA, from("192.0.2.1"), 0).unwrap();
         }
         guessing.right(ADA, from("192.0.2.1"));
-        assert!(guessing.is_empty());
+        assert_eq!(guessing.len(), 1, "that it got in from there");
         for now in [0, 1, 2] {
             guessing.guess(ADA, from("203.0.113.5"), now).unwrap();
         }
@@ -271,6 +302,31 @@ mod tests {
         guessing.right(ADA, from("192.0.2.1"));
         guessing.guess(ADA, from("203.0.113.5"), 4).unwrap();
         assert!(guessing.guess(ADA, from("203.0.113.5"), 5).is_err(), "the others go on waiting");
+    }
+
+    #[test]
+    fn whoever_got_in_waits_for_nobody_else() {
+        let mut guessing = Guessing::default();
+        let home = from("192.0.2.1");
+        guessing.guess(ADA, home, 0).unwrap();
+        guessing.right(ADA, home);
+        for now in 0..3_600_000u64 / 100 {
+            let _ = guessing.guess(ADA, from(&format!("2001:db8:{:x}::1", now % 65_536)), now * 100);
+        }
+        assert_eq!(guessing.guess(ADA, home, 3_600_000), Ok(()));
+        assert!(
+            guessing.guess(ADA, from("198.51.100.7"), 3_600_000).is_err(),
+            "others share the account's pace"
+        );
+    }
+
+    #[test]
+    fn a_guess_that_nobody_judged_is_none() {
+        let mut guessing = Guessing::default();
+        for now in 0..100 {
+            assert_eq!(guessing.guess(ADA, from("192.0.2.1"), now), Ok(()));
+            guessing.taken_back(ADA, from("192.0.2.1"));
+        }
     }
 
     #[test]

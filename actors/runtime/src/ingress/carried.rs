@@ -7,7 +7,7 @@ use crate::{
 use quipu_events::keyring::Keyring;
 use quipu_schemas::{
     digest::Digest,
-    ids::{Kind, OrgId, PrincipalId},
+    ids::{EntityId, Kind, OrgId, PrincipalId},
     problem::Problem,
 };
 use serde_json::{Map, Value};
@@ -22,7 +22,13 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, Probl
 }
 
 /// Puts the carried command into its stored form.
-pub(super) fn carry(body: &mut Value, org: &OrgId, actor: &PrincipalId, kinds: &Kinds, keys: &Arc<Keyring>) -> Result<(), Problem> {
+pub(super) fn carry(
+    body: &mut Value,
+    (org, id): (&OrgId, &EntityId),
+    actor: &PrincipalId,
+    kinds: &Kinds,
+    keys: &Arc<Keyring>,
+) -> Result<(), Problem> {
     // Anything but an object is refused later, when it is parsed.
     let Value::Object(fields) = body else { return Ok(()) };
     if fields.contains_key("digest") {
@@ -69,7 +75,16 @@ pub(super) fn carry(body: &mut Value, org: &OrgId, actor: &PrincipalId, kinds: &
             .fix(format!("use the id {org}")));
     }
     let inner = fields.remove("body").unwrap_or_else(|| Value::Object(Map::new()));
-    let digest = Digest::keyed(&keys.digest_key(), &[command.as_bytes(), inner.to_string().as_bytes()]);
+    let digest = Digest::keyed(
+        &keys.digest_key(),
+        // Of this approval alone: by that of another nobody finds out what it carries.
+        &[
+            org.as_str().as_bytes(),
+            id.as_str().as_bytes(),
+            command.as_bytes(),
+            inner.to_string().as_bytes(),
+        ],
+    );
     let person = handler.data_subject(&command, &inner);
     if person.as_ref().is_some_and(|person| PrincipalId::parse(person.as_str()).is_err()) {
         return Err(Problem::new(422, "invalid_command", "the principal is outside its grammar").field("body.principal"));
@@ -90,7 +105,7 @@ mod tests {
         let keys = Arc::new(Keyring::ephemeral(7));
         carry(
             &mut body,
-            &OrgId::from_static("acme"),
+            (&OrgId::from_static("acme"), &EntityId::from_static("ask")),
             &PrincipalId::from_static("ada"),
             &Kinds::builtin(),
             &keys,

@@ -52,7 +52,7 @@ impl Node {
         if !may_be_one(&log_in.password) {
             return Err(wrong_login());
         }
-        let verdict = self.0.core.accounts.passwords.verify(&log_in.password, stored).await?;
+        let verdict = self.judged(&account, log_in.from, &log_in.password, stored).await?;
         let (Some(home), Some(person)) = (home, person) else {
             return Err(wrong_login());
         };
@@ -83,12 +83,22 @@ impl Node {
         if !may_be_one(old) {
             return Err(wrong_login());
         }
-        let verdict = self.0.core.accounts.passwords.verify(old, person.password.as_deref()).await?;
+        let verdict = self.judged(&account, from, old, person.password.as_deref()).await?;
         if verdict == Verdict::Wrong {
             return Err(wrong_login());
         }
         self.guessed_right(&account, from);
         self.set_password(home, new, true).await
+    }
+
+    /// Whether a password is right. A guess that nobody had the time to judge was none.
+    async fn judged(&self, account: &str, from: Option<IpAddr>, password: &Password, stored: Option<&str>) -> Result<Verdict, Problem> {
+        let accounts = &self.0.core.accounts;
+        let verdict = accounts.passwords.verify(password, stored).await;
+        if verdict.is_err() {
+            accounts.guessing.lock().taken_back(account_key(account.as_bytes()), from);
+        }
+        verdict
     }
 
     async fn renew_hash(&self, home: &Home, password: &Password) -> Result<(), Problem> {

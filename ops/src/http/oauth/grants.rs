@@ -147,14 +147,20 @@ pub(super) async fn code(app: &App, client: &Client, fields: &Fields) -> Result<
 pub(super) async fn refresh(app: &App, client: &Client, fields: &Fields) -> Result<Response, Failure> {
     let node = app.accounts();
     let shown = fields.need("refresh_token")?;
+    let of = node
+        .session_of_refresh(shown)
+        .map(|(home, id)| node.live_session(&home, &id))
+        .transpose()?;
+    let held = of.flatten().map(|session| session.patterns).unwrap_or_default();
+    if held.iter().any(|right| !client.app.may_ask_for(right)) {
+        return Err(refused(
+            "invalid_grant",
+            "this client is registered for less than was granted; ask for the grant again",
+        ));
+    }
     // What a token is cut to is its session's: another scope takes another session.
     if let Some(asked) = fields.get("scope") {
         let asked = scope_of(asked).map_err(|e| refused("invalid_scope", e.to_string()))?;
-        let of = node
-            .session_of_refresh(shown)
-            .map(|(home, id)| node.live_session(&home, &id))
-            .transpose()?;
-        let held = of.flatten().map(|session| session.patterns).unwrap_or_default();
         if asked != held {
             return Err(refused(
                 "invalid_scope",
