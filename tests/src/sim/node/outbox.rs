@@ -11,7 +11,7 @@ use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
     context::Millis,
     json::Json,
-    personal::{Personal, SecretValue},
+    personal::Personal,
     reaction::{Effect, LlmAnswer, Outcome},
 };
 
@@ -162,10 +162,10 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
         Effect::Tool(_) => Err("the workload grants no tools".into()),
         // Keys follow from the seed: a run of the simulation that read its log again would find them destroyed.
         Effect::Shred(_) => Ok(Outcome::Shredded { destroyed: true }),
-        Effect::Refresh(refresh) => Ok(Outcome::Refreshed {
-            access_token: SecretValue::seal("a token", &refresh.subject, keys).map_err(failed)?,
-            refresh_token: None,
-            expires_in_seconds: 3_600,
+        // A connection that goes on would never let a simulation come to rest: the provider takes its leave back.
+        Effect::Refresh(_) => Ok(Outcome::Failed {
+            code: "oauth_invalid_grant".into(),
+            detail: "simulated".into(),
         }),
         Effect::Seal(seal) => Ok(Outcome::Sealed {
             text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
