@@ -29,9 +29,17 @@ pub(crate) fn apply(connection: &Connection, flush: &Flush) -> rusqlite::Result<
         for entry in entries {
             by_stream.entry(&entry.stream).or_default().push(entry);
         }
-        let mut new_streams = 0u64;
+        let (mut new_streams, mut sids) = (0u64, BTreeMap::new());
         for (stream, entries) in by_stream {
-            new_streams += u64::from(apply_stream(connection, *partition, stream, &entries)?);
+            let (sid, is_new) = apply_stream(connection, *partition, stream, &entries)?;
+            new_streams += u64::from(is_new);
+            sids.insert(stream, sid);
+        }
+        // In the order of the log: two streams of one partition may speak of one reaction, its receiver and then its sender.
+        for entry in entries {
+            if let (Some(settlement), Some(sid)) = (&entry.settlement, sids.get(&entry.stream)) {
+                apply_settlement(connection, *partition, *sid, entry, settlement)?;
+            }
         }
         if let Some(last) = entries.last() {
             connection
@@ -45,8 +53,8 @@ pub(crate) fn apply(connection: &Connection, flush: &Flush) -> rusqlite::Result<
     Ok(())
 }
 
-/// Writes one stream's entries, in order; true where they are its first.
-fn apply_stream(connection: &Connection, partition: u16, stream: &StreamId, entries: &[&Arc<IndexEntry>]) -> rusqlite::Result<bool> {
+/// Writes one stream's entries, in order, but for what they say of reactions; true where they are its first.
+fn apply_stream(connection: &Connection, partition: u16, stream: &StreamId, entries: &[&Arc<IndexEntry>]) -> rusqlite::Result<(i64, bool)> {
     let last = entries[entries.len() - 1];
     let (count, version, offset, time) = (
         entries.len() as i64,
@@ -80,7 +88,7 @@ fn apply_stream(connection: &Connection, partition: u16, stream: &StreamId, entr
     for entry in entries {
         apply_entry(connection, partition, sid, entry)?;
     }
-    Ok(known.is_none_or(|(_, has_records)| !has_records))
+    Ok((sid, known.is_none_or(|(_, has_records)| !has_records)))
 }
 
 fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexEntry) -> rusqlite::Result<()> {
@@ -112,9 +120,6 @@ fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexE
             entry.offset as i64,
             entry.events == 0
         ])?;
-    if let Some(settlement) = &entry.settlement {
-        apply_settlement(connection, partition, sid, entry, settlement)?;
-    }
     for reaction in &entry.reactions {
         match &reaction.kind {
             IndexedKind::WakeAt { name, due } => {

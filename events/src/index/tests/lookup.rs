@@ -181,3 +181,26 @@ fn pages_of_pending_reactions_go_on_behind_their_cursor() {
         assert_eq!(index.dead_letters(0, None, 9).unwrap().len(), 1, "{name}");
     });
 }
+
+/// The receiver settles, its sender notes that it was told: two streams of one partition, in either order of their names.
+#[test]
+fn what_two_streams_say_of_one_dispatch_is_folded_in_order() {
+    let (a, b) = (stream(1), stream(2));
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let mut scene = Scene::new(1);
+        let live = index(&scene);
+        let sent = key(from, 1, 0);
+        scene.note(&live, from, 1, vec![dispatch(to)], None);
+        live.flush_all().unwrap();
+        scene.note(&live, to, 1, vec![], Some((sent.clone(), Settled::Accepted)));
+        live.flush_all().unwrap();
+        scene.note(&live, from, 0, vec![], Some((sent.clone(), Settled::Told)));
+        let rebuilt = scene.rebuilt();
+        for (name, index) in [("rebuilt", &rebuilt), ("flushed one by one", &live)] {
+            let settled = index.settled(&sent).unwrap().expect("it is settled");
+            assert_eq!(settled.outcome, Settled::Accepted, "{name}, from {from}");
+            assert!(index.pending(0, None, 9).unwrap().is_empty(), "{name}, from {from}");
+        }
+        assert_eq!(rebuilt.content_digest().unwrap(), live.content_digest().unwrap(), "from {from}");
+    }
+}
