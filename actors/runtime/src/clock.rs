@@ -73,8 +73,8 @@ impl NodeClock {
     }
 
     /// See [`Clock::ripe_at`].
-    pub(crate) fn ripe_at(&self, set_at: Millis, due: Millis) -> Millis {
-        self.clock.lock().ripe_at(set_at, due)
+    pub(crate) fn ripe_at(&self, set_at: Millis, due: Millis, now: Millis) -> Millis {
+        self.clock.lock().ripe_at(set_at, due, now)
     }
 
     /// How far node time has stepped ahead: timers that were set before are ripe by at most as much later.

@@ -86,8 +86,8 @@ async fn fire(core: Arc<Core>, wake: Wake) {
         // The crash was logged.
         Err(_) => return,
     };
-    let ripe_at = core.clock.ripe_at(cause.time, wake.due);
     let now = core.clock.now();
+    let ripe_at = core.clock.ripe_at(cause.time, wake.due, now.time);
     let Some(command) = core.due.lock().fire(&wake, &cause, ripe_at, now) else {
         firing.is_told = true;
         return;

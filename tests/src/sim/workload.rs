@@ -174,7 +174,7 @@ impl Workload {
             2 | 14 | 26 | 38 | 50 => return Some(quota::next(n, rng, peek)),
             11 | 23 | 35 | 47 | 59 => return Some(rights::next(self, n, rng)),
             3 | 15 | 33 | 45 | 57 => return Some(principals::next(self, n, rng)),
-            17 | 41 => return Some(entity::next(self, n, rng, peek)),
+            17 | 25 | 41 | 55 => return Some(entity::next(self, n, rng, peek)),
             5 | 29 | 53 if plain::are_any() => return plain::next(self, n, rng),
             _ => {}
         }

@@ -134,12 +134,18 @@ impl Clock {
 
     /// The node time at which a timer is ripe that was set at `set_at`: when it is due, and by as much later as node time
     /// has stepped ahead since. Timers of earlier lives of the node go by the time alone. `set_at` is a record's time, which may
-    /// be ahead of the clock; one from before the step ended is older than the step, since later records have later times.
-    pub fn ripe_at(&self, set_at: Millis, due: Millis) -> Millis {
+    /// be ahead of the clock by which the timer was set. So one from before a step ended is older than the step, since later
+    /// records have later times; so is one that was due before it ended, since nothing is set for the past; and of one that is still
+    /// ahead of the clock at `now` nobody knows, so that it waits for every step rather than for too few.
+    pub fn ripe_at(&self, set_at: Millis, due: Millis, now: Millis) -> Millis {
         if set_at < self.first.wall {
             return due;
         }
-        let since = self.steps.iter().filter(|step| set_at < step.before.saturating_add(step.by));
+        let set_by = set_at.min(due);
+        let since = self
+            .steps
+            .iter()
+            .filter(|step| set_at > now || set_by < step.before.saturating_add(step.by));
         due.saturating_add(since.map(|step| step.by).sum())
     }
 }
@@ -196,8 +202,27 @@ mod tests {
         two.off = 600_000;
         let before = two.pass(HOLD + 1_000);
         assert!(before > 600_000, "node time follows: {before}");
-        assert_eq!(two.clock.ripe_at(set_at, due), due + 600_000);
-        assert_eq!(two.clock.ripe_at(START + before, START + before + 500), START + before + 500);
+        assert_eq!(two.clock.ripe_at(set_at, due, START + before), due + 600_000);
+        assert_eq!(
+            two.clock.ripe_at(START + before, START + before + 500, START + before),
+            START + before + 500
+        );
+    }
+
+    #[test]
+    fn a_delay_of_a_stream_far_ahead_waits_for_each_step() {
+        let mut two = Two::new();
+        two.pass(1_000);
+        // An hour ahead, and further than the step that follows.
+        let set_at = START + HOUR;
+        two.off = 600_000;
+        let now = START + two.pass(HOLD + 1_000);
+        assert!(now < set_at, "the stream is ahead of the clock still");
+        for due in [START + 44_000, START + 1_200_000] {
+            assert_eq!(two.clock.ripe_at(set_at, due, now), due + 600_000);
+        }
+        // Once the clock has come to the stream's time, what was due before the step ended is known to be older.
+        assert_eq!(two.clock.ripe_at(set_at, START + 44_000, set_at), START + 644_000);
     }
 
     #[test]
@@ -221,7 +246,7 @@ mod tests {
         assert!(two.clock.wall_ahead(two.reading()) > HOUR);
         two.off = 0;
         assert_eq!(two.pass(2 * HOLD), 8_000 + 2 * HOLD);
-        assert_eq!(two.clock.ripe_at(START + 8_000, START + 9_000), START + 9_000);
+        assert_eq!(two.clock.ripe_at(START + 8_000, START + 9_000, START + HOUR), START + 9_000);
     }
 
     #[test]
@@ -233,7 +258,7 @@ mod tests {
         assert_eq!(two.pass(9_000), HOLD + 10_000 + HOUR);
         two.off = 0;
         assert_eq!(two.pass(1_000), HOLD + 11_000);
-        assert_eq!(two.clock.ripe_at(START + 1, START + HOUR), START + HOUR);
+        assert_eq!(two.clock.ripe_at(START + 1, START + HOUR, START + HOUR), START + HOUR);
         // It never falls behind the line on which it started.
         two.off = -(HOUR as i64);
         assert_eq!(two.pass(1_000), HOLD + 12_000);
@@ -247,10 +272,10 @@ mod tests {
         two.off = 3 * HOUR as i64;
         let now = START + two.pass(2 * HOLD);
         assert!(now >= due, "node time is past it");
-        assert_eq!(two.clock.ripe_at(set_at, due), due + 3 * HOUR);
+        assert_eq!(two.clock.ripe_at(set_at, due, now), due + 3 * HOUR);
         // What is set afterwards, and what an earlier life set, goes by the time alone.
-        assert_eq!(two.clock.ripe_at(now, now + 1_000), now + 1_000);
-        assert_eq!(two.clock.ripe_at(START - 1, due), due);
+        assert_eq!(two.clock.ripe_at(now, now + 1_000, now), now + 1_000);
+        assert_eq!(two.clock.ripe_at(START - 1, due, now), due);
     }
 
     #[test]
@@ -273,6 +298,6 @@ mod tests {
         }
         assert!(two.clock.steps.len() <= CLOCK_STEPS_MAX);
         assert_eq!(two.clock.lead(), 1_000_000);
-        assert_eq!(two.clock.ripe_at(START, START + 5), START + 5 + 1_000_000);
+        assert_eq!(two.clock.ripe_at(START, START + 5, START + HOUR), START + 5 + 1_000_000);
     }
 }

@@ -293,7 +293,7 @@ impl Member {
                     self.timers.unread(&wake.key, now);
                     continue;
                 };
-                let ripe_at = self.time.ripe_at(cause.time, wake.due);
+                let ripe_at = self.time.ripe_at(cause.time, wake.due, now.time);
                 if let Some(command) = self.timers.fire(&wake, &cause, ripe_at, now) {
                     self.submit(Arc::new(command), Origin::Timer(wake.key));
                     fired += 1;

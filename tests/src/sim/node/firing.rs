@@ -49,7 +49,7 @@ impl SimNode {
             }
             return false;
         };
-        let ripe_at = self.clock.ripe_at(cause.time, wake.due);
+        let ripe_at = self.clock.ripe_at(cause.time, wake.due, now.time);
         let due = if self.mutant == Some(Mutant::FiresEarly) { 0 } else { wake.due };
         let wake = Wake { due, ..wake };
         let Some(command) = self.timers.fire(&wake, &cause, ripe_at, now) else {

@@ -14,7 +14,7 @@ pub(super) const KINDS: [Kind; 2] = [Kind::SECRET, Kind::CALLBACK];
 pub(super) fn of(n: u64) -> Option<CommandRequest> {
     let mut rng = Rng::new(n);
     match n % 60 {
-        9 | 39 => Some(secret(n, &mut rng)),
+        10 | 40 => Some(secret(n, &mut rng)),
         21 | 27 | 51 => Some(callback(n, &mut rng)),
         _ => None,
     }
