@@ -205,17 +205,19 @@ impl Workload {
         } else {
             self.pick(rng, &kind)?
         };
-        if command == "retry_node" {
-            let failed = |id: &EntityId| {
-                peek(&StreamId {
-                    org: OrgId::from_static("acme"),
-                    kind: Kind::RUN,
-                    id: id.clone(),
-                })
-                .is_some_and(|run| text_at(&run, "failed_node").is_some())
-            };
-            let runs = self.created.iter().filter(|(of, _)| *of == Kind::RUN).map(|(_, run)| run);
-            id = runs.into_iter().find(|run| failed(run)).cloned().unwrap_or(id);
+        // Few runs stand where these can be taken: one that does, where there is one.
+        let stands: Option<fn(&Value) -> bool> = match command {
+            "retry_node" => Some(|run| text_at(run, "failed_node").is_some()),
+            "approve" | "reject" if kind == Kind::RUN => Some(|run| run.to_string().contains("\"Approval\":{")),
+            _ => None,
+        };
+        if let Some(stands) = stands {
+            let run_of = |id: &EntityId| StreamId::new(OrgId::from_static("acme"), Kind::RUN, id.clone());
+            let mut runs = self.created.iter().filter(|(of, _)| *of == Kind::RUN).map(|(_, run)| run);
+            id = runs
+                .find(|run| peek(&run_of(run)).is_some_and(|run| stands(&run)))
+                .cloned()
+                .unwrap_or(id);
         }
         let state = peek(&StreamId {
             org: OrgId::from_static("acme"),
