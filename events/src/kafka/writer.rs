@@ -136,7 +136,7 @@ impl Writer {
         loop {
             match self.try_claim(owner, deadline) {
                 Err(Again::After(_)) if Instant::now() < deadline => std::thread::sleep(pause.next_wait()),
-                // Nothing was written; there is no name for that among the errors but this one.
+                // The last try wrote nothing, or nobody knows whether it did: its epoch is no one's then.
                 Err(Again::After(why)) => return Err(AppendError::Unknown(why)),
                 Err(Again::Never(error)) => return Err(error),
                 Ok(head) => return Ok(head),
@@ -177,8 +177,9 @@ impl Writer {
             }
             FrameEnd::Refused(error) => Err(Again::Never(error)),
             FrameEnd::Unknown(why) => {
+                // It may be stored. The next claim fences this one's producer and reads the end again, so its epoch is later.
                 self.standing = Standing::Unsure(end.head, format!("a claim of unknown outcome ({why})"));
-                Err(Again::Never(AppendError::Unknown(why)))
+                Err(Again::After(why))
             }
         }
     }
