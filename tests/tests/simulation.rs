@@ -3,7 +3,7 @@
 
 use quipu_tests::sim::{self, Counts, Report};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Instant,
 };
 
@@ -92,21 +92,37 @@ fn planted_defects_are_found() {
     let is_asked = |mutant: &sim::Mutant| only.as_ref().is_none_or(|name| format!("{mutant:?}") == *name);
     let mutants: Vec<_> = sim::MUTANTS.into_iter().filter(is_asked).collect();
     assert!(!mutants.is_empty(), "no defect is called {only:?}");
-    for mutant in mutants {
-        let found = (0..500)
-            .map(|seed| sim::run(seed, STEPS, Some(mutant)))
-            .find(|report| !report.broken.is_empty());
-        let Some(report) = found else {
-            panic!("{mutant:?} went unnoticed in 500 seeds")
-        };
-        let least = sim::minimise(&report, Some(mutant), 40);
-        println!(
-            "{mutant:?}: seed {}, {} steps of {}: {}",
-            report.seed,
-            least.steps.len(),
-            report.steps.len(),
-            least.broken[0]
-        );
-        assert!(!least.broken.is_empty() && least.steps.len() <= report.steps.len());
-    }
+    let next = AtomicUsize::new(0);
+    let search = || {
+        while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let begun = Instant::now();
+            let found = find(*mutant);
+            println!("{:4.0} s  {found}", begun.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(search));
+        for thread in threads {
+            thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
+        }
+    });
+}
+
+/// Where a planted defect is found, and the shortest run that shows it.
+fn find(mutant: sim::Mutant) -> String {
+    let Some(report) = (0..500)
+        .map(|seed| sim::run(seed, STEPS, Some(mutant)))
+        .find(|report| !report.broken.is_empty())
+    else {
+        panic!("{mutant:?} went unnoticed in 500 seeds")
+    };
+    let least = sim::minimise(&report, Some(mutant), 40);
+    assert!(!least.broken.is_empty() && least.steps.len() <= report.steps.len());
+    format!(
+        "{mutant:?}: seed {}, {} steps of {}: {}",
+        report.seed,
+        least.steps.len(),
+        report.steps.len(),
+        least.broken[0]
+    )
 }
