@@ -116,7 +116,7 @@ fn find(mutant: sim::Mutant) -> String {
     else {
         panic!("{mutant:?} went unnoticed in 500 seeds")
     };
-    let least = sim::minimise(&report, Some(mutant), 40);
+    let least = sim::minimise(&report, Some(mutant), 12);
     assert!(!least.broken.is_empty() && least.steps.len() <= report.steps.len());
     format!(
         "{mutant:?}: seed {}, {} steps of {}: {}",
