@@ -292,7 +292,7 @@ fn run_struck(seed: u64, steps: &[u64], mutant: Option<Mutant>, strike: Strike) 
         kinds: quota::kinds(mutant),
         node: None,
         sink: Sink::default(),
-        workload: Workload::with_strangers(),
+        workload: Workload::with_strangers(seed),
         sent: BTreeMap::new(),
         history: History::default(),
         feed: Feed::new(PARTITIONS),

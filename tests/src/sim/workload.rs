@@ -29,6 +29,19 @@ pub(crate) struct Workload {
     people: Vec<Home>,
     /// Whether strangers send commands, and some go to an org that nobody makes.
     has_strangers: bool,
+    /// What comes more often than elsewhere.
+    theme: Theme,
+}
+
+/// What a seed's commands are about besides everything: what takes several steps in order is rare where all is drawn.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    #[default]
+    Everything,
+    /// Sessions of one service that begin, are used and end.
+    Sessions,
+    /// Suspensions of the org.
+    Suspensions,
 }
 
 /// Who is a member of no org, and never becomes one.
@@ -115,9 +128,15 @@ fn one_of(value: &Value, name: &str, rng: &mut Rng, fits: &dyn Fn(&str, &Value) 
 
 impl Workload {
     /// One in which strangers send commands, and some go to an org that nobody makes.
-    pub(crate) fn with_strangers() -> Self {
+    pub(crate) fn with_strangers(seed: u64) -> Self {
+        let theme = match seed % 5 {
+            2 => Theme::Sessions,
+            4 => Theme::Suspensions,
+            _ => Theme::Everything,
+        };
         Self {
             has_strangers: true,
+            theme,
             ..Self::default()
         }
     }
@@ -157,8 +176,20 @@ impl Workload {
     pub(crate) fn next(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
         let drawn = self.drawn(n, rng, peek);
         let has_org = || self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
-        let of_its_number = || vault::of(n).or_else(|| rights::by_first_key(self, n, peek));
+        let of_its_number = || {
+            vault::of(n)
+                .or_else(|| rights::by_first_key(self, n, peek))
+                .or_else(|| self.of_its_theme(n))
+        };
         has_org().then(of_its_number).flatten().or(drawn)
+    }
+
+    fn of_its_theme(&self, n: u64) -> Option<CommandRequest> {
+        match self.theme {
+            Theme::Sessions if n.is_multiple_of(4) => Some(principals::by_one_session(self, n)),
+            Theme::Suspensions if n % 30 == 12 => Some(request(n, Kind::ORG, "acme", "suspend", json!({}), None)),
+            _ => None,
+        }
     }
 
     fn drawn(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<CommandRequest> {
@@ -237,6 +268,9 @@ impl Workload {
     pub(crate) fn word(&self, n: u64, rng: &mut Rng, peek: Peek) -> Option<(Home, Value)> {
         let is_time = matches!(n % 60, 4 | 9 | 16 | 22 | 34 | 39 | 46 | 52);
         let has_org = self.created.iter().any(|(kind, _)| *kind == Kind::ORG);
+        if has_org && self.theme == Theme::Sessions && n % 4 == 2 {
+            return principals::one_session(self, n);
+        }
         (is_time && has_org).then(|| principals::word(self, n, rng, peek)).flatten()
     }
 

@@ -95,3 +95,44 @@ pub(super) fn with_session(workload: &Workload, nth: u64, made: CommandRequest) 
         None => made,
     }
 }
+
+/// Whose sessions begin, are used and end again and again.
+const ONE: &str = "p6";
+
+/// A conversation by the newest session of one service, whatever became of that: what was known of it before must not count.
+pub(super) fn by_one_session(workload: &Workload, n: u64) -> CommandRequest {
+    let is_made = |of: &Kind| workload.created.iter().any(|(kind, id)| kind == of && id.as_str() == ONE);
+    if !is_made(&Kind::PRINCIPAL) {
+        return request(n, Kind::PRINCIPAL, ONE, "create", json!({ "name": "Clerk" }), None);
+    }
+    let newest = workload.sessions.iter().rfind(|(whose, _)| whose.as_str() == ONE);
+    let Some((principal, session)) = newest else {
+        let right = json!({ "right": "cap:conversation.*" });
+        return request(n, Kind::GRANT, ONE, "give", right, None);
+    };
+    let made = request(n, Kind::CONVERSATION, &format!("c{n}"), "create", json!({ "type": "group" }), None);
+    CommandRequest {
+        principal: principal.clone(),
+        credential: Some(CredentialId::of_session(session.clone())),
+        ..made
+    }
+}
+
+/// The beginning of such a session, and then its end.
+pub(super) fn one_session(workload: &Workload, n: u64) -> Option<(Home, Value)> {
+    let home = Home::of(&OrgId::from_static("acme"), &PrincipalId::from_static(ONE));
+    let newest = workload.sessions.iter().rfind(|(whose, _)| *whose == home.id);
+    let said = match newest {
+        Some((_, id)) if n / 4 % 3 == 1 => json!({ "end_session": { "id": id } }),
+        _ => {
+            let start = json!({ "id": format!("ses_{n}"), "client": "web", "auth_time": n });
+            let refresh = format!("{n:064x}");
+            json!({ "start_session": { "session": start, "lifetime_ms": 90_000, "refresh": refresh } })
+        }
+    };
+    let is_made = workload
+        .created
+        .iter()
+        .any(|(kind, id)| *kind == Kind::PRINCIPAL && id.as_str() == ONE);
+    is_made.then_some((home, said))
+}
