@@ -193,7 +193,7 @@ pub(crate) struct Tokens {
 
 /// Sessions that have ended.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Ended {
+pub(crate) struct EndedSessions {
     /// Their ids.
     pub ended: Vec<String>,
 }
@@ -216,7 +216,7 @@ pub(crate) struct Enrolled {
 
 /// Codes for whoever has lost what makes the others.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct RecoveryCodes {
+pub(crate) struct NewRecoveryCodes {
     /// The codes, shown this once; each opens once.
     pub recovery_codes: Vec<String>,
 }
@@ -298,10 +298,10 @@ pub(crate) fn schemas() -> [(&'static str, Value); 18] {
         ("Resolved", schema_of::<Resolved>()),
         ("Registered", schema_of::<Registered>()),
         ("Tokens", schema_of::<Tokens>()),
-        ("EndedSessions", schema_of::<Ended>()),
+        ("EndedSessions", schema_of::<EndedSessions>()),
         ("Changed", schema_of::<Changed>()),
         ("Enrolled", schema_of::<Enrolled>()),
-        ("NewRecoveryCodes", schema_of::<RecoveryCodes>()),
+        ("NewRecoveryCodes", schema_of::<NewRecoveryCodes>()),
         ("Me", schema_of::<Me>()),
         ("SessionsOfMe", schema_of::<SessionsOfMe>()),
     ]

@@ -9,7 +9,7 @@ use crate::{
         problem,
         request::{At, entity},
     },
-    told::{Ended, Me, OrgOfMe, SessionOfMe, SessionsOfMe},
+    told::{EndedSessions, Me, OrgOfMe, SessionOfMe, SessionsOfMe},
 };
 use axum::{extract::State, http::Uri};
 use quipu_runtime::{
@@ -64,7 +64,7 @@ pub(super) async fn end(State(app): State<App>, uri: Uri, own: Own, At(id): At<S
         return Err(problem::not_found(format!("open session {id} of yours")).into());
     }
     node.end_session(home, &id).await?;
-    json(&Ended {
+    json(&EndedSessions {
         ended: vec![id.to_string()],
     })
 }
@@ -76,5 +76,5 @@ pub(super) async fn end_all(State(app): State<App>, uri: Uri, own: Own) -> Answe
     let node = app.accounts();
     let ended = node.sessions_of(home)?.iter().map(|session| session.id.to_string()).collect();
     node.end_sessions(home).await?;
-    json(&Ended { ended })
+    json(&EndedSessions { ended })
 }

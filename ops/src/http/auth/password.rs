@@ -8,7 +8,7 @@ use crate::{
         params::Params,
         request::{CameFrom, Fields},
     },
-    told::{Changed, Enrolled, RecoveryCodes},
+    told::{Changed, Enrolled, NewRecoveryCodes},
 };
 use axum::{extract::State, http::Uri};
 use quipu_runtime::kernel::refusals::no_access;
@@ -62,7 +62,7 @@ pub(super) async fn confirm(State(app): State<App>, uri: Uri, own: Own, Fields(b
     let code = given.need_secret("code")?;
     given.done()?;
     let codes = app.accounts().confirm_totp(home, &code).await?;
-    json(&RecoveryCodes {
+    json(&NewRecoveryCodes {
         recovery_codes: codes.iter().map(|code| code.as_str().to_owned()).collect(),
     })
 }

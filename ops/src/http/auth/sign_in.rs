@@ -16,7 +16,7 @@ use crate::{
         params::Params,
         request::{CameFrom, Fields},
     },
-    told::{Ended, Registered, Tokens},
+    told::{EndedSessions, Registered, Tokens},
 };
 use axum::{
     extract::State,
@@ -170,7 +170,7 @@ pub(super) async fn logout(State(app): State<App>, uri: Uri, own: Own, Fields(bo
     Given::of(body).done()?;
     let account = own.account();
     app.accounts().end_session(&account.home, &account.session.id).await?;
-    let mut response = json(&Ended {
+    let mut response = json(&EndedSessions {
         ended: vec![account.session.id.to_string()],
     })?;
     set_cookie(&mut response, "", 0);
