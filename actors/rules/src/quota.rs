@@ -38,7 +38,7 @@ pub struct Quota;
 
 impl Decider for Quota {
     const KIND: &'static str = "quota";
-    const RULES_VERSION: u32 = 1;
+    const RULES_VERSION: u32 = 2;
     type State = QuotaState;
     type Command = QuotaCommand;
     type Word = QuotaWord;
@@ -57,9 +57,9 @@ impl Decider for Quota {
         match asked {
             Asked::Command(QuotaCommand::SetLimit(set)) => decide_limit(&clock, set),
             Asked::Command(QuotaCommand::RemoveLimit(remove)) => decide_remove(state, remove),
-            Asked::Command(QuotaCommand::Reserve(reserve)) => reserving::decide(&clock, reserve),
-            Asked::Command(QuotaCommand::Settle(settle)) => settling::decide_settle(&clock, settle),
-            Asked::Command(QuotaCommand::Release(release)) => settling::decide_release(state, release),
+            Asked::Command(QuotaCommand::Reserve(reserve)) => reserving::decide(&clock, reserve, context.actor()),
+            Asked::Command(QuotaCommand::Settle(settle)) => settling::decide_settle(&clock, settle, context),
+            Asked::Command(QuotaCommand::Release(release)) => settling::decide_release(state, release, context),
             Asked::Command(QuotaCommand::SetRate(set)) => decide_rate(state, set),
             Asked::Command(QuotaCommand::RemoveRate(RemoveRate { by })) => match state.rates.get(by) {
                 Some(_) => Ok(Decision::one(QuotaEvent::RateRemoved { by: *by })),

@@ -2,7 +2,7 @@
 
 use quipu_schemas::{
     context::Millis,
-    ids::EntityId,
+    ids::{EntityId, PrincipalId},
     quota::{Level, RateBy, Unit, Window},
 };
 use schemars::JsonSchema;
@@ -234,6 +234,9 @@ pub enum QuotaEvent {
         until: Millis,
         /// What it holds, with all levels where it counts.
         holds: Vec<Hold>,
+        /// Whose it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<PrincipalId>,
     },
     /// What was spent of a reservation is booked; the rest is free.
     #[serde(rename = "quipu.quota.settled.v1")]

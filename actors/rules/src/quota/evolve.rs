@@ -5,7 +5,7 @@ use super::{
     state::{Account, Ended, Limit, QuotaState, Reservation, Turning},
 };
 use crate::decider::Corrupt;
-use quipu_kinds::quota::{Booking, Hold, QuotaEvent, Used};
+use quipu_kinds::quota::{Booking, QuotaEvent, Used};
 use quipu_schemas::{
     context::Millis,
     ids::EntityId,
@@ -33,7 +33,16 @@ pub(super) fn evolve(mut state: QuotaState, event: &QuotaEvent) -> Result<QuotaS
             ttl_seconds,
             until,
             holds,
-        } => reserved(s, key, *until, (*ttl_seconds, holds)),
+            by,
+        } => {
+            let reservation = Reservation {
+                until: *until,
+                ttl_seconds: *ttl_seconds,
+                holds: holds.clone(),
+                by: by.clone(),
+            };
+            reserved(s, key, reservation)
+        }
         QuotaEvent::Settled { key, bookings, late: _ } => settled(s, key, bookings),
         QuotaEvent::Released { key, holds: _ } => end(s, key, |_| Ended::Released),
         QuotaEvent::Lapsed { until, keys, freed: _ } => lapsed(s, *until, keys),
@@ -95,8 +104,9 @@ fn remove(s: &mut QuotaState, level: &Level, unit: &Unit, window: Window) -> Opt
     Some(())
 }
 
-fn reserved(s: &mut QuotaState, key: &EntityId, until: Millis, (ttl_seconds, holds): (u32, &[Hold])) -> Option<()> {
-    for ((level, unit), amount) in places(holds) {
+fn reserved(s: &mut QuotaState, key: &EntityId, reservation: Reservation) -> Option<()> {
+    let until = reservation.until;
+    for ((level, unit), amount) in places(&reservation.holds) {
         if let Some(account) = s.account_mut(level, unit) {
             account.held += amount;
         }
@@ -105,11 +115,6 @@ fn reserved(s: &mut QuotaState, key: &EntityId, until: Millis, (ttl_seconds, hol
         s.lapse_armed = until;
     }
     s.lapses.insert((until, key.clone()));
-    let reservation = Reservation {
-        until,
-        ttl_seconds,
-        holds: holds.to_vec(),
-    };
     s.open.insert(key.clone(), reservation).is_none().then_some(())
 }
 

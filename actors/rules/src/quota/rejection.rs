@@ -40,6 +40,8 @@ pub enum QuotaRejection {
     Ended(EntityId, &'static str),
     /// No reservation is called so, or what became of it is forgotten.
     NotFound(EntityId),
+    /// The reservation is another's.
+    NotYours(EntityId),
     /// There are as many open reservations as there may be.
     TooManyOpen,
     /// A limit has no room.
@@ -115,6 +117,7 @@ impl Refusal for QuotaRejection {
             Self::KeyTaken(_)
             | Self::Ended(..)
             | Self::NotFound(_)
+            | Self::NotYours(_)
             | Self::TooManyOpen
             | Self::Exceeded { .. }
             | Self::NotHeld(_)
@@ -163,6 +166,9 @@ impl QuotaRejection {
             Self::NotFound(key) => Problem::new(404, "unknown_reservation", format!("no reservation {key} is known"))
                 .field("key")
                 .fix("see the view `reservations`; what is over is known for a while only"),
+            Self::NotYours(key) => Problem::new(403, "not_your_reservation", format!("reservation {key} is another's"))
+                .field("key")
+                .fix("end it as whoever reserved, or have an admin of the org end it; it lapses by itself when its time is over"),
             Self::TooManyOpen => Problem::new(
                 429,
                 "too_many_reservations",

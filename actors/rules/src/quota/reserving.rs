@@ -8,12 +8,13 @@ use super::{
 use crate::decider::Decision;
 use quipu_kinds::quota::{Hold, QuotaEvent, Reserve};
 use quipu_schemas::{
+    ids::PrincipalId,
     limits::{QUOTA_AMOUNT_MAX_UNITS, QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX, QUOTA_OPEN_MAX, QUOTA_TTL_MAX_SECONDS},
     quota::Level,
 };
 use std::collections::BTreeSet;
 
-pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve) -> Result<Decision<QuotaEvent>, QuotaRejection> {
+pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve, by: &PrincipalId) -> Result<Decision<QuotaEvent>, QuotaRejection> {
     let Reserve { key, ttl_seconds, holds } = reserve;
     if !(1..=QUOTA_TTL_MAX_SECONDS).contains(ttl_seconds) {
         return Err(QuotaRejection::BadTtl);
@@ -22,7 +23,8 @@ pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve) -> Result<Decision<Qu
     let state = clock.state;
     match (state.open.get(key), state.ended.get(key)) {
         (Some(open), _) if open.until <= clock.now => return Err(QuotaRejection::Ended(key.clone(), "has lapsed")),
-        (Some(open), _) if open.ttl_seconds == *ttl_seconds && open.holds == holds => return Ok(Decision::Unchanged),
+        // What is another's is held for them: whoever were told that nothing changed would spend it a second time.
+        (Some(open), _) if open.ttl_seconds == *ttl_seconds && open.holds == holds && open.is_of(by) => return Ok(Decision::Unchanged),
         (Some(_), _) => return Err(QuotaRejection::KeyTaken(key.clone())),
         (None, Some(ended)) => return Err(QuotaRejection::Ended(key.clone(), what_became(ended))),
         (None, None) => {}
@@ -40,6 +42,7 @@ pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve) -> Result<Decision<Qu
         ttl_seconds: *ttl_seconds,
         until: clock.now.saturating_add(u64::from(*ttl_seconds) * 1_000),
         holds: holds.clone(),
+        by: Some(by.clone()),
     });
     events.extend(fits(clock, &holds)?);
     Ok(Decision::Accept(events))

@@ -3,29 +3,33 @@
 use super::{
     clock::{Clock, places},
     rejection::QuotaRejection,
-    state::{Ended, QuotaState},
+    state::{Ended, QuotaState, Reservation},
 };
 use crate::decider::Decision;
 use quipu_kinds::quota::{Booking, Hold, QuotaEvent, Release, Settle, Used};
 use quipu_schemas::{
+    context::Context,
     ids::EntityId,
     limits::{QUOTA_AMOUNT_MAX_UNITS, QUOTA_HOLDS_MAX, QUOTA_USED_MAX_UNITS},
     quota::Window,
+    role::Role,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn decide_settle(clock: &Clock<'_>, settle: &Settle) -> Result<Decision<QuotaEvent>, QuotaRejection> {
+pub(super) fn decide_settle(clock: &Clock<'_>, settle: &Settle, context: &Context<'_>) -> Result<Decision<QuotaEvent>, QuotaRejection> {
     let Settle { key, used } = settle;
     let used = normal(used)?;
     let state = clock.state;
-    let (holds, is_held, late) = match (state.open.get(key), state.ended.get(key)) {
-        (Some(open), _) => (&open.holds, true, open.until <= clock.now),
-        (None, Some(Ended::Lapsed(reservation))) => (&reservation.holds, false, true),
+    let (reservation, is_held, late) = match (state.open.get(key), state.ended.get(key)) {
+        (Some(open), _) => (open, true, open.until <= clock.now),
+        (None, Some(Ended::Lapsed(reservation))) => (reservation, false, true),
         (None, Some(Ended::Settled(before))) if *before == used => return Ok(Decision::Unchanged),
         (None, Some(Ended::Settled(_))) => return Err(QuotaRejection::Ended(key.clone(), "was settled with other amounts")),
         (None, Some(Ended::Released)) => return Err(QuotaRejection::Ended(key.clone(), "was released")),
         (None, None) => return Err(QuotaRejection::NotFound(key.clone())),
     };
+    may_end(key, reservation, context)?;
+    let holds = &reservation.holds;
     let bookings = bookings(holds, &used, is_held)?;
     let (notices, watched) = booked(clock, holds, (&bookings, late))?;
     let mut events = clock.all_turned();
@@ -37,6 +41,15 @@ pub(super) fn decide_settle(clock: &Clock<'_>, settle: &Settle) -> Result<Decisi
     });
     events.extend(notices);
     Ok(Decision::Accept(events))
+}
+
+/// Who ends a reservation: whose it is, whoever acts for them, and admins. By its key alone anybody of the org could give back what
+/// another is about to spend, or book what nobody spent.
+fn may_end(key: &EntityId, reservation: &Reservation, context: &Context<'_>) -> Result<(), QuotaRejection> {
+    if reservation.is_of(context.actor()) || context.at_least(Role::Admin) {
+        return Ok(());
+    }
+    Err(QuotaRejection::NotYours(key.clone()))
 }
 
 /// Sorted by unit, each once.
@@ -117,13 +130,16 @@ fn booked(clock: &Clock<'_>, holds: &[Hold], (bookings, late): (&[Booking], bool
     Ok((notices, watched.collect()))
 }
 
-pub(super) fn decide_release(state: &QuotaState, release: &Release) -> Result<Decision<QuotaEvent>, QuotaRejection> {
+pub(super) fn decide_release(state: &QuotaState, release: &Release, context: &Context<'_>) -> Result<Decision<QuotaEvent>, QuotaRejection> {
     let key: &EntityId = &release.key;
     match (state.open.get(key), state.ended.get(key)) {
-        (Some(open), _) => Ok(Decision::one(QuotaEvent::Released {
-            key: key.clone(),
-            holds: open.holds.clone(),
-        })),
+        (Some(open), _) => {
+            may_end(key, open, context)?;
+            Ok(Decision::one(QuotaEvent::Released {
+                key: key.clone(),
+                holds: open.holds.clone(),
+            }))
+        }
         (None, Some(Ended::Released | Ended::Lapsed(_))) => Ok(Decision::Unchanged),
         (None, Some(Ended::Settled(_))) => Err(QuotaRejection::Ended(key.clone(), "was settled")),
         (None, None) => Err(QuotaRejection::NotFound(key.clone())),

@@ -3,7 +3,7 @@
 use quipu_kinds::quota::{Hold, Used};
 use quipu_schemas::{
     context::Millis,
-    ids::EntityId,
+    ids::{EntityId, PrincipalId},
     quota::{Level, Rate, RateBy, Unit, Window},
 };
 use schemars::JsonSchema;
@@ -73,6 +73,15 @@ pub struct Reservation {
     pub ttl_seconds: u32,
     /// What it holds.
     pub holds: Vec<Hold>,
+    /// Whose it is; not known of one that was made before this was noted.
+    pub by: Option<PrincipalId>,
+}
+
+impl Reservation {
+    /// Whether it is this principal's. One of which nobody knows whose it is is nobody's.
+    pub(super) fn is_of(&self, who: &PrincipalId) -> bool {
+        self.by.as_ref() == Some(who)
+    }
 }
 
 /// What became of a reservation.

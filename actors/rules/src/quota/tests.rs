@@ -2,7 +2,7 @@ mod bounds;
 mod model;
 
 use super::*;
-use crate::scene::{As, Scene, as_role, platform};
+use crate::scene::{As, Scene, as_role, id, platform};
 use quipu_kinds::quota::{Hold, Release, Reserve, Settle, Used};
 use quipu_schemas::{
     limits::{QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX},
@@ -175,6 +175,63 @@ fn the_same_reservation_again_changes_nothing() {
     scene.refused(&member(), tokens("r", 6), 409, "reservation_ended");
     scene.refused(&member(), release("r"), 409, "reservation_ended");
     assert_eq!(counted(&scene, "org", Window::Total), (2, 0));
+}
+
+#[test]
+fn a_reservation_is_ended_by_whose_it_is_and_by_admins() {
+    let mut scene = limited(&[("org", Window::Total, 100)]);
+    let other = as_role("eve", Some(Role::Member));
+    for key in ["a", "b", "c", "d"] {
+        scene.ok(&member(), tokens(key, 10));
+    }
+    scene.refused(&other, settle("a", &[(TOKENS, 0)]), 403, "not_your_reservation");
+    scene.refused(&other, release("a"), 403, "not_your_reservation");
+    // Nor does another spend it by asking for the same once more.
+    scene.refused(&other, tokens("a", 10), 409, "key_taken");
+    scene.refused(&admin(), tokens("a", 10), 409, "key_taken");
+    scene.unchanged(&member(), tokens("a", 10));
+    scene.ok(&member(), settle("a", &[(TOKENS, 3)]));
+    scene.ok(&admin(), settle("b", &[(TOKENS, 3)]));
+    scene.ok(&admin(), release("c"));
+    // Whose time is over is still theirs alone, before it has lapsed and after.
+    scene.now += 60_000;
+    scene.refused(&other, settle("d", &[(TOKENS, 3)]), 403, "not_your_reservation");
+    scene.refused(&other, release("d"), 403, "not_your_reservation");
+    scene.ok(&platform(), QuotaWord::Lapse(Lapse {}));
+    scene.refused(&other, settle("d", &[(TOKENS, 3)]), 403, "not_your_reservation");
+    scene.ok(&member(), settle("d", &[(TOKENS, 3)]));
+    assert_eq!(counted(&scene, "org", Window::Total), (9, 0));
+}
+
+#[test]
+fn who_acts_for_whose_it_is_ends_a_reservation() {
+    let mut scene = limited(&[("org", Window::Total, 100)]);
+    scene.ok(&member(), tokens("a", 10));
+    scene.sender = Some(id("svc"));
+    scene.ok(&member(), settle("a", &[(TOKENS, 3)]));
+    scene.ok(&member(), tokens("b", 10));
+    scene.sender = None;
+    // What was reserved for somebody is theirs, and not the sender's.
+    scene.refused(&as_role("svc", Some(Role::Member)), release("b"), 403, "not_your_reservation");
+    scene.ok(&member(), release("b"));
+}
+
+#[test]
+fn a_reservation_of_an_earlier_release_is_ended_by_admins_alone() {
+    let mut scene = limited(&[("org", Window::Total, 100)]);
+    for key in ["a", "b"] {
+        let stored = serde_json::json!({ "type": "quipu.quota.reserved.v1", "data": {
+            "key": key, "ttl_seconds": 60, "until": scene.now + 60_000,
+            "holds": [{ "levels": ["org"], "unit": TOKENS, "amount": 10 }],
+        }});
+        let event = serde_json::from_value(stored).unwrap();
+        scene.state = Quota::evolve(std::mem::take(&mut scene.state), &event).unwrap();
+    }
+    scene.refused(&member(), settle("a", &[(TOKENS, 3)]), 403, "not_your_reservation");
+    scene.ok(&admin(), settle("a", &[(TOKENS, 3)]));
+    scene.now += 60_000;
+    scene.ok(&platform(), QuotaWord::Lapse(Lapse {}));
+    assert_eq!(counted(&scene, "org", Window::Total), (3, 0));
 }
 
 #[test]
