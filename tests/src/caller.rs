@@ -103,6 +103,15 @@ impl Caller {
         }
     }
 
+    /// The same client with another token, as whoever that one is.
+    pub fn showing(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            actor: None,
+            ..self.clone()
+        }
+    }
+
     /// Where it talks to.
     pub fn base(&self) -> &str {
         &self.base

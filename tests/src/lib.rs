@@ -11,6 +11,7 @@ pub mod load;
 pub mod office;
 pub mod process;
 pub mod receiver;
+pub mod revoking;
 pub mod s3;
 pub mod script;
 pub mod seeded;

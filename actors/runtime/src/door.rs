@@ -3,14 +3,16 @@
 use crate::{
     core::Core,
     entity_actor::EntityActor,
-    kernel::{admission, refusals::outcome_unknown},
+    kernel::{admission, authorities, refusals::outcome_unknown},
     mailbox::{EntityMsg, Reply},
     refusals::{not_open, stopping, unknown_kind},
+    shadow,
 };
 use quipu_events::leases::Member;
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
     limits,
+    position::Position,
     problem::Problem,
 };
 use std::{
@@ -35,6 +37,7 @@ impl Core {
                 .get()
                 .filter(|_| !self.is_owner(partition))
                 .and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
+            let is_elsewhere = elsewhere.is_some();
             let answer = match elsewhere {
                 None => self.submit_here(envelope.clone()).await,
                 Some((cluster, owner)) => tokio::select! {
@@ -47,10 +50,39 @@ impl Core {
                 .as_ref()
                 .is_err_and(|problem| admission::is_for_next_owner(problem, self.is_shared, is_damaged));
             if !again || self.stopping.load(Ordering::Acquire) || Instant::now() >= deadline {
-                return answer.map_err(|problem| if again { for_now(partition, problem) } else { problem });
+                let receipt = answer.map_err(|problem| if again { for_now(partition, problem) } else { problem })?;
+                return if is_elsewhere && authorities::is_about(&envelope.stream.kind) {
+                    self.known_here(receipt).await
+                } else {
+                    Ok(receipt)
+                };
             }
             // What the owner itself sees of its lease reaches nobody else: looked at now and then.
             let _ = timeout(OWNER_LOOK_EVERY, owners.changed()).await;
+        }
+    }
+
+    /// What another node has decided about rights is known here before whoever asked for it hears of it: a key that they revoked at
+    /// this node opens nothing at this node from then on.
+    async fn known_here(self: &Arc<Self>, receipt: Receipt) -> Result<Receipt, Problem> {
+        let Position { partition, offset, .. } = receipt.position;
+        let deadline = Instant::now() + Duration::from_millis(limits::HANDOFF_WAIT_MS);
+        loop {
+            let core = self.clone();
+            // Read even where another reader has come as far: only behind it is all known that it has read.
+            let read = tokio::task::spawn_blocking(move || {
+                if !core.is_owner(partition) {
+                    shadow::follow(&core, partition);
+                }
+            });
+            let is_read = read.await.is_ok();
+            if is_read && self.index.next_offset(partition) > offset {
+                return Ok(receipt);
+            }
+            if Instant::now() >= deadline || self.stopping.load(Ordering::Acquire) {
+                return Err(outcome_unknown());
+            }
+            tokio::time::sleep(OWNER_LOOK_EVERY).await;
         }
     }
 

@@ -10,6 +10,7 @@ mod parking;
 mod quota;
 mod rates;
 mod rebuild;
+mod revocation;
 mod schemathesis;
 mod secrets;
 mod ticket;

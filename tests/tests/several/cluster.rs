@@ -8,6 +8,7 @@
 mod failover;
 mod quota;
 mod restarts;
+mod revocation;
 
 use futures::future::join_all;
 use quipu_events::backend::Backend;
