@@ -14,6 +14,10 @@ check:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     cargo test --workspace --locked
 
+# Licences, advisories, bans and sources of all dependencies, under all features (`cargo install --locked cargo-deny`).
+deny:
+    cargo deny --all-features check
+
 # The evaluator of rights beside Cedar: a workspace of its own, so that Cedar's features change nothing here.
 oracle:
     cargo test --locked --manifest-path tests/oracle/Cargo.toml --target-dir target/oracle

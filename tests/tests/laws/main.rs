@@ -1,5 +1,6 @@
 //! Laws that need no node: the layout, stored forms, decoders, the model of ownership.
 
+mod bans;
 mod circles;
 mod fuzz_decoders;
 mod golden;
