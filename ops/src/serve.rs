@@ -136,7 +136,7 @@ pub async fn start_with(
         node_config.cluster.address = format!("{scheme}://{address}");
     }
     if node_config.tokens.issuer.is_empty() {
-        node_config.tokens.issuer = format!("http://{}", from_here(address));
+        node_config.tokens.issuer = format!("{scheme}://{}", from_here(address));
     }
     // Before the log: where it is needed and not there, the node has not owned anything yet.
     let bus = match config.bus.clone() {

@@ -1,4 +1,4 @@
-// Deliveries that libraries sign: Standard Webhooks, and those of GitHub.
+// Deliveries that libraries sign: Standard Webhooks, and those of GitHub. The former verifies what the node sends.
 
 import assert from "node:assert/strict";
 import { sign } from "@octokit/webhooks-methods";
@@ -17,6 +17,10 @@ async function deliver(callback, headers, sent = body) {
 }
 
 const hook = new Webhook(process.env.HOOK_SECRET);
+const sent = JSON.parse(process.env.DELIVERY);
+assert.deepEqual(hook.verify(sent.body, sent.headers).data, { number: "4711" });
+assert.throws(() => hook.verify(sent.body.replace("4711", "4712"), sent.headers));
+assert.throws(() => hook.verify(sent.body, { ...sent.headers, "webhook-id": "another" }));
 const at = new Date();
 const standard = (id) => ({
   "webhook-id": id,

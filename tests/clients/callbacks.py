@@ -1,4 +1,4 @@
-"""Deliveries that the reference library signs: taken once, and refused when they are late or changed."""
+"""Deliveries that the reference library signs: taken once, and refused when they are late or changed. It verifies the node's own."""
 
 import datetime
 import json
@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 ADDRESS = os.environ["QUIPU_URL"] + "/callbacks/acme/hooks"
 HOOK = Webhook(os.environ["HOOK_SECRET"])
@@ -32,7 +32,21 @@ def told(answer: tuple[int, dict[str, str], str]) -> dict[str, object]:
     return {name: value for name, value in json.loads(answer[2]).items() if name not in ("request_id", "time")}
 
 
+def of_the_node() -> None:
+    sent = json.loads(os.environ["DELIVERY"])
+    said = HOOK.verify(sent["body"], sent["headers"])
+    assert said["type"] == "order.placed" and said["data"] == {"number": "4711"}, said
+    later = sent["headers"] | {"webhook-timestamp": str(int(sent["headers"]["webhook-timestamp"]) + 1)}
+    for body, headers in ((sent["body"].replace("4711", "4712"), sent["headers"]), (sent["body"], later)):
+        try:
+            HOOK.verify(body, headers)
+            raise AssertionError("something else is verified as well")
+        except WebhookVerificationError:
+            pass
+
+
 def main() -> None:
+    of_the_node()
     now = datetime.datetime.now(tz=datetime.timezone.utc)
     body = json.dumps({"text": "signed by a library"})
     first = deliver("msg_py_1", now, body)

@@ -1,19 +1,60 @@
-"""Libraries for OAuth in Python, unmodified, against a node: Authlib, PyJWT and joserfc."""
+"""Libraries for OAuth in Python, unmodified, against a node over TLS: Authlib, PyJWT and joserfc."""
 
+import html.parser
 import os
+import ssl
 import time
+import urllib.parse
 import uuid
 
 import jwt
 import requests
+from authlib.common.security import generate_token
+from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from authlib.oidc.core import CodeIDToken
 from joserfc import jwt as jose
 from joserfc.jwk import ECKey, KeySet
 
 URL = os.environ["QUIPU_URL"]
 GRID = f"{URL}/v1/orgs/acme"
 NODE = {"Authorization": f"Bearer {os.environ['QUIPU_TOKEN']}"}
-os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
+BACK = "https://app.example/back"
+TLS = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+SCOPE = "openid offline_access cap:org.read cap:run.*"
+
+
+class Form(html.parser.HTMLParser):
+    """What a page would send: where its form leads, and the fields that are filled in already."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.action, self.fields = "", {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form":
+            self.action = given.get("action") or ""
+        elif tag == "input":
+            self.fields[given["name"]] = given.get("value") or ""
+
+
+def sign_in(address: str) -> str:
+    """A person opens the page, signs in and says yes; where they are sent back to."""
+    browser = requests.Session()
+    page = browser.get(address, timeout=10)
+    assert page.status_code == 200 and "Sign in" in page.text, page.text
+    form = Form(page.text)
+    typed = {"address": os.environ["PERSON_ADDRESS"], "password": os.environ["PERSON_PASSWORD"], "decision": "allow"}
+    to = urllib.parse.urljoin(page.url, form.action)
+    wrong = browser.post(to, data=form.fields | typed | {"password": "not this one"}, timeout=10)
+    assert wrong.status_code == 401 and "Address or password is wrong" in wrong.text, wrong.text
+    form = Form(wrong.text)
+    answer = browser.post(to, data=form.fields | typed, allow_redirects=False, timeout=10)
+    assert answer.status_code in (302, 303), answer.text
+    return answer.headers["location"]
 
 
 def send(path: str, body: dict) -> dict:
@@ -30,12 +71,12 @@ def client(name: str, authentication: str, **more: object) -> str:
     return f"acme.{name}"
 
 
-def checked(token: str, told: dict) -> None:
+def checked(token: str, told: dict, scope: str = "cap:run.*", lives: int = 900) -> dict:
     """Both libraries for tokens accept it by the published keys, and neither for somebody else."""
-    keys = jwt.PyJWKClient(told["jwks_uri"])
+    keys = jwt.PyJWKClient(told["jwks_uri"], ssl_context=TLS)
     key = keys.get_signing_key_from_jwt(token).key
     claims = jwt.decode(token, key, algorithms=["ES256"], audience=URL, issuer=URL)
-    assert claims["scope"] == "cap:run.*" and claims["exp"] - claims["iat"] == 900, claims
+    assert set(claims["scope"].split()) == set(scope.split()) and claims["exp"] - claims["iat"] == lives, claims
     try:
         jwt.decode(token, key, algorithms=["ES256"], audience="https://else.example", issuer=URL)
         raise AssertionError("taken for somebody else")
@@ -44,6 +85,7 @@ def checked(token: str, told: dict) -> None:
     published = KeySet.import_key_set(requests.get(told["jwks_uri"], timeout=10).json())
     read = jose.decode(token, published, algorithms=["ES256"])
     assert read.header["typ"] == "at+jwt" and read.claims["sub"] == claims["sub"], read.header
+    return claims
 
 
 def by_secret(told: dict) -> None:
@@ -85,7 +127,7 @@ def by_signature(told: dict) -> None:
     checked(answer.json()["access_token"], told)
     now = int(time.time())
     wrong = [once, {"aud": "https://else.example"}, {"iss": "acme.basic"}, {"sub": "acme.basic"}, {"exp": now - 1}]
-    wrong += [{"exp": now + 86_400}, {"nbf": now + 600}, {"exp": str(now + 60)}, {"jti": None}]
+    wrong += [{"exp": now + 86_400}, {"iat": now - 600, "exp": now + 60}, {"nbf": now + 600}, {"exp": str(now + 60)}, {"jti": None}]
     for changes in wrong:
         answer = ask(changes)
         assert answer.status_code == 401 and answer.json()["error"] == "invalid_client", (changes, answer.text)
@@ -93,12 +135,70 @@ def by_signature(told: dict) -> None:
     assert answer.status_code == 401, answer.text
 
 
+def by_code(told: dict) -> None:
+    """A person lets a client in, which goes on with refresh tokens until one is shown twice."""
+    described = {"name": "web", "grants": ["authorization_code", "refresh_token"], "redirect_uris": [BACK]}
+    described |= {"authentication": "client_secret_basic"}
+    scopes = ["cap:openid.sign_in", "cap:openid.refresh", "cap:org.read", "cap:run.*"]
+    send("applications/web_py", described | {"scopes": scopes})
+    secret = send("applications/web_py/rotate_secret", {})["shown"]
+    web = OAuth2Session("acme.web_py", secret, scope=SCOPE, redirect_uri=BACK, code_challenge_method="S256")
+    verifier, nonce = generate_token(48), generate_token()
+    asked, state = web.create_authorization_url(told["authorization_endpoint"], code_verifier=verifier, nonce=nonce)
+    back = sign_in(asked)
+    assert back.startswith(f"{BACK}?"), back
+    said = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(back).query))
+    assert said["iss"] == told["issuer"] and said["state"] == state, said
+    first = web.fetch_token(told["token_endpoint"], authorization_response=back, code_verifier=verifier)
+    published = KeySet.import_key_set(requests.get(told["jwks_uri"], timeout=10).json())
+    read = jose.decode(first["id_token"], published, algorithms=told["id_token_signing_alg_values_supported"])
+    params = {"nonce": nonce, "client_id": "acme.web_py", "access_token": first["access_token"], "max_age": 60}
+    wanted = {"iss": {"values": [told["issuer"]]}, "aud": {"values": ["acme.web_py"]}}
+    identity = CodeIDToken(read.claims, read.header, wanted, params)
+    identity.validate(leeway=5)
+    claims = checked(first["access_token"], told, SCOPE, 7 * 86_400)
+    assert claims["sub"] == identity["sub"] and claims["client_id"] == "acme.web_py", claims
+    assert web.get(told["userinfo_endpoint"], timeout=10).json()["sub"] == identity["sub"]
+    mine = web.get(f"{URL}/v1/me", timeout=10)
+    assert mine.status_code == 200 and mine.json()["principal"] == identity["sub"], mine.text
+    runs = web.get(f"{GRID}/runs", timeout=10)
+    assert runs.status_code == 200, runs.text
+    second = web.refresh_token(told["token_endpoint"])
+    assert second["refresh_token"] != first["refresh_token"], "not rotated"
+    checked(second["access_token"], told, SCOPE, 7 * 86_400)
+    seen = web.introspect_token(told["introspection_endpoint"], token=second["access_token"]).json()
+    assert seen["active"] and seen["sub"] == identity["sub"] and seen["exp"] > time.time(), seen
+    try:
+        web.refresh_token(told["token_endpoint"], refresh_token=first["refresh_token"])
+        raise AssertionError("a refresh token was good twice")
+    except OAuthError as refused:
+        assert refused.error == "invalid_grant", refused
+    seen = web.introspect_token(told["introspection_endpoint"], token=second["access_token"]).json()
+    assert seen == {"active": False}, seen
+    try:
+        web.fetch_token(told["token_endpoint"], authorization_response=back, code_verifier=verifier)
+        raise AssertionError("a code was good twice")
+    except OAuthError as refused:
+        assert refused.error == "invalid_grant", refused
+
+
+def signed_by_authlib(told: dict) -> None:
+    key = ECKey.generate_key("P-256")
+    public = {name: key.as_dict(private=False)[name] for name in ("kty", "crv", "x", "y")}
+    own = client("assertions", "private_key_jwt", keys=[public])
+    session = OAuth2Session(own, key, scope="cap:run.*", token_endpoint_auth_method="private_key_jwt")
+    session.register_client_auth_method(PrivateKeyJWT(told["token_endpoint"], alg="ES256"))
+    token = session.fetch_token(told["token_endpoint"], grant_type="client_credentials")
+    checked(token["access_token"], told)
+
+
 def main() -> None:
-    made = requests.post(f"{URL}/v1/orgs/acme/orgs", json={"name": "Acme"}, headers=NODE, timeout=10)
-    assert made.status_code == 201, made.text
-    told = requests.get(f"{URL}/.well-known/oauth-authorization-server", timeout=10).json()
+    told = requests.get(f"{URL}/.well-known/openid-configuration", timeout=10).json()
+    assert told["issuer"] == URL, told
     by_secret(told)
     by_signature(told)
+    signed_by_authlib(told)
+    by_code(told)
     print("done")
 
 

@@ -74,21 +74,35 @@ pub struct Caller {
 
 /// Makes an HTTP client that talks to loopback addresses directly.
 pub fn http() -> reqwest::Client {
+    http_trusting(None)
+}
+
+/// The same, which trusts this authority (PEM) and no other where one is given.
+///
+/// # Panics
+/// If that is no certificate.
+pub fn http_trusting(authority: Option<&str>) -> reqwest::Client {
     static ONCE: Once = Once::new();
     // Another part of the process may have installed one already, which serves as well.
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(PATIENCE * 2)
-        .build()
-        .expect("an HTTP client")
+    let mut builder = reqwest::Client::builder().no_proxy().timeout(PATIENCE * 2);
+    if let Some(pem) = authority {
+        let authority = reqwest::Certificate::from_pem(pem.as_bytes()).expect("a certificate");
+        builder = builder.tls_certs_only([authority]);
+    }
+    builder.build().expect("an HTTP client")
 }
 
 impl Caller {
     /// A client of the node at `base` with this token, as the platform itself.
     pub fn new(base: &str, token: &str) -> Self {
+        Self::over(http(), base, token)
+    }
+
+    /// The same, through this client.
+    pub fn over(http: reqwest::Client, base: &str, token: &str) -> Self {
         Self {
-            http: http(),
+            http,
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             actor: None,

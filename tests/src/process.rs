@@ -1,6 +1,6 @@
 //! The real binary as a child process, so that killing it is a real crash.
 
-use crate::caller::{Caller, LOOK_EVERY, PATIENCE};
+use crate::caller::{Caller, LOOK_EVERY, PATIENCE, http_trusting};
 use serde_json::Value;
 use std::{
     fs::{self, OpenOptions},
@@ -83,6 +83,8 @@ pub struct Launch {
     set: Vec<(String, String)>,
     env: Vec<(String, String)>,
     stderr: Option<fn() -> Stdio>,
+    /// Whom its certificate is signed by, where it speaks TLS.
+    authority: Option<String>,
 }
 
 /// A running node.
@@ -133,6 +135,7 @@ impl Launch {
             set: Vec::new(),
             env: Vec::new(),
             stderr: None,
+            authority: None,
         }
     }
 
@@ -175,6 +178,16 @@ impl Launch {
     pub fn reaching(self, addresses: &[SocketAddr]) -> Self {
         let list: Vec<String> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
         self.set("egress.allow", format!("[{}]", list.join(",")))
+    }
+
+    /// Has the node speak TLS, by `node.pem` and `node.key` of a directory, which `ca.pem` there has signed.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn secured(mut self, directory: &Path) -> Self {
+        self.authority = Some(fs::read_to_string(directory.join("ca.pem")).expect("the authority"));
+        let file = |name: &str| directory.join(name).display().to_string();
+        self.set("tls.certificate", file("node.pem")).set("tls.key", file("node.key"))
     }
 
     /// Gives the node a secret.
@@ -255,7 +268,7 @@ impl Launch {
             if let Some(status) = child.try_wait().expect("the node's status") {
                 return Err(status);
             }
-            if let Some((address, caller)) = reach(&data).await {
+            if let Some((address, caller)) = reach(&data, self.authority.as_deref()).await {
                 return Ok(Process {
                     child,
                     log,
@@ -271,11 +284,12 @@ impl Launch {
     }
 }
 
-async fn reach(data: &Path) -> Option<(SocketAddr, Caller)> {
+async fn reach(data: &Path, authority: Option<&str>) -> Option<(SocketAddr, Caller)> {
     let url = fs::read_to_string(data.join("address")).ok()?;
     let token = fs::read_to_string(data.join("token")).ok()?;
-    let address = url.trim().strip_prefix("http://")?.parse().ok()?;
-    let caller = Caller::new(url.trim(), token.trim());
+    let (_, host) = url.trim().split_once("://")?;
+    let address = host.parse().ok()?;
+    let caller = Caller::over(http_trusting(authority), url.trim(), token.trim());
     let ready = caller.exchange(caller.request(reqwest::Method::GET, "/health/ready")).await.ok()?;
     (ready.status == 200).then_some((address, caller))
 }

@@ -4,7 +4,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -22,6 +22,8 @@ pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub struct Arrival {
     /// Path.
     pub path: String,
+    /// What a signed webhook says of itself: its headers `webhook-…`.
+    pub signature: BTreeMap<String, String>,
     /// `webhook-id` or `idempotency-key`, or nothing.
     pub id: String,
     /// Body.
@@ -120,6 +122,7 @@ async fn take(State(inner): State<Arc<Inner>>, _method: Method, uri: Uri, header
         let mut book = inner.book.lock();
         let status = book.refusals.get_mut(&path).and_then(Vec::pop).unwrap_or(200);
         book.arrivals.push(Arrival {
+            signature: signature(&headers),
             id: text("webhook-id").or_else(|| text("idempotency-key")).unwrap_or_default(),
             body: String::from_utf8_lossy(&body).into_owned(),
             signed: !headers.contains_key("webhook-id") || is_signed(&headers, &body),
@@ -137,6 +140,12 @@ async fn take(State(inner): State<Arc<Inner>>, _method: Method, uri: Uri, header
     }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(CONTENT_TYPE, "application/json")], answer).into_response()
+}
+
+fn signature(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let signs = headers.iter().filter(|(name, _)| name.as_str().starts_with("webhook-"));
+    signs.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
 fn is_signed(headers: &HeaderMap, body: &[u8]) -> bool {

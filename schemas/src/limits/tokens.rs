@@ -26,8 +26,12 @@ pub const TOKEN_METHODS_MAX: usize = 8;
 pub const TOKEN_AUDIENCE_MAX_CHARS: usize = 512;
 /// Assertions of clients that a node remembers, each until its time is over.
 pub const ASSERTIONS_MAX: usize = 65_536;
-/// How long an assertion of a client may be valid from now on.
+/// How long an assertion of a client counts from when it was made.
 pub const ASSERTION_LIFETIME_MAX_MS: u64 = 10 * 60 * 1_000;
+/// How far its end may lie in the future for it to count at all.
+pub const ASSERTION_EXPIRY_MAX_MS: u64 = 60 * 60 * 1_000;
+/// How much the clock of who signs an assertion may be ahead.
+pub const ASSERTION_SKEW_MS: u64 = 60 * 1_000;
 /// How long a session lives that a client begins by itself.
 pub const SESSION_OF_CLIENT_MS: u64 = 12 * 60 * 60 * 1_000;
 /// How long a session lives that a person lets a client have, and that a refresh token goes on with.

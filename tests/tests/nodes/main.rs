@@ -5,6 +5,7 @@ mod damaged_node;
 mod disk_full;
 mod http_hostile;
 mod kill9;
+mod libraries;
 mod migrate;
 mod parking;
 mod quota;

@@ -16,7 +16,7 @@ use quipu_schemas::{
     client_secret::{ClientId, ClientSecret},
     context::Millis,
     digest::Digest,
-    limits::{ASSERTION_LIFETIME_MAX_MS, TOKEN_MAX_BYTES},
+    limits::{ASSERTION_EXPIRY_MAX_MS, ASSERTION_LIFETIME_MAX_MS, ASSERTION_SKEW_MS, TOKEN_MAX_BYTES},
 };
 use serde::Deserialize;
 
@@ -83,11 +83,10 @@ impl Client {
         let name = self.id.to_string();
         let issuer = node.issuer();
         let is_for_us = said.aud.names().any(|aud| aud == issuer || aud == format!("{issuer}/oauth/token"));
-        let (now, until) = (node.now(), said.exp.saturating_mul(1_000));
-        let is_now =
-            now < until && until <= now.saturating_add(ASSERTION_LIFETIME_MAX_MS) && said.nbf.is_none_or(|from| from <= now / 1_000);
+        let now = node.now();
+        let until = said.until(now)?;
         let digest = Digest::of(&[b"assertion", name.as_bytes(), said.jti.as_bytes()]);
-        let is_right = said.iss == name && said.sub == name && is_for_us && is_now;
+        let is_right = said.iss == name && said.sub == name && is_for_us;
         (is_right && node.tokens().is_first(digest, until, now)).then_some(())
     }
 
@@ -106,7 +105,24 @@ struct Assertion {
     exp: Millis,
     #[serde(default)]
     nbf: Option<Millis>,
+    #[serde(default)]
+    iat: Option<Millis>,
     jti: String,
+}
+
+impl Assertion {
+    /// Until when it counts, if it counts now. Libraries sign for up to an hour; from when it was made on, minutes are enough here, and that is how
+    /// long it has to be remembered.
+    fn until(&self, now: Millis) -> Option<Millis> {
+        let at = |seconds: Millis| seconds.saturating_mul(1_000);
+        let said = at(self.exp);
+        let until = self
+            .iat
+            .map_or(said, |made| said.min(at(made).saturating_add(ASSERTION_LIFETIME_MAX_MS)));
+        let is_near = until <= now.saturating_add(ASSERTION_LIFETIME_MAX_MS + ASSERTION_SKEW_MS);
+        let is_sane = said <= now.saturating_add(ASSERTION_EXPIRY_MAX_MS + ASSERTION_SKEW_MS);
+        (now < until && is_near && is_sane && self.nbf.is_none_or(|from| from <= now / 1_000)).then_some(until)
+    }
 }
 
 #[derive(Deserialize)]
@@ -188,6 +204,7 @@ fn parse_basic(given: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn basic_is_decoded_as_a_form_is() {
@@ -199,6 +216,33 @@ mod tests {
         }
         assert_eq!(parse_basic("Bearer x"), None);
         assert_eq!(parse_basic("Basic !"), None);
+    }
+
+    #[test]
+    fn an_assertion_counts_for_minutes_whatever_it_says() {
+        let now = 1_000_000_000;
+        let until = |exp: Millis, iat: Option<Millis>, nbf: Option<Millis>| {
+            let said = json!({ "iss": "acme.ci", "sub": "acme.ci", "aud": "x", "jti": "1", "exp": exp, "iat": iat, "nbf": nbf });
+            serde_json::from_value::<Assertion>(said).unwrap().until(now)
+        };
+        let (at, made) = (now / 1_000, Some(now / 1_000));
+        assert_eq!(until(at + 60, None, None), Some(now + 60_000));
+        assert_eq!(until(at + 60, made, made), Some(now + 60_000));
+        // An hour is what some libraries say.
+        assert_eq!(until(at + 3_600, made, None), Some(now + ASSERTION_LIFETIME_MAX_MS));
+        assert_eq!(until(at + 3_600, Some(at - 599), None), Some(now + 1_000));
+        for (exp, iat, nbf) in [
+            (at, None, None),
+            (at + 3_600, Some(at - 600), None),
+            (at + 3_600, None, None),
+            (at + 3_600, Some(at + 61), None),
+            (at + 3_661, made, None),
+            (at + 60, made, Some(at + 1)),
+            (Millis::MAX, None, None),
+            (Millis::MAX, Some(Millis::MAX), None),
+        ] {
+            assert_eq!(until(exp, iat, nbf), None, "{exp} {iat:?} {nbf:?}");
+        }
     }
 
     #[test]
