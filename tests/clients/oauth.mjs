@@ -7,7 +7,7 @@ import * as openid from "openid-client";
 
 const url = process.env.QUIPU_URL;
 const back = "https://app.example/back";
-const scope = "openid offline_access cap:org.read cap:run.*";
+const scope = "openid offline_access email cap:org.read cap:run.*";
 const sorted = (text) => text.split(" ").sort();
 
 async function send(path, body) {
@@ -24,7 +24,7 @@ async function send(path, body) {
 async function register(id, authentication, grants, more = {}) {
   const asksPeople = grants.includes("authorization_code");
   const scopes = asksPeople
-    ? ["cap:openid.sign_in", "cap:openid.refresh", "cap:org.read", "cap:run.*"]
+    ? ["cap:openid.sign_in", "cap:openid.email", "cap:openid.refresh", "cap:org.read", "cap:run.*"]
     : ["cap:run.*", "cap:stats.read"];
   const described = { name: id, authentication, grants, scopes, ...(asksPeople ? { redirect_uris: [back] } : {}), ...more };
   await send(`applications/${id}`, described);
@@ -80,7 +80,7 @@ async function byCode() {
   const location = await signIn(asked);
   const mixedUp = new URL(location);
   mixedUp.searchParams.set("iss", "https://else.example");
-  await assert.rejects(openid.authorizationCodeGrant(config, mixedUp, checks), /iss/);
+  await assert.rejects(openid.authorizationCodeGrant(config, mixedUp, checks), ({ cause }) => /"iss"/.test(cause.message));
   const first = await openid.authorizationCodeGrant(config, location, checks);
   const claims = first.claims();
   assert.deepEqual([claims.iss, claims.aud, claims.nonce], [url, "acme.web", expectedNonce]);
@@ -92,7 +92,8 @@ async function byCode() {
   // What logs in is no access token, and the other way round.
   await assert.rejects(jose.jwtVerify(first.id_token, keys, { issuer: url, audience: url, typ: "at+jwt" }));
   await jose.jwtVerify(first.id_token, keys, { issuer: url, audience: "acme.web" });
-  assert.equal((await openid.fetchUserInfo(config, first.access_token, claims.sub)).sub, claims.sub);
+  const about = await openid.fetchUserInfo(config, first.access_token, claims.sub);
+  assert.deepEqual(about, { sub: claims.sub, email: process.env.PERSON_ADDRESS, email_verified: false });
   const runs = await openid.fetchProtectedResource(config, first.access_token, new URL(`${url}/v1/orgs/acme/runs`), "GET");
   assert.equal(runs.status, 200, await runs.text());
   const second = await openid.refreshTokenGrant(config, first.refresh_token);
@@ -104,9 +105,20 @@ async function byCode() {
   assert.equal((await openid.tokenIntrospection(config, third.access_token)).active, false);
   await assert.rejects(openid.refreshTokenGrant(config, third.refresh_token), { error: "invalid_grant" });
   await assert.rejects(openid.fetchUserInfo(config, third.access_token, claims.sub), { status: 401 });
-  const silent = openid.buildAuthorizationUrl(config, { ...Object.fromEntries(asked.searchParams), prompt: "none" });
-  const refused = new URL((await fetch(silent, { redirect: "manual" })).headers.get("location"));
-  await assert.rejects(openid.authorizationCodeGrant(config, refused, checks), { error: "login_required" });
+  // What is refused before anybody is asked, in words that the library understands.
+  const given = Object.fromEntries(asked.searchParams);
+  for (const [changes, error] of [
+    [{ prompt: "none" }, "login_required"],
+    [{ code_challenge_method: "plain" }, "invalid_request"],
+    [{ scope: `${scope} role:owner` }, "invalid_scope"],
+  ]) {
+    const answer = await fetch(openid.buildAuthorizationUrl(config, { ...given, ...changes }), { redirect: "manual" });
+    await assert.rejects(openid.authorizationCodeGrant(config, new URL(answer.headers.get("location")), checks), { error });
+  }
+  const elsewhere = openid.buildAuthorizationUrl(config, { ...given, redirect_uri: `${back}/../else` });
+  const stays = await fetch(elsewhere, { redirect: "manual" });
+  assert.deepEqual([stays.status, stays.headers.get("location")], [400, null]);
+  await stays.body.cancel();
 }
 
 // openid-client: by itself, and for somebody else whose token it was shown.
@@ -127,6 +139,11 @@ async function byItself() {
   });
   assert.deepEqual([exchanged.scope, exchanged.issued_token_type], ["cap:run.start", "urn:ietf:params:oauth:token-type:access_token"]);
   assert.equal((await openid.tokenIntrospection(config, exchanged.access_token)).act.sub, "acme/svc_ci");
+  // For another resource (RFC 8707): it says so, and opens nothing here.
+  const resource = "https://files.example/";
+  const other = await openid.clientCredentialsGrant(config, { scope: "cap:run.*", resource });
+  assert.equal((await jose.jwtVerify(other.access_token, keys, { ...wanted, audience: resource })).payload.sub, "acme/svc_ci");
+  await assert.rejects(openid.fetchProtectedResource(config, other.access_token, new URL(`${url}/v1/me`), "GET"), { status: 401 });
   assert.equal((await openid.tokenIntrospection(config, tokens.access_token)).active, true);
   await openid.tokenRevocation(config, tokens.access_token);
   assert.equal((await openid.tokenIntrospection(config, tokens.access_token)).active, false);

@@ -22,7 +22,7 @@ GRID = f"{URL}/v1/orgs/acme"
 NODE = {"Authorization": f"Bearer {os.environ['QUIPU_TOKEN']}"}
 BACK = "https://app.example/back"
 TLS = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
-SCOPE = "openid offline_access cap:org.read cap:run.*"
+SCOPE = "openid profile email offline_access cap:org.read cap:run.*"
 
 
 class Form(html.parser.HTMLParser):
@@ -139,7 +139,7 @@ def by_code(told: dict) -> None:
     """A person lets a client in, which goes on with refresh tokens until one is shown twice."""
     described = {"name": "web", "grants": ["authorization_code", "refresh_token"], "redirect_uris": [BACK]}
     described |= {"authentication": "client_secret_basic"}
-    scopes = ["cap:openid.sign_in", "cap:openid.refresh", "cap:org.read", "cap:run.*"]
+    scopes = ["cap:openid.*", "cap:org.read", "cap:run.*"]
     send("applications/web_py", described | {"scopes": scopes})
     secret = send("applications/web_py/rotate_secret", {})["shown"]
     web = OAuth2Session("acme.web_py", secret, scope=SCOPE, redirect_uri=BACK, code_challenge_method="S256")
@@ -158,7 +158,8 @@ def by_code(told: dict) -> None:
     identity.validate(leeway=5)
     claims = checked(first["access_token"], told, SCOPE, 7 * 86_400)
     assert claims["sub"] == identity["sub"] and claims["client_id"] == "acme.web_py", claims
-    assert web.get(told["userinfo_endpoint"], timeout=10).json()["sub"] == identity["sub"]
+    about = web.get(told["userinfo_endpoint"], timeout=10).json()
+    assert about == {"sub": identity["sub"], "name": "Ada", "email": os.environ["PERSON_ADDRESS"], "email_verified": False}, about
     mine = web.get(f"{URL}/v1/me", timeout=10)
     assert mine.status_code == 200 and mine.json()["principal"] == identity["sub"], mine.text
     runs = web.get(f"{GRID}/runs", timeout=10)

@@ -106,11 +106,11 @@ func byCode(ctx context.Context, provider *oidc.Provider) {
 	secret := secretOf("web_go", map[string]any{
 		"grants":        []string{"authorization_code", "refresh_token"},
 		"redirect_uris": []string{back},
-		"scopes":        []string{"cap:openid.sign_in", "cap:openid.refresh", "cap:run.*"},
+		"scopes":        []string{"cap:openid.sign_in", "cap:openid.profile", "cap:openid.refresh", "cap:run.*"},
 	})
 	config := oauth2.Config{
 		ClientID: "acme.web_go", ClientSecret: secret, Endpoint: provider.Endpoint(), RedirectURL: back,
-		Scopes: []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess, "cap:run.*"},
+		Scopes: []string{oidc.ScopeOpenID, "profile", oidc.ScopeOfflineAccess, "cap:run.*"},
 	}
 	verifier, nonce := oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
 	asked := config.AuthCodeURL("a state", oauth2.S256ChallengeOption(verifier), oidc.Nonce(nonce))
@@ -129,7 +129,9 @@ func byCode(ctx context.Context, provider *oidc.Provider) {
 	check(access.Subject == identity.Subject, "access token", access)
 	about, err := provider.UserInfo(ctx, oauth2.StaticTokenSource(first))
 	must(err)
-	check(about.Subject == identity.Subject, "userinfo", about)
+	var profile struct{ Name, Email string }
+	must(about.Claims(&profile))
+	check(about.Subject == identity.Subject && profile.Name == "Ada" && profile.Email == "", "userinfo", about)
 	next := func() (*oauth2.Token, error) {
 		return config.TokenSource(ctx, &oauth2.Token{RefreshToken: first.RefreshToken}).Token()
 	}

@@ -19,6 +19,10 @@ use serde_json::{Value, json};
 
 /// Scopes that say something of logging in.
 pub(super) const OPENID: &str = "cap:openid.sign_in";
+/// The scope `profile`: the name.
+pub(super) const PROFILE: &str = "cap:openid.profile";
+/// The scope `email`: an address.
+pub(super) const EMAIL: &str = "cap:openid.email";
 
 /// What a session is answered with.
 pub(super) struct Issued<'a> {

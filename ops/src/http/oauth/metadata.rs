@@ -14,8 +14,23 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
 const CLIENT_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 const CLIENT_ALGORITHMS: [&str; 2] = ["ES256", "EdDSA"];
+/// What ID tokens and `userinfo` tell.
+const CLAIMS: [&str; 12] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "auth_time",
+    "amr",
+    "nonce",
+    "sid",
+    "name",
+    "email",
+    "email_verified",
+];
 /// Scopes that are no rights in an org; rights of orgs are scopes as well, and stand in no list.
-const SCOPES: [&str; 2] = ["openid", "offline_access"];
+const SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
 fn kept(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, KEPT);
@@ -56,7 +71,7 @@ pub(super) async fn server(State(app): State<App>, uri: Uri) -> Answer {
         "authorization_response_iss_parameter_supported": true,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [node.tokens().algorithm().name()],
-        "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "amr", "nonce", "sid"],
+        "claims_supported": CLAIMS,
         "prompt_values_supported": ["none", "login", "consent"],
         "claims_parameter_supported": false,
         "request_parameter_supported": false,

@@ -110,7 +110,8 @@ fn session_of(node: &Node, token: &str) -> Option<(Home, EntityId)> {
     })
 }
 
-/// `GET` and `POST /oauth/userinfo`: who logged in, for whoever shows their access token.
+/// `GET` and `POST /oauth/userinfo`: who logged in, for whoever shows their access token. Name and address are told by the scopes that
+/// people see on the page.
 pub(super) async fn userinfo(State(app): State<App>, headers: HeaderMap) -> Answer {
     let node = app.accounts();
     let none = || refused("invalid_token", "the access token is missing, over, or not for this node");
@@ -124,5 +125,18 @@ pub(super) async fn userinfo(State(app): State<App>, headers: HeaderMap) -> Answ
     if !issue::is_openid(&session.patterns) {
         return Err(refused("insufficient_scope", "the token lacks the scope openid"));
     }
-    json(&json!({ "sub": subject_text(&claims.home) }))
+    let mut told = json!({ "sub": subject_text(&claims.home) });
+    let lets = |right: &str| session.patterns.iter().any(|pattern| pattern.to_string() == right);
+    let (profile, email) = (lets(issue::PROFILE), lets(issue::EMAIL));
+    if claims.home.is_person() && (profile || email) {
+        let known = node.identity(&claims.home)?;
+        if let Some(name) = known.name.filter(|_| profile) {
+            told["name"] = name.into();
+        }
+        if let Some(address) = known.address.filter(|_| email) {
+            told["email"] = address.into();
+            told["email_verified"] = known.is_verified.into();
+        }
+    }
+    json(&told)
 }
