@@ -153,7 +153,8 @@ async fn delivery(secured: &Secured, receiver: &Receiver) -> Value {
 async fn callbacks(secured: &Secured) {
     let (hook, hub) = (SECRET, "It's a Secret to Everybody");
     let caller = &secured.node.caller;
-    caller.post(&path("conversation", "c"), json!({ "type": "group" })).await.taken();
+    let ada = caller.acting_for("ada");
+    ada.post(&path("conversation", "c"), json!({ "type": "group" })).await.taken();
     let secret = format!("{}/set", path("secret", "hub"));
     caller.post(&secret, json!({ "value": hub })).await.taken();
     for (id, scheme, by) in [
