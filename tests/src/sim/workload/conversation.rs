@@ -80,7 +80,7 @@ fn body(draw: &Draw<'_>, command: &str, rng: &mut Rng) -> Made {
         "add_participant" => (json!({ "principal": draw.person, "kind": "person" }), None),
         "remove_participant" => {
             let who = one_of(draw.state, "participants", rng, &|who, it| {
-                who.starts_with('p') && it["role"] != "owner"
+                (who.starts_with('p') || who == "grace") && it["role"] != "owner"
             });
             (json!({ "principal": who.unwrap_or_else(|| draw.person.clone()) }), None)
         }
