@@ -15,7 +15,7 @@ use crate::{
     },
     disk::{Disk, RealDisk, replace},
     embedded::{
-        EmbeddedLog, LOG_DIR,
+        EmbeddedLog, LOG_DIR, UNFINISHED_BACKUP_FILE, UNFINISHED_FILE,
         recover::{create_segment, segment_numbers},
         segment::{SEGMENT_HEADER, SegmentHeader, segment_path},
     },
@@ -36,11 +36,6 @@ use std::{
 
 /// Name of the manifest within a backup.
 pub const MANIFEST_FILE: &str = "backup.json";
-/// Stands in a directory from before a restore's first file until after its last: half of a log must not be taken for a
-/// whole one, whose end would then be missing without a trace.
-pub(crate) const UNFINISHED_FILE: &str = "restore.unfinished";
-/// The same in a directory that a backup is written to: until it is gone, what is there is a part of a log.
-pub(crate) const UNFINISHED_BACKUP_FILE: &str = "backup.unfinished";
 const CHUNK: usize = 1024 * 1024;
 
 /// What goes into a backup besides the log.

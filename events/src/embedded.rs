@@ -41,6 +41,12 @@ pub use segment::LOG_DIR;
 /// Name of the lock file within a data directory.
 pub const LOCK_FILE: &str = "lock";
 
+/// Stands in a directory from before a restore's first file until after its last: half of a log must not be taken for a
+/// whole one, whose end would then be missing without a trace.
+pub(crate) const UNFINISHED_FILE: &str = "restore.unfinished";
+/// The same in a directory that a backup is written to: until it is gone, what is there is a part of a log.
+pub(crate) const UNFINISHED_BACKUP_FILE: &str = "backup.unfinished";
+
 /// How a log is opened or made.
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {

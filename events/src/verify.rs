@@ -7,7 +7,6 @@
 //! **Not promised**: frames cut off after the last head leave no trace, except by the next heads file.
 
 use crate::{
-    backup::{UNFINISHED_BACKUP_FILE, UNFINISHED_FILE},
     blobs::{
         BlobError, Blobs,
         copy::complaint,
@@ -17,7 +16,7 @@ use crate::{
     },
     disk::Disk,
     embedded::{
-        LOG_DIR,
+        LOG_DIR, UNFINISHED_BACKUP_FILE, UNFINISHED_FILE,
         chain::{Chain, EMPTY},
         recover::segment_numbers,
         scan::{Found, Synced, Window, scan},

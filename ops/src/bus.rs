@@ -1,7 +1,7 @@
 //! The face on a bus: commands in by calls and by a durable queue, receipts and events out.
 //!
 //! What a message says becomes the same [`CommandRequest`](quipu_runtime::api::CommandRequest) as over HTTP, by the same
-//! code, and nothing is decided here. The bus is no part of the truth: what it loses was either never acknowledged by it,
+//! code, and nothing is decided here. The bus is not part of the truth: what it loses was either never acknowledged by it,
 //! or is in the log and is relayed again. `ops/docs/bus.md` says what clients may rely on.
 
 pub mod at;

@@ -145,7 +145,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers; the rest is usage. Nobody to print to is no failure.
+            // Help and version are answers; the rest is usage. If nobody reads the output, that is not a failure.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { code::USAGE } else { code::OK });
         }

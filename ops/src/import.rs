@@ -146,7 +146,7 @@ fn read_lines(mut file: impl BufRead) -> impl Iterator<Item = Result<Read1, Impo
                 }
                 return bad(format!("the line is longer than {IMPORT_LINE_MAX_BYTES} bytes"));
             }
-            // Some editors begin a file with a mark of its encoding, which is no part of the first line.
+            // Some editors begin a file with a mark of its encoding, which does not belong to the first line.
             let line = text.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&text);
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;

@@ -17,7 +17,7 @@ pub fn part_filters(families: Families, kind: &str, view: View) -> Vec<&'static 
     view.filters().filter(|name| !tied.contains(name)).collect()
 }
 
-/// Whether the name is for reading alone, where it is no command.
+/// Whether the name can only be read, because no command is called so.
 pub fn is_read_only(families: Families, kind: &str, name: &str) -> bool {
     matches!(name, "history" | "state") || parts(families, kind).any(|view| view.name() == name)
 }

@@ -40,7 +40,7 @@ pub fn beside_kinds(families: Families, kinds: &Kinds) -> Vec<Capability> {
     std::iter::once(STATS).chain(families.views().map(of_view)).collect()
 }
 
-/// Names of views are words of their own making: one that is no word of rights holds nothing.
+/// The name of a view may not be a valid word of rights; such a view grants nothing.
 fn named(family: &str, verb: &str) -> Capability {
     format!("cap:{family}.{verb}").parse().unwrap_or(Capability::named("unnamed.read"))
 }

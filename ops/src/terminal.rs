@@ -123,7 +123,7 @@ impl Terminal {
 
     /// Tells a person something beside the answer.
     pub fn note(&self, text: &str) {
-        // Nobody to tell is no failure.
+        // If nobody reads the output, that is not a failure.
         let _ = writeln!(io::stderr(), "{text}");
     }
 

@@ -312,7 +312,7 @@ impl Views {
         }
         let late = self.late(end);
         let lag = late.records;
-        // The end of a damaged partition is no end: views that have seen all before it still do not follow the log.
+        // A damaged partition has more than what can be read: views that have seen all before it still do not follow the log.
         let stopped = self.0.node.stopped().into_iter().map(|stopped| {
             let Stopped { partition, offset, detail } = stopped;
             format!("partition {partition} is stopped at offset {offset}: {detail}; elsewhere {lag} records behind")

@@ -69,7 +69,7 @@ impl ViewsIn {
     }
 
     /// Opens the views; `directory` is the data directory's, `None` for a node that keeps nothing on disk. A server that is
-    /// away is no error: queries fail until it is there.
+    /// away is not an error: queries fail until it is there.
     pub(crate) fn open(&self, directory: Option<&Path>, origin: Origin) -> Result<Views, ViewError> {
         match (self, directory) {
             #[cfg(feature = "postgres")]

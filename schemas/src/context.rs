@@ -2,13 +2,15 @@
 
 use crate::{
     ids::{CommandId, CredentialId, PrincipalId, StreamId, type_id},
-    personal::{Made, Opened, Opener, SealError, Sealer, SecretValue, WithMade, value},
+    personal::{Made, Opened, Opener, SealError, SecretValue, WithMade, value},
     role::Role,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{cell::Cell, collections::BTreeSet};
+
+pub use crate::personal::Keys;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
@@ -153,10 +155,6 @@ pub fn uuid_v7(now: Millis, seed: u128, n: u32) -> u128 {
     let rand_b = random & 0x3fff_ffff_ffff_ffff;
     time | (0x7 << 76) | rand_a | (0b10 << 62) | rand_b
 }
-
-/// Sealing and opening under one roof, for shells that do both.
-pub trait Keys: Sealer + Opener {}
-impl<T: Sealer + Opener> Keys for T {}
 
 /// An opener that has no keys: everything reads as erased. For tests of rules that never open.
 pub struct NoKeys;

@@ -5,7 +5,7 @@ use crate::{json::Json, limits::GATES_MAX, rights::Pattern};
 /// Name of the setting: a list of capabilities and families of them.
 pub const APPROVALS_SETTING: &str = "approvals.required";
 
-/// What takes an approval, by the value of [`APPROVALS_SETTING`]; `None` where it is no such list.
+/// What takes an approval, by the value of [`APPROVALS_SETTING`]; `None` where it is not such a list.
 pub fn gates(value: &Json) -> Option<Vec<Pattern>> {
     let texts = value.0.as_array().filter(|texts| texts.len() <= GATES_MAX)?;
     let parsed = texts.iter().map(|text| text.as_str()?.parse::<Pattern>().ok());

@@ -1,9 +1,6 @@
 //! Typed ids. One grammar: `[A-Za-z0-9_-]{1,64}`; command ids also take `.` and `:` up to 128.
 
-use crate::{
-    kind::Placement,
-    limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS},
-};
+use crate::limits::{COMMAND_ID_MAX_CHARS, ID_MAX_CHARS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
@@ -215,26 +212,6 @@ impl StreamId {
             kind: Kind::ORG,
             id: EntityId(org.0.clone()),
         }
-    }
-
-    /// The partition that holds this stream, stable for the life of a log with `partitions` partitions.
-    pub fn partition(&self, partitions: u16) -> u16 {
-        // FNV-1a 64 with a final avalanche (MurmurHash3's fmix64): stable across releases by construction.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let mut eat = |text: &str| {
-            for byte in text.bytes().chain([b'/']) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        };
-        eat(self.org.as_str());
-        if self.kind.placement() == Placement::ById {
-            eat(self.kind.as_str());
-            eat(self.id.as_str());
-        }
-        hash ^= hash >> 33;
-        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^= hash >> 33;
-        (hash % u64::from(partitions.max(1))) as u16
     }
 }
 

@@ -2,7 +2,10 @@
 
 pub mod number;
 
-use crate::{limits::JSON_MAX_DEPTH, personal};
+use crate::{
+    limits::JSON_MAX_DEPTH,
+    marks::{BLOB_KEY, SEALED_KEY, SECRET_KEY, is_sealing},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
@@ -35,7 +38,7 @@ pub fn check(value: &Value) -> Result<(), String> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| walk(item, depth + 1)),
             Value::Object(map) => {
-                for reserved in [personal::SEALED_KEY, personal::BLOB_KEY, personal::SECRET_KEY] {
+                for reserved in [SEALED_KEY, BLOB_KEY, SECRET_KEY] {
                     if map.contains_key(reserved) {
                         return Err(format!("the key `{reserved}` is reserved"));
                     }
@@ -86,7 +89,7 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         if d.is_human_readable() {
             let value = Value::deserialize(d)?;
-            if personal::is_sealing() {
+            if is_sealing() {
                 check(&value).map_err(D::Error::custom)?;
             }
             Ok(Self(value))

@@ -19,11 +19,12 @@ mod secret;
 mod show;
 pub mod value;
 
+pub use crate::marks::{BLOB_KEY, SEALED_KEY, SECRET_KEY, SIZE_KEY, SUBJECT_KEY, TYPE_KEY, is_sealing};
 pub use blob::{BlobRef, Brought, Withheld, Within};
 pub use error::SealError;
 pub(crate) use made::WithMade;
 pub use made::{Made, NewValue};
-pub use scope::{is_sealing, sealing};
+pub use scope::{each_sealed_on_entry, sealed_on_entry, sealing};
 pub use secret::{SecretValue, hide_secrets, holds_secret};
 pub use show::{contains_blob, open_all, redacted, show_all};
 
@@ -41,17 +42,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _, ser::Error as _};
 use sha2::Sha256;
 use std::{borrow::Cow, fmt, marker::PhantomData};
-
-/// Marks a sealed value in stored JSON; refused in free-form JSON from clients.
-pub const SEALED_KEY: &str = "$sealed";
-/// Marks the name of a sealed value that is kept beside the log; refused in free-form JSON from clients.
-pub const BLOB_KEY: &str = "$blob";
-/// Tells a value's size beside [`BLOB_KEY`].
-pub const SIZE_KEY: &str = "$size";
-/// Marks a sealed secret in stored JSON; refused in free-form JSON from clients.
-pub const SECRET_KEY: &str = "$secret";
-/// Names the subject beside [`SEALED_KEY`], [`BLOB_KEY`] and [`SECRET_KEY`].
-pub const SUBJECT_KEY: &str = "$subject";
 
 /// Whose data it is: `org/principal`. Each subject has one data key.
 pub type Subject = String;
@@ -142,6 +132,10 @@ pub trait Opener: Send + Sync {
         true
     }
 }
+
+/// Sealing and opening under one roof, for shells that do both.
+pub trait Keys: Sealer + Opener {}
+impl<T: Sealer + Opener> Keys for T {}
 
 /// An opened value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use std::{
     str::FromStr,
 };
 
-/// Why a text is no capability, pattern or target.
+/// Why a text is not a capability, pattern or target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRight {
     /// The text is outside the grammar of capabilities.

@@ -58,7 +58,7 @@ impl Decider for Application {
         }
         let app = match state {
             ApplicationState::Missing => return Err(ApplicationRejection::NotFound(id.clone())),
-            // Ending it twice is no mistake; whatever else is.
+            // Retiring it twice changes nothing; every other command is refused.
             ApplicationState::Retired { .. } => {
                 return match asked.command() {
                     ApplicationCommand::Retire(_) => Ok(Decision::Unchanged),

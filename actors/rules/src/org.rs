@@ -165,7 +165,7 @@ pub enum OrgRejection {
     BadSettingName(String),
     /// A setting of the platform has a value that it cannot have.
     BadSetting(String),
-    /// What takes an approval is no list of capabilities.
+    /// The setting `approvals.required` must be a list of capabilities.
     BadGates,
     /// A setting's value is too large.
     SettingTooLarge(String),
@@ -521,7 +521,7 @@ fn decide_add(org: &Tenant, add: &AddMember, context: &Context<'_>) -> Result<De
     acts_whole(context)?;
     org.require_not_below(add.role, context)?;
     match org.members.get(&add.principal) {
-        // Sealed details cannot be compared, so giving them again is no repetition.
+        // Sealed details cannot be compared, so the same details sent again count as a change.
         Some(role) if *role == add.role && add.name.is_none() && add.email.is_none() => Ok(Decision::Unchanged),
         Some(_) => Err(OrgRejection::AlreadyMember(add.principal.clone())),
         None if add.principal.is_platform() => Err(OrgRejection::ReservedPrincipal(add.principal.clone())),

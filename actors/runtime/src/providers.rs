@@ -152,7 +152,7 @@ impl NoAnswer {
         }
     }
 
-    /// A status that is no answer; `note` is a word of the server's, safe to keep.
+    /// A status other than success; `note` is a word of the server's, safe to keep.
     pub(crate) fn of_status(status: StatusCode, peer: &str, note: Option<&str>, retry_after_ms: Option<u64>) -> Self {
         let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
         let detail = format!("{peer} answered {}{note}", status.as_u16());

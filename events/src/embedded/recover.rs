@@ -1,7 +1,7 @@
 //! Opening a log: what is durable, what was torn, what is damaged.
 
 use super::{
-    EmbeddedOptions, OpenError, OpenReport,
+    EmbeddedOptions, OpenError, OpenReport, UNFINISHED_BACKUP_FILE, UNFINISHED_FILE,
     catalog::{Active, Catalog, ScannedLayout, Sealed, State, place_text, scan_layout, write_sidecar},
     chain::{Chain, EMPTY, Stop},
     scan::Synced,
@@ -9,7 +9,6 @@ use super::{
     sidecar::{Layout, decode_summary, summary_len},
 };
 use crate::{
-    backup::{UNFINISHED_BACKUP_FILE, UNFINISHED_FILE},
     disk::{Disk, DiskFile},
     heads::{self, HeadEntry, Heads},
     port::LogMeta,

@@ -63,7 +63,7 @@ impl Server {
 
 fn own(arguments: &[&str]) -> Result<Command, BenchError> {
     let mut command = Command::new(std::env::current_exe()?);
-    // What configures a person's own node is no concern of these.
+    // The configuration of a person's own node must not reach these.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("QUIPU_") {
             command.env_remove(name);

@@ -34,7 +34,7 @@ pub(super) struct Incoming {
     pub(super) correlation: String,
 }
 
-/// A message that is no command, with what is known of it all the same.
+/// A message that cannot be read as a command, with what is known of it.
 pub(super) struct Refused {
     pub(super) problem: Problem,
     pub(super) org: Option<OrgId>,

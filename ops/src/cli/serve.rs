@@ -124,7 +124,7 @@ impl Serve {
         let running = started.map_err(|e| Failure::Failed(e.to_string()))?;
         let url = running.url();
         let token = running.token_is_new.then(|| match &data {
-            // What is no terminal is often a log that others read, and the token is in its file.
+            // Output that does not go to a terminal is often a log that others read, and the token is in its file.
             Some(data) if terminal.json => NewToken::In(data.join(token::FILE)),
             _ => NewToken::Shown(running.token.expose().to_owned()),
         });

@@ -44,7 +44,7 @@ impl Lines {
                 let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
                 let line = std::str::from_utf8(line)
                     .map(str::to_owned)
-                    .map_err(|_| self.foreign("a line is no UTF-8"))?;
+                    .map_err(|_| self.foreign("a line is not valid UTF-8"))?;
                 (self.taken, self.searched) = (self.taken + end + 1, 0);
                 return Ok(Some(line));
             }
@@ -128,7 +128,8 @@ impl Feed {
             if text.is_empty() {
                 continue;
             }
-            let value = serde_json::from_str(&text).map_err(|e| self.lines.foreign(&format!("a line of the feed is no JSON: {e}")))?;
+            let value =
+                serde_json::from_str(&text).map_err(|e| self.lines.foreign(&format!("a line of the feed is not valid JSON: {e}")))?;
             return Ok(Some(FeedLine { text, value }));
         }
     }

@@ -57,7 +57,7 @@ pub async fn health(State(app): State<App>, uri: Uri) -> Answer {
 pub async fn ready(State(app): State<App>, uri: Uri) -> Answer {
     Params::parse(&uri, &[])?;
     let mut health = examine(&app).await;
-    // Lag degrades queries and /health; it is no reason to keep commands away.
+    // Lag degrades queries and /health; commands are still taken.
     health.parts.retain(|part| part.critical);
     if health.status == "degraded" {
         health.status = "ok";

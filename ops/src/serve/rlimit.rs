@@ -16,7 +16,7 @@ fn check(limits: &str) -> Result<(), String> {
     const NAME: &str = "Max address space";
     const MIB: u64 = 1024 * 1024;
     let line = limits.lines().find_map(|line| line.strip_prefix(NAME));
-    // The first column is the limit in force; `unlimited` is no number.
+    // The first column is the limit in force; `unlimited` is not a number.
     match line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()) {
         Some(bytes) if bytes < ADDRESS_SPACE_MIN_BYTES => Err(format!(
             "the address space of this process is limited to {} MiB (`ulimit -v`), and a node needs at least {} MiB, most of which it \

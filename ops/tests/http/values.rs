@@ -311,7 +311,7 @@ async fn a_run_hands_an_uploaded_value_on_by_name() {
         serde_json::from_str::<Value>(&got.text).unwrap(),
         serde_json::from_str::<Value>(&text).unwrap()
     );
-    // What a client cannot know is no value, and an array is not an object.
+    // A client cannot name a value by a digest that it cannot know, and an array is not an object.
     let list = put(&node, &[("content-type", "application/json")], "[1]".into())
         .await
         .expect(201)

@@ -79,7 +79,7 @@ impl AliasName {
         }
     }
 
-    /// The id of its entity: a slug says itself, the others are hashed, because their texts are no ids.
+    /// The id of its entity: a slug says itself, the others are hashed, because their texts are not valid ids.
     pub fn id(&self) -> EntityId {
         let text = match self.form {
             AliasForm::Slug if is_slug(&self.text) => format!("slug_{}", self.text),
@@ -112,7 +112,7 @@ pub enum Addressee {
     Alias(AliasName),
 }
 
-/// A text that is no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadAddress;
 

@@ -11,10 +11,7 @@ use quipu_schemas::{
     digest::Digest,
     ids::{CredentialId, EntityId, MessageId, PrincipalId, StreamId},
     json::Json,
-    personal::{
-        Personal,
-        value::{each_sealed_on_entry, sealed_on_entry},
-    },
+    personal::{Personal, each_sealed_on_entry, sealed_on_entry},
     reaction::{Effect, LlmAnswer, Outcome, Retry, Settled, ToolCallRef},
 };
 use schemars::JsonSchema;

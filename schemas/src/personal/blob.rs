@@ -1,9 +1,7 @@
 //! Sealed values that are kept beside the log: their names in records, their stored bytes.
 
-use super::{
-    BLOB_KEY, DataKey, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Sealer, Subject, open_bytes, value::TYPE_KEY,
-};
-use crate::{context::Keys, digest::Digest, ids::OrgId};
+use super::{BLOB_KEY, DataKey, Keys, NONCE_BYTES, Opened, Opener, SIZE_KEY, SUBJECT_KEY, SealError, Sealer, Subject, open_bytes};
+use crate::{digest::Digest, ids::OrgId, marks::TYPE_KEY};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -106,7 +104,7 @@ impl BlobRef {
         }
     }
 
-    /// What a blob of this name is, by its own word: whose, and how large. `None` if it is no sealed value.
+    /// What a blob of this name is, by its own word: whose, and how large. `None` if it is not a sealed value.
     pub fn told_by(digest: Digest, stored: &[u8]) -> Option<Self> {
         let (subject, sealed) = disclose(stored)?;
         Some(Self {

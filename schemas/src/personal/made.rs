@@ -1,7 +1,7 @@
 //! Values that a decision makes: sealed without randomness or I/O, and handed to the shell beside the events.
 
 use super::{BlobRef, DataKey, Opened, Opener, SUBJECT_KEY, SealError, SecretValue, Subject, blob, plain_of, seal_bytes, value};
-use crate::{digest::Digest, limits::VALUE_MAX_BYTES};
+use crate::{digest::Digest, limits::VALUE_MAX_BYTES, marks::TYPE_KEY};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ impl Made {
 fn named(digest: &Digest, size: u64, subject: &str, type_name: Option<&str>) -> Value {
     let mut name = json!({ "$blob": digest, "$size": size, SUBJECT_KEY: subject });
     if let Some(type_name) = type_name {
-        name[value::TYPE_KEY] = type_name.into();
+        name[TYPE_KEY] = type_name.into();
     }
     name
 }

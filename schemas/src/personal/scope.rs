@@ -1,10 +1,13 @@
 //! The scope in which a client's command is parsed: plain values in, sealed values out.
 
-use super::{BLOB_KEY, BlobRef, Opened, Personal, SealError, SecretValue, Subject, value};
-use crate::{context::Keys, json::Json};
-use serde::{Serialize, de::DeserializeOwned};
+use super::{BLOB_KEY, BlobRef, Keys, Opened, Personal, SealError, SecretValue, Subject, value};
+use crate::{json::Json, marks::set_sealing};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use serde_json::Value;
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 struct Scope {
     subject: Subject,
@@ -22,10 +25,11 @@ thread_local! {
 /// ciphertext is refused, so a client can neither smuggle any in nor store plaintext. Beside the result stands why
 /// sealing failed, if it did. May block.
 pub fn sealing<R>(subject: &str, keys: Arc<dyn Keys>, parse: impl FnOnce() -> R) -> (R, Option<SealError>) {
-    struct Restore(Option<Scope>);
+    struct Restore(Option<Scope>, bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             SCOPE.with(|scope| *scope.borrow_mut() = self.0.take());
+            set_sealing(self.1);
         }
     }
     let previous = SCOPE.with(|scope| {
@@ -35,15 +39,10 @@ pub fn sealing<R>(subject: &str, keys: Arc<dyn Keys>, parse: impl FnOnce() -> R)
             failed: None,
         })
     });
-    let _restore = Restore(previous);
+    let _restore = Restore(previous, set_sealing(true));
     let parsed = parse();
     let failed = SCOPE.with(|scope| scope.borrow_mut().as_mut().and_then(|scope| scope.failed.take()));
     (parsed, failed)
-}
-
-/// Whether a client's command is being parsed on this thread.
-pub fn is_sealing() -> bool {
-    SCOPE.with(|scope| scope.borrow().is_some())
 }
 
 /// Says why sealing failed, and remembers it: parsers pass on words alone.
@@ -135,4 +134,24 @@ impl Current {
             }
         }
     }
+}
+
+/// `#[serde(deserialize_with)]`: a value that is sealed as a client's command is parsed. Elsewhere it is taken as it is stored.
+pub fn sealed_on_entry<'de, D: Deserializer<'de>>(d: D) -> Result<Json, D::Error> {
+    let Some(scope) = current() else {
+        return Json::deserialize(d);
+    };
+    let sent = Value::deserialize(d)?;
+    if sent.is_null() {
+        return Ok(Json(sent));
+    }
+    scope.take_any(sent).map(Json).map_err(D::Error::custom)
+}
+
+/// The same for each value of a map.
+pub fn each_sealed_on_entry<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Json>, D::Error> {
+    #[derive(Deserialize)]
+    struct Entry(#[serde(deserialize_with = "sealed_on_entry")] Json);
+    let entries = BTreeMap::<String, Entry>::deserialize(d)?;
+    Ok(entries.into_iter().map(|(name, Entry(value))| (name, value)).collect())
 }

@@ -69,7 +69,7 @@ fn unopenable_data_shows_as_erased_and_fails_in_rules() {
 
 #[test]
 fn a_value_that_is_withheld_shows_neither_its_size_nor_whose() {
-    let keys: Arc<dyn crate::context::Keys> = Arc::new(OneKey(Some(DataKey([7; 32]))));
+    let keys: Arc<dyn crate::personal::Keys> = Arc::new(OneKey(Some(DataKey([7; 32]))));
     let body = Personal::seal(&"words".to_owned(), "acme/ada", &*keys).unwrap();
     let large = serde_json::json!({ "$blob": Digest::of(&[b"x"]), "$size": 1 << 22, "$subject": "acme/ada" });
     let small = serde_json::json!({ "$blob": Digest::of(&[b"y"]), "$size": 9, "$subject": "acme/ada" });

@@ -5,17 +5,13 @@
 //! only ciphertext names could not be told from one that nobody names.
 
 use super::{
-    BLOB_KEY, BlobRef, NONCE_BYTES, Opened, Opener, Personal, SEALED_KEY, SUBJECT_KEY, SealError, Subject, TAG_BYTES, blob, open_text,
-    scope, value_of,
+    BLOB_KEY, BlobRef, NONCE_BYTES, Opened, Opener, Personal, SEALED_KEY, SUBJECT_KEY, SealError, Subject, TAG_BYTES, TYPE_KEY, blob,
+    open_text, value_of,
 };
-use crate::json::Json;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Tells the type of a value beside [`BLOB_KEY`].
-pub const TYPE_KEY: &str = "$type";
 /// Between the subjects of a value that was computed from values of several.
 pub const SUBJECTS_SEPARATOR: char = ',';
 
@@ -162,24 +158,4 @@ pub fn blob_of_inline(sealed: &Sealed<'_>) -> Option<(Subject, Vec<u8>)> {
     let Sealed::Inline { subject, sealed } = sealed else { return None };
     let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
     Some(((*subject).to_owned(), blob::enclose(subject, &bytes)))
-}
-
-/// `#[serde(deserialize_with)]`: a value that is sealed as a client's command is parsed. Elsewhere it is taken as it is stored.
-pub fn sealed_on_entry<'de, D: Deserializer<'de>>(d: D) -> Result<Json, D::Error> {
-    let Some(scope) = scope::current() else {
-        return Json::deserialize(d);
-    };
-    let sent = Value::deserialize(d)?;
-    if sent.is_null() {
-        return Ok(Json(sent));
-    }
-    scope.take_any(sent).map(Json).map_err(D::Error::custom)
-}
-
-/// The same for each value of a map.
-pub fn each_sealed_on_entry<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Json>, D::Error> {
-    #[derive(Deserialize)]
-    struct Entry(#[serde(deserialize_with = "sealed_on_entry")] Json);
-    let entries = BTreeMap::<String, Entry>::deserialize(d)?;
-    Ok(entries.into_iter().map(|(name, Entry(value))| (name, value)).collect())
 }

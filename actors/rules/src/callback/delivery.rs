@@ -144,7 +144,7 @@ pub enum Unmapped {
         /// Why.
         why: String,
     },
-    /// What came of the target's expression is no id.
+    /// The target's expression did not give an id.
     BadId,
     /// What was picked is too large.
     TooLarge(usize),

@@ -91,7 +91,7 @@ pub enum ConversationRejection {
     MessageImported(MessageId),
     /// The conversation is full.
     ConversationFull,
-    /// Somebody addressed is no agent here.
+    /// Somebody addressed is not an agent of this conversation.
     UnknownMention(PrincipalId),
     /// Agents keep silent while a person is asked for or has taken over.
     AgentsSilent(Phase),

@@ -33,7 +33,7 @@ pub(super) fn expired(account: &Account, now: Millis) -> Vec<PrincipalEvent> {
     ended(ids(over), SessionEnd::Expired).into_iter().collect()
 }
 
-/// One ends; that it has ended already is no error.
+/// Ends a session; ending it twice succeeds.
 pub(super) fn end(account: &Account, id: &EntityId) -> Decision<PrincipalEvent> {
     let named = account.sessions.iter().filter(|session| session.start.id == *id);
     Decision::all(ended(ids(named), SessionEnd::Asked).into_iter().collect())

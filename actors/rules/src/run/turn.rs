@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 /// Name of the built-in definition.
 pub(super) const NAME: &str = "agent-turn";
 
-/// The built-in definition, pinned by digest like any other. Its loop of model and tools is no graph without cycles,
+/// The built-in definition, pinned by digest like any other. Its loop of model and tools has a cycle,
 /// so it is described here and executed by these rules.
 fn definition() -> Json {
     Json(json!({

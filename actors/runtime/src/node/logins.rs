@@ -64,7 +64,7 @@ impl Node {
         amr.extend(self.second(&home, &person, log_in.code.as_ref()).await?);
         self.guessed_right(&account, log_in.from);
         if verdict == Verdict::RightAndOld {
-            // That it goes on with the old one is no reason to keep anybody out.
+            // A login succeeds all the same while the old one is still used.
             let renewed = self.renew_hash(&home, &log_in.password).await;
             renewed.unwrap_or_else(|problem| tracing::warn!(%home, code = problem.code, "a password was not hashed again"));
         }

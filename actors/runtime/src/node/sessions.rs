@@ -154,7 +154,7 @@ impl Node {
         Ok((shown.home, started))
     }
 
-    /// Ends a session. One that has ended, or never was, is no error.
+    /// Ends a session. Ending one that has ended, or that never existed, succeeds.
     pub async fn end_session(&self, home: &Home, session: &EntityId) -> Result<(), Problem> {
         let end = EndSession { id: session.clone() };
         self.tell(home, word("end_session", &end)?, None).await.map(|_| ())

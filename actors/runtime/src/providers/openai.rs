@@ -316,7 +316,7 @@ fn too_large(error: &dyn std::fmt::Display) -> NoAnswer {
     NoAnswer::failed("answer_too_large", error.to_string(), Health::Up)
 }
 
-/// A status that is no answer.
+/// A status other than success.
 async fn refusal(response: &mut Response, peer: &str, now: u64) -> NoAnswer {
     let status = response.status();
     let body = body::peek(response, RESPONSE_KEEP_BYTES).await.ok();

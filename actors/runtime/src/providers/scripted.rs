@@ -108,7 +108,7 @@ impl<'a> Script<'a> {
         script
     }
 
-    // What is not understood is left out: a demo's typing error is no outage.
+    // What is not understood is left out: a typing error must not stop a demo.
     fn obey(&mut self, order: &'a str) {
         let (verb, rest) = order.split_once(' ').map_or((order, ""), |(verb, rest)| (verb, rest.trim()));
         match verb {

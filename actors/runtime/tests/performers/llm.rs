@@ -187,7 +187,7 @@ async fn odd_chunks_do_not_cost_the_answer() {
         ("stop", 1, 2)
     );
 
-    // No reason to finish is no end.
+    // Without a reason to finish the answer has not ended.
     let half = event(&json!({"choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": ""}]}));
     let fake = Fake::start(move |_, _| streamed(&half, 64)).await;
     let (code, _) = failed(stage(&fake).perform(Effect::LlmInvoke(ask("openai", vec![user("?")]))).await);

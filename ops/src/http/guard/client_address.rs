@@ -58,7 +58,7 @@ fn list(headers: &HeaderMap, name: &str, read: impl Fn(&str) -> Option<IpAddr>) 
     Some(lines.flat_map(elements).collect())
 }
 
-/// The last hop that is no trusted proxy, or the first of all if each is one.
+/// The last hop that is not a trusted proxy, or the first of all if each is one.
 fn client(hops: &[Option<IpAddr>], proxies: &[Network]) -> Option<IpAddr> {
     let mut first = None;
     for hop in hops.iter().rev() {

@@ -221,7 +221,7 @@ async fn every_route_and_method_stands_in_the_document() {
     let router = router(app.clone());
     let mut undocumented = Vec::new();
     for route in &written {
-        // Nodes speak to nodes of their own release: that is no interface.
+        // Nodes speak to nodes of their own release: not a public interface.
         if route.starts_with("/internal/") {
             continue;
         }

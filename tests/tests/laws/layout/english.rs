@@ -16,10 +16,11 @@ fn stilted(text: &str) -> Option<&'static str> {
     ] {
         let found = text.match_indices(phrase).any(|(at, _)| {
             if open {
-                // Not "is no longer", nor "is no more than".
+                // Not "is no longer", nor "is no more than", nor "there is no TLS".
                 let next = &text[at + phrase.len()..];
+                let named = next.starts_with(|c: char| c.is_ascii_uppercase()) && !text[..at].to_lowercase().ends_with("there ");
                 !is_word(text[..at].chars().next_back())
-                    && next.starts_with(|c: char| c.is_ascii_lowercase())
+                    && (named || next.starts_with(|c: char| c.is_ascii_lowercase()))
                     && !["longer", "more", "less", "fewer", "larger", "older"]
                         .iter()
                         .any(|word| next.starts_with(word))
@@ -105,9 +106,10 @@ fn texts_for_people_are_plain_english() {
 
 #[test]
 fn stilted_phrases_in_literals_are_found() {
-    let source = "let a = \"`x` is\u{20}no address\"; // is\u{20}no comment\nlet b = r#\"made an\u{65}w\"#; let c = '\"'; let d = \"it is no longer\";";
+    let source = "let a = \"`x` is\u{20}no address\"; // is\u{20}no comment\nlet b = r#\"made an\u{65}w\"#; let c = '\"'; let d = \"it is no longer\"; \
+                  let e = \"it is\u{20}no JSON\"; let f = \"there is\u{20}no TLS\";";
     let texts = literals(source, false);
-    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert_eq!(texts.len(), 5, "{texts:?}");
     let found: Vec<_> = texts.iter().filter_map(|(line, text)| Some((*line, stilted(text)?))).collect();
-    assert_eq!(found, [(1, "is\u{20}no\u{20}"), (2, "an\u{65}w")]);
+    assert_eq!(found, [(1, "is\u{20}no\u{20}"), (2, "an\u{65}w"), (2, "is\u{20}no\u{20}")]);
 }

@@ -150,7 +150,7 @@ fn a_mapping_picks_what_the_command_takes() {
     let (id, fields) = comes_to(&standard(), &from, body).unwrap();
     assert_eq!(id, Some(EntityId::from_static("c1")));
     assert_eq!(fields, json!({ "body": "hello", "list": ["d1", "plain", 1], "from": "shop" }));
-    // What an attempt says of itself is no part of the delivery.
+    // Headers that differ from one attempt to the next do not make another delivery.
     let mut callback = standard();
     callback.mapping = Json(json!({ "at": "=headers['webhook-timestamp']" }));
     assert!(matches!(comes_to(&callback, &from, body), Err(Unmapped::Expression { .. })));

@@ -29,7 +29,7 @@ fn the_guard_counts_bytes_tokens_brackets_and_comprehensions() {
         ("a.map(".repeat(FOLDS), None),
         ("a.map(".repeat(FOLDS + 1), Some("too_deep")),
         ("exists_one(".repeat(FOLDS + 1), Some("too_deep")),
-        // A list behind a macro's name, or a call of another name, is no comprehension.
+        // A list behind a macro's name, or a call of another name, does not count as a comprehension.
         ("map[".repeat(FOLDS + 1), None),
         ("size(".repeat(FOLDS + 1), None),
         ("a.map()".repeat(FOLDS + 1), None),
