@@ -214,7 +214,7 @@ impl DefinitionError {
 }
 
 impl Definition {
-    /// Reads YAML or JSON text, at most 64 KiB; aliases, depth and size are bounded.
+    /// Reads YAML or JSON text of at most `DEFINITION_MAX_BYTES`; aliases, depth and size are bounded.
     pub fn from_text(text: &str, registry: &Registry) -> Result<Self, DefinitionError> {
         if text.len() > DEFINITION_MAX_BYTES {
             return Err(too_large(text.len()));

@@ -195,9 +195,9 @@ fn frames_are_taken_up_to_their_limits() {
     assert!(takes(&plain, &[vec![0; RECORD_MAX_BYTES]]) && !takes(&plain, &[vec![0; RECORD_MAX_BYTES + 1]]));
     assert!(takes(&plain, &[vec![0; RECORD_HASH]]) && !takes(&plain, &[vec![0; RECORD_HASH - 1]]));
     assert!(takes(&claim(OWNER_MAX_BYTES), &[]) && !takes(&claim(OWNER_MAX_BYTES + 1), &[]));
-    // A whole frame of five records, and one of a byte more.
+    // A whole frame of three records, and one of a byte more.
     let rest = |bytes: usize| {
-        let mut records = vec![vec![0; RECORD_MAX_BYTES - 4]; 3];
+        let mut records = vec![vec![0; RECORD_MAX_BYTES - 4]];
         let so_far = encoded_len(None, records.iter().map(Vec::len).chain([0, 0]));
         let left = bytes - so_far;
         records.extend([vec![0; left / 2], vec![0; left - left / 2]]);

@@ -110,7 +110,7 @@ async fn sizes_and_media_types_and_methods_are_bounded_by_name() {
     let path = "/v1/orgs/acme/conversations/c/post";
     let big = node.post(path, json!({ "body": "x".repeat(2 * 1024 * 1024) })).await;
     assert!(big.problem(413, "body_too_large")["detail"].as_str().unwrap().contains("2097152"));
-    node.post("/v1/orgs/acme/conversations/c/pause", json!({ "reason": "x".repeat(100 * 1024) }))
+    node.post("/v1/orgs/acme/conversations/c/pause", json!({ "reason": "x".repeat(200 * 1024) }))
         .await
         .problem(413, "command_too_large");
     let text = TestNode::send(node.request(Method::POST, path).header("content-type", "text/plain").body("{}")).await;

@@ -1,7 +1,7 @@
 //! The log of one machine: records, frames, segments, the index beside it.
 
 /// Largest encoded record; every payload of the built-in kinds is bounded below it.
-pub const RECORD_MAX_BYTES: usize = 128 * 1024;
+pub const RECORD_MAX_BYTES: usize = 256 * 1024;
 /// Largest encoded frame.
 pub const FRAME_MAX_BYTES: usize = 512 * 1024;
 /// Most records in one frame.

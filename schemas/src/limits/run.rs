@@ -3,11 +3,11 @@
 use super::{effects::RESPONSE_KEEP_BYTES, values::NEEDS_MAX_BYTES};
 
 /// Most nodes of a run definition.
-pub const NODES_MAX: usize = 400;
+pub const NODES_MAX: usize = 1_000;
 /// Most edges of a run definition.
-pub const EDGES_MAX: usize = 1_000;
-/// Largest run definition.
-pub const DEFINITION_MAX_BYTES: usize = 64 * 1024;
+pub const EDGES_MAX: usize = 3_000;
+/// Largest run definition. With the fields that it leaves out (some 50 bytes a node) it stands in the run's first record.
+pub const DEFINITION_MAX_BYTES: usize = 160 * 1024;
 /// Most run definitions that a process keeps read and planned (those of awake runs stay besides).
 pub const DEFINITIONS_KEPT_MAX: usize = 64;
 /// Most bytes of their text; in memory a definition takes some ten times as much.

@@ -2,7 +2,7 @@
 
 /// Largest command in its stored form, without values that are kept beside the log (must fit a record with room for its
 /// header).
-pub const COMMAND_MAX_BYTES: usize = 96 * 1024;
+pub const COMMAND_MAX_BYTES: usize = 192 * 1024;
 /// Longest entity, org, principal and message id.
 pub const ID_MAX_CHARS: usize = 64;
 /// Longest command id.

@@ -122,7 +122,7 @@ async fn each_bad_input_gets_its_own_answer_and_changes_nothing() {
             "a command over the limit",
             format!(
                 "{{\"body\":\"x\",\"mentions\":[{}\"x\"]}}",
-                format!("\"{}\",", "m".repeat(60)).repeat(2_000)
+                format!("\"{}\",", "m".repeat(60)).repeat(4_000)
             ),
             413,
             "command_too_large",

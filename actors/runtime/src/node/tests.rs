@@ -255,7 +255,7 @@ async fn a_clock_that_was_ahead_once_leaves_no_trace() {
 async fn too_large_decisions_leave_the_entity_unchanged() {
     let scene = Scene::start().await;
     scene.fill(json!({ "bytes": 10 })).await.expect("taken");
-    for body in [json!({ "bytes": 200_000 }), json!({ "echo_bytes": 200_000 })] {
+    for body in [json!({ "bytes": 300_000 }), json!({ "echo_bytes": 300_000 })] {
         let problem = scene.fill(body.clone()).await.expect_err("too large");
         assert_eq!(
             (problem.status, problem.code.as_str()),
@@ -275,7 +275,7 @@ async fn a_too_large_decision_harms_no_command_beside_it() {
     let scene = Scene::start().await;
     let fills = (0..60).map(|n| {
         let body = if n % 6 == 3 {
-            json!({ "echo_bytes": 200_000 })
+            json!({ "echo_bytes": 300_000 })
         } else {
             json!({ "bytes": 30_000 })
         };

@@ -89,33 +89,57 @@ fn a_step_looks_at_the_nodes_it_touches_only() {
     }
 }
 
-/// A run of more nodes than a definition may have today, as its log would tell it.
+/// Bytes of a snapshot.
+fn size(scene: &Stage1) -> usize {
+    let bytes = bincode::serde::encode_to_vec(&scene.state, bincode::config::standard());
+    bytes.unwrap().len()
+}
+
+/// The largest definition ends within bounds: each record, the state, and what all steps look at together.
 #[test]
-fn a_step_of_a_run_of_1000_nodes_looks_at_no_more() {
-    let begun = |nodes: usize| {
+fn definition_of_1000_nodes_runs_to_its_end() {
+    const { assert!(limits::NODES_MAX == 1_000) };
+    for (shape, own) in [(chain as fn(usize) -> Value, false), (fan, true)] {
+        let definition = shape(limits::NODES_MAX);
+        let stored = serde_json::from_value::<crate::definition::Definition>(definition.clone()).unwrap();
+        // A node takes its id, its name and where it stands, and keeps what the run still needs.
+        let most = stored.canonical().to_text().len() + 200 * limits::NODES_MAX;
         let mut scene = scene();
-        let definition: crate::definition::Definition = serde_json::from_value(chain(nodes)).unwrap();
-        let created = RunEvent::Created {
-            stream: scene.stream.clone(),
-            by: crate::scene::id("ada"),
-            principal: None,
-            credential: None,
-            acts_as: None,
-            name: definition.name.clone(),
-            digest: definition.digest(),
-            definition: definition.canonical(),
-            input: [("in".to_owned(), Json(json!(1)))].into(),
-            texts: BTreeMap::new(),
-            turn: None,
-        };
-        for event in [created, RunEvent::Initialized {}, RunEvent::Started {}] {
-            scene.state = Run::evolve(scene.state.clone(), &event).unwrap();
+        let begun = looked_at();
+        let mut events = scene.ok(&ada(), creating(definition, json!({"in": 1})));
+        let (mut signals, mut largest) = (0, 0);
+        loop {
+            let bytes: usize = events.iter().map(|event| serde_json::to_string(event).unwrap().len()).sum();
+            assert!(bytes < limits::RECORD_MAX_BYTES - 16 * 1024, "{bytes} bytes of events");
+            if signals % 100 == 0 {
+                largest = largest.max(size(&scene));
+            }
+            let command: AskedOf<Run> = match events.last() {
+                Some(RunEvent::AdvanceDeferred { .. }) => fired(ADVANCE).into(),
+                _ if scene.state.status() != Some(RunStatus::Running) => break,
+                _ => {
+                    let name = if own { format!("go{signals}") } else { "go".into() };
+                    signals += 1;
+                    let payload = Json(json!(signals));
+                    RunCommand::Signal(SendSignal { name, payload }).into()
+                }
+            };
+            let who = if matches!(command, Asked::Word(_)) { platform() } else { ada() };
+            let Decision::Accept(decided) = scene.decide(&who, command).unwrap() else {
+                panic!("nothing was decided")
+            };
+            events = decided;
+            scene.state = events
+                .iter()
+                .fold(std::mem::replace(&mut scene.state, Run::initial()), |state, event| {
+                    Run::evolve(state, event).unwrap()
+                });
         }
-        scene.ok(&platform(), fired(ADVANCE));
-        scene
-    };
-    let go = |_| "go".to_owned();
-    assert_eq!(dearest_step_of(begun(10), 10, go), dearest_step_of(begun(1_000), 1_000, go));
+        assert_eq!((scene.state.status(), signals), (Some(RunStatus::Completed), limits::NODES_MAX));
+        assert!(largest < most, "{largest} bytes of state, {most} at most");
+        let looked = looked_at() - begun;
+        assert!(looked < 30 * limits::NODES_MAX as u64, "{looked} nodes looked at");
+    }
 }
 
 /// A decision works on a copy of the state; the copy shares what it does not change.
