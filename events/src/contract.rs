@@ -55,6 +55,7 @@ pub fn record(stream: &str, version: u64, previous: Digest, size: usize) -> Arc<
         traceparent: None,
         schema: 1,
         settlement: None,
+        names: Vec::new(),
     };
     let data = serde_json::value::to_raw_value(&"x".repeat(size)).expect("text is JSON");
     let event = StoredEvent {

@@ -15,6 +15,7 @@ mod depth;
 mod entry;
 mod lookup;
 mod mark;
+mod named;
 mod pages;
 mod pending;
 mod rows;

@@ -197,6 +197,7 @@ mod tests {
             traceparent: None,
             schema: 1,
             settlement: None,
+            names: Vec::new(),
         };
         let event = |data: &str| StoredEvent {
             name: "quipu.x.y.v1".into(),

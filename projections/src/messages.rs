@@ -107,6 +107,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             priority,
             mentions,
             turn,
+            indexed: _,
         } => {
             let thread = match &reply_to {
                 Some(parent) => Statements::read(&MESSAGES, org, [conversation(), parent.into()], "thread", parent.into()),
@@ -137,6 +138,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: Event, out: &mut Statements) {
             role,
             content_digest: _,
             content,
+            indexed: _,
         } => {
             out.put(
                 &MESSAGES,

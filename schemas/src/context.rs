@@ -8,7 +8,10 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::{cell::Cell, collections::BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 pub use crate::personal::Keys;
 
@@ -68,6 +71,9 @@ pub struct Context<'a> {
     pub minted: Cell<u32>,
     /// Values made so far that are too large for the record.
     pub made: Made,
+    /// What was looked up for the decision because the state has forgotten it: for each name the events that gave it, oldest first,
+    /// as `{"type": …, "data": …}`. A name without events was never given; one that is missing was not looked up.
+    pub recalled: &'a BTreeMap<String, Vec<Value>>,
 }
 
 impl Context<'_> {

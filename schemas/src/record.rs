@@ -89,6 +89,9 @@ pub struct Header {
     /// What this record says about a reaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<Settlement>,
+    /// What its events named, so that it is found again by those names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 impl Header {

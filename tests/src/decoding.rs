@@ -39,6 +39,7 @@ pub fn header(version: u64) -> Header {
         traceparent: None,
         schema: 1,
         settlement: None,
+        names: Vec::new(),
     }
 }
 

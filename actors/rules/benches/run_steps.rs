@@ -59,6 +59,7 @@ fn apply(state: RunState, command: &AskedOf<Run>) -> RunState {
         opener: &NoKeys,
         minted: Cell::new(0),
         made: quipu_schemas::personal::Made::default(),
+        recalled: &std::collections::BTreeMap::new(),
     };
     let Decision::Accept(events) = Run::decide(&state, command, &context).expect("accepted") else {
         return state;

@@ -14,12 +14,15 @@ mod kept;
 mod messages;
 mod participants;
 mod react;
+mod recall;
 mod rejection;
+mod remembered;
 mod state;
 mod turns;
 
-pub use kept::{Message, Messages};
+pub use kept::{Kept, Message};
 pub use rejection::ConversationRejection;
+pub use remembered::Messages;
 pub use state::{
     Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, OpenTurn, Participant, Question, Room, RunningTurn, Stage, Turn,
     allowed,
@@ -47,7 +50,7 @@ pub const TURN_TIMER_PREFIX: &str = "turn:";
 
 impl Decider for Conversation {
     const KIND: &'static str = "conversation";
-    const RULES_VERSION: u32 = 1;
+    const RULES_VERSION: u32 = 2;
     type State = ConversationState;
     type Command = ConversationCommand;
     type Word = ConversationWord;
@@ -87,6 +90,17 @@ impl Decider for Conversation {
         match (state, asked) {
             (ConversationState::Existing(room), Asked::Command(command)) => messages::needs(room, command),
             (ConversationState::Missing, _) | (ConversationState::Existing(_), Asked::Word(_)) => Vec::new(),
+        }
+    }
+
+    fn names(event: &ConversationEvent) -> Option<&str> {
+        messages::named_by(event)
+    }
+
+    fn recalls(state: &ConversationState, command: &serde_json::Value) -> Vec<String> {
+        match state {
+            ConversationState::Existing(room) => recall::recalls(room, command),
+            ConversationState::Missing => Vec::new(),
         }
     }
 

@@ -110,6 +110,18 @@ pub trait Decider: Sized + 'static {
         Vec::new()
     }
 
+    /// What an event names that the state need not keep in mind for ever: its record can be looked up by that name.
+    fn names(_event: &Self::Event) -> Option<&str> {
+        None
+    }
+
+    /// The names that this decision asks for and that the state has forgotten; `command` is what was sent
+    /// (`{"<command>": {…}}`). The kernel looks them up, in the log and among what is on its way there, and `decide` finds what
+    /// was said of them in [`Context::recalled`].
+    fn recalls(_state: &Self::State, _command: &serde_json::Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Folds one event. An event that the state does not allow is [`Corrupt`]: the stream parks.
     fn evolve(state: Self::State, event: &Self::Event) -> Result<Self::State, Corrupt>;
 

@@ -47,6 +47,10 @@ pub(crate) struct Scene<D: Decider> {
     pub(crate) credential: Option<CredentialId>,
     /// What decisions made and a shell would have kept beside the log.
     pub(crate) kept: BTreeMap<Digest, Vec<u8>>,
+    /// What was said of each name.
+    named: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Whether names are looked up for decisions.
+    pub(crate) looks_up: bool,
     commands: u128,
 }
 
@@ -209,6 +213,8 @@ impl<D: Decider> Scene<D> {
             sender: None,
             credential: None,
             kept: BTreeMap::new(),
+            named: BTreeMap::new(),
+            looks_up: true,
             commands: 0,
         }
     }
@@ -219,6 +225,12 @@ impl<D: Decider> Scene<D> {
         self.commands += 1;
         let opener = Brought::new(&*self.opener, self.brought(command));
         let authority = permitted::<D>(&who.authority, command);
+        let recalls = D::recalls(&self.state, &serde_json::to_value(command).unwrap());
+        let said = |name: String| {
+            let events = self.named.get(&name).cloned().unwrap_or_default();
+            (name, events)
+        };
+        let recalled = recalls.into_iter().filter(|_| self.looks_up).map(said).collect();
         let context = Context {
             now: self.now,
             stream: &self.stream,
@@ -233,6 +245,7 @@ impl<D: Decider> Scene<D> {
             opener: &opener,
             minted: Cell::new(0),
             made: Made::default(),
+            recalled: &recalled,
         };
         let decision = D::decide(&self.state, command, &context).map_err(|rejection| rejection.problem());
         for NewValue { bytes, .. } in context.made.take() {
@@ -308,6 +321,10 @@ impl<D: Decider> Scene<D> {
             self.state = D::evolve(self.state.clone(), event).unwrap();
             self.version += 1;
             self.reactions.extend(D::react(&self.state, event));
+            if let Some(name) = D::names(event) {
+                let said = self.named.entry(name.to_owned()).or_default();
+                said.push(serde_json::to_value(event).unwrap());
+            }
         }
         self.survives_storage();
         Ok(events)

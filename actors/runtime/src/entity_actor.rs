@@ -212,7 +212,7 @@ impl EntityState {
     fn would_decide(&self, envelope: &Arc<CommandEnvelope>) -> bool {
         let mut seen = SeenCommands::after(COMMANDS_BEFORE_MARKS);
         let Phase::Active(entity) = &self.phase else { return false };
-        let admitted = admit(&self.core, 0, envelope.clone(), (&mut seen, &entity.belongs(envelope)));
+        let admitted = admit(&self.core, 0, envelope.clone(), (&mut seen, &**entity));
         admitted.is_ok_and(|admitted| admitted.refused.is_none() && admitted.seen.is_none())
     }
 
@@ -250,8 +250,7 @@ impl EntityState {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let core = &self.core;
-        let belongs = entity.belongs(&envelope);
-        let admitted = match admit(core, ticket, envelope, (&mut self.seen, &belongs)) {
+        let admitted = match admit(core, ticket, envelope, (&mut self.seen, &**entity)) {
             Ok(admitted) => admitted,
             Err(problem) => return unanswered(reply, problem),
         };

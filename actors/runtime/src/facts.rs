@@ -6,7 +6,7 @@ use crate::{
     kernel::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor},
         authorities::{Authorities, Wanted, folded::Folded},
-        entity::{Admitted, Ticket},
+        entity::{Admitted, Entity, Ticket},
         principals::KnownPrincipal,
         refusals::authority_stale,
         rights::{ActorRights, KnownKey, OrgView},
@@ -17,7 +17,7 @@ use crate::{
     shadow,
 };
 use quipu_events::index::FirstReceipt;
-use quipu_rules::{application::ApplicationState, decider::Belongs, principal::Person};
+use quipu_rules::{application::ApplicationState, principal::Person};
 use quipu_schemas::{
     digest::Digest,
     envelope::CommandEnvelope,
@@ -25,6 +25,7 @@ use quipu_schemas::{
     limits::{AUTHORITY_STALE_MS, SEEN_LOADED_MAX},
     problem::Problem,
     reaction::{ReactionKey, Settled},
+    record::StoredEvent,
 };
 use std::{
     collections::BTreeSet,
@@ -197,6 +198,13 @@ impl Core {
         self.index.command_marks(stream, most).map_err(|e| index_problem(&e))
     }
 
+    /// The events of a stream's durable records that gave a name, with others of those records.
+    fn recalled(&self, stream: &StreamId, name: &str) -> Result<Vec<StoredEvent>, Problem> {
+        let places = self.index.named(stream, name).map_err(|e| index_problem(&e))?;
+        let records = self.read_places(stream, &places)?;
+        Ok(records.into_iter().flat_map(|(_, record)| record.events).collect())
+    }
+
     /// What became of a reaction, if it is settled.
     pub(crate) fn settled(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
         let settled = self.index.settled(key).map_err(|e| index_problem(&e))?;
@@ -209,15 +217,15 @@ pub(crate) fn admit(
     core: &Core,
     ticket: Ticket,
     envelope: Arc<CommandEnvelope>,
-    of: (&mut SeenCommands, &Belongs),
+    (seen, entity): (&mut SeenCommands, &dyn Entity),
 ) -> Result<Admitted, Problem> {
-    let (seen, belongs) = of;
     let (stream, partition) = (envelope.stream.clone(), core.org_partition(&envelope.stream.org));
     let terms = Terms {
         charter: &core.charter,
         durability: core.meta.durability,
         partition,
-        belongs,
+        belongs: &entity.belongs(&envelope),
+        recalls: entity.recalls(&envelope),
         now: core.now(),
     };
     let mut admission = Admission::of(ticket, envelope.clone(), terms);
@@ -235,6 +243,10 @@ pub(crate) fn admit(
             Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
             Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
             Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),
+            Step::Ask(Question::Named(name)) => {
+                let events = off_worker(|| core.recalled(&stream, &name))?;
+                admission.recalled(name, events);
+            }
             Step::Admit(admitted) => return Ok(admitted),
             Step::Refuse(problem) => return Err(problem),
         }

@@ -203,6 +203,7 @@ mod tests {
                 traceparent: None,
                 schema: 1,
                 settlement: None,
+                names: Vec::new(),
             },
             events: vec![StoredEvent {
                 name: name.to_owned(),

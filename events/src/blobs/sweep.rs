@@ -180,6 +180,7 @@ mod tests {
             traceparent: None,
             schema: 1,
             settlement: None,
+            names: Vec::new(),
         };
         let event = StoredEvent {
             name: name.into(),

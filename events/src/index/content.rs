@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Everything that follows from the log, with streams by name and in an order that does not depend on how the
 /// rows came in.
-const CONTENT: [&str; 6] = [
+const CONTENT: [&str; 7] = [
     "SELECT partition, next, last_hash, streams FROM partitions ORDER BY partition",
     "SELECT kind, org, id, records, version, offset, time, hash FROM streams WHERE records > 0 ORDER BY kind, org, id",
     "SELECT kind, org, id, first_version, p.offset, events, unit, at, len FROM places AS p JOIN streams USING(sid) \
@@ -18,6 +18,8 @@ const CONTENT: [&str; 6] = [
      JOIN streams USING(sid) ORDER BY streams.kind, org, id, r.version, r.ordinal",
     "SELECT kind, org, id, name, w.version, ordinal, due, partition, w.offset FROM wakes AS w JOIN streams USING(sid) \
      ORDER BY kind, org, id, name",
+    "SELECT kind, org, id, name, first_version, n.offset FROM names AS n JOIN streams USING(sid) \
+     ORDER BY kind, org, id, name, first_version, n.offset",
 ];
 const VERDICTS: &str = "SELECT kind, org, id, v.version, ordinal, partition, verdict FROM verdicts AS v JOIN streams USING(sid) \
      ORDER BY kind, org, id, v.version, ordinal, partition";

@@ -38,6 +38,8 @@ pub struct IndexEntry {
     pub settlement: Option<Settlement>,
     /// What must follow it, in order, as far as the index keeps it (not `CancelEffect`: the record says it).
     pub reactions: Vec<IndexedReaction>,
+    /// What its events named.
+    pub names: Vec<String>,
 }
 
 /// A reaction without its content, which stays in the log.
@@ -108,6 +110,7 @@ impl IndexEntry {
             time: header.time,
             settlement: header.settlement.clone(),
             reactions: reactions.iter().filter_map(IndexedReaction::of).collect(),
+            names: header.names.clone(),
         }
     }
 

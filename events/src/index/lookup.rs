@@ -61,17 +61,19 @@ fn places_from(connection: &Connection, stream: &StreamId, from: u64) -> rusqlit
     let mut statement = connection.prepare_cached(
         "SELECT offset, first_version, events, unit, at, len FROM places WHERE sid = ?1 AND first_version >= ?2 ORDER BY first_version, offset",
     )?;
-    let rows = statement.query_map(params![sid, first.unwrap_or(0)], |row| {
-        let first_version = row.get::<_, i64>(1)? as u64;
-        let last_version = first_version + row.get::<_, i64>(2)? as u64 - 1;
-        Ok(RecordPlace {
-            offset: row.get::<_, i64>(0)? as u64,
-            first_version,
-            last_version,
-            place: place_at(row, 3)?,
-        })
-    })?;
+    let rows = statement.query_map(params![sid, first.unwrap_or(0)], place)?;
     rows.collect()
+}
+
+/// Columns offset, first_version, events, unit, at, len.
+pub(crate) fn place(row: &Row<'_>) -> rusqlite::Result<RecordPlace> {
+    let first_version = row.get::<_, i64>(1)? as u64;
+    Ok(RecordPlace {
+        offset: row.get::<_, i64>(0)? as u64,
+        first_version,
+        last_version: first_version + row.get::<_, i64>(2)? as u64 - 1,
+        place: place_at(row, 3)?,
+    })
 }
 
 /// Columns unit, at, len.

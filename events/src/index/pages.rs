@@ -2,12 +2,12 @@
 
 use super::{
     Index, IndexError, RecordPlace,
-    lookup::place_at,
+    lookup::place,
     store::{sid, stream_at},
     tail::StreamTail,
 };
 use quipu_schemas::ids::{EntityId, Kind, OrgId, StreamId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Where a record stands in its stream: the order of a stream is that of its keys, and of its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,16 +59,6 @@ impl RecordPlace {
 
 fn sql(number: u64) -> i64 {
     number.min(i64::MAX as u64) as i64
-}
-
-fn place(row: &Row<'_>) -> rusqlite::Result<RecordPlace> {
-    let first_version = row.get::<_, i64>(1)? as u64;
-    Ok(RecordPlace {
-        offset: row.get::<_, i64>(0)? as u64,
-        first_version,
-        last_version: first_version + row.get::<_, i64>(2)? as u64 - 1,
-        place: place_at(row, 3)?,
-    })
 }
 
 /// The last record with events that begins at or before a version.

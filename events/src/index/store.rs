@@ -35,8 +35,13 @@ CREATE TABLE snapshots(sid INTEGER NOT NULL, version INTEGER NOT NULL, bytes BLO
 CREATE TABLE parked(sid INTEGER PRIMARY KEY, partition INTEGER NOT NULL, offset INTEGER NOT NULL, detail TEXT NOT NULL);
 ";
 
+/// Made where it is missing: an index of before has no record that names anything. Minted names grow with time, so that new rows stand
+/// beside each other.
+const NAMES: &str = "CREATE TABLE IF NOT EXISTS names(sid INTEGER NOT NULL, name TEXT NOT NULL, first_version INTEGER NOT NULL,
+  offset INTEGER NOT NULL, PRIMARY KEY(sid, name, first_version, offset)) WITHOUT ROWID;";
+
 /// Tables that hold rows of the log, for starting again from nothing.
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "partitions",
     "streams",
     "places",
@@ -44,6 +49,7 @@ const TABLES: [&str; 9] = [
     "verdicts",
     "reactions",
     "wakes",
+    "names",
     "snapshots",
     "parked",
 ];
@@ -126,6 +132,7 @@ impl Store {
             tx.execute_batch(SCHEMA)?;
             tx.commit()?;
         }
+        connection.execute_batch(NAMES)?;
         Ok(Self {
             file,
             writer: Mutex::new(connection),

@@ -41,6 +41,8 @@ pub(crate) struct StreamTail {
     pub(crate) reactions: BTreeMap<(u64, u32), TailReaction>,
     /// What was done to each timer, oldest first: `None` cancelled it.
     pub(crate) wakes: BTreeMap<String, VecDeque<(u64, Option<Wake>)>>,
+    /// The entries whose events gave a name, oldest first.
+    pub(crate) names: BTreeMap<String, VecDeque<Arc<IndexEntry>>>,
 }
 
 /// The tail of all partitions.
@@ -122,6 +124,9 @@ impl Tail {
             }
         }
         stream.commands.entry(entry.command_id.clone()).or_insert_with(|| entry.clone());
+        for name in &entry.names {
+            stream.names.entry(name.clone()).or_default().push_back(entry.clone());
+        }
         stream.entries.push_back(entry.clone());
         let tail = &mut self.partitions[usize::from(partition)];
         tail.next = entry.offset + 1;
@@ -182,6 +187,14 @@ impl Tail {
             .is_some_and(|held| held.offset == entry.offset)
         {
             stream.commands.remove(&entry.command_id);
+        }
+        for name in &entry.names {
+            if let Some(named) = stream.names.get_mut(name) {
+                named.retain(|held| held.offset != entry.offset);
+                if named.is_empty() {
+                    stream.names.remove(name);
+                }
+            }
         }
         for reaction in &entry.reactions {
             stream.reactions.remove(&(reaction.version, reaction.ordinal));

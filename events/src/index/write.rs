@@ -120,6 +120,11 @@ fn apply_entry(connection: &Connection, partition: u16, sid: i64, entry: &IndexE
             entry.offset as i64,
             entry.events == 0
         ])?;
+    for name in &entry.names {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO names(sid, name, first_version, offset) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![sid, name, entry.first_version as i64, entry.offset as i64])?;
+    }
     for reaction in &entry.reactions {
         match &reaction.kind {
             IndexedKind::WakeAt { name, due } => {

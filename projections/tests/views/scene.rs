@@ -86,6 +86,7 @@ impl Scene {
             traceparent: None,
             schema: 1,
             settlement: (!settles.is_null()).then(|| serde_json::from_value::<Settlement>(settles).unwrap()),
+            names: Vec::new(),
         };
         let last = header.last_version();
         let encoded = record::encode(&header, events, reactions, previous).unwrap();

@@ -583,6 +583,9 @@ pub enum ConversationEvent {
         /// The turn that it answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<String>,
+        /// Whether the record can be looked up by the message's id; conversations keep in mind those messages whose records cannot.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        indexed: bool,
     },
     /// A message of an imported transcript.
     #[serde(rename = "quipu.conversation.message_imported.v1")]
@@ -595,6 +598,9 @@ pub enum ConversationEvent {
         content_digest: Digest,
         /// The imported message (sealed).
         content: Personal<ImportedContent>,
+        /// Whether the record can be looked up by the message's id.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        indexed: bool,
     },
     /// A message has another body.
     #[serde(rename = "quipu.conversation.message_edited.v1")]

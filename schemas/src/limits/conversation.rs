@@ -1,7 +1,9 @@
 //! Conversations.
 
-/// Most messages of one conversation (their ids are kept in its state).
+/// Most messages of one conversation.
 pub const MESSAGES_MAX: usize = 100_000;
+/// Newest messages that a conversation remembers; older ones are looked up.
+pub const MESSAGES_REMEMBERED: usize = 16;
 /// Ended turns that a conversation remembers, to answer late claims and posts.
 pub const TURNS_REMEMBERED: usize = 64;
 /// Most conditions that a claim names.

@@ -21,6 +21,7 @@ fn sample() -> EncodedRecord {
         traceparent: None,
         schema: 1,
         settlement: None,
+        names: Vec::new(),
     };
     let event = StoredEvent {
         name: "quipu.test.happened.v1".into(),

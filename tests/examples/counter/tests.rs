@@ -33,6 +33,7 @@ fn decide(given: &[CounterEvent], asked: AskedOf<Counter>, now: u64) -> Result<D
         opener: &NoKeys,
         minted: Cell::new(0),
         made: quipu_schemas::personal::Made::default(),
+        recalled: &std::collections::BTreeMap::new(),
     };
     Counter::decide(&fold(given), &asked, &context)
 }

@@ -26,7 +26,11 @@ use quipu_schemas::{
     reaction::{Reaction, ReactionKey, Settled},
     record::{self, Record},
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 impl World {
     pub(crate) fn check(&mut self) {
@@ -66,6 +70,7 @@ impl World {
             }
             Err(error) => broken.push(error),
         }
+        check_messages(&records, &mut broken);
         check_effects(&records, &self.sink, &mut broken);
         broken.extend(
             self.sink
@@ -167,6 +172,23 @@ pub(crate) fn check_timers(records: &[(Position, Record)], now: Millis, broken: 
     }
     for ((stream, name), (_, due)) in set.into_iter().filter(|(_, (_, due))| *due <= now) {
         broken.push(format!("{stream}: timer {name}, due {} ms ago, never fired", now - due));
+    }
+}
+
+/// No conversation takes a second message of one id, however much was said in between.
+fn check_messages(records: &[(Position, Record)], broken: &mut Vec<String>) {
+    let mut said = BTreeSet::new();
+    for (_, record) in records {
+        for event in &record.events {
+            let is_new = ["quipu.conversation.message_posted.v1", "quipu.conversation.message_imported.v1"].contains(&event.name.as_str());
+            let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap_or_default();
+            let id = data["message_id"].as_str().filter(|_| is_new);
+            if let Some(id) = id
+                && !said.insert((record.header.stream.clone(), id.to_owned()))
+            {
+                broken.push(format!("{}: two messages are called {id}", record.header.stream));
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use quipu_events::{
 };
 use quipu_runtime::{
     kernel::{
+        admission::Admission,
         authorities::{Authorities, Wanted, folded::Folded},
         entity::{Base, Entity},
         relay::{Loaded, Page, PageRow, find},
@@ -38,6 +39,17 @@ impl Library<'_> {
             .collect();
         let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
         bytes.iter().map(|bytes| record::decode(bytes).map_err(|e| e.to_string())).collect()
+    }
+
+    /// Looks up what was said of a name.
+    pub(crate) fn recall(&self, stream: &StreamId, name: String, admission: &mut Admission) -> Result<(), String> {
+        let places = self.index.named(stream, &name).map_err(|e| e.to_string())?;
+        let places: Vec<_> = places.iter().map(|row| row.place).collect();
+        let bytes = self.log.read_at(&places).map_err(|e| e.to_string())?;
+        let records: Result<Vec<Record>, _> = bytes.iter().map(|bytes| record::decode(bytes)).collect();
+        let records = records.map_err(|e| e.to_string())?;
+        admission.recalled(name, records.into_iter().flat_map(|record| record.events).collect());
+        Ok(())
     }
 
     /// An entity from its snapshot, if there is one, and the stream's tail.

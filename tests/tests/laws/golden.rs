@@ -172,6 +172,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
                 detail: "gone".into(),
             },
         }),
+        names: Vec::new(),
     };
     (header, vec![event], reactions)
 }

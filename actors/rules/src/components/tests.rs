@@ -101,6 +101,7 @@ pub(super) fn with_input<T>(data: Value, use_it: impl FnOnce(&NodeInput<'_>) -> 
         opener: &OneKey,
         minted: std::cell::Cell::new(0),
         made: Made::default(),
+        recalled: &std::collections::BTreeMap::new(),
     };
     use_it(&NodeInput {
         stream: &stream,

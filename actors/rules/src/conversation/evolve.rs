@@ -1,6 +1,6 @@
 //! Folding events into the state.
 
-use super::kept::{Message, Messages};
+use super::remembered::{Messages, brought_by};
 use super::state::{
     Claim, ConversationState, Deferral, EndedTurn, Ending, Floor, Handoff, OpenTurn, Participant, Question, Room, RunningTurn, Stage, Turn,
     allowed, eligible,
@@ -109,65 +109,21 @@ pub(super) fn participants(participants: &mut BTreeMap<PrincipalId, Participant>
     Ok(())
 }
 
+/// Folds an event about messages; others change nothing.
 fn messages(room: &mut Room, event: &Event) -> Result<(), Corrupt> {
-    let new = match event {
-        Event::MessagePosted {
-            message_id,
-            sender,
-            content_digest,
-            content_type,
-            ..
-        } => (
-            message_id,
-            Message::Posted {
-                sender: sender.clone(),
-                digest: *content_digest,
-                content_type: *content_type,
-            },
-        ),
-        Event::MessageImported {
-            message_id,
-            content_digest,
-            ..
-        } => (message_id, Message::Imported { digest: *content_digest }),
-        Event::MessageEdited { message_id, .. } => {
-            return match room.messages.get(message_id) {
-                Some(Message::Posted { .. }) => Ok(()),
-                Some(Message::Imported { .. } | Message::Deleted { .. }) | None => corrupt("no message to edit", event),
-            };
+    if let Event::MessagePosted { message_id, indexed, .. } | Event::MessageImported { message_id, indexed, .. } = event {
+        let Some(message) = brought_by(event) else { return Ok(()) };
+        if room.messages.add(message_id.clone(), message, *indexed) {
+            return corrupt("the message id is taken", event);
         }
-        Event::MessageDeleted { message_id, .. } => {
-            return match room.messages.get(message_id) {
-                Some(Message::Posted { digest, .. } | Message::Imported { digest }) => {
-                    room.messages.insert(message_id.clone(), Message::Deleted { digest });
-                    Ok(())
-                }
-                Some(Message::Deleted { .. }) | None => corrupt("no message to delete", event),
-            };
+    } else if let Event::MessageEdited { message_id, .. } = event {
+        if !room.messages.may_be_edited(message_id) {
+            return corrupt("no message to edit", event);
         }
-        Event::Created { .. }
-        | Event::Renamed { .. }
-        | Event::ParticipantAdded { .. }
-        | Event::ParticipantRemoved { .. }
-        | Event::ParticipantRoleSet { .. }
-        | Event::PhaseChanged { .. }
-        | Event::TurnOpened { .. }
-        | Event::TurnClaimed { .. }
-        | Event::TurnDeferred { .. }
-        | Event::TurnDecided { .. }
-        | Event::TurnClosed { .. }
-        | Event::TurnFinished { .. }
-        | Event::Paused { .. }
-        | Event::Resumed { .. }
-        | Event::TurnInterrupted { .. }
-        | Event::HandoffRequested { .. }
-        | Event::HandoffAssigned { .. }
-        | Event::HandoffAccepted { .. }
-        | Event::HandoffReturned { .. }
-        | Event::HandoffExpired {} => return Ok(()),
-    };
-    if room.messages.insert(new.0.clone(), new.1) {
-        return corrupt("the message id is taken", event);
+    } else if let Event::MessageDeleted { message_id, .. } = event
+        && !room.messages.delete(message_id)
+    {
+        return corrupt("no message to delete", event);
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The messages that a conversation remembers, packed, so that a long conversation takes little memory and recovers quickly.
+//! Kept whose records cannot be looked up by their ids, because an older release wrote them: a conversation keeps them in mind,
+//! packed, so that a long one takes little memory and recovers quickly.
 //!
 //! Older messages are one sorted byte array, which is also their form in a snapshot: recovery copies the array and allocates nothing
 //! per message. Newer messages are in a map, and are merged into the array once the map is large beside it.
@@ -22,7 +23,7 @@ use std::{
     fmt,
 };
 
-/// Messages that stand in the map at the least before they move into the bytes.
+/// Kept that stand in the map at the least before they move into the bytes.
 const FRESH_MIN: usize = 512;
 /// They are then a part of all of this size: moving them costs the same for each however many there are.
 const FRESH_SHARE: usize = 4;
@@ -70,16 +71,16 @@ impl Message {
     }
 }
 
-/// What is known of each message, by id.
+/// What is known of each, by id.
 #[derive(Clone, Default)]
-pub struct Messages {
+pub struct Kept {
     packed: Packed,
     fresh: BTreeMap<MessageId, Message>,
     /// Of the fresh ones, those that replace a packed one.
     replaced: usize,
 }
 
-impl Messages {
+impl Kept {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.packed.ends.len() / 4 + self.fresh.len() - self.replaced
@@ -140,20 +141,20 @@ impl Messages {
     }
 }
 
-impl PartialEq for Messages {
+impl PartialEq for Kept {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
-impl fmt::Debug for Messages {
+impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
 /// For people a map; in a snapshot the bytes, the same for the same messages.
-impl Serialize for Messages {
+impl Serialize for Kept {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_map(self.iter())
@@ -165,7 +166,7 @@ impl Serialize for Messages {
     }
 }
 
-impl<'de> Deserialize<'de> for Messages {
+impl<'de> Deserialize<'de> for Kept {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             let mut messages = Self::default();
@@ -198,7 +199,7 @@ impl<'de> serde::de::Visitor<'de> for Bytes {
     }
 }
 
-impl JsonSchema for Messages {
+impl JsonSchema for Kept {
     fn schema_name() -> Cow<'static, str> {
         BTreeMap::<MessageId, Message>::schema_name()
     }

@@ -94,7 +94,7 @@ fn answer(room: &Room, post: &PostMessage, turn: &str, context: &Context<'_>) ->
 /// The message of an answer; its id must be new, though a message of the very same content had it.
 fn answered(room: &Room, post: &PostMessage, winner: &PrincipalId, context: &Context<'_>) -> Result<(MessageId, Event), Rejection> {
     match &post.message_id {
-        Some(id) if room.messages.contains_key(id) => Err(Rejection::MessageIdConflict(id.clone())),
+        Some(id) if room.knows(id, context)? => Err(Rejection::MessageIdConflict(id.clone())),
         Some(_) | None => posted(room, post, winner, ParticipantKind::Agent, context),
     }
 }
@@ -113,7 +113,7 @@ fn posted(
     // A model may have nothing to say; its turn ends all the same.
     check_body(&post.body, post.content_type, post.turn.is_some(), context)?;
     if let Some(reply_to) = &post.reply_to
-        && !room.messages.contains_key(reply_to)
+        && !room.knows(reply_to, context)?
     {
         return Err(Rejection::UnknownMessage {
             field: "reply_to",
@@ -143,13 +143,14 @@ fn posted(
         priority: post.priority,
         mentions,
         turn: post.turn.clone(),
+        indexed: true,
     };
     Ok((message_id, event))
 }
 
 pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>) -> Decided {
     room.require(ParticipantRole::Owner, context)?;
-    match room.messages.get(&import.message_id) {
+    match room.message(&import.message_id, context)? {
         Some(Message::Imported { digest }) if digest == context.command_digest => return Ok(Decision::Unchanged),
         Some(Message::Imported { .. } | Message::Posted { .. } | Message::Deleted { .. }) => {
             return Err(Rejection::MessageIdConflict(import.message_id.clone()));
@@ -177,12 +178,13 @@ pub(super) fn import(room: &Room, import: &ImportMessage, context: &Context<'_>)
         role: import.role,
         content_digest: context.command_digest,
         content: import.content.clone(),
+        indexed: true,
     }))
 }
 
 pub(super) fn edit(room: &Room, edit: &EditMessage, context: &Context<'_>) -> Decided {
     room.standing(context)?;
-    match find(room, &edit.message_id)? {
+    match find(room, &edit.message_id, context)? {
         Message::Posted { sender, .. } if sender != *context.actor() => Err(Rejection::NotTheSender(edit.message_id.clone())),
         Message::Posted { content_type, .. } => {
             check_body(&edit.body, content_type, false, context)?;
@@ -198,7 +200,7 @@ pub(super) fn edit(room: &Room, edit: &EditMessage, context: &Context<'_>) -> De
 
 pub(super) fn delete(room: &Room, delete: &DeleteMessage, context: &Context<'_>) -> Decided {
     let standing = room.standing(context)?;
-    let is_own = match find(room, &delete.message_id)? {
+    let is_own = match find(room, &delete.message_id, context)? {
         Message::Posted { sender, .. } => sender == *context.actor(),
         Message::Imported { .. } => false,
         Message::Deleted { .. } => return Ok(Decision::Unchanged),
@@ -215,6 +217,17 @@ pub(super) fn delete(room: &Room, delete: &DeleteMessage, context: &Context<'_>)
     }))
 }
 
+/// The message that an event is about, where it begins or ends it.
+pub(super) fn named_by(event: &Event) -> Option<&str> {
+    if let Event::MessagePosted { message_id, .. } | Event::MessageImported { message_id, .. } | Event::MessageDeleted { message_id, .. } =
+        event
+    {
+        Some(message_id.as_str())
+    } else {
+        None
+    }
+}
+
 fn not_reserved(id: &MessageId) -> Result<(), Rejection> {
     if id.is_reserved() {
         Err(Rejection::ReservedId("message_id", id.to_string()))
@@ -223,8 +236,8 @@ fn not_reserved(id: &MessageId) -> Result<(), Rejection> {
     }
 }
 
-fn find(room: &Room, id: &MessageId) -> Result<Message, Rejection> {
-    room.messages.get(id).ok_or_else(|| Rejection::UnknownMessage {
+fn find(room: &Room, id: &MessageId, context: &Context<'_>) -> Result<Message, Rejection> {
+    room.message(id, context)?.ok_or_else(|| Rejection::UnknownMessage {
         field: "message_id",
         message_id: id.clone(),
     })
@@ -232,7 +245,8 @@ fn find(room: &Room, id: &MessageId) -> Result<Message, Rejection> {
 
 /// Whether the very same message is there; another one of that id is refused.
 fn is_repeated(room: &Room, id: Option<&MessageId>, sender: Option<&PrincipalId>, context: &Context<'_>) -> Result<bool, Rejection> {
-    let Some((id, message)) = id.and_then(|id| Some((id, room.messages.get(id)?))) else {
+    let Some(id) = id else { return Ok(false) };
+    let Some(message) = room.message(id, context)? else {
         return Ok(false);
     };
     let same_sender = match &message {
@@ -254,6 +268,8 @@ pub(super) fn needs(room: &Room, command: &ConversationCommand) -> Vec<BlobRef> 
         ConversationCommand::EditMessage(edit) => {
             let content_type = match room.messages.get(&edit.message_id) {
                 Some(Message::Posted { content_type, .. }) => Some(content_type),
+                // It may be JSON.
+                None if room.messages.forgets() => Some(ContentType::Json),
                 Some(Message::Imported { .. } | Message::Deleted { .. }) | None => None,
             };
             (&edit.body, content_type)

@@ -1,6 +1,6 @@
 //! State of a conversation. Bodies are not kept: prompts are assembled from the log.
 
-use super::kept::Messages;
+use super::remembered::Messages;
 use quipu_kinds::conversation::{ConversationType, ParticipantKind, ParticipantRole, Phase, Priority};
 use quipu_schemas::{
     context::Millis,
@@ -34,7 +34,7 @@ pub struct Room {
     pub auto_turns: bool,
     /// Who takes part.
     pub participants: BTreeMap<PrincipalId, Participant>,
-    /// What was said, by id.
+    /// What was said.
     pub messages: Messages,
     /// Who may speak.
     pub floor: Floor,
@@ -141,7 +141,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether another claim says the same; when it was said is no matter.
+    /// Whether another claim says the same, whenever it was made.
     pub(super) fn is_repeated_by(&self, other: &Claim) -> bool {
         let Claim {
             agent,
@@ -227,7 +227,7 @@ pub struct Handoff {
     pub expires_at: Millis,
 }
 
-/// The one table of phase changes; staying is no change.
+/// The one table of phase changes; to stay in a phase is not a change.
 pub fn allowed(from: Phase, to: Phase) -> bool {
     use Phase::{AgentActive, AiActive, Archived, HandoffPending, Idle, Resolved, WaitingForUser};
     match from {

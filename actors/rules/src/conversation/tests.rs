@@ -6,6 +6,7 @@ mod kept;
 mod messages;
 mod participants;
 mod phases;
+mod remembered;
 mod turns;
 mod walk;
 

@@ -137,7 +137,7 @@ pub(super) fn finish(room: &Room, finish: &FinishTurn, context: &Context<'_>) ->
         Some(Turn::Running(running)) if running.turn == *turn => {
             require_run(running, context)?;
             if let TurnOutcome::Answered { message_id } = &finish.outcome
-                && !room.messages.contains_key(message_id)
+                && !room.knows(message_id, context)?
             {
                 return Err(Rejection::UnknownMessage {
                     field: "outcome.message_id",

@@ -5,7 +5,7 @@
 //! receipt of its id, the settlement of the reaction that it settles. Whether the entity exists is for its kind's rules.
 
 use super::{
-    entity::{Admitted, Ticket, is_owed, settles},
+    entity::{Admitted, Recalled, Ticket, is_owed, settles},
     principals::KnownPrincipal,
     refusals::{
         CREDENTIAL_ENDED, NOT_OPEN, PRINCIPAL_RETIRED, PRINCIPAL_SUSPENDED, authority_stale, entity_busy, idempotency_key_required,
@@ -23,6 +23,7 @@ use quipu_schemas::{
     limits::ENTITY_QUEUE_MAX,
     problem::Problem,
     reaction::{ReactionKey, Settled},
+    record::StoredEvent,
 };
 use right::{Held, Takes};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub enum Question {
     Receipt,
     /// What became of this reaction: [`Admission::settlement`].
     Settlement(ReactionKey),
+    /// The records of the stream whose events gave this name: [`Admission::recalled`].
+    Named(String),
 }
 
 /// How it goes on.
@@ -73,7 +76,7 @@ pub enum Step {
 }
 
 /// What admission goes by besides the command.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terms<'a> {
     /// What commands take.
     pub charter: &'a Charter,
@@ -83,6 +86,8 @@ pub struct Terms<'a> {
     pub partition: OrgPartition,
     /// What the entity belongs to.
     pub belongs: &'a Belongs,
+    /// What its state has forgotten and the decision asks for.
+    pub recalls: Vec<String>,
     /// Now, by the clock of the node that decides: what has ended by then counts no longer.
     pub now: Millis,
 }
@@ -107,6 +112,9 @@ pub struct Admission {
     is_new: Option<bool>,
     receipt: Option<Option<FirstReceipt>>,
     settled: Option<Option<Settled>>,
+    /// What is still to be looked up, by name.
+    recalls: Vec<String>,
+    recalled: Recalled,
 }
 
 impl Admission {
@@ -128,6 +136,8 @@ impl Admission {
             is_new: None,
             receipt: None,
             settled: None,
+            recalls: terms.recalls,
+            recalled: Recalled::new(),
         }
     }
 
@@ -167,6 +177,12 @@ impl Admission {
         self.settled = Some(settled);
     }
 
+    /// The answer to [`Question::Named`]: all events of those records, oldest first.
+    pub fn recalled(&mut self, name: String, events: Vec<StoredEvent>) {
+        self.recalls.retain(|asked| *asked != name);
+        self.recalled.insert(name, events);
+    }
+
     /// What comes next. `seen` are the marks of the entity's commands; this one's is added where it is not refused first.
     pub fn step(&mut self, seen: &mut SeenCommands) -> Step {
         if !self.partition.is_fresh {
@@ -203,6 +219,11 @@ impl Admission {
         {
             return Step::Ask(Question::Settlement(key.clone()));
         }
+        // Nothing is decided of what is refused or repeated.
+        let is_decided = refused.is_none() && !matches!(self.receipt, Some(Some(_)));
+        if let Some(name) = self.recalls.first().filter(|_| is_decided) {
+            return Step::Ask(Question::Named(name.clone()));
+        }
         self.admit(&actor, refused)
     }
 
@@ -215,6 +236,7 @@ impl Admission {
             authority: self.authority(actor),
             refused,
             durability: self.durability,
+            recalled: std::mem::take(&mut self.recalled),
         })
     }
 

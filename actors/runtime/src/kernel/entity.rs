@@ -6,6 +6,7 @@
 mod deciding;
 mod stored;
 
+pub use deciding::{is_owed, settles};
 pub use stored::{Base, ParkedError, ShapeCell, Snapshot, state_digest, state_shape};
 
 use super::refusals::{outcome_unknown, reused_id, undecided};
@@ -21,10 +22,13 @@ use quipu_schemas::{
     personal::{self, BlobRef, NewValue, Opener, Subject},
     position::Position,
     problem::Problem,
-    reaction::{ReactionKey, Settled},
-    record::{EncodedRecord, Record},
+    reaction::Settled,
+    record::{EncodedRecord, Record, StoredEvent},
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 /// Names the caller that waits for an answer.
 pub type Ticket = u64;
@@ -67,12 +71,19 @@ pub struct Admitted {
     pub refused: Option<Problem>,
     /// What the log promises.
     pub durability: Durability,
+    /// The durable events of each name that [`Entity::recalls`] told, oldest first, with others of the same records.
+    pub recalled: Recalled,
 }
+
+/// Events by the names that were looked up.
+pub type Recalled = BTreeMap<String, Vec<StoredEvent>>;
 
 /// The kind-erased face of an [`Active`] entity.
 pub trait Entity: Send {
     /// The values kept beside the log that deciding this command looks into. The shell brings them in the opener.
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef>;
+    /// The names that deciding this command asks for and that the entity's state has forgotten.
+    fn recalls(&self, command: &CommandEnvelope) -> Vec<String>;
     /// Whose key the decision may seal values with, where its rules make values: the shell makes it before, if there is none.
     fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject>;
     /// Whose key the decision seals secrets under that came with the command: the shell makes it before, for whoever holds the right.
@@ -187,20 +198,6 @@ impl<D: Decider> Active<D> {
     }
 }
 
-/// The reaction that a command settles, if it does.
-pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
-    match body {
-        CommandBody::Given { settles, .. } => settles.as_ref(),
-        CommandBody::Kernel(word) => Some(word.key()),
-        CommandBody::Told { .. } => None,
-    }
-}
-
-/// Whether a command follows from a record: it must be decided in the end, and repeats under the id of its reaction.
-pub fn is_owed(body: &CommandBody) -> bool {
-    settles(body).is_some()
-}
-
 impl<D: Decider> Entity for Active<D> {
     fn needs(&self, command: &CommandEnvelope) -> Vec<BlobRef> {
         let Some(state) = &self.state else { return Vec::new() };
@@ -211,6 +208,10 @@ impl<D: Decider> Entity for Active<D> {
         }
         let typed = deciding::asked_in::<D>(&command.body).ok().flatten();
         typed.map_or_else(Vec::new, |typed| D::needs(state, &typed))
+    }
+
+    fn recalls(&self, command: &CommandEnvelope) -> Vec<String> {
+        deciding::recalls::<D>(self.state.as_ref(), &command.body)
     }
 
     fn seals_for(&self, command: &CommandEnvelope) -> Option<Subject> {

@@ -125,6 +125,7 @@ fn event(act: &Act, n: usize, keys: &Keyring, others: &Keyring) -> ConversationE
             priority: Priority::Normal,
             mentions: Vec::new(),
             turn: None,
+            indexed: true,
         },
         5 => ConversationEvent::MessageImported {
             message_id,
@@ -141,6 +142,7 @@ fn event(act: &Act, n: usize, keys: &Keyring, others: &Keyring) -> ConversationE
                 sealer,
             )
             .unwrap(),
+            indexed: true,
         },
         6 | 7 => ConversationEvent::MessageEdited {
             message_id,
@@ -181,6 +183,7 @@ fn records(acts: &[Act], keys: &Keyring, others: &Keyring) -> Vec<Record> {
             traceparent: None,
             schema: 1,
             settlement: None,
+            names: Vec::new(),
         };
         records.push(Record {
             header,

@@ -43,6 +43,42 @@ fn records_of_a_stream_count_once_in_tail_and_file() {
 }
 
 #[test]
+fn records_are_found_by_what_their_events_named() {
+    let mut scene = Scene::new(1);
+    let index = index(&scene);
+    let (a, b) = (stream(1), stream(2));
+    let written: Vec<_> = (0..14)
+        .map(|n| scene.note(&index, if n == 13 { &b } else { &a }, 1, vec![], None))
+        .collect();
+    let look = |name: &str| {
+        let offsets = |stream: &StreamId, name: &str| -> Vec<u64> {
+            let named = index.named(stream, name).unwrap();
+            named.iter().map(|place| place.offset).collect()
+        };
+        assert_eq!(offsets(&a, "name-0"), [1, 6], "{name}");
+        assert_eq!(offsets(&a, "name-1"), [7, 12], "{name}");
+        assert_eq!(offsets(&a, "often"), [1, 7], "{name}: of this stream alone");
+        assert_eq!(offsets(&b, "often"), [13], "{name}");
+        assert!(
+            offsets(&a, "name-9").is_empty() && offsets(&stream(9), "often").is_empty(),
+            "{name}"
+        );
+        assert_eq!(index.named(&a, "name-0").unwrap()[0].place, written[1].place, "{name}");
+    };
+    look("in the tail");
+    // Written and not yet forgotten: what a lookup meets while a flush runs.
+    let flush = index.tail().oldest(7);
+    let mut writer = index.writer().unwrap();
+    let transaction = writer.transaction().unwrap();
+    write::apply(&transaction, &flush).unwrap();
+    transaction.commit().unwrap();
+    drop(writer);
+    look("on its way");
+    index.flush_all().unwrap();
+    look("in the file");
+}
+
+#[test]
 fn commands_of_a_stream_are_known_by_marks_while_few() {
     let mut scene = Scene::new(1);
     let index = index(&scene);

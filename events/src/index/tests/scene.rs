@@ -80,6 +80,15 @@ pub(super) fn dead() -> Settled {
     }
 }
 
+/// What the events of some records name: every sixth record says something of the name of the fifth before it.
+pub(super) fn named(n: u64) -> Vec<String> {
+    match n % 6 {
+        1 => vec![format!("name-{}", n / 6), "often".into()],
+        0 if n > 0 => vec![format!("name-{}", n / 6 - 1)],
+        _ => Vec::new(),
+    }
+}
+
 pub(super) fn command(n: u64) -> CommandId {
     CommandId::parse(format!("c-{n}")).unwrap()
 }
@@ -144,6 +153,7 @@ impl Scene {
             traceparent: None,
             schema: 1,
             settlement: settlement.map(|(key, outcome)| Settlement { key, outcome }),
+            names: named(n),
         };
         let event = || StoredEvent {
             name: "quipu.run.moved.v1".into(),

@@ -130,6 +130,7 @@ impl Member {
             durability: DURABILITY,
             partition: org_partition,
             belongs: &belongs,
+            recalls: slot.map(|slot| slot.entity.recalls(envelope)).unwrap_or_default(),
             now: self.wall(),
         };
         let mut admission = Admission::of(ticket, envelope.clone(), terms);
@@ -159,6 +160,7 @@ impl Member {
                     let settled = self.index.settled(&key).map_err(|e| unreadable(e.to_string()))?;
                     admission.settlement(settled.map(|settled| settled.outcome));
                 }
+                Step::Ask(Question::Named(name)) => self.library().recall(stream, name, &mut admission).map_err(unreadable)?,
                 Step::Admit(admitted) => return Ok((admitted, ticket)),
                 Step::Refuse(problem) => return Err(problem),
             }

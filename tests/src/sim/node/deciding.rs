@@ -109,12 +109,12 @@ impl SimNode {
         };
         let entity = self.entities.get(stream);
         let belongs = entity.map(|(entity, ..)| entity.belongs(envelope)).unwrap_or_default();
-        let charter = self.charter.clone();
         let terms = Terms {
-            charter: &charter,
+            charter: &self.charter.clone(),
             durability: self.log.meta().durability,
             partition: org_partition,
             belongs: &belongs,
+            recalls: entity.map(|(entity, ..)| entity.recalls(envelope)).unwrap_or_default(),
             now: self.now.time,
         };
         let mut admission = Admission::of(ticket, envelope.clone(), terms);
@@ -156,6 +156,7 @@ impl SimNode {
                     let settled = self.index.settled(&key).map_err(|e| e.to_string())?;
                     admission.settlement(settled.map(|settled| settled.outcome));
                 }
+                Step::Ask(Question::Named(name)) => self.library().recall(stream, name, &mut admission)?,
                 Step::Admit(admitted) => {
                     self.check_right(envelope, &admitted)?;
                     return Ok(Ok(admitted));

@@ -3,7 +3,7 @@
 use super::{Draw, Made, OfKind, Rng, one_of, request, text_at};
 use quipu_runtime::api::CommandRequest;
 use quipu_schemas::ids::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) static CONVERSATION: OfKind = OfKind {
     kind: Kind::CONVERSATION,
@@ -43,8 +43,14 @@ impl Draw<'_> {
 
 /// One of the messages that the platform posted, or a new one.
 fn said(draw: &Draw<'_>, rng: &mut Rng) -> String {
-    let posted = one_of(draw.state, "messages", rng, &|_, it| it["posted"]["sender"] == "bootstrap");
-    posted.unwrap_or_else(|| draw.message.clone())
+    let recent = draw.state.pointer("/existing/messages/recent").and_then(Value::as_array);
+    let posted = |it: &&Value| it["message"]["posted"]["sender"] == "bootstrap";
+    let posted: Vec<&Value> = recent.into_iter().flatten().filter(posted).collect();
+    if posted.is_empty() {
+        return draw.message.clone();
+    }
+    let one = posted[rng.below(posted.len() as u64) as usize];
+    one["message_id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn body(draw: &Draw<'_>, command: &str, rng: &mut Rng) -> Made {

@@ -1,6 +1,6 @@
 //! Many messages: what is packed says the same as a map, and damage is noticed.
 
-use super::super::kept::{Message, Messages};
+use super::super::kept::{Kept, Message};
 use quipu_kinds::conversation::ContentType;
 use quipu_schemas::{
     digest::Digest,
@@ -33,8 +33,8 @@ fn message(n: usize) -> Message {
     }
 }
 
-fn both(count: usize) -> (Messages, BTreeMap<MessageId, Message>) {
-    let (mut messages, mut map) = (Messages::default(), BTreeMap::new());
+fn both(count: usize) -> (Kept, BTreeMap<MessageId, Message>) {
+    let (mut messages, mut map) = (Kept::default(), BTreeMap::new());
     for n in 0..count {
         assert!(!messages.insert(id(n), message(n)));
         map.insert(id(n), message(n));
@@ -48,11 +48,11 @@ fn both(count: usize) -> (Messages, BTreeMap<MessageId, Message>) {
     (messages, map)
 }
 
-fn packed(messages: &Messages) -> Vec<u8> {
+fn packed(messages: &Kept) -> Vec<u8> {
     bincode::serde::encode_to_vec(messages, bincode::config::standard()).expect("encodes")
 }
 
-fn unpacked(bytes: &[u8]) -> Option<Messages> {
+fn unpacked(bytes: &[u8]) -> Option<Kept> {
     let (messages, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok()?;
     (used == bytes.len()).then_some(messages)
 }
@@ -69,7 +69,7 @@ fn packed_messages_say_what_a_map_says() {
         assert_eq!(messages.get(&id(count)), None);
         let json = serde_json::to_value(&messages).expect("JSON");
         assert_eq!(json, serde_json::to_value(&map).expect("JSON"));
-        assert_eq!(serde_json::from_value::<Messages>(json).expect("messages"), messages);
+        assert_eq!(serde_json::from_value::<Kept>(json).expect("messages"), messages);
         assert_eq!(unpacked(&packed(&messages)), Some(messages));
     }
 }
@@ -77,7 +77,7 @@ fn packed_messages_say_what_a_map_says() {
 #[test]
 fn equal_messages_have_equal_bytes_however_they_came() {
     let (messages, map) = both(3_000);
-    let mut backwards = Messages::default();
+    let mut backwards = Kept::default();
     for (id, message) in map.into_iter().rev() {
         backwards.insert(id, message);
     }

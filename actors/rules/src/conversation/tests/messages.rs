@@ -174,12 +174,8 @@ fn a_conversation_is_full_at_its_limit() {
     let mut scene = group(0);
     if let ConversationState::Existing(room) = &mut scene.state {
         for n in 0..MESSAGES_MAX {
-            room.messages.insert(
-                message(&format!("x{n}")),
-                Message::Imported {
-                    digest: quipu_schemas::digest::Digest::ZERO,
-                },
-            );
+            let digest = quipu_schemas::digest::Digest::ZERO;
+            room.messages.add(message(&format!("x{n}")), Message::Imported { digest }, true);
         }
     }
     scene.refused(&ada(), post("hi"), 409, "conversation_full");

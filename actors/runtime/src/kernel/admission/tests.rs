@@ -93,6 +93,8 @@ struct Desk {
     belongs: Belongs,
     /// What takes an approval.
     gates: Vec<Pattern>,
+    /// What its state has forgotten.
+    recalls: Vec<String>,
 }
 
 impl Desk {
@@ -110,6 +112,7 @@ impl Desk {
             principals: Vec::new(),
             belongs: Belongs::default(),
             gates: Vec::new(),
+            recalls: Vec::new(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Desk {
             durability: Durability::Fsync,
             partition,
             belongs: &self.belongs,
+            recalls: self.recalls.clone(),
             now: NOW,
         };
         let mut admission = Admission::of(7, Arc::new(command), terms);
@@ -157,6 +161,7 @@ impl Desk {
                 Question::Marks => self.seen.load(Some(Default::default())),
                 Question::Receipt => admission.receipt(self.receipt.clone()),
                 Question::Settlement(_) => admission.settlement(self.settled.clone()),
+                Question::Named(name) => admission.recalled(name, Vec::new()),
             }
         }
     }
@@ -235,6 +240,21 @@ fn repeated_command_gets_its_first_receipt() {
     let admitted = desk.admit(command(ROOM, given(None)), HERE).map_err(|problem| problem.code);
     assert_eq!(admitted.map(|admitted| admitted.seen), Ok(Some(receipt)));
     assert_eq!(desk.asked, [Question::Org { is_read_first: false }, Question::Receipt]);
+}
+
+#[test]
+fn names_are_looked_up_for_decisions_alone() {
+    let mut desk = Desk::new(ACTIVE);
+    desk.recalls = vec!["m1".into(), "m2".into()];
+    let named = |desk: &Desk| desk.asked.iter().filter(|asked| matches!(asked, Question::Named(_))).count();
+    let admitted = desk.admit(command(ROOM, given(None)), HERE).map_err(|problem| problem.code);
+    let recalled: Vec<String> = admitted.into_iter().flat_map(|admitted| admitted.recalled.into_keys()).collect();
+    assert_eq!((recalled, named(&desk)), (vec!["m1".to_owned(), "m2".to_owned()], 2));
+    // What is refused looks for nothing.
+    let mut missing = Desk::new(MISSING);
+    missing.recalls = vec!["m1".into()];
+    assert_eq!(missing.code(command(ROOM, given(None)), HERE), "unknown_org");
+    assert_eq!(named(&missing), 0);
 }
 
 #[test]

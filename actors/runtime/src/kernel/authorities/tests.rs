@@ -51,6 +51,7 @@ fn record<E: Serialize + DeserializeOwned + JsonSchema>(entity: &Folded, event: 
         traceparent: None,
         schema: 1,
         settlement: None,
+        names: Vec::new(),
     };
     let encoded = record::encode(&header, &stored, &[], entity.hash()).unwrap();
     Record {

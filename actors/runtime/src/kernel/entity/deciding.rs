@@ -1,6 +1,6 @@
 //! One decision: the kind's rules on the state as it is, and the record that follows.
 
-use super::{Active, Admitted, DecidedRecord, is_owed, settles};
+use super::{Active, Admitted, DecidedRecord, Pending, Recalled};
 use crate::kernel::refusals::too_large;
 use quipu_rules::decider::{Asked, AskedOf, Belongs, Decider, Decision, Refusal};
 use quipu_schemas::{
@@ -12,11 +12,12 @@ use quipu_schemas::{
     limits::RECORD_MAX_BYTES,
     personal::{self, Made, NewValue, Opener},
     problem::Problem,
-    reaction::{Outcome, Settled, Settlement},
+    reaction::{Outcome, ReactionKey, Settled, Settlement},
     record::{self, Acting, Header, Record, RecordError, StoredReaction},
 };
 use serde::Deserialize;
-use std::{cell::Cell, sync::Arc};
+use serde_json::Value;
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 /// Events to store, what the record says about a reaction, and the values that the events name.
 type Verdict<E> = (Vec<E>, Option<Settlement>, Vec<NewValue>);
@@ -50,6 +51,7 @@ impl<D: Decider> Active<D> {
         {
             return Err(Problem::new(403, "org_suspended", format!("org {} is suspended", self.stream.org)).fix("resume the org first"));
         }
+        let recalled = self.recalled(&admitted.recalled)?;
         let context = Context {
             now,
             stream: &self.stream,
@@ -64,6 +66,7 @@ impl<D: Decider> Active<D> {
             opener,
             minted: Cell::new(0),
             made: Made::default(),
+            recalled: &recalled,
         };
         let decision = match &typed {
             None => Ok(Decision::Unchanged),
@@ -83,6 +86,27 @@ impl<D: Decider> Active<D> {
                 }
             }
         }
+    }
+
+    /// What was said of the names that were looked up: durable, or on its way to the log. What is both says the same twice.
+    fn recalled(&self, durable: &Recalled) -> Result<BTreeMap<String, Vec<Value>>, Problem> {
+        let unreadable = |e: String| Problem::new(500, "event_unreadable", format!("{}: {e}", self.stream));
+        let mut recalled = BTreeMap::new();
+        for (name, events) in durable {
+            let in_flight = self.in_flight.iter().filter_map(|pending| match pending {
+                Pending::Record { record, .. } if record.header.names.contains(name) => Some(&record.events),
+                Pending::Record { .. } | Pending::Answer { .. } => None,
+            });
+            let mut said = Vec::new();
+            for event in events.iter().chain(in_flight.flatten()) {
+                let event: D::Event = codec::decode_event(event).map_err(|e| unreadable(e.to_string()))?;
+                if D::names(&event) == Some(name) {
+                    said.push(serde_json::to_value(&event).map_err(|e| unreadable(e.to_string()))?);
+                }
+            }
+            recalled.insert(name.clone(), said);
+        }
+        Ok(recalled)
     }
 
     /// Folds new events onto the speculative state, collecting reactions, and encodes the record.
@@ -125,6 +149,7 @@ impl<D: Decider> Active<D> {
             acts_as,
             authority: authority.org_version,
             settlement,
+            names: named_by::<D>(&events),
             ..header_of(command, sender)
         };
         let encoded = match record::encode(&header, &stored, &reactions, self.hash) {
@@ -152,6 +177,28 @@ impl<D: Decider> Active<D> {
             encoded: Arc::new(encoded),
             record: Arc::new(record),
         })
+    }
+}
+
+/// The reaction that a command settles, if it does.
+pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
+    match body {
+        CommandBody::Given { settles, .. } => settles.as_ref(),
+        CommandBody::Kernel(word) => Some(word.key()),
+        CommandBody::Told { .. } => None,
+    }
+}
+
+/// Whether a command follows from a record: it must be decided in the end, and repeats under the id of its reaction.
+pub fn is_owed(body: &CommandBody) -> bool {
+    settles(body).is_some()
+}
+
+/// The names that a decision asks for and that the state has forgotten.
+pub(super) fn recalls<D: Decider>(state: Option<&D::State>, body: &CommandBody) -> Vec<String> {
+    match (state, body) {
+        (Some(state), CommandBody::Given { command, .. }) => D::recalls(state, &command.0),
+        (None, _) | (_, CommandBody::Kernel(_) | CommandBody::Told { .. }) => Vec::new(),
     }
 }
 
@@ -214,6 +261,14 @@ pub(super) fn sender_of(command: &CommandEnvelope) -> Acting {
     }
 }
 
+/// What events name, each name once.
+fn named_by<D: Decider>(events: &[D::Event]) -> Vec<String> {
+    let mut names: Vec<String> = events.iter().filter_map(D::names).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What a record says of its command; the rest is the decision's.
 fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
     Header {
@@ -236,6 +291,7 @@ fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
         traceparent: command.traceparent.clone(),
         schema: 1,
         settlement: None,
+        names: Vec::new(),
     }
 }
 

@@ -65,13 +65,13 @@ impl Decider for Egg {
     }
 }
 
-fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
-    let command = CommandEnvelope {
-        stream: egg.stream().clone(),
+fn given(stream: &StreamId, id: &'static str, command: serde_json::Value) -> CommandEnvelope {
+    CommandEnvelope {
+        stream: stream.clone(),
         command_id: CommandId::from_static(id),
         digest: Digest::ZERO,
         body: CommandBody::Given {
-            command: Json(json!({ "boil": { "ms": 500 } })),
+            command: Json(command),
             settles: None,
         },
         principal: PrincipalId::BOOTSTRAP,
@@ -84,7 +84,11 @@ fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
         causation: None,
         traceparent: None,
         seed: 1,
-    };
+    }
+}
+
+/// The record of a decision.
+fn decided<D: Decider>(entity: &mut Active<D>, now: Millis, command: CommandEnvelope, recalled: Recalled) -> Arc<Record> {
     let admitted = Admitted {
         refused: None,
         ticket: 1,
@@ -93,11 +97,17 @@ fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
         settled: None,
         authority: Authority::default(),
         durability: Durability::Memory,
+        recalled,
     };
-    match &egg.command(now, admitted, &NoKeys)[..] {
+    match &entity.command(now, admitted, &NoKeys)[..] {
         [EntityAction::Append(decided)] => decided.record.clone(),
         other => panic!("not taken: {other:?}"),
     }
+}
+
+fn boil(egg: &mut Active<Egg>, now: Millis, id: &'static str) -> Arc<Record> {
+    let command = given(egg.stream(), id, json!({ "boil": { "ms": 500 } }));
+    decided(egg, now, command, Recalled::new())
 }
 
 /// A clock that was years ahead for a moment must not keep an entity from ever acting again.
@@ -166,4 +176,85 @@ fn words_are_read_from_dispatches_and_never_from_clients() {
     assert_eq!(read(body("wind", None)), Ok(Some(Asked::Command(ClockCommand::Wind {}))));
     let refused = read(body("ring", None)).unwrap_err();
     assert!(refused.contains("unknown variant `ring`"), "{refused}");
+}
+
+/// Takes each name once, and keeps none of them in mind.
+struct Guestbook;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum GuestbookCommand {
+    Sign { names: Vec<String> },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+enum GuestbookEvent {
+    #[serde(rename = "test.guestbook.signed.v1")]
+    Signed { name: String },
+}
+
+impl Decider for Guestbook {
+    const KIND: &'static str = "guestbook";
+    const RULES_VERSION: u32 = 1;
+    type State = u64;
+    type Command = GuestbookCommand;
+    type Word = NoWord;
+    type Event = GuestbookEvent;
+    type Rejection = Never;
+
+    fn initial() -> u64 {
+        0
+    }
+
+    fn decide(_: &u64, asked: &AskedOf<Self>, context: &Context<'_>) -> Result<Decision<GuestbookEvent>, Never> {
+        let GuestbookCommand::Sign { names } = asked.command();
+        let new = names.iter().filter(|name| context.recalled[*name].is_empty());
+        Ok(Decision::all(
+            new.map(|name| GuestbookEvent::Signed { name: name.clone() }).collect(),
+        ))
+    }
+
+    fn names(event: &GuestbookEvent) -> Option<&str> {
+        let GuestbookEvent::Signed { name } = event;
+        Some(name)
+    }
+
+    fn recalls(_: &u64, command: &serde_json::Value) -> Vec<String> {
+        serde_json::from_value(command["sign"]["names"].clone()).unwrap_or_default()
+    }
+
+    fn evolve(signed: u64, _: &GuestbookEvent) -> Result<u64, Corrupt> {
+        Ok(signed + 1)
+    }
+}
+
+/// What is on its way to the log stands in no index, and is known all the same.
+#[test]
+fn forgotten_name_in_flight_is_noticed() {
+    let mut book = Active::<Guestbook>::empty("acme/guestbook/g".parse().unwrap());
+    let sign = |names: &[&str], id| given(&"acme/guestbook/g".parse().unwrap(), id, json!({ "sign": { "names": names } }));
+    let unknown = |names: &[&str]| -> Recalled { names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect() };
+    assert_eq!(book.recalls(&sign(&["bob", "ada"], "a")), ["bob", "ada"]);
+    let first = decided(&mut book, 1, sign(&["bob", "ada"], "a"), unknown(&["bob", "ada"]));
+    assert_eq!(
+        (first.events.len(), &first.header.names[..]),
+        (2, &["ada".to_owned(), "bob".to_owned()][..])
+    );
+    let second = decided(&mut book, 1, sign(&["ada"], "b"), unknown(&["ada"]));
+    assert_eq!((second.events.len(), second.header.names.len()), (0, 0), "in flight");
+    for record in [&first, &second] {
+        let position = Position {
+            partition: 0,
+            offset: 0,
+            index: 0,
+        };
+        book.durable(record.hash, position, Durability::Memory);
+    }
+    assert!(book.is_settled());
+    // The events of its record, of which one gave the name.
+    let known = [("ada".to_owned(), first.events.clone())].into();
+    assert_eq!(decided(&mut book, 1, sign(&["ada"], "c"), known).events.len(), 0, "durable");
+    let other = [("eve".to_owned(), first.events.clone())].into();
+    assert_eq!(decided(&mut book, 1, sign(&["eve"], "d"), other).events.len(), 1, "of another name");
 }

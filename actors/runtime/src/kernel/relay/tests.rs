@@ -138,6 +138,7 @@ impl Stage {
             schema: 1,
             settlement: None,
             acts_as: None,
+            names: Vec::new(),
         };
         self.log.push(Record {
             header,

@@ -58,6 +58,7 @@ impl Turn {
             traceparent: None,
             schema: 1,
             settlement: None,
+            names: Vec::new(),
         };
         self.version += 1;
         self.records.push(Record {
