@@ -75,6 +75,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
             lifetime_days,
             expires_at,
             hash: _,
+            made_by: _,
         } => {
             let by = at.header.on_behalf_of.as_ref().unwrap_or(&at.header.principal);
             out.put(
@@ -97,6 +98,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
             hash: _,
             old_until,
             expires_at,
+            made_by: _,
         } => out.put_add(
             &API_KEYS,
             at.org(),
@@ -108,7 +110,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
             ],
             [("rotations", 1)],
         ),
-        ApiKeyEvent::Revoked { reason } => out.put(
+        ApiKeyEvent::Revoked { reason, cascade: _ } => out.put(
             &API_KEYS,
             at.org(),
             [id()],

@@ -48,6 +48,8 @@ pub enum ApiKeyState {
         key: Key,
         /// Why.
         reason: String,
+        /// Whether what it caused and is not done ends with it.
+        cascade: bool,
     },
     /// Its time is over.
     Expired(Key),
@@ -72,6 +74,8 @@ pub struct Key {
     pub hash: Digest,
     /// The secret before the last rotation.
     pub old: Option<OldSecret>,
+    /// Who else than its principal has seen a text that opens it.
+    pub made_by: Option<PrincipalId>,
 }
 
 /// A secret that still opens for a while.
@@ -107,6 +111,11 @@ impl ApiKeyState {
             Self::Missing => None,
             Self::Active(key) | Self::Expired(key) | Self::Revoked { key, .. } => Some(key),
         }
+    }
+
+    /// Who else than its principal has seen a text that opens it.
+    pub fn made_by(&self) -> Option<&PrincipalId> {
+        self.key().and_then(|key| key.made_by.as_ref())
     }
 
     /// Who acts by it.
@@ -200,6 +209,7 @@ impl Decider for ApiKey {
                     lifetime_days,
                     expires_at,
                     hash,
+                    made_by,
                 },
             ) => Ok(ApiKeyState::Active(Key {
                 name: name.clone(),
@@ -210,6 +220,7 @@ impl Decider for ApiKey {
                 expires_at: *expires_at,
                 hash: *hash,
                 old: None,
+                made_by: made_by.clone(),
             })),
             (
                 ApiKeyState::Active(key),
@@ -217,17 +228,29 @@ impl Decider for ApiKey {
                     hash,
                     old_until,
                     expires_at,
+                    made_by,
                 },
             ) => Ok(ApiKeyState::Active(Key {
                 expires_at: *expires_at,
                 hash: *hash,
                 old: old_until.map(|until| OldSecret { hash: key.hash, until }),
+                // The old text may still open it.
+                made_by: made_by.clone().or(key.made_by.filter(|_| old_until.is_some())),
                 ..key
             })),
-            (ApiKeyState::Active(key), ApiKeyEvent::Revoked { reason }) => Ok(ApiKeyState::Revoked {
+            (ApiKeyState::Active(key), ApiKeyEvent::Revoked { reason, cascade }) => Ok(ApiKeyState::Revoked {
                 key,
                 reason: reason.clone(),
+                cascade: *cascade,
             }),
+            // What it caused is ended later on.
+            (ApiKeyState::Revoked { key, .. } | ApiKeyState::Expired(key), ApiKeyEvent::Revoked { reason, cascade: true }) => {
+                Ok(ApiKeyState::Revoked {
+                    key,
+                    reason: reason.clone(),
+                    cascade: true,
+                })
+            }
             (ApiKeyState::Active(key), ApiKeyEvent::Expired {}) => Ok(ApiKeyState::Expired(key)),
             (state, event) => Err(Corrupt(format!("{event:?} of a key that is {state:?}"))),
         }
@@ -286,6 +309,14 @@ fn may_see_secret_of(principal: &PrincipalId, context: &Context<'_>) -> Result<(
     Ok(())
 }
 
+/// Who sees the text of a key besides its principal; the principal itself where nobody knows who else. The holder of the node's token may act as everybody by that.
+fn made_by(principal: &PrincipalId, context: &Context<'_>) -> Option<PrincipalId> {
+    let maker = context.actor();
+    // What somebody else may act by makes nothing that is its principal's alone.
+    let is_own = maker == principal && !context.authority.through;
+    (!is_own && !maker.is_platform()).then(|| maker.clone())
+}
+
 fn decide_create(create: &CreateApiKey, context: &Context<'_>) -> Result<Decision<ApiKeyEvent>, ApiKeyRejection> {
     let principal = create.principal.as_ref().unwrap_or(context.actor());
     may_see_secret_of(principal, context)?;
@@ -313,6 +344,7 @@ fn decide_create(create: &CreateApiKey, context: &Context<'_>) -> Result<Decisio
         lifetime_days,
         expires_at: lives_until(context.now, lifetime_days),
         hash: create.hash.ok_or(ApiKeyRejection::Unseen)?,
+        made_by: made_by(principal, context),
     }))
 }
 
@@ -331,6 +363,7 @@ fn decide_rotate(state: &ApiKeyState, rotate: &RotateApiKey, context: &Context<'
         hash: rotate.hash.ok_or(ApiKeyRejection::Unseen)?,
         old_until: (grace_hours > 0).then_some(old_until),
         expires_at: lives_until(context.now, key.lifetime_days),
+        made_by: made_by(&key.principal, context),
     }))
 }
 
@@ -343,10 +376,14 @@ fn decide_revoke(state: &ApiKeyState, revoke: &RevokeApiKey, context: &Context<'
     if !text::is_reason(&revoke.reason) {
         return Err(ApiKeyRejection::BadReason);
     }
+    let revoked = ApiKeyEvent::Revoked {
+        reason: revoke.reason.clone(),
+        cascade: revoke.cascade,
+    };
     Ok(match state {
-        ApiKeyState::Active(_) => Decision::one(ApiKeyEvent::Revoked {
-            reason: revoke.reason.clone(),
-        }),
+        ApiKeyState::Active(_) => Decision::one(revoked),
+        // What it caused may be ended later than the key itself.
+        ApiKeyState::Revoked { cascade: false, .. } | ApiKeyState::Expired(_) if revoke.cascade => Decision::one(revoked),
         ApiKeyState::Missing | ApiKeyState::Revoked { .. } | ApiKeyState::Expired(_) => Decision::Unchanged,
     })
 }

@@ -22,6 +22,9 @@ use quipu_schemas::{
     limits::ACT_CHAIN_MAX,
 };
 
+/// Code of what ended because the credential that it was caused by was revoked with all that it caused.
+pub const CREDENTIAL_REVOKED: &str = "credential_revoked";
+
 /// What somebody wants to do, and with what.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {

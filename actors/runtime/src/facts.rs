@@ -9,8 +9,10 @@ use crate::{
         entity::{Admitted, Entity, Ticket},
         principals::KnownPrincipal,
         refusals::authority_stale,
+        relay::Cause,
         rights::{ActorRights, KnownKey, OrgView},
         seen_commands::SeenCommands,
+        stops::{Look, Stop, Unknown, stop_of},
     },
     off_worker::off_worker,
     refusals::index_problem,
@@ -19,6 +21,8 @@ use crate::{
 use quipu_events::index::FirstReceipt;
 use quipu_rules::{application::ApplicationState, principal::Person};
 use quipu_schemas::{
+    client_secret::ClientId,
+    context::Millis,
     digest::Digest,
     envelope::CommandEnvelope,
     ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
@@ -188,6 +192,11 @@ impl Core {
         self.leaving.load(Ordering::Acquire) || self.is_suspended(org)
     }
 
+    /// Whether what somebody caused may leave now: whoever it is done as may have been stopped.
+    pub(crate) fn stops(&self, now: Millis) -> impl FnMut(&Cause, &OrgId) -> Stop {
+        move |cause, org| stop_of(cause, org, now, &mut Known(self))
+    }
+
     /// The receipt of a command id, if a record of it is durable.
     pub(crate) fn first_receipt(&self, stream: &StreamId, id: &CommandId) -> Result<Option<FirstReceipt>, Problem> {
         self.index.command(stream, id).map_err(|e| index_problem(&e))
@@ -209,6 +218,31 @@ impl Core {
     pub(crate) fn settled(&self, key: &ReactionKey) -> Result<Option<Settled>, Problem> {
         let settled = self.index.settled(key).map_err(|e| index_problem(&e))?;
         Ok(settled.map(|settled| settled.outcome))
+    }
+}
+
+/// What this node knows, where that is young enough to decide by.
+struct Known<'a>(&'a Core);
+
+impl Known<'_> {
+    fn fresh(&self, org: &OrgId) -> Result<(), Unknown> {
+        if self.0.org_partition(org).is_fresh { Ok(()) } else { Err(Unknown) }
+    }
+}
+
+impl Look for Known<'_> {
+    fn principal(&mut self, home: &Home, session: Option<&EntityId>) -> Result<Option<Arc<KnownPrincipal>>, Unknown> {
+        self.0.principal(home, session).map_err(|_| Unknown)
+    }
+
+    fn key(&mut self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Unknown> {
+        self.fresh(org)?;
+        self.0.api_key(org, id).map_err(|_| Unknown)
+    }
+
+    fn application(&mut self, client: &ClientId) -> Result<Option<ApplicationState>, Unknown> {
+        self.fresh(&client.org)?;
+        self.0.application(&client.org, &client.id).map_err(|_| Unknown)
     }
 }
 
@@ -240,6 +274,13 @@ pub(crate) fn admit(
                 admission.principal(home.clone(), core.principal(&home, Admission::session(&envelope))?);
             }
             Step::Ask(Question::Key(id)) => admission.key(core.api_key(&stream.org, &id)?),
+            Step::Ask(Question::Application(client)) => {
+                if !core.org_partition(&client.org).is_fresh {
+                    return Err(authority_stale(&client.org));
+                }
+                let known = core.application(&client.org, &client.id)?;
+                admission.application(client, known);
+            }
             Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
             Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
             Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),

@@ -15,6 +15,7 @@ pub mod refusals;
 pub mod relay;
 pub mod rights;
 pub mod seen_commands;
+pub mod stops;
 pub mod timers;
 pub mod turns;
 pub mod vitals;

@@ -95,7 +95,11 @@ impl Actor for RelayActor {
         }
         let (core, performers) = (state.core.clone(), state.performers.clone());
         let closed_for = |effect: &Effect, org: &OrgId| performers.closed_for(effect, org);
-        actions.extend(state.relay.step(now, &|org| core.holds_back(org), &closed_for));
+        actions.extend(
+            state
+                .relay
+                .step(now, &|org| core.holds_back(org), &mut core.stops(now), &closed_for),
+        );
         for action in actions {
             state.perform(&myself, action);
         }

@@ -5,6 +5,7 @@ use crate::{caller::Own, problems};
 use quipu_runtime::{
     accounts::StartedSession,
     holder::Holder,
+    kernel::principals::KnownPrincipal,
     node::Account,
     tokens::{AccessClaims, TokenRefused},
 };
@@ -46,6 +47,11 @@ impl App {
     /// Whose it is by now; `401 unauthenticated` where its session has ended.
     pub(crate) fn account(&self, claims: &AccessClaims) -> Result<Account, Problem> {
         self.node.account(claims)?.ok_or_else(|| problems::unauthenticated(true))
+    }
+
+    /// A principal; `None` where nobody is there.
+    pub(crate) fn principal(&self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
+        self.node.principal(home)
     }
 
     /// What a session opens in an org; `None` where it may not be used there.

@@ -12,7 +12,7 @@ use quipu_schemas::{
     context::Millis,
     digest::Digest,
     envelope::DataClass,
-    ids::{CommandId, EntityId, Kind, OrgId, PrincipalId},
+    ids::{CommandId, CredentialId, EntityId, Kind, OrgId, PrincipalId},
     limits::DENIAL_LOOK_MS,
     problem::Problem,
 };
@@ -63,6 +63,27 @@ impl App {
             principal,
             on_behalf_of: None,
             credential: Some(credential.to_string()),
+        })
+    }
+
+    /// Whose a token is that this node signed, whether or not its session lives. Of people the org that was asked for notes it, where
+    /// they are somebody: nobody fills the log of an org that does not know them.
+    pub(crate) fn session_asker(&self, token: &str, org: Option<&str>) -> Option<Asker> {
+        let claims = self.node.read_token(token).ok()?;
+        let org = if claims.home.is_person() {
+            let org = OrgId::parse(org?).ok().filter(|org| !org.is_reserved())?;
+            self.node
+                .rights_in(&org, &claims.home.id)
+                .is_ok_and(|rights| rights.is_known)
+                .then_some(org)?
+        } else {
+            claims.home.org.clone()
+        };
+        Some(Asker {
+            org,
+            principal: claims.home.id.clone(),
+            on_behalf_of: None,
+            credential: Some(CredentialId::of_session(claims.sid.clone()).to_string()),
         })
     }
 

@@ -10,13 +10,14 @@ use crate::{
 };
 use quipu_projections::families::Families;
 use quipu_runtime::{
+    accounts::NewSession,
     api::{CommandRequest, FeedFilter, FeedItem},
     kinds::Kinds,
     node::{Node, PageFrom},
 };
 use quipu_schemas::{
     envelope::DataClass,
-    ids::{CommandId, EntityId, Kind, OrgId, StreamId},
+    ids::{CommandId, EntityId, Home, Kind, OrgId, StreamId},
     position::Cursor,
     problem::Problem,
 };
@@ -96,4 +97,52 @@ async fn leave_for_one_org_reads_nothing_of_another() {
         }
     }
     assert!(!seen.is_empty() && seen.iter().all(|org| org == by.org()), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_session_is_its_principals_and_noted_at_home() {
+    let (app, _stage) = in_memory().await;
+    create_org(&app, "acme").await;
+    let clerk: Home = "acme/clerk".parse().unwrap();
+    let create = CommandRequest {
+        org: OrgId::from_static("acme"),
+        kind: Kind::PRINCIPAL,
+        id: Some(EntityId::from_static("clerk")),
+        command: "create".into(),
+        body: json!({ "name": "Clerk" }),
+        command_id: None,
+        principal: Caller::with(Credential::Token).principal().unwrap().clone(),
+        on_behalf_of: None,
+        credential: None,
+        expected_version: None,
+        environment: None,
+        data_class: DataClass::None,
+        correlation: None,
+        traceparent: None,
+    };
+    app.command(create).await.unwrap();
+    let new = NewSession {
+        client: Some("test".into()),
+        lifetime_ms: 60_000,
+        ..NewSession::default()
+    };
+    let session = app.node.start_session(&clerk, new).await.unwrap();
+    let token = app.open(clerk.clone(), session).await.unwrap().token;
+    app.node.end_sessions(&clerk).await.unwrap();
+    let claims = app.read_token(&token).unwrap();
+    assert_eq!(app.account(&claims).err().map(|problem| problem.status), Some(401));
+    // Whatever org was asked for.
+    for asked in [None, Some("acme"), Some("other")] {
+        let asker = app.session_asker(&token, asked).expect("somebody");
+        assert!(
+            format!("{asker:?}").contains("acme") && format!("{asker:?}").contains("session/ses_"),
+            "{asker:?}"
+        );
+        app.note_refused(&asker, "/v1/orgs/other/runs", &Problem::new(401, "unauthenticated", "ended"));
+    }
+    let noted = app.denials.lock().take(app.now(), true);
+    let [(org, denial)] = &noted[..] else { panic!("{noted:?}") };
+    assert_eq!((org.as_str(), denial.principal.as_str(), denial.count), ("acme", "clerk", 3));
+    let forged = format!("{token}x");
+    assert!(app.session_asker(&forged, Some("acme")).is_none());
 }

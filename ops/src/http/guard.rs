@@ -3,6 +3,7 @@
 //! Whether a key or a session reaches an org is decided here, for every route at once and before anything else of the request is read: what
 //! another org holds, and whether it exists, cannot show in an answer.
 
+mod agent;
 pub mod client_address;
 mod cookie;
 mod cors;
@@ -185,7 +186,9 @@ async fn serve(app: &App, surface: &Surface, shown: Shown, (mut request, next): 
     };
     let asked = rates::read(surface, &request, &credential);
     let caller = Caller::with(credential).until(until);
-    if let Err(problem) = scope::check(request.uri().path(), request.headers(), &caller) {
+    let path = request.uri().path();
+    let agrees = scope::check(path, request.headers(), &caller).and_then(|()| agent::check(app, path, request.headers(), &caller));
+    if let Err(problem) = agrees {
         return refuse(problem);
     }
     let standing = match rates::let_through(app, asked).await {

@@ -165,7 +165,7 @@ const FIRST_BYTE: Bound = Bound {
 
 const CORS: Cors = Cors {
     methods: "GET, POST, PUT",
-    headers: "Authorization, Content-Digest, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Quipu-On-Behalf-Of, Range, traceparent, X-Correlation-Id, X-Data-Class, X-Env, X-Org-Id, X-Request-Id, X-Service-Id",
+    headers: "Authorization, Content-Digest, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Quipu-On-Behalf-Of, Range, traceparent, X-Correlation-Id, X-Data-Class, X-Env, X-IBEX-Agent-ID, X-Org-Id, X-Quipu-Agent, X-Request-Id, X-Service-Id",
     exposed: "Accept-Ranges, Content-Digest, Content-Range, ETag, Idempotent-Replayed, Location, Quipu-Position, RateLimit, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Correlation-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, X-Should-Retry",
 };
 

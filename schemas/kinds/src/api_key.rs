@@ -68,6 +68,10 @@ pub struct RevokeApiKey {
     /// Why, for the audit. Stored unencrypted: no personal data.
     #[serde(default)]
     pub reason: String,
+    /// Whether what it caused and is not done ends with it: effects that have not left, and runs at their next step. Also later than
+    /// the key itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cascade: bool,
 }
 
 /// Notes that a key's time is over.
@@ -98,6 +102,9 @@ pub enum ApiKeyEvent {
         expires_at: Millis,
         /// Keyed hash of its text.
         hash: Digest,
+        /// Who made it, where others than its principal may have seen its text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_by: Option<PrincipalId>,
     },
     /// It has another secret.
     #[serde(rename = "quipu.api-key.rotated.v1")]
@@ -109,12 +116,18 @@ pub enum ApiKeyEvent {
         old_until: Option<Millis>,
         /// When it ends, by itself, from here on.
         expires_at: Millis,
+        /// Who gave it that secret, where others than its principal may have seen its text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_by: Option<PrincipalId>,
     },
     /// It opens nothing any more.
     #[serde(rename = "quipu.api-key.revoked.v1")]
     Revoked {
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
+        /// Whether what it caused and is not done ends with it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cascade: bool,
     },
     /// Its time is over.
     #[serde(rename = "quipu.api-key.expired.v1")]

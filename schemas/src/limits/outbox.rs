@@ -15,7 +15,9 @@ pub const OUTBOX_DISPATCHING_MAX: usize = 512;
 /// First and longest pause before the outbox sends again what could not be stored, or reads again what could not be
 /// read, milliseconds.
 pub const OUTBOX_RESEND_MS: (u64, u64) = (50, 5_000);
-/// Pause between two looks at orgs whose work waits in the index, milliseconds.
+/// Pending reactions of stopped principals that a partition's outbox keeps in memory beside those; more of them count as the org's own.
+pub const OUTBOX_HELD_MAX: usize = 10_000;
+/// Pause between two looks at orgs and principals whose work waits, milliseconds.
 pub const OUTBOX_LOOK_MS: u64 = 1_000;
 /// When the outbox looks again for reactions of streams that could not be read, milliseconds.
 pub const OUTBOX_UNREAD_MS: u64 = 60_000;

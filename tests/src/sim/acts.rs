@@ -69,6 +69,23 @@ impl World {
         self.settle();
     }
 
+    /// What was caused by whoever is suspended comes to rest only when they are resumed.
+    fn resume_principals(&mut self, round: u64) {
+        let found = self.node.as_mut().map(|node| node.suspended_of(self.workload.principals()));
+        let suspended = match found {
+            Some(Ok(suspended)) => suspended,
+            Some(Err(error)) => return self.broken.push(error),
+            None => return,
+        };
+        for (n, home) in (0u64..).zip(suspended) {
+            if home.is_person() {
+                self.tell(&home, serde_json::json!({ "resume": {} }));
+            } else {
+                self.send(self.workload.resume_principal(300_000 + round * 8 + n, &home));
+            }
+        }
+    }
+
     /// The wall clock is set ahead, back, or right again. Time passes as it did.
     pub(super) fn jump(&mut self, drawn: u64) {
         let by = [10_000, 600_000, 3_600_000][self.rng.below(3) as usize];
@@ -190,6 +207,9 @@ impl World {
             // What a suspension holds back comes to rest only after it.
             if round % 16 == 0 && self.node.as_ref().is_some_and(SimNode::is_suspended) {
                 self.send(self.workload.resume_org(200_000 + round));
+            }
+            if round % 16 == 8 {
+                self.resume_principals(round);
             }
             self.deliver();
             self.with_node(|node, rng, now| node.flush_all(rng, now));

@@ -63,7 +63,7 @@ impl World {
     }
 
     /// What a node itself says to a principal, on its way as commands are.
-    fn tell(&mut self, home: &Home, said: serde_json::Value) {
+    pub(super) fn tell(&mut self, home: &Home, said: serde_json::Value) {
         let seed = (u128::from(self.rng.draw()) << 64) | u128::from(self.rng.draw());
         match ingress::told(home, said, &self.keys, &Drawn::of_seed(seed), self.reading().wall, None) {
             Ok(envelope) => {

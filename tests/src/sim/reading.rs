@@ -4,20 +4,25 @@ use quipu_events::{
     index::{Index, PendingCursor},
     port::Log,
 };
+use quipu_rules::application::ApplicationState;
 use quipu_runtime::{
     kernel::{
         admission::Admission,
         authorities::{Authorities, Wanted, folded::Folded},
         entity::{Base, Entity},
+        principals::KnownPrincipal,
         relay::{Loaded, Page, PageRow, find},
+        rights::KnownKey,
+        stops::{Look, Unknown},
     },
     kinds::Kinds,
 };
 use quipu_schemas::{
-    ids::{Kind, OrgId, StreamId},
+    client_secret::ClientId,
+    ids::{EntityId, Home, Kind, OrgId, StreamId},
     record::{self, Record},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A node's log, index and rules.
 #[derive(Clone, Copy)]
@@ -103,7 +108,7 @@ impl Library<'_> {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(Wanted(stream)) => {
                     let folded = self.folded(&stream)?;
-                    let is_nothing = folded.version() == 0 && (stream.kind == Kind::ORG || stream.kind == Kind::API_KEY);
+                    let is_nothing = folded.version() == 0 && [Kind::ORG, Kind::API_KEY, Kind::APPLICATION].contains(&stream.kind);
                     known.insert(folded, 0);
                     if is_nothing {
                         return Ok(None);
@@ -140,5 +145,31 @@ impl Library<'_> {
             });
         }
         Ok(Page { rows, end })
+    }
+}
+
+/// What a node knows of whoever may have been stopped, read where it is not known yet.
+pub(crate) struct Looked<'a> {
+    pub(crate) library: Library<'a>,
+    pub(crate) known: &'a mut Authorities,
+}
+
+impl Look for Looked<'_> {
+    fn principal(&mut self, home: &Home, _: Option<&EntityId>) -> Result<Option<Arc<KnownPrincipal>>, Unknown> {
+        let known = self.library.known(self.known, &mut |known| known.principal(home, 0));
+        known.map(Option::flatten).map_err(|_| Unknown)
+    }
+
+    fn key(&mut self, org: &OrgId, id: &EntityId) -> Result<Option<Arc<KnownKey>>, Unknown> {
+        self.library
+            .known(self.known, &mut |known| known.key(org, id, 0))
+            .map_err(|_| Unknown)
+    }
+
+    fn application(&mut self, client: &ClientId) -> Result<Option<ApplicationState>, Unknown> {
+        let known = self
+            .library
+            .known(self.known, &mut |known| known.application(&client.org, &client.id, 0));
+        known.map_err(|_| Unknown)
     }
 }

@@ -161,6 +161,20 @@ impl Workload {
         request(n, Kind::ORG, "acme", "resume", json!({}), None)
     }
 
+    /// Everybody who may be suspended.
+    pub(crate) fn principals(&self) -> Vec<Home> {
+        let services = self.created.iter().filter(|(kind, _)| *kind == Kind::PRINCIPAL);
+        let services = services.filter_map(|(_, id)| PrincipalId::parse(id.as_str()).ok());
+        let acme = OrgId::from_static("acme");
+        let services = services.map(|id| Home::of(&acme, &id));
+        services.chain(self.people.iter().cloned()).collect()
+    }
+
+    /// Ends a suspension of a service.
+    pub(crate) fn resume_principal(&self, n: u64, home: &Home) -> CommandRequest {
+        request(n, Kind::PRINCIPAL, home.id.as_str(), "resume", json!({}), None)
+    }
+
     fn pick(&self, rng: &mut Rng, kind: &Kind) -> Option<EntityId> {
         let of_kind: Vec<&EntityId> = self.created.iter().filter(|(k, _)| k == kind).map(|(_, id)| id).collect();
         // The newest more often: the older a run, the likelier it is over.

@@ -22,7 +22,10 @@ fn rotate(grace_hours: Option<u32>, n: u8) -> ApiKeyCommand {
     })
 }
 fn revoke() -> ApiKeyCommand {
-    ApiKeyCommand::Revoke(RevokeApiKey { reason: "lost".into() })
+    ApiKeyCommand::Revoke(RevokeApiKey {
+        reason: "lost".into(),
+        cascade: false,
+    })
 }
 fn ada() -> As {
     as_role("ada", Some(Role::Owner))
@@ -64,6 +67,47 @@ fn a_key_is_its_makers_and_lives_90_days() {
         }]
     );
     scene.refused(&dan(), named(), 409, "key_exists");
+}
+
+#[test]
+fn who_else_saw_a_text_is_kept_until_its_principal_alone_has_one() {
+    let made_by = |scene: &Scene<ApiKey>| scene.state.made_by().cloned();
+    assert_eq!(made_by(&dans()), None);
+    let ApiKeyCommand::Create(create) = named() else { unreachable!() };
+    let mut scene = key();
+    let for_dan = CreateApiKey {
+        principal: Some(id("dan")),
+        ..create
+    };
+    scene.ok(&ada(), ApiKeyCommand::Create(for_dan));
+    assert_eq!(made_by(&scene), Some(id("ada")));
+    // By the key itself it is still not known to be dan's alone.
+    let mut through = dan();
+    through.authority.through = true;
+    scene.ok(&through, rotate(Some(1), 2));
+    assert_eq!(made_by(&scene), Some(id("dan")));
+    scene.ok(&dan(), rotate(Some(1), 3));
+    assert_eq!(made_by(&scene), Some(id("dan")), "the old text still opens it");
+    scene.ok(&dan(), rotate(None, 4));
+    assert_eq!(made_by(&scene), None);
+}
+
+#[test]
+fn a_key_may_be_ended_with_what_it_caused_also_later() {
+    let revoke = |cascade| {
+        ApiKeyCommand::Revoke(RevokeApiKey {
+            reason: "lost".into(),
+            cascade,
+        })
+    };
+    let mut scene = dans();
+    scene.ok(&dan(), revoke(false));
+    scene.unchanged(&dan(), revoke(false));
+    scene.ok(&bob(), revoke(true));
+    assert!(matches!(scene.state, ApiKeyState::Revoked { cascade: true, .. }));
+    scene.unchanged(&dan(), revoke(true));
+    scene.unchanged(&dan(), revoke(false));
+    assert!(matches!(scene.state, ApiKeyState::Revoked { cascade: true, .. }));
 }
 
 #[test]
@@ -260,7 +304,10 @@ fn what_is_out_of_bounds_is_refused() {
     }
     scene.refused(&dan(), rotate(None, 2), 404, "key_not_found");
     scene.refused(&dan(), revoke(), 404, "key_not_found");
-    let long = RevokeApiKey { reason: "x".repeat(501) };
+    let long = RevokeApiKey {
+        reason: "x".repeat(501),
+        cascade: false,
+    };
     dans().refused(&dan(), ApiKeyCommand::Revoke(long), 422, "bad_reason");
 }
 

@@ -202,6 +202,11 @@ pub(super) fn timer_fired(run: &GraphRun, name: &str, draft: &mut Draft<'_, '_>)
     advance(draft)
 }
 
+/// Whether a node waits under this name.
+pub(super) fn waits_for(run: &GraphRun, name: &str) -> bool {
+    waiting(run, name).is_some()
+}
+
 /// The node that waits under this name. Names are `node#attempt`.
 fn waiting<'r>(run: &'r GraphRun, name: &str) -> Option<(&'r NodeSpec, &'r Wait)> {
     let (id, _) = name.rsplit_once('#')?;

@@ -377,6 +377,26 @@ fn in_status(status: RunStatus) -> Stage1 {
 }
 
 #[test]
+fn a_run_ends_with_the_credential_that_began_it() {
+    let revoked = || Outcome::Failed {
+        code: "credential_revoked".into(),
+        detail: String::new(),
+    };
+    for status in [RunStatus::Running, RunStatus::Paused] {
+        let mut scene = in_status(status);
+        let events = scene.ok(&platform(), settled("n#1", revoked()));
+        let [RunEvent::Cancelled { .. }, RunEvent::EffectStopped { came_to, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(came_to, "credential_revoked");
+        assert_eq!(scene.state.status(), Some(RunStatus::Cancelled));
+    }
+    let mut over = in_status(RunStatus::Failed);
+    over.ok(&platform(), settled("n#1", revoked()));
+    assert_eq!(over.state.status(), Some(RunStatus::Failed), "what is over stays as it is");
+}
+
+#[test]
 fn every_command_that_moves_a_run_obeys_the_table() {
     use RunStatus::*;
     for status in [Pending, Running, Paused, Completed, Failed, Cancelled] {

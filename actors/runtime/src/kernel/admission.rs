@@ -8,15 +8,20 @@ use super::{
     entity::{Admitted, Recalled, Ticket, is_owed, settles},
     principals::KnownPrincipal,
     refusals::{
-        CREDENTIAL_ENDED, NOT_OPEN, PRINCIPAL_RETIRED, PRINCIPAL_SUSPENDED, authority_stale, entity_busy, idempotency_key_required,
-        lease_ended, no_access, unknown_org,
+        APPLICATION_SUSPENDED, CREDENTIAL_ENDED, NOT_OPEN, PRINCIPAL_RETIRED, PRINCIPAL_SUSPENDED, authority_stale, entity_busy,
+        idempotency_key_required, lease_ended, no_access, unknown_org,
     },
     rights::{ActorRights, KnownKey, OrgView},
     seen_commands::SeenCommands,
 };
 use quipu_events::index::{FirstReceipt, command_mark};
-use quipu_rules::{decider::Belongs, rights::Charter};
+use quipu_rules::{
+    application::ApplicationState,
+    decider::Belongs,
+    rights::{CREDENTIAL_REVOKED, Charter},
+};
 use quipu_schemas::{
+    client_secret::ClientId,
     context::{Authority, Millis},
     envelope::{CommandBody, CommandEnvelope, Durability, Receipt},
     ids::{CredentialId, EntityId, Home, Kind, PrincipalId},
@@ -54,6 +59,8 @@ pub enum Question {
     Principal(Home),
     /// The org's key of this id: [`Admission::key`].
     Key(EntityId),
+    /// The client that the session was begun by, where it is one of an org: [`Admission::application`].
+    Application(ClientId),
     /// The marks of the stream's durable records, where they are few: [`SeenCommands::load`].
     Marks,
     /// The receipt of the command's id: [`Admission::receipt`].
@@ -107,6 +114,8 @@ pub struct Admission {
     principals: Vec<(Home, Option<Arc<KnownPrincipal>>)>,
     /// `Some(None)`: there is no such key.
     key: Option<Option<Arc<KnownKey>>>,
+    /// Clients that were asked for; `None`: there is none.
+    applications: Vec<(ClientId, Option<ApplicationState>)>,
     is_read: bool,
     /// Whether the id is certainly new; `None`: not asked yet.
     is_new: Option<bool>,
@@ -132,6 +141,7 @@ impl Admission {
             senders: Vec::new(),
             principals: Vec::new(),
             key: None,
+            applications: Vec::new(),
             is_read: false,
             is_new: None,
             receipt: None,
@@ -165,6 +175,11 @@ impl Admission {
     /// The answer to [`Question::Key`].
     pub fn key(&mut self, key: Option<Arc<KnownKey>>) {
         self.key = Some(key);
+    }
+
+    /// The answer to [`Question::Application`]; `None` where there is no such client.
+    pub fn application(&mut self, client: ClientId, known: Option<ApplicationState>) {
+        self.applications.push((client, known));
     }
 
     /// The answer to [`Question::Receipt`].
@@ -206,6 +221,10 @@ impl Admission {
         // What an entity dispatched is settled by its refusal; a client's command leaves nothing behind.
         if let Some(problem) = refused.clone().filter(|_| !is_owed(&self.command.body)) {
             return self.repeated(problem);
+        }
+        // What somebody who was suspended had sent before is no refusal to be noted: it is sent again when they are resumed.
+        if let Some(problem) = refused.clone().filter(passes) {
+            return Step::Refuse(problem);
         }
         if self.is_new.is_none() && seen.wants_marks() {
             return Step::Ask(Question::Marks);
@@ -250,7 +269,7 @@ impl Admission {
                 && first.digest == self.command.digest
         };
         match (&self.receipt, &self.actor) {
-            _ if [CREDENTIAL_ENDED, PRINCIPAL_SUSPENDED, PRINCIPAL_RETIRED].contains(&problem.code.as_str()) => Step::Refuse(problem),
+            _ if is_stopped(&problem) => Step::Refuse(problem),
             (None, _) => Step::Ask(Question::Receipt),
             (Some(Some(first)), Some(actor)) if is_same(first) => self.admit(&actor.clone(), Some(problem)),
             (Some(_), _) => Step::Refuse(problem),
@@ -289,6 +308,17 @@ impl Admission {
             dispatched_by,
         }
     }
+}
+
+/// Whether nothing is answered, not even what was answered before.
+fn is_stopped(problem: &Problem) -> bool {
+    let ended = [CREDENTIAL_ENDED, CREDENTIAL_REVOKED, PRINCIPAL_RETIRED];
+    passes(problem) || ended.contains(&problem.code.as_str())
+}
+
+/// Whether a refusal is over when somebody is resumed.
+fn passes(problem: &Problem) -> bool {
+    [PRINCIPAL_SUSPENDED, APPLICATION_SUSPENDED].contains(&problem.code.as_str())
 }
 
 /// Who acts by a command: its principal, or the one for whom it speaks.

@@ -1,8 +1,12 @@
 //! How the machines refuse: each problem is worded here, once.
 
 use super::principals::{KnownPrincipal, Standing};
-use quipu_rules::{principal::suspended, rights::Lacking};
+use quipu_rules::{
+    principal::suspended,
+    rights::{CREDENTIAL_REVOKED, Lacking},
+};
 use quipu_schemas::{
+    client_secret::ClientId,
     ids::{CommandId, OrgId, StreamId},
     limits::RECORD_MAX_BYTES,
     problem::Problem,
@@ -85,10 +89,29 @@ pub fn credential_ended() -> Problem {
     .fix("do it again with a credential that is valid")
 }
 
+/// The answer to what was caused by a credential that was revoked with all that it caused.
+pub(crate) fn credential_revoked() -> Problem {
+    Problem::new(
+        403,
+        CREDENTIAL_REVOKED,
+        "the credential that this was caused by was revoked with all that it caused",
+    )
+    .fix("do it again with a credential that is valid")
+}
+
 /// Code of the problem that whoever does this is gone for good.
 pub(crate) const PRINCIPAL_RETIRED: &str = "principal_retired";
 /// Code of the problem that whoever does this is stopped.
 pub(crate) const PRINCIPAL_SUSPENDED: &str = "principal_suspended";
+
+/// Code of the problem that the client by which this is done is stopped.
+pub(crate) const APPLICATION_SUSPENDED: &str = "application_suspended";
+
+/// The answer to what is done by a client that was stopped.
+pub(crate) fn application_suspended(client: &ClientId) -> Problem {
+    Problem::new(403, APPLICATION_SUSPENDED, format!("application {client} is suspended"))
+        .fix("do it by another client, or have the application resumed")
+}
 
 /// The answer to whatever comes from a principal that was stopped; `None` where it was not.
 pub(crate) fn stopped(known: &KnownPrincipal) -> Option<Problem> {

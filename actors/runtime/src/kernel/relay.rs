@@ -3,10 +3,12 @@
 //! Pending = stored reaction without final settlement, so the relay's memory may vanish at any moment: it is read
 //! again from the index, which is derived from the log. It holds at most so many reactions, and asks for the next page
 //! when there is room. Dispatches and effects leave only after their record is durable. Effects with an order key leave
-//! one at a time, in version order. Orgs and destinations share what may be under way at a time.
+//! one at a time, in version order. Orgs and destinations share what may be under way at a time. What a stopped principal
+//! caused waits in its place until it is resumed.
 
 mod attempts;
 mod commands;
+mod holding;
 mod lanes;
 mod reading;
 mod sending;
@@ -17,6 +19,7 @@ pub use commands::{fire, person_note};
 pub use standing::Standing;
 pub use words::{Cause, Found, Loaded, Page, PageRow, Purpose, RelayAction, Row, Work, find};
 
+use super::stops::Stop;
 use lanes::Lanes;
 use quipu_schemas::{
     context::Millis,
@@ -60,6 +63,8 @@ pub struct Relay {
     urgent: BTreeSet<ReactionKey>,
     dispatches: Lanes,
     effects: Lanes,
+    /// How many wait for whoever caused them, and count for no org's share of the memory.
+    apart: usize,
     reading: Reading,
     jitter: Jitter,
 }
@@ -76,6 +81,7 @@ impl Relay {
             urgent: BTreeSet::new(),
             dispatches: Lanes::new(limits::OUTBOX_DISPATCHING_MAX),
             effects: Lanes::new(limits::OUTBOX_RUNNING_MAX),
+            apart: 0,
             reading: Reading::new(),
             jitter: Jitter::seeded(seed),
         }
@@ -102,7 +108,7 @@ impl Relay {
     }
 
     fn room(&self) -> usize {
-        self.bound - self.items.len()
+        self.bound.saturating_sub(self.items.len() - self.apart)
     }
 
     fn of_org(&self, org: &OrgId) -> usize {
@@ -176,11 +182,10 @@ impl Relay {
         let Some(item) = self.items.remove(key) else { return };
         self.reading.gone(key);
         let org = &key.stream.org;
-        let left = self.of_org(org).saturating_sub(1);
-        if left == 0 {
-            self.of_orgs.remove(org);
+        if item.is_apart {
+            self.apart -= 1;
         } else {
-            self.of_orgs.insert(org.clone(), left);
+            self.less_of(org);
         }
         if self.has_room(org) {
             self.reading.has_room(org);
@@ -194,6 +199,15 @@ impl Relay {
         match order.waiting.first().cloned() {
             Some(next) => self.queue(&next),
             None => drop(self.orders.remove(&name)),
+        }
+    }
+
+    fn less_of(&mut self, org: &OrgId) {
+        let left = self.of_org(org).saturating_sub(1);
+        if left == 0 {
+            self.of_orgs.remove(org);
+        } else {
+            self.of_orgs.insert(org.clone(), left);
         }
     }
 
@@ -329,12 +343,13 @@ impl Relay {
         None
     }
 
-    /// What can be done at `now`. `is_suspended` holds back everything of a suspended org; `closed_for` says for how many
-    /// milliseconds an effect's destination is left alone, because its breaker is open.
+    /// What can be done at `now`. `is_suspended` holds back everything of a suspended org, `stop_of` what whoever is stopped
+    /// caused; `closed_for` says for how many milliseconds an effect's destination is left alone, because its breaker is open.
     pub fn step(
         &mut self,
         now: Millis,
         is_suspended: &dyn Fn(&OrgId) -> bool,
+        stop_of: &mut dyn FnMut(&Cause, &OrgId) -> Stop,
         closed_for: &dyn Fn(&Effect, &OrgId) -> Option<u64>,
     ) -> Vec<RelayAction> {
         let mut actions = Vec::new();
@@ -357,7 +372,14 @@ impl Relay {
                 self.release_slot(&key);
                 self.put_back(&org);
             } else if self.is_in_order(&key) {
-                actions.extend(self.begin(&key, now, closed_for));
+                match self.stop_of(&key, stop_of) {
+                    Stop::Waits => self.hold(&key, now),
+                    Stop::Ends(why) => actions.extend(self.end(&key, why)),
+                    Stop::Goes => {
+                        self.let_go(&key);
+                        actions.extend(self.begin(&key, now, closed_for));
+                    }
+                }
             } else {
                 // Something older of its order came back; it is lined up when that has left.
                 self.release_slot(&key);

@@ -109,6 +109,11 @@ impl KnownKey {
         self.state.check(now).is_err()
     }
 
+    /// Whether it was revoked with all that it caused.
+    pub fn ends_what_it_caused(&self) -> bool {
+        matches!(self.state, ApiKeyState::Revoked { cascade: true, .. })
+    }
+
     /// Whether the text with this hash opens it now.
     pub fn is_opened_by(&self, hash: &[u8; 32], now: Millis) -> bool {
         self.state.verify(hash, now).is_ok()
@@ -122,6 +127,11 @@ impl KnownKey {
     /// The networks that it may come from; any where there are none.
     pub fn networks(&self) -> &[Network] {
         self.state.networks()
+    }
+
+    /// Whether somebody else than its principal made it, and may act by it.
+    pub fn is_anothers(&self) -> bool {
+        self.state.made_by().is_some()
     }
 
     /// Whether it opens less than its principal may.

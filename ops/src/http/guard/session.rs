@@ -32,6 +32,8 @@ pub(super) struct ShownSession {
     org: Option<String>,
     makes_org: bool,
     on_behalf_of: Result<Option<PrincipalId>, Problem>,
+    /// What is asked for.
+    path: Uri,
 }
 
 impl ShownSession {
@@ -44,6 +46,7 @@ impl ShownSession {
             org: request.uri().path().split('/').nth(3).map(str::to_owned),
             makes_org: makes_org(request.method(), request.uri()),
             on_behalf_of: asked::on_behalf_of(request.headers()),
+            path: request.uri().clone(),
         }
     }
 }
@@ -54,8 +57,20 @@ fn makes_org(method: &Method, uri: &Uri) -> bool {
     method == Method::POST && matches!(parts[..], ["", "v1", "orgs", _, "orgs"] | ["", "v1", "orgs", _, "orgs", _])
 }
 
-/// Looks the session of a token up, and refuses what it does not open. With what it opens comes when the token ends.
+/// The same as [`looked_up`]; a refusal is noted for the audit of the org that whoever is refused belongs to.
 pub(super) async fn by_session(app: &App, shown: ShownSession) -> Result<(Credential, Millis), Problem> {
+    let refused = match looked_up(app, &shown).await {
+        Ok(opened) => return Ok(opened),
+        Err(problem) => problem,
+    };
+    if let Some(asker) = app.session_asker(&shown.text, shown.org.as_deref()) {
+        app.note_refused(&asker, shown.path.path(), &refused);
+    }
+    Err(refused)
+}
+
+/// Looks the session of a token up, and refuses what it does not open. With what it opens comes when the token ends.
+pub(super) async fn looked_up(app: &App, shown: &ShownSession) -> Result<(Credential, Millis), Problem> {
     let claims = app.read_token(&shown.text)?;
     let account = app.account(&claims)?;
     serving(app)?;
@@ -79,11 +94,11 @@ pub(super) async fn by_session(app: &App, shown: ShownSession) -> Result<(Creden
 }
 
 /// What an account opens in an org; `None` where that does not know it.
-async fn in_org(app: &App, account: Account, org: OrgId, shown: ShownSession) -> Result<Option<Credential>, Problem> {
+async fn in_org(app: &App, account: Account, org: OrgId, shown: &ShownSession) -> Result<Option<Credential>, Problem> {
     let holder = app.session_holder(&account, &org, shown.from).await?;
     match holder.filter(|holder| holder.is_known()) {
         Some(holder) => {
-            let holder = match shown.on_behalf_of? {
+            let holder = match shown.on_behalf_of.clone()? {
                 Some(principal) => app.acting_for(holder, principal).await?,
                 None => holder,
             };

@@ -2,7 +2,7 @@
 
 use super::{
     App, cookie, problem, serving,
-    session::{ShownSession, by_session, is_token},
+    session::{ShownSession, by_session, is_token, looked_up},
 };
 use crate::{
     app::audit::Asker,
@@ -100,7 +100,7 @@ pub(super) async fn opened(app: &App, shown: Shown) -> Result<(Credential, Optio
             let (credential, end) = by_session(app, *shown).await?;
             Ok((credential, Some(end)))
         }
-        Shown::Maybe(shown) => match by_session(app, *shown).await {
+        Shown::Maybe(shown) => match looked_up(app, &shown).await {
             Ok((credential, end)) => Ok((credential, Some(end))),
             Err(problem) if problem.is_unavailable() => Err(problem),
             Err(_) => Ok((Credential::Nothing, None)),

@@ -9,7 +9,7 @@ use quipu_runtime::kernel::{
     admission::is_for_next_owner,
     authorities::{Authorities, Wanted},
     entity::DecidedRecord,
-    principals::KnownPrincipal,
+    principals::{KnownPrincipal, Standing},
     refusals::outcome_unknown,
     relay::{Cause, Purpose, Relay},
     timers::Found,
@@ -272,6 +272,11 @@ impl Member {
 
     pub(super) fn principal(&mut self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, String> {
         Ok(self.known(&mut |known| known.principal(home, 0))?.flatten())
+    }
+
+    pub(crate) fn is_suspended_principal(&mut self, home: &Home) -> bool {
+        let known = self.principal(home);
+        known.is_ok_and(|known| known.is_some_and(|known| known.standing == Standing::Suspended))
     }
 
     pub(crate) fn is_suspended(&mut self, org: &OrgId) -> bool {

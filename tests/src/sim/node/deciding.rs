@@ -3,6 +3,7 @@
 use super::{Answer, COMMANDS_BEFORE_MARKS, SimNode, Waiter, mutant::Mutant};
 use crate::sim::reading::Library;
 use quipu_events::{index::command_mark, port::Log};
+use quipu_rules::application::ApplicationState;
 use quipu_runtime::{
     kernel::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor, within_lease},
@@ -17,6 +18,7 @@ use quipu_runtime::{
     values,
 };
 use quipu_schemas::{
+    client_secret::ClientId,
     context::Millis,
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, EntityId, Home, OrgId, PrincipalId, StreamId},
@@ -94,6 +96,15 @@ impl SimNode {
         })
     }
 
+    fn application(&mut self, client: &ClientId) -> Result<Option<ApplicationState>, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        library.known(&mut self.known, &mut |known| known.application(&client.org, &client.id, 0))
+    }
+
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
     pub(super) fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
         let (stream, id) = (&envelope.stream, &envelope.command_id);
@@ -146,6 +157,10 @@ impl SimNode {
                     // As it was when it was first asked for.
                     let first = self.first_keys.entry(id).or_insert_with(|| key.clone()).clone();
                     admission.key(if self.mutant == Some(Mutant::RevivesKeys) { first } else { key });
+                }
+                Step::Ask(Question::Application(client)) => {
+                    let known = self.application(&client)?;
+                    admission.application(client, known);
                 }
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {

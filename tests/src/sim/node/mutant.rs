@@ -50,10 +50,12 @@ pub enum Mutant {
     RevivesSessions,
     /// Takes whatever comes from a principal that was stopped.
     ForgetsStopped,
+    /// Sends what somebody caused before they were stopped.
+    SendsForStopped,
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 23] = [
+pub const MUTANTS: [Mutant; 24] = [
     Mutant::AnswersEarly,
     Mutant::ForgetsReceipts,
     Mutant::ForgetsMarksInFlight,
@@ -77,4 +79,5 @@ pub const MUTANTS: [Mutant; 23] = [
     Mutant::ReservesTwice,
     Mutant::RevivesSessions,
     Mutant::ForgetsStopped,
+    Mutant::SendsForStopped,
 ];

@@ -1,15 +1,21 @@
 //! Stored reactions on their way, and a world that answers.
 
-use super::super::{Rng, sink::Sink};
+use super::super::{
+    Rng,
+    reading::{Library, Looked},
+    sink::Sink,
+};
 use super::{Running, SimNode, Waiter, mutant::Mutant};
 use quipu_events::keyring::Keyring;
 use quipu_runtime::kernel::{
     attempt::AttemptEnd,
-    relay::{Page, RelayAction},
+    relay::{Cause, Page, RelayAction},
+    stops::{Stop, stop_of},
 };
 use quipu_schemas::{
     chat::{ChatMessage, ChatRole},
     context::Millis,
+    ids::OrgId,
     json::Json,
     personal::Personal,
     reaction::{Effect, LlmAnswer, Outcome},
@@ -29,7 +35,25 @@ impl SimNode {
         }
         let partition = rng.below(self.relays.len() as u64) as u16;
         let suspended = self.is_suspended();
-        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended, &|_, _| None);
+        let is_blind = self.mutant == Some(Mutant::SendsForStopped);
+        let mut looked = Looked {
+            library: Library {
+                log: &*self.log,
+                index: &self.index,
+                kinds: &self.kinds,
+            },
+            known: &mut self.known,
+        };
+        let mut stops = |cause: &Cause, org: &OrgId| match stop_of(cause, org, now, &mut looked) {
+            _ if is_blind => Stop::Goes,
+            stop => stop,
+        };
+        let actions = self.relays[usize::from(partition)].step(now, &|_| suspended, &mut stops, &|_, _| None);
+        for action in &actions {
+            if let Err(error) = self.check_stopped(action) {
+                self.fail("what was stopped", &error);
+            }
+        }
         self.relay_actions(partition, actions);
     }
 

@@ -11,11 +11,13 @@ use quipu_rules::{
 use quipu_runtime::kernel::{
     authorities::folded::Folded,
     entity::{Admitted, settles},
+    relay::{Cause, Purpose, RelayAction},
 };
 use quipu_schemas::{
     digest::Digest,
     envelope::{CommandBody, CommandEnvelope},
     ids::{CredentialId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
+    reaction::Effect,
     rights::Capability,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -113,6 +115,46 @@ impl SimNode {
         self.broken
             .extend(lacks.map(|why| format!("{kind}.{name} was put to its rules without the right: {why}")));
         Ok(())
+    }
+
+    /// What leaves now was caused by nobody who is stopped, as the log says it.
+    pub(super) fn check_stopped(&mut self, action: &RelayAction) -> Result<(), String> {
+        let key = match action {
+            RelayAction::Perform { effect, .. } if matches!(**effect, Effect::Seal(_) | Effect::Shred(_) | Effect::Refresh(_)) => {
+                return Ok(());
+            }
+            RelayAction::Perform { key, .. } => key,
+            RelayAction::Submit {
+                key,
+                purpose: Purpose::Start | Purpose::Dispatch,
+                ..
+            } => key,
+            RelayAction::Submit { .. } | RelayAction::Load { .. } | RelayAction::Cancel(_) => return Ok(()),
+        };
+        let records = self.library().records(&key.stream, key.version)?;
+        let cause = Cause::from(&records.first().ok_or("a reaction without a record")?.header);
+        for who in [Some(cause.principal), cause.on_behalf_of].into_iter().flatten() {
+            if !who.is_platform() && self.is_suspended_principal(&Home::of(&key.stream.org, &who))? {
+                self.broken.push(format!("{key} leaves, and {who}, who caused it, is suspended"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of these principals that are suspended.
+    pub(crate) fn suspended_of(&mut self, of: Vec<Home>) -> Result<Vec<Home>, String> {
+        let mut found = Vec::new();
+        for home in of {
+            if self.is_suspended_principal(&home)? {
+                found.push(home);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_suspended_principal(&mut self, home: &Home) -> Result<bool, String> {
+        let truth = self.truth(home.stream())?;
+        Ok(matches!(&*truth, Folded::Principal(known) if matches!(known.typed_state(), PrincipalState::Suspended { .. })))
     }
 
     fn own_roles(&mut self, org: &OrgId) -> Result<Roles, String> {

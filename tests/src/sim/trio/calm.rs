@@ -43,6 +43,9 @@ impl Trio {
             {
                 self.send(self.workload.resume_org(200_000 + round));
             }
+            if round % 16 == 8 {
+                self.resume_principals(round);
+            }
             if !self.is_at_rest() {
                 continue;
             }
@@ -59,6 +62,16 @@ impl Trio {
             .map(|(node, seat)| format!("node {node}: {}", seat.member.as_ref().map_or("down".into(), Member::standing)))
             .collect();
         self.broken.push(format!("the nodes do not come to rest: {}", owners.join("; ")));
+    }
+
+    /// What was caused by whoever is suspended comes to rest only when they are resumed.
+    fn resume_principals(&mut self, round: u64) {
+        for (n, home) in (0u64..).zip(self.workload.principals()) {
+            let mut members = self.seats.iter_mut().filter_map(|seat| seat.member.as_mut());
+            if members.any(|member| member.is_suspended_principal(&home)) {
+                self.send(self.workload.resume_principal(300_000 + round * 8 + n, &home));
+            }
+        }
     }
 
     /// The earliest of the nodes' wall clocks.

@@ -69,7 +69,7 @@ fn key(workload: &Workload, n: u64, rng: &mut Rng, person: &str) -> (Kind, Strin
     let (command, body) = if rng.chance(60) {
         ("rotate", json!({ "grace_hours": rng.below(3) }))
     } else {
-        ("revoke", json!({ "reason": "lost" }))
+        ("revoke", json!({ "reason": "lost", "cascade": n.is_multiple_of(2) }))
     };
     (Kind::API_KEY, id.to_string(), command, body)
 }

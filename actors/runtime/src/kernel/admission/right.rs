@@ -3,14 +3,16 @@
 use super::{Admission, Question, actor};
 use crate::kernel::{
     principals::{KnownPrincipal, KnownSession},
-    refusals::{approval_required, credential_ended, missing_right, no_access, stopped},
+    refusals::{application_suspended, approval_required, credential_ended, credential_revoked, missing_right, no_access, stopped},
     rights::ActorRights,
 };
 use quipu_rules::{
+    application::ApplicationState,
     decider::Right,
     rights::{Asked, Cap, Chain, Charter, CommandRight, Lacking, Rights},
 };
 use quipu_schemas::{
+    client_secret::ClientId,
     envelope::{CommandBody, CommandEnvelope},
     ids::{EntityId, Home, Kind, PrincipalId},
     limits::SESSION_ACTORS_MAX,
@@ -118,8 +120,11 @@ impl Admission {
                 .is_ok_and(|session| session.is_some_and(KnownSession::is_narrow))
     }
 
-    /// Whether somebody else acts by the session that was shown.
+    /// Whether somebody else acts by the session that was shown, or made the key.
     pub(super) fn is_through_another(&self) -> bool {
+        if matches!(&self.key, Some(Some(key)) if key.is_anothers()) {
+            return true;
+        }
         let session = self.shown_session();
         session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty()))
     }
@@ -248,6 +253,7 @@ impl Admission {
         };
         match &self.key {
             None => Err(Held::Unknown(Question::Key(id.clone()))),
+            Some(Some(key)) if key.ends_what_it_caused() => Err(Held::not(credential_revoked())),
             Some(Some(key)) if key.principal == command.principal && !key.has_ended(self.now) => Ok(Cut {
                 scopes: vec![&key.scope],
                 actors: Vec::new(),
@@ -281,6 +287,7 @@ impl Admission {
                 return Err(Held::not(credential_ended()));
             }
             cut.scopes.push(&session.scope);
+            self.client_not_stopped(session.client.as_deref())?;
             for home in &session.act {
                 self.not_stopped(home)?;
                 if !home.acts_in(&self.command.stream.org) {
@@ -294,6 +301,20 @@ impl Admission {
             };
         }
         Ok(cut)
+    }
+
+    /// The client of an org that began a session is not stopped. Other names are those of programs that no org knows.
+    fn client_not_stopped(&self, client: Option<&str>) -> Result<(), Held> {
+        let Some(client) = client.and_then(|client| client.parse::<ClientId>().ok()) else {
+            return Ok(());
+        };
+        let known = self.applications.iter().find(|(of, _)| *of == client);
+        let (_, known) = known.ok_or_else(|| Held::Unknown(Question::Application(client.clone())))?;
+        match known {
+            Some(ApplicationState::Active(_)) => Ok(()),
+            Some(ApplicationState::Suspended { .. }) => Err(Held::not(application_suspended(&client))),
+            None | Some(ApplicationState::Missing | ApplicationState::Retired { .. }) => Err(Held::not(credential_ended())),
+        }
     }
 
     /// What the org says of somebody else than the actor.

@@ -89,6 +89,7 @@ struct Desk {
     of_sender: Vec<Given>,
     keys: Vec<KnownKey>,
     principals: Vec<KnownPrincipal>,
+    applications: Vec<(ClientId, ApplicationState)>,
     /// What the entity belongs to.
     belongs: Belongs,
     /// What takes an approval.
@@ -110,6 +111,7 @@ impl Desk {
             of_sender: Vec::new(),
             keys: Vec::new(),
             principals: Vec::new(),
+            applications: Vec::new(),
             belongs: Belongs::default(),
             gates: Vec::new(),
             recalls: Vec::new(),
@@ -153,6 +155,10 @@ impl Desk {
                 Question::Principal(home) => {
                     let known = self.principals.iter().find(|known| known.home == home);
                     admission.principal(home, known.cloned().map(Arc::new));
+                }
+                Question::Application(client) => {
+                    let known = self.applications.iter().find(|(of, _)| *of == client);
+                    admission.application(client.clone(), known.map(|(_, state)| state.clone()));
                 }
                 Question::Key(id) => {
                     let is_it = |key: &&KnownKey| key.credential.id == id;

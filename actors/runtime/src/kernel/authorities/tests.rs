@@ -105,6 +105,7 @@ fn key_of(principal: &str, scopes: &[&str]) -> ApiKeyEvent {
         lifetime_days: 1,
         expires_at: 1_000,
         hash: Digest([7; 32]),
+        made_by: None,
     }
 }
 
@@ -231,7 +232,13 @@ fn a_key_ends_with_the_record_that_says_so() {
     assert_eq!((&key.principal, key.is_narrow(), key.has_ended(999)), (&who("ada"), true, false));
     assert!(key.has_ended(1_000), "the clock decides");
     assert!(key.is_opened_by(&[7; 32], 0) && !key.is_opened_by(&[8; 32], 0));
-    desk.add("acme/api-key/key_1", &ApiKeyEvent::Revoked { reason: "lost".into() });
+    desk.add(
+        "acme/api-key/key_1",
+        &ApiKeyEvent::Revoked {
+            reason: "lost".into(),
+            cascade: false,
+        },
+    );
     assert!(desk.key("key_1").is_some_and(|key| key.has_ended(0)));
     // A stale reading that arrives late revives nothing: it is compared before it is kept.
     let stale = grown("acme/api-key/key_1", &[key_of("ada", &["cap:run.start"])]);

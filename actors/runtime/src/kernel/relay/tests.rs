@@ -1,6 +1,7 @@
 //! A relay over an index of a few rows, with room for fewer.
 
 mod answers;
+mod holding;
 mod paging;
 mod unsent;
 
@@ -29,6 +30,8 @@ struct Stage {
     versions: BTreeMap<StreamId, u64>,
     done: BTreeSet<ReactionKey>,
     suspended: BTreeSet<OrgId>,
+    /// Whoever is stopped.
+    stops: BTreeMap<PrincipalId, Stop>,
     sent: Vec<ReactionKey>,
     performing: Vec<ReactionKey>,
     told: Vec<(ReactionKey, Settled)>,
@@ -100,6 +103,7 @@ impl Stage {
             versions: BTreeMap::new(),
             done: BTreeSet::new(),
             suspended: BTreeSet::new(),
+            stops: BTreeMap::new(),
             sent: Vec::new(),
             performing: Vec::new(),
             told: Vec::new(),
@@ -198,7 +202,11 @@ impl Stage {
 
     fn step(&mut self) -> Vec<RelayAction> {
         let suspended = self.suspended.clone();
-        let actions = self.relay.step(self.now, &|org| suspended.contains(org), &|_, _| self.closed_ms);
+        let stops = self.stops.clone();
+        let mut stop_of = |cause: &Cause, _: &OrgId| stops.get(&cause.principal).cloned().unwrap_or(Stop::Goes);
+        let actions = self
+            .relay
+            .step(self.now, &|org| suspended.contains(org), &mut stop_of, &|_, _| self.closed_ms);
         self.deepest = self.deepest.max(self.relay.depth());
         actions
     }

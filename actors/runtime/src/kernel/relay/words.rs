@@ -305,6 +305,8 @@ pub(super) struct Item {
     pub(super) destination: String,
     /// Whether it holds one of its lane's slots.
     pub(super) has_slot: bool,
+    /// Whether it waits for whoever caused it, outside of its org's share of the memory.
+    pub(super) is_apart: bool,
 }
 
 impl Item {
@@ -330,6 +332,7 @@ impl Item {
             answer: None,
             order_key,
             has_slot: false,
+            is_apart: false,
         }
     }
 

@@ -2,7 +2,12 @@
 
 use super::super::{Member, Out, Wake};
 use super::{Fate, Origin, RELAY_IDLE_MS, Running};
-use quipu_runtime::kernel::{attempt::AttemptEnd, relay::RelayAction};
+use crate::sim::reading::{Library, Looked};
+use quipu_runtime::kernel::{
+    attempt::AttemptEnd,
+    relay::{Cause, RelayAction},
+    stops::stop_of,
+};
 use quipu_schemas::{ids::OrgId, reaction::Outcome};
 use std::sync::Arc;
 
@@ -12,14 +17,23 @@ impl Member {
         let now = self.wall();
         // The workload has one org.
         let suspended = self.is_suspended(&OrgId::from_static("acme"));
-        let Some((id, relay)) = &mut self.part(partition).relay else {
+        let Some((id, relay)) = &mut self.parts[usize::from(partition)].relay else {
             return;
         };
         if planned.is_some_and(|planned| planned != *id) {
             return;
         }
         let id = *id;
-        let actions = relay.step(now, &|_| suspended, &|_, _| None);
+        let mut looked = Looked {
+            library: Library {
+                log: &*self.log,
+                index: &self.index,
+                kinds: &self.kinds,
+            },
+            known: &mut self.known,
+        };
+        let mut stops = |cause: &Cause, org: &OrgId| stop_of(cause, org, now, &mut looked);
+        let actions = relay.step(now, &|_| suspended, &mut stops, &|_, _| None);
         if planned.is_some() {
             let after_ms = relay
                 .next_due()

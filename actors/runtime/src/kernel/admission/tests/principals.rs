@@ -1,8 +1,10 @@
 //! Sessions, and whoever was stopped.
 
 use super::{rights::*, *};
+use quipu_kinds::application::ClientAuthentication;
 use quipu_kinds::principal::{Code, PrincipalEvent, PrincipalType, SessionEnd, SessionParent, SessionStart};
 use quipu_rules::{
+    application::{App, Described},
     decider::Decider,
     principal::{Principal, PrincipalState},
 };
@@ -154,6 +156,88 @@ fn whoever_was_stopped_does_nothing_by_any_credential() {
         let retired = PrincipalEvent::Retired { reason: String::new() };
         assert_eq!(stopped(by, retired), "principal_retired");
     }
+}
+
+#[test]
+fn a_key_that_somebody_else_made_lets_them_act() {
+    let through = |made_by: Option<PrincipalId>| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.keys = vec![key_made_by(BOT, made_by)];
+        let plain = CommandEnvelope {
+            principal: BOT,
+            ..named(ROOM, "create")
+        };
+        desk.admit(by_key(plain), HERE).map(|admitted| admitted.authority.through)
+    };
+    assert_eq!(through(None).ok(), Some(false));
+    assert_eq!(through(Some(ADA)).ok(), Some(true));
+}
+
+#[test]
+fn what_a_suspended_principal_had_sent_is_not_noted_as_refused() {
+    let sent = |event: PrincipalEvent| {
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(BOT), &[event])];
+        let plain = CommandEnvelope {
+            principal: BOT,
+            ..named(ROOM, "create")
+        };
+        let admitted = desk.admit(dispatched(plain, "acme/run/r1"), HERE);
+        admitted
+            .map(|admitted| admitted.refused.map(|problem| problem.code))
+            .map_err(|problem| problem.code)
+    };
+    let reason = String::new;
+    assert_eq!(
+        sent(PrincipalEvent::Suspended { reason: reason() }),
+        Err("principal_suspended".into())
+    );
+    assert_eq!(
+        sent(PrincipalEvent::Retired { reason: reason() }),
+        Ok(Some("principal_retired".into()))
+    );
+}
+
+#[test]
+fn a_session_opens_as_long_as_its_client_is_not_stopped() {
+    let app = || App {
+        is: Described {
+            name: "Portal".into(),
+            grants: Vec::new(),
+            authentication: ClientAuthentication::None,
+            redirect_uris: Vec::new(),
+            scopes: Vec::new(),
+            keys: Vec::new(),
+        },
+        service: None,
+        secret: None,
+        old_secret: None,
+    };
+    let code = |client: &str, known: Option<ApplicationState>| {
+        let session = SessionStart {
+            client: Some(client.into()),
+            ..start(&[])
+        };
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(USR), &[begun(session, NOW + 1)])];
+        let portal: ClientId = "beta.portal".parse().expect("a client");
+        desk.applications.extend(known.map(|known| (portal, known)));
+        desk.code(by_session(USR, ROOM, "create"), HERE)
+    };
+    let reason = String::new;
+    let suspended = ApplicationState::Suspended {
+        app: app(),
+        reason: reason(),
+    };
+    let retired = ApplicationState::Retired {
+        app: app(),
+        reason: reason(),
+    };
+    assert_eq!(code("beta.portal", Some(ApplicationState::Active(app()))), "");
+    assert_eq!(code("beta.portal", Some(suspended)), "application_suspended");
+    assert_eq!(code("beta.portal", Some(retired)), "credential_ended");
+    assert_eq!(code("beta.portal", None), "credential_ended");
+    assert_eq!(code("web", None), "", "no org knows that program");
 }
 
 #[test]

@@ -52,7 +52,16 @@ pub(super) fn given_to(right: &str, until: Option<Millis>) -> Given {
 }
 
 pub(super) fn key_of(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> KnownKey {
-    let key = Key {
+    known(&ApiKeyState::Active(plain_key(principal, scopes, expires_at)))
+}
+
+pub(super) fn key_made_by(principal: PrincipalId, made_by: Option<PrincipalId>) -> KnownKey {
+    let own = plain_key(principal, &[], NOW + 1);
+    known(&ApiKeyState::Active(Key { made_by, ..own }))
+}
+
+fn plain_key(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> Key {
+    Key {
         name: "k".into(),
         principal,
         scopes: scopes.iter().map(|scope| scope.parse().expect("a scope")).collect(),
@@ -61,8 +70,8 @@ pub(super) fn key_of(principal: PrincipalId, scopes: &[&str], expires_at: Millis
         expires_at,
         hash: Digest::ZERO,
         old: None,
-    };
-    known(&ApiKeyState::Active(key))
+        made_by: None,
+    }
 }
 
 fn known(state: &ApiKeyState) -> KnownKey {
