@@ -243,7 +243,6 @@ impl Decider for ApiKey {
                 reason: reason.clone(),
                 cascade: *cascade,
             }),
-            // What it caused is ended later on.
             (ApiKeyState::Revoked { key, .. } | ApiKeyState::Expired(key), ApiKeyEvent::Revoked { reason, cascade: true }) => {
                 Ok(ApiKeyState::Revoked {
                     key,

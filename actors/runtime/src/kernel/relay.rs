@@ -63,7 +63,6 @@ pub struct Relay {
     urgent: BTreeSet<ReactionKey>,
     dispatches: Lanes,
     effects: Lanes,
-    /// How many wait for whoever caused them, and count for no org's share of the memory.
     apart: usize,
     reading: Reading,
     jitter: Jitter,

@@ -148,10 +148,7 @@ impl Member {
                 Step::Ask(Question::Sender(who)) => admission.sender(who.clone(), self.rights(&stream.org, &who).map_err(unreadable)?),
                 Step::Ask(Question::Principal(home)) => admission.principal(home.clone(), self.principal(&home).map_err(unreadable)?),
                 Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id).map_err(unreadable)?),
-                Step::Ask(Question::Application(client)) => {
-                    let known = self.known(&mut |known| known.application(&client.org, &client.id, 0));
-                    admission.application(client.clone(), known.map_err(unreadable)?);
-                }
+                Step::Ask(Question::Application(of)) => admission.application(of.clone(), self.application(&of).map_err(unreadable)?),
                 Step::Ask(Question::Marks) => {
                     let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);
                     slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);

@@ -5,6 +5,7 @@ mod outbox;
 
 use super::{FORWARD_MS, HANDOFF_WAIT_MS, Member, Out, Wake};
 use crate::sim::{reading::Library, trio::Plant};
+use quipu_rules::application::ApplicationState;
 use quipu_runtime::kernel::{
     admission::is_for_next_owner,
     authorities::{Authorities, Wanted},
@@ -15,6 +16,7 @@ use quipu_runtime::kernel::{
     timers::Found,
 };
 use quipu_schemas::{
+    client_secret::ClientId,
     envelope::{CommandEnvelope, Receipt},
     ids::{CommandId, Home, OrgId, StreamId},
     problem::Problem,
@@ -272,6 +274,10 @@ impl Member {
 
     pub(super) fn principal(&mut self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, String> {
         Ok(self.known(&mut |known| known.principal(home, 0))?.flatten())
+    }
+
+    pub(super) fn application(&mut self, client: &ClientId) -> Result<Option<ApplicationState>, String> {
+        self.known(&mut |known| known.application(&client.org, &client.id, 0))
     }
 
     pub(crate) fn is_suspended_principal(&mut self, home: &Home) -> bool {

@@ -158,10 +158,7 @@ impl SimNode {
                     let first = self.first_keys.entry(id).or_insert_with(|| key.clone()).clone();
                     admission.key(if self.mutant == Some(Mutant::RevivesKeys) { first } else { key });
                 }
-                Step::Ask(Question::Application(client)) => {
-                    let known = self.application(&client)?;
-                    admission.application(client, known);
-                }
+                Step::Ask(Question::Application(of)) => admission.application(of.clone(), self.application(&of)?),
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;

@@ -98,6 +98,13 @@ struct Desk {
     recalls: Vec<String>,
 }
 
+fn by_key(envelope: CommandEnvelope) -> CommandEnvelope {
+    CommandEnvelope {
+        credential: Some(CredentialId::of_api_key(EntityId::from_static("key_1"))),
+        ..envelope
+    }
+}
+
 impl Desk {
     fn new(org: OrgView) -> Self {
         Self {

@@ -4,6 +4,7 @@ use super::{rights::*, *};
 use quipu_kinds::application::ClientAuthentication;
 use quipu_kinds::principal::{Code, PrincipalEvent, PrincipalType, SessionEnd, SessionParent, SessionStart};
 use quipu_rules::{
+    api_key::{ApiKeyState, Key},
     application::{App, Described},
     decider::Decider,
     principal::{Principal, PrincipalState},
@@ -156,6 +157,11 @@ fn whoever_was_stopped_does_nothing_by_any_credential() {
         let retired = PrincipalEvent::Retired { reason: String::new() };
         assert_eq!(stopped(by, retired), "principal_retired");
     }
+}
+
+fn key_made_by(principal: PrincipalId, made_by: Option<PrincipalId>) -> KnownKey {
+    let own = plain_key(principal, &[], NOW + 1);
+    known(&ApiKeyState::Active(Key { made_by, ..own }))
 }
 
 #[test]

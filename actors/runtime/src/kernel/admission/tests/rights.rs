@@ -3,7 +3,7 @@ use quipu_rules::{
     api_key::{ApiKeyState, Key},
     rights::Charter,
 };
-use quipu_schemas::{ids::CredentialId, rights::Target};
+use quipu_schemas::rights::Target;
 
 pub(super) const ADA: PrincipalId = PrincipalId::from_static("ada");
 
@@ -55,12 +55,7 @@ pub(super) fn key_of(principal: PrincipalId, scopes: &[&str], expires_at: Millis
     known(&ApiKeyState::Active(plain_key(principal, scopes, expires_at)))
 }
 
-pub(super) fn key_made_by(principal: PrincipalId, made_by: Option<PrincipalId>) -> KnownKey {
-    let own = plain_key(principal, &[], NOW + 1);
-    known(&ApiKeyState::Active(Key { made_by, ..own }))
-}
-
-fn plain_key(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> Key {
+pub(super) fn plain_key(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> Key {
     Key {
         name: "k".into(),
         principal,
@@ -74,16 +69,9 @@ fn plain_key(principal: PrincipalId, scopes: &[&str], expires_at: Millis) -> Key
     }
 }
 
-fn known(state: &ApiKeyState) -> KnownKey {
+pub(super) fn known(state: &ApiKeyState) -> KnownKey {
     let charter: Charter = Kinds::builtin().charter([]);
     KnownKey::of(&EntityId::from_static("key_1"), state, &charter.roles([]), &charter).expect("a key that was made")
-}
-
-pub(super) fn by_key(envelope: CommandEnvelope) -> CommandEnvelope {
-    CommandEnvelope {
-        credential: Some(CredentialId::of_api_key(EntityId::from_static("key_1"))),
-        ..envelope
-    }
 }
 
 #[test]
