@@ -14,6 +14,7 @@ use crate::{
     asked::KnownKind,
     backups::Backups,
     caller::{Caller, Credential, InOrg, Operator, Peer},
+    caller_rates::CallerRates,
     metrics,
     node_rate::NodeRate,
     problems, rights,
@@ -89,6 +90,8 @@ pub struct Shared {
     event_names: OnceLock<BTreeMap<String, Kind>>,
     /// How many requests to orgs the whole node lets through.
     pub(crate) node_rate: NodeRate,
+    /// How many requests a network gets through where nobody needs a credential.
+    pub(crate) caller_rates: CallerRates,
     /// What was refused and is not written down yet.
     pub(crate) denials: Mutex<Denials>,
     /// What reading each view takes.
@@ -131,6 +134,7 @@ impl App {
             view_rights,
             challenges: challenges(node.issuer()),
             node_rate: NodeRate::per_minute(access.requests_per_minute),
+            caller_rates: CallerRates::per_minute(access.sign_in_per_minute),
             node,
             views,
             token,

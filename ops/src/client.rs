@@ -4,6 +4,7 @@
 //! whatever became of the first attempt.
 
 mod error;
+mod forms;
 pub(crate) mod jobs;
 mod lines;
 mod paths;

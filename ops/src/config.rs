@@ -137,6 +137,8 @@ pub struct Config {
     pub queue_bytes: usize,
     /// Requests to orgs that the node lets through in a minute; 0: as many as come.
     pub requests_per_minute: u32,
+    /// Requests that a network signs in by within a minute; 0: as many as come.
+    pub sign_in_per_minute: u32,
     /// `host:port` that effects may reach although it is not global.
     pub egress_allow: Vec<String>,
     /// Model providers by name.
@@ -252,6 +254,7 @@ impl Config {
             queue_commands: own.queue_commands,
             queue_bytes: own.queue_bytes,
             requests_per_minute: own.requests_per_minute,
+            sign_in_per_minute: own.sign_in_per_minute,
             egress_allow: written.egress.allow,
             providers: providers(&written.providers, &secrets)?,
             secrets,

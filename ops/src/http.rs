@@ -33,6 +33,7 @@ pub mod surface;
 
 pub use crate::app::{Access, App, Stage};
 pub use answer::{Answer, Failure};
+pub(crate) use oauth::DEVICE_GRANT;
 
 use crate::problems as problem;
 use answer::{json, json_bytes};

@@ -7,6 +7,7 @@ pub mod backups;
 pub mod bench;
 pub mod bus;
 pub mod caller;
+pub mod caller_rates;
 pub mod catalogue;
 pub mod cli;
 pub mod client;

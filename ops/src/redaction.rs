@@ -21,6 +21,7 @@ const NAMES: &[&str] = &[
     "cookie",
     "credential",
     "credentials",
+    "device_code",
     "otp",
     "passphrase",
     "passwd",
@@ -32,6 +33,7 @@ const NAMES: &[&str] = &[
     "secret_key",
     "token",
     "totp",
+    "user_code",
 ];
 
 /// Headers, whose values in a text go on to the end of the line.
@@ -43,6 +45,7 @@ const FORMS: &[(&str, usize)] = &[
     ("qps_", 20),
     ("qpr_", 20),
     ("qpc_", 20),
+    ("qpd_", 20),
     ("qp_", 20),
     ("whsec_", 8),
     ("sk-", 20),

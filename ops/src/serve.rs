@@ -167,6 +167,7 @@ pub async fn start_with(
         cluster: config.cluster.token.clone(),
         registration: config.registration,
         requests_per_minute: config.requests_per_minute,
+        sign_in_per_minute: config.sign_in_per_minute,
     };
     // Other nodes call this one by the address that it gave them.
     let authority = config.cluster.address.split_once("://").map(|(_, authority)| authority.to_owned());

@@ -122,7 +122,10 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
         | PrincipalEvent::TotpConfirmed { .. }
         | PrincipalEvent::TotpUsed { .. }
         | PrincipalEvent::RecoveryCodeUsed { .. }
-        | PrincipalEvent::OperatorSet { .. } => {}
+        | PrincipalEvent::OperatorSet { .. }
+        | PrincipalEvent::DeviceAsked { .. }
+        | PrincipalEvent::DeviceAnswered { .. }
+        | PrincipalEvent::DeviceTaken {} => {}
     }
 }
 

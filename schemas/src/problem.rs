@@ -21,6 +21,9 @@ pub struct ProblemContext {
     /// Everything that is wrong, where that is more than one field.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub errors: Vec<FieldError>,
+    /// How many seconds ago somebody may have signed in at most (401 `insufficient_user_authentication`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_age: Option<u64>,
     /// The path that was asked for, without its query.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub instance: Option<String>,

@@ -41,10 +41,19 @@ impl RedirectUri {
         // The port is open where none was given, and nothing else is.
         let with_port = |host: &str| {
             let (bare, port) = host.rsplit_once(':')?;
-            let is_port = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
+            let is_port = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0') && port.parse::<u16>().is_ok();
             is_port.then(|| bare.to_owned())
         };
         LOOPBACK.contains(&own) && with_port(host).as_deref() == Some(own) && own_rest == rest && named.starts_with("http://")
+    }
+
+    /// Whether its port, where it names one, is one that a server can have. It reads either way: what was stored before this was
+    /// asked for must go on reading.
+    pub fn has_real_port(&self) -> bool {
+        let Some((authority, _)) = parts(&self.0) else { return false };
+        let bare = authority.rsplit_once(']').map_or(authority, |(_, port)| port);
+        bare.rsplit_once(':')
+            .is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
     }
 
     /// Where it is, for people and for policies of pages: scheme, host and port.
@@ -217,6 +226,10 @@ mod tests {
             "http://127.0.0.1:/cb",
             "http://127.0.0.1:x/cb",
             "http://127.0.0.1:123456/cb",
+            "http://127.0.0.1:65536/cb",
+            "http://127.0.0.1:99999/cb",
+            "http://127.0.0.1:0/cb",
+            "http://127.0.0.1:+80/cb",
             "https://127.0.0.1:54321/cb",
             "http://localhost:54321/cb",
             "http://[::1]:54321/cb",
@@ -227,6 +240,26 @@ mod tests {
         // A port that was given is that port.
         assert!(!uri("http://127.0.0.1:80/cb").permits("http://127.0.0.1:81/cb"));
         assert!(!uri("https://app.example/cb").permits("https://app.example:81/cb"));
+    }
+
+    #[test]
+    fn a_port_is_one_that_a_server_can_have() {
+        for text in [
+            "https://a.example/cb",
+            "https://a.example:65535/",
+            "http://[::1]/cb",
+            "http://[::1]:9/cb",
+        ] {
+            assert!(uri(text).has_real_port(), "{text}");
+        }
+        for text in [
+            "https://a.example:65536/",
+            "http://127.0.0.1:99999/cb",
+            "http://127.0.0.1:0/cb",
+            "http://[::1]:99999",
+        ] {
+            assert!(!uri(text).has_real_port(), "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Purpose {
     Refresh,
     /// Opens a session that waits for it, once.
     Code,
+    /// Gets the session of a device, once a person has let it in.
+    Device,
 }
 
 impl Purpose {
@@ -27,6 +29,7 @@ impl Purpose {
         match self {
             Self::Refresh => "qpr_",
             Self::Code => "qpc_",
+            Self::Device => "qpd_",
         }
     }
 
@@ -34,6 +37,7 @@ impl Purpose {
         match self {
             Self::Refresh => b"quipu refresh seal v1",
             Self::Code => b"quipu code seal v1",
+            Self::Device => b"quipu device seal v1",
         }
     }
 
@@ -41,6 +45,7 @@ impl Purpose {
         match self {
             Self::Refresh => b"quipu refresh pepper v1",
             Self::Code => b"quipu code pepper v1",
+            Self::Device => b"quipu device pepper v1",
         }
     }
 
@@ -143,7 +148,11 @@ mod tests {
 
     #[test]
     fn a_secret_reads_back_for_its_purpose_alone() {
-        for (purpose, other) in [(Purpose::Refresh, Purpose::Code), (Purpose::Code, Purpose::Refresh)] {
+        for (purpose, other) in [
+            (Purpose::Refresh, Purpose::Code),
+            (Purpose::Code, Purpose::Device),
+            (Purpose::Device, Purpose::Refresh),
+        ] {
             let made = text(purpose);
             let shown = made.to_text();
             assert_eq!(SessionText::parse(purpose, &shown), Ok(made.clone()));

@@ -199,6 +199,9 @@ fn check(said: &DescribeApplication) -> Result<(), ApplicationRejection> {
     if said.redirect_uris.len() > REDIRECT_URIS_MAX || said.redirect_uris.is_empty() == may(GrantType::AuthorizationCode) {
         return Err(ApplicationRejection::BadRedirects(said.redirect_uris.len()));
     }
+    if let Some(uri) = said.redirect_uris.iter().find(|uri| !uri.has_real_port()) {
+        return Err(ApplicationRejection::BadPort(uri.clone()));
+    }
     let signs = said.authentication == ClientAuthentication::PrivateKeyJwt;
     if said.keys.is_empty() == signs || said.keys.len() > APPLICATION_KEYS_MAX || !said.keys.iter().all(|key| key.is_whole()) {
         return Err(ApplicationRejection::BadKeys);

@@ -7,12 +7,15 @@ use crate::{
 };
 use quipu_kinds::org::{AddMember, ChangeSettings, CreateOrg, OrgCommand, OrgEvent, RemoveMember, RenameOrg, SetRole};
 use quipu_schemas::{
-    context::Context,
-    gates::{APPROVALS_SETTING, gates},
+    context::{Context, Millis},
+    gates::{APPROVALS_SETTING, STEP_UP_AGE_SETTING, STEP_UP_SETTING, gates, step_up_age_ms},
     idempotency::{KEY_REQUIRED_SETTING, is_key_required},
     ids::{OrgId, PrincipalId},
     json::Json,
-    limits::{GATES_MAX, MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX},
+    limits::{
+        GATES_MAX, MEMBERS_MAX, NAME_MAX_CHARS, REASON_MAX_CHARS, RETENTION_DAYS_MAX, SETTING_MAX_BYTES, SETTINGS_MAX, STEP_UP_DEFAULT_MS,
+        STEP_UP_MAX_SECONDS, STEP_UP_MIN_SECONDS,
+    },
     problem::Problem,
     retention::{RETENTION_SETTING, retention_ms},
     rights::Pattern,
@@ -84,6 +87,20 @@ impl OrgState {
             OrgState::Active(org) | OrgState::Suspended { org, .. } => {
                 org.settings.get(APPROVALS_SETTING).and_then(gates).unwrap_or_default()
             }
+        }
+    }
+
+    /// Which commands take a recent sign-in, and how many milliseconds ago it may be.
+    pub fn step_up(&self) -> (Vec<Pattern>, Millis) {
+        match self {
+            OrgState::Missing => (Vec::new(), STEP_UP_DEFAULT_MS),
+            OrgState::Active(org) | OrgState::Suspended { org, .. } => (
+                org.settings.get(STEP_UP_SETTING).and_then(gates).unwrap_or_default(),
+                org.settings
+                    .get(STEP_UP_AGE_SETTING)
+                    .and_then(step_up_age_ms)
+                    .unwrap_or(STEP_UP_DEFAULT_MS),
+            ),
         }
     }
 }
@@ -165,8 +182,8 @@ pub enum OrgRejection {
     BadSettingName(String),
     /// A setting of the platform has a value that it cannot have.
     BadSetting(String),
-    /// The setting `approvals.required` must be a list of capabilities.
-    BadGates,
+    /// What takes an approval, or a recent sign-in, must be a list of capabilities.
+    BadGates(String),
     /// A setting's value is too large.
     SettingTooLarge(String),
     /// Too many settings.
@@ -185,6 +202,11 @@ fn bad_setting(name: &str) -> Problem {
         (
             format!("{name} is neither true nor false"),
             "set true or false, or null to unset it",
+        )
+    } else if name == STEP_UP_AGE_SETTING {
+        (
+            format!("{name} is not from {STEP_UP_MIN_SECONDS} to {STEP_UP_MAX_SECONDS}"),
+            "set whole seconds, or null for five minutes",
         )
     } else {
         (
@@ -247,7 +269,7 @@ impl Refusal for OrgRejection {
                 .field("settings")
                 .fix("use [a-z][a-z0-9_.]{0,63}"),
             OrgRejection::BadSetting(name) => bad_setting(name),
-            OrgRejection::BadGates => bad_gates(),
+            OrgRejection::BadGates(name) => bad_gates(name),
             OrgRejection::SettingTooLarge(name) => {
                 Problem::new(422, "setting_too_large", format!("{name} is larger than {SETTING_MAX_BYTES} bytes"))
                     .field(format!("settings.{name}"))
@@ -262,11 +284,11 @@ impl Refusal for OrgRejection {
     }
 }
 
-fn bad_gates() -> Problem {
-    let detail = format!("{APPROVALS_SETTING} is a list of at most {GATES_MAX} capabilities and families");
+fn bad_gates(name: &str) -> Problem {
+    let detail = format!("{name} is a list of at most {GATES_MAX} capabilities and families");
     Problem::new(422, "bad_setting", detail)
-        .field(format!("settings.{APPROVALS_SETTING}"))
-        .fix("use [\"cap:grant.give\", \"cap:org.*\"], or null where no command takes an approval")
+        .field(format!("settings.{name}"))
+        .fix("use [\"cap:grant.give\", \"cap:org.*\"], or null where it is to be none")
 }
 
 impl Decider for Org {
@@ -540,6 +562,7 @@ fn is_value_of(name: &str, value: &Json) -> bool {
     match name {
         RETENTION_SETTING => retention_ms(value).is_some(),
         KEY_REQUIRED_SETTING => is_key_required(value).is_some(),
+        STEP_UP_AGE_SETTING => step_up_age_ms(value).is_some(),
         _ => true,
     }
 }
@@ -554,8 +577,8 @@ fn decide_settings(org: &Tenant, change: &ChangeSettings) -> Result<Decision<Org
         if !value.0.is_null() && !is_value_of(name, value) {
             return Err(OrgRejection::BadSetting(name.clone()));
         }
-        if name == APPROVALS_SETTING && !value.0.is_null() && gates(value).is_none() {
-            return Err(OrgRejection::BadGates);
+        if [APPROVALS_SETTING, STEP_UP_SETTING].contains(&name.as_str()) && !value.0.is_null() && gates(value).is_none() {
+            return Err(OrgRejection::BadGates(name.clone()));
         }
         if value.to_text().len() > SETTING_MAX_BYTES {
             return Err(OrgRejection::SettingTooLarge(name.clone()));

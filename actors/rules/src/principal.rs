@@ -1,5 +1,6 @@
 //! Rules of a principal: who it is, what proves it, and which sessions followed. Secrets are known by keyed hashes alone.
 
+mod devices;
 mod evolve;
 mod people;
 mod rejection;
@@ -7,7 +8,7 @@ mod sessions;
 mod state;
 
 pub use rejection::{PrincipalRejection, suspended};
-pub use state::{Account, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
+pub use state::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 
 use crate::{
     decider::{Asked, AskedOf, Corrupt, Decider, Decision, Right},
@@ -153,7 +154,7 @@ fn decide_command(state: &PrincipalState, command: &PrincipalCommand, context: &
         PrincipalCommand::Retire(RetirePrincipal { reason }) => {
             check_reason(reason)?;
             match state {
-                PrincipalState::Missing => Err(PrincipalRejection::NotFound(id.clone())),
+                PrincipalState::Missing | PrincipalState::Device(_) => Err(PrincipalRejection::NotFound(id.clone())),
                 PrincipalState::Retired { .. } => Ok(Decision::Unchanged),
                 PrincipalState::Active(_) | PrincipalState::Suspended { .. } => {
                     Ok(Decision::one(PrincipalEvent::Retired { reason: reason.clone() }))
@@ -170,7 +171,7 @@ fn unless(is_so: bool, event: PrincipalEvent) -> Decision<PrincipalEvent> {
 /// The principal; an error where nobody is there any more.
 fn there<'a>(state: &'a PrincipalState, id: &EntityId) -> Result<&'a Account, PrincipalRejection> {
     match state {
-        PrincipalState::Missing => Err(PrincipalRejection::NotFound(id.clone())),
+        PrincipalState::Missing | PrincipalState::Device(_) => Err(PrincipalRejection::NotFound(id.clone())),
         PrincipalState::Retired { .. } => Err(PrincipalRejection::Retired(id.clone())),
         PrincipalState::Active(account) | PrincipalState::Suspended { account, .. } => Ok(account),
     }
@@ -180,7 +181,9 @@ fn there<'a>(state: &'a PrincipalState, id: &EntityId) -> Result<&'a Account, Pr
 fn active<'a>(state: &'a PrincipalState, id: &EntityId) -> Result<&'a Account, PrincipalRejection> {
     match state {
         PrincipalState::Suspended { .. } => Err(PrincipalRejection::Suspended(id.clone())),
-        PrincipalState::Missing | PrincipalState::Active(_) | PrincipalState::Retired { .. } => there(state, id),
+        PrincipalState::Missing | PrincipalState::Active(_) | PrincipalState::Retired { .. } | PrincipalState::Device(_) => {
+            there(state, id)
+        }
     }
 }
 
@@ -263,7 +266,7 @@ fn decide_agent(state: &PrincipalState, create: &CreateAgentPrincipal, context: 
             name: create.name.clone(),
             owner: create.owner.clone(),
         })),
-        PrincipalState::Active(_) | PrincipalState::Suspended { .. } | PrincipalState::Retired { .. } => {
+        PrincipalState::Active(_) | PrincipalState::Suspended { .. } | PrincipalState::Retired { .. } | PrincipalState::Device(_) => {
             Err(PrincipalRejection::Exists(stream.id.clone()))
         }
     }
@@ -331,6 +334,9 @@ fn heed(state: &PrincipalState, word: &PrincipalWord, context: &Context<'_>) -> 
         PrincipalWord::ExpireSessions(_) => Ok(state.account().map_or(Decision::Unchanged, |account| {
             Decision::all(sessions::expired(account, context.now))
         })),
+        PrincipalWord::AskDevice(ask) => devices::ask(state, id, ask, context.now),
+        PrincipalWord::AnswerDevice(answer) => devices::answer(state, answer, context.now),
+        PrincipalWord::TakeDevice(take) => devices::take(state, take, context.now),
         PrincipalWord::EnrolTotp(_) | PrincipalWord::ConfirmTotp(_) | PrincipalWord::UseTotp(_) | PrincipalWord::UseRecoveryCode(_) => {
             people::code(person(state, id)?, word)
         }

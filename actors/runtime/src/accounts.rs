@@ -5,6 +5,7 @@ mod book;
 mod codes;
 pub mod guessing;
 pub mod passwords;
+mod polls;
 
 use book::AddressBook;
 #[cfg(test)]
@@ -13,7 +14,9 @@ pub(crate) use codes::{Codes, RECOVERY_CODES, fresh_secret, is_from_time, step_o
 use guessing::Guessing;
 use parking_lot::Mutex;
 use passwords::Passwords;
+pub(crate) use polls::Polls;
 use quipu_kinds::principal::SessionParent;
+pub use quipu_rules::principal::Device;
 use quipu_schemas::{
     context::Millis,
     envelope::Shown,
@@ -123,6 +126,45 @@ pub struct CodeOf {
     pub redirect_uri: String,
 }
 
+/// A device that asks for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDevice {
+    /// The client that runs on it.
+    pub client: String,
+    /// What its session shall be cut to; everything where there is nothing.
+    pub scope: Vec<Pattern>,
+    /// Whom its tokens are for, where that is not this node's own API.
+    pub audience: Option<String>,
+    /// The network that it asks from, as people read it.
+    pub network: Option<String>,
+}
+
+/// A device that has asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedDevice {
+    /// What a person types elsewhere.
+    pub user_code: String,
+    /// What the device shows to get its session.
+    pub device_code: Shown,
+    /// Until when it waits.
+    pub expires_at: Millis,
+}
+
+/// How a device stands that shows its code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceStands {
+    /// Nobody has answered yet.
+    Waiting,
+    /// It asks too often.
+    TooSoon,
+    /// Somebody refused it.
+    Refused,
+    /// Its time is over, or it has its session.
+    Over,
+    /// Somebody let it in: it gets this session.
+    Allowed(Box<(Home, StartedSession)>),
+}
+
 /// A session that has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedSession {
@@ -142,6 +184,7 @@ pub(crate) struct Accounts {
     pub(crate) guessing: Mutex<Guessing>,
     pub(crate) book: AddressBook,
     pub(crate) codes: Codes,
+    pub(crate) polls: Mutex<Polls>,
 }
 
 impl Accounts {
@@ -153,6 +196,7 @@ impl Accounts {
             guessing: Mutex::default(),
             book: AddressBook::default(),
             codes: Codes::new(digest_key),
+            polls: Mutex::default(),
         }
     }
 }

@@ -19,7 +19,11 @@ use crate::{
     shadow,
 };
 use quipu_events::index::FirstReceipt;
-use quipu_rules::{application::ApplicationState, principal::Person};
+use quipu_rules::{
+    application::ApplicationState,
+    decider::Belongs,
+    principal::{Device, Person},
+};
 use quipu_schemas::{
     client_secret::ClientId,
     context::Millis,
@@ -94,6 +98,22 @@ impl Core {
     pub(crate) fn person(&self, home: &Home) -> Result<Option<Person>, Problem> {
         self.principal(home, None)?;
         Ok(self.known(&home.org, |known, read| known.person(home, read))?.flatten())
+    }
+
+    /// A device that waits for a person; `None` where none does under this name. One that is not known here may have asked at another
+    /// node a moment ago: then the partition is read to its end first.
+    pub(crate) fn device(&self, home: &Home) -> Result<Option<Device>, Problem> {
+        let stands = self.org_partition(&home.org);
+        if !stands.is_fresh {
+            return Err(authority_stale(&home.org));
+        }
+        let ask = || Ok(self.known(&home.org, |known, read| known.device(home, read))?.flatten());
+        let found = ask()?;
+        if found.is_none() && stands.is_elsewhere {
+            off_worker(|| shadow::follow(self, self.partition_of_org(&home.org)));
+            return ask();
+        }
+        Ok(found)
     }
 
     /// A principal after its stream has come to a version, as a receipt told it.

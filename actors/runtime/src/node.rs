@@ -3,6 +3,7 @@
 mod accounts;
 mod bodies;
 mod callbacks;
+mod devices;
 mod erasure;
 mod health;
 mod holders;

@@ -19,6 +19,8 @@ pub struct Access {
     pub cluster: Option<String>,
     /// Requests to orgs that the node lets through in a minute; 0: as many as come.
     pub requests_per_minute: u32,
+    /// Requests that a network signs in by within a minute; 0: as many as come.
+    pub sign_in_per_minute: u32,
     /// Who gets an account.
     pub registration: Registration,
 }

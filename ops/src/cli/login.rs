@@ -1,5 +1,7 @@
 //! `quipu login`, `logout` and `whoami`.
 
+mod device;
+
 use super::{
     connect::Connect,
     failure::Failure,
@@ -18,6 +20,7 @@ Examples:
   quipu login --first --address ada@example.com     the first account: an operator, made by the node's own token
   quipu login --address ada@example.com
   quipu login --id usr_01k9x1v9t4e8f --url https://quipu.example
+  quipu login --device                              sign in with a browser elsewhere, where the node has its page
   quipu login --id usr_01k9x1v9t4e8f --reset        another password, by the node's own token
   QUIPU_PASSWORD=… quipu login --address ada@example.com --json
 
@@ -34,6 +37,9 @@ pub(super) struct Login {
     /// Your id, usr_…
     #[arg(long, value_name = "ID", conflicts_with = "first")]
     id: Option<String>,
+    /// Show a short code, and wait until somebody has signed in with it in a browser
+    #[arg(long, conflicts_with_all = ["address", "id", "first", "reset", "code"])]
+    device: bool,
     /// Make the account before, by the node's own token: it operates the platform
     #[arg(long)]
     first: bool,
@@ -57,6 +63,10 @@ impl Login {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let profiles = Profiles::of_user()?;
         let url = self.connect.address();
+        if self.device {
+            let profile = device::log_in(&url, self.scope.as_deref()).await?;
+            return keep(&profiles, &url, &profile, terminal);
+        }
         let who = match (&self.id, &self.address) {
             (Some(id), _) => ("id", id.clone()),
             (None, Some(address)) => ("address", address.clone()),
@@ -90,18 +100,22 @@ impl Login {
             }
             other => other?,
         };
-        let profile = Profile::of(&answer)?;
-        profiles.store(&url, &profile)?;
-        if terminal.json {
-            return terminal.value(&json!({ "principal": profile.principal, "session": profile.session, "url": url }));
-        }
-        let done = terminal.paint(Tone::Good, "logged in");
-        terminal.line(&format!("{done}  {} at {url}", profile.principal))?;
-        terminal.line(&terminal.paint(
-            Tone::Faint,
-            &format!("session {}, access until {}", profile.session, profile.until()),
-        ))
+        keep(&profiles, &url, &Profile::of(&answer)?, terminal)
     }
+}
+
+/// Keeps who is logged in, and says so.
+fn keep(profiles: &Profiles, url: &str, profile: &Profile, terminal: &Terminal) -> Result<(), Failure> {
+    profiles.store(url, profile)?;
+    if terminal.json {
+        return terminal.value(&json!({ "principal": profile.principal, "session": profile.session, "url": url }));
+    }
+    let done = terminal.paint(Tone::Good, "logged in");
+    terminal.line(&format!("{done}  {} at {url}", profile.principal))?;
+    terminal.line(&terminal.paint(
+        Tone::Faint,
+        &format!("session {}, access until {}", profile.session, profile.until()),
+    ))
 }
 
 const LOGOUT: &str = "\

@@ -169,6 +169,7 @@ pub(super) struct Limits {
     pub(super) queue_commands: usize,
     pub(super) queue_bytes: usize,
     pub(super) requests_per_minute: u32,
+    pub(super) sign_in_per_minute: u32,
 }
 impl Default for Limits {
     fn default() -> Self {
@@ -178,6 +179,7 @@ impl Default for Limits {
             queue_commands: limits::NODE_QUEUE_MAX,
             queue_bytes: limits::NODE_QUEUE_MAX_BYTES,
             requests_per_minute: 0,
+            sign_in_per_minute: limits::SIGN_IN_PER_MINUTE,
         }
     }
 }

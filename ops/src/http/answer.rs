@@ -53,6 +53,13 @@ impl IntoResponse for Failure {
         if problem.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
         }
+        // RFC 9470: what a client asks the person for before it tries again.
+        if let Some(seconds) = problem.context.max_age {
+            let challenge = format!("{BEARER}, error=\"{}\", acr_values=\"mfa\", max_age=\"{seconds}\"", problem.code);
+            if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
         if problem.code == "unsupported_encoding" {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }

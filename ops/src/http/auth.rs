@@ -8,7 +8,7 @@ mod sign_in;
 use super::{
     App,
     guard::COOKIE,
-    surface::{ACCOUNT, Part, Routes, SIGN_IN},
+    surface::{ACCOUNT, Part, REGISTER, Routes, SECRETS, SIGN_IN},
 };
 use axum::{
     http::{HeaderValue, header},
@@ -17,17 +17,18 @@ use axum::{
 };
 
 /// Its surfaces with their routes.
-pub(super) fn parts() -> [Part; 2] {
+pub(super) fn parts() -> [Part; 4] {
     let sign_in = Routes::new()
         .route("/v1/auth/login", post(sign_in::login))
-        .route("/v1/auth/refresh", post(sign_in::refresh))
-        .route("/v1/auth/register", post(sign_in::register));
-    let account: Routes<App> = Routes::new()
+        .route("/v1/auth/refresh", post(sign_in::refresh));
+    let register = Routes::new().route("/v1/auth/register", post(sign_in::register));
+    let secrets = Routes::new()
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/auth/password/change", post(password::change))
         .route("/v1/auth/password/set", post(password::set))
         .route("/v1/auth/totp", post(password::enrol))
-        .route("/v1/auth/totp/confirm", post(password::confirm))
+        .route("/v1/auth/totp/confirm", post(password::confirm));
+    let account: Routes<App> = Routes::new()
         .route("/v1/me", get(me::me))
         .route("/v1/me/sessions", get(me::sessions).delete(me::end_all))
         .route("/v1/me/sessions/{id}", delete(me::end));
@@ -35,6 +36,14 @@ pub(super) fn parts() -> [Part; 2] {
         Part {
             surface: &SIGN_IN,
             routes: sign_in,
+        },
+        Part {
+            surface: &REGISTER,
+            routes: register,
+        },
+        Part {
+            surface: &SECRETS,
+            routes: secrets,
         },
         Part {
             surface: &ACCOUNT,

@@ -9,7 +9,7 @@ mod cookie;
 mod cors;
 mod dressing;
 mod protection;
-mod rates;
+pub(super) mod rates;
 mod scope;
 mod session;
 mod shown;

@@ -5,31 +5,36 @@
 
 mod authorize;
 mod client;
+mod device;
+mod device_page;
 mod failure;
 mod form;
 mod grants;
 mod issue;
 mod metadata;
 mod page;
+mod register;
 mod token;
 mod told;
+
+pub(crate) use device::GRANT as DEVICE_GRANT;
 
 use super::{
     App,
     surface::{Authentication, Bound, Cors, Errors, Part, Routes, Surface, USUAL},
 };
+use crate::caller_rates::Counted;
 use axum::routing::{get, post};
 use quipu_schemas::limits;
 
 const CORS: Cors = Cors {
     methods: "GET, POST",
     headers: "Authorization, Content-Type",
-    exposed: "Retry-After, WWW-Authenticate",
+    exposed: "RateLimit, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset, Retry-After, WWW-Authenticate",
 };
 
-/// Where clients get tokens.
-pub(super) static OAUTH: Surface = Surface {
-    prefixes: &["/oauth/"],
+/// What all of it is like.
+const PLAIN: Surface = Surface {
     errors: Errors::Shaped {
         media_type: "application/json",
         body: failure::shape,
@@ -43,6 +48,22 @@ pub(super) static OAUTH: Surface = Surface {
     ..USUAL
 };
 
+/// Where clients get tokens.
+pub(super) static OAUTH: Surface = Surface {
+    prefixes: &["/oauth/"],
+    counted: Some(Counted::SignIn),
+    ..PLAIN
+};
+
+/// Where something is written for whoever asks.
+static MADE: Surface = Surface {
+    counted: Some(Counted::Registration),
+    ..PLAIN
+};
+
+/// What services ask for all the time: whoever shows a right credential is not counted.
+static ASKED_OFTEN: Surface = PLAIN;
+
 /// Where clients learn what there is.
 pub(super) static WELL_KNOWN: Surface = Surface {
     prefixes: &["/.well-known/"],
@@ -52,12 +73,17 @@ pub(super) static WELL_KNOWN: Surface = Surface {
 };
 
 /// Its surfaces with their routes.
-pub(super) fn parts() -> [Part; 2] {
+pub(super) fn parts() -> [Part; 4] {
     let routes: Routes<App> = Routes::new()
         .route("/oauth/authorize", get(authorize::ask).post(authorize::answer))
+        .route("/oauth/device", get(device::ask).post(device::answer))
         .route("/oauth/token", post(token::token))
+        .route("/oauth/revoke", post(told::revoke));
+    let made = Routes::new()
+        .route("/oauth/device_authorization", post(device::authorization))
+        .route("/oauth/register", post(register::register));
+    let often = Routes::new()
         .route("/oauth/introspect", post(told::introspect))
-        .route("/oauth/revoke", post(told::revoke))
         .route("/oauth/userinfo", get(told::userinfo).post(told::userinfo))
         .route("/oauth/jwks", get(metadata::jwks));
     let known = Routes::new()
@@ -66,6 +92,14 @@ pub(super) fn parts() -> [Part; 2] {
         .route("/.well-known/oauth-protected-resource", get(metadata::resource));
     [
         Part { surface: &OAUTH, routes },
+        Part {
+            surface: &MADE,
+            routes: made,
+        },
+        Part {
+            surface: &ASKED_OFTEN,
+            routes: often,
+        },
         Part {
             surface: &WELL_KNOWN,
             routes: known,

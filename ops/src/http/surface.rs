@@ -3,6 +3,7 @@
 //! A surface is one value here and one router beside it ([`Part`]); the guard compares no paths of routes that are known.
 
 use super::{App, problem};
+use crate::caller_rates::Counted;
 use axum::{
     Router,
     body::Body,
@@ -29,6 +30,8 @@ pub struct Surface {
     pub first_byte: Bound,
     /// What pages of configured origins may do; `None` where they may do nothing.
     pub cors: Option<Cors>,
+    /// As what a request counts for the network that it comes from.
+    pub counted: Option<Counted>,
 }
 
 /// A limit, with the name by which it is told.
@@ -178,6 +181,7 @@ pub const USUAL: Surface = Surface {
     body: BODY,
     first_byte: FIRST_BYTE,
     cors: Some(CORS),
+    counted: None,
 };
 
 /// Where no other surface is.
@@ -199,6 +203,7 @@ pub static CALLBACKS: Surface = Surface {
         name: "CALLBACK_BODY_MAX_BYTES",
     },
     cors: None,
+    counted: Some(Counted::Delivery),
     ..USUAL
 };
 
@@ -213,6 +218,22 @@ pub static SIGN_IN: Surface = Surface {
     prefixes: &["/v1/auth/"],
     authentication: Authentication::Optional,
     keys: Keys::Account,
+    counted: Some(Counted::SignIn),
+    ..USUAL
+};
+
+/// Where somebody gets an account.
+pub static REGISTER: Surface = Surface {
+    authentication: Authentication::Optional,
+    keys: Keys::Account,
+    counted: Some(Counted::Registration),
+    ..USUAL
+};
+
+/// Where somebody who is signed in changes how they sign in.
+pub static SECRETS: Surface = Surface {
+    keys: Keys::Account,
+    counted: Some(Counted::SignIn),
     ..USUAL
 };
 

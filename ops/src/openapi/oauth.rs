@@ -4,9 +4,9 @@ use super::rights::Opens;
 use serde_json::{Map, Value, json};
 
 /// What fails on every route of them.
-const ALWAYS: &[u16] = &[400, 403, 405, 414, 431, 500, 503];
+const ALWAYS: &[u16] = &[400, 403, 405, 414, 429, 431, 500, 503];
 /// What fails besides, where there is a body.
-const FORM: &[u16] = &[408, 413, 415, 429];
+const FORM: &[u16] = &[408, 413, 415];
 
 fn failures(statuses: &[&[u16]]) -> Map<String, Value> {
     let schema = json!({
@@ -118,6 +118,54 @@ fn authorize() -> Value {
     json!({ "get": get, "post": post })
 }
 
+fn device() -> Value {
+    let page = |description: &str| json!({ "description": description, "content": { "text/html": { "schema": { "type": "string" } } } });
+    let either = || {
+        let json = failures(&[&[400]])["400"]["content"]["application/json"].clone();
+        json!({
+            "description": "The page, which says what was wrong.",
+            "content": { "text/html": { "schema": { "type": "string" } }, "application/json": json }
+        })
+    };
+    let mut shown = failures(&[ALWAYS]);
+    shown.insert("200".into(), page("The page on which a person types the code of a device."));
+    let get = operation("oauth_device", "Where a person types the code of a device.", shown.clone());
+    let mut answered = shown;
+    answered.extend(failures(&[FORM]));
+    for status in ["400", "401", "429", "503"] {
+        answered.insert(status.into(), either());
+    }
+    let mut post = operation("oauth_device_answer", "What the person typed or answered.", answered);
+    post["requestBody"] = form(&["user_code", "address", "password", "totp", "ticket", "decision"], &[]);
+    json!({ "get": get, "post": post })
+}
+
+fn register() -> Value {
+    let mut responses = failures(&[ALWAYS, FORM, &[401]]);
+    responses.insert("201".into(), answer("The client, with its secret where it has one."));
+    let texts = json!({ "type": "array", "items": { "type": "string" } });
+    let text = json!({ "type": "string" });
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "client_name": text,
+            "grant_types": texts,
+            "response_types": texts,
+            "token_endpoint_auth_method": text,
+            "redirect_uris": texts,
+            "scope": text,
+            "jwks": { "type": "object" }
+        }
+    });
+    let mut post = operation(
+        "oauth_register",
+        "Makes a client, by a key of its org as initial access token (RFC 7591).",
+        responses,
+    );
+    post["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    json!({ "post": post })
+}
+
 fn userinfo() -> Value {
     let mut responses = failures(&[ALWAYS, &[401]]);
     responses.insert("200".into(), answer("Who logged in."));
@@ -128,7 +176,28 @@ fn userinfo() -> Value {
 }
 
 /// Paths and their items.
-pub(super) fn paths() -> [(&'static str, Value); 9] {
+pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
+    tokens().into_iter().chain(made())
+}
+
+/// What is made for whoever asks.
+fn made() -> [(&'static str, Value); 3] {
+    [
+        ("/oauth/device", device()),
+        (
+            "/oauth/device_authorization",
+            post(
+                "oauth_device_authorization",
+                "Codes for a device on which nobody can sign in (RFC 8628).",
+                (&with_client(&["scope", "resource"]), &[]),
+                answer("The code of the device, and the one that a person types."),
+            ),
+        ),
+        ("/oauth/register", register()),
+    ]
+}
+
+fn tokens() -> [(&'static str, Value); 9] {
     let token = with_client(&[
         "grant_type",
         "scope",
@@ -140,6 +209,7 @@ pub(super) fn paths() -> [(&'static str, Value); 9] {
         "subject_token",
         "subject_token_type",
         "requested_token_type",
+        "device_code",
     ]);
     let shown = with_client(&["token", "token_type_hint"]);
     let ended = json!({ "description": "It opens nothing any more." });

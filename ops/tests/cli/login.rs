@@ -5,7 +5,13 @@ use quipu::{
     serve::{self, Running},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// A person at a terminal.
 struct Person<'a> {
@@ -117,5 +123,60 @@ async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
     ada.done(&["logout"]).await;
     assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
     assert!(!path.exists());
+    running.stop().await;
+}
+
+/// A form, as a page sends it.
+async fn page(url: &str, fields: &[(&str, &str)]) -> String {
+    let mut form = reqwest::Url::parse("http://form.invalid/").unwrap();
+    form.query_pairs_mut().extend_pairs(fields);
+    // Fails only where another test of this process installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let request = reqwest::Client::new()
+        .post(format!("{url}/oauth/device"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.query().unwrap().to_owned());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    answer.text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_terminal_is_let_in_by_somebody_in_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, profiles) = (dir.path().join("data"), dir.path().join("profiles"));
+    let running = node(&data).await;
+    let ada = Person {
+        data: &data,
+        profiles: &profiles,
+        url: running.url(),
+    };
+    let first = ada.done(&["login", "--first", "--address", "ada@example.com"]).await;
+    ada.done(&["logout"]).await;
+    let mut child = ada
+        .command(&["login", "--device"], PASSWORD)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    tokio::task::block_in_place(|| BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap());
+    let code = said.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(said.contains("/oauth/device") && code.len() == 9, "{said}");
+    let signed_in = [("user_code", code.as_str()), ("address", "ada@example.com"), ("password", PASSWORD)];
+    let shown = page(&running.url(), &signed_in).await;
+    assert!(shown.contains("everything that you may"), "{shown}");
+    let (_, rest) = shown.split_once("name=\"ticket\" value=\"").unwrap();
+    let ticket = rest.split('"').next().unwrap();
+    page(&running.url(), &[("ticket", ticket), ("decision", "allow")]).await;
+    let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let me = ada.done(&["whoami"]).await;
+    assert_eq!((&me["principal"], &me["operator"]), (&first["principal"], &json!(true)), "{me}");
+    // It goes on like any other.
+    let (path, mut profile) = ada.profile();
+    profile["ends_at"] = json!(1);
+    fs::write(&path, profile.to_string()).unwrap();
+    ada.done(&["whoami"]).await;
     running.stop().await;
 }

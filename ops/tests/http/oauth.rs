@@ -2,7 +2,11 @@
 
 mod attacks;
 mod codes;
+mod devices;
 mod people;
+mod rates;
+mod registering;
+mod step_up;
 
 use super::*;
 use std::collections::BTreeMap;
@@ -238,6 +242,42 @@ async fn tokens_of_a_stopped_client_or_service_open_nothing() {
     assert!(!node.is_active(&watcher, &token).await);
     let stopped = node.form("/oauth/token", Some(&own), &[("grant_type", "client_credentials")]).await;
     refused(&stopped, 400, "unauthorized_client");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_open_nothing_once_their_client_may_ask_for_less() {
+    let node = TestNode::with_org().await;
+    let own = node.client("acme", "ci", json!({})).await;
+    let watcher = node.client("acme", "watcher", json!({})).await;
+    node.post(
+        "/v1/orgs/acme/orgs/acme/add_member",
+        json!({ "principal": "svc_ci", "role": "member" }),
+    )
+    .await
+    .expect(202);
+    let token = node.token(&own).await["access_token"].as_str().unwrap().to_owned();
+    let see = async |token: &str| {
+        let request = node.client.get(format!("{}/v1/me", node.running.url())).bearer_auth(token);
+        TestNode::send(request).await.status.as_u16()
+    };
+    assert!(node.is_active(&watcher, &token).await);
+    assert_eq!(see(&token).await, 200);
+    let less = json!({
+        "name": "App",
+        "grants": ["client_credentials"],
+        "authentication": "client_secret_basic",
+        "scopes": ["cap:run.*"],
+    });
+    node.post("/v1/orgs/acme/applications/ci/update", less).await.expect(202);
+    assert!(!node.is_active(&watcher, &token).await, "it held cap:stats.read");
+    assert_eq!(see(&token).await, 401);
+    // The next one holds what is left.
+    let next = node.token(&own).await;
+    assert_eq!(next["scope"], "cap:run.*");
+    let next = next["access_token"].as_str().unwrap();
+    assert_eq!(see(next).await, 200);
+    node.post("/v1/orgs/acme/applications/ci/suspend", json!({})).await.expect(202);
+    assert_eq!(see(next).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

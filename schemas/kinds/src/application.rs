@@ -57,6 +57,18 @@ pub enum ClientAuthentication {
     PrivateKeyJwt,
 }
 
+impl ClientAuthentication {
+    /// Its name, as it is written.
+    pub fn named(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+}
+
 /// What an application is and may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

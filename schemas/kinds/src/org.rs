@@ -95,7 +95,8 @@ pub struct ChangeSettings {
     /// By name (`[a-z][a-z0-9_.]{0,63}`), at most 100 in all. `values.retention_days` (1 to 36,500) is the platform's: large
     /// values are deleted so many days after the newest record that names them. So is `commands.require_idempotency_key` (true or
     /// false): commands without an `Idempotency-Key` are refused. `approvals.required` (a list of
-    /// capabilities and families) says which commands take an approval.
+    /// capabilities and families) says which commands take an approval; `step_up.required`, in the same form, which take a sign-in
+    /// with a second factor, `step_up.max_age_s` (30 to 86,400; 300 unless set) seconds ago at most.
     pub settings: BTreeMap<String, Json>,
 }
 

@@ -32,5 +32,9 @@ pub const RATE_MAX_SECONDS: u32 = 3_600;
 pub const RATE_KEYS_MAX: usize = 100_000;
 /// Times that a node keeps of requests.
 pub const RATE_ENTRIES_MAX: usize = 2_000_000;
+/// Requests that a network signs in by within a minute, unless configured otherwise.
+pub const SIGN_IN_PER_MINUTE: u32 = 600;
+/// Networks that a node counts requests for at a time where nobody needs a credential.
+pub const CALLER_NETWORKS_MAX: usize = 65_536;
 /// Orgs whose rates a node remembers.
 pub const RATE_ORGS_MAX: usize = 10_000;

@@ -36,3 +36,9 @@ pub const DENIALS_OF_DAY_MAX: u64 = 10_000;
 pub const DENIAL_TEXT_MAX_CHARS: usize = 200;
 /// Longest text of a key: its prefix, org, id, secret and checksum with the dots between them.
 pub const KEY_TEXT_MAX_CHARS: usize = 4 + 64 + 1 + 64 + 1 + 43 + 8;
+/// How recent a sign-in is asked for at most, where an org asks for one.
+pub const STEP_UP_MIN_SECONDS: u64 = 30;
+/// How old it may be at most.
+pub const STEP_UP_MAX_SECONDS: u64 = 86_400;
+/// How old it may be unless the org says otherwise.
+pub const STEP_UP_DEFAULT_MS: u64 = 5 * 60_000;

@@ -5,6 +5,7 @@ use quipu_schemas::{
     ids::{EntityId, PrincipalId},
     limits::{APPLICATION_KEYS_MAX, CLIENT_SECRET_GRACE_MAX_HOURS, NAME_MAX_CHARS, REASON_MAX_CHARS, REDIRECT_URIS_MAX, TOKEN_SCOPES_MAX},
     problem::Problem,
+    redirect::RedirectUri,
 };
 
 /// Why an application is not made or changed.
@@ -26,6 +27,8 @@ pub enum ApplicationRejection {
     BadScopes(usize),
     /// Addresses do not go with its grants, or are too many.
     BadRedirects(usize),
+    /// No server has the port of this address.
+    BadPort(RedirectUri),
     /// Keys do not go with how it authenticates, are too many, or not whole.
     BadKeys,
     /// Everybody could pretend to be it.
@@ -93,6 +96,12 @@ impl ApplicationRejection {
                 ),
                 "redirect_uris",
                 "name where people are sent back to, or leave out the grant",
+            ),
+            Self::BadPort(uri) => bad(
+                "bad_redirect_uris",
+                format!("the port of {uri} is not between 1 and 65535"),
+                "redirect_uris",
+                "name the port that the client listens on, or leave it out",
             ),
             Self::BadKeys => bad(
                 "bad_keys",

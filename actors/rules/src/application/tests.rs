@@ -185,3 +185,20 @@ fn an_application_asks_for_what_it_named_at_most() {
     let one: Pattern = "cap:run.start".parse().unwrap();
     assert!(!covers(&one, &"cap:run.*".parse().unwrap()), "one right is not its family");
 }
+
+#[test]
+fn ports_that_no_server_has_are_refused_and_still_fold() {
+    let mut scene: Scene<Application> = Scene::new("acme/application/app_1");
+    let odd = json!({ "redirect_uris": ["http://127.0.0.1:99999/cb"] });
+    scene.refused(&ada(), create(odd.clone()), 422, "bad_redirect_uris");
+    // What an earlier release took goes on.
+    let old = ApplicationEvent::Created(said(odd.clone()));
+    scene.state = Application::evolve(scene.state.clone(), &old).unwrap();
+    scene.refused(
+        &ada(),
+        update(json!({ "redirect_uris": ["http://127.0.0.1:99999/cb"], "name": "B" })),
+        422,
+        "bad_redirect_uris",
+    );
+    scene.ok(&ada(), update(json!({ "redirect_uris": ["http://127.0.0.1:9999/cb"] })));
+}

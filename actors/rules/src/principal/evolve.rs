@@ -1,6 +1,6 @@
 //! How events of a principal fold.
 
-use super::{Account, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
+use super::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 use crate::decider::Corrupt;
 use quipu_kinds::principal::{Address, PrincipalEvent, PrincipalType};
 
@@ -36,6 +36,22 @@ pub(super) fn evolve(state: PrincipalState, event: &PrincipalEvent) -> Result<Pr
                 reason: reason.clone(),
             })
         }
+        (PrincipalState::Missing | PrincipalState::Device(_), PrincipalEvent::DeviceAsked { request, expires_at }) => {
+            Ok(PrincipalState::Device(Box::new(Device {
+                request: request.clone(),
+                expires_at: *expires_at,
+                phase: DevicePhase::Waiting,
+            })))
+        }
+        (PrincipalState::Device(device), event) => {
+            let phase = match (&device.phase, event) {
+                (DevicePhase::Waiting, PrincipalEvent::DeviceAnswered { login: Some(login) }) => DevicePhase::Allowed(login.clone()),
+                (DevicePhase::Waiting, PrincipalEvent::DeviceAnswered { login: None }) => DevicePhase::Refused,
+                (DevicePhase::Allowed(_), PrincipalEvent::DeviceTaken {}) => DevicePhase::Taken,
+                _ => return Err(corrupt(&PrincipalState::Device(device))),
+            };
+            Ok(PrincipalState::Device(Box::new(Device { phase, ..*device })))
+        }
         (mut state, event) => {
             let folded = state.account_mut().and_then(|account| fold(account, event));
             folded.ok_or_else(|| corrupt(&state)).map(|()| state)
@@ -50,7 +66,10 @@ fn fold(account: &mut Account, event: &PrincipalEvent) -> Option<()> {
         | PrincipalEvent::Registered { .. }
         | PrincipalEvent::Suspended { .. }
         | PrincipalEvent::Resumed {}
-        | PrincipalEvent::Retired { .. } => None,
+        | PrincipalEvent::Retired { .. }
+        | PrincipalEvent::DeviceAsked { .. }
+        | PrincipalEvent::DeviceAnswered { .. }
+        | PrincipalEvent::DeviceTaken {} => None,
         PrincipalEvent::Renamed { name } => {
             owned(account)?.name.clone_from(name);
             Some(())

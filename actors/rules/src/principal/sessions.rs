@@ -155,6 +155,6 @@ pub(super) fn refresh(account: &Account, refresh: &RefreshSession, now: Millis) 
     ))
 }
 
-fn is_equal(a: &Digest, b: &Digest) -> bool {
+pub(super) fn is_equal(a: &Digest, b: &Digest) -> bool {
     black_box(a.0.iter().zip(&b.0).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)))) == 0
 }

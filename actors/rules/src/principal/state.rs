@@ -1,6 +1,6 @@
 //! State of a principal.
 
-use quipu_kinds::principal::{Address, Code, PrincipalType, SessionStart};
+use quipu_kinds::principal::{Address, Code, DeviceLogin, DeviceRequest, PrincipalType, SessionStart};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -35,6 +35,33 @@ pub enum PrincipalState {
         /// Why.
         reason: String,
     },
+    /// Nobody yet: a device that waits for a person to let it in as themselves.
+    Device(Box<Device>),
+}
+
+/// A device that waits, or has waited, for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// What it asks for.
+    pub request: DeviceRequest,
+    /// Until when; the moment itself is outside.
+    pub expires_at: Millis,
+    /// How it stands.
+    pub phase: DevicePhase,
+}
+
+/// How a device stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DevicePhase {
+    /// Nobody has answered.
+    Waiting,
+    /// Somebody let it in.
+    Allowed(DeviceLogin),
+    /// Somebody did not.
+    Refused,
+    /// It has its session.
+    Taken,
 }
 
 /// A principal with what it can show.
@@ -161,7 +188,7 @@ impl PrincipalState {
     /// What it is; `None` where nobody is there.
     pub fn kind(&self) -> Option<PrincipalType> {
         match self {
-            Self::Missing => None,
+            Self::Missing | Self::Device(_) => None,
             Self::Active(account) | Self::Suspended { account, .. } => Some(account.who.kind()),
             Self::Retired { kind, .. } => Some(*kind),
         }
@@ -171,14 +198,22 @@ impl PrincipalState {
     pub fn account(&self) -> Option<&Account> {
         match self {
             Self::Active(account) | Self::Suspended { account, .. } => Some(account),
-            Self::Missing | Self::Retired { .. } => None,
+            Self::Missing | Self::Retired { .. } | Self::Device(_) => None,
         }
     }
 
     pub(super) fn account_mut(&mut self) -> Option<&mut Account> {
         match self {
             Self::Active(account) | Self::Suspended { account, .. } => Some(account),
-            Self::Missing | Self::Retired { .. } => None,
+            Self::Missing | Self::Retired { .. } | Self::Device(_) => None,
+        }
+    }
+
+    /// The device, where it is one.
+    pub fn device(&self) -> Option<&Device> {
+        match self {
+            Self::Device(device) => Some(device),
+            Self::Missing | Self::Active(_) | Self::Suspended { .. } | Self::Retired { .. } => None,
         }
     }
 

@@ -36,7 +36,7 @@ impl Refusal for NotHandedOn {
                 let held = held.as_ref().map_or_else(|| "no member".to_owned(), word);
                 let needed = word(needed);
                 Problem::new(403, "role_needed", format!("{actor} is {held}; this takes {needed}"))
-                    .fix(format!("ask an {needed} of the org"))
+                    .fix(format!("ask somebody who is {needed} of the org"))
             }
             Self::Narrowed => Problem::new(403, "narrow_credential", "a key with scopes or networks hands no rights on")
                 .fix("use a key without them, or ask somebody who has one"),

@@ -22,7 +22,7 @@ const FORGOTTEN_AFTER_MS: Millis = 24 * 3_600_000;
 
 /// From where a guess comes: as much of its address as one party usually has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Network {
+pub enum Network {
     /// Not known; all of these are one.
     Unknown,
     /// A /24.
@@ -32,7 +32,8 @@ enum Network {
 }
 
 impl Network {
-    fn of(from: Option<IpAddr>) -> Self {
+    /// That of an address.
+    pub fn of(from: Option<IpAddr>) -> Self {
         let v4 = |address: Ipv4Addr| {
             let [a, b, c, _] = address.octets();
             Self::V4([a, b, c])

@@ -59,7 +59,7 @@ pub enum Question {
     Principal(Home),
     /// The org's key of this id: [`Admission::key`].
     Key(EntityId),
-    /// The client that the session was begun by, where it is one of an org: [`Admission::application`].
+    /// The client of the session that was shown, or of one that it was made from: [`Admission::application`].
     Application(ClientId),
     /// The marks of the stream's durable records, where they are few: [`SeenCommands::load`].
     Marks,

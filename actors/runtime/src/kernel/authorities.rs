@@ -198,7 +198,8 @@ impl Authorities {
             return Ok(known.value.clone());
         }
         let view = OrgView::of(shelf.org(org, read)?, Some(principal));
-        let gates = shelf.org(org, read)?.typed_state().gates();
+        let state = shelf.org(org, read)?.typed_state();
+        let (gates, step_up) = (state.gates(), state.step_up());
         let rights = match EntityId::parse(principal.as_str()) {
             Ok(id) if !principal.is_platform() => {
                 let roles = shelf.roles(org, read, &self.charter, &self.plain)?;
@@ -208,6 +209,7 @@ impl Authorities {
             // Nobody of the platform is granted anything: by the node's own token the org is all that is read.
             _ => ActorRights::of(view, &[], &self.plain, &self.charter),
         };
+        let rights = rights.recent(&step_up, &self.plain, &self.charter);
         let value = Arc::new(rights.gated(&gates, &self.plain, &self.charter));
         let computed = Computed {
             value: value.clone(),

@@ -2,10 +2,12 @@
 
 use quipu_kinds::principal::{PrincipalType, SessionParent};
 use quipu_rules::{
+    application::ApplicationState,
     principal::{Phase, PrincipalState, Session, Who},
     rights::{Charter, Rights, Roles},
 };
 use quipu_schemas::{
+    client_secret::ClientId,
     context::Millis,
     ids::{EntityId, Home, PrincipalId},
     jwk::PublicJwk,
@@ -75,7 +77,7 @@ impl KnownPrincipal {
     /// A principal as its entity has it; `None` where nobody is there.
     pub fn of(home: Home, version: u64, state: &PrincipalState, roles: &Roles, charter: &Charter) -> Option<Self> {
         let standing = match state {
-            PrincipalState::Missing => return None,
+            PrincipalState::Missing | PrincipalState::Device(_) => return None,
             PrincipalState::Active(_) => Standing::Active,
             PrincipalState::Suspended { .. } => Standing::Suspended,
             PrincipalState::Retired { .. } => Standing::Retired,
@@ -133,6 +135,17 @@ impl KnownSession {
             expires_at: session.expires_at,
             is_refreshed: refresh.is_some(),
         })
+    }
+
+    /// The client of an org that it was begun by. Other names are those of programs that no org knows.
+    pub fn org_client(&self) -> Option<ClientId> {
+        self.client.as_deref().and_then(|client| client.parse().ok())
+    }
+
+    /// Whether its client still gets tokens, and may still ask for all that the session is cut to.
+    pub fn is_permitted_by(&self, client: &ApplicationState) -> bool {
+        let holds = |app: &quipu_rules::application::App| self.patterns.iter().all(|right| app.may_ask_for(right));
+        client.active().is_some_and(holds)
     }
 
     /// Whether it opens less than its principal may, or is used by somebody else for it.

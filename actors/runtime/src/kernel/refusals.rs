@@ -7,6 +7,7 @@ use quipu_rules::{
 };
 use quipu_schemas::{
     client_secret::ClientId,
+    context::Millis,
     ids::{CommandId, OrgId, StreamId},
     limits::RECORD_MAX_BYTES,
     problem::Problem,
@@ -55,7 +56,7 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
     let (detail, fix) = match lacking {
         Lacking::Principal => (
             format!("this takes the right {right}, which the acting principal does not hold"),
-            "ask an admin of the org for a role or a grant that holds it",
+            "ask an admin of the org for a role or a grant that holds it; what admins do not hold, an owner gives",
         ),
         Lacking::Scope => (
             format!("this takes the right {right}, which the scopes of the key do not hold"),
@@ -63,7 +64,7 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
         ),
         Lacking::Actor(_) => (
             format!("this takes the right {right}, which whoever acts for the principal does not hold"),
-            "ask an admin of the org to grant it to the sender as well",
+            "ask an admin of the org to grant it to the sender as well; what admins do not hold, an owner grants",
         ),
     };
     Problem::new(403, "missing_right", detail).right(right).fix(fix)
@@ -77,6 +78,20 @@ pub(crate) fn approval_required(stream: &StreamId, right: &Capability) -> Proble
         "ask for it: POST /v1/orgs/{}/approvals with {{\"kind\":\"{}\",\"id\":\"{}\",\"command\":\"{verb}\",\"body\":…}}; it is sent when somebody agrees",
         stream.org, stream.kind, stream.id
     ))
+}
+
+/// Code of the problem that somebody has to sign in again, and with a second factor (RFC 9470).
+pub const STEP_UP: &str = "insufficient_user_authentication";
+
+/// The answer to a command that takes a recent sign-in.
+pub(crate) fn step_up_required(right: &Capability, age_ms: Millis) -> Problem {
+    let seconds = age_ms / 1_000;
+    let detail = format!("in this org {right} takes a person who signed in with a second factor at most {seconds} s ago");
+    let mut problem = Problem::new(401, STEP_UP, detail)
+        .right(right)
+        .fix("sign in again with a code of your authenticator, and send it with the new session; keys cannot");
+    problem.context.max_age = Some(seconds);
+    problem
 }
 
 /// The answer to what is done by a credential that counts no longer.

@@ -51,6 +51,8 @@ pub struct ActorRights {
     pub rights: Rights,
     /// What takes an approval there, whoever holds it.
     pub gated: Held,
+    /// What takes a recent sign-in there, and how many milliseconds ago it may be.
+    pub recent: (Held, Millis),
 }
 
 impl ActorRights {
@@ -61,6 +63,7 @@ impl ActorRights {
             is_known: org.role.is_some() || !given.is_empty(),
             rights: charter.rights(org.role, given, roles),
             gated: Held::default(),
+            recent: (Held::default(), 0),
         }
     }
 
@@ -70,6 +73,12 @@ impl ActorRights {
         Self { gated, ..self }
     }
 
+    /// The same where some commands take a recent sign-in.
+    pub fn recent(self, (asked, age_ms): &(Vec<Pattern>, Millis), roles: &Roles, charter: &Charter) -> Self {
+        let recent = (roles.compile(asked, charter.catalogue()), *age_ms);
+        Self { recent, ..self }
+    }
+
     /// Of everybody in an org that does not exist.
     pub fn nobody() -> Self {
         Self {
@@ -77,6 +86,7 @@ impl ActorRights {
             is_known: false,
             rights: Rights::none(),
             gated: Held::default(),
+            recent: (Held::default(), 0),
         }
     }
 }

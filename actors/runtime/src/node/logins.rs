@@ -42,6 +42,16 @@ impl Node {
         self.0.core.accounts.guessing.lock().right(account_key(account.as_bytes()), from);
     }
 
+    /// The guess was right, and says nothing of earlier ones: they count as before.
+    pub fn guess_undone(&self, account: &str, from: Option<IpAddr>) {
+        self.0
+            .core
+            .accounts
+            .guessing
+            .lock()
+            .taken_back(account_key(account.as_bytes()), from);
+    }
+
     /// Whether somebody is who they say. `401 wrong_login` whatever was wrong, `401 totp_required` where a code is asked for,
     /// `429 login_slowed`, `503 login_busy`, and `403 principal_suspended` for whoever knows the password.
     pub async fn log_in(&self, log_in: LogIn) -> Result<LoggedIn, Problem> {

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::kernel::{
+    principals::KnownSession,
     refusals::authority_stale,
     rights::{ActorRights, KnownKey},
 };
@@ -46,13 +47,12 @@ impl Node {
         secret.hash(&self.0.core.keys.digest_key())
     }
 
-    /// Whether what was begun by this client still opens anything: a client of an org may have been stopped. Other names are those
-    /// of programs that no org knows.
-    pub(super) fn is_client_active(&self, client: Option<&str>) -> Result<bool, Problem> {
-        let Some(client) = client.and_then(|client| client.parse::<ClientId>().ok()) else {
-            return Ok(true);
-        };
-        Ok(self.application(&client)?.is_some_and(|state| state.active().is_some()))
+    /// Whether what was begun by a client still opens anything: a client of an org may have been stopped, or may ask for less now.
+    pub(super) fn is_permitted(&self, session: &KnownSession) -> Result<bool, Problem> {
+        match session.org_client() {
+            Some(client) => Ok(self.application(&client)?.is_some_and(|state| session.is_permitted_by(&state))),
+            None => Ok(true),
+        }
     }
 
     /// The key with this text, if it is valid now. Why it is not is nobody's business: `None` whatever it was.

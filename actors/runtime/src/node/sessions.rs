@@ -186,7 +186,8 @@ impl Node {
         })
     }
 
-    /// A session with all that it was made from, the nearest first; `None` where one of them has ended or its principal was stopped.
+    /// A session with all that it was made from, the nearest first; `None` where one of them has ended, or its principal or client was
+    /// stopped, or its client may ask for less by now.
     pub(super) fn lineage(&self, home: &Home, session: &EntityId) -> Result<Option<Vec<KnownSession>>, Problem> {
         let (mut found, mut next) = (Vec::new(), Some((home.clone(), session.clone())));
         while let Some((home, id)) = next {
@@ -195,6 +196,9 @@ impl Node {
             let Some(session) = session.filter(|_| found.len() <= SESSION_ACTORS_MAX) else {
                 return Ok(None);
             };
+            if !self.is_permitted(session)? {
+                return Ok(None);
+            }
             next = session.parent.as_ref().map(|parent| (parent.home.clone(), parent.session.clone()));
             found.push(session.clone());
         }
@@ -225,9 +229,6 @@ impl Node {
         };
         let (mut scopes, mut actors) = (Vec::new(), Vec::<Rights>::new());
         for session in lineage {
-            if !self.is_client_active(session.client.as_deref())? {
-                return Ok(None);
-            }
             for actor in &session.act {
                 let is_stopped = self.principal(actor)?.is_some_and(|known| stopped(&known).is_some());
                 if is_stopped || !actor.acts_in(org) {

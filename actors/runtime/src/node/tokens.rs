@@ -46,9 +46,6 @@ impl Node {
             return Ok(None);
         };
         for session in &lineage {
-            if !self.is_client_active(session.client.as_deref())? {
-                return Ok(None);
-            }
             for actor in &session.act {
                 if self.principal(actor)?.as_deref().and_then(stopped).is_some() {
                     return Ok(None);

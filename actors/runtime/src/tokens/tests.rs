@@ -346,3 +346,20 @@ fn subjects_and_scopes_are_within_their_grammar() {
     let many: Vec<String> = (0..65).map(|n| format!("cap:run.v{n}")).collect();
     assert_eq!(scope_of(&many.join(" ")), Err(BadScope::TooMany));
 }
+
+/// Signing happens on the threads that serve requests: it must stay arithmetic.
+#[test]
+fn signing_takes_far_less_than_a_millisecond() {
+    let tokens = tokens();
+    tokens.issue(&claims(), NOW).unwrap();
+    let mut took: Vec<_> = (0..200)
+        .map(|_| {
+            let begun = std::time::Instant::now();
+            tokens.issue(&claims(), NOW).unwrap();
+            begun.elapsed()
+        })
+        .collect();
+    took.sort();
+    println!("signing takes {:?} at the median, {:?} at best", took[100], took[0]);
+    assert!(took[100] < std::time::Duration::from_millis(2), "{:?}", took[100]);
+}

@@ -1,7 +1,8 @@
-//! Rates, before anything else of a request is read: those of the node, and those of the org that it is for.
+//! Rates, before anything else of a request is read: those of the node and of the org that it is for; and where nobody needs a
+//! credential, that of the network that it comes from.
 
-use super::{App, Surface, asked, problem};
-use crate::{caller::Credential, http::surface::Keys};
+use super::{App, Surface, asked, client_address, problem};
+use crate::{caller::Credential, caller_rates::Counted, http::surface::Keys};
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -11,6 +12,7 @@ use quipu_runtime::{
     rates::{Asking, Taken},
 };
 use quipu_schemas::{ids::OrgId, limits, problem::Problem};
+use std::net::IpAddr;
 
 /// How a request stands at the rate that is nearest to being used up.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +35,13 @@ impl Shown {
             per_seconds: standing.rate.per_seconds,
             remaining: standing.remaining,
             reset_seconds: standing.reset_ms.div_ceil(1_000),
+        }
+    }
+
+    fn of_network(standing: Standing) -> Self {
+        Self {
+            by: "network",
+            ..Self::of_node(standing)
         }
     }
 
@@ -86,21 +95,49 @@ impl Shown {
     }
 }
 
-/// A request to an org, by what its rates count it: nothing, where it is the platform's own.
-pub(super) struct ToOrg(Option<Asking>);
+/// What a request is counted by.
+pub(super) enum Counting {
+    /// The rates of an org, and the node's: nothing, where it is the platform's own.
+    Org(Option<Asking>),
+    /// That of the network that it comes from.
+    Network(Counted, Option<IpAddr>),
+}
 
-/// What the rates count of a request; `None` where it is not for an org.
-pub(super) fn read(surface: &Surface, request: &Request, credential: &Credential) -> Option<ToOrg> {
+/// What the rates count of a request; `None` where it is for nothing that has one.
+pub(super) fn read(surface: &Surface, request: &Request, credential: &Credential) -> Option<Counting> {
+    if let Some(counted) = surface.counted {
+        // Whoever holds the node's token registers as many as there are.
+        let is_own = matches!(credential, Credential::Token);
+        return (!is_own).then(|| Counting::Network(counted, client_address::of(request)));
+    }
     if surface.keys != Keys::OwnOrg {
         return None;
     }
     let org = OrgId::parse(request.uri().path().split('/').nth(3)?).ok()?;
-    Some(ToOrg(asking(org, request.headers(), credential)))
+    Some(Counting::Org(asking(org, request.headers(), credential)))
 }
 
-/// Counts a request to an org; what is not for one passes.
-pub(super) async fn let_through(app: &App, asked: Option<ToOrg>) -> Result<Option<Shown>, NotNow> {
-    let Some(ToOrg(asking)) = asked else { return Ok(None) };
+/// Counts one request of a network where nobody needs a credential.
+fn by_network(app: &App, counted: Counted, from: Option<IpAddr>) -> Result<Option<Shown>, NotNow> {
+    match app.caller_rates.take(counted, from) {
+        Ok(standing) => Ok(standing.map(Shown::of_network)),
+        Err(Refused::Rate(_, standing)) => Err(Shown::of_network(standing).refused()),
+        Err(Refused::NoRoom) => Err((problem::overloaded("times of requests", limits::RATE_ENTRIES_MAX), None)),
+    }
+}
+
+/// Counts a request whose credential was wrong, where right ones are not counted.
+pub(in crate::http) fn wrong_credential(app: &App, from: Option<IpAddr>) -> Result<(), Problem> {
+    by_network(app, Counted::SignIn, from).map(|_| ()).map_err(|(problem, _)| problem)
+}
+
+/// Counts a request; what no rate is for passes.
+pub(super) async fn let_through(app: &App, asked: Option<Counting>) -> Result<Option<Shown>, NotNow> {
+    let asking = match asked {
+        None => return Ok(None),
+        Some(Counting::Network(counted, from)) => return by_network(app, counted, from),
+        Some(Counting::Org(asking)) => asking,
+    };
     let of_node = match app.node_rate.take() {
         Ok(standing) => standing.map(Shown::of_node),
         Err(Refused::Rate(_, standing)) => return Err(Shown::of_node(standing).refused()),

@@ -201,7 +201,7 @@ pub(super) async fn answer(State(app): State<App>, posted: Result<Posted, Failur
 }
 
 /// What a person is told of a failure: nothing of whether there is such an account.
-fn told(problem: &Problem) -> (StatusCode, &'static str) {
+pub(super) fn told(problem: &Problem) -> (StatusCode, &'static str) {
     match (problem.code.as_str(), problem.status) {
         ("totp_required", _) => (StatusCode::UNAUTHORIZED, "Enter the code of your authenticator as well."),
         (_, 429) => (StatusCode::TOO_MANY_REQUESTS, "Too many attempts. Wait a moment and try again."),

@@ -9,7 +9,7 @@ use quipu_schemas::problem::Problem;
 use serde_json::json;
 
 /// Names of failures that a client may meet; whatever else is wrong is told by one of them.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 16] = [
     "invalid_request",
     "invalid_client",
     "invalid_grant",
@@ -20,6 +20,12 @@ const NAMES: [&str; 10] = [
     "invalid_token",
     "insufficient_scope",
     "access_denied",
+    "authorization_pending",
+    "slow_down",
+    "expired_token",
+    "invalid_redirect_uri",
+    "invalid_client_metadata",
+    "invalid_software_statement",
 ];
 
 /// A refusal by its name.

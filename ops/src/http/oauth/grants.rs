@@ -85,7 +85,7 @@ pub(super) async fn client_credentials(app: &App, client: &Client, fields: &Fiel
     let started = node.start_session(&home, session).await?;
     issue::answer(
         node,
-        client,
+        &client.id.to_string(),
         &Issued {
             home: &home,
             session: &started.id,
@@ -132,7 +132,7 @@ pub(super) async fn code(app: &App, client: &Client, fields: &Fields) -> Result<
     let refreshes = client.app.may(GrantType::RefreshToken);
     issue::answer(
         node,
-        client,
+        &client.id.to_string(),
         &Issued {
             home: &home,
             session: &started.id,
@@ -172,7 +172,7 @@ pub(super) async fn refresh(app: &App, client: &Client, fields: &Fields) -> Resu
     let (home, started) = node.refresh(shown, Some(&name)).await.map_err(grant_failed)?;
     issue::answer(
         node,
-        client,
+        &client.id.to_string(),
         &Issued {
             home: &home,
             session: &started.id,
@@ -237,7 +237,7 @@ pub(super) async fn exchange(app: &App, client: &Client, fields: &Fields) -> Res
     let started = node.start_session(&subject.home, new).await.map_err(grant_failed)?;
     issue::answer(
         node,
-        client,
+        &client.id.to_string(),
         &Issued {
             home: &subject.home,
             session: &started.id,

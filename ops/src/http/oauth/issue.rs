@@ -1,6 +1,6 @@
 //! Answers with tokens: what they say follows from the session, and none outlives it.
 
-use super::{client::Client, failure::no_grant};
+use super::failure::no_grant;
 use crate::http::{Failure, json};
 use axum::response::Response;
 use quipu_runtime::{
@@ -43,8 +43,8 @@ pub(super) fn is_openid(scope: &[Pattern]) -> bool {
     scope.iter().any(|pattern| pattern.to_string() == OPENID)
 }
 
-/// Answers with the tokens of a live session.
-pub(super) fn answer(node: &Node, client: &Client, issued: &Issued<'_>) -> Result<Response, Failure> {
+/// Answers with the tokens of a live session, for the client of this name.
+pub(super) fn answer(node: &Node, client: &str, issued: &Issued<'_>) -> Result<Response, Failure> {
     let session = node.live_session(issued.home, issued.session)?.ok_or_else(no_grant)?;
     let now = node.now();
     let claims = claims(node, client, issued.home, &session, now)?;
@@ -62,7 +62,7 @@ pub(super) fn answer(node: &Node, client: &Client, issued: &Issued<'_>) -> Resul
     }
     if let Some(nonce) = issued.identity.as_ref().filter(|_| is_openid(&session.patterns)) {
         let identity = IdClaims {
-            client_id: client.id.to_string(),
+            client_id: client.to_owned(),
             home: issued.home.clone(),
             sid: session.id.clone(),
             nonce: nonce.clone(),
@@ -81,7 +81,7 @@ fn until(now: Millis, lifetime_ms: Millis, session: Millis) -> u64 {
     now.saturating_add(lifetime_ms).min(session) / 1_000
 }
 
-fn claims(node: &Node, client: &Client, home: &Home, session: &KnownSession, now: Millis) -> Result<AccessClaims, Failure> {
+fn claims(node: &Node, client: &str, home: &Home, session: &KnownSession, now: Millis) -> Result<AccessClaims, Failure> {
     // Whoever acts for a person does it with the short tokens of agents.
     let acts = session.act.first().unwrap_or(home);
     let lifetime_ms = node.tokens().lifetime_ms(acts).min(node.tokens().lifetime_ms(home));
@@ -94,7 +94,7 @@ fn claims(node: &Node, client: &Client, home: &Home, session: &KnownSession, now
         sid: session.id.clone(),
         jti: node.tokens().new_id(now)?,
         scope: session.patterns.clone(),
-        client_id: client.id.to_string(),
+        client_id: client.to_owned(),
         act: session.act.clone(),
         amr: session.amr.clone(),
         auth_time: Some(session.auth_time / 1_000),

@@ -1,6 +1,7 @@
 //! What clients find out by themselves: RFC 8414, OpenID Connect Discovery, RFC 9728, RFC 7517. All of it names the configured
 //! address and nothing of the request.
 
+use super::token::GRANTS;
 use crate::http::{Answer, App, json, params::Params};
 use axum::{
     extract::State,
@@ -48,6 +49,8 @@ pub(super) async fn server(State(app): State<App>, uri: Uri) -> Answer {
         "issuer": issuer,
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),
+        "device_authorization_endpoint": at("device_authorization"),
+        "registration_endpoint": at("register"),
         "introspection_endpoint": at("introspect"),
         "revocation_endpoint": at("revoke"),
         "userinfo_endpoint": at("userinfo"),
@@ -55,12 +58,7 @@ pub(super) async fn server(State(app): State<App>, uri: Uri) -> Answer {
         "scopes_supported": SCOPES,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": [
-            "authorization_code",
-            "client_credentials",
-            "refresh_token",
-            super::token::EXCHANGE,
-        ],
+        "grant_types_supported": GRANTS.map(|(name, _)| name),
         "token_endpoint_auth_methods_supported": with_none,
         "token_endpoint_auth_signing_alg_values_supported": CLIENT_ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": CLIENT_METHODS,

@@ -30,7 +30,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A page. `sends_to` is where a form may lead in the end, besides this node.
-fn page(status: StatusCode, title: &str, body: &str, sends_to: Option<&str>) -> Response {
+pub(super) fn page(status: StatusCode, title: &str, body: &str, sends_to: Option<&str>) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>"

@@ -2,6 +2,7 @@
 
 use super::{
     client::Client,
+    device,
     failure::{refused, with_challenge},
     form::Posted,
     grants,
@@ -12,6 +13,20 @@ use quipu_kinds::application::GrantType;
 
 /// The grant of RFC 8693.
 pub(super) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// The grants, by the names of the standards.
+pub(super) const GRANTS: [(&str, GrantType); 5] = [
+    ("authorization_code", GrantType::AuthorizationCode),
+    ("refresh_token", GrantType::RefreshToken),
+    ("client_credentials", GrantType::ClientCredentials),
+    (EXCHANGE, GrantType::TokenExchange),
+    (device::GRANT, GrantType::DeviceCode),
+];
+
+/// The grant of a name.
+pub(super) fn grant_named(name: &str) -> Option<GrantType> {
+    GRANTS.iter().find(|(known, _)| *known == name).map(|(_, grant)| *grant)
+}
 
 /// Answers with tokens.
 pub(super) async fn token(State(app): State<App>, posted: Result<Posted, Failure>) -> Response {
@@ -24,18 +39,14 @@ pub(super) async fn token(State(app): State<App>, posted: Result<Posted, Failure
 
 async fn grant(app: &App, posted: &Posted) -> Result<Response, Failure> {
     let named = posted.fields.need("grant_type")?;
-    let (grant, known) = match named {
-        "authorization_code" => (GrantType::AuthorizationCode, true),
-        "refresh_token" => (GrantType::RefreshToken, true),
-        "client_credentials" => (GrantType::ClientCredentials, true),
-        EXCHANGE => (GrantType::TokenExchange, true),
-        _ => (GrantType::DeviceCode, false),
-    };
+    if named == device::GRANT {
+        return device::grant(app, posted).await;
+    }
+    let grant = grant_named(named);
     // Who asks comes first: what a client may not is its own business.
     let client = Client::of(app, posted)?;
-    if !known {
-        return Err(refused("unsupported_grant_type", "this node knows no such grant"));
-    }
+    let unsupported = || refused("unsupported_grant_type", "this node knows no such grant");
+    let grant = grant.ok_or_else(unsupported)?;
     if !client.app.may(grant) {
         return Err(refused("unauthorized_client", "this client was not registered for the grant"));
     }
@@ -44,6 +55,6 @@ async fn grant(app: &App, posted: &Posted) -> Result<Response, Failure> {
         GrantType::RefreshToken => grants::refresh(app, &client, &posted.fields).await,
         GrantType::ClientCredentials => grants::client_credentials(app, &client, &posted.fields).await,
         GrantType::TokenExchange => grants::exchange(app, &client, &posted.fields).await,
-        GrantType::DeviceCode => Err(refused("unsupported_grant_type", "this node knows no such grant")),
+        GrantType::DeviceCode => Err(unsupported()),
     }
 }

@@ -6,7 +6,7 @@ use super::{
     form::Posted,
     issue,
 };
-use crate::http::{Answer, App, Failure, json};
+use crate::http::{Answer, App, Failure, guard::rates::wrong_credential, json};
 use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -25,7 +25,15 @@ use serde_json::{Value, json};
 
 /// `POST /oauth/introspect`: what a token opens, for a client that was shown it. Of another org's it learns nothing.
 pub(super) async fn introspect(State(app): State<App>, posted: Result<Posted, Failure>) -> Response {
-    posted.and_then(|posted| what_it_is(&app, &posted)).unwrap_or_else(with_challenge)
+    let told = posted.and_then(|posted| {
+        let told = what_it_is(&app, &posted);
+        // Services ask all the time; whoever is wrong about who they are is guessing.
+        match told {
+            Err(failure) if failure.0.status == 401 => Err(wrong_credential(&app, posted.from).err().map_or(failure, Failure)),
+            told => told,
+        }
+    });
+    told.unwrap_or_else(with_challenge)
 }
 
 fn what_it_is(app: &App, posted: &Posted) -> Result<Response, Failure> {

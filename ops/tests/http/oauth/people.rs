@@ -3,7 +3,7 @@
 use super::*;
 use quipu_runtime::accounts::{Password, Register};
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 /// A client that does not follow where it is sent.
 pub(super) fn staying() -> reqwest::Client {
@@ -32,7 +32,7 @@ fn parameter(answer: &Answer, name: &str) -> String {
 }
 
 impl TestNode {
-    async fn ada(&self) -> quipu_schemas::ids::Home {
+    pub(super) async fn ada(&self) -> quipu_schemas::ids::Home {
         let ada = Register {
             name: Some("Ada".into()),
             address: Some("ada@example.com".into()),

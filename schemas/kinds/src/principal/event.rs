@@ -2,6 +2,7 @@
 
 use super::{
     PrincipalType,
+    device::{DeviceLogin, DeviceRequest},
     session::{Code, SessionEnd, SessionStart},
 };
 use quipu_schemas::{
@@ -184,4 +185,22 @@ pub enum PrincipalEvent {
         /// Why, for people to read. Stored unencrypted: no personal data.
         reason: String,
     },
+    /// A device waits for a person.
+    #[serde(rename = "quipu.principal.device_asked.v1")]
+    DeviceAsked {
+        /// For what.
+        request: DeviceRequest,
+        /// Until when.
+        expires_at: Millis,
+    },
+    /// A person has answered.
+    #[serde(rename = "quipu.principal.device_answered.v1")]
+    DeviceAnswered {
+        /// Who let it in; nobody did where there is nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<DeviceLogin>,
+    },
+    /// The device got its session.
+    #[serde(rename = "quipu.principal.device_taken.v1")]
+    DeviceTaken {},
 }

@@ -1,5 +1,6 @@
 //! What only a node itself tells a principal, or the entity of an agent.
 
+use super::device::{AnswerDevice, AskDevice, TakeDevice};
 use super::session::{RedeemSession, RefreshSession, StartSession};
 use quipu_schemas::{
     digest::Digest,
@@ -47,6 +48,12 @@ pub enum PrincipalWord {
     MakeOperator(MakeOperator),
     /// The time of sessions may be over.
     ExpireSessions(ExpireSessions),
+    /// A device waits for a person under this name.
+    AskDevice(AskDevice),
+    /// A person let the device in, or did not.
+    AnswerDevice(AnswerDevice),
+    /// The device gets its session: its code is worth nothing any more.
+    TakeDevice(TakeDevice),
 }
 
 /// Makes the principal of an agent.

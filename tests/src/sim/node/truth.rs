@@ -168,7 +168,7 @@ impl SimNode {
     fn is_stopped(&mut self, home: &Home) -> Result<bool, String> {
         Ok(match &*self.truth(home.stream())? {
             Folded::Principal(known) => match known.typed_state() {
-                PrincipalState::Missing | PrincipalState::Active(_) => false,
+                PrincipalState::Missing | PrincipalState::Active(_) | PrincipalState::Device(_) => false,
                 PrincipalState::Suspended { .. } | PrincipalState::Retired { .. } => true,
             },
             _ => false,

@@ -3,7 +3,9 @@
 use super::{Admission, Question, actor};
 use crate::kernel::{
     principals::{KnownPrincipal, KnownSession},
-    refusals::{application_suspended, approval_required, credential_ended, credential_revoked, missing_right, no_access, stopped},
+    refusals::{
+        application_suspended, approval_required, credential_ended, credential_revoked, missing_right, no_access, step_up_required, stopped,
+    },
     rights::ActorRights,
 };
 use quipu_rules::{
@@ -12,7 +14,7 @@ use quipu_rules::{
     rights::{Asked, Cap, Chain, Charter, CommandRight, Lacking, Rights},
 };
 use quipu_schemas::{
-    client_secret::ClientId,
+    context::Millis,
     envelope::{CommandBody, CommandEnvelope},
     ids::{EntityId, Home, Kind, PrincipalId},
     limits::SESSION_ACTORS_MAX,
@@ -188,9 +190,7 @@ impl Admission {
         };
         let capability = Capability::of_command(&command.stream.kind, name(command));
         permits(principal, right.cap, &capability)?;
-        if actor_rights.gated.has(right.cap) && !self.is_approved() {
-            return Err(Held::not(approval_required(&command.stream, &capability)));
-        }
+        self.gates(actor_rights, right.cap, &capability)?;
         // In whose name an entity acts is asked for when it is named, and again with everything that it sends.
         if !right.names_actor.is_some_and(|field| names_another(command, field)) {
             return Ok(());
@@ -201,11 +201,40 @@ impl Admission {
         }
     }
 
+    /// What the org asks for besides the right: a recent sign-in, an approval. What was approved has both.
+    fn gates(&self, org: &ActorRights, cap: Cap, capability: &Capability) -> Result<(), Held> {
+        if self.is_approved() {
+            return Ok(());
+        }
+        let (recent, age_ms) = &org.recent;
+        if recent.has(cap) && !self.is_recent(*age_ms)? {
+            return Err(Held::not(step_up_required(capability, *age_ms)));
+        }
+        if org.gated.has(cap) {
+            return Err(Held::not(approval_required(&self.command.stream, capability)));
+        }
+        Ok(())
+    }
+
     /// Whether an approval of the org sent it: none does before people have agreed.
     fn is_approved(&self) -> bool {
         let sender = super::settles(&self.command.body).map(|key| &key.stream);
         let is_given = matches!(self.command.body, CommandBody::Given { .. });
         is_given && sender.is_some_and(|sender| sender.kind == Kind::APPROVAL && sender.org == self.command.stream.org)
+    }
+
+    /// Whether a person acts for themselves who signed in with a second factor so many milliseconds ago at most. Keys and services never
+    /// sign in; the node's own token needs no leave.
+    fn is_recent(&self, age_ms: Millis) -> Result<bool, Held> {
+        if is_by_token(&self.command) {
+            return Ok(true);
+        }
+        let session = self.shown_session()?;
+        Ok(self.command.principal.is_person()
+            && session.is_some_and(|session| {
+                let is_young = self.now < session.auth_time.saturating_add(age_ms);
+                is_young && session.act.is_empty() && session.amr.iter().any(|method| method == "mfa")
+            }))
     }
 
     /// What is known of a principal.
@@ -274,7 +303,9 @@ impl Admission {
     fn live(&self, home: &Home, id: &EntityId) -> Result<&KnownSession, Held> {
         self.not_stopped(home)?;
         let session = self.known(home)?.and_then(|known| known.session(id, self.now));
-        session.ok_or_else(|| Held::not(credential_ended()))
+        let session = session.ok_or_else(|| Held::not(credential_ended()))?;
+        self.client_permits(session)?;
+        Ok(session)
     }
 
     /// A session opens as much as each of those that it was made from, and as whoever acts by it may in this org.
@@ -287,7 +318,6 @@ impl Admission {
                 return Err(Held::not(credential_ended()));
             }
             cut.scopes.push(&session.scope);
-            self.client_not_stopped(session.client.as_deref())?;
             for home in &session.act {
                 self.not_stopped(home)?;
                 if !home.acts_in(&self.command.stream.org) {
@@ -303,17 +333,18 @@ impl Admission {
         Ok(cut)
     }
 
-    /// The client of an org that began a session is not stopped. Other names are those of programs that no org knows.
-    fn client_not_stopped(&self, client: Option<&str>) -> Result<(), Held> {
-        let Some(client) = client.and_then(|client| client.parse::<ClientId>().ok()) else {
+    /// The client of an org that began a session is not stopped, and may still ask for all that the session is cut to. Other names are
+    /// those of programs that no org knows.
+    fn client_permits(&self, session: &KnownSession) -> Result<(), Held> {
+        let Some(client) = session.org_client() else {
             return Ok(());
         };
         let known = self.applications.iter().find(|(of, _)| *of == client);
         let (_, known) = known.ok_or_else(|| Held::Unknown(Question::Application(client.clone())))?;
         match known {
-            Some(ApplicationState::Active(_)) => Ok(()),
             Some(ApplicationState::Suspended { .. }) => Err(Held::not(application_suspended(&client))),
-            None | Some(ApplicationState::Missing | ApplicationState::Retired { .. }) => Err(Held::not(credential_ended())),
+            Some(state) if session.is_permitted_by(state) => Ok(()),
+            _ => Err(Held::not(credential_ended())),
         }
     }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::{kernel::rights::OrgView, kinds::Kinds};
 use quipu_rules::rights::Given;
 use quipu_schemas::{
+    client_secret::ClientId,
     digest::Digest,
     envelope::{DataClass, KernelCommand},
     ids::{CommandId, OrgId, StreamId},
@@ -12,6 +13,8 @@ use quipu_schemas::{
 };
 
 const NOW: Millis = 1_000;
+/// How old a sign-in may be.
+const STEP_UP_MS: Millis = 100;
 const HERE: OrgPartition = OrgPartition {
     is_fresh: true,
     is_elsewhere: false,
@@ -94,6 +97,8 @@ struct Desk {
     belongs: Belongs,
     /// What takes an approval.
     gates: Vec<Pattern>,
+    /// What takes a recent sign-in.
+    step_up: Vec<Pattern>,
     /// What its state has forgotten.
     recalls: Vec<String>,
 }
@@ -121,6 +126,7 @@ impl Desk {
             applications: Vec::new(),
             belongs: Belongs::default(),
             gates: Vec::new(),
+            step_up: Vec::new(),
             recalls: Vec::new(),
         }
     }
@@ -152,6 +158,7 @@ impl Desk {
                     let org = if is_read_first { self.org_read } else { self.org };
                     let rights = ActorRights::of(org, &self.given, &charter.roles([]), &charter);
                     let rights = rights.gated(&self.gates, &charter.roles([]), &charter);
+                    let rights = rights.recent(&(self.step_up.clone(), STEP_UP_MS), &charter.roles([]), &charter);
                     admission.org(Arc::new(rights), is_read_first);
                 }
                 Question::Sender(principal) => {

@@ -2,13 +2,13 @@
 //!
 //! Names that nobody has are remembered apart, so that whoever makes some up pushes out nobody who is there.
 
-use super::{Wanted, folded::Folded};
+use super::{Authorities, Wanted, folded::Folded};
 use crate::kernel::{
     entity::{Active, Entity},
     principals::KnownPrincipal,
 };
 use quipu_rules::{
-    principal::{Person, Principal},
+    principal::{Device, Person, Principal},
     rights::{Charter, Roles},
 };
 use quipu_schemas::{
@@ -82,6 +82,13 @@ impl Kept {
     }
 }
 
+impl Authorities {
+    /// A device that waits for a person, or has; `None` where none does under this name.
+    pub fn device(&mut self, home: &Home, read: u64) -> Result<Option<Device>, Wanted> {
+        self.principals.device(home, read)
+    }
+}
+
 /// What is known of principals.
 pub(super) struct Principals {
     here: Kept,
@@ -120,6 +127,13 @@ impl Principals {
         let known = self.of(&stream).filter(|known| known.read == read);
         let known = known.ok_or(Wanted(stream))?;
         Ok(known.entity.typed_state().person().cloned())
+    }
+
+    pub(super) fn device(&mut self, home: &Home, read: u64) -> Result<Option<Device>, Wanted> {
+        let stream = home.stream();
+        let known = self.of(&stream).filter(|known| known.read == read);
+        let known = known.ok_or(Wanted(stream))?;
+        Ok(known.entity.typed_state().device().cloned())
     }
 
     pub(super) fn confirm(&mut self, stream: &StreamId, hash: Digest, read: u64) -> bool {

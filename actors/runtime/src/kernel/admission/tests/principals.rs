@@ -1,11 +1,11 @@
 //! Sessions, and whoever was stopped.
 
 use super::{rights::*, *};
-use quipu_kinds::application::ClientAuthentication;
+use quipu_kinds::application::{ApplicationEvent, ClientAuthentication, DescribeApplication};
 use quipu_kinds::principal::{Code, PrincipalEvent, PrincipalType, SessionEnd, SessionParent, SessionStart};
 use quipu_rules::{
     api_key::{ApiKeyState, Key},
-    application::{App, Described},
+    application::{App, Application, Described},
     decider::Decider,
     principal::{Principal, PrincipalState},
 };
@@ -111,6 +111,96 @@ fn a_session_is_cut_to_its_scope_and_hands_nothing_on() {
     };
     assert_eq!(narrowed(&[]), Ok(false));
     assert_eq!(narrowed(&["cap:conversation.*"]), Ok(true));
+}
+
+/// A client after these events.
+fn client(scopes: &[&str], then: &[ApplicationEvent]) -> ApplicationState {
+    let said: DescribeApplication = serde_json::from_value(serde_json::json!({
+        "name": "App",
+        "grants": ["client_credentials"],
+        "authentication": "client_secret_basic",
+        "scopes": scopes,
+    }))
+    .expect("a client");
+    let fold = |state, event: &ApplicationEvent| Application::evolve(state, event).expect("it fits");
+    then.iter()
+        .fold(fold(ApplicationState::Missing, &ApplicationEvent::Created(said)), fold)
+}
+
+#[test]
+fn a_session_opens_what_its_client_may_still_ask_for() {
+    let (room, runs) = (&["cap:conversation.*"][..], &["cap:run.*"][..]);
+    let stop = ApplicationEvent::Suspended { reason: String::new() };
+    let go_on = ApplicationEvent::Resumed {};
+    let code_of = |client: Option<ApplicationState>, settles: Option<ReactionKey>| {
+        let begun_by = SessionStart {
+            client: Some("acme.app_1".into()),
+            ..start(&["cap:conversation.create"])
+        };
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(USR), &[begun(begun_by, NOW + 1)])];
+        desk.applications
+            .extend(client.map(|client| ("acme.app_1".parse().expect("a client"), client)));
+        let mut command = by_session(USR, ROOM, "create");
+        if let CommandBody::Given { settles: of, .. } = &mut command.body {
+            *of = settles;
+        }
+        let admitted = desk.admit(command, HERE);
+        // What a run sends is settled by its refusal.
+        admitted.map_or_else(
+            |problem| problem.code,
+            |admitted| admitted.refused.map_or_else(String::new, |problem| problem.code),
+        )
+    };
+    for settles in [None, Some(key())] {
+        let code_of = |client| code_of(client, settles.clone());
+        assert_eq!(code_of(Some(client(room, &[]))), "");
+        assert_eq!(code_of(Some(client(runs, &[]))), "credential_ended", "it was cut");
+        assert_eq!(code_of(Some(client(room, &[stop.clone()]))), "application_suspended");
+        assert_eq!(code_of(Some(client(room, &[stop.clone(), go_on.clone()]))), "");
+        assert_eq!(code_of(None), "credential_ended");
+    }
+}
+
+#[test]
+fn marked_rights_take_a_person_who_signed_in_lately() {
+    let code_of = |auth_time: Millis, amr: &[&str], step_up: &[&str]| {
+        let signed_in = SessionStart {
+            auth_time,
+            amr: amr.iter().map(|method| (*method).to_owned()).collect(),
+            ..start(&[])
+        };
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.step_up = step_up.iter().map(|text| text.parse().expect("a pattern")).collect();
+        desk.principals = vec![principal(acme(USR), &[begun(signed_in, NOW + 1)])];
+        desk.code(by_session(USR, ROOM, "create"), HERE)
+    };
+    let marked = &["cap:conversation.*"][..];
+    let (young, old) = (NOW - STEP_UP_MS + 1, NOW - STEP_UP_MS);
+    let both = &["pwd", "otp", "mfa"][..];
+    assert_eq!(code_of(young, both, marked), "");
+    assert_eq!(code_of(old, both, marked), "insufficient_user_authentication");
+    assert_eq!(code_of(young, &["pwd"], marked), "insufficient_user_authentication");
+    assert_eq!(code_of(old, &["pwd"], &["cap:run.*"]), "", "another family");
+    // A key never signs in; nor does a service, whatever its session says.
+    let mut desk = Desk::new(somebody(Some(Role::Member)));
+    desk.step_up = vec!["cap:conversation.create".parse().expect("a pattern")];
+    desk.keys = vec![key_of(BOT, &[], NOW + 1)];
+    let by_key = CommandEnvelope {
+        principal: BOT,
+        credential: Some(desk.keys[0].credential.clone()),
+        ..named(ROOM, "create")
+    };
+    assert_eq!(desk.code(by_key, HERE), "insufficient_user_authentication");
+    // The node's token needs no leave.
+    let mut desk = Desk::new(somebody(Some(Role::Member)));
+    desk.step_up = vec!["cap:conversation.create".parse().expect("a pattern")];
+    let by_node = CommandEnvelope {
+        principal: PrincipalId::BOOTSTRAP,
+        on_behalf_of: Some(ADA),
+        ..named(ROOM, "create")
+    };
+    assert_eq!(desk.code(by_node, HERE), "");
 }
 
 #[test]
