@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and who answers it. Everything that talks to a node goes through its public API.
 
+mod account;
 mod audit;
 mod backup;
 mod bench;
@@ -88,6 +89,9 @@ enum Verb {
     Logout(login::Logout),
     /// See who you are at a node
     Whoami(login::Whoami),
+    /// Lost passwords and addresses: ask for a letter, use its code, or make a link by the node's own token
+    #[command(subcommand)]
+    Account(account::Account),
     /// See, make, renew and end the API keys of an org
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -174,6 +178,7 @@ impl Verb {
             Verb::Login(verb) => verb.run(terminal).await,
             Verb::Logout(verb) => verb.run(terminal).await,
             Verb::Whoami(verb) => verb.run(terminal).await,
+            Verb::Account(verb) => verb.run(terminal).await,
             Verb::Keys(verb) => verb.run(terminal).await,
             Verb::Send(verb) => verb.run(terminal).await,
             Verb::Get(verb) => verb.run(terminal).await,

@@ -5,6 +5,7 @@
 
 mod auth;
 mod logging;
+mod mail;
 mod network;
 mod written;
 
@@ -24,7 +25,7 @@ use quipu_events::{backend::Backend, blobs::BlobsAt};
 use quipu_runtime::{
     cluster::ClusterConfig,
     node::NodeConfig,
-    performers::Egress,
+    performers::{Egress, MailConfig},
     providers::ProviderConfig,
     secrets::{SecretSource, SecretValues, Secrets},
     tokens::TokensConfig,
@@ -117,6 +118,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Who gets an account.
     pub registration: Registration,
+    /// Where letters go, if anywhere.
+    pub mail: Option<MailConfig>,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
@@ -245,6 +248,7 @@ impl Config {
             trusted_proxies: network::trusted(&written.trusted_proxies)?,
             tls: network::tls(&written.tls)?,
             registration: auth::registration(&written.auth)?,
+            mail: mail::mail(&written.mail, &written.public_url, &secrets)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
@@ -296,6 +300,7 @@ impl Config {
             reads: Vec::new(),
             clock: quipu_runtime::clock::ClockSource::default(),
             tokens: self.tokens.clone(),
+            mail: self.mail.clone(),
         })
     }
 }

@@ -205,6 +205,31 @@ pub(crate) struct Changed {
     pub status: &'static str,
 }
 
+/// Something was asked for, and is answered alike whether or not anything comes of it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Sent {
+    /// `accepted`.
+    pub status: &'static str,
+}
+
+/// An address was seen to be its person's.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Verified {
+    /// `verified`.
+    pub status: &'static str,
+    /// The person.
+    pub principal: String,
+}
+
+/// A code for whoever operates the node to hand on.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct CodeShown {
+    /// The code, good once.
+    pub code: String,
+    /// Where whoever has it goes.
+    pub link: String,
+}
+
 /// A secret for codes that follow from the time.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Enrolled {
@@ -284,7 +309,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schemas, by name.
-pub(crate) fn schemas() -> [(&'static str, Value); 18] {
+pub(crate) fn schemas() -> [(&'static str, Value); 21] {
     [
         ("Health", schema_of::<Health>()),
         ("Alive", schema_of::<Alive>()),
@@ -300,6 +325,9 @@ pub(crate) fn schemas() -> [(&'static str, Value); 18] {
         ("Tokens", schema_of::<Tokens>()),
         ("EndedSessions", schema_of::<EndedSessions>()),
         ("Changed", schema_of::<Changed>()),
+        ("Sent", schema_of::<Sent>()),
+        ("Verified", schema_of::<Verified>()),
+        ("CodeShown", schema_of::<CodeShown>()),
         ("Enrolled", schema_of::<Enrolled>()),
         ("NewRecoveryCodes", schema_of::<NewRecoveryCodes>()),
         ("Me", schema_of::<Me>()),

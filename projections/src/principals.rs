@@ -122,6 +122,8 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
         | PrincipalEvent::TotpConfirmed { .. }
         | PrincipalEvent::TotpUsed { .. }
         | PrincipalEvent::RecoveryCodeUsed { .. }
+        | PrincipalEvent::CodeAsked { .. }
+        | PrincipalEvent::CodeUsed { .. }
         | PrincipalEvent::OperatorSet { .. }
         | PrincipalEvent::DeviceAsked { .. }
         | PrincipalEvent::DeviceAnswered { .. }

@@ -18,6 +18,7 @@ pub mod jwk;
 pub mod key_text;
 pub mod kind;
 pub mod limits;
+pub mod mail;
 mod marks;
 pub mod network;
 pub mod pause;

@@ -7,6 +7,7 @@ use crate::{
     ids::{CommandId, StreamId},
     json::Json,
     limits,
+    mail::MailCall,
     pause::doubled_ms,
     personal::{Opened, Opener, Personal, SealError, SecretValue},
 };
@@ -187,6 +188,8 @@ pub enum Effect {
     Shred(ShredKey),
     /// Ask an OAuth provider for another access token. Repeatable: providers forgive a refresh token that comes again at once.
     Refresh(TokenRefresh),
+    /// Send a letter. Repeatable: its Message-ID is the effect's key, and its code is the same.
+    Mail(MailCall),
 }
 
 /// What holds of an effect whatever it says: what the outbox, breakers, tables and metrics need to know.
@@ -263,6 +266,13 @@ impl Effect {
                 is_repeatable: true,
                 ordered_by: None,
                 breaker: BreakerScope::Org,
+            },
+            Effect::Mail(_) => Facts {
+                name: "mail",
+                destination: "mail",
+                is_repeatable: true,
+                ordered_by: None,
+                breaker: BreakerScope::Platform,
             },
             Effect::Shred(_) => Facts {
                 name: "shred",
@@ -707,6 +717,11 @@ pub enum Outcome {
         refresh_token: Option<SecretValue>,
         /// How long the access token counts.
         expires_in_seconds: u64,
+    },
+    /// A letter was given to the mail server.
+    Mailed {
+        /// Whether it was; a node without a mail server sends none.
+        sent: bool,
     },
     /// It was cancelled while under way.
     Cancelled {

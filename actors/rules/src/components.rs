@@ -429,7 +429,8 @@ fn unexpected(outcome: &Outcome) -> NodeError {
         | Outcome::ToolResult { .. }
         | Outcome::Sealed { .. }
         | Outcome::Shredded { .. }
-        | Outcome::Refreshed { .. } => NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind"),
+        | Outcome::Refreshed { .. }
+        | Outcome::Mailed { .. } => NodeError::new("unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 

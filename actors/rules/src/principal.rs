@@ -1,5 +1,6 @@
 //! Rules of a principal: who it is, what proves it, and which sessions followed. Secrets are known by keyed hashes alone.
 
+mod codes;
 mod devices;
 mod evolve;
 mod people;
@@ -7,7 +8,7 @@ mod rejection;
 mod sessions;
 mod state;
 
-pub use rejection::{PrincipalRejection, suspended};
+pub use rejection::{PrincipalRejection, code_refused, suspended};
 pub use state::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 
 use crate::{
@@ -63,6 +64,9 @@ impl Decider for Principal {
     }
 
     fn react(state: &PrincipalState, event: &PrincipalEvent) -> Vec<Reaction> {
+        if let PrincipalEvent::CodeAsked { code } = event {
+            return codes::letter(state, code).into_iter().collect();
+        }
         let name = SESSIONS_TIMER.to_owned();
         let changes_sessions = matches!(
             event,
@@ -340,6 +344,8 @@ fn heed(state: &PrincipalState, word: &PrincipalWord, context: &Context<'_>) -> 
         PrincipalWord::EnrolTotp(_) | PrincipalWord::ConfirmTotp(_) | PrincipalWord::UseTotp(_) | PrincipalWord::UseRecoveryCode(_) => {
             people::code(person(state, id)?, word)
         }
+        PrincipalWord::AskCode(ask) => codes::ask(state, ask, context),
+        PrincipalWord::UseCode(used) => codes::take(state, used, context),
         PrincipalWord::MakeOperator(MakeOperator { operator }) => {
             let known = person(state, id)?;
             Ok(unless(

@@ -21,10 +21,12 @@ use quipu_schemas::{
     context::Millis,
     envelope::Shown,
     ids::{EntityId, Home},
+    limits::RESETS_WAITING_MAX,
     problem::Problem,
     rights::Pattern,
 };
 use std::{net::IpAddr, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// What somebody typed to prove who they are. It stands in no log and in no error.
 #[derive(Clone, PartialEq, Eq)]
@@ -185,6 +187,8 @@ pub(crate) struct Accounts {
     pub(crate) book: AddressBook,
     pub(crate) codes: Codes,
     pub(crate) polls: Mutex<Polls>,
+    /// People who have lost their password are looked for behind the answer, so many at a time.
+    pub(crate) resets: Arc<Semaphore>,
 }
 
 impl Accounts {
@@ -197,6 +201,7 @@ impl Accounts {
             book: AddressBook::default(),
             codes: Codes::new(digest_key),
             polls: Mutex::default(),
+            resets: Arc::new(Semaphore::new(RESETS_WAITING_MAX)),
         }
     }
 }

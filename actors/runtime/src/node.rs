@@ -3,6 +3,7 @@
 mod accounts;
 mod bodies;
 mod callbacks;
+mod codes;
 mod devices;
 mod erasure;
 mod health;
@@ -64,6 +65,7 @@ pub use crate::core::Counters;
 pub use bodies::BodyHold;
 use bodies::rough_size;
 pub use callbacks::Delivery;
+pub use codes::ShownCode;
 pub use identity::Identity;
 pub use reads::{Held, PageFrom, ReadPermit, RecordKey};
 pub use standing::Account;

@@ -8,6 +8,7 @@
 mod cancel;
 mod ending;
 mod http;
+mod mail;
 pub(crate) mod prompt;
 mod reach;
 mod refresh;
@@ -21,6 +22,8 @@ pub use crate::wire::{
     egress::{BadEntry, Egress, Lookup, Refused, Resolver},
 };
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
+pub(crate) use mail::link;
+pub use mail::{BadMail, Mail, MailConfig, MailTls};
 use parking_lot::Mutex;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 pub(crate) use prompt::{Room, tool_answer};
@@ -85,6 +88,8 @@ pub struct PerformersConfig {
     pub volatile: Volatile,
     /// The wall clock.
     pub clock: Clock,
+    /// Where letters go, if anywhere.
+    pub mail: Option<Mail>,
 }
 
 /// Performs effects. Cheap to clone; all clones share connections and breakers.
@@ -109,6 +114,7 @@ impl Performers {
             prompts,
             volatile,
             clock,
+            mail,
         } = config;
         providers.entry("scripted".into()).or_insert(ProviderConfig::Scripted);
         let client = Arc::new(Client::new(egress)?);
@@ -123,6 +129,7 @@ impl Performers {
             prompts,
             volatile,
             clock,
+            mail,
         };
         Ok(Self {
             reach: Arc::new(reach),
@@ -157,7 +164,13 @@ impl Performers {
         // Names that no provider is configured under are an org's words: they are no label.
         let provider = match &attempt.effect {
             Effect::LlmInvoke(call) => Some(self.provider(call).map_or("unknown", |(name, _)| name)),
-            Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Seal(_) | Effect::Shred(_) | Effect::Refresh(_) => None,
+            Effect::Webhook(_)
+            | Effect::Http(_)
+            | Effect::Tool(_)
+            | Effect::Seal(_)
+            | Effect::Shred(_)
+            | Effect::Refresh(_)
+            | Effect::Mail(_) => None,
         };
         let attempted = Attempted {
             effect: attempt.effect.facts().name,
@@ -312,7 +325,8 @@ fn counted(end: &AttemptEnd) -> (Ended, &str, &str) {
             | Outcome::ToolResult { .. }
             | Outcome::Sealed { .. }
             | Outcome::Shredded { .. }
-            | Outcome::Refreshed { .. },
+            | Outcome::Refreshed { .. }
+            | Outcome::Mailed { .. },
         ) => (Ended::Done, "", ""),
     }
 }

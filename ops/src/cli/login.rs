@@ -74,7 +74,7 @@ impl Login {
         };
         let password = password(self.first || self.reset)?;
         if self.first {
-            let mut account = json!({ "password": password, "operator": true });
+            let mut account = json!({ "password": password, "operator": true, "first": true });
             account[who.0] = who.1.clone().into();
             if let Some(name) = &self.name {
                 account["name"] = name.as_str().into();
@@ -123,7 +123,8 @@ Examples:
   quipu logout
   quipu logout --url https://quipu.example
 
-The session ends at the node, and with it everything that was opened by it.";
+The session ends at the node, and with it everything that was opened by it. Where the node's own token is at hand, in QUIPU_TOKEN or
+in the data directory, later commands go by that.";
 
 /// End the session that `quipu login` began
 #[derive(Debug, Args)]
@@ -151,10 +152,17 @@ impl Logout {
             other => other?,
         }
         profiles.remove(&url)?;
+        // Whoever logs out and has the node's token, or QUIPU_TOKEN, goes on by that.
+        let acts_as = self.connect.by_node().is_ok().then_some("bootstrap");
         if terminal.json {
-            return terminal.value(&json!({ "ended": [profile.session] }));
+            return terminal.value(&json!({ "ended": [profile.session], "acts_as": acts_as }));
         }
-        terminal.line(&format!("{}  {}", terminal.paint(Tone::Good, "logged out"), profile.principal))
+        terminal.line(&format!("{}  {}", terminal.paint(Tone::Good, "logged out"), profile.principal))?;
+        let left = match acts_as {
+            Some(_) => "what you send from here goes by the node's own token, which opens all of the node: it lies in the data directory",
+            None => "what you send from here goes by no credential",
+        };
+        terminal.line(&terminal.paint(Tone::Faint, left))
     }
 }
 
@@ -226,7 +234,7 @@ fn secret(prompt: &str) -> Result<String, Failure> {
     rpassword::prompt_password(prompt).map_err(|e| Failure::Usage(format!("no terminal to ask on ({e}): set QUIPU_PASSWORD")))
 }
 
-fn password(is_new: bool) -> Result<String, Failure> {
+pub(super) fn password(is_new: bool) -> Result<String, Failure> {
     if let Ok(given) = std::env::var("QUIPU_PASSWORD")
         && !given.is_empty()
     {

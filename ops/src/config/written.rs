@@ -1,6 +1,6 @@
 //! The configuration as written, before anything is resolved.
 
-use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, auth::Auth, wrong};
+use super::{ConfigError, OPENAI_API_KEY, OPENAI_SECRET, auth::Auth, mail::Mail, wrong};
 use crate::{bus::at::BusAt, views_in};
 use figment::{
     Error, Metadata, Profile, Provider,
@@ -43,6 +43,7 @@ pub(super) struct ConfigLayers {
     pub(super) origins: Vec<String>,
     pub(super) public_url: String,
     pub(super) auth: Auth,
+    pub(super) mail: Mail,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) tls: Tls,
     pub(super) log: Log,
@@ -68,6 +69,7 @@ impl Default for ConfigLayers {
             origins: Vec::new(),
             public_url: String::new(),
             auth: Auth::default(),
+            mail: Mail::default(),
             trusted_proxies: Vec::new(),
             tls: Tls::default(),
             log: Log::default(),

@@ -1,5 +1,6 @@
 //! `/v1/auth` and `/v1/me`: an account, its sessions, and what a person changes of their own.
 
+mod codes;
 mod given;
 mod me;
 mod password;
@@ -20,12 +21,17 @@ use axum::{
 pub(super) fn parts() -> [Part; 4] {
     let sign_in = Routes::new()
         .route("/v1/auth/login", post(sign_in::login))
-        .route("/v1/auth/refresh", post(sign_in::refresh));
+        .route("/v1/auth/refresh", post(sign_in::refresh))
+        .route("/v1/auth/password/forgot", post(codes::forgot))
+        .route("/v1/auth/password/reset", post(codes::reset))
+        .route("/v1/auth/address/verify", post(codes::verify));
     let register = Routes::new().route("/v1/auth/register", post(sign_in::register));
     let secrets = Routes::new()
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/auth/password/change", post(password::change))
         .route("/v1/auth/password/set", post(password::set))
+        .route("/v1/auth/address/send", post(codes::send))
+        .route("/v1/auth/link", post(codes::link))
         .route("/v1/auth/totp", post(password::enrol))
         .route("/v1/auth/totp/confirm", post(password::confirm));
     let account: Routes<App> = Routes::new()

@@ -5,6 +5,7 @@
 
 mod authorize;
 mod client;
+mod code;
 mod device;
 mod device_page;
 mod failure;
@@ -77,6 +78,7 @@ pub(super) fn parts() -> [Part; 4] {
     let routes: Routes<App> = Routes::new()
         .route("/oauth/authorize", get(authorize::ask).post(authorize::answer))
         .route("/oauth/device", get(device::ask).post(device::answer))
+        .route("/oauth/code", get(code::page).post(code::answer))
         .route("/oauth/token", post(token::token))
         .route("/oauth/revoke", post(told::revoke));
     let made = Routes::new()

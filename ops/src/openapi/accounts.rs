@@ -113,8 +113,36 @@ fn sign_in() -> Vec<Route> {
                 text("address", false, "Their address (sealed)."),
                 text("password", false, "Their password, 10 to 256 characters."),
                 flag("operator", "Whether they operate the platform; for operators to say."),
+                flag("first", "Whether this is to be the first operator: refused where there is one."),
             ],
             (201, "Registered"),
+        ),
+        post(
+            "/v1/auth/password/forgot",
+            "forgot_password",
+            "A letter with a code, to whoever has this address. The answer says nothing of whether there is such an account.",
+            Opens::Anybody,
+            vec![text("address", true, "The address.")],
+            (202, "Sent"),
+        ),
+        post(
+            "/v1/auth/password/reset",
+            "reset_password",
+            "Another password, by the code of such a letter, once and within half an hour. Every session ends.",
+            Opens::Anybody,
+            vec![
+                text("code", true, "The code, qpw_…."),
+                text("password", true, "The new password, 10 to 256 characters."),
+            ],
+            (200, "Changed"),
+        ),
+        post(
+            "/v1/auth/address/verify",
+            "verify_address",
+            "Shows that an address is its person's, by the code that was sent there, once and within a day.",
+            Opens::Anybody,
+            vec![text("code", true, "The code, qpv_….")],
+            (200, "Verified"),
         ),
     ]
 }
@@ -138,6 +166,7 @@ fn of_account() -> Vec<Route> {
             vec![
                 text("old", true, "The old one."),
                 text("new", true, "The new one, 10 to 256 characters."),
+                text("code", false, "A code, or a recovery code, where login asks for one."),
             ],
             (200, "Changed"),
         ),
@@ -153,11 +182,39 @@ fn of_account() -> Vec<Route> {
             (200, "Changed"),
         ),
         post(
+            "/v1/auth/address/send",
+            "send_verification",
+            "Another letter with a code, to an address of one's own that was not verified yet.",
+            Opens::Account,
+            vec![text(
+                "id",
+                false,
+                "The address, adr_…; the first that was not verified unless given.",
+            )],
+            (202, "Sent"),
+        ),
+        post(
+            "/v1/auth/link",
+            "make_link",
+            "The link of a letter that nobody sends, by the node's own token alone. Whoever has it is that person.",
+            Opens::Node,
+            vec![
+                text("purpose", true, "reset_password or verify_address."),
+                text("id", true, "The person, usr_…."),
+                text("address", false, "One of their addresses, adr_…; the first unless given."),
+            ],
+            (200, "CodeShown"),
+        ),
+        post(
             "/v1/auth/totp",
             "enrol_totp",
             "A secret for codes that follow from the time. None is asked for until the first was shown.",
             Opens::Account,
-            vec![],
+            vec![text(
+                "code",
+                false,
+                "A code of the secret that is to be replaced, or a recovery code.",
+            )],
             (200, "Enrolled"),
         ),
         post(

@@ -175,6 +175,33 @@ fn userinfo() -> Value {
     })
 }
 
+/// Where the links of letters lead.
+fn code() -> Value {
+    let page = |description: &str| json!({ "description": description, "content": { "text/html": { "schema": { "type": "string" } } } });
+    let either = |description: &str| {
+        let json = failures(&[&[400]])["400"]["content"]["application/json"].clone();
+        json!({ "description": description, "content": { "text/html": { "schema": { "type": "string" } }, "application/json": json } })
+    };
+    let responses = |more: &[&[u16]], pages: &[&str]| {
+        let mut all = failures(&[ALWAYS]);
+        all.extend(failures(more));
+        all.insert("200".into(), page("The page."));
+        for status in pages {
+            all.insert((*status).to_owned(), either("The page, which says what was wrong."));
+        }
+        all
+    };
+    let mut get = operation("oauth_code", "Where the links of letters lead.", responses(&[], &["400"]));
+    get["parameters"] = json!([{ "name": "code", "in": "query", "required": false, "schema": { "type": "string" } }]);
+    let mut post = operation(
+        "oauth_code_answer",
+        "What the person answered.",
+        responses(&[FORM], &["400", "422", "429", "503"]),
+    );
+    post["requestBody"] = form(&["code", "address", "password", "totp"], &[]);
+    json!({ "get": get, "post": post })
+}
+
 /// Paths and their items.
 pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
     tokens().into_iter().chain(made())
@@ -197,7 +224,7 @@ fn made() -> [(&'static str, Value); 3] {
     ]
 }
 
-fn tokens() -> [(&'static str, Value); 9] {
+fn tokens() -> [(&'static str, Value); 10] {
     let token = with_client(&[
         "grant_type",
         "scope",
@@ -215,6 +242,7 @@ fn tokens() -> [(&'static str, Value); 9] {
     let ended = json!({ "description": "It opens nothing any more." });
     [
         ("/oauth/authorize", authorize()),
+        ("/oauth/code", code()),
         (
             "/oauth/token",
             post(

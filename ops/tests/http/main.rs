@@ -15,12 +15,16 @@ mod directory;
 mod documents;
 mod feed;
 mod isolation;
+mod mail;
 mod oauth;
 mod queries;
 mod refusals;
 mod secrets;
+#[path = "../../../actors/runtime/tests/performers/smtp.rs"]
+mod smtp;
 mod stop;
 mod tls;
+mod totp;
 mod values;
 mod values_at_rest;
 mod web;

@@ -1,10 +1,12 @@
 //! Words of a principal: a person, an agent or a service, with what they show to prove who they are and the sessions that follow.
 
+mod code;
 mod device;
 mod event;
 mod session;
 mod word;
 
+pub use code::{AskCode, CodeAsked, UseCode};
 pub use device::{AnswerDevice, AskDevice, DeviceLogin, DeviceRequest, TakeDevice};
 pub use event::PrincipalEvent;
 pub use session::{Code, RedeemSession, RefreshSession, SessionEnd, SessionParent, SessionStart, StartSession};

@@ -3,6 +3,7 @@
 use super::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 use crate::decider::Corrupt;
 use quipu_kinds::principal::{Address, PrincipalEvent, PrincipalType};
+use quipu_schemas::mail::MailPurpose;
 
 pub(super) fn evolve(state: PrincipalState, event: &PrincipalEvent) -> Result<PrincipalState, Corrupt> {
     let corrupt = |state: &PrincipalState| Corrupt(format!("{event:?} of a principal that is {state:?}"));
@@ -96,6 +97,8 @@ fn fold(account: &mut Account, event: &PrincipalEvent) -> Option<()> {
         | PrincipalEvent::TotpConfirmed { .. }
         | PrincipalEvent::TotpUsed { .. }
         | PrincipalEvent::RecoveryCodeUsed { .. }
+        | PrincipalEvent::CodeAsked { .. }
+        | PrincipalEvent::CodeUsed { .. }
         | PrincipalEvent::OperatorSet { .. } => match &mut account.who {
             Who::Person(person) => fold_person(person, event),
             Who::Agent(_) | Who::Service(_) => None,
@@ -171,7 +174,11 @@ fn first(hash: quipu_schemas::digest::Digest) -> Refresh {
 fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
     match event {
         PrincipalEvent::Named { name } => person.name = Some(name.clone()),
-        PrincipalEvent::PasswordSet { phc } => person.password = Some(phc.clone()),
+        PrincipalEvent::PasswordSet { phc } => {
+            person.password = Some(phc.clone());
+            // Whoever has another password has no use for a code that sets one.
+            person.codes.retain(|code| code.purpose != MailPurpose::ResetPassword);
+        }
         PrincipalEvent::AddressAdded { id, address } => person.addresses.push(Address {
             id: id.clone(),
             address: address.clone(),
@@ -183,6 +190,7 @@ fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
         PrincipalEvent::AddressRemoved { id } => {
             let at = person.addresses.iter().position(|address| address.id == *id)?;
             person.addresses.remove(at);
+            person.codes.retain(|code| code.address != *id);
         }
         PrincipalEvent::TotpEnrolled { secret } => match &mut person.totp {
             // The old one is asked for until the new one has proved good.
@@ -204,6 +212,16 @@ fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
             *last_step = *step;
         }
         PrincipalEvent::RecoveryCodeUsed { hash } => person.recovery.retain(|held| held != hash),
+        PrincipalEvent::CodeAsked { code } => {
+            person
+                .codes
+                .retain(|earlier| earlier.purpose != code.purpose || earlier.address != code.address);
+            person.codes.push(code.clone());
+        }
+        PrincipalEvent::CodeUsed { id } => {
+            let at = person.codes.iter().position(|code| code.id == *id)?;
+            person.codes.remove(at);
+        }
         PrincipalEvent::OperatorSet { operator } => person.operator = *operator,
         _ => return None,
     }

@@ -59,6 +59,8 @@ pub enum PrincipalRejection {
     NotEnrolled,
     /// The code was used already, or is none of the person's.
     CodeUsed,
+    /// The code of a letter was used, is over, or was never sent.
+    CodeRefused,
 }
 
 impl From<NotHandedOn> for PrincipalRejection {
@@ -137,10 +139,18 @@ impl Refusal for PrincipalRejection {
             Self::SessionEnded => refused_grant("the session has ended, or never was"),
             Self::WrongSecret => refused_grant("what was shown does not open the session"),
             Self::NotEnrolled => Problem::new(409, "not_enrolled", "no secret waits to be confirmed").fix("enrol first"),
+            Self::CodeRefused => code_refused(),
             Self::CodeUsed => Problem::new(403, "code_used", "the code was used already, or is none of this person's")
                 .fix("wait for the next code, or use a recovery code that was not used"),
         }
     }
+}
+
+/// The answer to whoever shows the code of a letter that is none, whatever is wrong with it.
+pub fn code_refused() -> Problem {
+    Problem::new(403, "code_refused", "the code was used already, is over, or was never sent")
+        .field("code")
+        .fix("ask for another one")
 }
 
 /// The answer to whatever comes from a principal that is suspended.

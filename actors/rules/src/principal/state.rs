@@ -1,6 +1,6 @@
 //! State of a principal.
 
-use quipu_kinds::principal::{Address, Code, DeviceLogin, DeviceRequest, PrincipalType, SessionStart};
+use quipu_kinds::principal::{Address, Code, CodeAsked, DeviceLogin, DeviceRequest, PrincipalType, SessionStart};
 use quipu_schemas::{
     context::Millis,
     digest::Digest,
@@ -102,6 +102,8 @@ pub struct Person {
     pub recovery: Vec<Digest>,
     /// Whether they operate the platform.
     pub operator: bool,
+    /// Codes of letters that were not used: one for each purpose and address. The clock may have passed some.
+    pub codes: Vec<CodeAsked>,
 }
 
 /// Codes that follow from the time.

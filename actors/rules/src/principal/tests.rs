@@ -342,4 +342,5 @@ fn an_operator_is_a_person() {
     service().refused(&node(), word(), 409, "not_a_person");
 }
 
+mod codes;
 mod sessions;

@@ -80,6 +80,7 @@ fn brought_by(outcome: &Outcome) -> Option<Value> {
         Outcome::Sealed { .. }
         | Outcome::Shredded { .. }
         | Outcome::Refreshed { .. }
+        | Outcome::Mailed { .. }
         | Outcome::ToolResult { .. }
         | Outcome::Failed { .. }
         | Outcome::Cancelled { .. }

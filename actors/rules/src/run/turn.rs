@@ -206,7 +206,8 @@ pub(super) fn effect_settled(run: &TurnRun, settled: &RunEffectSettled, draft: &
         | Outcome::Responded { .. }
         | Outcome::Sealed { .. }
         | Outcome::Shredded { .. }
-        | Outcome::Refreshed { .. } => fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind"),
+        | Outcome::Refreshed { .. }
+        | Outcome::Mailed { .. } => fail(draft, "unexpected_outcome", "the effect came to an outcome of another kind"),
     }
 }
 
@@ -220,6 +221,7 @@ pub(super) fn came_to(outcome: &Outcome) -> (&'static str, Option<Personal<Strin
         Outcome::Sealed { .. } => ("sealed", None),
         Outcome::Shredded { .. } => ("shredded", None),
         Outcome::Refreshed { .. } => ("refreshed", None),
+        Outcome::Mailed { .. } => ("mailed", None),
         Outcome::Failed { .. } => ("failed", None),
         Outcome::Lost { .. } => ("lost", None),
     }

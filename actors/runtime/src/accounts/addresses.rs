@@ -8,9 +8,10 @@ use quipu_schemas::{
     limits::ADDRESS_MAX_CHARS,
     problem::Problem,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// An address as it is compared: without space around it, in lower case.
+/// An address as it is compared: one form for all spellings of the same. Case, width and marks that nobody sees are gone, the domain is
+/// written as DNS asks for it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Normal(String);
 
@@ -23,11 +24,25 @@ impl std::fmt::Debug for Normal {
 impl Normal {
     /// As somebody typed it; `None` where it cannot be an address.
     pub fn of(typed: &str) -> Option<Self> {
-        let text = typed.trim();
+        let text = typed.trim().replace(['\u{ff20}', '\u{fe6b}'], "@");
+        // What quotes and comments add to an address leads to the same mailbox as without.
+        let is_bad = |c: char| c.is_control() || c.is_whitespace() || "\"\\()<>[],;:".contains(c);
+        if text.contains(is_bad) || text.chars().count() > ADDRESS_MAX_CHARS {
+            return None;
+        }
         let (local, domain) = text.rsplit_once('@')?;
-        let is_bad = |c: char| c.is_control() || c.is_whitespace();
-        let is_one = !local.is_empty() && !domain.is_empty() && !text.contains(is_bad) && text.chars().count() <= ADDRESS_MAX_CHARS;
-        is_one.then(|| Self(text.to_lowercase()))
+        let domain = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::URL).ok()?;
+        let domain = domain.strip_suffix('.').unwrap_or(&domain);
+        // The mapping of names serves the other part as well.
+        let local = if local.is_ascii() {
+            local.to_ascii_lowercase()
+        } else {
+            let (mapped, fits) = idna::domain_to_unicode(local);
+            fits.ok()?;
+            mapped
+        };
+        let is_one = !local.is_empty() && !domain.is_empty() && !domain.split('.').any(str::is_empty) && !local.contains(['@', ' ']);
+        is_one.then(|| Self(format!("{local}@{domain}")))
     }
 
     /// The same, or a problem that says what is wrong.
@@ -60,6 +75,7 @@ pub struct Addresses {
     /// The first of each list holds it.
     claims: BTreeMap<Normal, Vec<Claim>>,
     by_id: BTreeMap<(Home, EntityId), Normal>,
+    operators: BTreeSet<Home>,
 }
 
 impl Addresses {
@@ -91,13 +107,34 @@ impl Addresses {
 
     /// Somebody is gone, with all addresses.
     pub fn gone(&mut self, home: &Home) {
+        self.operators.remove(home);
         let ids: Vec<EntityId> = self.by_id.keys().filter(|(of, _)| of == home).map(|(_, id)| id.clone()).collect();
         ids.iter().for_each(|id| self.removed(home, id));
+    }
+
+    /// Somebody operates the platform from here on, or does no longer.
+    pub(crate) fn operates(&mut self, home: Home, operator: bool) {
+        if operator {
+            self.operators.insert(home);
+        } else {
+            self.operators.remove(&home);
+        }
+    }
+
+    /// Whether anybody operates the platform.
+    pub(crate) fn has_operator(&self) -> bool {
+        !self.operators.is_empty()
     }
 
     /// Whose an address is.
     pub fn holder(&self, address: &Normal) -> Option<&Home> {
         Some(&self.claims.get(address)?.first()?.home)
+    }
+
+    /// The same, with the id that the address has there.
+    pub(crate) fn named(&self, address: &Normal) -> Option<(Home, EntityId)> {
+        let first = self.claims.get(address)?.first()?;
+        Some((first.home.clone(), first.id.clone()))
     }
 
     /// Whether this one holds it: nobody had it earlier.
@@ -123,7 +160,26 @@ mod tests {
     fn addresses_are_compared_without_case_and_space() {
         assert_eq!(Normal::of(" Ada@Example.ORG "), Normal::of("ada@example.org"));
         assert_ne!(Normal::of("ada@example.org"), Normal::of("ada+1@example.org"));
+        for (one, other) in [
+            ("ada@example.org", "ada@example.org."),
+            ("ada@example.org", "ADA@EXAMPLE.ORG"),
+            ("ada@example.org", "\u{ff41}da@example.org"),
+            ("ada@example.org", "ada\u{ff20}example.org"),
+            ("ada@example.org", "ada@\u{ff45}xample\u{3002}org"),
+            ("ada@example.org", "a\u{200b}da@example.org"),
+            ("ada@b\u{fc}cher.example", "ada@xn--bcher-kva.example"),
+            ("ada@b\u{fc}cher.example", "ada@BU\u{308}CHER.example."),
+            ("j\u{f6}rg@example.org", "Jo\u{308}rg@example.org"),
+        ] {
+            assert!(Normal::of(one).is_some(), "{one}");
+            assert_eq!(Normal::of(one), Normal::of(other), "{other}");
+        }
         for text in [
+            "\"ada\"@example.org",
+            "ada(x)@example.org",
+            "ada@example..org",
+            "ada@.",
+            "ada@exa mple.org",
             "",
             "ada",
             "@example.org",

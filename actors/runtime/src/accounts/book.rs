@@ -95,7 +95,12 @@ fn apply(addresses: &mut Addresses, keys: &dyn Keys, offset: u64, record: &Recor
     };
     for event in &record.events {
         // Most are about sessions.
-        let is_about = event.name.starts_with("quipu.principal.address_") || event.name.starts_with("quipu.principal.retired.");
+        let is_about = ["address_", "operator_set.", "retired."].iter().any(|about| {
+            event
+                .name
+                .strip_prefix("quipu.principal.")
+                .is_some_and(|name| name.starts_with(about))
+        });
         if !is_about {
             continue;
         }
@@ -108,6 +113,7 @@ fn apply(addresses: &mut Addresses, keys: &dyn Keys, offset: u64, record: &Recor
                 }
             }
             Ok(PrincipalEvent::AddressRemoved { id }) => addresses.removed(&home, &id),
+            Ok(PrincipalEvent::OperatorSet { operator }) => addresses.operates(home.clone(), operator),
             Ok(PrincipalEvent::Retired { .. }) => addresses.gone(&home),
             Ok(_) => {}
             // Its stream parks where it is folded.

@@ -133,6 +133,7 @@ impl Node {
             prompts: prompts.clone(),
             volatile: volatile.clone(),
             clock: Arc::new(|| 1_700_000_000_000),
+            mail: None,
         })
         .expect("performers");
         let index = Arc::new(Index::in_memory(&log.meta()).expect("an index"));

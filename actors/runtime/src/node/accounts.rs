@@ -2,7 +2,7 @@
 
 use super::{Admission, Node};
 use crate::{
-    accounts::{Password, RECOVERY_CODES, Register, addresses::Normal, fresh_secret, passwords::check_chosen, step_of},
+    accounts::{Password, RECOVERY_CODES, Register, addresses::Normal, passwords::check_chosen, step_of},
     ingress,
     off_worker::off_worker,
     refusals::stopping,
@@ -84,7 +84,7 @@ impl Node {
         self.tell(home, word("set_password", &set)?, None).await.map(|_| ())
     }
 
-    async fn hashed(&self, password: &Password, ends_sessions: bool) -> Result<SetPassword, Problem> {
+    pub(super) async fn hashed(&self, password: &Password, ends_sessions: bool) -> Result<SetPassword, Problem> {
         check_chosen(password)?;
         let phc = self.0.core.accounts.passwords.hash(password).await?;
         Ok(SetPassword { phc, ends_sessions })
@@ -126,6 +126,12 @@ impl Node {
             .map(|_| ())
     }
 
+    /// Whether anybody operates the platform.
+    pub fn has_operator(&self) -> Result<bool, Problem> {
+        let core = &self.0.core;
+        off_worker(|| core.addresses(|known| known.has_operator()))
+    }
+
     /// Suspends a person, resumes or retires them.
     pub async fn suspend(&self, home: &Home, reason: &str) -> Result<(), Problem> {
         self.tell(home, json!({ "suspend": { "reason": reason } }), None).await.map(|_| ())
@@ -136,15 +142,7 @@ impl Node {
         self.tell(home, json!({ "resume": {} }), None).await.map(|_| ())
     }
 
-    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32. An earlier one is asked for until a
-    /// code of the new one was shown.
-    pub async fn enrol_totp(&self, home: &Home) -> Result<Shown, Problem> {
-        let secret = fresh_secret()?;
-        self.tell(home, json!({ "enrol_totp": { "secret": secret } }), None).await?;
-        Ok(Shown::new(secret))
-    }
-
-    /// Takes the first code of it, and answers with recovery codes, which are shown this once.
+    /// Takes the first code of a secret that was made, and answers with recovery codes, which are shown this once.
     pub async fn confirm_totp(&self, home: &Home, code: &Password) -> Result<Vec<Shown>, Problem> {
         let person = self.person(home)?;
         let waiting = person.totp.waiting().map(|secret| self.opened(secret)).transpose()?;
@@ -171,7 +169,7 @@ impl Node {
         }
     }
 
-    fn minted(&self, prefix: &str) -> Result<String, Problem> {
+    pub(super) fn minted(&self, prefix: &str) -> Result<String, Problem> {
         Ok(type_id(prefix, uuid_v7(self.now(), ingress::entropy()?, 0)))
     }
 

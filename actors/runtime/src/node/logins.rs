@@ -5,15 +5,16 @@ use crate::{
     accounts::{
         LogIn, LoggedIn, Password, WhoLogsIn,
         addresses::Normal,
-        is_from_time,
-        passwords::{Verdict, may_be_one},
+        fresh_secret, is_from_time,
+        passwords::{Verdict, check_chosen, may_be_one},
         step_of,
     },
     off_worker::off_worker,
 };
 use quipu_kinds::principal::{SetPassword, UseRecoveryCode, UseTotp};
 use quipu_rules::principal::{Person, Totp};
-use quipu_schemas::{digest::Digest, ids::Home, problem::Problem};
+use quipu_schemas::{digest::Digest, envelope::Shown, ids::Home, problem::Problem};
+use serde_json::json;
 use std::net::IpAddr;
 
 impl Node {
@@ -86,7 +87,15 @@ impl Node {
     }
 
     /// Sets another password for whoever knows the old one; every session ends.
-    pub async fn change_password(&self, home: &Home, old: &Password, new: &Password, from: Option<IpAddr>) -> Result<(), Problem> {
+    /// An account that asks for a code at login asks for one here.
+    pub async fn change_password(
+        &self,
+        home: &Home,
+        old: &Password,
+        new: &Password,
+        code: Option<&Password>,
+        from: Option<IpAddr>,
+    ) -> Result<(), Problem> {
         let account = home.to_string();
         self.guess(&account, from)?;
         let person = self.person(home)?;
@@ -97,8 +106,26 @@ impl Node {
         if verdict == Verdict::Wrong {
             return Err(wrong_login());
         }
+        // One that cannot be taken uses up no code.
+        check_chosen(new)?;
+        self.second(home, &person, code).await?;
         self.guessed_right(&account, from);
         self.set_password(home, new, true).await
+    }
+
+    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32. Whoever has one already shows a code of
+    /// it, or a recovery code: an access token alone puts no other in its place. It is asked for until a code of the new one was shown.
+    pub async fn enrol_totp(&self, home: &Home, code: Option<&Password>, from: Option<IpAddr>) -> Result<Shown, Problem> {
+        let person = self.person(home)?;
+        if matches!(person.totp, Totp::On { .. }) {
+            let account = home.to_string();
+            self.guess(&account, from)?;
+            self.second(home, &person, code).await?;
+            self.guessed_right(&account, from);
+        }
+        let secret = fresh_secret()?;
+        self.tell(home, json!({ "enrol_totp": { "secret": secret } }), None).await?;
+        Ok(Shown::new(secret))
     }
 
     /// Whether a password is right. A guess that nobody had the time to judge was none.

@@ -16,7 +16,7 @@ use crate::{
     kinds::Kinds,
     mailbox::SnapshotMsg,
     ownership,
-    performers::{Egress, Performers, PerformersConfig},
+    performers::{Egress, Mail, MailConfig, Performers, PerformersConfig},
     prompts::LogPrompts,
     providers::ProviderConfig,
     secrets::{NodeSecrets, Secrets},
@@ -81,6 +81,8 @@ pub struct NodeConfig {
     pub clock: ClockSource,
     /// How tokens are signed.
     pub tokens: TokensConfig,
+    /// Where letters go, if anywhere.
+    pub mail: Option<MailConfig>,
 }
 
 impl Default for NodeConfig {
@@ -102,6 +104,7 @@ impl Default for NodeConfig {
             cluster: ClusterConfig::default(),
             clock: ClockSource::default(),
             tokens: TokensConfig::default(),
+            mail: None,
         }
     }
 }
@@ -215,6 +218,10 @@ fn performers_of(
         prompts: prompts.clone(),
         volatile: volatile.clone(),
         clock: Arc::new(wall_clock),
+        mail: config.mail.clone().map(|config| Mail {
+            config,
+            digest_key: keys.digest_key(),
+        }),
     })
     .map_err(|e| StartError::Performers(e.to_string()))
 }

@@ -4,6 +4,7 @@ use super::{
     Attempt,
     ending::Ending,
     http,
+    mail::{self, Mail},
     prompt::{PromptError, PromptSource, assemble, compose},
     refresh,
     sink::{Partial, Sink},
@@ -37,6 +38,7 @@ pub(crate) struct Reach {
     pub(super) prompts: Arc<dyn PromptSource>,
     pub(super) volatile: Volatile,
     pub(super) clock: Clock,
+    pub(super) mail: Option<Mail>,
 }
 
 impl Reach {
@@ -48,6 +50,7 @@ impl Reach {
             Effect::Tool(call) => tool::perform(self, attempt, call).await,
             Effect::Seal(text) => self.seal_text(attempt, text).await.unwrap_or_else(Ending::from),
             Effect::Refresh(refresh) => refresh::perform(self, attempt, refresh).await,
+            Effect::Mail(call) => mail::perform(self, attempt, call).await,
             Effect::Shred(key) => self.shred(attempt, key).await.unwrap_or_else(Ending::from),
         }
     }

@@ -3,6 +3,8 @@
 mod fake;
 mod http;
 mod llm;
+mod mail;
+mod smtp;
 mod stage;
 mod tool;
 mod webhook;

@@ -2,7 +2,9 @@
 
 use crate::fake::Fake;
 use quipu_runtime::{
-    performers::{Attempt, AttemptEnd, CancelToken, Egress, Performers, PerformersConfig, PromptError, PromptFuture, PromptSource},
+    performers::{
+        Attempt, AttemptEnd, CancelToken, Egress, Mail, MailConfig, Performers, PerformersConfig, PromptError, PromptFuture, PromptSource,
+    },
     providers::{OpenAiConfig, ProviderConfig},
     secrets::{SecretValues, Secrets},
     volatile::Volatile,
@@ -20,6 +22,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// 2026-01-02T03:04:05Z.
 pub(crate) const NOW_MS: u64 = 1_767_323_045_000;
 pub(crate) const SUBJECT: &str = "acme/ada";
+/// What the codes of letters follow from.
+pub(crate) const DIGEST_KEY: [u8; 32] = [9; 32];
 
 /// One key for everybody, until it is destroyed.
 pub(crate) struct OneKey;
@@ -80,6 +84,7 @@ pub(crate) struct Props {
     pub(crate) egress: Egress,
     pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) secrets: BTreeMap<String, SecretValues>,
+    pub(crate) mail: Option<MailConfig>,
 }
 
 impl Props {
@@ -90,6 +95,11 @@ impl Props {
             egress: Egress::new(&allow).unwrap(),
             ..Self::default()
         }
+    }
+
+    pub(crate) fn mail(mut self, config: MailConfig) -> Self {
+        self.mail = Some(config);
+        self
     }
 
     pub(crate) fn provider(mut self, config: OpenAiConfig) -> Self {
@@ -113,6 +123,10 @@ impl Props {
             prompts: Arc::new(Prompts),
             volatile: volatile.clone(),
             clock: Arc::new(|| NOW_MS),
+            mail: self.mail.map(|config| Mail {
+                config,
+                digest_key: DIGEST_KEY,
+            }),
         })
         .unwrap();
         Stage { performers, volatile }

@@ -14,14 +14,16 @@ use axum::{extract::State, http::Uri};
 use quipu_runtime::kernel::refusals::no_access;
 use quipu_schemas::ids::{Home, OrgId, PrincipalId};
 
-/// `POST /v1/auth/password/change`: another password, for whoever knows the old one. Every session ends.
+/// `POST /v1/auth/password/change`: another password, for whoever knows the old one, and a code where one is asked for. Every session
+/// ends.
 pub(super) async fn change(State(app): State<App>, uri: Uri, own: Own, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let home = &own.whole()?.home;
     let mut given = Given::of(body);
     let (old, new) = (given.need_secret("old")?, given.need_secret("new")?);
+    let code = given.secret("code")?;
     given.done()?;
-    app.accounts().change_password(home, &old, &new, from).await?;
+    app.accounts().change_password(home, &old, &new, code.as_ref(), from).await?;
     json(&Changed { status: "changed" })
 }
 
@@ -42,12 +44,15 @@ pub(super) async fn set(State(app): State<App>, uri: Uri, by: Operator, Fields(b
     json(&Changed { status: "changed" })
 }
 
-/// `POST /v1/auth/totp`: a secret for codes that follow from the time; none is asked for until one was shown.
-pub(super) async fn enrol(State(app): State<App>, uri: Uri, own: Own, Fields(body): Fields) -> Answer {
+/// `POST /v1/auth/totp`: a secret for codes that follow from the time; none is asked for until one was shown. Whoever
+/// has one already shows a code of that, or a recovery code.
+pub(super) async fn enrol(State(app): State<App>, uri: Uri, own: Own, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let home = &own.whole()?.home;
-    Given::of(body).done()?;
-    let secret = app.accounts().enrol_totp(home).await?;
+    let mut given = Given::of(body);
+    let code = given.secret("code")?;
+    given.done()?;
+    let secret = app.accounts().enrol_totp(home, code.as_ref(), from).await?;
     json(&Enrolled {
         uri: format!("otpauth://totp/quipu:{}?secret={}&issuer=quipu", home.id, secret.as_str()),
         secret: secret.as_str().to_owned(),

@@ -117,13 +117,27 @@ pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, F
     let mut given = Given::of(body);
     let (name, address, password) = (given.text("name")?, given.text("address")?, given.secret("password")?);
     let operator = by_operator && given.flag("operator")?;
+    let first = by_operator && given.flag("first")?;
     given.done()?;
     if !by_operator && (address.is_none() || password.is_none()) {
         let missing = if address.is_none() { "address" } else { "password" };
         return Err(wrong(missing, format!("`{missing}` is missing")).into());
     }
+    let node = app.accounts();
+    if first && node.has_operator()? {
+        return Err(not_first().into());
+    }
+    let has_address = address.is_some();
     let asked = Register { name, address, password };
-    let made = app.accounts().register(asked).await;
+    let made = node.register(asked).await;
+    if let Ok(home) = &made
+        && has_address
+        && node.has_mail()
+    {
+        // That no letter goes out is no reason to have no account.
+        let sent = node.send_verification(home, None).await;
+        sent.unwrap_or_else(|problem| tracing::warn!(%home, code = problem.code, "an address was not sent its code"));
+    }
     if !by_operator {
         return match made {
             Err(problem) if problem.code != "address_taken" => Err(problem.into()),
@@ -132,7 +146,7 @@ pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, F
     }
     let home = made?;
     if operator {
-        app.accounts().make_operator(&home, true).await?;
+        node.make_operator(&home, true).await?;
     }
     let told = Registered {
         status: "registered",
@@ -141,6 +155,12 @@ pub(super) async fn register(State(app): State<App>, uri: Uri, caller: Caller, F
     let mut response = json(&told)?;
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
+}
+
+fn not_first() -> Problem {
+    Problem::new(409, "not_first", "an operator has an account here already")
+        .field("first")
+        .fix("log in as one of them, or register somebody else without `first`")
 }
 
 fn accepted() -> Answer {

@@ -65,6 +65,11 @@ fn style_hash() -> String {
     format!("{STYLE_HASH}{}", STANDARD.encode(Sha256::digest(STYLE)))
 }
 
+/// A page whose form leads to this node alone.
+pub(super) fn plain(status: StatusCode, title: &str, body: &str) -> Response {
+    page(status, title, body, None)
+}
+
 /// What a person is asked.
 pub(super) struct Question<'a> {
     /// The client's display name.

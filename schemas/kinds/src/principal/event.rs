@@ -2,6 +2,7 @@
 
 use super::{
     PrincipalType,
+    code::CodeAsked,
     device::{DeviceLogin, DeviceRequest},
     session::{Code, SessionEnd, SessionStart},
 };
@@ -163,6 +164,18 @@ pub enum PrincipalEvent {
     RecoveryCodeUsed {
         /// Its keyed hash.
         hash: Digest,
+    },
+    /// A code of a letter is taken from here on, in the place of an earlier one for the same.
+    #[serde(rename = "quipu.principal.code_asked.v1")]
+    CodeAsked {
+        /// The code, as far as it is stored.
+        code: CodeAsked,
+    },
+    /// A code of a letter was shown: it is worth nothing any more.
+    #[serde(rename = "quipu.principal.code_used.v1")]
+    CodeUsed {
+        /// Its id.
+        id: EntityId,
     },
     /// Whether the person operates the platform has changed.
     #[serde(rename = "quipu.principal.operator_set.v1")]

@@ -1,5 +1,6 @@
 //! What only a node itself tells a principal, or the entity of an agent.
 
+use super::code::{AskCode, UseCode};
 use super::device::{AnswerDevice, AskDevice, TakeDevice};
 use super::session::{RedeemSession, RefreshSession, StartSession};
 use quipu_schemas::{
@@ -44,6 +45,10 @@ pub enum PrincipalWord {
     UseTotp(UseTotp),
     /// A recovery code was used: it is worth nothing any more.
     UseRecoveryCode(UseRecoveryCode),
+    /// Makes a code good that is sent to an address.
+    AskCode(AskCode),
+    /// A code was shown: what it is for is done, once.
+    UseCode(UseCode),
     /// Says whether a person may operate the platform.
     MakeOperator(MakeOperator),
     /// The time of sessions may be over.

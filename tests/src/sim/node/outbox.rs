@@ -191,6 +191,7 @@ pub(crate) fn outcome(effect: &Effect, subject: &str, attempt: u32, keys: &Keyri
             code: "oauth_invalid_grant".into(),
             detail: "simulated".into(),
         }),
+        Effect::Mail(_) => Ok(Outcome::Mailed { sent: true }),
         Effect::Seal(seal) => Ok(Outcome::Sealed {
             text: Personal::seal(&seal.text, &seal.subject, keys).map_err(failed)?,
         }),

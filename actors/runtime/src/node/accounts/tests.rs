@@ -189,7 +189,7 @@ async fn a_person_registers_logs_in_and_acts() {
         .await;
     let session = node.start_session(&home, lasting(HOUR_MS)).await.expect("begun");
     assert_eq!(create(&node, &home, &session.id, "one").await, "");
-    node.change_password(&home, &Password::new("correct horse"), &Password::new("battery staple"), None)
+    node.change_password(&home, &Password::new("correct horse"), &Password::new("battery staple"), None, None)
         .await
         .expect("changed");
     assert_eq!(create(&node, &home, &session.id, "two").await, "credential_ended");
@@ -262,7 +262,7 @@ async fn a_code_is_asked_for_once_it_was_confirmed() {
     let scene = Scene::new().await;
     let node = scene.node.clone();
     let home = registered(&node).await;
-    let secret = node.enrol_totp(&home).await.expect("enrolled");
+    let secret = node.enrol_totp(&home, None, None).await.expect("enrolled");
     node.log_in(ada("correct horse")).await.expect("not asked for yet");
     let at = |step: u64| Password::new(crate::accounts::code_at(secret.as_str(), step));
     let step = node.now() / 30_000;
@@ -279,6 +279,27 @@ async fn a_code_is_asked_for_once_it_was_confirmed() {
     let spare = || Password::new(recovery[0].as_str().to_lowercase());
     node.log_in(with(spare())).await.expect("logged in");
     assert_eq!(code(node.log_in(with(spare())).await), "wrong_login", "it was used");
+
+    // Who holds a session alone neither puts another secret in its place nor changes the password.
+    assert_eq!(code(node.enrol_totp(&home, None, None).await), "totp_required");
+    assert_eq!(
+        code(node.enrol_totp(&home, Some(&Password::new("000000")), None).await),
+        "wrong_login"
+    );
+    let (old, new) = (Password::new("correct horse"), Password::new("battery staple"));
+    assert_eq!(code(node.change_password(&home, &old, &new, None, None).await), "totp_required");
+    let another = |n: usize| Password::new(recovery[n].as_str());
+    node.enrol_totp(&home, Some(&another(1)), None).await.expect("enrolled");
+    assert_eq!(
+        code(node.enrol_totp(&home, Some(&another(1)), None).await),
+        "wrong_login",
+        "it was used"
+    );
+    // The old secret is asked for until a code of the new one was shown.
+    assert_eq!(code(node.log_in(ada("correct horse")).await), "totp_required");
+    node.change_password(&home, &old, &new, Some(&another(2)), None)
+        .await
+        .expect("changed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,7 +313,7 @@ async fn nothing_of_a_person_is_stored_in_the_clear() {
     };
     let started = node.start_session(&home, session).await.expect("begun");
     let token = started.refresh.expect("a token").as_str().to_owned();
-    let totp = node.enrol_totp(&home).await.expect("enrolled");
+    let totp = node.enrol_totp(&home, None, None).await.expect("enrolled");
     let records = scene.core().records(&home.stream(), 1).expect("read");
     let stored: String = records
         .iter()
