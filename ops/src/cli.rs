@@ -14,6 +14,7 @@ mod dev_cluster;
 mod diff;
 mod get;
 mod import;
+mod invites;
 mod keys;
 mod kind;
 mod live;
@@ -92,6 +93,9 @@ enum Verb {
     /// Lost passwords and addresses: ask for a letter, use its code, or make a link by the node's own token
     #[command(subcommand)]
     Account(account::Account),
+    /// Ask people into an org, see who was asked, and join
+    #[command(subcommand)]
+    Invites(invites::Invites),
     /// See, make, renew and end the API keys of an org
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -179,6 +183,7 @@ impl Verb {
             Verb::Logout(verb) => verb.run(terminal).await,
             Verb::Whoami(verb) => verb.run(terminal).await,
             Verb::Account(verb) => verb.run(terminal).await,
+            Verb::Invites(verb) => verb.run(terminal).await,
             Verb::Keys(verb) => verb.run(terminal).await,
             Verb::Send(verb) => verb.run(terminal).await,
             Verb::Get(verb) => verb.run(terminal).await,

@@ -221,6 +221,19 @@ pub(crate) struct Verified {
     pub principal: String,
 }
 
+/// Somebody who was asked into an org joins it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Joining {
+    /// `accepted`: the org is told. The invite says what it answered.
+    pub status: &'static str,
+    /// Who.
+    pub principal: String,
+    /// The org.
+    pub org: OrgId,
+    /// As what.
+    pub role: Role,
+}
+
 /// A code for whoever operates the node to hand on.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct CodeShown {
@@ -309,7 +322,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schemas, by name.
-pub(crate) fn schemas() -> [(&'static str, Value); 21] {
+pub(crate) fn schemas() -> [(&'static str, Value); 22] {
     [
         ("Health", schema_of::<Health>()),
         ("Alive", schema_of::<Alive>()),
@@ -328,6 +341,7 @@ pub(crate) fn schemas() -> [(&'static str, Value); 21] {
         ("Sent", schema_of::<Sent>()),
         ("Verified", schema_of::<Verified>()),
         ("CodeShown", schema_of::<CodeShown>()),
+        ("Joining", schema_of::<Joining>()),
         ("Enrolled", schema_of::<Enrolled>()),
         ("NewRecoveryCodes", schema_of::<NewRecoveryCodes>()),
         ("Me", schema_of::<Me>()),

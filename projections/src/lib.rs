@@ -26,6 +26,7 @@ pub mod families;
 pub mod family;
 pub mod follower;
 pub mod grants;
+pub mod invites;
 pub mod messages;
 pub mod orgs;
 pub mod pace;
@@ -84,4 +85,5 @@ pub static FAMILIES: &[&family::Family] = &[
     &projects::FAMILY,
     &approvals::FAMILY,
     &denials::FAMILY,
+    &invites::FAMILY,
 ];

@@ -59,6 +59,7 @@ pub const KINDS: &[KindSpec] = &[
     spec("project", "projects", "prj", Placement::ByOrg),
     spec("approval", "approvals", "apr", Placement::ByOrg),
     spec("denial", "denials", "den", Placement::ById),
+    spec("invite", "invites", "inv", Placement::ByOrg),
 ];
 
 /// Kinds that are placed by their org: those that decide who may do what, and what everything else in the org looks up.

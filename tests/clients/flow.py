@@ -225,6 +225,7 @@ def every_view(client: AuthenticatedClient) -> int:
         ids |= {"project": "shop", "approval": "ask"}
         ids |= {"principal": "scout"}
         ids |= {"denial": "d2026-01-01"}
+        ids |= {"invite": "bob"}
         of_one = name.startswith(f"list_{kind}_")
         arguments = (ORG, ids[kind]) if of_one else (ORG,)
         page = operation.sync(*arguments, client=client)

@@ -16,6 +16,7 @@ pub mod denial;
 pub mod entity;
 pub mod expression;
 pub mod grant;
+pub mod invite;
 pub mod org;
 pub mod ports;
 pub mod principal;
@@ -59,4 +60,5 @@ pub fn house<R: Register>(kinds: R) -> R {
         .kind::<project::Project>()
         .kind::<approval::Approval>()
         .kind::<denial::Denial>()
+        .kind::<invite::Invite>()
 }

@@ -2,6 +2,7 @@
 
 mod codes;
 mod given;
+mod invites;
 mod me;
 mod password;
 mod sign_in;
@@ -24,7 +25,8 @@ pub(super) fn parts() -> [Part; 4] {
         .route("/v1/auth/refresh", post(sign_in::refresh))
         .route("/v1/auth/password/forgot", post(codes::forgot))
         .route("/v1/auth/password/reset", post(codes::reset))
-        .route("/v1/auth/address/verify", post(codes::verify));
+        .route("/v1/auth/address/verify", post(codes::verify))
+        .route("/v1/auth/invite/accept", post(invites::accept));
     let register = Routes::new().route("/v1/auth/register", post(sign_in::register));
     let secrets = Routes::new()
         .route("/v1/auth/logout", post(sign_in::logout))

@@ -117,6 +117,20 @@ fn sign_in() -> Vec<Route> {
             ],
             (201, "Registered"),
         ),
+    ]
+}
+
+/// A route that may be about something that is not there.
+fn about_somebody(route: Route) -> Route {
+    Route {
+        more: &[404, 409, 429, 507],
+        ..route
+    }
+}
+
+/// Letters, and what whoever has the code of one does.
+fn of_letters() -> Vec<Route> {
+    vec![
         post(
             "/v1/auth/password/forgot",
             "forgot_password",
@@ -143,6 +157,52 @@ fn sign_in() -> Vec<Route> {
             Opens::Anybody,
             vec![text("code", true, "The code, qpv_….")],
             (200, "Verified"),
+        ),
+        post(
+            "/v1/auth/invite/accept",
+            "accept_invite",
+            "Joins an org by the code of an invite: as whoever is logged in, or by the password of an account that there is or will be.",
+            Opens::Anybody,
+            vec![
+                text("code", true, "The code, qpi_…."),
+                text(
+                    "password",
+                    false,
+                    "The password of the account of that address; a new one's where there is none.",
+                ),
+                text(
+                    "totp",
+                    false,
+                    "A code that follows from the time, or a recovery code, where one is asked for.",
+                ),
+                text("name", false, "What the person is called, for a new account (sealed)."),
+            ],
+            (200, "Joining"),
+        ),
+        post(
+            "/v1/auth/address/send",
+            "send_verification",
+            "Another letter with a code, to an address of one's own that was not verified yet.",
+            Opens::Account,
+            vec![text(
+                "id",
+                false,
+                "The address, adr_…; the first that was not verified unless given.",
+            )],
+            (202, "Sent"),
+        ),
+        post(
+            "/v1/auth/link",
+            "make_link",
+            "The link of a letter that nobody sends, by the node's own token alone. Whoever has it is that person.",
+            Opens::Node,
+            vec![
+                text("purpose", true, "reset_password, verify_address or invite."),
+                text("id", true, "The person, usr_…, or the invite."),
+                text("org", false, "The org of the invite."),
+                text("address", false, "One of their addresses, adr_…; the first unless given."),
+            ],
+            (200, "CodeShown"),
         ),
     ]
 }
@@ -180,30 +240,6 @@ fn of_account() -> Vec<Route> {
                 text("password", true, "The new password, 10 to 256 characters."),
             ],
             (200, "Changed"),
-        ),
-        post(
-            "/v1/auth/address/send",
-            "send_verification",
-            "Another letter with a code, to an address of one's own that was not verified yet.",
-            Opens::Account,
-            vec![text(
-                "id",
-                false,
-                "The address, adr_…; the first that was not verified unless given.",
-            )],
-            (202, "Sent"),
-        ),
-        post(
-            "/v1/auth/link",
-            "make_link",
-            "The link of a letter that nobody sends, by the node's own token alone. Whoever has it is that person.",
-            Opens::Node,
-            vec![
-                text("purpose", true, "reset_password or verify_address."),
-                text("id", true, "The person, usr_…."),
-                text("address", false, "One of their addresses, adr_…; the first unless given."),
-            ],
-            (200, "CodeShown"),
         ),
         post(
             "/v1/auth/totp",
@@ -304,7 +340,12 @@ impl Route {
 /// Paths and their items.
 pub(super) fn paths() -> Map<String, Value> {
     let mut paths: Map<String, Value> = Map::new();
-    for route in sign_in().into_iter().chain(of_account()).chain(of_me()) {
+    for route in sign_in()
+        .into_iter()
+        .chain(of_letters().into_iter().map(about_somebody))
+        .chain(of_account())
+        .chain(of_me())
+    {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
         item[route.method] = route.operation();
     }

@@ -196,9 +196,9 @@ fn code() -> Value {
     let mut post = operation(
         "oauth_code_answer",
         "What the person answered.",
-        responses(&[FORM], &["400", "422", "429", "503"]),
+        responses(&[FORM], &["400", "401", "422", "429", "503"]),
     );
-    post["requestBody"] = form(&["code", "address", "password", "totp"], &[]);
+    post["requestBody"] = form(&["code", "password", "totp"], &[]);
     json!({ "get": get, "post": post })
 }
 

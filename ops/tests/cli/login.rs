@@ -88,6 +88,9 @@ async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
     let first = ada.done(&["login", "--first", "--address", "ada@example.com"]).await;
     let id = first["principal"].as_str().unwrap();
     assert!(id.starts_with("usr_"), "{first}");
+    // The first is made once.
+    let (code, refused) = ada.run(&["login", "--first", "--address", "eve@example.com"], PASSWORD).await;
+    assert_eq!((code, &refused["error"]["code"]), (3, &json!("not_first")), "{refused}");
     let me = ada.done(&["whoami"]).await;
     assert_eq!((&me["principal"], &me["operator"]), (&json!(id), &json!(true)), "{me}");
 
@@ -120,7 +123,30 @@ async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
 
     let (code, refused) = ada.run(&["login", "--address", "ada@example.com"], "wrong horse battery").await;
     assert_eq!((code, &refused["error"]["code"]), (3, &json!("wrong_login")), "{refused}");
-    ada.done(&["logout"]).await;
+    // Whoever has lost their password gets a link from whoever has the node's token, and whoever is invited joins by one.
+    let link = ada.done(&["account", "link", "reset-password", id]).await;
+    let code = link["code"].as_str().unwrap();
+    assert!(link["link"].as_str().is_some_and(|link| link.ends_with(code)), "{link}");
+    let invite = ada
+        .done(&["invites", "create", "acme", "bob@example.com", "--role", "viewer"])
+        .await;
+    let invite = invite["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(ada.done(&["invites", "list", "acme"]).await[0]["role"], "viewer");
+    let to_bob = ada.done(&["invites", "link", "acme", &invite]).await;
+    let joined = ada
+        .done(&[
+            "invites",
+            "accept",
+            to_bob["code"].as_str().unwrap(),
+            "--by-password",
+            "--name",
+            "Bob",
+        ])
+        .await;
+    assert_eq!((&joined["org"], &joined["role"]), (&json!("acme"), &json!("viewer")), "{joined}");
+    assert_eq!(ada.done(&["account", "reset", code]).await["status"], "changed");
+    // The session of before is over; nobody is logged in any more, and what is sent goes by the node's token: that is said.
+    assert_eq!(ada.done(&["logout"]).await["acts_as"], "bootstrap");
     assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
     assert!(!path.exists());
     running.stop().await;

@@ -14,6 +14,7 @@ mod commands;
 mod directory;
 mod documents;
 mod feed;
+mod invites;
 mod isolation;
 mod mail;
 mod oauth;

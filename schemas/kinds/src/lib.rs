@@ -12,6 +12,7 @@ pub mod conversation;
 pub mod denial;
 pub mod entity;
 pub mod grant;
+pub mod invite;
 pub mod org;
 pub mod principal;
 pub mod project;

@@ -37,4 +37,6 @@ impl Kind {
     pub const APPROVAL: Kind = Kind::from_static("approval");
     /// `project`
     pub const PROJECT: Kind = Kind::from_static("project");
+    /// `invite`
+    pub const INVITE: Kind = Kind::from_static("invite");
 }

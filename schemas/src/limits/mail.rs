@@ -10,5 +10,9 @@ pub const VERIFY_CODE_MS: u64 = 24 * 3_600_000;
 pub const RESET_CODE_MS: u64 = 30 * 60_000;
 /// Between two letters of one purpose to one address.
 pub const MAIL_PAUSE_MS: u64 = 60_000;
+/// How long somebody has to accept an invite, days, unless it says otherwise.
+pub const INVITE_DAYS: u32 = 7;
+/// The longest, days.
+pub const INVITE_DAYS_MAX: u32 = 14;
 /// People who have lost their password and are looked for at a time.
 pub const RESETS_WAITING_MAX: usize = 64;

@@ -69,6 +69,7 @@ fn takes_rights(record: &Record) -> bool {
                 | "quipu.principal.retired.v1"
                 | "quipu.secret.retired.v1"
                 | "quipu.callback.retired.v1"
+                | "quipu.invite.revoked.v1"
         )
     };
     let ending = [
@@ -78,6 +79,7 @@ fn takes_rights(record: &Record) -> bool {
         Kind::PRINCIPAL,
         Kind::SECRET,
         Kind::CALLBACK,
+        Kind::INVITE,
     ];
     let is_of_rights = ending.contains(&record.header.stream.kind);
     is_of_rights && record.events.iter().all(|event| takes(&event.name))

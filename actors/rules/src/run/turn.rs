@@ -216,8 +216,7 @@ pub(super) fn came_to(outcome: &Outcome) -> (&'static str, Option<Personal<Strin
     match outcome {
         Outcome::Cancelled { partial } => ("cancelled", partial.clone()),
         Outcome::Answered(answer) => ("answered", answer.text.clone()),
-        Outcome::Responded { .. } => ("responded", None),
-        Outcome::ToolResult { .. } => ("responded", None),
+        Outcome::Responded { .. } | Outcome::ToolResult { .. } => ("responded", None),
         Outcome::Sealed { .. } => ("sealed", None),
         Outcome::Shredded { .. } => ("shredded", None),
         Outcome::Refreshed { .. } => ("refreshed", None),

@@ -122,8 +122,7 @@ impl Node {
     /// A node that has read the log to its end and owns nothing. All nodes have the same keys.
     fn new<L: Log + 'static>(log: &Arc<L>, leases: &Arc<Store>, kinds: Kinds, reaches: &[SocketAddr]) -> Self {
         let keys = Arc::new(Keyring::ephemeral(7));
-        let volatile = Volatile::new();
-        let prompts = Arc::new(LogPrompts::default());
+        let (volatile, prompts) = (Volatile::new(), Arc::new(LogPrompts::default()));
         let allowed: Vec<String> = reaches.iter().map(SocketAddr::to_string).collect();
         let performers = Performers::new(PerformersConfig {
             providers: BTreeMap::new(),

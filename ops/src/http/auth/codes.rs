@@ -82,17 +82,32 @@ pub(super) async fn link(State(app): State<App>, uri: Uri, by: Operator, Fields(
     }
     let mut given = Given::of(body);
     let (purpose, id, address) = (given.need("purpose")?, given.need("id")?, given.text("address")?);
+    let org = given.text("org")?;
     given.done()?;
+    if purpose == "invite" {
+        return link_of_invite(&app, org, id);
+    }
     let purpose = match purpose.as_str() {
         "reset_password" => MailPurpose::ResetPassword,
         "verify_address" => MailPurpose::VerifyAddress,
-        _ => return Err(wrong("purpose", "`purpose` is reset_password or verify_address").into()),
+        _ => return Err(wrong("purpose", "`purpose` is reset_password, verify_address or invite").into()),
     };
     let id = PrincipalId::parse(id).map_err(|_| wrong("id", "`id` is the id of a person, usr_…"))?;
     let address = address.map(EntityId::parse).transpose();
     let address = address.map_err(|_| wrong("address", "`address` is the id of an address, adr_…"))?;
     let home = Home::of(&OrgId::PLATFORM, &id);
     let shown = app.accounts().show_code(&home, purpose, address.as_ref()).await?;
+    json(&CodeShown {
+        code: shown.code,
+        link: shown.link,
+    })
+}
+
+fn link_of_invite(app: &App, org: Option<String>, id: String) -> Answer {
+    let org = org.and_then(|org| OrgId::parse(org).ok());
+    let org = org.ok_or_else(|| wrong("org", "`org` is the org of the invite"))?;
+    let id = EntityId::parse(id).map_err(|_| wrong("id", "`id` is the id of an invite, inv_…"))?;
+    let shown = app.accounts().show_invite(&org, &id)?;
     json(&CodeShown {
         code: shown.code,
         link: shown.link,

@@ -5,13 +5,16 @@ use super::{
     form::{Fields, Posted},
     page::{escaped, plain},
 };
-use crate::http::{App, Failure};
+use crate::{
+    app::Registration,
+    http::{App, Failure},
+};
 use axum::{
     extract::State,
     http::{StatusCode, Uri},
     response::Response,
 };
-use quipu_runtime::accounts::Password;
+use quipu_runtime::{accounts::Password, node::Joins};
 use quipu_schemas::{
     mail::{MailCode, MailPurpose},
     problem::Problem,
@@ -33,8 +36,7 @@ fn ask(status: StatusCode, code: &MailCode, problem: Option<&str>) -> Response {
         ),
         MailPurpose::Invite => (
             "Join the org",
-            "<label>Your address<input name=\"address\" type=\"text\" autocomplete=\"username\"></label>\
-             <label>Your password; a new one, 10 characters or more, if you have no account yet\
+            "<label>Your password; a new one, 10 characters or more, if you have no account yet\
              <input name=\"password\" type=\"password\" autocomplete=\"current-password\"></label>\
              <label>Code of your authenticator, if you use one<input name=\"totp\" inputmode=\"numeric\"></label>",
             "Join",
@@ -76,7 +78,16 @@ pub(super) async fn answer(State(app): State<App>, posted: Result<Posted, Failur
             let reset = node.reset_by_code(&text, &password, from).await;
             reset.map(|_| "Your password is set, and every session has ended. Sign in with the new one.")
         }
-        MailPurpose::Invite => return dead(),
+        MailPurpose::Invite => {
+            let who = Joins::ByPassword {
+                password: Password::new(fields.get("password").unwrap_or_default()),
+                code: fields.get("totp").map(Password::new),
+                name: None,
+                may_register: app.access.registration != Registration::Closed,
+            };
+            let joined = node.accept_invite(&text, who, from).await;
+            joined.map(|_| "You join the org. Sign in where you use it.")
+        }
     };
     match done {
         Ok(said) => plain(StatusCode::OK, "Done", &format!("<h1>Done</h1><p>{said}</p>")),
@@ -86,6 +97,11 @@ pub(super) async fn answer(State(app): State<App>, posted: Result<Posted, Failur
 
 fn failed(code: &MailCode, problem: &Problem) -> Response {
     match problem.status {
+        401 => ask(
+            StatusCode::UNAUTHORIZED,
+            code,
+            Some("Password or code is wrong, or the code is missing."),
+        ),
         403 | 404 | 409 | 410 => dead(),
         429 => ask(
             StatusCode::TOO_MANY_REQUESTS,

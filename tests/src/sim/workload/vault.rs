@@ -1,4 +1,4 @@
-//! Commands of secrets and callbacks: few names, so that what is rotated was set.
+//! Commands of secrets, callbacks and invites: few names, so that what is rotated was set.
 //!
 //! They follow from their number and draw nothing: the other commands of a seed stay what they are.
 
@@ -8,14 +8,15 @@ use quipu_schemas::ids::Kind;
 use serde_json::json;
 
 /// The kinds whose commands these are.
-pub(super) const KINDS: [Kind; 2] = [Kind::SECRET, Kind::CALLBACK];
+pub(super) const KINDS: [Kind; 3] = [Kind::SECRET, Kind::CALLBACK, Kind::INVITE];
 
 /// The command of this number, if it is one of them.
 pub(super) fn of(n: u64) -> Option<CommandRequest> {
     let mut rng = Rng::new(n);
     match n % 60 {
         10 | 40 => Some(secret(n, &mut rng)),
-        21 | 27 | 51 => Some(callback(n, &mut rng)),
+        27 => Some(invite(n, &mut rng)),
+        21 | 51 => Some(callback(n, &mut rng)),
         _ => None,
     }
 }
@@ -33,6 +34,17 @@ fn secret(n: u64, rng: &mut Rng) -> CommandRequest {
         _ => ("retire", json!({ "reason": "lost" })),
     };
     request(n, Kind::SECRET, &name, command, body, None)
+}
+
+/// Few at a time, so that what is accepted or taken back waits.
+fn invite(n: u64, rng: &mut Rng) -> CommandRequest {
+    let id = format!("inv{}", n / 360);
+    let (command, body) = match rng.below(6) {
+        0..=2 => ("create", json!({ "address": "bob@example.org", "role": "viewer", "days": 1 })),
+        3 | 4 => ("accept", json!({ "member": "usr_0" })),
+        _ => ("revoke", json!({ "reason": "moved" })),
+    };
+    request(n, Kind::INVITE, &id, command, body, None)
 }
 
 fn callback(n: u64, rng: &mut Rng) -> CommandRequest {
