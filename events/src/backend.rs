@@ -170,6 +170,28 @@ pub fn node_id(data_dir: Option<&Path>) -> io::Result<String> {
 }
 
 impl Backend {
+    /// The name of the secret by which its address says who connects.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Memory | Self::Embedded => None,
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(options) => options.secret.as_deref(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => options.security.secret.as_deref(),
+        }
+    }
+
+    /// Says what that secret is. It is never shown.
+    pub fn open_with(&mut self, secret: String) {
+        match self {
+            Self::Memory | Self::Embedded => drop(secret),
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(options) => options.login = Some(crate::jetstream::Login(secret)),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(options) => options.security.password = Some(crate::kafka::Password(secret)),
+        }
+    }
+
     /// Opens the log or makes it. `partitions` is that of a new embedded or memory log; a broker's is in its address.
     /// With a data directory, a broker's log that ends before what the heads file of that directory says is refused.
     /// Blocks, on a broker until its servers answer or the deadline of its options has passed.

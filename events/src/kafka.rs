@@ -39,6 +39,7 @@ mod options;
 mod partition;
 mod producer;
 mod reader;
+mod security;
 mod topics;
 mod wire;
 mod writer;
@@ -49,6 +50,7 @@ pub use leases::KafkaLeases;
 pub use open_error::OpenError;
 pub use options::{BadOptions, KafkaOptions};
 use partition::{NoTail, Partition};
+pub use security::{KafkaSecurity, Mechanism, Password};
 use writer::Writer;
 
 /// A log on Kafka: a thread and, once claimed, a producer a partition. Dropping it settles what was submitted.

@@ -31,6 +31,24 @@ pub struct Member {
     pub node: String,
     /// Where other nodes reach it, `http://host:port`.
     pub address: String,
+    /// Its public key, which other nodes expect there: base64 of it as TLS shows it (RFC 7250).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Which only somebody with the cluster's secret can make: that it is this node's key, at this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+}
+
+impl Member {
+    /// A node that tells no key.
+    pub fn new(node: impl Into<String>, address: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            address: address.into(),
+            key: None,
+            proof: None,
+        }
+    }
 }
 
 /// What changed, for whoever runs the partitions.
@@ -141,13 +159,7 @@ mod tests {
     use super::*;
 
     fn members(names: &[&str]) -> Vec<Member> {
-        names
-            .iter()
-            .map(|node| Member {
-                node: (*node).into(),
-                address: format!("http://{node}"),
-            })
-            .collect()
+        names.iter().map(|node| Member::new(*node, format!("http://{node}"))).collect()
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) mod tests;
 use crate::{
     asked::KnownKind,
     backups::Backups,
-    caller::{Caller, Credential, InOrg, Operator, Peer},
+    caller::{Caller, Credential, InOrg, NodeKeyShown, Operator, Peer},
     caller_rates::CallerRates,
     metrics,
     node_rate::NodeRate,
@@ -278,6 +278,11 @@ impl App {
     /// Whether a command brings a secret, or makes one which its answer shows: for faces whose commands and answers are kept.
     pub fn carries_secret(&self, kind: &Kind, command: &str) -> bool {
         self.node.carries_secret(kind, command)
+    }
+
+    /// Whether a request may come from whoever has proved this key of a node, if any.
+    pub(crate) fn admit_node(&self, shown: Option<&NodeKeyShown>) -> Result<(), Problem> {
+        self.node.admits_node(shown.map(|shown| &*shown.0))
     }
 
     /// Has a command decided that another node has admitted.

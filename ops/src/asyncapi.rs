@@ -71,7 +71,7 @@ pub fn document(kinds: &[KindInfo]) -> Value {
                 "broker": {
                     "type": "userPassword",
                     "description": "The account at the broker, whose permissions say for which orgs it may publish and subscribe. \
-                        It names who acts; what they may is asked in their org, by the right of the operation (`x-quipu-right`).",
+                        A message names who acts, or the node's `bus.principal` does; what they may is asked in their org, by the right of the operation (`x-quipu-right`).",
                 },
             },
         },
@@ -95,12 +95,15 @@ fn command_headers() -> Value {
     let text = |pattern: &str, description: &str| json!({ "type": "string", "pattern": pattern, "description": description });
     json!({
         "type": "object",
-        "required": ["Quipu-On-Behalf-Of"],
         "anyOf": [{ "required": ["Idempotency-Key"] }, { "required": ["Nats-Msg-Id"] }],
         "properties": {
             "Idempotency-Key": text(COMMAND_ID, "The command's id: a repetition gets the first receipt."),
             "Nats-Msg-Id": text(COMMAND_ID, "The command's id, where there is no Idempotency-Key; the broker drops repetitions itself."),
-            "Quipu-On-Behalf-Of": text(ID, "The principal who acts."),
+            "Quipu-On-Behalf-Of": text(
+                ID,
+                "The principal who acts. Required, unless the node's `bus.principal` names a service principal: that one acts then, and names \
+                 here for whom, by cap:principal.act_as.",
+            ),
             "If-Match": text("^\"[0-9]{1,15}\"$", "The expected version, quoted."),
             "If-None-Match": { "type": "string", "enum": ["*"], "description": "The entity must not exist." },
             "X-Env": text(LABEL, "A label of your own for the environment that the command comes from."),

@@ -38,7 +38,7 @@ pub mod topic;
 use crate::app::App;
 use at::BusAt;
 use quipu_runtime::node::Node;
-use quipu_schemas::limits::BUS_FEED_DAYS;
+use quipu_schemas::{ids::PrincipalId, limits::BUS_FEED_DAYS};
 use status::Status;
 use std::{sync::Arc, time::Duration};
 
@@ -49,6 +49,8 @@ pub struct BusConfig {
     pub at: BusAt,
     /// Days that events stay in its feed.
     pub feed_days: u32,
+    /// As whom commands act in their org, by that one's rights; `None`: as whom they name.
+    pub principal: Option<PrincipalId>,
 }
 
 impl BusConfig {
@@ -57,6 +59,7 @@ impl BusConfig {
         Self {
             at,
             feed_days: BUS_FEED_DAYS,
+            principal: None,
         }
     }
 }

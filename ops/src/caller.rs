@@ -59,6 +59,15 @@ impl Caller {
         }
     }
 
+    /// Whoever may publish on the bus: as this principal of the org that a message names, or as whom the message says.
+    pub(crate) fn over_bus(principal: Option<PrincipalId>) -> Self {
+        let over_bus = Self::with(Credential::Bus);
+        Self {
+            principal: principal.or(over_bus.principal),
+            ..over_bus
+        }
+    }
+
     /// The same, until then.
     pub(crate) fn until(self, until: Option<Millis>) -> Self {
         Self { until, ..self }
@@ -195,12 +204,16 @@ impl Operator {
     }
 }
 
+/// The key that a node has proved to have: of requests on a connection between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeKeyShown(pub Arc<[u8]>);
+
 /// Leave to speak as another node.
 #[derive(Debug, Clone)]
 pub struct Peer(());
 
 impl Peer {
-    /// Decides whether a caller may: whoever has the cluster's secret may.
+    /// Decides whether a caller may: whoever has the cluster's secret may, and the key of a node where those are asked for.
     pub fn admit(caller: &Caller) -> Result<Self, Problem> {
         match caller.credential() {
             Credential::Cluster => Ok(Self(())),

@@ -11,7 +11,7 @@ mod written;
 
 use crate::{
     app::Registration,
-    bus::{BusConfig, at::BadBusAt},
+    bus::BusConfig,
     nearest::nearest,
     origins::OriginPattern,
     tls::TlsFiles,
@@ -204,7 +204,9 @@ impl Config {
         let log = log.parse::<Backend>().map_err(|e| wrong("log.backend", e.to_string()))?;
         let blobs = resolved("blobs.store", &written.blobs.store, env)?;
         let blobs = blobs.parse::<BlobsAt>().map_err(|e| wrong("blobs.store", e.to_string()))?;
-        let bus = bus(&written.bus, env)?;
+        let secrets = secrets(&written.secrets, env)?;
+        let log = network::with_secrets("log.backend", log, &secrets)?;
+        let bus = network::bus(&written.bus, env, &secrets)?;
         let effective = written.redacted(&log, &blobs, bus.as_ref().map(|bus| &bus.at));
         let listen = written
             .listen
@@ -235,7 +237,6 @@ impl Config {
             OriginPattern::parse(origin).map_err(|why| wrong("origins", why))?;
         }
         Egress::new(&written.egress.allow).map_err(|e| wrong("egress.allow", e.to_string()))?;
-        let secrets = secrets(&written.secrets, env)?;
         Ok(Self {
             log,
             blobs,
@@ -303,22 +304,6 @@ impl Config {
             mail: self.mail.clone(),
         })
     }
-}
-
-fn bus(written: &written::Bus, env: &BTreeMap<String, String>) -> Result<Option<BusConfig>, ConfigError> {
-    if !(1..=limits::BUS_FEED_DAYS_MAX).contains(&written.feed_days) {
-        return Err(wrong("bus.feed_days", format!("use 1 to {}", limits::BUS_FEED_DAYS_MAX)));
-    }
-    if written.url.is_empty() {
-        return Ok(None);
-    }
-    // Never with the address as written: it may hold a password.
-    let url = resolved("bus.url", &written.url, env)?;
-    let at = url.parse().map_err(|e: BadBusAt| wrong("bus.url", e.to_string()))?;
-    Ok(Some(BusConfig {
-        at,
-        feed_days: written.feed_days,
-    }))
 }
 
 /// Where views are kept. What is in memory has its views there, too: a database would hold them for ever.

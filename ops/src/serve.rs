@@ -35,13 +35,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
 
 /// Name of the file in the data directory that tells the CLI of the same machine where the node listens.
 pub const ADDRESS_FILE: &str = "address";
 
 pub use rlimit::check_limits;
 
+use connections::Doors;
 use exposure::{exposure, from_here, load_certificates, watch_certificates};
 
 /// Why a node does not start.
@@ -165,6 +165,7 @@ pub async fn start_with(
         proxies: config.trusted_proxies.clone(),
         certificates: certificates.clone(),
         cluster: config.cluster.token.clone(),
+        bus_principal: config.bus.as_ref().and_then(|bus| bus.principal.clone()),
         registration: config.registration,
         requests_per_minute: config.requests_per_minute,
         sign_in_per_minute: config.sign_in_per_minute,
@@ -185,7 +186,8 @@ pub async fn start_with(
     });
     let app = App::new(node.clone(), views.clone(), token.clone(), access, status, watch_stage);
     let bus = bus.map(|bus| bus.serve(&app, &node));
-    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app.clone()), acceptor, watch_closing));
+    let doors = Doors::of(acceptor, &node)?;
+    let server = tokio::spawn(accept(node.tasks(), listener, http::router(app.clone()), doors, watch_closing));
     let renewal = certificates.map(|certificates| tokio::spawn(watch_certificates(node.clone(), certificates)));
     let heads = tokio::spawn(note_heads(node.clone()));
     let audit = Keeper::begin(&app);
@@ -213,10 +215,10 @@ pub async fn start_with(
 }
 
 /// Takes connections until `closing` turns true, whatever crashes meanwhile.
-async fn accept(tasks: Tasks, listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, closing: watch::Receiver<bool>) {
+async fn accept(tasks: Tasks, listener: TcpListener, router: Router, doors: Doors, closing: watch::Receiver<bool>) {
     let listener = Arc::new(listener);
     let is_over = || *closing.borrow();
-    let task = || connections::serve(listener.clone(), router.clone(), tls.clone(), closing.clone());
+    let task = || connections::serve(listener.clone(), router.clone(), doors.clone(), closing.clone());
     tasks.run("connections", is_over, task).await;
 }
 

@@ -193,6 +193,16 @@ impl Node {
         answer
     }
 
+    /// Whether a request may come from a node that has proved this key: which nodes there are is known here alone.
+    pub fn admits_node(&self, key: Option<&[u8]>) -> Result<(), Problem> {
+        self.0.core.cluster().map_or(Ok(()), |cluster| cluster.admit(key))
+    }
+
+    /// For connections of other nodes, where this one has a key.
+    pub fn node_tls(&self) -> Option<Result<rustls::ServerConfig, String>> {
+        self.0.core.cluster().and_then(|cluster| cluster.server_config())
+    }
+
     /// The nodes that serve this log, as this one knows them.
     pub fn members(&self) -> Vec<Member> {
         self.0.core.cluster().map(|cluster| cluster.leases.members()).unwrap_or_default()

@@ -111,13 +111,8 @@ impl Cluster {
     /// Tells every other node at once; one that does not answer hears nothing.
     async fn pass_on(&self, batch: &[RemoteMessage]) {
         let others = self.leases.members().into_iter().filter(|member| member.node != self.me.node);
-        let telling = others.map(|member| {
-            let request = self
-                .client
-                .post(format!("{}{VOLATILE_PATH}", member.address))
-                .bearer_auth(self.token.as_deref().unwrap_or_default());
-            request.json(batch).send()
-        });
+        let requests = others.filter_map(|member| self.post(&member, VOLATILE_PATH).ok());
+        let telling = requests.map(|request| request.json(batch).send());
         drop(futures::future::join_all(telling).await);
     }
 }

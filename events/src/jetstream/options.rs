@@ -7,7 +7,7 @@ use quipu_schemas::{
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-/// A user and a password, `user:password`; without a colon a token. Never shown.
+/// A user and a password, `user:password`; without a colon a token; or the text of a `.creds` file. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login(pub String);
 
@@ -19,7 +19,7 @@ impl std::fmt::Debug for Login {
 
 /// How a log is opened or made. The text form is
 /// `nats://[user:password@]host:port[,host:port…][/prefix][?key=value&…]` with the keys `partitions`, `replicas`,
-/// `domain`, `credentials` (file), `ca` (file), `system` (`user:password` of the system account), `sync` (`always` or
+/// `domain`, `credentials` (file), `secret` (name of a secret that holds a login), `ca` (file), `certificate` and `key` (files), `system` (`user:password` of the system account), `sync` (`always` or
 /// `interval`: declared, where the server is not asked) and `accept` (`unsynced`). `tls://` asks for TLS.
 #[derive(Debug, Clone)]
 pub struct JetStreamOptions {
@@ -41,8 +41,12 @@ pub struct JetStreamOptions {
     pub domain: Option<String>,
     /// A `.creds` file.
     pub credentials: Option<PathBuf>,
+    /// Name of a secret that holds who connects, for whoever knows secrets.
+    pub secret: Option<String>,
     /// A PEM file of roots to trust.
     pub roots: Option<PathBuf>,
+    /// PEM files of a certificate and its key, for servers that ask clients for one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// Who may use the system account, by which the servers are asked for their sync mode.
     pub system: Option<Login>,
     /// The servers' sync mode (`sync_interval`), where they cannot be asked.
@@ -69,7 +73,9 @@ impl Default for JetStreamOptions {
             replicas: 1,
             domain: None,
             credentials: None,
+            secret: None,
             roots: None,
+            certificate: None,
             system: None,
             declared_sync: None,
             accept_unsynced: false,
@@ -87,7 +93,9 @@ pub enum BadOptions {
     #[error("a JetStream log is named by nats://host:port[/prefix][?key=value], not by `{0}`")]
     Address(String),
     /// A key that does not exist.
-    #[error("unknown option `{0}` of a JetStream log; known: partitions, replicas, domain, credentials, ca, system, sync, accept")]
+    #[error(
+        "unknown option `{0}` of a JetStream log; known: partitions, replicas, domain, credentials, secret, ca, certificate, key, system, sync, accept"
+    )]
     Key(String),
     /// A value that its key does not take.
     #[error("`{key}` cannot be `{value}`: {takes}")]
@@ -124,10 +132,32 @@ impl JetStreamOptions {
         if ![1, 3, 5].contains(&self.replicas) {
             return bad("replicas", &self.replicas, "1, 3 or 5");
         }
+        if self.secret.is_some() && self.credentials.is_some() {
+            return bad(
+                "secret",
+                &self.secret.as_deref().unwrap_or(""),
+                "a login, where no file of credentials is named",
+            );
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            if key.as_os_str().is_empty() {
+                return bad("key", &"", "the PEM file of the key of `certificate`");
+            }
+            if certificate.as_os_str().is_empty() {
+                return bad("certificate", &"", "the PEM file of the certificate of `key`");
+            }
+            if !self.is_tls() {
+                return bad("certificate", &certificate.display(), "a file where the address begins with tls://");
+            }
+        }
         if self.domain.as_ref().is_some_and(|d| d.is_empty() || !d.chars().all(plain)) {
             return bad("domain", &self.domain.as_deref().unwrap_or(""), "A-Z a-z 0-9 _ -");
         }
         Ok(())
+    }
+
+    fn is_tls(&self) -> bool {
+        self.servers.iter().all(|server| server.starts_with("tls://"))
     }
 
     /// Name of a partition's stream.
@@ -151,7 +181,10 @@ impl JetStreamOptions {
             "replicas" => self.replicas = value.parse().map_err(|_| bad("replicas", "1, 3 or 5"))?,
             "domain" => self.domain = Some(value.to_owned()),
             "credentials" => self.credentials = Some(value.into()),
+            "secret" => self.secret = Some(value.to_owned()),
             "ca" => self.roots = Some(value.into()),
+            "certificate" => self.certificate.get_or_insert_default().0 = value.into(),
+            "key" => self.certificate.get_or_insert_default().1 = value.into(),
             "system" => self.system = Some(Login(value.to_owned())),
             "sync" => {
                 self.declared_sync = Some(match value {
@@ -258,6 +291,26 @@ mod tests {
             ("nats://a:1?domain=a.b".into(), "domain", "A-Z a-z 0-9 _ -"),
             ("nats://a:1?sync=maybe".into(), "sync", "always or interval"),
             ("nats://a:1?accept=".into(), "accept", "unsynced"),
+            (
+                "nats://a:1?secret=nats&credentials=/c.creds".into(),
+                "secret",
+                "a login, where no file of credentials is named",
+            ),
+            (
+                "tls://a:1?certificate=/c.pem".into(),
+                "key",
+                "the PEM file of the key of `certificate`",
+            ),
+            (
+                "tls://a:1?key=/k.pem".into(),
+                "certificate",
+                "the PEM file of the certificate of `key`",
+            ),
+            (
+                "nats://a:1?certificate=/c.pem&key=/k.pem".into(),
+                "certificate",
+                "a file where the address begins with tls://",
+            ),
         ] {
             let refused = text.parse::<JetStreamOptions>().unwrap_err();
             assert!(
@@ -292,6 +345,11 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!((o.credentials, o.roots), (Some("/c.creds".into()), Some("/ca.pem".into())));
+        let by_certificate: JetStreamOptions = "tls://a:1?certificate=/c.pem&key=/k.pem&secret=nats".parse().unwrap();
+        assert_eq!(
+            (by_certificate.certificate, by_certificate.secret.as_deref()),
+            (Some(("/c.pem".into(), "/k.pem".into())), Some("nats"))
+        );
         assert_eq!(
             (o.domain.as_deref(), o.declared_sync, o.replicas),
             (Some("leaf"), Some(SyncMode::Interval), 5)

@@ -261,6 +261,9 @@ impl Wire {
     }
 }
 
+/// Stands in every `.creds` file, and in no password that anybody types.
+const CREDENTIALS_MARK: &str = "-----BEGIN NATS USER JWT-----";
+
 /// Connects, once; async-nats connects again by itself from then on. `other` connects instead of whom the options name; `tell` hears
 /// what befalls the connection.
 pub(crate) async fn client(
@@ -287,10 +290,21 @@ pub(crate) async fn client(
     if let Some(roots) = &options.roots {
         connect = connect.add_root_certificates(roots.clone());
     }
+    if let Some((certificate, key)) = &options.certificate {
+        connect = connect.add_client_certificate(certificate.clone(), key.clone());
+    }
+    if let (Some(name), None) = (&options.secret, &options.login) {
+        return Err(NoConnection::last(format!(
+            "the address names the secret `{name}`, and secrets are a node's"
+        )));
+    }
     // async-nats does not take a login from an address.
     match (other.or(options.login.as_ref()), &options.credentials) {
         (Some(Login(login)), file) if other.is_some() || file.is_none() => {
             connect = match login.split_once(':') {
+                _ if login.contains(CREDENTIALS_MARK) => connect
+                    .credentials(login)
+                    .map_err(|_| NoConnection::last("the credentials that the secret holds do not read"))?,
                 Some((user, password)) => connect.user_and_password(user.to_owned(), password.to_owned()),
                 None => connect.token(login.clone()),
             };

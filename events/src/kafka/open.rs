@@ -32,7 +32,7 @@ pub(crate) struct Opened {
 
 /// Deletes the topics of a log.
 pub(crate) fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
-    options.check()?;
+    options.ready()?;
     let readers = Arc::new(Readers::new(options, options.log_topic()));
     let topics = Topics::connect(options, &readers)?;
     for part in ["owners", "nodes", "keys"] {
@@ -44,7 +44,7 @@ pub(crate) fn remove(options: &KafkaOptions) -> Result<(), OpenError> {
 
 /// Opens or makes a log.
 pub(crate) fn open(options: &KafkaOptions) -> Result<Opened, OpenError> {
-    options.check()?;
+    options.ready()?;
     let readers = Arc::new(Readers::new(options, options.log_topic()));
     let topics = Topics::connect(options, &readers)?;
     let told = topics.told_by_brokers();

@@ -1,5 +1,6 @@
 //! How a log on Kafka is found and made.
 
+use super::security::{KafkaSecurity, Misfit};
 use crate::broker::durability::SyncMode;
 use quipu_schemas::{
     limits::{BROKER_OPEN_MS, BROKER_OUTCOME_MS, BROKER_PREFIX_MAX_CHARS, BROKER_REQUEST_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX},
@@ -17,11 +18,14 @@ pub(super) const RETRY_MS: [(&str, &str); 5] = [
 ];
 
 /// How a log is opened or made. The text form is `kafka://host:port[,host:port…][/prefix][?key=value&…]` with the keys
-/// `partitions`, `replicas`, `min_insync`, `sync` (`always` or `interval`) and `accept` (`unsynced`).
+/// `partitions`, `replicas`, `min_insync`, `sync` (`always` or `interval`) and `accept` (`unsynced`), and in a build with the feature
+/// `kafka-tls` `security` (`plaintext`, `ssl`, `sasl_ssl`), `ca`, `certificate`, `key` (files), `mechanism`, `user` and `secret`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// Broker addresses to begin with, `host:port`.
     pub brokers: Vec<String>,
+    /// How they are spoken to, and as whom.
+    pub security: KafkaSecurity,
     /// First part of the topics' names; `[A-Za-z0-9_-]`, 32 at most.
     pub prefix: String,
     /// Number of partitions; fixed when the log is made, and checked afterwards.
@@ -51,6 +55,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             brokers: vec!["127.0.0.1:9092".into()],
+            security: KafkaSecurity::default(),
             prefix: "quipu".into(),
             partitions: PARTITIONS_DEFAULT,
             log_id: None,
@@ -73,10 +78,18 @@ pub enum BadOptions {
     #[error("a Kafka log is named by kafka://host:port[,host:port][/prefix][?key=value], not by `{0}`")]
     Address(String),
     /// A user or password in the address.
-    #[error("a Kafka log's address takes no user and no password: this release speaks to brokers without TLS and SASL only")]
+    #[error("a Kafka log's address takes no user and no password before the host: use user=NAME and secret=NAME with security=sasl_ssl")]
     Login,
+    /// TLS or SASL, which this build has not.
+    #[error("this build speaks to Kafka without TLS and SASL: build it with `--features kafka-tls`")]
+    NotBuilt,
+    /// A secret that nobody looked up.
+    #[error("the address names the secret `{0}`, and secrets are a node's")]
+    NoSecret(String),
     /// A key that does not exist.
-    #[error("unknown option `{0}` of a Kafka log; known: partitions, replicas, min_insync, sync, accept")]
+    #[error(
+        "unknown option `{0}` of a Kafka log; known: partitions, replicas, min_insync, sync, accept, security, ca, certificate, key, mechanism, user, secret"
+    )]
     Key(String),
     /// A value that its key does not take.
     #[error("`{key}` cannot be `{value}`: {takes}")]
@@ -88,6 +101,10 @@ pub enum BadOptions {
         /// What it takes.
         takes: &'static str,
     },
+}
+
+fn misfit((key, value, takes): Misfit) -> BadOptions {
+    BadOptions::Value { key, value, takes }
 }
 
 impl KafkaOptions {
@@ -116,7 +133,20 @@ impl KafkaOptions {
         if !(1..=self.replicas).contains(&self.least_insync()) {
             return bad("min_insync", &self.least_insync(), "1 to the number of replicas");
         }
+        self.security.check().map_err(misfit)?;
+        if self.security.takes_tls() && !cfg!(feature = "kafka-tls") {
+            return Err(BadOptions::NotBuilt);
+        }
         Ok(())
+    }
+
+    /// The same, and that whoever connects is known.
+    pub(super) fn ready(&self) -> Result<(), BadOptions> {
+        self.check()?;
+        match &self.security.secret {
+            Some(name) if self.security.password.is_none() => Err(BadOptions::NoSecret(name.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// How many replicas must have a frame before it is acknowledged.
@@ -139,6 +169,9 @@ impl KafkaOptions {
         let mut config = rdkafka::ClientConfig::new();
         config.set("bootstrap.servers", self.brokers.join(","));
         config.set("client.id", "quipu");
+        for (key, value) in self.security.settings() {
+            config.set(key, value);
+        }
         config.set("topic.metadata.refresh.interval.ms", "30000");
         for (key, value) in RETRY_MS.iter().filter(|(key, _)| !key.starts_with("fetch")) {
             config.set(*key, *value);
@@ -165,6 +198,7 @@ impl KafkaOptions {
             }
             "accept" if value == "unsynced" => self.accept_unsynced = true,
             "accept" => return Err(bad("accept", "unsynced")),
+            _ if self.security.set(key, value).map_err(misfit)? => {}
             _ => return Err(BadOptions::Key(key.to_owned())),
         }
         Ok(())
@@ -304,6 +338,25 @@ mod tests {
             "kafka://a:1?sync=interval".parse::<KafkaOptions>().unwrap().sync,
             Some(SyncMode::Interval)
         );
+    }
+
+    #[test]
+    fn tls_takes_a_build_that_has_it() {
+        let text = "kafka://a:1?security=sasl_ssl&user=quipu&secret=kafka&mechanism=plain";
+        let read = text.parse::<KafkaOptions>();
+        if cfg!(feature = "kafka-tls") {
+            let config = read.unwrap().client_config();
+            assert_eq!(
+                (config.get("sasl.mechanism"), config.get("sasl.username")),
+                (Some("PLAIN"), Some("quipu"))
+            );
+        } else {
+            let refused = read.unwrap_err();
+            assert_eq!(refused, BadOptions::NotBuilt);
+            assert!(refused.to_string().contains("--features kafka-tls"), "{refused}");
+        }
+        let alone = "kafka://a:1?user=quipu".parse::<KafkaOptions>().unwrap_err();
+        assert!(matches!(alone, BadOptions::Value { key: "user", .. }), "{alone}");
     }
 
     #[test]

@@ -25,10 +25,7 @@ impl Node {
 
     fn join_for(options: &JetStreamOptions, name: &str, life: Duration) -> Self {
         let log = open(options);
-        let me = Member {
-            node: name.into(),
-            address: format!("http://{name}"),
-        };
+        let me = Member::new(name, format!("http://{name}"));
         let leases = log.join(options, me, life).expect("joining");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -8,6 +8,9 @@ mod fake;
 #[path = "../servers/skipped.rs"]
 mod skipped;
 
+#[allow(unreachable_pub, reason = "shared by several test programs")]
+#[path = "../servers/certificates.rs"]
+mod certificates;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/nats.rs"]
 mod nats;
@@ -21,6 +24,7 @@ mod faults;
 mod leases;
 mod opening;
 mod owners;
+mod secured;
 
 use fake::Fake;
 use nats::{Nats, SYSTEM, Shape, USER, start_or_skip};

@@ -20,10 +20,7 @@ struct Node {
 impl Node {
     fn join(options: &KafkaOptions, name: &str) -> Self {
         let log = KafkaLog::open(options).expect("the log");
-        let me = Member {
-            node: name.into(),
-            address: format!("http://{name}"),
-        };
+        let me = Member::new(name, format!("http://{name}"));
         let leases = log.join(options, me, LIFE).expect("joining");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -8,6 +8,10 @@
 #[path = "../servers/skipped.rs"]
 mod skipped;
 
+#[cfg(feature = "kafka-tls")]
+#[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
+#[path = "../servers/certificates.rs"]
+mod certificates;
 #[allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 #[path = "../servers/kafka.rs"]
 mod kafka;
@@ -26,6 +30,8 @@ mod faults;
 mod leases;
 mod opening;
 mod owners;
+#[cfg(feature = "kafka-tls")]
+mod secured;
 mod three;
 
 use kafka::Kafka;

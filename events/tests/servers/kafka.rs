@@ -140,6 +140,11 @@ impl Kafka {
         format!("127.0.0.1:{}", self.proxy.port())
     }
 
+    /// Where its programs are.
+    pub fn jars(&self) -> &Path {
+        &self.jars
+    }
+
     /// Where it keeps its topics.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")

@@ -1,7 +1,7 @@
 //! Who may call from where, and who gets an account.
 
 use crate::{origins::OriginPattern, tls::Certificates};
-use quipu_schemas::network::Network;
+use quipu_schemas::{ids::PrincipalId, network::Network};
 use std::sync::Arc;
 
 /// Who may call from where.
@@ -17,6 +17,8 @@ pub struct Access {
     pub certificates: Option<Arc<Certificates>>,
     /// What other nodes show.
     pub cluster: Option<String>,
+    /// As whom commands over the bus act in their org; `None`: as whom they name.
+    pub bus_principal: Option<PrincipalId>,
     /// Requests to orgs that the node lets through in a minute; 0: as many as come.
     pub requests_per_minute: u32,
     /// Requests that a network signs in by within a minute; 0: as many as come.

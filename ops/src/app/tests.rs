@@ -26,11 +26,16 @@ use tokio::sync::watch;
 
 /// The app of a node in memory without views, which serves for as long as the sender is kept.
 pub(crate) async fn in_memory() -> (App, watch::Sender<Stage>) {
+    in_memory_with(Access::default()).await
+}
+
+/// The same with callers as these.
+pub(crate) async fn in_memory_with(access: Access) -> (App, watch::Sender<Stage>) {
     let config = Config::in_memory().unwrap();
     let node = Node::start(config.node().unwrap(), Kinds::builtin(), |_| {}).await.unwrap();
     let views = Views::open(&ViewsIn::Off, None, &node, Families::house()).unwrap();
     let (stage, is_at) = watch::channel(Stage::Serving);
-    let app = App::new(node, views, Token::mint().unwrap(), Access::default(), None, is_at);
+    let app = App::new(node, views, Token::mint().unwrap(), access, None, is_at);
     (app, stage)
 }
 
@@ -38,7 +43,7 @@ fn leave(org: &'static str) -> InOrg {
     InOrg::admit(&Caller::with(Credential::Token), OrgId::from_static(org)).unwrap()
 }
 
-async fn create_org(app: &App, org: &'static str) {
+pub(crate) async fn create_org(app: &App, org: &'static str) {
     let request = CommandRequest {
         org: OrgId::from_static(org),
         kind: Kind::parse("org").unwrap(),

@@ -38,7 +38,7 @@ pub(super) fn entity() -> Value {
 /// A command on Kafka, from what it is on any bus.
 pub(super) fn command(message: &Value, command: &str) -> Value {
     let mut headers = command_headers();
-    headers["required"] = json!([COMMAND, "Idempotency-Key", "Quipu-On-Behalf-Of"]);
+    headers["required"] = json!([COMMAND, "Idempotency-Key"]);
     if let Some(all) = headers.as_object_mut() {
         all.remove("anyOf");
     }

@@ -36,6 +36,30 @@ pub enum BadBusAt {
     Address(String),
 }
 
+impl BusAt {
+    /// The name of the secret by which its address says who connects.
+    pub fn secret(&self) -> Option<&str> {
+        match *self {
+            #[cfg(feature = "jetstream")]
+            Self::Nats(ref options) => options.secret.as_deref(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(ref options) => options.security.secret.as_deref(),
+        }
+    }
+
+    /// Says what that secret is. It is never shown.
+    pub fn open_with(&mut self, secret: String) {
+        // Without a kind of bus in the build nothing is asked for one.
+        let _ = &secret;
+        match *self {
+            #[cfg(feature = "jetstream")]
+            Self::Nats(ref mut options) => options.login = Some(quipu_events::jetstream::Login(secret)),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(ref mut options) => options.security.password = Some(quipu_events::kafka::Password(secret)),
+        }
+    }
+}
+
 impl FromStr for BusAt {
     type Err = BadBusAt;
 

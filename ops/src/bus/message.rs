@@ -4,7 +4,7 @@ use super::{pace::Pace, subject::Target};
 use crate::{
     app::App,
     asked::{Asked, Correlation, Labels, fields},
-    caller::{Caller, Credential, InOrg},
+    caller::{Caller, InOrg},
     catalogue,
     problems::{self, bad_header, clip},
     redaction,
@@ -96,15 +96,16 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
             "send Idempotency-Key: <the command's id>",
         ));
     };
-    let Some(actor) = &labels.on_behalf_of else {
+    let service = app.access.bus_principal.as_ref();
+    if labels.on_behalf_of.is_none() && service.is_none() {
         return Err(bad_header(
             ACTOR,
             "a command over the bus names who acts",
             format!("send {ACTOR}: <principal>"),
         ));
-    };
+    }
     // The platform acts over HTTP, by its token. Here it would be whoever may publish for the org.
-    if actor.is_platform() {
+    if let Some(actor) = labels.on_behalf_of.as_ref().filter(|actor| actor.is_platform()) {
         let detail = format!("principal {} belongs to the platform", clip(actor.as_str()));
         return Err(Problem::new(403, "reserved_principal", detail)
             .field(ACTOR)
@@ -118,7 +119,7 @@ fn request(app: &App, target: Result<Target, Problem>, headers: &http::HeaderMap
         .get(header::CONTENT_TYPE)
         .map_or(Some("application/json"), |value| value.to_str().ok());
     let asked = Asked {
-        by: &InOrg::admit(&Caller::with(Credential::Bus), target.org)?,
+        by: &InOrg::admit(&Caller::over_bus(service.cloned()), target.org)?,
         kind: app.kind(&target.kind.plural())?,
         id: target.id,
         command: &target.command,
@@ -236,6 +237,9 @@ pub(super) fn answer(result: &Result<Receipt, Problem>, id: Option<&CommandId>, 
         body: body.unwrap_or_default().into(),
     }
 }
+
+#[cfg(test)]
+mod service_tests;
 
 #[cfg(test)]
 mod tests {

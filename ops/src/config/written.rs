@@ -127,6 +127,7 @@ pub(super) struct Blobs {
 pub(super) struct Cluster {
     pub(super) address: String,
     pub(super) secret: String,
+    pub(super) tls: String,
     pub(super) ca: String,
     pub(super) lease_ms: u64,
 }
@@ -135,6 +136,7 @@ impl Default for Cluster {
         Self {
             address: String::new(),
             secret: String::new(),
+            tls: "required".into(),
             ca: String::new(),
             lease_ms: limits::LEASE_MS,
         }
@@ -145,12 +147,14 @@ impl Default for Cluster {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Bus {
     pub(super) url: String,
+    pub(super) principal: String,
     pub(super) feed_days: u32,
 }
 impl Default for Bus {
     fn default() -> Self {
         Self {
             url: String::new(),
+            principal: String::new(),
             feed_days: limits::BUS_FEED_DAYS,
         }
     }

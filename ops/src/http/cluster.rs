@@ -6,6 +6,7 @@ use crate::{
     told::{ClusterSeen, PartitionSeen},
 };
 use axum::{extract::State, http::Uri};
+use quipu_events::leases::Member;
 use quipu_schemas::{envelope::CommandEnvelope, problem::Problem};
 use serde_json::json as value;
 
@@ -53,9 +54,11 @@ pub async fn cluster(State(app): State<App>, operator: Operator, uri: Uri) -> An
             }
         })
         .collect();
+    // What vouches for a key is for nodes.
+    let shown = |member: Member| Member { proof: None, ..member };
     json(&ClusterSeen {
-        node: node.me(),
-        members: node.members(),
+        node: node.me().map(shown),
+        members: node.members().into_iter().map(shown).collect(),
         partitions,
     })
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::audit::Asker,
     asked::{self, Correlation},
-    caller::{Caller, Credential},
+    caller::{Caller, Credential, NodeKeyShown},
     metrics::{HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_REQUESTS, HTTP_SECONDS},
     request_id::RequestId,
 };
@@ -240,7 +240,11 @@ fn admit(app: &App, surface: &Surface, request: &Request) -> Result<Admitted, Pr
     let shown = match surface.authentication {
         Authentication::Open | Authentication::Probe => return Ok(anybody),
         Authentication::TokenOrLoopback if peer.is_some_and(|ip| ip.is_loopback()) => return Ok(anybody),
-        Authentication::Cluster => check_secret(app, headers).map(|()| Shown::Credential(Credential::Cluster))?,
+        Authentication::Cluster => {
+            check_secret(app, headers)?;
+            app.admit_node(request.extensions().get::<NodeKeyShown>())?;
+            Shown::Credential(Credential::Cluster)
+        }
         Authentication::Token | Authentication::TokenOrLoopback => shown::required(app, surface, request, peer)?,
         Authentication::Optional => shown::optional(app, surface, request, peer),
     };

@@ -7,6 +7,10 @@ pub const VOLATILE_QUEUE_MAX: usize = 1_024;
 pub const LEASE_MS: u64 = 6_000;
 /// A command in stored form on its way between nodes.
 pub const FORWARD_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Keys of other nodes that a node knows.
+pub const NODE_KEYS_MAX: usize = 256;
+/// How long the key of a node counts after the node was last heard of, milliseconds.
+pub const NODE_KEY_KEPT_MS: u64 = 60_000;
 /// How long the node that a command is forwarded to may take to be connected, milliseconds.
 pub const FORWARD_CONNECT_MS: u64 = 2_000;
 /// How long a command that was forwarded to its owner is waited for, milliseconds.

@@ -337,14 +337,7 @@ impl Lessee {
         let me = self.me;
         self.members
             .retain(|node, heard| *node == me || now.saturating_sub(*heard) < LEASE_MS);
-        let members: Vec<Member> = self
-            .members
-            .keys()
-            .map(|node| Member {
-                node: name(*node),
-                address: String::new(),
-            })
-            .collect();
+        let members: Vec<Member> = self.members.keys().map(|node| Member::new(name(*node), "")).collect();
         let placed = placement(&members, self.seen.len() as u16);
         let mut out = Vec::new();
         for (partition, owner) in (0u16..).zip(placed) {

@@ -43,7 +43,7 @@ fn from_env(name: &str) -> Option<u64> {
 }
 
 /// Who owns what, as a node sees it.
-async fn owners(caller: &Caller) -> Option<Vec<String>> {
+pub(super) async fn owners(caller: &Caller) -> Option<Vec<String>> {
     let answer = caller
         .exchange(caller.request(reqwest::Method::GET, "/v1/ops/cluster"))
         .await
@@ -77,7 +77,7 @@ async fn taken_over(caller: &Caller, without: Option<&str>) -> Duration {
 }
 
 /// Waits until each of so many nodes owns something: placement has settled.
-async fn spread(caller: &Caller, nodes: usize) {
+pub(super) async fn spread(caller: &Caller, nodes: usize) {
     wait("partitions to be spread", || async {
         let owners = owners(caller).await?;
         let distinct: BTreeSet<&String> = owners.iter().filter(|owner| !owner.is_empty()).collect();

@@ -1,4 +1,5 @@
 //! Several nodes on one log.
 
 mod cluster;
+mod keys;
 mod takeover;

@@ -153,10 +153,7 @@ impl Node {
         };
         let core = Arc::new(Core::new(opened));
         prompts.set(&core);
-        let me = Member {
-            node: "me".into(),
-            address: String::new(),
-        };
+        let me = Member::new("me", "");
         core.among(Cluster::new(me, leases.clone(), Some("token".into()), None).expect("a client"));
         Self {
             core,
@@ -262,10 +259,7 @@ fn said(answer: Result<Receipt, Problem>) -> (u16, String) {
 }
 
 fn member(at: SocketAddr) -> Member {
-    Member {
-        node: "another".into(),
-        address: format!("http://{at}"),
-    }
+    Member::new("another", format!("http://{at}"))
 }
 
 /// Says no, but takes its time.

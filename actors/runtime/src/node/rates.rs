@@ -7,6 +7,7 @@ use crate::{
     off_worker::off_worker,
     rates::{Asking, OrgRates, RATES_PATH, Taken, unknown},
 };
+use quipu_events::leases::Member;
 use quipu_rules::quota::{ALL, Quota};
 use quipu_schemas::{
     ids::{Kind, OrgId, StreamId},
@@ -51,7 +52,7 @@ impl Node {
         }
         let owner = core.cluster().and_then(|cluster| Some((cluster, cluster.elsewhere(partition)?)));
         let (cluster, owner) = owner.ok_or_else(|| unknown("nobody who can be asked owns the org's partition"))?;
-        cluster.ask_rates(&owner.address, asking).await
+        cluster.ask_rates(&owner, asking).await
     }
 
     /// The same for another node that took this one for the owner.
@@ -66,11 +67,8 @@ impl Node {
 }
 
 impl Cluster {
-    async fn ask_rates(&self, address: &str, asking: &Asking) -> Result<Option<Taken>, Problem> {
-        let request = self
-            .client
-            .post(format!("{address}{RATES_PATH}"))
-            .bearer_auth(self.token.as_deref().unwrap_or_default());
+    async fn ask_rates(&self, owner: &Member, asking: &Asking) -> Result<Option<Taken>, Problem> {
+        let request = self.post(owner, RATES_PATH).map_err(unknown)?;
         let answer = request.json(asking).send().await.map_err(|error| unknown(error.without_url()))?;
         let is_success = answer.status().is_success();
         let body = answer.bytes().await.map_err(|error| unknown(error.without_url()))?;

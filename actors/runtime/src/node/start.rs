@@ -10,7 +10,7 @@ use super::{
 use crate::{
     background::lower_priority,
     clock::ClockSource,
-    cluster::{Cluster, ClusterConfig},
+    cluster::{Cluster, ClusterConfig, NodeKey, NodeKeyError},
     core::{Core, Opened},
     feed::offers,
     kinds::Kinds,
@@ -124,6 +124,9 @@ pub enum StartError {
     /// The HTTP client of the performers.
     #[error("performers: {0}")]
     Performers(String),
+    /// The key that other nodes know it by.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyError),
     /// The HTTP client that calls other nodes.
     #[error("cluster: {0}")]
     Cluster(String),
@@ -146,6 +149,7 @@ impl Node {
             embedded,
             lock,
             me,
+            node_key,
             leases,
             channel,
             index,
@@ -175,7 +179,7 @@ impl Node {
         let core = core_of(opened).await?;
         prompts.set(&core);
         secrets.set(&core);
-        core.among(cluster_of(&config, &me, &leases)?);
+        core.among(cluster_of(&config, &me, node_key, &leases)?);
         reach_others(&core, &config, me.node.clone(), channel);
         let args = RootArgs {
             core: core.clone(),
@@ -232,9 +236,10 @@ async fn core_of(opened: Opened) -> Result<Arc<Core>, StartError> {
 }
 
 /// The nodes among which this one is.
-fn cluster_of(config: &NodeConfig, me: &Member, leases: &Arc<dyn Leases>) -> Result<Cluster, StartError> {
-    let ClusterConfig { token, ca, .. } = config.cluster.clone();
-    Cluster::new(me.clone(), leases.clone(), token, ca.as_deref()).map_err(StartError::Cluster)
+fn cluster_of(config: &NodeConfig, me: &Member, key: Option<NodeKey>, leases: &Arc<dyn Leases>) -> Result<Cluster, StartError> {
+    let ClusterConfig { token, ca, tls, .. } = config.cluster.clone();
+    let cluster = Cluster::new(me.clone(), leases.clone(), token, ca.as_deref()).map_err(StartError::Cluster)?;
+    Ok(cluster.with_key(tls, key))
 }
 
 /// What claim frames call this node.
@@ -271,6 +276,7 @@ fn long_lived(core: &Arc<Core>, config: &NodeConfig, snapshots: mpsc::Receiver<S
     }
     if config.log.is_shared() {
         tasks.push(supervised(core, "shadow", shadow::run));
+        tasks.push(supervised(core, "keys of nodes", upkeep::note_keys));
     } else if config.data_dir.is_some() {
         tasks.push(supervised(core, "scrub", upkeep::scrub));
     }

@@ -15,6 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Notes which keys other nodes have told: one that leaves still passes on commands, and is then among the nodes no longer.
+pub(super) async fn note_keys(core: Arc<Core>) {
+    const LOOK_EVERY: Duration = Duration::from_millis(500);
+    while !core.stopping.load(Ordering::Acquire) {
+        if let Some(cluster) = core.cluster() {
+            cluster.note_keys();
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Moves the index's tail into its file behind the log: when it is large, or after a while. Runs on a thread of its own, and
 /// holds the node only while it works, so that a node that is dropped without a stop is gone.
 pub(super) async fn flush_index(core: Weak<Core>) {

@@ -1,3 +1,5 @@
+mod nodes;
+
 use super::*;
 use crate::{
     app::tests::in_memory,
@@ -76,7 +78,7 @@ async fn an_upgraded_connection_passes_the_guard_and_outlives_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (closing, is_closing) = watch::channel(false);
-    let server = tokio::spawn(serve(Arc::new(listener), router, None, is_closing));
+    let server = tokio::spawn(serve(Arc::new(listener), router, Doors::default(), is_closing));
 
     let (status, _) = upgrade(address, "wrong").await;
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");

@@ -1,7 +1,11 @@
 //! What is opened before anything runs: the log, its index and its keys.
 
 use super::{NodeConfig, StartError};
-use crate::{api::Stopped, ingress};
+use crate::{
+    api::Stopped,
+    cluster::{NodeKey, PeerTls},
+    ingress,
+};
 use quipu_events::{
     backend::{OpenError, OpenedLog, node_id},
     channel::Channel,
@@ -21,6 +25,7 @@ pub(super) struct Parts {
     pub(super) embedded: Option<Arc<EmbeddedLog>>,
     pub(super) lock: Option<Box<dyn DiskLock>>,
     pub(super) me: Member,
+    pub(super) node_key: Option<NodeKey>,
     pub(super) leases: Arc<dyn Leases>,
     pub(super) channel: Option<Arc<dyn Channel>>,
     pub(super) index: Arc<Index>,
@@ -45,10 +50,10 @@ pub(super) fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result
     if let Some(blobs) = opened.blobs(dir, &config.blobs)? {
         keys.keep_in(blobs);
     }
-    let me = Member {
-        node: node_id(dir).map_err(OpenError::Io)?,
-        address: config.cluster.address.clone(),
-    };
+    // Where there are no other nodes, nobody asks for it.
+    let has_peers = config.log.is_shared() && config.cluster.token.is_some() && config.cluster.tls != PeerTls::Off;
+    let node_key = has_peers.then(|| NodeKey::load_or_make(dir)).transpose()?;
+    let me = config.cluster.member(node_id(dir).map_err(OpenError::Io)?, node_key.as_ref());
     let life = if config.cluster.lease_ms == 0 {
         limits::LEASE_MS
     } else {
@@ -83,6 +88,7 @@ pub(super) fn open(config: &NodeConfig, mut progress: impl FnMut(u64)) -> Result
         embedded,
         lock,
         me,
+        node_key,
         leases,
         channel,
         index,
