@@ -151,9 +151,10 @@ fn credentials_open_from_a_file_and_from_a_secret() {
     assert_eq!(opens(&by_secret(&text)), Ok(()));
     // Signed by an account that the operator does not know.
     let stranger = KeyPair::new_account();
-    let foreign = creds(&claims(&stranger, &user, "node", of_user), &user);
-    let broken = text.replace("USER NKEY SEED", "NOTHING");
-    for refused in [foreign, broken] {
+    let foreign = creds(&claims(&stranger, &user, "node", of_user.clone()), &user);
+    // Of somebody else's key.
+    let stolen = creds(&claims(&account, &user, "node", of_user), &KeyPair::new_user());
+    for refused in [foreign, stolen] {
         let told = opens(&by_secret(&refused)).expect_err("they are not the account's");
         assert!(!told.contains(&user.seed().expect("a seed")), "{told}");
     }
