@@ -120,6 +120,7 @@ impl Decider for Agent {
     const KIND: &'static str = "agent";
     // 2: an agent whose guard nobody set asks its model up to 200 times a turn.
     const RULES_VERSION: u32 = 2;
+    const HEARS_ENTITIES: bool = true;
     type State = AgentState;
     type Command = AgentCommand;
     type Word = AgentWord;

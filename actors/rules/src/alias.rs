@@ -81,6 +81,7 @@ impl Refusal for AliasRejection {
 impl Decider for Alias {
     const KIND: &'static str = "alias";
     const RULES_VERSION: u32 = 1;
+    const HEARS_ENTITIES: bool = true;
     type State = AliasState;
     type Command = AliasCommand;
     type Word = AliasWord;

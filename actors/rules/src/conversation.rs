@@ -51,6 +51,7 @@ pub const TURN_TIMER_PREFIX: &str = "turn:";
 impl Decider for Conversation {
     const KIND: &'static str = "conversation";
     const RULES_VERSION: u32 = 2;
+    const HEARS_ENTITIES: bool = true;
     type State = ConversationState;
     type Command = ConversationCommand;
     type Word = ConversationWord;

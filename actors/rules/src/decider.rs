@@ -86,6 +86,9 @@ pub trait Decider: Sized + 'static {
     /// What only the kernel ([`Decider::from_kernel`]) and other entities (a dispatch) send, tagged like commands and under
     /// names of their own; [`NoWord`] where there is nothing.
     type Word: Serialize + DeserializeOwned + JsonSchema + Send + 'static;
+    /// Whether other entities send it words. A word of a kind that hears none comes from the kernel alone: one that an entity dispatches is
+    /// refused before the rules are asked. The rules of a kind that hears some look at who sends which.
+    const HEARS_ENTITIES: bool = false;
     /// Events, adjacently tagged with explicit stored names: `{"type": "quipu.<kind>.<event>.v1", "data": {…}}`.
     type Event: Clone + Serialize + DeserializeOwned + JsonSchema + Send + 'static;
     /// Why a command is refused.

@@ -114,6 +114,7 @@ impl Known {
 impl Decider for Entity {
     const KIND: &'static str = "entity";
     const RULES_VERSION: u32 = 1;
+    const HEARS_ENTITIES: bool = true;
     type State = EntityState;
     type Command = EntityCommand;
     type Word = EntityWord;

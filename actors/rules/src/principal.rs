@@ -41,6 +41,7 @@ type Decided = Result<Decision<PrincipalEvent>, PrincipalRejection>;
 impl Decider for Principal {
     const KIND: &'static str = "principal";
     const RULES_VERSION: u32 = 1;
+    const HEARS_ENTITIES: bool = true;
     type State = PrincipalState;
     type Command = PrincipalCommand;
     type Word = PrincipalWord;

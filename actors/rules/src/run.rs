@@ -74,6 +74,7 @@ pub const ADVANCE: &str = "advance";
 impl Decider for Run {
     const KIND: &'static str = "run";
     const RULES_VERSION: u32 = 4;
+    const HEARS_ENTITIES: bool = true;
     const MAKES_VALUES: bool = true;
     type State = RunState;
     type Command = RunCommand;

@@ -128,6 +128,29 @@ mod tests {
         assert_eq!(org_of(CMD, "quipu.v1.cmd"), None);
     }
 
+    /// What a subscription would take for many subjects is part of no id, so nobody publishes to, or reads, more than one entity.
+    #[test]
+    fn wildcards_are_ids_of_nothing() {
+        for wild in ["*", ">", "a*", "a>", "", " ", "a\tb", "a\r\nPUB x 0", "$SYS"] {
+            for subject in [
+                format!("{CMD}.{wild}.run.r1.start"),
+                format!("{CMD}.acme.{wild}.r1.start"),
+                format!("{CMD}.acme.run.{wild}.start"),
+            ] {
+                assert!(parse(CMD, &subject).is_err(), "{subject}");
+            }
+            assert_eq!(org_of(CMD, &format!("{CMD}.{wild}.run")), None, "{wild}");
+            // Where a subject is made of them, they are no ids either; of a command's id only the hash is in one.
+            assert!(
+                OrgId::parse(wild.to_owned()).is_err() && EntityId::parse(wild.to_owned()).is_err(),
+                "{wild}"
+            );
+            assert!(Kind::parse(wild.to_owned()).is_err(), "{wild}");
+        }
+        let stream: StreamId = "acme/run/r1".parse().unwrap();
+        assert_eq!(feed(&stream, "quipu.run.*.>.v1"), "quipu.v1.feed.acme.run._");
+    }
+
     #[test]
     fn receipts_and_events_have_places_of_their_own() {
         let org = OrgId::parse("acme").unwrap();

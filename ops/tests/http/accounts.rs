@@ -3,20 +3,20 @@
 use super::*;
 use quipu::app::Registration;
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 impl TestNode {
-    async fn registered(&self, address: &str, operator: bool) -> String {
+    pub(super) async fn registered(&self, address: &str, operator: bool) -> String {
         let body = json!({ "address": address, "name": "Ada", "password": PASSWORD, "operator": operator });
         let made = self.post("/v1/auth/register", body).await.expect(201).json();
         made["principal"].as_str().unwrap().to_owned()
     }
 
-    async fn open(&self, path: &str, body: Value) -> Answer {
+    pub(super) async fn open(&self, path: &str, body: Value) -> Answer {
         Self::send(self.client.post(format!("{}{path}", self.running.url())).json(&body)).await
     }
 
-    async fn logged_in(&self, address: &str) -> Value {
+    pub(super) async fn logged_in(&self, address: &str) -> Value {
         let body = json!({ "address": address, "password": PASSWORD });
         self.open("/v1/auth/login", body).await.expect(200).json()
     }

@@ -9,7 +9,7 @@ use quipu_projections::families::Families;
 use quipu_runtime::kinds::Kinds;
 
 /// Stands in what the other tenant keeps, and in no request.
-const MARK: &str = "zzsecret";
+pub(super) const MARK: &str = "zzsecret";
 
 /// A node with two tenants, and keys that open less and less.
 pub(super) struct Tenants {

@@ -5,6 +5,7 @@ mod accounts;
 mod acting;
 mod api_keys;
 mod approvals;
+mod attacks;
 mod audit;
 mod by_key;
 mod by_session;

@@ -1,7 +1,7 @@
 //! OAuth over HTTP: clients, grants, what is told of tokens, and what is refused.
 
 mod attacks;
-mod codes;
+pub(super) mod codes;
 mod devices;
 mod people;
 mod rates;

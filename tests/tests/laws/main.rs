@@ -9,4 +9,5 @@ mod layout;
 mod ownership_model;
 mod problems;
 mod ratchet;
+mod threats;
 mod tokens;

@@ -92,6 +92,7 @@ impl Refusal for Never {
 impl<const RULES: u8> Decider for Fuse<RULES> {
     const KIND: &'static str = "fuse";
     const RULES_VERSION: u32 = RULES as u32;
+    const HEARS_ENTITIES: bool = true;
     type State = FuseState;
     type Command = FuseCommand;
     type Word = FuseWord;

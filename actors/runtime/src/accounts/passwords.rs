@@ -219,6 +219,24 @@ mod tests {
         drop(held);
     }
 
+    /// Time would tell whether there is an account: whoever has none waits for a turn and is hashed all the same, with the same parameters.
+    #[tokio::test]
+    async fn an_account_of_nobody_costs_a_hash_as_well() {
+        let here = passwords(1);
+        let shown = Password::new("correct horse");
+        here.verify(&shown, None).await.unwrap();
+        let nobodys = here.nobodys.lock().clone().expect("something to compare with");
+        assert!(nobodys.starts_with(&here.beginning()), "{nobodys}");
+        // While no turn is free, neither is answered.
+        let stored = here.hash(&shown).await.unwrap();
+        let held = here.running.acquire_many(2).await.unwrap();
+        for stored in [Some(stored.as_str()), None] {
+            let mut verdict = std::pin::pin!(here.verify(&shown, stored));
+            assert!(futures::poll!(verdict.as_mut()).is_pending(), "{stored:?}");
+        }
+        drop(held);
+    }
+
     #[test]
     fn passwords_are_bounded_and_never_shown() {
         for bad in ["123456789", &"x".repeat(257), &"\u{1f600}".repeat(257)] {

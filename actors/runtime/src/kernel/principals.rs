@@ -142,10 +142,18 @@ impl KnownSession {
         self.client.as_deref().and_then(|client| client.parse().ok())
     }
 
-    /// Whether its client still gets tokens, and may still ask for all that the session is cut to.
-    pub fn is_permitted_by(&self, client: &ApplicationState) -> bool {
-        let holds = |app: &quipu_rules::application::App| self.patterns.iter().all(|right| app.may_ask_for(right));
-        client.active().is_some_and(holds)
+    /// Whether its client may still have it, as somebody's of this home: it is active, may ask for all that the session is cut to, and acts
+    /// as no other service than the one that is linked to it now. What an update takes from a client it takes from its sessions.
+    pub fn is_permitted_by(&self, home: &Home, client: &ClientId, state: &ApplicationState) -> bool {
+        let Some(app) = state.active() else {
+            return false;
+        };
+        let is_its_own = |acting: &Home| acting.org == client.org && app.service.as_ref() == Some(&acting.id);
+        let acts = match self.act.first() {
+            Some(actor) => is_its_own(actor),
+            None => home.is_person() || is_its_own(home),
+        };
+        acts && self.patterns.iter().all(|right| app.may_ask_for(right))
     }
 
     /// Whether it opens less than its principal may, or is used by somebody else for it.

@@ -166,6 +166,16 @@ pub(crate) fn entity_busy(stream: &StreamId, waiting: usize) -> Problem {
     problem
 }
 
+/// A word that its kind takes from the kernel alone.
+pub(crate) fn not_the_kernel(stream: &StreamId) -> Problem {
+    Problem::new(
+        403,
+        "not_the_kernel",
+        format!("{stream} takes this word from the kernel, and from no entity"),
+    )
+    .fix("nothing; the kernel says it when it is due")
+}
+
 pub(crate) fn too_large(bytes: usize) -> Problem {
     Problem::new(413, "record_too_large", format!("the decision takes {bytes} bytes"))
         .fix(format!("keep what one command stores under {RECORD_MAX_BYTES} bytes"))

@@ -11,7 +11,7 @@ use quipu_schemas::{
     client_secret::{ClientId, ClientSecret},
     context::Millis,
     digest::Digest,
-    ids::{EntityId, OrgId, PrincipalId},
+    ids::{EntityId, Home, OrgId, PrincipalId},
     key_text::{KeyText, pepper},
     problem::Problem,
 };
@@ -47,12 +47,13 @@ impl Node {
         secret.hash(&self.0.core.keys.digest_key())
     }
 
-    /// Whether what was begun by a client still opens anything: a client of an org may have been stopped, or may ask for less now.
-    pub(super) fn is_permitted(&self, session: &KnownSession) -> Result<bool, Problem> {
-        match session.org_client() {
-            Some(client) => Ok(self.application(&client)?.is_some_and(|state| session.is_permitted_by(&state))),
-            None => Ok(true),
-        }
+    /// Whether the client that began a session may still have it. Other names are those of programs that no org knows.
+    pub(super) fn client_lets(&self, home: &Home, session: &KnownSession) -> Result<bool, Problem> {
+        let Some(client) = session.org_client() else {
+            return Ok(true);
+        };
+        let state = self.application(&client)?;
+        Ok(state.is_some_and(|state| session.is_permitted_by(home, &client, &state)))
     }
 
     /// The key with this text, if it is valid now. Why it is not is nobody's business: `None` whatever it was.

@@ -186,8 +186,8 @@ impl Node {
         })
     }
 
-    /// A session with all that it was made from, the nearest first; `None` where one of them has ended, or its principal or client was
-    /// stopped, or its client may ask for less by now.
+    /// A session with all that it was made from, the nearest first; `None` where one of them has ended, its client may not have it any
+    /// more, or somebody who acts by it was stopped. Nothing opens by a session but what asks here.
     pub(super) fn lineage(&self, home: &Home, session: &EntityId) -> Result<Option<Vec<KnownSession>>, Problem> {
         let (mut found, mut next) = (Vec::new(), Some((home.clone(), session.clone())));
         while let Some((home, id)) = next {
@@ -196,8 +196,13 @@ impl Node {
             let Some(session) = session.filter(|_| found.len() <= SESSION_ACTORS_MAX) else {
                 return Ok(None);
             };
-            if !self.is_permitted(session)? {
+            if !self.client_lets(&home, session)? {
                 return Ok(None);
+            }
+            for actor in &session.act {
+                if self.principal(actor)?.as_deref().and_then(stopped).is_some() {
+                    return Ok(None);
+                }
             }
             next = session.parent.as_ref().map(|parent| (parent.home.clone(), parent.session.clone()));
             found.push(session.clone());
@@ -230,8 +235,7 @@ impl Node {
         let (mut scopes, mut actors) = (Vec::new(), Vec::<Rights>::new());
         for session in lineage {
             for actor in &session.act {
-                let is_stopped = self.principal(actor)?.is_some_and(|known| stopped(&known).is_some());
-                if is_stopped || !actor.acts_in(org) {
+                if !actor.acts_in(org) {
                     return Ok(None);
                 }
                 actors.push(self.rights_in(org, &actor.id)?.rights.clone());

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::{
-    kernel::{principals::KnownSession, refusals::stopped},
+    kernel::principals::KnownSession,
     tokens::{AccessClaims, For, IdClaims, TokenRefused, Tokens},
 };
 use quipu_events::keyring::KeyringError;
@@ -42,17 +42,7 @@ impl Node {
 
     /// A session that opens something now, with all that it was made from and by an active client; `None` where it has ended.
     pub fn live_session(&self, home: &Home, session: &EntityId) -> Result<Option<KnownSession>, Problem> {
-        let Some(lineage) = self.lineage(home, session)? else {
-            return Ok(None);
-        };
-        for session in &lineage {
-            for actor in &session.act {
-                if self.principal(actor)?.as_deref().and_then(stopped).is_some() {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(lineage.into_iter().next())
+        Ok(self.lineage(home, session)?.and_then(|lineage| lineage.into_iter().next()))
     }
 
     /// Whose session a refresh token goes on with, if it was ever handed out.

@@ -129,6 +129,11 @@ pub(super) async fn code(app: &App, client: &Client, fields: &Fields) -> Result<
     let name = client.id.to_string();
     let redeemed = node.redeem_code(code, Some(&name), redirect_uri, verifier).await;
     let (home, started) = redeemed.map_err(grant_failed)?;
+    // It may have been registered when the code was asked for, and taken away since.
+    if !client.app.is.redirect_uris.iter().any(|uri| uri.permits(redirect_uri)) {
+        node.end_session(&home, &started.id).await?;
+        return Err(no_grant());
+    }
     let refreshes = client.app.may(GrantType::RefreshToken);
     issue::answer(
         node,
@@ -147,11 +152,15 @@ pub(super) async fn code(app: &App, client: &Client, fields: &Fields) -> Result<
 pub(super) async fn refresh(app: &App, client: &Client, fields: &Fields) -> Result<Response, Failure> {
     let node = app.accounts();
     let shown = fields.need("refresh_token")?;
-    let of = node
+    // Whether it lives is asked where it is refreshed: one that its client may not have any more is named first.
+    let known = node
         .session_of_refresh(shown)
-        .map(|(home, id)| node.live_session(&home, &id))
+        .map(|(home, id)| Ok::<_, Failure>((node.principal(&home)?, id)))
         .transpose()?;
-    let held = of.flatten().map(|session| session.patterns).unwrap_or_default();
+    let session = known
+        .as_ref()
+        .and_then(|(principal, id)| principal.as_ref()?.session(id, node.now()));
+    let held = session.map(|session| session.patterns.clone()).unwrap_or_default();
     if held.iter().any(|right| !client.app.may_ask_for(right)) {
         return Err(refused(
             "invalid_grant",

@@ -10,7 +10,7 @@ use quipu_schemas::ids::Home;
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// A code as a person who said yes is sent back with it.
-async fn code(node: &TestNode, client: &Client, scope: &str) -> (String, Home) {
+pub(crate) async fn code(node: &TestNode, client: &Client, scope: &str) -> (String, Home) {
     let home: Home = "acme/svc_ci".parse().unwrap();
     let session = NewSession {
         client: Some(client.id.clone()),
@@ -27,7 +27,7 @@ async fn code(node: &TestNode, client: &Client, scope: &str) -> (String, Home) {
     (started.code.unwrap().as_str().to_owned(), home)
 }
 
-async fn redeem(node: &TestNode, client: &Client, code: &str, changes: &[(&str, &str)]) -> Answer {
+pub(crate) async fn redeem(node: &TestNode, client: &Client, code: &str, changes: &[(&str, &str)]) -> Answer {
     let usual = [
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -39,7 +39,7 @@ async fn redeem(node: &TestNode, client: &Client, code: &str, changes: &[(&str, 
     node.form("/oauth/token", Some(client), &fields).await
 }
 
-async fn refresh(node: &TestNode, client: &Client, token: &str) -> Answer {
+pub(crate) async fn refresh(node: &TestNode, client: &Client, token: &str) -> Answer {
     let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
     node.form("/oauth/token", Some(client), &fields).await
 }
@@ -200,4 +200,65 @@ async fn an_exchanged_token_names_who_acts_and_never_widens() {
         assert!(!node.is_active(&own, token).await);
         refused(&exchange(&agent, token, &[]).await, 400, "invalid_grant");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_update_takes_from_a_client_its_tokens_lose() {
+    let node = TestNode::with_org().await;
+    let (own, watcher) = (
+        node.client("acme", "ci", json!({})).await,
+        node.client("acme", "watcher", json!({})).await,
+    );
+    let described = |redirects: Value, scopes: Value| {
+        json!({
+            "name": "App",
+            "grants": ["authorization_code", "refresh_token", "client_credentials", "token_exchange"],
+            "authentication": "client_secret_basic",
+            "redirect_uris": redirects,
+            "scopes": scopes,
+        })
+    };
+    let update = async |redirects: Value, scopes: Value| {
+        let path = "/v1/orgs/acme/applications/ci/update";
+        node.post(path, described(redirects, scopes)).await
+    };
+    // An update is checked like the first description.
+    for (redirects, scopes) in [
+        (json!(["javascript:alert(1)"]), json!(["cap:run.*"])),
+        (json!(["https://app.example/../cb"]), json!(["cap:run.*"])),
+        (json!(["https://user@app.example/cb"]), json!(["cap:run.*"])),
+        (json!([]), json!(["cap:run.*"])),
+        (json!([CALLBACK]), json!([])),
+    ] {
+        let answer = update(redirects.clone(), scopes).await;
+        assert_eq!(answer.status, 422, "{redirects}: {}", answer.text);
+    }
+    // An address that was taken away leads nobody back, whatever waits for it.
+    let (waiting, _) = code(&node, &own, "cap:run.start").await;
+    update(json!(["https://app.example/new"]), json!(["cap:run.*", "cap:stats.read"]))
+        .await
+        .expect(202);
+    refused(&redeem(&node, &own, &waiting, &[]).await, 400, "invalid_grant");
+    update(json!([CALLBACK]), json!(["cap:run.*", "cap:stats.read"])).await.expect(202);
+    refused(&redeem(&node, &own, &waiting, &[]).await, 400, "invalid_grant");
+    // With fewer scopes, what was granted for more is over: codes, tokens of every sort, and what was made from them.
+    let (first, _) = code(&node, &own, "cap:run.start").await;
+    let made = redeem(&node, &own, &first, &[]).await.expect(200).json();
+    let (waiting, _) = code(&node, &own, "cap:run.start").await;
+    let token = text(&made, "access_token");
+    assert!(node.is_active(&watcher, &token).await);
+    node.by(Some(&token), Method::GET, "/v1/me").await.expect(200);
+    update(json!([CALLBACK]), json!(["cap:stats.read"])).await.expect(202);
+    assert!(!node.is_active(&watcher, &token).await);
+    node.by(Some(&token), Method::GET, "/v1/me").await.problem(401, "unauthenticated");
+    refused(&refresh(&node, &own, &text(&made, "refresh_token")).await, 400, "invalid_grant");
+    refused(&redeem(&node, &own, &waiting, &[]).await, 400, "invalid_grant");
+    // What is within the new ones goes on; a service that is linked no longer is nobody whom the client acts as.
+    let narrow = text(&node.token(&own).await, "access_token");
+    assert!(node.is_active(&watcher, &narrow).await);
+    node.post("/v1/orgs/acme/applications/ci/unlink_service", json!({}))
+        .await
+        .expect(202);
+    assert!(!node.is_active(&watcher, &narrow).await);
+    node.by(Some(&narrow), Method::GET, "/v1/me").await.problem(401, "unauthenticated");
 }

@@ -304,7 +304,7 @@ impl Admission {
         self.not_stopped(home)?;
         let session = self.known(home)?.and_then(|known| known.session(id, self.now));
         let session = session.ok_or_else(|| Held::not(credential_ended()))?;
-        self.client_permits(session)?;
+        self.client_permits(home, session)?;
         Ok(session)
     }
 
@@ -335,7 +335,7 @@ impl Admission {
 
     /// The client of an org that began a session is not stopped, and may still ask for all that the session is cut to. Other names are
     /// those of programs that no org knows.
-    fn client_permits(&self, session: &KnownSession) -> Result<(), Held> {
+    fn client_permits(&self, home: &Home, session: &KnownSession) -> Result<(), Held> {
         let Some(client) = session.org_client() else {
             return Ok(());
         };
@@ -343,7 +343,7 @@ impl Admission {
         let (_, known) = known.ok_or_else(|| Held::Unknown(Question::Application(client.clone())))?;
         match known {
             Some(ApplicationState::Suspended { .. }) => Err(Held::not(application_suspended(&client))),
-            Some(state) if session.is_permitted_by(state) => Ok(()),
+            Some(state) if session.is_permitted_by(home, &client, state) => Ok(()),
             _ => Err(Held::not(credential_ended())),
         }
     }

@@ -1,7 +1,7 @@
 //! One decision: the kind's rules on the state as it is, and the record that follows.
 
 use super::{Active, Admitted, DecidedRecord, Pending, Recalled};
-use crate::kernel::refusals::too_large;
+use crate::kernel::refusals::{not_the_kernel, too_large};
 use quipu_rules::decider::{Asked, AskedOf, Belongs, Decider, Decision, Refusal};
 use quipu_schemas::{
     codec,
@@ -68,8 +68,13 @@ impl<D: Decider> Active<D> {
             made: Made::default(),
             recalled: &recalled,
         };
+        let is_dispatched = matches!(command.body, CommandBody::Given { settles: Some(_), .. });
         let decision = match &typed {
             None => Ok(Decision::Unchanged),
+            Some(Asked::Word(_)) if is_dispatched && !D::HEARS_ENTITIES => {
+                let code = not_the_kernel(&self.stream).code;
+                return Ok((Vec::new(), settled(Settled::Refused { code }), Vec::new()));
+            }
             Some(typed) => D::decide(self.typed_state(), typed, &context),
         };
         let final_outcome = |plain: Settled| final_outcome(&command.body, plain);

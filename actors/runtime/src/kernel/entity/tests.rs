@@ -258,3 +258,50 @@ fn forgotten_name_in_flight_is_noticed() {
     let other = [("eve".to_owned(), first.events.clone())].into();
     assert_eq!(decided(&mut book, 1, sign(&["eve"], "d"), other).events.len(), 1, "of another name");
 }
+
+/// A word that comes from the kernel alone is no way for one entity to say it to another.
+#[test]
+fn words_of_the_kernel_are_taken_from_no_entity() {
+    let key: ReactionKey = "acme/egg/e@1.0".parse().unwrap();
+    let mut clock = Active::<Clock>::empty("acme/clock/c".parse().unwrap());
+    let mut dispatched = |name: &str, id: &'static str| {
+        let command = CommandEnvelope {
+            stream: clock.stream().clone(),
+            command_id: CommandId::from_static(id),
+            digest: Digest::ZERO,
+            body: CommandBody::Given {
+                command: Json(json!({ name: {} })),
+                settles: Some(key.clone()),
+            },
+            principal: PrincipalId::BOOTSTRAP,
+            on_behalf_of: None,
+            credential: None,
+            expected_version: None,
+            environment: None,
+            data_class: DataClass::None,
+            correlation: None,
+            causation: None,
+            traceparent: None,
+            seed: 1,
+        };
+        let admitted = Admitted {
+            refused: None,
+            ticket: 1,
+            command: Arc::new(command),
+            seen: None,
+            settled: None,
+            authority: Authority::default(),
+            durability: Durability::Memory,
+            recalled: Recalled::new(),
+        };
+        match &clock.command(1, admitted, &NoKeys)[..] {
+            [EntityAction::Append(decided)] => decided.record.header.settlement.clone().map(|settlement| settlement.outcome),
+            other => panic!("not taken: {other:?}"),
+        }
+    };
+    let refused = Settled::Refused {
+        code: "not_the_kernel".into(),
+    };
+    assert_eq!(dispatched("ring", "a"), Some(refused));
+    assert_eq!(dispatched("wind", "b"), Some(Settled::Unchanged));
+}
