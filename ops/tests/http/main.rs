@@ -17,6 +17,7 @@ mod documents;
 mod feed;
 mod invites;
 mod isolation;
+mod isolation_bus;
 mod mail;
 mod oauth;
 mod queries;
