@@ -4,7 +4,11 @@
 //! org ([`InOrg`]), to operate the node ([`Operator`]) and to speak as another node ([`Peer`]). The app opens what it holds to
 //! those alone, so a handler that has not asked does not compile.
 
-use quipu_runtime::{holder::Holder, kernel::refusals::no_access, node::Account};
+use quipu_runtime::{
+    holder::{HeldOn, Holder},
+    kernel::refusals::no_access,
+    node::Account,
+};
 use quipu_schemas::{
     context::Millis,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
@@ -171,6 +175,12 @@ impl InOrg {
                 .caller
                 .holder()
                 .is_some_and(|holder| holder.holds_within(right, on, project, now))
+    }
+
+    /// On which parts of the org a right is held now, for whoever does not hold it on the whole.
+    pub fn held_on(&self, right: &Capability, kind: &Kind, now: Millis) -> HeldOn {
+        let holder = self.caller.holder();
+        holder.map(|holder| holder.held_on(right, kind, now)).unwrap_or_default()
     }
 
     /// The same; whoever does not hold it is told which it is.

@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, fmt::Write};
 pub struct Query {
     /// Filters by name; a view refuses those that it does not have.
     pub filter: BTreeMap<String, String>,
+    /// Only rows of which one of these columns of text holds one of these values: what may be read of them. All where it is `None`.
+    pub only: Option<Vec<(&'static str, Vec<String>)>>,
     /// Name of one of the view's other orders; its own unless given.
     pub order: Option<String>,
     /// [`Page::next`] of the page before.
@@ -32,6 +34,11 @@ impl Query {
     /// A query with one more filter.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.filter.insert(name.to_owned(), value.into());
+        self
+    }
+    /// Of these rows alone.
+    pub fn only(mut self, held: Vec<(&'static str, Vec<String>)>) -> Self {
+        self.only = Some(held);
         self
     }
     /// In this order instead of the view's own.
@@ -119,6 +126,23 @@ impl Select {
             sql,
             params: vec![org.into()],
         }
+    }
+
+    /// Rows of which one of the columns holds one of its values; without any, there are no rows.
+    fn one_of(&mut self, reading: &Reading, only: &[(&'static str, Vec<String>)]) {
+        let mut either = Vec::new();
+        for (name, values) in only.iter().filter(|(_, values)| !values.is_empty()) {
+            let first = self.params.len() + 1;
+            self.params.extend(values.iter().map(|value| Value::from(value.as_str())));
+            let places: Vec<_> = (first..=self.params.len()).map(|n| format!("?{n}")).collect();
+            either.push(format!("{} IN ({})", quoted(column(reading, name).name), places.join(", ")));
+        }
+        let condition = if either.is_empty() {
+            "1 = 0".to_owned()
+        } else {
+            either.join(" OR ")
+        };
+        let _ = write!(self.sql, " AND ({condition})");
     }
 
     fn and(&mut self, column: &str, op: &str, value: Value) {
@@ -243,6 +267,9 @@ pub fn list(view: View, org: &OrgId, query: &Query) -> Result<(Select, Paging), 
     let passed = after.as_ref().and_then(|values| values.first());
     for (name, value) in &query.filter {
         apply_filter(reading, name, value, &order, passed, &mut select)?;
+    }
+    if let Some(only) = &query.only {
+        select.one_of(reading, only);
     }
     if let Some(values) = after {
         let first = select.params.len() + 1;

@@ -12,9 +12,9 @@ use quipu_schemas::{
     digest::Digest,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId},
     problem::Problem,
-    rights::Capability,
+    rights::{Capability, Target},
 };
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// To speak for others.
 const ACT_AS: Capability = Capability::named("principal.act_as");
@@ -61,6 +61,22 @@ pub struct Holder {
     pub(crate) on_behalf_of: Option<(PrincipalId, Rights)>,
     /// The rights that there are.
     pub(crate) charter: Arc<Charter>,
+}
+
+/// Parts of an org on which a right is held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeldOn {
+    /// Projects: the right holds for what belongs to them.
+    pub projects: Vec<EntityId>,
+    /// Entities of the kind that was asked about.
+    pub entities: Vec<EntityId>,
+}
+
+impl HeldOn {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.projects.is_empty() && self.entities.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Holder {
@@ -155,6 +171,30 @@ impl Holder {
         self.permits_within(right, Some(on), Some(project), now).is_ok()
     }
 
+    /// On which of an org's projects, and on which entities of a kind, a right is held; for whoever does not hold it on all of them. As many
+    /// as there are grants, whatever the org holds.
+    pub fn held_on(&self, right: &Capability, kind: &Kind, now: Millis) -> HeldOn {
+        let Some(cap) = self.charter.catalogue().cap(right) else {
+            return HeldOn::default();
+        };
+        let theirs = self.on_behalf_of.as_ref().map(|(_, theirs)| theirs);
+        let links = [&self.rights, &self.scope]
+            .into_iter()
+            .chain(theirs)
+            .chain(&self.wider)
+            .chain(&self.actors);
+        let targets: BTreeSet<&Target> = links.flat_map(|rights| rights.given_on(cap, now)).collect();
+        let mut held = HeldOn::default();
+        for target in targets {
+            match target {
+                Target::Project(id) if self.permits_within(right, None, Some(id), now).is_ok() => held.projects.push(id.clone()),
+                Target::Entity(of, id) if of == kind && self.holds(right, Some((of, id)), now) => held.entities.push(id.clone()),
+                Target::Org | Target::Application(_) | Target::Project(_) | Target::Entity(..) => {}
+            }
+        }
+        held
+    }
+
     /// What the credential holds, and its principal where they speak for somebody else: whatever that one may.
     fn own(&self, cap: Cap, on: Option<(&Kind, &EntityId)>, now: Millis) -> Result<(), Lacking> {
         let sender = self.on_behalf_of.is_some().then_some(&self.rights);
@@ -220,10 +260,7 @@ impl Holder {
 mod tests {
     use super::*;
     use quipu_rules::rights::{Held, Limited};
-    use quipu_schemas::{
-        rights::{Pattern, Target},
-        role::Role,
-    };
+    use quipu_schemas::{rights::Pattern, role::Role};
 
     fn charter() -> Arc<Charter> {
         let reads = ["cap:run.read", "cap:agent.read", "cap:message.read"];
@@ -315,6 +352,17 @@ mod tests {
         assert!(!ada.holds_within(&read("entity"), (&kind, &one), &within, 100));
         assert!(!ada.holds_within(&read("entity"), (&kind, &one), &other, 0));
         assert!(!ada.holds(&read("entity"), Some((&kind, &one)), 0));
+        let parts = |now| ada.held_on(&read("entity"), &kind, now);
+        assert_eq!((parts(99).projects, parts(99).entities), (vec![within.clone()], vec![]));
+        assert!(parts(100).is_empty());
+        let cut = Holder {
+            scope: Rights::none(),
+            ..ada.clone()
+        };
+        assert!(
+            cut.held_on(&read("entity"), &kind, 0).is_empty(),
+            "a credential that is cut opens no project either"
+        );
         // Its face lets the command pass to the kernel, which knows the project.
         assert!(ada.ask_command(&kind, "rename", Some(&one), 99).is_ok());
         assert!(ada.ask_command(&kind, "rename", Some(&one), 100).is_err());

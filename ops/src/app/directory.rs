@@ -8,7 +8,7 @@ use crate::{
 use quipu_kinds::alias::{Address, Addressee, AliasName};
 use quipu_runtime::volatile::InstanceStatus;
 use quipu_schemas::{
-    ids::{Kind, PrincipalId, StreamId},
+    ids::{EntityId, Kind, PrincipalId, StreamId},
     problem::Problem,
 };
 use serde::de::DeserializeOwned;
@@ -87,6 +87,12 @@ impl Reads<'_> {
             matches!(binding.to, BoundTo::Principal | BoundTo::Agent) && binding.id == principal.as_str()
         });
         if is_bound { Ok(()) } else { Err(problem) }
+    }
+
+    /// The project that an entity belongs to now.
+    pub(super) async fn project_of(&self, stream: &StreamId) -> Result<Option<EntityId>, Problem> {
+        let known = self.known_entity(stream).await?;
+        Ok(known.and_then(|(_, state)| at(&state, "/project")))
     }
 
     async fn holder_of(&self, alias: &AliasName) -> Result<Option<StreamId>, Problem> {

@@ -90,6 +90,42 @@ impl<'a> Reads<'a> {
         self.ask(&rights::of_kind(&stream.kind), Some((&stream.kind, &stream.id)))
     }
 
+    /// The same, by what the entity belongs to now as well.
+    pub async fn ask_entity_now(&self, stream: &StreamId) -> Result<(), Problem> {
+        let Err(problem) = self.ask_entity(stream) else { return Ok(()) };
+        if stream.org != *self.by.org() || !self.may_be_within(stream) {
+            return Err(problem);
+        }
+        let project = self.project_of(stream).await?;
+        let right = rights::of_kind(&stream.kind);
+        match project {
+            Some(project) if self.holds_within(&right, (&stream.kind, &stream.id), &project) => Ok(()),
+            _ => Err(problem),
+        }
+    }
+
+    /// Whether what an entity belongs to could let the caller read it: only entities of the directory belong to anything.
+    fn may_be_within(&self, stream: &StreamId) -> bool {
+        let right = rights::of_kind(&stream.kind);
+        stream.kind == Kind::ENTITY && !self.by.held_on(&right, &stream.kind, self.app.now()).projects.is_empty()
+    }
+
+    /// Refuses whoever may read nothing of a kind, or of one entity, whatever it belongs to.
+    pub fn ask_some(&self, kind: &Kind, id: Option<&EntityId>) -> Result<(), Problem> {
+        let asked = match id {
+            Some(id) => self.ask_entity(&self.by.stream(kind.clone(), id.clone())),
+            None => self.ask_kind(kind),
+        };
+        let Err(problem) = asked else { return Ok(()) };
+        let held = self.by.held_on(&rights::of_kind(kind), kind, self.app.now());
+        match id {
+            _ if *kind != Kind::ENTITY => Err(problem),
+            Some(_) if held.projects.is_empty() => Err(problem),
+            None if held.is_empty() => Err(problem),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses whoever may not read the entities of a kind.
     pub fn ask_kind(&self, kind: &Kind) -> Result<(), Problem> {
         self.ask(&rights::of_kind(kind), None)
@@ -117,7 +153,19 @@ impl<'a> Reads<'a> {
 
     /// A page of a view; `on` is the entity that it is a part of.
     pub async fn list(&self, view: View, on: On<'_>, query: Query) -> Result<Page, Problem> {
-        self.ask(&self.app.right_of(view), on)?;
+        let right = self.app.right_of(view);
+        let query = match self.ask(&right, on) {
+            Ok(()) => query,
+            Err(problem) if view != View::ENTITIES => return Err(problem),
+            Err(problem) => {
+                let held = self.by.held_on(&right, &Kind::ENTITY, self.app.now());
+                if held.is_empty() {
+                    return Err(problem);
+                }
+                let texts = |ids: Vec<EntityId>| ids.iter().map(ToString::to_string).collect();
+                query.only(vec![("project", texts(held.projects)), ("id", texts(held.entities))])
+            }
+        };
         self.app.views.list(view, self.by, query).await
     }
 
@@ -156,20 +204,20 @@ impl<'a> Reads<'a> {
 
     /// Records of an entity, oldest first.
     pub async fn history(&self, stream: &StreamId, from: PageFrom, limit: usize) -> Result<Held<HistoryPage>, Problem> {
-        self.ask_entity(stream)?;
+        self.ask_entity_now(stream).await?;
         self.app.node.history_page(stream, from, limit).await
     }
 
     /// The state of an entity now, at a version, or at a time.
     pub async fn state(&self, stream: &StreamId, version: Option<u64>, at: Option<Millis>) -> Result<Option<Held<StateAt>>, Problem> {
-        self.ask_entity(stream)?;
+        self.ask_entity_now(stream).await?;
         let keys = self.keys(Some((&stream.kind, &stream.id)));
         self.app.node.state_shown(stream, version, at, keys).await
     }
 
     /// The receipt of a command.
     pub async fn receipt(&self, stream: &StreamId, command: &CommandId) -> Result<Option<Receipt>, Problem> {
-        self.ask_entity(stream)?;
+        self.ask_entity_now(stream).await?;
         self.app.node.receipt(stream, command).await
     }
 
@@ -181,14 +229,14 @@ impl<'a> Reads<'a> {
     }
 
     /// What is said on the volatile channel of an entity.
-    pub fn listen(&self, stream: &StreamId) -> Result<Subscription, Problem> {
-        self.ask_entity(stream)?;
+    pub async fn listen(&self, stream: &StreamId) -> Result<Subscription, Problem> {
+        self.ask_entity_now(stream).await?;
         Ok(self.app.node.volatile().subscribe(stream))
     }
 
     /// Says something on the volatile channel of an entity; how many heard it.
-    pub fn tell(&self, stream: &StreamId, event: VolatileEvent) -> Result<usize, Problem> {
-        self.ask_entity(stream)?;
+    pub async fn tell(&self, stream: &StreamId, event: VolatileEvent) -> Result<usize, Problem> {
+        self.ask_entity_now(stream).await?;
         Ok(self.app.node.volatile().publish(stream, event))
     }
 

@@ -258,9 +258,6 @@ impl Feed {
         if named.is_empty() {
             return Values::new();
         }
-        if !self.may_read(&entry.record.header.stream) {
-            return Values::new();
-        }
         let keys = self.keys(&entry.record.header.stream);
         let fetch = move || named.iter().map(|blob| (blob.digest, keys.kept(blob))).collect();
         tokio::task::spawn_blocking(fetch).await.unwrap_or_default()
@@ -268,7 +265,6 @@ impl Feed {
 
     fn item(&mut self, item: FeedItem, values: Values, out: &mut String) {
         match item {
-            FeedItem::Record(entry) if !self.may_read(&entry.record.header.stream) => self.cursor.advance(entry.position),
             FeedItem::Record(entry) => self.record(&entry, values, out),
             FeedItem::CaughtUp(cursor) => {
                 self.cursor = cursor;
@@ -281,7 +277,6 @@ impl Feed {
                 }
                 stopped.iter().for_each(|stopped| self.stop(stopped, out));
             }
-            FeedItem::Parked { stream, position, .. } if !self.may_read(&stream) => self.cursor.advance(position),
             FeedItem::Parked { stream, position, detail } => {
                 self.refresh();
                 let fields = json!({ "stream": stream, "position": position, "detail": detail });

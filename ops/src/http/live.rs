@@ -87,7 +87,7 @@ impl Listener {
             Ok(None) => return true,
             Ok(Some(by)) => {
                 self.by = by;
-                self.app.reads(&self.by).ask_entity(&self.of)
+                self.app.reads(&self.by).ask_entity_now(&self.of).await
             }
             Err(problem) => Err(problem),
         };
@@ -113,7 +113,7 @@ pub async fn listen(State(app): State<App>, in_org: InOrg, At((_, plural, id)): 
     let stream = stream_of(&app, &in_org, &plural, id)?;
     Params::parse(&uri, &[])?;
     let reads = app.reads(&in_org);
-    let heard = reads.listen(&stream)?;
+    let heard = reads.listen(&stream).await?;
     existing(&reads, &stream).await?;
     let open = OpenStream::open(&app)?;
     let listener = Listener {
@@ -153,7 +153,7 @@ pub async fn tell(
 ) -> Answer {
     let stream = stream_of(&app, &in_org, &plural, id)?;
     let reads = app.reads(&in_org);
-    reads.ask_entity(&stream)?;
+    reads.ask_entity_now(&stream).await?;
     Params::parse(&uri, &[])?;
     let principal = match Labels::read(&headers)?.on_behalf_of {
         Some(named) => named,
@@ -180,7 +180,7 @@ pub async fn tell(
         _ => return Err(nothing_volatile("the body says nothing volatile").into()),
     };
     existing(&reads, &stream).await?;
-    let listeners = reads.tell(&stream, event)?;
+    let listeners = reads.tell(&stream, event).await?;
     let mut response = json(&serde_json::json!({ "listeners": listeners }))?;
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)

@@ -249,7 +249,51 @@ async fn a_grant_on_a_project_holds_for_its_entities_alone() {
     node.by(Some(&gus), Method::GET, "/v1/orgs/acme/resolve?address=beside")
         .await
         .problem(403, "missing_right");
+    lists_and_feeds_show_the_project_alone(node, &gus, at).await;
     // Moved out, it is theirs no longer.
     send("within", "/move", json!({})).await.expect(202);
     send("within", "/rename", name()).await.problem(403, "missing_right");
+    let feed = node.by(Some(&gus), Method::GET, "/v1/orgs/acme/events?follow=false").await;
+    assert!(!feed.expect(200).text.contains("\"subject\":\"within\""));
+}
+
+/// What a grant on a project opens of lists, feeds, histories and states.
+async fn lists_and_feeds_show_the_project_alone(node: &TestNode, gus: &str, at: &str) {
+    node.post("/v1/orgs/acme/projects/p2", json!({ "name": "Other" })).await.expect(201);
+    node.entity("elsewhere", json!({ "type": "service", "name": "Elsewhere", "project": "p2" }))
+        .await;
+    let by = async |path: &str| node.by(Some(gus), Method::GET, path).await;
+    let listed = async |query: &str| {
+        let rows = by(&format!("{ENTITIES}?min_position={at}{query}")).await.expect(200).json();
+        let ids = rows["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), rows["next"].clone())
+    };
+    let (ids, _) = listed("").await;
+    assert_eq!(ids, ["new", "within"]);
+    // Pages and filters are cut alike: nothing of others shows in where a page ends.
+    let (ids, next) = listed("&limit=1").await;
+    assert_eq!(ids, ["new"]);
+    let (ids, next) = listed(&format!("&limit=1&after={}", next.as_str().unwrap())).await;
+    assert_eq!((ids, next), (vec!["within".to_owned()], Value::Null));
+    assert_eq!(listed("&project=p2").await.0, Vec::<String>::new());
+    // The feed gives the same entities, whether or not it is asked for their kind, and nothing else of the org.
+    for query in ["", "&kind=entity", "&kind=entity&id=within"] {
+        let feed = by(&format!("/v1/orgs/acme/events?follow=false{query}")).await.expect(200).text;
+        assert!(feed.contains("\"subject\":\"within\""), "{query}: {feed}");
+        for other in ["beside", "elsewhere", "acme", "p1", "gus"] {
+            assert!(!feed.contains(&format!("\"subject\":\"{other}\"")), "{query}: {feed}");
+        }
+    }
+    by("/v1/orgs/acme/events?follow=false&kind=run").await.problem(403, "missing_right");
+    let beside = by("/v1/orgs/acme/events?follow=false&kind=entity&id=beside").await;
+    assert!(!beside.expect(200).text.contains("specversion"));
+    for part in ["history", "state"] {
+        by(&format!("{ENTITIES}/within/{part}")).await.expect(200);
+        by(&format!("{ENTITIES}/elsewhere/{part}")).await.problem(403, "missing_right");
+    }
+    by("/v1/orgs/acme/projects").await.problem(403, "missing_right");
 }

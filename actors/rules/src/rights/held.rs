@@ -123,6 +123,18 @@ impl Rights {
     }
 }
 
+impl Rights {
+    /// The parts of the org on which a capability was given beside what holds everywhere; nothing where everything is held.
+    pub fn given_on(&self, cap: Cap, now: Millis) -> impl Iterator<Item = &Target> {
+        let limited: &[Limited] = match self {
+            Self::All => &[],
+            Self::Some { limited, .. } => limited,
+        };
+        let holds = move |grant: &&Limited| grant.held.has(cap) && grant.until.is_none_or(|until| now < until);
+        limited.iter().filter(holds).map(|grant| &grant.on)
+    }
+}
+
 impl Limited {
     fn gives(&self, asked: &Asked<'_>) -> bool {
         self.held.has(asked.cap) && self.until.is_none_or(|until| asked.now < until)

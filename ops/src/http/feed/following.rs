@@ -19,18 +19,9 @@ pub(super) fn on(stream: &StreamId) -> On<'_> {
 /// Refuses a feed of kinds that are named, and that the caller may not read; without names, what may be read is what comes.
 pub(super) fn may_follow(app: &App, by: &InOrg, filter: &FeedFilter) -> Result<(), Problem> {
     let reads = app.reads(by);
-    match (&filter.kind, &filter.id) {
-        (Some(kind), Some(id)) => reads.ask_entity(&by.stream(kind.clone(), id.clone()))?,
-        (Some(kind), None) => reads.ask_kind(kind)?,
-        (None, _) => {}
-    }
-    let kinds = filter.types.iter().filter_map(|name| app.event_names().get(name));
-    match &filter.id {
-        Some(id) => kinds
-            .into_iter()
-            .try_for_each(|kind| reads.ask_entity(&by.stream(kind.clone(), id.clone()))),
-        None => kinds.into_iter().try_for_each(|kind| reads.ask_kind(kind)),
-    }
+    let of_types = filter.types.iter().filter_map(|name| app.event_names().get(name));
+    let mut kinds = filter.kind.iter().chain(of_types);
+    kinds.try_for_each(|kind| reads.ask_some(kind, filter.id.as_ref()))
 }
 
 /// An event as it is sent.
@@ -61,9 +52,30 @@ pub(super) fn prepare(app: &App, by: &InOrg, filter: &FeedFilter) -> Prepare {
 impl Feed {
     /// Passes on what the caller may read by now.
     pub(super) async fn deliver(&mut self, item: FeedItem, out: &mut String) {
-        if self.renew(out).await {
-            let values = self.bring(&item).await;
-            self.item(item, values, out);
+        if !self.renew(out).await {
+            return;
+        }
+        let may_read = match &item {
+            FeedItem::Record(entry) => self.may_read(&entry.record.header.stream).await,
+            FeedItem::Parked { stream, .. } => self.may_read(stream).await,
+            FeedItem::CaughtUp(_) | FeedItem::Stopped(_) => Ok(true),
+        };
+        match may_read {
+            Ok(true) => {
+                let values = self.bring(&item).await;
+                self.item(item, values, out);
+            }
+            Ok(false) => self.pass_over(&item),
+            // Whoever comes again with the last cursor gets it then: what cannot be decided now is neither shown nor left out.
+            Err(problem) => self.end(out, &problem.detail),
+        }
+    }
+
+    fn pass_over(&mut self, item: &FeedItem) {
+        match item {
+            FeedItem::Record(entry) => self.cursor.advance(entry.position),
+            FeedItem::Parked { position, .. } => self.cursor.advance(*position),
+            FeedItem::CaughtUp(_) | FeedItem::Stopped(_) => {}
         }
     }
 
@@ -96,8 +108,12 @@ impl Feed {
         self.app.reads(&self.by).keys(on(stream))
     }
 
-    /// Whether the caller may read an entity.
-    pub(super) fn may_read(&self, stream: &StreamId) -> bool {
-        self.app.reads(&self.by).may_read(stream)
+    /// Whether the caller may read an entity, by what it belongs to now.
+    async fn may_read(&self, stream: &StreamId) -> Result<bool, Problem> {
+        match self.app.reads(&self.by).ask_entity_now(stream).await {
+            Ok(()) => Ok(true),
+            Err(problem) if matches!(problem.status, 403 | 404) => Ok(false),
+            Err(problem) => Err(problem),
+        }
     }
 }
