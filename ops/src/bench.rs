@@ -8,6 +8,7 @@ pub mod cluster;
 mod growth;
 mod histogram;
 mod http;
+mod identity;
 mod in_process;
 pub(crate) mod life;
 mod load;
@@ -35,6 +36,8 @@ pub enum Group {
     Http,
     /// Reservations in one org's quota
     Quota,
+    /// Keys, tokens, logins and revocation
+    Identity,
     /// Appends in process
     Append,
     /// Recovery of an entity
@@ -158,6 +161,10 @@ pub async fn run(options: Options, mut progress: impl FnMut(&str)) -> Result<Rep
     if wanted(Group::Quota) {
         progress("reservations in one org's quota");
         quota::line(&setup, &mut lines).await?;
+    }
+    if wanted(Group::Identity) {
+        progress("keys, tokens, logins and revocation");
+        identity::lines(&setup, &material, &mut lines).await?;
     }
     if wanted(Group::Append) {
         progress("appends in process");

@@ -16,7 +16,7 @@ pub(super) const CLIENTS: usize = 64;
 
 /// A measured run with what the server used for it.
 pub(super) struct Run {
-    outcome: Outcome,
+    pub(super) outcome: Outcome,
     server_cpu_us: f64,
     client_cpu_us: f64,
 }

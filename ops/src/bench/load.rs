@@ -106,9 +106,12 @@ impl Plan {
         // Writing to a vector does not fail.
         let _ = write!(
             into,
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nIdempotency-Key: {}-{index}{after}\r\nContent-Length: {}\r\n\r\n{}",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}{}\r\nContent-Type: {}\r\nIdempotency-Key: {}-{index}{after}\r\nContent-Length: {}\r\n\r\n{}",
             self.address,
+            // A client of OAuth shows itself in another way, which it names.
+            if self.token.contains(' ') { "" } else { "Bearer " },
             self.token,
+            if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" },
             self.key,
             body.len(),
             body

@@ -24,7 +24,7 @@ const WAVES: usize = 5;
 /// How long entities may take to fall asleep.
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
 /// The allocator gives memory back a second after it was freed; a bit more than that.
-const GIVEN_BACK: Duration = Duration::from_secs(4);
+pub(super) const GIVEN_BACK: Duration = Duration::from_secs(4);
 /// Threads that brought entities back end ten seconds later, and with them what the allocator kept at hand for each.
 const THREADS_END: Duration = Duration::from_secs(11);
 
