@@ -122,7 +122,9 @@ fn text(value: &Value, field: &str) -> Result<String, BenchError> {
 
 /// A key of a member.
 async fn key(talk: &mut Talk, id: &str) -> Result<String, BenchError> {
-    let made = talk.post(&of("api-keys", id), &json!({ "name": "bench", "principal": MEMBER })).await?;
+    let made = talk
+        .post(&of("api-keys", id), &json!({ "name": "bench", "principal": MEMBER }))
+        .await?;
     text(&made, "shown")
 }
 
@@ -136,7 +138,8 @@ async fn client(talk: &mut Talk) -> Result<String, BenchError> {
         "scopes": ["cap:conversation.*"],
     });
     talk.post(&path, &app).await?;
-    talk.post(&of("principals", service), &json!({ "name": "Bench", "owner": MEMBER })).await?;
+    talk.post(&of("principals", service), &json!({ "name": "Bench", "owner": MEMBER }))
+        .await?;
     let member = json!({ "principal": service, "role": "member" });
     talk.post(&format!("{}/add_member", of("orgs", ORG)), &member).await?;
     talk.post(&format!("{path}/link_service"), &json!({ "service": service })).await?;
@@ -187,7 +190,11 @@ async fn commands(setup: &Setup, node: &Server, talk: &mut Talk, client: &str, o
     let by_key = key(talk, "load").await?;
     let fresh = Talk::open(node).await?;
     let (_, by_token) = token(fresh, client).await?;
-    let sides_of = [("by the node's token", node.token.clone()), ("by API key", by_key), ("by JWT", by_token)];
+    let sides_of = [
+        ("by the node's token", node.token.clone()),
+        ("by API key", by_key),
+        ("by JWT", by_token),
+    ];
     for (at, (_, token)) in (0u64..).zip(&sides_of).skip(1) {
         let path = format!("/v1/orgs/{ORG}/conversations/c{{n}}");
         let made = Plan {
@@ -230,13 +237,7 @@ async fn commands(setup: &Setup, node: &Server, talk: &mut Talk, client: &str, o
     Ok(median(&rates(own)))
 }
 
-async fn introspection(
-    setup: &Setup,
-    node: &Server,
-    material: &Material,
-    client: &str,
-    out: &mut Vec<Line>,
-) -> Result<(), BenchError> {
+async fn introspection(setup: &Setup, node: &Server, material: &Material, client: &str, out: &mut Vec<Line>) -> Result<(), BenchError> {
     let fresh = Talk::open(node).await?;
     let (_, about) = token(fresh, client).await?;
     let bare = yardstick::start(None, material.post_bytes()?).await?;

@@ -111,7 +111,11 @@ impl Plan {
             // A client of OAuth shows itself in another way, which it names.
             if self.token.contains(' ') { "" } else { "Bearer " },
             self.token,
-            if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" },
+            if body.starts_with('{') {
+                "application/json"
+            } else {
+                "application/x-www-form-urlencoded"
+            },
             self.key,
             body.len(),
             body

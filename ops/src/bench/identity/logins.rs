@@ -55,7 +55,13 @@ pub(super) async fn line(setup: &Setup, node: &Server, talk: &mut Talk, most: f6
         connections: LOGGING_IN,
         entities: PEOPLE,
         key: format!("login-{pair}"),
-        ..plan(node, "none", "/v1/auth/login".into(), body.clone(), Pace::Closed { warmup_ms: 0, run_ms })
+        ..plan(
+            node,
+            "none",
+            "/v1/auth/login".into(),
+            body.clone(),
+            Pace::Closed { warmup_ms: 0, run_ms },
+        )
     };
     let quarter = |name: String| {
         let pace = Pace::Open {

@@ -27,15 +27,20 @@ pub(super) async fn lines(setup: &Setup, out: &mut Vec<Line>) -> Result<(), Benc
     let (data, many) = (setup.path("many"), setup.scaled(MANY) as u64);
     let (node, _) = child::node(&data, false, &[SLEEPY]).await?;
     let mut talk = Talk::open(&node).await?;
-    talk.post(&of("orgs", ORG), &json!({ "name": "Bench", "owner": super::MEMBER })).await?;
+    talk.post(&of("orgs", ORG), &json!({ "name": "Bench", "owner": super::MEMBER }))
+        .await?;
     let fill = |path: String, body: &str, name: &str| Plan {
         entities: many,
         key: name.to_owned(),
         ..plan(&node, &node.token, path, body.to_owned(), Pace::Count { requests: many })
     };
     let begun = Instant::now();
-    fill(of("principals", "svc_{n}"), r#"{"name":"Service","owner":"ada"}"#, "principal").run().await?;
-    fill(of("api-keys", "k{n}"), r#"{"name":"key","principal":"ada"}"#, "key").run().await?;
+    fill(of("principals", "svc_{n}"), r#"{"name":"Service","owner":"ada"}"#, "principal")
+        .run()
+        .await?;
+    fill(of("api-keys", "k{n}"), r#"{"name":"key","principal":"ada"}"#, "key")
+        .run()
+        .await?;
     let filled = begun.elapsed();
     let last = key(&mut talk, "last").await?;
     node.stop().await?;
@@ -61,7 +66,10 @@ fn first_line(many: u64, took: &[Duration], filled: Duration, resident: f64) -> 
     let worst = took.iter().max().copied().unwrap_or_default();
     let each: Vec<String> = took.iter().map(|took| format!("{:.0} ms", took.as_secs_f64() * 1e3)).collect();
     Line::judged(
-        &format!("first command by a key after a start, {0} principals and {0} keys in the org", count(many as f64)),
+        &format!(
+            "first command by a key after a start, {0} principals and {0} keys in the org",
+            count(many as f64)
+        ),
         "≤ 1 s",
         format!("{:.0} ms", worst.as_secs_f64() * 1e3),
         worst <= Duration::from_secs(1),
@@ -80,12 +88,15 @@ async fn use_keys(node: &Server, from: usize, keys: usize) -> Result<(), BenchEr
         for n in (from + at..from + keys).step_by(AT_ONCE) {
             // Each principal has one key, and both are known once the key was shown.
             let (id, who) = (format!("used{n}"), format!("svc_{}", n % keys));
-            let made = talk.post(&of("api-keys", &id), &json!({ "name": "used", "principal": who })).await?;
+            let made = talk
+                .post(&of("api-keys", &id), &json!({ "name": "used", "principal": who }))
+                .await?;
             let text = super::text(&made, "shown")?;
             let own = talk.token.clone();
             talk = talk.showing(&text);
             // Whoever is no member is told so once the key was found to be theirs.
-            talk.try_post(&format!("{}/post", of("conversations", "first0")), &json!({ "body": "hello" })).await?;
+            talk.try_post(&format!("{}/post", of("conversations", "first0")), &json!({ "body": "hello" }))
+                .await?;
             talk = talk.showing(&own);
         }
         Ok::<_, BenchError>(())

@@ -54,7 +54,10 @@ pub(super) async fn line(setup: &Setup, node: &Server, out: &mut Vec<Line>) -> R
     beside.abort();
     let seen = seen?;
     out.push(Line::judged(
-        &format!("{} keys revoked while they are used and others post, one node", count(rounds as f64)),
+        &format!(
+            "{} keys revoked while they are used and others post, one node",
+            count(rounds as f64)
+        ),
         "nothing opens behind a receipt",
         format!("{} did", seen.wrong),
         seen.wrong == 0 && seen.in_flight > 0,
@@ -73,7 +76,8 @@ async fn round(node: &Server, n: usize) -> Result<Seen, BenchError> {
     let text = key(&mut own, &id).await?;
     let told = OnceLock::new();
     let revoke = async {
-        own.post(&format!("{}/revoke", of("api-keys", &id)), &json!({ "reason": "a round" })).await?;
+        own.post(&format!("{}/revoke", of("api-keys", &id)), &json!({ "reason": "a round" }))
+            .await?;
         // Set once, here.
         let _ = told.set(Instant::now());
         Ok::<_, BenchError>(())
@@ -97,9 +101,11 @@ async fn use_until_refused(node: &Server, text: &str, by_commands: bool, told: &
         let begun = Instant::now();
         let (status, body) = if by_commands {
             // Changes nothing: whoever may send it is told that there is no such reservation.
-            talk.try_post(&format!("/v1/orgs/{ORG}/quotas/all/release"), &json!({ "key": "none" })).await?
+            talk.try_post(&format!("/v1/orgs/{ORG}/quotas/all/release"), &json!({ "key": "none" }))
+                .await?
         } else {
-            talk.send("GET", &format!("{}/state", of("orgs", ORG)), ("application/json", "")).await?
+            talk.send("GET", &format!("{}/state", of("orgs", ORG)), ("application/json", ""))
+                .await?
         };
         let is_behind = |at: Instant| told.get().is_some_and(|told| at > *told);
         seen.in_flight += u64::from(!is_behind(begun) && is_behind(Instant::now()));
