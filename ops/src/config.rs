@@ -23,6 +23,7 @@ use figment::{
 };
 use quipu_events::{backend::Backend, blobs::BlobsAt};
 use quipu_runtime::{
+    accounts::KeyHash,
     cluster::ClusterConfig,
     node::NodeConfig,
     performers::{Egress, MailConfig},
@@ -120,6 +121,8 @@ pub struct Config {
     pub registration: Registration,
     /// Where letters go, if anywhere.
     pub mail: Option<MailConfig>,
+    /// What is kept of new API keys.
+    pub key_hash: KeyHash,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
@@ -250,6 +253,7 @@ impl Config {
             tls: network::tls(&written.tls)?,
             registration: auth::registration(&written.auth)?,
             mail: mail::mail(&written.mail, &written.public_url, &secrets)?,
+            key_hash: auth::key_hash(&written.auth)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,
@@ -302,6 +306,7 @@ impl Config {
             clock: quipu_runtime::clock::ClockSource::default(),
             tokens: self.tokens.clone(),
             mail: self.mail.clone(),
+            key_hash: self.key_hash,
         })
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
             lifetime_days,
             expires_at,
             hash: _,
+            argon2id: _,
             made_by: _,
         } => {
             let by = at.header.on_behalf_of.as_ref().unwrap_or(&at.header.principal);
@@ -96,6 +97,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApiKeyEvent, out: &mut Statements) {
         }
         ApiKeyEvent::Rotated {
             hash: _,
+            argon2id: _,
             old_until,
             expires_at,
             made_by: _,

@@ -70,19 +70,49 @@ pub struct Key {
     pub lifetime_days: u32,
     /// When it ends, by itself; the moment itself is outside.
     pub expires_at: Millis,
-    /// Keyed hash of its text.
+    /// Keyed hash of its text, or Argon2id of that.
     pub hash: Digest,
+    /// Whether it is Argon2id of that.
+    pub argon2id: bool,
     /// The secret before the last rotation.
     pub old: Option<OldSecret>,
     /// Who else than its principal has seen a text that opens it.
     pub made_by: Option<PrincipalId>,
 }
 
+/// What somebody shows: the keyed hash of the text, and Argon2id of that where it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    /// The keyed hash.
+    pub hash: [u8; 32],
+    /// Argon2id of it.
+    pub argon2id: Option<[u8; 32]>,
+}
+
+impl From<&[u8; 32]> for Tried {
+    fn from(hash: &[u8; 32]) -> Self {
+        Self {
+            hash: *hash,
+            argon2id: None,
+        }
+    }
+}
+
+impl Tried {
+    /// Whether this is kept of what was shown.
+    fn is(&self, hash: &Digest, argon2id: bool) -> bool {
+        let shown = if argon2id { self.argon2id } else { Some(self.hash) };
+        shown.is_some_and(|shown| is_equal(&hash.0, &shown))
+    }
+}
+
 /// A secret that still opens for a while.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OldSecret {
-    /// Keyed hash of the text with it.
+    /// Keyed hash of the text with it, or Argon2id of that.
     pub hash: Digest,
+    /// Whether it is Argon2id of that.
+    pub argon2id: bool,
     /// Until when; the moment itself is outside.
     pub until: Millis,
 }
@@ -145,17 +175,26 @@ impl ApiKeyState {
         }
     }
 
-    /// Whether the text with this hash is its newest, whatever became of it.
-    pub fn is_text(&self, hash: &[u8; 32]) -> bool {
-        self.key().is_some_and(|key| is_equal(&key.hash.0, hash))
+    /// Whether what is shown has to be hashed by Argon2id before it can be compared.
+    pub fn takes_argon2id(&self) -> bool {
+        self.key()
+            .is_some_and(|key| key.argon2id || key.old.as_ref().is_some_and(|old| old.argon2id))
     }
 
-    /// Whether the text with this hash opens it now. How long the comparison takes says nothing about the hash.
-    pub fn verify(&self, hash: &[u8; 32], now: Millis) -> Result<(), Ended> {
+    /// Whether what is shown is its newest text, whatever became of it.
+    pub fn is_text(&self, tried: &Tried) -> bool {
+        self.key().is_some_and(|key| tried.is(&key.hash, key.argon2id))
+    }
+
+    /// Whether what is shown opens it now. How long the comparison takes says nothing about the hash.
+    pub fn verify(&self, tried: impl Into<Tried>, now: Millis) -> Result<(), Ended> {
         self.check(now)?;
-        let key = self.key().ok_or(Ended::Missing)?;
-        let is_current = is_equal(&key.hash.0, hash);
-        let is_old = key.old.as_ref().is_some_and(|old| is_equal(&old.hash.0, hash) && now < old.until);
+        let (key, tried) = (self.key().ok_or(Ended::Missing)?, tried.into());
+        let is_current = tried.is(&key.hash, key.argon2id);
+        let is_old = key
+            .old
+            .as_ref()
+            .is_some_and(|old| tried.is(&old.hash, old.argon2id) && now < old.until);
         if is_current || is_old { Ok(()) } else { Err(Ended::WrongSecret) }
     }
 }
@@ -167,7 +206,7 @@ pub(crate) fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
 
 impl Decider for ApiKey {
     const KIND: &'static str = "api-key";
-    const RULES_VERSION: u32 = 1;
+    const RULES_VERSION: u32 = 2;
     type State = ApiKeyState;
     type Command = ApiKeyCommand;
     type Word = ApiKeyWord;
@@ -209,6 +248,7 @@ impl Decider for ApiKey {
                     lifetime_days,
                     expires_at,
                     hash,
+                    argon2id,
                     made_by,
                 },
             ) => Ok(ApiKeyState::Active(Key {
@@ -219,6 +259,7 @@ impl Decider for ApiKey {
                 lifetime_days: *lifetime_days,
                 expires_at: *expires_at,
                 hash: *hash,
+                argon2id: *argon2id,
                 old: None,
                 made_by: made_by.clone(),
             })),
@@ -226,6 +267,7 @@ impl Decider for ApiKey {
                 ApiKeyState::Active(key),
                 ApiKeyEvent::Rotated {
                     hash,
+                    argon2id,
                     old_until,
                     expires_at,
                     made_by,
@@ -233,7 +275,12 @@ impl Decider for ApiKey {
             ) => Ok(ApiKeyState::Active(Key {
                 expires_at: *expires_at,
                 hash: *hash,
-                old: old_until.map(|until| OldSecret { hash: key.hash, until }),
+                argon2id: *argon2id,
+                old: old_until.map(|until| OldSecret {
+                    hash: key.hash,
+                    argon2id: key.argon2id,
+                    until,
+                }),
                 // The old text may still open it.
                 made_by: made_by.clone().or(key.made_by.filter(|_| old_until.is_some())),
                 ..key
@@ -343,6 +390,7 @@ fn decide_create(create: &CreateApiKey, context: &Context<'_>) -> Result<Decisio
         lifetime_days,
         expires_at: lives_until(context.now, lifetime_days),
         hash: create.hash.ok_or(ApiKeyRejection::Unseen)?,
+        argon2id: create.argon2id,
         made_by: made_by(principal, context),
     }))
 }
@@ -360,6 +408,7 @@ fn decide_rotate(state: &ApiKeyState, rotate: &RotateApiKey, context: &Context<'
     let old_until = context.now.saturating_add(Millis::from(grace_hours) * HOUR_MS).min(key.expires_at);
     Ok(Decision::one(ApiKeyEvent::Rotated {
         hash: rotate.hash.ok_or(ApiKeyRejection::Unseen)?,
+        argon2id: rotate.argon2id,
         old_until: (grace_hours > 0).then_some(old_until),
         expires_at: lives_until(context.now, key.lifetime_days),
         made_by: made_by(&key.principal, context),

@@ -6,6 +6,7 @@ mod codes;
 pub mod guessing;
 pub mod passwords;
 mod polls;
+mod slow_keys;
 
 use book::AddressBook;
 #[cfg(test)]
@@ -25,8 +26,19 @@ use quipu_schemas::{
     problem::Problem,
     rights::Pattern,
 };
+use slow_keys::SlowKeys;
 use std::{net::IpAddr, sync::Arc};
 use tokio::sync::Semaphore;
+
+/// What is kept of API keys that are made from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyHash {
+    /// Their keyed hash.
+    #[default]
+    Hmac,
+    /// Argon2id of that.
+    Argon2id,
+}
 
 /// What somebody typed to prove who they are. It stands in no log and in no error.
 #[derive(Clone, PartialEq, Eq)]
@@ -189,6 +201,7 @@ pub(crate) struct Accounts {
     pub(crate) polls: Mutex<Polls>,
     /// People who have lost their password are looked for behind the answer, so many at a time.
     pub(crate) resets: Arc<Semaphore>,
+    pub(crate) slow_keys: SlowKeys,
 }
 
 impl Accounts {
@@ -202,6 +215,7 @@ impl Accounts {
             codes: Codes::new(digest_key),
             polls: Mutex::default(),
             resets: Arc::new(Semaphore::new(RESETS_WAITING_MAX)),
+            slow_keys: SlowKeys::default(),
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use crate::kernel::refusals::missing_right;
 use quipu_rules::{
+    api_key::Tried,
     decider::Right,
     rights::{Asked, Cap, Chain, Charter, Lacking, Rights},
 };
 use quipu_schemas::{
     context::Millis,
-    digest::Digest,
     ids::{CredentialId, EntityId, Kind, OrgId, PrincipalId},
     problem::Problem,
     rights::{Capability, Target},
@@ -24,8 +24,8 @@ const ACT_AS: Capability = Capability::named("principal.act_as");
 pub(crate) enum Shown {
     /// A key: one that was rotated does not stay open by its old text.
     Key {
-        /// The keyed hash of the text.
-        hash: Digest,
+        /// What its text is compared by.
+        tried: Tried,
         /// The address, as far as it is known.
         from: Option<IpAddr>,
     },
@@ -96,7 +96,7 @@ impl Holder {
             org,
             credential,
             shown: Shown::Key {
-                hash: Digest::ZERO,
+                tried: Tried::from(&[0; 32]),
                 from: None,
             },
             principal,

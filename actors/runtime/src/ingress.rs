@@ -3,6 +3,7 @@
 mod minted;
 
 use crate::{
+    accounts::passwords::Passwords,
     api::CommandRequest,
     kinds::Kinds,
     refusals::{unknown_command, unknown_kind},
@@ -73,6 +74,15 @@ pub(crate) fn entropy() -> Result<u128, Problem> {
 /// Whether admitting a request may wait for a disk or for servers: it holds a value that is kept beside the log.
 pub fn may_block(body: &Value, rough_size: usize) -> bool {
     rough_size > VALUE_INLINE_MAX_BYTES || personal::contains_blob(body)
+}
+
+/// A new key is kept by Argon2id of its hash: computed where passwords are, since it takes as long.
+pub(crate) async fn kept_slowly(mut envelope: CommandEnvelope, passwords: &Arc<Passwords>) -> Result<CommandEnvelope, Problem> {
+    let stream = envelope.stream.clone();
+    if let Some((hash, fields)) = minted::of_key(&mut envelope) {
+        minted::slowly(fields, passwords.of_key(stream, hash).await?);
+    }
+    Ok(envelope)
 }
 
 /// Turns a request into an envelope. Values that are too large for a record are kept, durably, on return. `now` is the owner's clock.
@@ -371,6 +381,11 @@ mod tests {
             assert_eq!((refused.status, refused.code.as_str()), (422, "minted_field"));
             assert_eq!(refused.field.as_deref(), Some("hash"));
         }
+        let refused = entered(key("rotate", json!({ "argon2id": false })), 1).unwrap_err();
+        assert_eq!(
+            (refused.code.as_str(), refused.field.as_deref()),
+            ("minted_field", Some("argon2id"))
+        );
         let refused = entered(key("revoke", json!({ "hash": "0".repeat(64) })), 1).unwrap_err();
         assert_eq!((refused.code.as_str(), refused.field.as_deref()), ("invalid_command", Some("hash")));
     }

@@ -27,6 +27,7 @@ mod upkeep;
 mod vitals;
 
 use crate::{
+    accounts::KeyHash,
     api::{CommandRequest, KindInfo},
     cluster::PartitionStatus,
     core::Core,
@@ -146,7 +147,10 @@ impl Node {
         } else {
             ingress::admit(request, &core.kinds, &core.keys, &drawn, now)?
         };
-        let ingress::Entered { envelope, shown } = entered;
+        let ingress::Entered { mut envelope, shown } = entered;
+        if self.0.config.key_hash == KeyHash::Argon2id {
+            envelope = ingress::kept_slowly(envelope, &core.accounts.passwords).await?;
+        }
         let answer = core.submit(envelope).await;
         drop(admission);
         answer.map(|receipt| ingress::showing(receipt, shown))

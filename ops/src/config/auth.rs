@@ -2,7 +2,10 @@
 
 use super::{ConfigError, wrong};
 use crate::app::Registration;
-use quipu_runtime::tokens::{Algorithm, TokensConfig};
+use quipu_runtime::{
+    accounts::KeyHash,
+    tokens::{Algorithm, TokensConfig},
+};
 use quipu_schemas::limits;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,7 @@ pub(super) struct Auth {
     pub(super) signing_series: u32,
     pub(super) access_minutes: u64,
     pub(super) registration: String,
+    pub(super) key_hash: String,
 }
 impl Default for Auth {
     fn default() -> Self {
@@ -21,6 +25,7 @@ impl Default for Auth {
             signing_series: 1,
             access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
             registration: "invite".into(),
+            key_hash: "hmac".into(),
         }
     }
 }
@@ -67,6 +72,18 @@ pub(super) fn registration(auth: &Auth) -> Result<Registration, ConfigError> {
         other => Err(wrong(
             "auth.registration",
             format!("not a way of registering: `{other}`; use closed, invite or open"),
+        )),
+    }
+}
+
+/// What is kept of new API keys.
+pub(super) fn key_hash(auth: &Auth) -> Result<KeyHash, ConfigError> {
+    match auth.key_hash.as_str() {
+        "hmac" => Ok(KeyHash::Hmac),
+        "argon2id" => Ok(KeyHash::Argon2id),
+        other => Err(wrong(
+            "auth.key_hash",
+            format!("not a way of keeping keys: `{other}`; use hmac or argon2id"),
         )),
     }
 }

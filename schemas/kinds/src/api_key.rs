@@ -46,6 +46,10 @@ pub struct CreateApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub hash: Option<Digest>,
+    /// Whether that is Argon2id of the keyed hash. Said where the command enters, never by a client.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    pub argon2id: bool,
 }
 
 /// Gives a key another secret.
@@ -59,6 +63,10 @@ pub struct RotateApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub hash: Option<Digest>,
+    /// Whether that is Argon2id of the keyed hash. Said where the command enters, never by a client.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(skip)]
+    pub argon2id: bool,
 }
 
 /// Ends a key.
@@ -102,6 +110,9 @@ pub enum ApiKeyEvent {
         expires_at: Millis,
         /// Keyed hash of its text.
         hash: Digest,
+        /// Whether that is Argon2id of the keyed hash.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        argon2id: bool,
         /// Who made it, where others than its principal may have seen its text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         made_by: Option<PrincipalId>,
@@ -111,6 +122,9 @@ pub enum ApiKeyEvent {
     Rotated {
         /// Keyed hash of its text from here on.
         hash: Digest,
+        /// Whether that is Argon2id of the keyed hash.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        argon2id: bool,
         /// Until when the old one opens as well; not at all where it says nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         old_until: Option<Millis>,

@@ -19,6 +19,7 @@ fn rotate(grace_hours: Option<u32>, n: u8) -> ApiKeyCommand {
     ApiKeyCommand::Rotate(RotateApiKey {
         grace_hours,
         hash: Some(hash(n)),
+        argon2id: false,
     })
 }
 fn revoke() -> ApiKeyCommand {
@@ -108,6 +109,34 @@ fn a_key_may_be_ended_with_what_it_caused_also_later() {
     scene.unchanged(&dan(), revoke(true));
     scene.unchanged(&dan(), revoke(false));
     assert!(matches!(scene.state, ApiKeyState::Revoked { cascade: true, .. }));
+}
+
+#[test]
+fn a_secret_is_compared_as_it_is_kept() {
+    let slow = |hash: u8, argon2id: Option<u8>| Tried {
+        hash: [hash; 32],
+        argon2id: argon2id.map(|n| [n; 32]),
+    };
+    let mut scene = key();
+    let mut made: CreateApiKey = serde_json::from_value(json!({ "name": "laptop" })).unwrap();
+    (made.hash, made.argon2id) = (Some(hash(9)), true);
+    scene.ok(&dan(), ApiKeyCommand::Create(made));
+    assert!(scene.state.takes_argon2id());
+    for (tried, expected) in [
+        (slow(1, Some(9)), Ok(())),
+        (slow(9, None), Err(Ended::WrongSecret)),
+        (slow(9, Some(1)), Err(Ended::WrongSecret)),
+    ] {
+        assert_eq!(scene.state.verify(tried, scene.now), expected, "{tried:?}");
+    }
+    // Rotated where keys are kept otherwise, each secret is compared in its own way while both open.
+    scene.ok(&dan(), rotate(Some(1), 2));
+    assert_eq!(opens(&scene, 2), Ok(()));
+    assert_eq!(scene.state.verify(slow(1, Some(9)), scene.now), Ok(()));
+    assert!(scene.state.takes_argon2id() && !scene.state.is_text(&slow(1, Some(9))));
+    scene.ok(&dan(), rotate(None, 3));
+    assert!(!scene.state.takes_argon2id());
+    assert_eq!(scene.state.verify(slow(1, Some(9)), scene.now), Err(Ended::WrongSecret));
 }
 
 #[test]
@@ -208,6 +237,7 @@ fn what_a_reaction_sends_makes_no_secret() {
         ApiKeyCommand::Rotate(RotateApiKey {
             grace_hours: None,
             hash: None,
+            argon2id: false,
         }),
         403,
         "secret_unseen",

@@ -10,6 +10,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Versio
 use parking_lot::Mutex;
 use quipu_schemas::{
     digest::Digest,
+    ids::StreamId,
     limits::{LOGINS_WAITING_MAX, PASSWORD_HASH_KIB, PASSWORD_MAX_BYTES, PASSWORD_MAX_CHARS, PASSWORD_MIN_CHARS},
     problem::Problem,
 };
@@ -64,6 +65,18 @@ impl Passwords {
         let (password, stored) = (password.clone(), stored.map(str::to_owned));
         self.on_a_thread(move |passwords| passwords.compared(&password, stored.as_deref()))
             .await?
+    }
+
+    /// Argon2id of an API key's keyed hash, by the same parameters. Its salt follows from the key's stream: the same text has the same
+    /// hash whenever it is shown, and no two keys share one.
+    pub async fn of_key(self: &Arc<Self>, key: StreamId, hash: Digest) -> Result<Digest, Problem> {
+        self.on_a_thread(move |passwords| {
+            let salt = Digest::keyed(&passwords.pepper, &[b"quipu api-key salt v1", key.to_string().as_bytes()]);
+            let mut made = [0; 32];
+            let filled = passwords.argon2()?.hash_password_into(&hash.0, &salt.0[..16], &mut made);
+            filled.map(|()| Digest(made)).map_err(|e| broken(&e))
+        })
+        .await?
     }
 
     async fn on_a_thread<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, Problem> {

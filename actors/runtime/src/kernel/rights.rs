@@ -2,7 +2,7 @@
 
 use super::entity::{Active, Entity};
 use quipu_rules::{
-    api_key::ApiKeyState,
+    api_key::{ApiKeyState, Tried},
     org::{Org, OrgState},
     rights::{Charter, Given, Held, Rights, Roles},
 };
@@ -124,14 +124,19 @@ impl KnownKey {
         matches!(self.state, ApiKeyState::Revoked { cascade: true, .. })
     }
 
-    /// Whether the text with this hash opens it now.
-    pub fn is_opened_by(&self, hash: &[u8; 32], now: Millis) -> bool {
-        self.state.verify(hash, now).is_ok()
+    /// Whether what is shown has to be hashed by Argon2id before it can be compared.
+    pub fn takes_argon2id(&self) -> bool {
+        self.state.takes_argon2id()
+    }
+
+    /// Whether what is shown opens it now.
+    pub fn is_opened_by(&self, tried: impl Into<Tried>, now: Millis) -> bool {
+        self.state.verify(tried, now).is_ok()
     }
 
     /// Whether it counts no longer and this is its text: whoever shows it once had it.
-    pub fn has_ended_with(&self, hash: &[u8; 32], now: Millis) -> bool {
-        self.has_ended(now) && self.state.is_text(hash)
+    pub fn has_ended_with(&self, tried: &Tried, now: Millis) -> bool {
+        self.has_ended(now) && self.state.is_text(tried)
     }
 
     /// The networks that it may come from; any where there are none.

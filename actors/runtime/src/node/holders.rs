@@ -5,9 +5,9 @@ use crate::{
     holder::{Holder, Shown},
     kernel::{refusals::stopped, rights::KnownKey},
 };
+use quipu_rules::api_key::Tried;
 use quipu_schemas::{
-    digest::Digest,
-    ids::{CredentialId, EntityId, Home, OrgId, PrincipalId},
+    ids::{CredentialId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
     key_text::{KeyText, pepper},
     problem::Problem,
 };
@@ -17,16 +17,41 @@ impl Node {
     /// Whose a key is and what it opens; `None` where it is wrong, unknown, ended or shown from elsewhere.
     pub async fn holder(&self, text: &str, from: Option<IpAddr>) -> Result<Option<Holder>, Problem> {
         let Ok(text) = KeyText::parse(text) else { return Ok(None) };
-        let hash = text.hash(&pepper(&self.0.core.keys.digest_key()));
-        self.held_by(&text.org, &text.id, (hash, from), None)
+        let Some(tried) = self.tried(&text, false).await? else {
+            return Ok(None);
+        };
+        let held = self.held_by(&text.org, &text.id, (tried, from), None)?;
+        if held.is_some() {
+            self.0.core.accounts.slow_keys.keep(&tried);
+        }
+        Ok(held)
+    }
+
+    /// What a text is compared by; `None` where there is no such key, or one that has ended where it must not have, or the other way round:
+    /// nothing is hashed slowly for those. Most keys are compared by the keyed hash alone.
+    pub(super) async fn tried(&self, text: &KeyText, has_ended: bool) -> Result<Option<Tried>, Problem> {
+        let key = self.api_key(&text.org, &text.id)?;
+        let Some(key) = key.filter(|key| key.has_ended(self.now()) == has_ended) else {
+            return Ok(None);
+        };
+        let core = &self.0.core;
+        let hash = text.hash(&pepper(&core.keys.digest_key()));
+        if !key.takes_argon2id() {
+            return Ok(Some(Tried::from(&hash.0)));
+        }
+        let stream = StreamId::new(text.org.clone(), Kind::API_KEY, text.id.clone());
+        let accounts = &core.accounts;
+        accounts.slow_keys.of(&accounts.passwords, &stream, hash).await.map(Some)
     }
 
     /// Whose a key was that has ended, with its org and its name; `None` for any other text.
     pub async fn ended_holder(&self, text: &str) -> Result<Option<(OrgId, PrincipalId, CredentialId)>, Problem> {
         let Ok(text) = KeyText::parse(text) else { return Ok(None) };
-        let hash = text.hash(&pepper(&self.0.core.keys.digest_key()));
+        let Some(tried) = self.tried(&text, true).await? else {
+            return Ok(None);
+        };
         let key = self.api_key(&text.org, &text.id)?;
-        let ended = key.filter(|key| key.has_ended_with(&hash.0, self.now()));
+        let ended = key.filter(|key| key.has_ended_with(&tried, self.now()));
         Ok(ended.map(|key| (text.org.clone(), key.principal.clone(), key.credential.clone())))
     }
 
@@ -34,7 +59,7 @@ impl Node {
     pub async fn renewed(&self, holder: &Holder) -> Result<Option<Holder>, Problem> {
         let on_behalf_of = holder.on_behalf_of.as_ref().map(|(principal, _)| principal);
         let renewed = match (holder.credential.api_key(), holder.credential.session(), holder.shown) {
-            (Some(id), _, Shown::Key { hash, from }) => self.held_by(&holder.org, id, (hash, from), on_behalf_of)?,
+            (Some(id), _, Shown::Key { tried, from }) => self.held_by(&holder.org, id, (tried, from), on_behalf_of)?,
             (_, Some(id), Shown::Session { from }) => {
                 let home = Home::of(&holder.org, &holder.principal);
                 self.held_by_session(&home, id, &holder.org, from, on_behalf_of)?
@@ -60,11 +85,11 @@ impl Node {
         &self,
         org: &OrgId,
         id: &EntityId,
-        (hash, from): (Digest, Option<IpAddr>),
+        (tried, from): (Tried, Option<IpAddr>),
         on_behalf_of: Option<&PrincipalId>,
     ) -> Result<Option<Holder>, Problem> {
         let key = self.api_key(org, id)?;
-        let opens = |key: &Arc<KnownKey>| key.is_opened_by(&hash.0, self.now()) && may_come_from(key, from);
+        let opens = |key: &Arc<KnownKey>| key.is_opened_by(tried, self.now()) && may_come_from(key, from);
         let Some(key) = key.filter(opens) else { return Ok(None) };
         // Whoever was stopped opens nothing, by whatever they show.
         for who in [Some(&key.principal), on_behalf_of].into_iter().flatten() {
@@ -77,7 +102,7 @@ impl Node {
         Ok(Some(Holder {
             org: org.clone(),
             credential: key.credential.clone(),
-            shown: Shown::Key { hash, from },
+            shown: Shown::Key { tried, from },
             principal: key.principal.clone(),
             is_known: own.is_known,
             rights: own.rights.clone(),

@@ -12,7 +12,7 @@ use quipu_schemas::{
     context::Millis,
     digest::Digest,
     ids::{EntityId, Home, OrgId, PrincipalId},
-    key_text::{KeyText, pepper},
+    key_text::KeyText,
     problem::Problem,
 };
 use std::sync::Arc;
@@ -57,12 +57,14 @@ impl Node {
     }
 
     /// The key with this text, if it is valid now. Why it is not is nobody's business: `None` whatever it was.
-    pub fn verify_key(&self, shown: &KeyText) -> Result<Option<Arc<KnownKey>>, Problem> {
+    pub async fn verify_key(&self, shown: &KeyText) -> Result<Option<Arc<KnownKey>>, Problem> {
         self.fresh(&shown.org)?;
+        let Some(tried) = self.tried(shown, false).await? else {
+            return Ok(None);
+        };
         let core = &self.0.core;
-        let hash = shown.hash(&pepper(&core.keys.digest_key()));
         let key = core.api_key(&shown.org, &shown.id)?;
-        Ok(key.filter(|key| key.is_opened_by(&hash.0, core.now())))
+        Ok(key.filter(|key| key.is_opened_by(tried, core.now())))
     }
 
     /// Now, by the node's clock.

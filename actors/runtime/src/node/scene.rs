@@ -23,7 +23,12 @@ pub(crate) struct Scene {
 impl Scene {
     /// A node with org `acme` and its conversation `room`, at version 2.
     pub(crate) async fn new() -> Self {
-        let node = Node::start(NodeConfig::default(), Kinds::builtin(), |_| {}).await.expect("a node");
+        Self::with(NodeConfig::default()).await
+    }
+
+    /// The same with a configuration.
+    pub(crate) async fn with(config: NodeConfig) -> Self {
+        let node = Node::start(config, Kinds::builtin(), |_| {}).await.expect("a node");
         let scene = Self {
             node,
             sent: AtomicU64::new(0),

@@ -8,6 +8,7 @@ use super::{
     upkeep,
 };
 use crate::{
+    accounts::KeyHash,
     background::lower_priority,
     clock::ClockSource,
     cluster::{Cluster, ClusterConfig, NodeKey, NodeKeyError},
@@ -83,6 +84,8 @@ pub struct NodeConfig {
     pub tokens: TokensConfig,
     /// Where letters go, if anywhere.
     pub mail: Option<MailConfig>,
+    /// What is kept of new API keys.
+    pub key_hash: KeyHash,
 }
 
 impl Default for NodeConfig {
@@ -105,6 +108,7 @@ impl Default for NodeConfig {
             clock: ClockSource::default(),
             tokens: TokensConfig::default(),
             mail: None,
+            key_hash: KeyHash::default(),
         }
     }
 }

@@ -105,6 +105,7 @@ fn key_of(principal: &str, scopes: &[&str]) -> ApiKeyEvent {
         lifetime_days: 1,
         expires_at: 1_000,
         hash: Digest([7; 32]),
+        argon2id: false,
         made_by: None,
     }
 }

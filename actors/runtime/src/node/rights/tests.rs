@@ -1,8 +1,12 @@
-use crate::{api::CommandRequest, node::scene::Scene};
+use crate::{
+    accounts::KeyHash,
+    api::CommandRequest,
+    node::{NodeConfig, scene::Scene},
+};
 use quipu_schemas::{
     envelope::{DataClass, Receipt},
-    ids::{CommandId, CredentialId, EntityId, Kind, OrgId, PrincipalId},
-    key_text::KeyText,
+    ids::{CommandId, CredentialId, EntityId, Kind, OrgId, PrincipalId, StreamId},
+    key_text::{KeyText, pepper},
     problem::Problem,
     role::Role,
 };
@@ -50,12 +54,12 @@ async fn a_key_opens_what_it_may_until_it_is_revoked() {
         .await;
     let shown = key(&scene, "key_1", json!(["cap:conversation.*"])).await;
     let node = scene.node.clone();
-    let known = node.verify_key(&shown).expect("answered").expect("it opens");
+    let known = node.verify_key(&shown).await.expect("answered").expect("it opens");
     assert_eq!((&known.principal, known.networks().len()), (&ADA, 0));
     let other = KeyText::new(ACME, EntityId::from_static("key_1"), [0; 32]);
-    assert!(node.verify_key(&other).expect("answered").is_none(), "another secret");
+    assert!(node.verify_key(&other).await.expect("answered").is_none(), "another secret");
     let nowhere = KeyText::new(OrgId::from_static("nowhere"), EntityId::from_static("key_1"), [0; 32]);
-    assert!(node.verify_key(&nowhere).expect("answered").is_none(), "another org");
+    assert!(node.verify_key(&nowhere).await.expect("answered").is_none(), "another org");
 
     let create = |id: &'static str| by_key(&scene, "key_1", Kind::CONVERSATION, id, "create", json!({ "type": "group" }));
     assert_eq!(code(create("one").await), "");
@@ -65,14 +69,50 @@ async fn a_key_opens_what_it_may_until_it_is_revoked() {
     // What is known costs no reading.
     let read = scene.records_read();
     for _ in 0..10 {
-        assert!(node.verify_key(&shown).expect("answered").is_some());
+        assert!(node.verify_key(&shown).await.expect("answered").is_some());
         assert_eq!(node.rights_in(&ACME, &ADA).expect("answered").org.role, Some(Role::Member));
     }
     scene.send("acme", "api-key", "key_1", "revoke", json!({})).await;
-    assert!(node.verify_key(&shown).expect("answered").is_none());
+    assert!(node.verify_key(&shown).await.expect("answered").is_none());
     assert_eq!(code(create("two").await), "credential_ended");
     assert_eq!(code(create("one").await), "credential_ended", "also what was answered before");
     assert_eq!(scene.records_read(), read);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_kept_by_argon2id_opens_until_it_is_revoked() {
+    let config = NodeConfig {
+        key_hash: KeyHash::Argon2id,
+        ..NodeConfig::default()
+    };
+    let scene = Scene::with(config).await;
+    let member = json!({ "principal": "ada", "role": "member" });
+    scene.send("acme", "org", "acme", "add_member", member).await;
+    let (node, known) = (scene.node.clone(), || scene.core().accounts.slow_keys.len());
+    let shown = key(&scene, "key_1", json!([])).await;
+    let stream: StreamId = "acme/api-key/key_1".parse().expect("a stream");
+    let history = node.history(&stream, 0, usize::MAX).await.expect("its history");
+    let stored = history[0].record.events[0].data.get().to_owned();
+    let fast = shown.hash(&pepper(&scene.core().keys.digest_key()));
+    assert!(
+        stored.contains(r#""argon2id":true"#) && !stored.contains(&fast.to_string()),
+        "{stored}"
+    );
+
+    let other = KeyText::new(ACME, EntityId::from_static("key_1"), [0; 32]).to_text();
+    assert!(node.holder(&other, None).await.expect("answered").is_none());
+    assert_eq!(known(), 0, "what a wrong text came to is not kept");
+    let text = shown.to_text();
+    let held = node.holder(&text, None).await.expect("answered").expect("it opens");
+    assert!(node.verify_key(&shown).await.expect("answered").is_some());
+    assert!(node.renewed(&held).await.expect("answered").is_some());
+    assert_eq!(known(), 1);
+    // What is kept is a number: whether it opens anything is asked each time.
+    scene.send("acme", "api-key", "key_1", "revoke", json!({})).await;
+    assert!(node.holder(&text, None).await.expect("answered").is_none());
+    assert!(node.renewed(&held).await.expect("answered").is_none());
+    assert!(node.ended_holder(&text).await.expect("answered").is_some());
+    assert!(node.ended_holder(&other).await.expect("answered").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -64,6 +64,7 @@ pub(super) fn plain_key(principal: PrincipalId, scopes: &[&str], expires_at: Mil
         lifetime_days: 1,
         expires_at,
         hash: Digest::ZERO,
+        argon2id: false,
         old: None,
         made_by: None,
     }
