@@ -84,7 +84,7 @@ async fn what_a_mail_server_refuses_names_no_address() {
 async fn a_server_without_tls_gets_neither_password_nor_letter() {
     let server = Smtp::start().await;
     for tls in [MailTls::StartTls, MailTls::Implicit] {
-        let props = Props::default().mail(config(&server, tls)).secret("smtp", "hunter2".to_owned());
+        let props = Props::default().mail(config(&server, tls)).secret("smtp", "hunter2");
         let (_, detail, _) = retryable(props.stage().perform(letter("ada@example.org", MailPurpose::Invite)).await);
         assert!(!detail.contains("hunter2"), "{detail}");
     }
