@@ -83,7 +83,7 @@ async fn run(tool: &Path, office: &Office, shown: &[String], seconds: u64) {
         .kill_on_drop(true)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(["run", &schema.to_string_lossy(), "--url", office.ada.base()])
-        .args(shown.iter().flat_map(|header| ["--header", header]))
+        .args(shown.iter().flat_map(|header| ["--header", header.as_str()]))
         // Undocumented statuses, types, headers and bodies are failures, and so is every 5xx.
         .args([
             "--checks",
