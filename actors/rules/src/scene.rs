@@ -12,6 +12,7 @@ use quipu_kinds::{
     denial::DenialCommand,
     entity::{EntityCommand, EntityWord},
     grant::GrantCommand,
+    invite::{InviteCommand, InviteWord},
     org::OrgCommand,
     principal::{PrincipalCommand, PrincipalWord},
     project::ProjectCommand,
@@ -166,6 +167,7 @@ asked! {
     RoleCommand, NoWord;
     ApplicationCommand, NoWord;
     ApiKeyCommand, ApiKeyWord;
+    InviteCommand, InviteWord;
     PrincipalCommand, PrincipalWord;
     QuotaCommand, QuotaWord;
     AgentCommand, AgentWord;
@@ -192,6 +194,7 @@ heard! {
     ApprovalCommand, ApprovalWord;
     EntityCommand, EntityWord;
     ApiKeyCommand, ApiKeyWord;
+    InviteCommand, InviteWord;
     PrincipalCommand, PrincipalWord;
     QuotaCommand, QuotaWord;
     ConversationCommand, ConversationWord;

@@ -21,7 +21,6 @@ use crate::{
 use quipu_events::index::FirstReceipt;
 use quipu_rules::{
     application::ApplicationState,
-    decider::Belongs,
     principal::{Device, Person},
 };
 use quipu_schemas::{

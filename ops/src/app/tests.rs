@@ -82,7 +82,7 @@ async fn leave_for_one_org_reads_nothing_of_another() {
     );
     assert_eq!(refused(reads.state(&theirs, None, None).await.err().unwrap()), not_found);
     assert_eq!(refused(reads.receipt(&theirs, &id).await.unwrap_err()), not_found);
-    assert_eq!(refused(reads.listen(&theirs).err().unwrap()), not_found);
+    assert_eq!(refused(reads.listen(&theirs).await.err().unwrap()), not_found);
 
     let start = Cursor {
         next: vec![0; app.cursor().next.len()],

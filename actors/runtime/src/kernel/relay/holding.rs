@@ -20,7 +20,9 @@ impl Relay {
         match &item.work {
             Work::Perform(perform) => match &perform.effect {
                 Effect::Shred(_) | Effect::Seal(_) | Effect::Refresh(_) => Stop::Goes,
-                Effect::LlmInvoke(_) | Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) => stop_of(&item.cause, &key.stream.org),
+                Effect::LlmInvoke(_) | Effect::Webhook(_) | Effect::Http(_) | Effect::Tool(_) | Effect::Mail(_) => {
+                    stop_of(&item.cause, &key.stream.org)
+                }
             },
             // Its receiver refuses it, and its sender hears of that.
             Work::Dispatch(_) => match stop_of(&item.cause, &key.stream.org) {

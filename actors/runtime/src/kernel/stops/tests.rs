@@ -217,6 +217,7 @@ fn a_key_that_was_revoked_with_all_that_it_caused_ends_it() {
             lifetime_days: 1,
             expires_at: NOW + 1,
             hash: Digest::ZERO,
+            argon2id: false,
             made_by: None,
         };
         let state = [created]
