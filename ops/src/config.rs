@@ -89,6 +89,11 @@ fn meant_key(error: &figment::Error) -> String {
     }
 }
 
+fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
+    let not_one = |_| wrong("listen", format!("not an address: `{listen}`; use ip:port"));
+    listen.parse().map_err(not_one)
+}
+
 fn wrong(key: impl Into<String>, detail: impl Into<String>) -> ConfigError {
     ConfigError::Value {
         key: key.into(),
@@ -211,10 +216,7 @@ impl Config {
         let log = network::with_secrets("log.backend", log, &secrets)?;
         let bus = network::bus(&written.bus, env, &secrets)?;
         let effective = written.redacted(&log, &blobs, bus.as_ref().map(|bus| &bus.at));
-        let listen = written
-            .listen
-            .parse()
-            .map_err(|_| wrong("listen", format!("not an address: `{}`; use ip:port", written.listen)))?;
+        let listen = address(&written.listen)?;
         let memory = matches!(log, Backend::Memory);
         if !(1..=PARTITIONS_MAX).contains(&written.log.partitions) {
             return Err(wrong("log.partitions", format!("use 1 to {PARTITIONS_MAX}")));

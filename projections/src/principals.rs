@@ -76,17 +76,12 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
     match event {
         PrincipalEvent::Created { kind, name, owner } => {
             let by = at.header.on_behalf_of.as_ref().unwrap_or(&at.header.principal);
-            let kind = match kind {
-                PrincipalType::Person => "person",
-                PrincipalType::Agent => "agent",
-                PrincipalType::Service => "service",
-            };
             out.put(
                 &PRINCIPALS,
                 at.org(),
                 [id()],
                 [
-                    ("type", kind.into()),
+                    ("type", type_of(kind).into()),
                     ("name", name.into()),
                     ("owner", (&owner).into()),
                     ("created_by", by.into()),
@@ -128,6 +123,14 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
         | PrincipalEvent::DeviceAsked { .. }
         | PrincipalEvent::DeviceAnswered { .. }
         | PrincipalEvent::DeviceTaken {} => {}
+    }
+}
+
+fn type_of(kind: PrincipalType) -> &'static str {
+    match kind {
+        PrincipalType::Person => "person",
+        PrincipalType::Agent => "agent",
+        PrincipalType::Service => "service",
     }
 }
 

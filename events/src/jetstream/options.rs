@@ -273,7 +273,6 @@ mod tests {
             "nats://a:1/A-z_0".into(),
             "nats://a:1?partitions=1".into(),
             "nats://a:1?partitions=1024".into(),
-            "nats://a:1?replicas=1".into(),
             "nats://a:1?replicas=5".into(),
             "nats://a:1?domain=leaf-1_A&sync=interval".into(),
         ] {
@@ -286,7 +285,6 @@ mod tests {
             ("nats://a:1?partitions=1025".into(), "partitions", "1 to 1024"),
             ("nats://a:1?partitions=many".into(), "partitions", "1 to 1024"),
             ("nats://a:1?replicas=2".into(), "replicas", "1, 3 or 5"),
-            ("nats://a:1?replicas=x".into(), "replicas", "1, 3 or 5"),
             ("nats://a:1?domain=".into(), "domain", "A-Z a-z 0-9 _ -"),
             ("nats://a:1?domain=a.b".into(), "domain", "A-Z a-z 0-9 _ -"),
             ("nats://a:1?sync=maybe".into(), "sync", "always or interval"),

@@ -128,6 +128,30 @@ fn about_somebody(route: Route) -> Route {
     }
 }
 
+fn of_invites() -> Route {
+    post(
+        "/v1/auth/invite/accept",
+        "accept_invite",
+        "Joins an org by the code of an invite: as whoever is logged in, or by the password of an account that there is or will be.",
+        Opens::Anybody,
+        vec![
+            text("code", true, "The code, qpi_…."),
+            text(
+                "password",
+                false,
+                "The password of the account of that address; a new one's where there is none.",
+            ),
+            text(
+                "totp",
+                false,
+                "A code that follows from the time, or a recovery code, where one is asked for.",
+            ),
+            text("name", false, "What the person is called, for a new account (sealed)."),
+        ],
+        (200, "Joining"),
+    )
+}
+
 /// Letters, and what whoever has the code of one does.
 fn of_letters() -> Vec<Route> {
     vec![
@@ -158,27 +182,7 @@ fn of_letters() -> Vec<Route> {
             vec![text("code", true, "The code, qpv_….")],
             (200, "Verified"),
         ),
-        post(
-            "/v1/auth/invite/accept",
-            "accept_invite",
-            "Joins an org by the code of an invite: as whoever is logged in, or by the password of an account that there is or will be.",
-            Opens::Anybody,
-            vec![
-                text("code", true, "The code, qpi_…."),
-                text(
-                    "password",
-                    false,
-                    "The password of the account of that address; a new one's where there is none.",
-                ),
-                text(
-                    "totp",
-                    false,
-                    "A code that follows from the time, or a recovery code, where one is asked for.",
-                ),
-                text("name", false, "What the person is called, for a new account (sealed)."),
-            ],
-            (200, "Joining"),
-        ),
+        of_invites(),
         post(
             "/v1/auth/address/send",
             "send_verification",

@@ -264,12 +264,8 @@ impl Workload {
                 .cloned()
                 .unwrap_or(id);
         }
-        let state = peek(&StreamId {
-            org: OrgId::from_static("acme"),
-            kind: kind.clone(),
-            id: id.clone(),
-        })
-        .unwrap_or_default();
+        let entity = StreamId::new(OrgId::from_static("acme"), kind.clone(), id.clone());
+        let state = peek(&entity).unwrap_or_default();
         let (body, actor) = self.body(of, command, n, rng, &state);
         let mut made = request(n, kind, id.as_str(), command, body, actor);
         if rng.chance(10) {

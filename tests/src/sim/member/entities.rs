@@ -107,14 +107,9 @@ impl Member {
             }
             let entity = recovered.map_err(unreadable)?;
             let incarnation = self.part(partition).writer.incarnation();
-            self.entities.insert(
-                stream.clone(),
-                Slot {
-                    entity,
-                    incarnation,
-                    seen: SeenCommands::after(COMMANDS_BEFORE_MARKS),
-                },
-            );
+            let seen = SeenCommands::after(COMMANDS_BEFORE_MARKS);
+            let slot = Slot { entity, incarnation, seen };
+            self.entities.insert(stream.clone(), slot);
         }
         let placed = self.partition(&StreamId::of_org(&stream.org));
         let org_partition = OrgPartition {

@@ -105,6 +105,19 @@ impl SimNode {
         library.known(&mut self.known, &mut |known| known.application(&client.org, &client.id, 0))
     }
 
+    /// What is known of an org, but for a planted defect.
+    fn as_planted(&self, mut rights: Arc<ActorRights>) -> Arc<ActorRights> {
+        match self.mutant {
+            Some(Mutant::TakesEveryOrgForReal) => {
+                let org = &mut Arc::make_mut(&mut rights).org;
+                org.version = org.version.max(1);
+            }
+            Some(Mutant::ForgetsSuspensions) => Arc::make_mut(&mut rights).org.suspended = false,
+            _ => {}
+        }
+        rights
+    }
+
     /// Looks up what admission asks for; what it decides is the machine's. Planted defects answer it wrongly.
     pub(super) fn admit(&mut self, envelope: &Arc<CommandEnvelope>, ticket: u64) -> Result<Result<Admitted, Problem>, String> {
         let (stream, id) = (&envelope.stream, &envelope.command_id);
@@ -133,16 +146,8 @@ impl SimNode {
             let (_, _, seen) = self.entities.get_mut(stream).ok_or("entity vanished")?;
             match admission.step(seen) {
                 Step::Ask(Question::Org { is_read_first }) => {
-                    let mut rights = self.rights(&stream.org, actor(envelope))?;
-                    match self.mutant {
-                        Some(Mutant::TakesEveryOrgForReal) => {
-                            let org = &mut Arc::make_mut(&mut rights).org;
-                            org.version = org.version.max(1);
-                        }
-                        Some(Mutant::ForgetsSuspensions) => Arc::make_mut(&mut rights).org.suspended = false,
-                        _ => {}
-                    }
-                    admission.org(rights, is_read_first);
+                    let rights = self.rights(&stream.org, actor(envelope))?;
+                    admission.org(self.as_planted(rights), is_read_first);
                 }
                 Step::Ask(Question::Sender(principal)) => {
                     let rights = self.rights(&stream.org, &principal)?;
