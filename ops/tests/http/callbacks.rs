@@ -1,6 +1,6 @@
 //! Callbacks: signed deliveries become commands, once; whatever else arrives is answered alike and does nothing.
 
-use super::*;
+use super::{isolation::bare, *};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -85,19 +85,6 @@ impl TestNode {
         let items = page.expect(200).json()["items"].as_array().unwrap().clone();
         items.iter().map(|item| item["body"].as_str().unwrap().to_owned()).collect()
     }
-}
-
-/// An answer but for what differs from request to request.
-fn bare(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
-    // The length is that of the path, which a problem repeats.
-    let passing = ["x-correlation-id", "x-request-id", "x-trace-id", "date", "content-length"];
-    let headers = answer.headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
-    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    let mut problem = answer.json();
-    for own in ["instance", "request_id", "time"] {
-        assert!(problem[own].take().is_string(), "{own}: {}", answer.text);
-    }
-    (answer.status.as_u16(), headers.collect(), problem)
 }
 
 const BODY: &str = r#"{"room":"c","number":"7"}"#;

@@ -198,10 +198,14 @@ impl Walked {
 }
 
 /// An answer but for what differs from request to request.
-fn bare(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
+pub(super) fn bare(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     // The length is that of the path, which a problem repeats.
     let passing = ["x-correlation-id", "x-request-id", "x-trace-id", "date", "content-length"];
-    let headers = answer.headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
+    // How often a network has asked says nothing of an org.
+    let policy = answer.headers.get("ratelimit-policy").and_then(|value| value.to_str().ok());
+    let is_of_network = policy.is_some_and(|policy| policy.starts_with("\"network\""));
+    let is_passing = |name: &str| passing.contains(&name) || (is_of_network && name.contains("ratelimit"));
+    let headers = answer.headers.iter().filter(|(name, _)| !is_passing(name.as_str()));
     let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
     let mut problem = answer.json();
     for own in ["instance", "request_id", "time"] {
