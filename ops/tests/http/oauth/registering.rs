@@ -16,19 +16,42 @@ async fn register(node: &TestNode, key: Option<&str>, metadata: &Value) -> Answe
     TestNode::send(request).await
 }
 
+fn metadata() -> Value {
+    json!({
+        "client_name": "Reader",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "openid cap:run.read",
+        "contacts": ["ops@example.com"],
+    })
+}
+
+/// What is changed in such metadata, and what is said of it.
+fn odd() -> [(Value, &'static str); 7] {
+    [
+        (json!({ "redirect_uris": ["https://app.example/cb#x"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": ["https://app.example:99999/cb"] }), "invalid_redirect_uri"),
+        (json!({ "redirect_uris": [] }), "invalid_redirect_uri"),
+        (
+            json!({ "token_endpoint_auth_method": "none", "grant_types": ["client_credentials"], "redirect_uris": [] }),
+            "invalid_client_metadata",
+        ),
+        (
+            json!({ "token_endpoint_auth_method": "private_key_jwt" }),
+            "invalid_client_metadata",
+        ),
+        (json!({ "client_name": "a\nb" }), "invalid_client_metadata"),
+        (json!({ "jwks_uri": "https://app.example/jwks" }), "invalid_client_metadata"),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_registers_clients_and_nothing_else_does() {
     let node = TestNode::with_org().await;
     let admin = json!({ "principal": "ada", "role": "admin" });
     node.post("/v1/orgs/acme/orgs/acme/add_member", admin).await.expect(202);
     let able = key(&node, &["cap:application.*"]).await;
-    let metadata = json!({
-        "client_name": "Reader",
-        "redirect_uris": [CALLBACK],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "scope": "openid cap:run.read",
-        "contacts": ["ops@example.com"],
-    });
+    let metadata = metadata();
     let closed = register(&node, None, &metadata).await;
     refused(&closed, 401, "invalid_token");
     assert!(closed.header("www-authenticate").starts_with("Bearer "), "{:?}", closed.headers);
@@ -57,21 +80,7 @@ async fn a_key_registers_clients_and_nothing_else_does() {
         secret: made["client_secret"].as_str().unwrap().into(),
     };
     assert!(!node.is_active(&own, "x").await, "its secret counts");
-    for (changes, error) in [
-        (json!({ "redirect_uris": ["https://app.example/cb#x"] }), "invalid_redirect_uri"),
-        (json!({ "redirect_uris": ["https://app.example:99999/cb"] }), "invalid_redirect_uri"),
-        (json!({ "redirect_uris": [] }), "invalid_redirect_uri"),
-        (
-            json!({ "token_endpoint_auth_method": "none", "grant_types": ["client_credentials"], "redirect_uris": [] }),
-            "invalid_client_metadata",
-        ),
-        (
-            json!({ "token_endpoint_auth_method": "private_key_jwt" }),
-            "invalid_client_metadata",
-        ),
-        (json!({ "client_name": "a\nb" }), "invalid_client_metadata"),
-        (json!({ "jwks_uri": "https://app.example/jwks" }), "invalid_client_metadata"),
-    ] {
+    for (changes, error) in odd() {
         let mut odd = metadata.clone();
         for (name, value) in changes.as_object().unwrap() {
             odd[name] = value.clone();
