@@ -74,6 +74,31 @@ async fn node(data: &Path) -> Running {
         .unwrap()
 }
 
+/// By links of the node's own token somebody else joins, and a password that was lost is set.
+async fn lost_and_invited(ada: &Person<'_>, id: &str) {
+    let link = ada.done(&["account", "link", "reset-password", id]).await;
+    let code = link["code"].as_str().unwrap();
+    assert!(link["link"].as_str().is_some_and(|link| link.ends_with(code)), "{link}");
+    let invite = ada
+        .done(&["invites", "create", "acme", "bob@example.com", "--role", "viewer"])
+        .await;
+    let invite = invite["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert_eq!(ada.done(&["invites", "list", "acme"]).await[0]["role"], "viewer");
+    let to_bob = ada.done(&["invites", "link", "acme", &invite]).await;
+    let joined = ada
+        .done(&[
+            "invites",
+            "accept",
+            to_bob["code"].as_str().unwrap(),
+            "--by-password",
+            "--name",
+            "Bob",
+        ])
+        .await;
+    assert_eq!((&joined["org"], &joined["role"]), (&json!("acme"), &json!("viewer")), "{joined}");
+    assert_eq!(ada.done(&["account", "reset", code]).await["status"], "changed");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,28 +148,7 @@ async fn whoever_logs_in_acts_as_themselves_until_they_log_out() {
 
     let (code, refused) = ada.run(&["login", "--address", "ada@example.com"], "wrong horse battery").await;
     assert_eq!((code, &refused["error"]["code"]), (3, &json!("wrong_login")), "{refused}");
-    // Whoever has lost their password gets a link from whoever has the node's token, and whoever is invited joins by one.
-    let link = ada.done(&["account", "link", "reset-password", id]).await;
-    let code = link["code"].as_str().unwrap();
-    assert!(link["link"].as_str().is_some_and(|link| link.ends_with(code)), "{link}");
-    let invite = ada
-        .done(&["invites", "create", "acme", "bob@example.com", "--role", "viewer"])
-        .await;
-    let invite = invite["stream"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    assert_eq!(ada.done(&["invites", "list", "acme"]).await[0]["role"], "viewer");
-    let to_bob = ada.done(&["invites", "link", "acme", &invite]).await;
-    let joined = ada
-        .done(&[
-            "invites",
-            "accept",
-            to_bob["code"].as_str().unwrap(),
-            "--by-password",
-            "--name",
-            "Bob",
-        ])
-        .await;
-    assert_eq!((&joined["org"], &joined["role"]), (&json!("acme"), &json!("viewer")), "{joined}");
-    assert_eq!(ada.done(&["account", "reset", code]).await["status"], "changed");
+    lost_and_invited(&ada, id).await;
     // The session of before is over; nobody is logged in any more, and what is sent goes by the node's token: that is said.
     assert_eq!(ada.done(&["logout"]).await["acts_as"], "bootstrap");
     assert_eq!(ada.done(&["whoami"]).await["principal"], "bootstrap");
