@@ -246,7 +246,7 @@ impl Cluster {
             let problem: Problem = serde_json::from_slice(&body).unwrap_or_else(|_| outcome_unknown());
             // Nothing was passed on to its rules, and it hears of this node in a moment.
             Err(match problem.code.as_str() {
-                "unknown_node" => unreachable(problem.detail),
+                "unknown_node_key" => unreachable(problem.detail),
                 _ => problem,
             })
         }

@@ -121,8 +121,8 @@ mod kafka_tests {
     fn the_address_of_a_kafka_bus_is_that_of_a_log() {
         let at: BusAt = "kafka://a:9092,b:9092/prod?replicas=3&min_insync=2".parse().unwrap();
         assert_eq!(at.to_string(), "kafka://a:9092,b:9092/prod");
-        let refused = "kafka://u:secret@a:1".parse::<BusAt>().unwrap_err().to_string();
-        assert!(!refused.contains("secret"), "{refused}");
+        let refused = "kafka://u:hunter2@a:1".parse::<BusAt>().unwrap_err().to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
     }
 }
 
@@ -132,12 +132,12 @@ mod tests {
 
     #[test]
     fn bus_address_reads_like_a_logs_and_shows_no_password() {
-        let at: BusAt = "nats://u:secret@a:4222,b:4222?replicas=3".parse().unwrap();
+        let at: BusAt = "nats://u:hunter2@a:4222,b:4222?replicas=3".parse().unwrap();
         assert_eq!(at.to_string(), "nats://a:4222,nats://b:4222 (with a login)");
-        assert!(!format!("{at:?}").contains("secret"));
-        for text in ["amqp://u:secret@a:1", "a:4222", "nats://u:secret@a:1?colour=red", ""] {
+        assert!(!format!("{at:?}").contains("hunter2"));
+        for text in ["amqp://u:hunter2@a:1", "a:4222", "nats://u:hunter2@a:1?colour=red", ""] {
             let error = text.parse::<BusAt>().unwrap_err().to_string();
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

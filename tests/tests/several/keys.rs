@@ -79,7 +79,7 @@ async fn forwarding_takes_the_secret_and_the_key_of_a_node() {
     let key = told_key(&second.caller).await;
     let stranger = NodeKey::load_or_make(None).expect("a key");
     let (status, problem) = forwarded(&as_node(&stranger, &key), "https", &second).await.expect("an answer");
-    assert_eq!((status, &problem["code"]), (401, &json!("unknown_node")), "{problem}");
+    assert_eq!((status, &problem["code"]), (401, &json!("unknown_node_key")), "{problem}");
     // Whoever sits in between and answers with another key is told nothing.
     let of_first = NodeKey::load_or_make(Some(&launches[0].data())).expect("the first node's key");
     let refused = forwarded(&as_node(&of_first, of_first.public()), "https", &second).await;

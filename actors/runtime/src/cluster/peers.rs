@@ -84,7 +84,7 @@ impl Peers {
             return Ok(());
         }
         Err(
-            Problem::new(401, "unknown_node", "this is not the key of a node that serves the log")
+            Problem::new(401, "unknown_node_key", "this is not the key of a node that serves the log")
                 .fix("ask again: a node that has just come is known in a moment"),
         )
     }
@@ -109,7 +109,7 @@ mod tests {
         // A key that is shown counts in each.
         for mode in [PeerTls::Required, PeerTls::Offered, PeerTls::Off] {
             let refused = peers(mode).admit(Some(b"key"), now, || {}).unwrap_err();
-            assert_eq!(refused.code, "unknown_node", "{mode:?}");
+            assert_eq!(refused.code, "unknown_node_key", "{mode:?}");
         }
     }
 

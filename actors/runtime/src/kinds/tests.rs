@@ -190,7 +190,7 @@ fn taken_and_reserved_words_are_refused() {
         "`runs`: kind run is",
         "`people`: kind person is",
         "`run`: kind run is",
-        "`invite`: the word is reserved",
+        "`invite`: kind invite is",
         "`event`: the word is reserved",
         "`events`: the word is reserved",
         "plural `LOUD` is not valid",

@@ -279,8 +279,16 @@ async fn a_code_is_asked_for_once_it_was_confirmed() {
     let spare = || Password::new(recovery[0].as_str().to_lowercase());
     node.log_in(with(spare())).await.expect("logged in");
     assert_eq!(code(node.log_in(with(spare())).await), "wrong_login", "it was used");
+}
 
-    // Who holds a session alone neither puts another secret in its place nor changes the password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_alone_replaces_neither_code_nor_password() {
+    let scene = Scene::new().await;
+    let node = scene.node.clone();
+    let home = registered(&node).await;
+    let secret = node.enrol_totp(&home, None, None).await.expect("enrolled");
+    let first = Password::new(crate::accounts::code_at(secret.as_str(), node.now() / 30_000));
+    let recovery = node.confirm_totp(&home, &first).await.expect("confirmed");
     assert_eq!(code(node.enrol_totp(&home, None, None).await), "totp_required");
     assert_eq!(
         code(node.enrol_totp(&home, Some(&Password::new("000000")), None).await),
