@@ -29,6 +29,7 @@ use tokio::{
 };
 
 mod channel;
+mod connect;
 mod durability;
 mod keys;
 mod leases;

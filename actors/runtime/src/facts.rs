@@ -6,10 +6,10 @@ use crate::{
     kernel::{
         admission::{Admission, OrgPartition, Question, Step, Terms, actor},
         authorities::{Authorities, Wanted, folded::Folded},
+        cause::Cause,
         entity::{Admitted, Entity, Ticket},
         principals::KnownPrincipal,
         refusals::authority_stale,
-        relay::Cause,
         rights::{ActorRights, KnownKey, OrgView},
         seen_commands::SeenCommands,
         stops::{Look, Stop, Unknown, stop_of},

@@ -382,10 +382,7 @@ mod tests {
             assert_eq!(refused.field.as_deref(), Some("hash"));
         }
         let refused = entered(key("rotate", json!({ "argon2id": false })), 1).unwrap_err();
-        assert_eq!(
-            (refused.code.as_str(), refused.field.as_deref()),
-            ("minted_field", Some("argon2id"))
-        );
+        assert_eq!((&*refused.code, refused.field.as_deref()), ("minted_field", Some("argon2id")));
         let refused = entered(key("revoke", json!({ "hash": "0".repeat(64) })), 1).unwrap_err();
         assert_eq!((refused.code.as_str(), refused.field.as_deref()), ("invalid_command", Some("hash")));
     }

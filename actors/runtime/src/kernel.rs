@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod attempt;
 pub mod authorities;
+pub mod cause;
 pub mod clock;
 pub mod denials;
 pub mod entity;

@@ -13,6 +13,7 @@ mod invites;
 mod leaving;
 mod logins;
 mod outbox;
+mod peers;
 mod rates;
 mod reads;
 mod rights;
@@ -39,7 +40,7 @@ use crate::{
     secrets::NodeSecrets,
     tasks::Tasks,
     tokens::Tokens,
-    volatile::{RemoteMessage, Volatile},
+    volatile::Volatile,
 };
 use parking_lot::Mutex;
 use quipu_events::{
@@ -195,31 +196,6 @@ impl Node {
         let answer = core.submit_here(Arc::new(envelope)).await;
         drop(admission);
         answer
-    }
-
-    /// Whether a request may come from a node that has proved this key: which nodes there are is known here alone.
-    pub fn admits_node(&self, key: Option<&[u8]>) -> Result<(), Problem> {
-        self.0.core.cluster().map_or(Ok(()), |cluster| cluster.admit(key))
-    }
-
-    /// For connections of other nodes, where this one has a key.
-    pub fn node_tls(&self) -> Option<Result<rustls::ServerConfig, String>> {
-        self.0.core.cluster().and_then(|cluster| cluster.server_config())
-    }
-
-    /// The nodes that serve this log, as this one knows them.
-    pub fn members(&self) -> Vec<Member> {
-        self.0.core.cluster().map(|cluster| cluster.leases.members()).unwrap_or_default()
-    }
-
-    /// This node as others see it.
-    pub fn me(&self) -> Option<Member> {
-        self.0.core.cluster().map(|cluster| cluster.me.clone())
-    }
-
-    /// Takes what another node said on the volatile channel.
-    pub fn heard(&self, messages: Vec<RemoteMessage>) {
-        self.0.core.volatile.heard(messages);
     }
 
     /// Every partition as this node sees it.

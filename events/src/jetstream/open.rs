@@ -4,9 +4,10 @@ mod checks;
 mod error;
 
 use super::{
+    connect,
     options::JetStreamOptions,
     partition::Partition,
-    wire::{self, Answer, Refusal, Silence, Wire},
+    wire::{Answer, Refusal, Silence, Wire},
 };
 use crate::pause::Pause;
 use crate::{broker::frames::Frames, port::LogMeta};
@@ -134,7 +135,7 @@ impl JetStreamOptions {
         let deadline = Instant::now() + self.open;
         let mut pause = Pause::new(BROKER_PAUSE_MS);
         let client = loop {
-            match wire::client(self, None, name, tell.clone()).await {
+            match connect::client(self, None, name, tell.clone()).await {
                 Ok(client) => break client,
                 Err(no) if !no.again || Instant::now() >= deadline => {
                     return Err(OpenError::Unreachable {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::scene::{As, Scene, as_role, id, platform};
+use quipu_schemas::digest::Digest;
 use quipu_schemas::reaction::ReactionKey;
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ fn a_key_is_its_makers_and_lives_90_days() {
 }
 
 #[test]
-fn who_else_saw_a_text_is_kept_until_its_principal_alone_has_one() {
+fn who_else_saw_a_text_is_kept_while_it_may_open() {
     let made_by = |scene: &Scene<ApiKey>| scene.state.made_by().cloned();
     assert_eq!(made_by(&dans()), None);
     let ApiKeyCommand::Create(create) = named() else { unreachable!() };

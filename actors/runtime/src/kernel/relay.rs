@@ -17,9 +17,9 @@ mod words;
 
 pub use commands::{fire, person_note};
 pub use standing::Standing;
-pub use words::{Cause, Found, Loaded, Page, PageRow, Purpose, RelayAction, Row, Work, find};
+pub use words::{Found, Loaded, Page, PageRow, Purpose, RelayAction, Row, Work, find};
 
-use super::stops::Stop;
+use super::{cause::Cause, stops::Stop};
 use lanes::Lanes;
 use quipu_schemas::{
     context::Millis,

@@ -3,9 +3,9 @@
 //! An org that is suspended holds everything of it back. Here it is one principal, one credential or one client.
 
 use super::{
+    cause::Cause,
     principals::{KnownPrincipal, Standing},
     refusals::{CREDENTIAL_ENDED, PRINCIPAL_RETIRED},
-    relay::Cause,
     rights::KnownKey,
 };
 use quipu_rules::{application::ApplicationState, rights::CREDENTIAL_REVOKED};

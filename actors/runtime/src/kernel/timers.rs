@@ -5,7 +5,7 @@
 //! front of the others, and begins again at the front when it has come to the end.
 
 use super::relay::fire;
-use crate::kernel::relay::Cause;
+use crate::kernel::cause::Cause;
 use quipu_events::index::{Wake, WakePlace};
 use quipu_schemas::{
     context::Millis,

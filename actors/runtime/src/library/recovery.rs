@@ -5,8 +5,8 @@ use crate::{
     accounts::addresses::Addresses,
     core::Core,
     kernel::{
+        cause::Cause,
         entity::{Active, Base, Entity, ParkedError},
-        relay::Cause,
     },
     kinds::KindHandler,
     refusals::{index_problem, parked, read_problem, unknown_kind},

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::{
     api::OutboxRow,
-    kernel::relay::{Cause, person_note},
+    kernel::{cause::Cause, relay::person_note},
     mailbox::RelayMsg,
     refusals::index_problem,
 };

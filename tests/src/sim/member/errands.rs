@@ -9,10 +9,11 @@ use quipu_rules::application::ApplicationState;
 use quipu_runtime::kernel::{
     admission::is_for_next_owner,
     authorities::{Authorities, Wanted},
+    cause::Cause,
     entity::DecidedRecord,
     principals::{KnownPrincipal, Standing},
     refusals::outcome_unknown,
-    relay::{Cause, Purpose, Relay},
+    relay::{Purpose, Relay},
     timers::Found,
 };
 use quipu_schemas::{

@@ -4,7 +4,7 @@ use super::super::Rng;
 use super::{READS_FAIL_PERCENT, SimNode, Waiter, mutant::Mutant};
 use quipu_events::index::Wake;
 use quipu_runtime::kernel::{
-    relay::Cause,
+    cause::Cause,
     timers::{Found, Look, Now},
 };
 

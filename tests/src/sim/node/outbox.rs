@@ -9,7 +9,8 @@ use super::{Running, SimNode, Waiter, mutant::Mutant};
 use quipu_events::keyring::Keyring;
 use quipu_runtime::kernel::{
     attempt::AttemptEnd,
-    relay::{Cause, Page, RelayAction},
+    cause::Cause,
+    relay::{Page, RelayAction},
     stops::{Stop, stop_of},
 };
 use quipu_schemas::{

@@ -10,8 +10,9 @@ use quipu_rules::{
 };
 use quipu_runtime::kernel::{
     authorities::folded::Folded,
+    cause::Cause,
     entity::{Admitted, settles},
-    relay::{Cause, Purpose, RelayAction},
+    relay::{Purpose, RelayAction},
 };
 use quipu_schemas::{
     digest::Digest,

@@ -329,6 +329,7 @@ fn rights_are_the_platforms_or_the_roles() {
     assert_eq!(rights(of_kernel), Ok((true, member, None)));
 }
 
+mod clients;
 mod principals;
 mod rights;
 

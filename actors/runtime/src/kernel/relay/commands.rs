@@ -1,7 +1,8 @@
 //! Commands that the kernel sends about a reaction. Their ids follow from its key, so that a repetition after a crash is
 //! the same command.
 
-use super::words::{Cause, Item, Purpose, RelayAction, Work};
+use super::words::{Item, Purpose, RelayAction, Work};
+use crate::kernel::cause::Cause;
 use quipu_schemas::{
     context::Millis,
     digest::Digest,

@@ -2,9 +2,12 @@
 
 use super::{
     Relay, Work, commands,
-    words::{Cause, Purpose, RelayAction, Stage},
+    words::{Purpose, RelayAction, Stage},
 };
-use crate::kernel::stops::{Ending, Stop};
+use crate::kernel::{
+    cause::Cause,
+    stops::{Ending, Stop},
+};
 use quipu_schemas::{
     context::Millis,
     ids::OrgId,

@@ -3,11 +3,7 @@
 use super::super::{Member, Out, Wake};
 use super::{Fate, Origin, RELAY_IDLE_MS, Running};
 use crate::sim::reading::{Library, Looked};
-use quipu_runtime::kernel::{
-    attempt::AttemptEnd,
-    relay::{Cause, RelayAction},
-    stops::stop_of,
-};
+use quipu_runtime::kernel::{attempt::AttemptEnd, cause::Cause, relay::RelayAction, stops::stop_of};
 use quipu_schemas::{ids::OrgId, reaction::Outcome};
 use std::sync::Arc;
 

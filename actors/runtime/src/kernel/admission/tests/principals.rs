@@ -1,25 +1,23 @@
 //! Sessions, and whoever was stopped.
 
 use super::{rights::*, *};
-use quipu_kinds::application::{ApplicationEvent, ClientAuthentication, DescribeApplication};
 use quipu_kinds::principal::{Code, PrincipalEvent, PrincipalType, SessionEnd, SessionParent, SessionStart};
 use quipu_rules::{
     api_key::{ApiKeyState, Key},
-    application::{App, Application, Described},
     decider::Decider,
     principal::{Principal, PrincipalState},
 };
 use quipu_schemas::ids::CredentialId;
 
-const USR: PrincipalId = PrincipalId::from_static("usr_1");
-const BOT: PrincipalId = PrincipalId::from_static("bot");
-const SES: EntityId = EntityId::from_static("ses_1");
+pub(super) const USR: PrincipalId = PrincipalId::from_static("usr_1");
+pub(super) const BOT: PrincipalId = PrincipalId::from_static("bot");
+pub(super) const SES: EntityId = EntityId::from_static("ses_1");
 
-fn acme(who: PrincipalId) -> Home {
+pub(super) fn acme(who: PrincipalId) -> Home {
     Home::of(&OrgId::from_static("acme"), &who)
 }
 
-fn principal(home: Home, events: &[PrincipalEvent]) -> KnownPrincipal {
+pub(super) fn principal(home: Home, events: &[PrincipalEvent]) -> KnownPrincipal {
     let charter = Kinds::builtin().charter([]);
     let born = if home.is_person() {
         PrincipalEvent::Registered { name: None }
@@ -35,7 +33,7 @@ fn principal(home: Home, events: &[PrincipalEvent]) -> KnownPrincipal {
     KnownPrincipal::of(home, 2, &state, &charter.roles([]), &charter).expect("somebody")
 }
 
-fn start(scope: &[&str]) -> SessionStart {
+pub(super) fn start(scope: &[&str]) -> SessionStart {
     SessionStart {
         id: SES,
         client: None,
@@ -48,7 +46,7 @@ fn start(scope: &[&str]) -> SessionStart {
     }
 }
 
-fn begun(session: SessionStart, expires_at: Millis) -> PrincipalEvent {
+pub(super) fn begun(session: SessionStart, expires_at: Millis) -> PrincipalEvent {
     PrincipalEvent::SessionStarted {
         session,
         expires_at,
@@ -58,7 +56,7 @@ fn begun(session: SessionStart, expires_at: Millis) -> PrincipalEvent {
     }
 }
 
-fn by_session(principal: PrincipalId, stream: &str, command: &str) -> CommandEnvelope {
+pub(super) fn by_session(principal: PrincipalId, stream: &str, command: &str) -> CommandEnvelope {
     CommandEnvelope {
         principal,
         credential: Some(CredentialId::of_session(SES)),
@@ -67,7 +65,7 @@ fn by_session(principal: PrincipalId, stream: &str, command: &str) -> CommandEnv
 }
 
 /// What becomes of a command by a session of a member, whose events these are.
-fn code_of(events: &[PrincipalEvent]) -> String {
+pub(super) fn code_of(events: &[PrincipalEvent]) -> String {
     let mut desk = Desk::new(somebody(Some(Role::Member)));
     desk.principals = vec![principal(acme(USR), events)];
     desk.code(by_session(USR, ROOM, "create"), HERE)
@@ -111,55 +109,6 @@ fn a_session_is_cut_to_its_scope_and_hands_nothing_on() {
     };
     assert_eq!(narrowed(&[]), Ok(false));
     assert_eq!(narrowed(&["cap:conversation.*"]), Ok(true));
-}
-
-/// A client after these events.
-fn client(scopes: &[&str], then: &[ApplicationEvent]) -> ApplicationState {
-    let said: DescribeApplication = serde_json::from_value(serde_json::json!({
-        "name": "App",
-        "grants": ["client_credentials"],
-        "authentication": "client_secret_basic",
-        "scopes": scopes,
-    }))
-    .expect("a client");
-    let fold = |state, event: &ApplicationEvent| Application::evolve(state, event).expect("it fits");
-    then.iter()
-        .fold(fold(ApplicationState::Missing, &ApplicationEvent::Created(said)), fold)
-}
-
-#[test]
-fn a_session_opens_what_its_client_may_still_ask_for() {
-    let (room, runs) = (&["cap:conversation.*"][..], &["cap:run.*"][..]);
-    let stop = ApplicationEvent::Suspended { reason: String::new() };
-    let go_on = ApplicationEvent::Resumed {};
-    let code_of = |client: Option<ApplicationState>, settles: Option<ReactionKey>| {
-        let begun_by = SessionStart {
-            client: Some("acme.app_1".into()),
-            ..start(&["cap:conversation.create"])
-        };
-        let mut desk = Desk::new(somebody(Some(Role::Member)));
-        desk.principals = vec![principal(acme(USR), &[begun(begun_by, NOW + 1)])];
-        desk.applications
-            .extend(client.map(|client| ("acme.app_1".parse().expect("a client"), client)));
-        let mut command = by_session(USR, ROOM, "create");
-        if let CommandBody::Given { settles: of, .. } = &mut command.body {
-            *of = settles;
-        }
-        let admitted = desk.admit(command, HERE);
-        // What a run sends is settled by its refusal.
-        admitted.map_or_else(
-            |problem| problem.code,
-            |admitted| admitted.refused.map_or_else(String::new, |problem| problem.code),
-        )
-    };
-    for settles in [None, Some(key())] {
-        let code_of = |client| code_of(client, settles.clone());
-        assert_eq!(code_of(Some(client(room, &[]))), "");
-        assert_eq!(code_of(Some(client(runs, &[]))), "credential_ended", "it was cut");
-        assert_eq!(code_of(Some(client(room, &[stop.clone()]))), "application_suspended");
-        assert_eq!(code_of(Some(client(room, &[stop.clone(), go_on.clone()]))), "");
-        assert_eq!(code_of(None), "credential_ended");
-    }
 }
 
 #[test]
@@ -292,48 +241,6 @@ fn what_a_suspended_principal_had_sent_is_not_noted_as_refused() {
         sent(PrincipalEvent::Retired { reason: reason() }),
         Ok(Some("principal_retired".into()))
     );
-}
-
-#[test]
-fn a_session_opens_as_long_as_its_client_is_not_stopped() {
-    let app = || App {
-        is: Described {
-            name: "Portal".into(),
-            grants: Vec::new(),
-            authentication: ClientAuthentication::None,
-            redirect_uris: Vec::new(),
-            scopes: Vec::new(),
-            keys: Vec::new(),
-        },
-        service: None,
-        secret: None,
-        old_secret: None,
-    };
-    let code = |client: &str, known: Option<ApplicationState>| {
-        let session = SessionStart {
-            client: Some(client.into()),
-            ..start(&[])
-        };
-        let mut desk = Desk::new(somebody(Some(Role::Member)));
-        desk.principals = vec![principal(acme(USR), &[begun(session, NOW + 1)])];
-        let portal: ClientId = "beta.portal".parse().expect("a client");
-        desk.applications.extend(known.map(|known| (portal, known)));
-        desk.code(by_session(USR, ROOM, "create"), HERE)
-    };
-    let reason = String::new;
-    let suspended = ApplicationState::Suspended {
-        app: app(),
-        reason: reason(),
-    };
-    let retired = ApplicationState::Retired {
-        app: app(),
-        reason: reason(),
-    };
-    assert_eq!(code("beta.portal", Some(ApplicationState::Active(app()))), "");
-    assert_eq!(code("beta.portal", Some(suspended)), "application_suspended");
-    assert_eq!(code("beta.portal", Some(retired)), "credential_ended");
-    assert_eq!(code("beta.portal", None), "credential_ended");
-    assert_eq!(code("web", None), "", "no org knows that program");
 }
 
 #[test]

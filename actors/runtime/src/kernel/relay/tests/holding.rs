@@ -81,7 +81,7 @@ fn an_effect_that_never_goes_says_why_and_was_not_sent() {
 }
 
 #[test]
-fn an_org_that_is_suspended_takes_back_what_waits_for_a_principal() {
+fn suspended_org_takes_back_what_waits_for_a_principal() {
     let mut stage = Stage::new(8);
     stage.stops.insert(EVE, Stop::Waits);
     for n in 0..6 {
