@@ -73,7 +73,7 @@ async fn a_key_registers_clients_and_nothing_else_does() {
     );
     // It is an application like any other.
     let id = made["client_id"].as_str().unwrap().strip_prefix("acme.").unwrap().to_owned();
-    let kept = node.get(&format!("/v1/orgs/acme/applications/{id}")).await.expect(200).text;
+    let kept = node.get(&format!("/v1/orgs/acme/applications/{id}/state")).await.expect(200).text;
     assert!(kept.contains("Reader") && kept.contains(CALLBACK), "{kept}");
     let own = Client {
         id: made["client_id"].as_str().unwrap().into(),
