@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 async fn refusals_of_a_former_owner_are_waited_out() {
     let store = Store::new(PATIENCE);
     let node = Node::new(&log(1), &store, Kinds::builtin(), &[]);
-    let envelope = node.envelope("org", "acme", "create", json!({ "name": "Acme" }));
+    // Of rights it would be looked for in the log behind the answer, where a made-up one is not.
+    let envelope = node.envelope("conversation", "c", "create", json!({ "type": "group" }));
     let receipt = Receipt {
         command_id: envelope.command_id.clone(),
         stream: envelope.stream.clone(),
@@ -51,9 +52,9 @@ async fn refusals_of_a_former_owner_are_waited_out() {
         assert_eq!(asked.load(Ordering::Acquire), 3, "after {code}");
     }
     // What is refused for good is not.
-    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "org_exists", "in a test")))))).await;
+    let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "conversation_exists", "in a test")))))).await;
     store.others.lock().insert(0, member(owner));
-    assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("org_exists".into()));
+    assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("conversation_exists".into()));
 }
 
 #[tokio::test]
