@@ -54,7 +54,10 @@ async fn refusals_of_a_former_owner_are_waited_out() {
     // What is refused for good is not.
     let owner = listen(|_| Box::pin(std::future::ready(said(Err(Problem::new(409, "conversation_exists", "in a test")))))).await;
     store.others.lock().insert(0, member(owner));
-    assert_eq!(node.core.submit(envelope).await.map_err(|p| p.code), Err("conversation_exists".into()));
+    assert_eq!(
+        node.core.submit(envelope).await.map_err(|p| p.code),
+        Err("conversation_exists".into())
+    );
 }
 
 #[tokio::test]
