@@ -300,6 +300,21 @@ impl App {
         self.node.let_through_here(asking)
     }
 
+    /// Whether this node knows all up to a position, for another node.
+    pub async fn knows(&self, _by: &Peer, position: Position) -> bool {
+        self.node.knows(position).await
+    }
+
+    /// Whether every node keeps up with what is decided of a kind.
+    pub(crate) fn is_about_rights(&self, kind: &Kind) -> bool {
+        quipu_runtime::kernel::authorities::is_about(kind)
+    }
+
+    /// The other nodes that do not say in time that they know all up to a position.
+    pub(crate) async fn behind(&self, position: Position) -> Vec<String> {
+        self.node.behind(position).await
+    }
+
     /// Takes what another node says on the volatile channel.
     pub fn heard(&self, _by: &Peer, said: Vec<RemoteMessage>) {
         self.node.heard(said);

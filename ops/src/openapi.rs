@@ -107,6 +107,7 @@ fn common_parameters() -> Value {
         "traceparent": header("traceparent", json!({ "type": "string" }), "W3C trace context; ignored where malformed."),
         "limit": query_parameter("limit", json!({ "type": "integer", "minimum": 1, "maximum": quipu_schemas::limits::PAGE_MAX_ROWS, "default": quipu_schemas::limits::PAGE_DEFAULT_ROWS }), "Rows of a page."),
         "after": query_parameter("after", json!({ "type": "string" }), "`next` of the page before."),
+        "wait": query_parameter("wait", json!({ "type": "string", "enum": ["nodes"] }), "Of keys, grants, roles, principals and whatever else is about rights: the answer waits until the other nodes know of it, and its `behind` names those that do not say so within 5 s."),
         "min_position": query_parameter("min_position", json!({ "type": "string" }), "Waits until the views have seen this position or cursor."),
     })
 }
@@ -120,6 +121,7 @@ fn command_parameters(with_id: bool) -> Vec<Value> {
     all.extend(references(&[
         "idempotency-key",
         "if-match",
+        "wait",
         "if-none-match",
         "on-behalf-of",
         "env",

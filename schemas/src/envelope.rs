@@ -185,6 +185,9 @@ pub struct Receipt {
     /// without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<Shown>,
+    /// Where `wait=nodes` was asked: the nodes that did not say in time that they know of it. None: all that serve the log do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Vec<String>>,
 }
 
 /// A secret on its way to whoever asked for it. It is written where an answer is written, and nowhere else.

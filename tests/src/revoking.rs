@@ -67,10 +67,12 @@ pub async fn rounds(callers: &[Caller], rounds: usize, at_once: usize) -> Seen {
         .await
 }
 
-/// One key: made at a node, used everywhere, revoked at that node.
-async fn round(callers: &[Caller], n: usize) -> Seen {
-    let here = n % callers.len();
-    let path = format!("/v1/orgs/acme/api-keys/k{n}");
+/// A key of this id that one node made and every node takes: its path, and callers that show it.
+///
+/// # Panics
+/// If it cannot be made, or a node does not take it in time.
+pub async fn key_that_opens(callers: &[Caller], here: usize, id: &str) -> (String, Vec<Caller>) {
+    let path = format!("/v1/orgs/acme/api-keys/{id}");
     let made = callers[here]
         .post(&path, json!({ "name": "round", "principal": "ada" }))
         .await
@@ -78,11 +80,23 @@ async fn round(callers: &[Caller], n: usize) -> Seen {
     let text = made.body["shown"].as_str().expect("a key").to_owned();
     let keys: Vec<Caller> = callers.iter().map(|caller| caller.showing(&text)).collect();
     for (at, key) in keys.iter().enumerate() {
-        wait(&format!("key {n} to open node {at}"), || async {
+        wait(&format!("key {id} to open node {at}"), || async {
             (key.get(READS).await.status == 200).then_some(())
         })
         .await;
     }
+    (path, keys)
+}
+
+/// Whether a request by this key is refused.
+pub async fn is_refused_now(key: &Caller) -> bool {
+    is_refused(&key.get(READS).await)
+}
+
+/// One key: made at a node, used everywhere, revoked at that node.
+async fn round(callers: &[Caller], n: usize) -> Seen {
+    let here = n % callers.len();
+    let (path, keys) = key_that_opens(callers, here, &format!("k{n}")).await;
     let told = OnceLock::new();
     let revoke = async {
         callers[here]

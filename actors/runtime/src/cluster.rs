@@ -20,6 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Where a node is asked whether it knows all up to a position, below its address.
+pub const KNOWN_PATH: &str = "/internal/v1/known";
 /// Where a node takes commands that others forward, below its address.
 pub const FORWARD_PATH: &str = "/internal/v1/commands";
 

@@ -65,8 +65,14 @@ impl Core {
     /// What another node has decided about rights is known here before whoever asked for it hears of it: a key that they revoked at
     /// this node opens nothing at this node from then on.
     async fn known_here(self: &Arc<Self>, receipt: Receipt) -> Result<Receipt, Problem> {
-        let Position { partition, offset, .. } = receipt.position;
         let deadline = Instant::now() + Duration::from_millis(limits::HANDOFF_WAIT_MS);
+        let is_known = self.reads_behind(receipt.position, deadline).await;
+        is_known.then_some(receipt).ok_or_else(outcome_unknown)
+    }
+
+    /// Whether this node knows all that stands in the log up to a position, at the latest by then.
+    pub(crate) async fn reads_behind(self: &Arc<Self>, position: Position, deadline: Instant) -> bool {
+        let Position { partition, offset, .. } = position;
         loop {
             let core = self.clone();
             // Read even where another reader has come as far: only behind it is all known that it has read.
@@ -77,10 +83,10 @@ impl Core {
             });
             let is_read = read.await.is_ok();
             if is_read && self.index.next_offset(partition) > offset {
-                return Ok(receipt);
+                return true;
             }
             if Instant::now() >= deadline || self.stopping.load(Ordering::Acquire) {
-                return Err(outcome_unknown());
+                return false;
             }
             tokio::time::sleep(OWNER_LOOK_EVERY).await;
         }

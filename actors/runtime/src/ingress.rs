@@ -366,6 +366,7 @@ mod tests {
             duplicate,
             settled: None,
             shown: None,
+            behind: None,
         };
         let shown = || Some(Shown::new("qpk_".into()));
         assert_eq!(showing(receipt(false, false), shown()).shown, shown());

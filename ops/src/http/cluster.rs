@@ -25,6 +25,13 @@ pub async fn volatile(State(app): State<App>, peer: Peer, Forwarded(body): Forwa
     json(&value!({}))
 }
 
+/// `POST /internal/v1/known`: whether this node knows all up to a position; it waits for it a while.
+pub async fn known(State(app): State<App>, peer: Peer, Forwarded(body): Forwarded) -> Answer {
+    let position = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(400, "bad_envelope", format!("what a node asked cannot be decoded: {e}")))?;
+    json(&app.knows(&peer, position).await)
+}
+
 /// `POST /internal/v1/rates`: a request that came to another node, counted at the rates of an org that this node owns.
 pub async fn rates(State(app): State<App>, peer: Peer, Forwarded(body): Forwarded) -> Answer {
     let asking = serde_json::from_slice(&body)

@@ -10,6 +10,7 @@ use crate::{
     asked::{Asked, Correlation, KnownKind, Labels},
     caller::InOrg,
     parts::{is_read_only, view_named},
+    problems::bad_parameter,
 };
 use axum::{
     Extension,
@@ -28,12 +29,28 @@ struct Call {
     labels: Labels,
     correlation: Correlation,
     fields: Value,
+    /// Whether the answer waits for the other nodes.
+    waits: bool,
+}
+
+/// Whether `wait=nodes` is asked.
+fn waits(params: &Params) -> Result<bool, Problem> {
+    match params.text("wait") {
+        None => Ok(false),
+        Some("nodes") => Ok(true),
+        Some(other) => Err(bad_parameter(
+            "wait",
+            format!("`{other}` cannot be waited for"),
+            "use wait=nodes, or leave it out",
+        )),
+    }
 }
 
 impl Call {
     fn read(uri: &Uri, headers: &HeaderMap, by: InOrg, correlation: Correlation, fields: Value) -> Result<Self, Problem> {
-        Params::parse(uri, &[])?;
+        let waits = waits(&Params::parse(uri, &["wait"])?)?;
         Ok(Self {
+            waits,
             by,
             labels: Labels::read(headers)?,
             correlation,
@@ -113,6 +130,7 @@ async fn send(app: &App, kind: &KnownKind, id: Option<EntityId>, command: &str, 
         labels,
         correlation,
         fields,
+        waits,
     } = call;
     let asked = Asked {
         by: &by,
@@ -124,10 +142,17 @@ async fn send(app: &App, kind: &KnownKind, id: Option<EntityId>, command: &str, 
         fields,
     };
     let request = asked.into_request()?;
+    if waits && !app.is_about_rights(&request.kind) {
+        let detail = format!("other nodes keep up with rights alone, and {} is not about them", request.kind);
+        return Err(Failure(bad_parameter("wait", detail, "leave it out")));
+    }
     if let Some(holder) = by.caller().holder() {
         holder.ask_command(&request.kind, command, request.id.as_ref(), app.now())?;
     }
-    let receipt = app.command(request).await.map_err(Failure)?;
+    let mut receipt = app.command(request).await.map_err(Failure)?;
+    if waits {
+        receipt.behind = Some(app.behind(receipt.position).await);
+    }
     let is_repeat = receipt.duplicate;
     let status = if command == "create" {
         StatusCode::CREATED

@@ -10,6 +10,7 @@ use axum::routing::post;
 pub(super) fn part() -> Part {
     let routes = Routes::new()
         .route(quipu_runtime::cluster::FORWARD_PATH, post(cluster::forwarded))
+        .route(quipu_runtime::cluster::KNOWN_PATH, post(cluster::known))
         .route(quipu_runtime::cluster::VOLATILE_PATH, post(cluster::volatile))
         .route(quipu_runtime::rates::RATES_PATH, post(cluster::rates));
     Part {

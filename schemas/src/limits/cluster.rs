@@ -18,6 +18,8 @@ pub const FORWARD_MS: u64 = 15_000;
 /// How long a command waits for its partition to change hands before it is refused, milliseconds: longer than a takeover
 /// after [`LEASE_MS`].
 pub const HANDOFF_WAIT_MS: u64 = 10_000;
+/// How long `wait=nodes` waits for the other nodes, in milliseconds.
+pub const NODES_WAIT_MS: u64 = 5_000;
 /// Volatile events in one message between nodes.
 pub const VOLATILE_BATCH_MAX: usize = 256;
 /// Volatile events of a node on their way to other nodes; more are lost.

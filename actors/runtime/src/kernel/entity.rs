@@ -250,6 +250,7 @@ impl<D: Decider> Entity for Active<D> {
                     duplicate: true,
                     settled: dispatch_settled(&command, None, admitted.settled.as_ref()),
                     shown: None,
+                    behind: None,
                 })
             } else {
                 Err(reused_id(&command.command_id))
@@ -316,6 +317,7 @@ impl<D: Decider> Entity for Active<D> {
                     duplicate: false,
                     settled,
                     shown: None,
+                    behind: None,
                 };
                 let again = |ticket| {
                     EntityAction::Reply(

@@ -47,6 +47,7 @@ impl Node {
             duplicate: false,
             settled: None,
             shown: None,
+            behind: None,
         }))
     }
 

@@ -226,6 +226,7 @@ impl Member {
             duplicate: false,
             settled: None,
             shown: None,
+            behind: None,
         };
         let waiting = self
             .waiters

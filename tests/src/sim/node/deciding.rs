@@ -267,6 +267,7 @@ impl SimNode {
                             duplicate: false,
                             settled: None,
                             shown: None,
+                            behind: None,
                         };
                         self.answers.push(Answer {
                             stream: stream.clone(),

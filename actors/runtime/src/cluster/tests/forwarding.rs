@@ -22,6 +22,7 @@ async fn refusals_of_a_former_owner_are_waited_out() {
         duplicate: false,
         settled: None,
         shown: None,
+        behind: None,
     };
     for code in [
         "partition_stopped",

@@ -91,6 +91,7 @@ fn receipt(key: &ReactionKey, settled: Option<Settled>) -> Receipt {
         duplicate: false,
         settled,
         shown: None,
+        behind: None,
     }
 }
 

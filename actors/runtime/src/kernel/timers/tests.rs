@@ -100,6 +100,7 @@ impl Scene {
             duplicate: false,
             settled: None,
             shown: None,
+            behind: None,
         };
         assert_eq!(self.timers.answered(key, &Ok(receipt), self.now), None);
     }
