@@ -11,15 +11,18 @@ from quipu_client.api.agent import agent_create_named
 from quipu_client.api.api_key import api_key_create_named
 from quipu_client.api.application import application_create_named
 from quipu_client.api.approval import approval_approve, approval_create_named
+from quipu_client.api.callback import callback_create_named
 from quipu_client.api.conversation import conversation_create_named, conversation_post, list_conversation_messages
 from quipu_client.api.denial import denial_note
 from quipu_client.api.entity import entity_create_named, resolve
 from quipu_client.api.grant import grant_give
+from quipu_client.api.invite import invite_create_named
 from quipu_client.api.org import org_create_named
 from quipu_client.api.project import project_create_named
 from quipu_client.api.quota import quota_set_limit
 from quipu_client.api.role import role_set
 from quipu_client.api.run import get_run, list_run_steps, list_runs, run_approve, run_create_named
+from quipu_client.api.secret import secret_set
 from quipu_client.models import (
     AddParticipant,
     AliasName,
@@ -32,8 +35,10 @@ from quipu_client.models import (
     CreateApiKey,
     CreateApproval,
     CreateApprovalBody,
+    CreateCallback,
     CreateConversation,
     CreateEntity,
+    CreateInvite,
     CreateOrg,
     CreateProject,
     CreateRun,
@@ -64,8 +69,10 @@ from quipu_client.models import (
     RunPage,
     RunRow,
     RunState,
+    Role,
     SetLimit,
     SetOwnRole,
+    SetSecret,
     StepStatus,
     WaitApprovalConfig,
     WaitApprovalNode,
@@ -195,6 +202,24 @@ def approval(client: AuthenticatedClient) -> None:
     assert isinstance(own, Problem) and own.code == "own_request", own
 
 
+def outside(client: AuthenticatedClient) -> None:
+    """What others send and get: a secret, an address for their deliveries, an invite."""
+    receipt(secret_set.sync(ORG, "hooks", client=client, body=SetSecret(value="not shown"), quipu_on_behalf_of=ADA))
+    orders = CreateCallback.from_dict(
+        {
+            "name": "Orders",
+            "scheme": "standard_webhooks",
+            "secret": {"value": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+            "principal": ADA,
+            "target": {"kind": "conversation", "id": "desk", "command": "post"},
+            "mapping": {"body": "=body.text"},
+        }
+    )
+    receipt(callback_create_named.sync(ORG, "orders", client=client, body=orders, quipu_on_behalf_of=ADA))
+    bob = CreateInvite(address="bob@example.org", role=Role.VIEWER)
+    receipt(invite_create_named.sync(ORG, "bob", client=client, body=bob, quipu_on_behalf_of=ADA))
+
+
 def refusal(client: AuthenticatedClient) -> None:
     denial = Denial(
         principal=ADA, right="cap:run.read", kind="run", code="missing_right", count=1, first=1767225600000, last=1767225600000
@@ -244,6 +269,7 @@ def main() -> None:
     rights(client)
     directory(client)
     approval(client)
+    outside(client)
     refusal(client)
     problem(client)
     print(every_view(client))
