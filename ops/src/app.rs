@@ -6,6 +6,7 @@ mod access;
 pub mod accounts;
 pub(crate) mod audit;
 mod directory;
+mod peers;
 pub mod reads;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -13,7 +14,7 @@ pub(crate) mod tests;
 use crate::{
     asked::KnownKind,
     backups::Backups,
-    caller::{Caller, Credential, InOrg, NodeKeyShown, Operator, Peer},
+    caller::{Caller, Credential, InOrg, Operator},
     caller_rates::CallerRates,
     metrics,
     node_rate::NodeRate,
@@ -31,13 +32,11 @@ use quipu_runtime::{
     holder::Holder,
     kernel::denials::Denials,
     node::{BodyHold, Delivery, Node, ReadPermit},
-    rates::{Asking, Taken},
     tasks::Tasks,
-    volatile::RemoteMessage,
 };
 use quipu_schemas::{
     context::Millis,
-    envelope::{CommandEnvelope, Receipt},
+    envelope::Receipt,
     ids::{Kind, PrincipalId, StreamId},
     limits,
     position::{Cursor, Position},
@@ -278,46 +277,6 @@ impl App {
     /// Whether a command brings a secret, or makes one which its answer shows: for faces whose commands and answers are kept.
     pub fn carries_secret(&self, kind: &Kind, command: &str) -> bool {
         self.node.carries_secret(kind, command)
-    }
-
-    /// Whether a request may come from whoever has proved this key of a node, if any.
-    pub(crate) fn admit_node(&self, shown: Option<&NodeKeyShown>) -> Result<(), Problem> {
-        self.node.admits_node(shown.map(|shown| &*shown.0))
-    }
-
-    /// Has a command decided that another node has admitted.
-    pub async fn forwarded(&self, _by: &Peer, envelope: CommandEnvelope) -> Result<Receipt, Problem> {
-        self.node.forwarded(envelope).await
-    }
-
-    /// Counts a request at the rates of its org.
-    pub(crate) async fn let_through(&self, asking: &Asking) -> Result<Option<Taken>, Problem> {
-        self.node.let_through(asking).await
-    }
-
-    /// The same for another node.
-    pub fn let_through_here(&self, _by: &Peer, asking: &Asking) -> Result<Option<Taken>, Problem> {
-        self.node.let_through_here(asking)
-    }
-
-    /// Whether this node knows all up to a position, for another node.
-    pub async fn knows(&self, _by: &Peer, position: Position) -> bool {
-        self.node.knows(position).await
-    }
-
-    /// Whether every node keeps up with what is decided of a kind.
-    pub(crate) fn is_about_rights(&self, kind: &Kind) -> bool {
-        quipu_runtime::kernel::authorities::is_about(kind)
-    }
-
-    /// The other nodes that do not say in time that they know all up to a position.
-    pub(crate) async fn behind(&self, position: Position) -> Vec<String> {
-        self.node.behind(position).await
-    }
-
-    /// Takes what another node says on the volatile channel.
-    pub fn heard(&self, _by: &Peer, said: Vec<RemoteMessage>) {
-        self.node.heard(said);
     }
 
     /// The durable end of the log.

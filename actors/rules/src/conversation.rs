@@ -178,7 +178,9 @@ fn decide_existing(
 
 /// Decides what the kernel or the run of a turn sends; an archived conversation hears it too.
 fn heed(room: &Room, word: &ConversationWord, context: &Context<'_>) -> Result<Decision<ConversationEvent>, ConversationRejection> {
+    let is_of_an_entity = context.authority.dispatched_by.is_some();
     match word {
+        ConversationWord::CloseTurn(_) | ConversationWord::ExpireHandoff(_) if is_of_an_entity => Err(ConversationRejection::NotTheKernel),
         ConversationWord::CloseTurn(close) => turns::close(room, close, context),
         ConversationWord::FinishTurn(finish) => turns::finish(room, finish, context),
         ConversationWord::ExpireHandoff(_) => handoff::expire(room, context),

@@ -222,7 +222,9 @@ fn authorize(state: &RunState, asked: &AskedOf<Run>, context: &Context<'_>) -> R
     let sender = context.authority.dispatched_by.as_ref();
     let in_org = |stream: &StreamId| stream.org == context.stream.org;
     let allowed = match asked {
-        Asked::Word(RunWord::EffectSettled(_) | RunWord::DispatchSettled(_) | RunWord::TimerFired(_)) => context.authority.platform,
+        Asked::Word(RunWord::EffectSettled(_) | RunWord::DispatchSettled(_) | RunWord::TimerFired(_)) => {
+            context.authority.platform && sender.is_none()
+        }
         Asked::Word(RunWord::CreateTurn(task)) => {
             context.authority.platform
                 || sender.is_some_and(|s| in_org(s) && s.kind == quipu_schemas::ids::Kind::CONVERSATION && s.id == task.conversation)

@@ -214,6 +214,14 @@ fn a_record_by_a_credential_keeps_its_bytes() {
     keeps_its_bytes("record.v2.hex", (header, events, reactions));
 }
 
+/// As it is written since records name what their events are found by.
+#[test]
+fn a_record_with_names_keeps_its_bytes() {
+    let (header, events, reactions) = record_of_the_first_release();
+    let names = vec!["m1".to_owned(), "m2".to_owned()];
+    keeps_its_bytes("record.v3.hex", (Header { names, ..header }, events, reactions));
+}
+
 fn keeps_its_bytes(sample: &str, (header, events, reactions): (Header, Vec<StoredEvent>, Vec<StoredReaction>)) {
     let encoded = record::encode(&header, &events, &reactions, Digest([9; 32])).unwrap();
     let text: String = encoded.bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -112,6 +112,8 @@ pub enum ConversationRejection {
     TurnFinished(String),
     /// The turn was interrupted.
     TurnInterrupted(String),
+    /// The kernel alone says this.
+    NotTheKernel,
     /// Somebody else speaks for the turn.
     NotTheWinner {
         /// The turn.
@@ -381,6 +383,7 @@ impl Refusal for ConversationRejection {
                 format!("turn {turn} was interrupted"),
                 "wait for the next turn",
             ),
+            Self::NotTheKernel => say(403, "not_the_kernel", "the kernel alone says this".into(), "let its timer come"),
             Self::NotTheWinner { turn, winner } => say(403, "not_the_winner", format!("turn {turn} is {winner}'s"), "post without `turn`"),
             Self::NotEligible(who) => say(
                 403,

@@ -6,7 +6,7 @@
 mod deciding;
 mod stored;
 
-pub use deciding::{is_owed, settles};
+pub use deciding::{Recalled, is_owed, settles};
 pub use stored::{Base, ParkedError, ShapeCell, Snapshot, state_digest, state_shape};
 
 use super::refusals::{outcome_unknown, reused_id, undecided};
@@ -23,12 +23,9 @@ use quipu_schemas::{
     position::Position,
     problem::Problem,
     reaction::Settled,
-    record::{EncodedRecord, Record, StoredEvent},
+    record::{EncodedRecord, Record},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Names the caller that waits for an answer.
 pub type Ticket = u64;
@@ -74,9 +71,6 @@ pub struct Admitted {
     /// The durable events of each name that [`Entity::recalls`] told, oldest first, with others of the same records.
     pub recalled: Recalled,
 }
-
-/// Events by the names that were looked up.
-pub type Recalled = BTreeMap<String, Vec<StoredEvent>>;
 
 /// The kind-erased face of an [`Active`] entity.
 pub trait Entity: Send {

@@ -117,7 +117,7 @@ impl Node {
         }
         Err(
             Problem::new(403, "other_address", "the invite is for another address than those of this account")
-                .fix("log in with the account of that address, or add and verify it first"),
+                .fix("log in with the account of that address"),
         )
     }
 

@@ -59,7 +59,10 @@ async fn known_by_all_at_once(trio: &Trio) {
     }
     for (n, here) in callers.iter().enumerate() {
         let (path, keys) = revoking::key_that_opens(callers, n, &format!("w{n}")).await;
-        let told = here.post(&format!("{path}/revoke?wait=nodes"), json!({ "reason": "lost" })).await.taken();
+        let told = here
+            .post(&format!("{path}/revoke?wait=nodes"), json!({ "reason": "lost" }))
+            .await
+            .taken();
         assert_eq!(told.body["behind"], json!([]), "{}", told.text);
         for key in &keys {
             assert!(revoking::is_refused_now(key).await, "behind the answer, whichever node");
@@ -71,7 +74,10 @@ async fn known_by_all_at_once(trio: &Trio) {
     let [here, paused] = [true, false].map(|owns| ids.iter().position(|id| (*id == owner) == owns).expect("a node"));
     let (path, _) = revoking::key_that_opens(callers, here, "paused").await;
     trio.node(paused).signal("STOP").await;
-    let told = callers[here].post(&format!("{path}/revoke?wait=nodes"), json!({ "reason": "lost" })).await.taken();
+    let told = callers[here]
+        .post(&format!("{path}/revoke?wait=nodes"), json!({ "reason": "lost" }))
+        .await
+        .taken();
     trio.node(paused).signal("CONT").await;
     assert_eq!(told.body["behind"], json!([ids[paused]]), "{}", told.text);
     let other = json!({ "name": "Other" });

@@ -596,6 +596,17 @@ fn the_kernel_s_words_become_commands() {
 }
 
 #[test]
+fn no_entity_says_what_the_kernel_says() {
+    let mut scene = group(2);
+    scene.ok(&ada(), post("hi"));
+    let window = close(&turn(&scene));
+    let mut own = sent_by("ada", "acme/wizard/w1");
+    own.authority.platform = true;
+    scene.refused(&own, window.clone(), 403, "not_the_kernel");
+    scene.ok(&platform(), window);
+}
+
+#[test]
 fn a_turn_whose_run_is_refused_ends_as_failed() {
     let mut scene = group(1);
     scene.ok(&ada(), post("hi"));

@@ -1,6 +1,6 @@
 //! One decision: the kind's rules on the state as it is, and the record that follows.
 
-use super::{Active, Admitted, DecidedRecord, Pending, Recalled};
+use super::{Active, Admitted, DecidedRecord, Pending};
 use crate::kernel::refusals::{not_the_kernel, too_large};
 use quipu_rules::decider::{Asked, AskedOf, Belongs, Decider, Decision, Refusal};
 use quipu_schemas::{
@@ -13,11 +13,14 @@ use quipu_schemas::{
     personal::{self, Made, NewValue, Opener},
     problem::Problem,
     reaction::{Outcome, ReactionKey, Settled, Settlement},
-    record::{self, Acting, Header, Record, RecordError, StoredReaction},
+    record::{self, Acting, Header, Record, RecordError, StoredEvent, StoredReaction},
 };
 use serde::Deserialize;
 use serde_json::Value;
 use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+
+/// Events by the names that were looked up.
+pub type Recalled = BTreeMap<String, Vec<StoredEvent>>;
 
 /// Events to store, what the record says about a reaction, and the values that the events name.
 type Verdict<E> = (Vec<E>, Option<Settlement>, Vec<NewValue>);
