@@ -1,6 +1,7 @@
 //! Commands of every built-in kind, valid and not, from a seed.
 
 mod agent;
+mod chains;
 mod conversation;
 mod entity;
 mod org;
@@ -42,6 +43,8 @@ enum Theme {
     Sessions,
     /// Suspensions of the org.
     Suspensions,
+    /// What is taken only behind something else.
+    Chains,
 }
 
 /// Who is a member of no org, and never becomes one.
@@ -132,6 +135,7 @@ impl Workload {
         let theme = match seed % 5 {
             2 => Theme::Sessions,
             4 => Theme::Suspensions,
+            0 => Theme::Chains,
             _ => Theme::Everything,
         };
         Self {
@@ -193,14 +197,15 @@ impl Workload {
         let of_its_number = || {
             vault::of(n)
                 .or_else(|| rights::by_first_key(self, n, peek))
-                .or_else(|| self.of_its_theme(n))
+                .or_else(|| self.of_its_theme(n, peek))
         };
         has_org().then(of_its_number).flatten().or(drawn)
     }
 
-    fn of_its_theme(&self, n: u64) -> Option<CommandRequest> {
+    fn of_its_theme(&self, n: u64, peek: Peek) -> Option<CommandRequest> {
         match self.theme {
             Theme::Sessions if n.is_multiple_of(4) => Some(principals::by_one_session(self, n)),
+            Theme::Chains if n.is_multiple_of(4) => Some(chains::next(self, n, peek)),
             Theme::Suspensions if n % 30 == 12 => Some(request(n, Kind::ORG, "acme", "suspend", json!({}), None)),
             _ => None,
         }
@@ -253,7 +258,7 @@ impl Workload {
         // Few runs stand where these can be taken: one that does, where there is one.
         let stands: Option<fn(&Value) -> bool> = match command {
             "retry_node" => Some(|run| text_at(run, "failed_node").is_some()),
-            "approve" | "reject" if kind == Kind::RUN => Some(|run| run.to_string().contains("\"Approval\":{")),
+            "approve" | "reject" if kind == Kind::RUN => Some(chains::is_asking),
             _ => None,
         };
         if let Some(stands) = stands {

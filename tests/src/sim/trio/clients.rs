@@ -9,7 +9,7 @@ use quipu_runtime::{
 };
 use quipu_schemas::{
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, StreamId},
+    ids::{CommandId, Kind, StreamId},
     problem::Problem,
 };
 use std::sync::Arc;
@@ -201,7 +201,8 @@ impl Trio {
         let acknowledged: Vec<_> = self
             .sent
             .iter()
-            .filter(|(_, sent)| !sent.receipts.is_empty())
+            // What was refused has no receipt of its own in the views.
+            .filter(|((stream, _), sent)| stream.kind != Kind::DENIAL && !sent.receipts.is_empty())
             .map(|(key, sent)| (key.clone(), sent.receipts[0].clone()))
             .collect();
         if acknowledged.is_empty() {
