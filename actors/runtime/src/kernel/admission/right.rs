@@ -122,13 +122,14 @@ impl Admission {
                 .is_ok_and(|session| session.is_some_and(KnownSession::is_narrow))
     }
 
-    /// Whether somebody else acts by the session that was shown, or made the key.
+    /// Whether somebody else acts by the session that was shown, made the key, or may know the secret of the service's client.
     pub(super) fn is_through_another(&self) -> bool {
         if matches!(&self.key, Some(Some(key)) if key.is_anothers()) {
             return true;
         }
         let session = self.shown_session();
-        session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty()))
+        let is_of_client = |session: &KnownSession| session.org_client().is_some() && !self.command.principal.is_person();
+        session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty() || is_of_client(session)))
     }
 
     /// Whether the command may be put to its rules.

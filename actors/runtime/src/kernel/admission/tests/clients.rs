@@ -57,9 +57,8 @@ fn a_session_opens_what_its_client_may_still_ask_for() {
     }
 }
 
-#[test]
-fn a_session_opens_as_long_as_its_client_is_not_stopped() {
-    let app = || App {
+fn portal(service: Option<PrincipalId>) -> App {
+    App {
         is: Described {
             name: "Portal".into(),
             grants: Vec::new(),
@@ -68,10 +67,33 @@ fn a_session_opens_as_long_as_its_client_is_not_stopped() {
             scopes: Vec::new(),
             keys: Vec::new(),
         },
-        service: None,
+        service,
         secret: None,
         old_secret: None,
+    }
+}
+
+#[test]
+fn whoever_has_a_clients_secret_may_act_by_its_service() {
+    let through = |who: PrincipalId| {
+        let session = SessionStart {
+            client: Some("acme.portal".into()),
+            ..start(&[])
+        };
+        let mut desk = Desk::new(somebody(Some(Role::Member)));
+        desk.principals = vec![principal(acme(who.clone()), &[begun(session, NOW + 1)])];
+        let client: ClientId = "acme.portal".parse().expect("a client");
+        desk.applications.push((client, ApplicationState::Active(portal(Some(BOT)))));
+        desk.admit(by_session(who, ROOM, "create"), HERE)
+            .map(|admitted| admitted.authority.through)
     };
+    assert_eq!(through(USR).ok(), Some(false), "a person lets it act");
+    assert_eq!(through(BOT).ok(), Some(true));
+}
+
+#[test]
+fn a_session_opens_as_long_as_its_client_is_not_stopped() {
+    let app = || portal(None);
     let code = |client: &str, known: Option<ApplicationState>| {
         let session = SessionStart {
             client: Some(client.into()),
