@@ -67,6 +67,10 @@ fn application(workload: &Workload, n: u64) -> CommandRequest {
     if !is_made(workload, &Kind::PROJECT) {
         return request(n, Kind::PROJECT, ONE, "create", json!({ "name": "Site" }), None);
     }
-    let command = if n / 12 % 2 == 0 { "add_application" } else { "remove_application" };
+    let command = if (n / 12).is_multiple_of(2) {
+        "add_application"
+    } else {
+        "remove_application"
+    };
     request(n, Kind::PROJECT, ONE, command, json!({ "application": "app0" }), None)
 }

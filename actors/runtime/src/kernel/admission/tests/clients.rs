@@ -51,7 +51,7 @@ fn a_session_opens_what_its_client_may_still_ask_for() {
         let code_of = |client| code_of(client, settles.clone());
         assert_eq!(code_of(Some(client(room, &[]))), "");
         assert_eq!(code_of(Some(client(runs, &[]))), "credential_ended", "it was cut");
-        assert_eq!(code_of(Some(client(room, &[stop.clone()]))), "application_suspended");
+        assert_eq!(code_of(Some(client(room, std::slice::from_ref(&stop)))), "application_suspended");
         assert_eq!(code_of(Some(client(room, &[stop.clone(), go_on.clone()]))), "");
         assert_eq!(code_of(None), "credential_ended");
     }
