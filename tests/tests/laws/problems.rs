@@ -61,6 +61,35 @@ fn refused_with(source: &str, constants: &BTreeMap<String, String>) -> BTreeSet<
     found
 }
 
+/// Codes that a source hands to a helper of its own, a function or closure with `Problem::new(422, code, …)` in it.
+fn refused_through(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, call) in source.match_indices("Problem::new(") {
+        let behind = source[at + call.len()..].trim_start();
+        if !behind.get(3..).is_some_and(|rest| rest.starts_with(", code,")) {
+            continue;
+        }
+        let before = &source[..at];
+        let Some(from) = ["let ", "fn "]
+            .iter()
+            .filter_map(|word| Some(before.rfind(word)? + word.len()))
+            .max()
+        else {
+            continue;
+        };
+        let helper = before[from..]
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .next()
+            .unwrap_or_default();
+        for (at, call) in source.match_indices(&format!("{helper}(")) {
+            let text = source[at + call.len()..].trim_start().strip_prefix('"');
+            let code = text.and_then(|text| text.split('"').next()).filter(|code| is_code(code));
+            found.extend(code.map(str::to_owned));
+        }
+    }
+    found
+}
+
 /// Codes of flaws: the second argument of what adds one, or a field `code`.
 fn flawed_with(source: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -121,6 +150,7 @@ fn every_code_of_the_source_stands_in_the_catalogue() {
     let mut missing = BTreeMap::new();
     for (name, source) in &sources {
         let mut codes = refused_with(source, &constants);
+        codes.extend(refused_through(source));
         if FLAWS.iter().any(|place| name.starts_with(place)) {
             codes.extend(flawed_with(source));
         }
@@ -149,6 +179,10 @@ fn codes_are_found_however_they_are_written() {
         &constants,
     );
     assert_eq!(found, BTreeSet::from(["not_found", "archived", "key_ended"].map(str::to_owned)));
+    let found = refused_through(
+        "fn bad(code: &str) -> Problem { Problem::new(422, code, x) } let late = |code| Problem::new(409, code, y); bad(\"no_scope\") late(\n \"too_late\", z) other(\"not_one\")",
+    );
+    assert_eq!(found, BTreeSet::from(["no_scope", "too_late"].map(str::to_owned)));
     let found = flawed_with(
         "ConfigFlaw::new(\"method\", \"bad_config\", y); found.add(format!(\"{at}.id\"), \"twice_named\", z); Flaw { code: \"bad_retry\".into() }",
     );
