@@ -222,7 +222,7 @@ impl Admission {
         if let Some(problem) = refused.clone().filter(|_| !is_owed(&self.command.body)) {
             return self.repeated(problem);
         }
-        // What somebody who was suspended had sent before is no refusal to be noted: it is sent again when they are resumed.
+        // What somebody who was suspended had sent before is not noted as refused: it is sent again when they are resumed.
         if let Some(problem) = refused.clone().filter(passes) {
             return Step::Refuse(problem);
         }

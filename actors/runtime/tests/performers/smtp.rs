@@ -36,7 +36,7 @@ impl Smtp {
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let seen_in = seen_in.clone();
-                // A client that goes away in the middle is no failure of the server's.
+                // A client that goes away in the middle does not make the server fail.
                 tokio::spawn(async move { drop(serve(socket, to_recipients, &seen_in).await) });
             }
         });

@@ -259,7 +259,7 @@ fn forgotten_name_in_flight_is_noticed() {
     assert_eq!(decided(&mut book, 1, sign(&["eve"], "d"), other).events.len(), 1, "of another name");
 }
 
-/// A word that comes from the kernel alone is no way for one entity to say it to another.
+/// One entity cannot say to another what only the kernel says.
 #[test]
 fn words_of_the_kernel_are_taken_from_no_entity() {
     let key: ReactionKey = "acme/egg/e@1.0".parse().unwrap();
