@@ -19,6 +19,8 @@ pub const CLOCK_OFF_MAX_MS: u64 = 2_000;
 pub const AUTHORITY_ORGS_MAX: usize = 4_096;
 /// Members, grants, roles and keys of all orgs that a node keeps in memory.
 pub const AUTHORITY_PARTS_MAX: usize = 500_000;
+/// Rights and keys of one partition's orgs, as they were computed, that a node keeps at hand beside that.
+pub const AUTHORITY_AT_HAND_MAX: usize = 1_024;
 /// Entities that one node reads back from the log at a time.
 pub const RECOVERIES_MAX: usize = 32;
 /// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.

@@ -5,7 +5,7 @@
 //! shown. An account that nobody has costs the same as one that somebody has.
 
 use super::Password;
-use crate::refusals::stopping;
+use crate::{background::lower_priority, refusals::stopping};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use parking_lot::Mutex;
 use quipu_schemas::{
@@ -14,11 +14,14 @@ use quipu_schemas::{
     limits::{LOGINS_WAITING_MAX, PASSWORD_HASH_KIB, PASSWORD_MAX_BYTES, PASSWORD_MAX_CHARS, PASSWORD_MIN_CHARS},
     problem::Problem,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Passes over the memory.
 const PASSES: u32 = 2;
@@ -37,7 +40,7 @@ pub enum Verdict {
 /// Hashes passwords, a few at a time.
 pub struct Passwords {
     pepper: [u8; 32],
-    running: Semaphore,
+    running: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// What accounts that nobody has are compared with.
     nobodys: Mutex<Option<Arc<str>>>,
@@ -48,7 +51,7 @@ impl Passwords {
     pub fn new(digest_key: &[u8; 32], threads: usize) -> Self {
         Self {
             pepper: Digest::keyed(digest_key, &[b"quipu password pepper v1"]).0,
-            running: Semaphore::new(threads.max(1)),
+            running: Arc::new(Semaphore::new(threads.max(1))),
             waiting: AtomicUsize::new(0),
             nobodys: Mutex::default(),
         }
@@ -81,11 +84,25 @@ impl Passwords {
 
     async fn on_a_thread<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, Problem> {
         let waiting = Waiting::one_more(self)?;
-        let _running = self.running.acquire().await.map_err(|_| stopping())?;
+        let turn = self.running.clone().acquire_owned().await.map_err(|_| stopping())?;
         drop(waiting);
-        let passwords = self.clone();
-        let worked = tokio::task::spawn_blocking(move || work(&passwords)).await;
-        worked.map_err(|_| Problem::new(500, "internal", "hashing a password crashed"))
+        let (passwords, (said, heard)) = (self.clone(), oneshot::channel());
+        // A thread of its own, because a lowered priority cannot be raised again; beside a hash it costs nothing.
+        let hashing = move || {
+            lower_priority("passwords");
+            let made = catch_unwind(AssertUnwindSafe(|| work(&passwords)));
+            // The turn is over when the work is, also where nobody waits for it any more.
+            drop(turn);
+            made.ok().map(|made| said.send(made))
+        };
+        let begun = std::thread::Builder::new().name("quipu-passwords".into()).spawn(hashing);
+        begun.map_err(|error| {
+            tracing::error!(%error, "no thread to hash a password on");
+            Problem::new(503, "login_busy", "there is no thread to hash a password on")
+                .fix("try again in a moment")
+                .retry_after(1)
+        })?;
+        heard.await.map_err(|_| Problem::new(500, "internal", "hashing a password crashed"))
     }
 
     fn argon2(&self) -> Result<Argon2<'_>, Problem> {
@@ -230,6 +247,33 @@ mod tests {
         );
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_taken_until_the_hash_is_done() {
+        let here = Arc::new(Passwords::new(&[1; 32], 1));
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let hash = here.on_a_thread(move |_| waits.recv().is_err());
+        {
+            let mut hash = std::pin::pin!(hash);
+            assert!(futures::poll!(hash.as_mut()).is_pending());
+        }
+        assert_eq!(
+            here.running.available_permits(),
+            0,
+            "whoever waited for it has gone, and the thread has not"
+        );
+        drop(go_on);
+        let crashed = here.on_a_thread(|_| panic!("a hash")).await.map(|(): ()| ()).unwrap_err();
+        assert_eq!((crashed.status, here.running.available_permits()), (500, 1));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_takes_what_others_leave() {
+        let niceness = || rustix::process::getpriority_process(None).expect("this thread's niceness");
+        let lowered = passwords(1).on_a_thread(move |_| niceness()).await.unwrap();
+        assert!(lowered > niceness());
     }
 
     /// Time would tell whether there is an account: whoever has none waits for a turn and is hashed all the same, with the same parameters.

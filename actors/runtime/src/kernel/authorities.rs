@@ -2,60 +2,39 @@
 //!
 //! An entity that was read once is kept up by its own records as they become durable or are followed, so that a change costs what
 //! the change is. What rights come to is computed once and forgotten when one of the records that it came from is followed by
-//! another: nothing is decided by its age. Orgs that have not been used for long are forgotten beyond the bounds, whole; those
+//! another: nothing is decided by its age. Keys, what was given and principals are kept in few bytes (`packed.rs`). Orgs that have not been used for long are forgotten beyond the bounds, whole; those
 //! that do not exist are not kept, nor keys that do not. Whoever was given nothing is remembered as that.
 
 use super::{
-    entity::Active,
     principals::KnownPrincipal,
     rights::{ActorRights, KnownKey, OrgView},
 };
 use folded::Folded;
+use packed::{in_org, is_packed};
 use principals::Principals;
 use quipu_rules::{
-    org::Org,
     principal::Person,
     rights::{Charter, Roles},
 };
 use quipu_schemas::{
     digest::Digest,
     ids::{EntityId, Home, Kind, OrgId, PrincipalId, StreamId},
-    limits::{PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX},
+    limits::{AUTHORITY_AT_HAND_MAX, PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX},
     record::Record,
 };
+use shelf::{Computed, Known, Shelf};
 use std::{collections::BTreeMap, sync::Arc};
 
 mod applications;
 pub mod folded;
+mod packed;
 mod principals;
+mod shelf;
 
 /// Whether rights are decided by entities of this kind.
 pub fn is_about(kind: &Kind) -> bool {
     let of_org = [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY];
     of_org.contains(kind) || [Kind::APPLICATION, Kind::PRINCIPAL].contains(kind)
-}
-
-/// One entity, and how far its partition had been read when it was last compared with its stream's end.
-struct Known {
-    entity: Folded,
-    read: u64,
-}
-
-/// Something computed, and how far the partition had been read then.
-struct Computed<T> {
-    value: Arc<T>,
-    read: u64,
-}
-
-/// What is known of one org.
-#[derive(Default)]
-struct Shelf {
-    entities: BTreeMap<(Kind, EntityId), Known>,
-    actors: BTreeMap<PrincipalId, Computed<ActorRights>>,
-    keys: BTreeMap<EntityId, Computed<KnownKey>>,
-    roles: Option<Arc<Roles>>,
-    parts: usize,
-    used: u64,
 }
 
 /// What one node knows of the rights in all orgs.
@@ -67,6 +46,8 @@ pub struct Authorities {
     by_use: BTreeMap<u64, OrgId>,
     principals: Principals,
     parts: usize,
+    /// What was computed since what was at hand was last dropped.
+    computed: usize,
     uses: u64,
     orgs_max: usize,
     parts_max: usize,
@@ -75,71 +56,6 @@ pub struct Authorities {
 /// The stream that has to be read, or compared with what is known of it, before the question can be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted(pub StreamId);
-
-impl Shelf {
-    fn entity(&self, kind: Kind, id: &EntityId, org: &OrgId, read: u64) -> Result<&Folded, Wanted> {
-        let key = (kind, id.clone());
-        match self.entities.get(&key).filter(|known| known.read == read) {
-            Some(known) => Ok(&known.entity),
-            None => Err(Wanted(StreamId::new(org.clone(), key.0, key.1))),
-        }
-    }
-
-    fn org(&self, org: &OrgId, read: u64) -> Result<&Active<Org>, Wanted> {
-        let stream = StreamId::of_org(org);
-        let entity = self.entity(Kind::ORG, &stream.id, org, read)?;
-        entity.org().ok_or(Wanted(stream))
-    }
-
-    fn roles(&mut self, org: &OrgId, read: u64, charter: &Charter, plain: &Arc<Roles>) -> Result<Arc<Roles>, Wanted> {
-        let all = self.entity(Kind::ROLE, &quipu_rules::role::ALL, org, read)?;
-        if let Some(roles) = &self.roles {
-            return Ok(roles.clone());
-        }
-        let own = all.own_roles();
-        let roles = if own.is_empty() {
-            plain.clone()
-        } else {
-            Arc::new(charter.roles(&own))
-        };
-        self.roles = Some(roles.clone());
-        Ok(roles)
-    }
-
-    /// What came of an entity that changes is forgotten with it.
-    fn forget_computed(&mut self, stream: &StreamId) {
-        if stream.kind == Kind::GRANT {
-            if let Ok(principal) = PrincipalId::parse(stream.id.as_str()) {
-                self.parts -= usize::from(self.actors.remove(&principal).is_some());
-            }
-        } else if stream.kind == Kind::API_KEY {
-            self.parts -= usize::from(self.keys.remove(&stream.id).is_some());
-        } else {
-            self.parts -= self.actors.len();
-            self.actors.clear();
-            if stream.kind == Kind::ROLE {
-                self.roles = None;
-                self.parts -= self.keys.len();
-                self.keys.clear();
-            }
-        }
-    }
-
-    fn take(&mut self, stream: &StreamId) -> Option<Folded> {
-        self.forget_computed(stream);
-        let known = self.entities.remove(&(stream.kind.clone(), stream.id.clone()))?;
-        self.parts -= known.entity.parts();
-        Some(known.entity)
-    }
-
-    /// All but the org itself and its roles: they are read again where they are asked for.
-    fn forget_most(&mut self) {
-        self.actors.clear();
-        self.keys.clear();
-        self.entities.retain(|(kind, _), _| *kind == Kind::ORG || *kind == Kind::ROLE);
-        self.parts = self.entities.values().map(|known| known.entity.parts()).sum();
-    }
-}
 
 impl Authorities {
     /// Knows nothing yet, and never more than so many orgs, and members, grants, roles and keys of them together.
@@ -151,6 +67,7 @@ impl Authorities {
             by_use: BTreeMap::new(),
             principals: Principals::new(PRINCIPALS_KNOWN_MAX, PRINCIPALS_UNKNOWN_MAX),
             parts: 0,
+            computed: 0,
             uses: 0,
             orgs_max,
             parts_max,
@@ -203,8 +120,8 @@ impl Authorities {
         let rights = match EntityId::parse(principal.as_str()) {
             Ok(id) if !principal.is_platform() => {
                 let roles = shelf.roles(org, read, &self.charter, &self.plain)?;
-                let given = shelf.entity(Kind::GRANT, &id, org, read)?.given();
-                ActorRights::of(view, given, &roles, &self.charter)
+                let grant = shelf.packed(Kind::GRANT, &id, org, read)?;
+                ActorRights::of(view, grant.given(), &roles, &self.charter)
             }
             // Nobody of the platform is granted anything: by the node's own token the org is all that is read.
             _ => ActorRights::of(view, &[], &self.plain, &self.charter),
@@ -215,8 +132,8 @@ impl Authorities {
             value: value.clone(),
             read,
         };
-        let is_new = shelf.actors.insert(principal.clone(), computed).is_none();
-        self.grew(org, usize::from(is_new));
+        shelf.actors.insert(principal.clone(), computed);
+        self.computed_one_more();
         Ok(value)
     }
 
@@ -231,16 +148,28 @@ impl Authorities {
         shelf.org(org, read)?;
         let roles = shelf.roles(org, read, &self.charter, &self.plain)?;
         let stream = || Wanted(StreamId::new(org.clone(), Kind::API_KEY, id.clone()));
-        let folded = shelf.entity(Kind::API_KEY, id, org, read)?;
+        let folded = shelf.packed(Kind::API_KEY, id, org, read)?;
         let key = folded.key().and_then(|state| KnownKey::of(id, state, &roles, &self.charter));
         let value = Arc::new(key.ok_or_else(stream)?);
         let computed = Computed {
             value: value.clone(),
             read,
         };
-        let is_new = shelf.keys.insert(id.clone(), computed).is_none();
-        self.grew(org, usize::from(is_new));
+        shelf.keys.insert(id.clone(), computed);
+        self.computed_one_more();
         Ok(value)
+    }
+
+    /// What is at hand is bounded for all orgs together; beyond that it is computed again as it is asked for.
+    fn computed_one_more(&mut self) {
+        self.computed += 1;
+        if self.computed > AUTHORITY_AT_HAND_MAX {
+            self.computed = 0;
+            for shelf in self.shelves.values_mut() {
+                shelf.actors.clear();
+                shelf.keys.clear();
+            }
+        }
     }
 
     /// An entity was compared with its stream's end; it is right where that is its last record.
@@ -248,10 +177,13 @@ impl Authorities {
         if stream.kind == Kind::PRINCIPAL {
             return self.principals.confirm(stream, hash, read);
         }
-        let known = self
-            .shelves
-            .get_mut(&stream.org)
-            .and_then(|shelf| shelf.entities.get_mut(&(stream.kind.clone(), stream.id.clone())));
+        let Some(shelf) = self.shelves.get_mut(&stream.org) else {
+            return false;
+        };
+        if is_packed(&stream.kind) {
+            return shelf.rows.confirm(&in_org(stream), stream, hash, read);
+        }
+        let known = shelf.entities.get_mut(&(stream.kind.clone(), stream.id.clone()));
         match known.filter(|known| known.entity.hash() == hash) {
             Some(known) => {
                 known.read = read;
@@ -264,13 +196,10 @@ impl Authorities {
     /// Keeps an entity that was read from its stream; whether it is kept. An org or key that does not exist is not, nor anything
     /// of an org of which nothing is known.
     pub fn insert(&mut self, entity: Folded, read: u64) -> bool {
-        let entity = match entity {
-            Folded::Principal(principal) => {
-                self.principals.insert(principal, read);
-                return true;
-            }
-            entity => entity,
-        };
+        if entity.principal().is_some() {
+            self.principals.insert(&entity, read);
+            return true;
+        }
         let stream = entity.stream().clone();
         self.take(&stream);
         let is_kept = match stream.kind {
@@ -290,7 +219,11 @@ impl Authorities {
             self.shelves.insert(stream.org.clone(), Shelf { used, ..Shelf::default() });
         }
         if let Some(shelf) = self.shelves.get_mut(&stream.org) {
-            shelf.entities.insert((stream.kind, stream.id), Known { entity, read });
+            if !is_packed(&stream.kind) {
+                shelf.entities.insert((stream.kind, stream.id), Known { entity, read });
+            } else if !shelf.rows.put(&in_org(&stream), &entity, read) {
+                return false;
+            }
         }
         self.grew(&stream.org, parts);
         true
@@ -318,6 +251,11 @@ impl Authorities {
             return;
         };
         let before = shelf.parts;
+        if is_packed(&stream.kind) {
+            shelf.record_packed(record);
+            self.parts = self.parts + shelf.parts - before;
+            return;
+        }
         let is_right = match shelf.entities.get_mut(&(stream.kind.clone(), stream.id.clone())) {
             // It was read with the rest.
             Some(known) if known.entity.hash() == record.hash => return,

@@ -1,6 +1,6 @@
 //! One entity by which rights are decided, of whichever kind.
 
-use crate::kernel::entity::{Active, Entity, ParkedError};
+use crate::kernel::entity::{Active, Base, Entity, ParkedError, Snapshot};
 use quipu_rules::{
     api_key::{ApiKey, ApiKeyState},
     application::{Application, ApplicationState},
@@ -59,6 +59,24 @@ impl Folded {
             kind if kind == Kind::PRINCIPAL => Self::Principal(Box::new(Active::empty(stream))),
             _ => return None,
         })
+    }
+
+    /// As a snapshot had it; `None` where that does not decode, or for a kind by which no rights are decided.
+    pub(super) fn from_snapshot(stream: StreamId, base: &Base) -> Option<Self> {
+        match stream.kind.clone() {
+            kind if kind == Kind::ORG => Active::from_snapshot(stream, base).map(Self::Org),
+            kind if kind == Kind::GRANT => Active::from_snapshot(stream, base).map(Self::Grant),
+            kind if kind == Kind::ROLE => Active::from_snapshot(stream, base).map(Self::Roles),
+            kind if kind == Kind::API_KEY => Active::from_snapshot(stream, base).map(Self::Key),
+            kind if kind == Kind::APPLICATION => Active::from_snapshot(stream, base).map(Self::Application),
+            kind if kind == Kind::PRINCIPAL => Active::from_snapshot(stream, base).map(|of| Self::Principal(Box::new(of))),
+            _ => None,
+        }
+    }
+
+    /// Its state as a snapshot has it; `None` before its first event, and where the state is gone.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        of_any!(self, entity => entity.snapshot())
     }
 
     /// Its stream.
@@ -138,6 +156,14 @@ impl Folded {
         match self {
             Self::Key(key) => Some(key.typed_state()),
             Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Application(_) | Self::Principal(_) => None,
+        }
+    }
+
+    /// The principal, where it is one.
+    pub(super) fn principal(&self) -> Option<&Active<Principal>> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) => None,
         }
     }
 

@@ -12,6 +12,8 @@ use quipu_schemas::{
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
+mod many;
+
 fn charter() -> Arc<Charter> {
     Arc::new(crate::kinds::Kinds::builtin().charter([]))
 }
