@@ -160,6 +160,10 @@ impl Decider for ApiKey {
         matches!(command, ApiKeyCommand::Revoke(_))
     }
 
+    fn names_rights(command: &str) -> &'static [&'static str] {
+        if command == "create" { &["/scopes"] } else { &[] }
+    }
+
     fn mints(command: &str) -> Option<&'static str> {
         matches!(command, "create" | "rotate").then_some("hash")
     }

@@ -138,6 +138,14 @@ impl Decider for Application {
         }
     }
 
+    fn names_rights(command: &str) -> &'static [&'static str] {
+        if ["create", "update"].contains(&command) {
+            &["/scopes"]
+        } else {
+            &[]
+        }
+    }
+
     fn mints(command: &str) -> Option<&'static str> {
         (command == "rotate_secret").then_some("hash")
     }

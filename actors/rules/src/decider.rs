@@ -59,6 +59,8 @@ pub struct Belongs {
     pub project: Option<EntityId>,
     /// The application.
     pub application: Option<EntityId>,
+    /// The project into which the command brings it. The command takes its right there as well, whatever holds it on the entity.
+    pub into: Option<EntityId>,
 }
 
 /// The rules of one kind of entity.
@@ -156,7 +158,7 @@ pub trait Decider: Sized + 'static {
     }
 
     /// What the entity belongs to, by its state; before there is one, by the command (`{"<command>": {…}}`) that makes it. A command
-    /// that moves it takes a right where it is.
+    /// that moves it takes a right where it is, and where it goes ([`Belongs::into`]).
     fn belongs_to(_state: &Self::State, _command: &serde_json::Value) -> Belongs {
         Belongs::default()
     }
@@ -165,6 +167,12 @@ pub trait Decider: Sized + 'static {
     /// secret itself is shown once, in the answer.
     fn mints(_command: &str) -> Option<&'static str> {
         None
+    }
+
+    /// Where the body of a command names capabilities or targets: JSON pointers to a text or to a list of texts. The kernel refuses what
+    /// the node does not know.
+    fn names_rights(_command: &str) -> &'static [&'static str] {
+        &[]
     }
 
     /// The field of a command that may name a principal in whose name the entity is to act. Somebody else's name takes

@@ -183,14 +183,16 @@ impl Decider for Entity {
     }
 
     fn belongs_to(state: &EntityState, command: &Value) -> Belongs {
-        let project = match state {
-            EntityState::Known(known) => known.project.clone(),
+        let named = |of: &str| command[of]["project"].as_str().and_then(|id| EntityId::parse(id).ok());
+        let (project, into) = match state {
+            EntityState::Known(known) => (known.project.clone(), named("move").filter(|to| known.project.as_ref() != Some(to))),
             // What is made in a project takes a right on the project.
-            EntityState::Missing => command["create"]["project"].as_str().and_then(|id| EntityId::parse(id).ok()),
+            EntityState::Missing => (named("create"), named("create")),
         };
         Belongs {
             project,
             application: None,
+            into,
         }
     }
 

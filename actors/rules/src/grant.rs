@@ -128,6 +128,11 @@ impl Decider for Grant {
         Right::Role(Role::Admin)
     }
 
+    fn names_rights(command: &str) -> &'static [&'static str] {
+        // What was granted before a kind was given up can still be taken.
+        if command == "give" { &["/right", "/on"] } else { &[] }
+    }
+
     fn ignores_suspension(command: &GrantCommand) -> bool {
         matches!(command, GrantCommand::Take(_))
     }

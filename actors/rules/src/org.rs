@@ -412,6 +412,13 @@ impl Decider for Org {
         }
     }
 
+    fn names_rights(command: &str) -> &'static [&'static str] {
+        match command {
+            "change_settings" => &["/settings/approvals.required", "/settings/step_up.required"],
+            _ => &[],
+        }
+    }
+
     fn ignores_suspension(command: &OrgCommand) -> bool {
         // The other commands are refused here too, by the org itself and with the same code.
         matches!(command, OrgCommand::Resume(_))

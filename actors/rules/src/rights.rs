@@ -8,12 +8,14 @@ mod catalogue;
 mod charter;
 mod handing;
 mod held;
+mod named;
 mod roles;
 
 pub use catalogue::{Cap, Catalogue, NAMED};
 pub use charter::{Charter, CommandRight, Given, role_name};
 pub use handing::{NotHandedOn, acts_alone, acts_whole, giver_of, has_role, may_hand_on};
 pub use held::{Held, Limited, Rights};
+pub use named::{UnknownRight, known_rights};
 pub use roles::{BUILT_IN, BadRole, RoleSpec, Roles};
 
 use quipu_schemas::{

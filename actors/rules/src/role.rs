@@ -161,6 +161,10 @@ impl Decider for Role {
     fn right(_command: &str) -> Right {
         Right::Role(Member::Admin)
     }
+
+    fn names_rights(command: &str) -> &'static [&'static str] {
+        if command == "set" { &["/holds"] } else { &[] }
+    }
 }
 
 fn decide_set(state: &RoleState, set: &SetOwnRole) -> Result<Decision<RoleEvent>, RoleRejection> {

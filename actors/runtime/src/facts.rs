@@ -74,6 +74,12 @@ impl Core {
         self.known(org, |known, read| known.application(org, id, read))
     }
 
+    /// Whether a project of an org has ended.
+    fn is_archived(&self, org: &OrgId, project: &EntityId) -> Result<bool, Problem> {
+        let known = self.known(org, |known, read| known.is_archived(org, project, read))?;
+        Ok(known.unwrap_or_default())
+    }
+
     /// A principal; `None` where nobody is there. Where a session is asked for that another node may have begun a moment ago, its
     /// partition is read to the end first. An error where what is known of it is too old to decide by.
     pub(crate) fn principal(&self, home: &Home, session: Option<&EntityId>) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
@@ -197,6 +203,7 @@ impl Core {
             kind if *kind == Kind::ROLE => Some(Folded::Roles(self.recover_as(stream)?)),
             kind if *kind == Kind::API_KEY => Some(Folded::Key(self.recover_as(stream)?)),
             kind if *kind == Kind::APPLICATION => Some(Folded::Application(self.recover_as(stream)?)),
+            kind if *kind == Kind::PROJECT => Some(Folded::Project(self.recover_as(stream)?)),
             kind if *kind == Kind::PRINCIPAL => Some(Folded::Principal(Box::new(self.recover_as(stream)?))),
             _ => None,
         })
@@ -300,6 +307,7 @@ pub(crate) fn admit(
                 let known = core.application(&client.org, &client.id)?;
                 admission.application(client, known);
             }
+            Step::Ask(Question::Project(id)) => admission.project(core.is_archived(&stream.org, &id)?),
             Step::Ask(Question::Marks) => seen.load(off_worker(|| core.command_marks(&stream, SEEN_LOADED_MAX))?),
             Step::Ask(Question::Receipt) => admission.receipt(core.first_receipt(&stream, &envelope.command_id)?),
             Step::Ask(Question::Settlement(key)) => admission.settlement(core.settled(&key)?),

@@ -45,6 +45,8 @@ pub trait KindHandler: Send + Sync {
     fn mints(&self, command: &str) -> Option<&'static str>;
     /// See [`Decider::names_actor`].
     fn names_actor(&self, command: &str) -> Option<&'static str>;
+    /// See [`Decider::names_rights`].
+    fn names_rights(&self, command: &str) -> &'static [&'static str];
     /// Whether a command brings a secret: its schema says so.
     fn takes_secret(&self, command: &str) -> bool;
     /// See [`Decider::carries`].
@@ -212,7 +214,11 @@ impl Kinds {
             let fields = |command: &String| Some((kind.clone(), command.clone(), handler.names_actor(command)?));
             handler.commands().iter().filter_map(fields).collect::<Vec<_>>()
         });
-        Charter::new(commands, reads).naming(named)
+        let places = self.handlers.iter().flat_map(|(kind, handler)| {
+            let of_kind = handler.commands().iter();
+            of_kind.map(|command| (kind.clone(), command.clone(), handler.names_rights(command)))
+        });
+        Charter::new(commands, reads).naming(named).naming_rights(places)
     }
 
     /// The kinds with the names of the commands that clients may send.
@@ -256,6 +262,10 @@ impl<D: Decider> KindHandler for Handler<D> {
 
     fn names_actor(&self, command: &str) -> Option<&'static str> {
         D::names_actor(command)
+    }
+
+    fn names_rights(&self, command: &str) -> &'static [&'static str] {
+        D::names_rights(command)
     }
 
     fn takes_secret(&self, command: &str) -> bool {

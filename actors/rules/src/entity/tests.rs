@@ -191,3 +191,21 @@ fn an_entity_belongs_to_the_project_that_it_names() {
     // What the command says counts only before there is anything.
     assert_eq!(of(&scene.state, &create), None);
 }
+
+#[test]
+fn entity_is_brought_where_it_is_made_or_moved() {
+    let into = |state: &EntityState, command: &serde_json::Value| Entity::belongs_to(state, command).into.map(|id| id.to_string());
+    let create = json!({ "create": { "type": "user", "name": "Desk", "project": "p1" } });
+    let mv = |project: Option<&str>| json!({ "move": { "project": project } });
+    assert_eq!(into(&EntityState::Missing, &create).as_deref(), Some("p1"));
+    assert_eq!(
+        into(&EntityState::Missing, &json!({ "create": { "type": "user", "name": "Desk" } })),
+        None
+    );
+    let mut scene: Scene<Entity> = Scene::new("acme/entity/ent_1");
+    scene.ok(&admin(), serde_json::from_value::<EntityCommand>(create).unwrap());
+    assert_eq!(into(&scene.state, &mv(Some("p2"))).as_deref(), Some("p2"));
+    assert_eq!(into(&scene.state, &mv(Some("p1"))), None);
+    assert_eq!(into(&scene.state, &mv(None)), None);
+    assert_eq!(into(&scene.state, &json!({ "rename": { "name": "x" } })), None);
+}

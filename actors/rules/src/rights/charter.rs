@@ -21,6 +21,8 @@ pub struct CommandRight {
     pub right: Right,
     /// The field that may name a principal in whose name its entity is to act: that takes `cap:principal.act_as` as well.
     pub names_actor: Option<&'static str>,
+    /// Where it names capabilities or targets, as JSON pointers.
+    pub names_rights: &'static [&'static str],
 }
 
 /// Something that was given to a principal: what, on what, until when.
@@ -94,6 +96,7 @@ impl Charter {
                     cap,
                     right,
                     names_actor: None,
+                    names_rights: &[],
                 },
             );
         }
@@ -117,6 +120,21 @@ impl Charter {
             }
         }
         self
+    }
+
+    /// With the places of commands at which they name capabilities or targets.
+    pub fn naming_rights(mut self, places: impl IntoIterator<Item = (Kind, String, &'static [&'static str])>) -> Self {
+        for (kind, command, places) in places {
+            if let Some(right) = self.commands.get_mut(&kind).and_then(|commands| commands.get_mut(&command)) {
+                right.names_rights = places;
+            }
+        }
+        self
+    }
+
+    /// The kinds whose commands clients send.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.commands.keys()
     }
 
     /// All capabilities.

@@ -14,6 +14,7 @@ use super::{
     rights::{ActorRights, KnownKey, OrgView},
     seen_commands::SeenCommands,
 };
+use gates::Guards;
 use quipu_events::index::{FirstReceipt, command_mark};
 use quipu_rules::{
     application::ApplicationState,
@@ -33,6 +34,7 @@ use quipu_schemas::{
 use right::{Held, Takes};
 use std::sync::Arc;
 
+mod gates;
 mod right;
 
 /// The partition of a command's org, as the node that is to decide sees it.
@@ -61,6 +63,8 @@ pub enum Question {
     Key(EntityId),
     /// The client of the session that was shown, or of one that it was made from: [`Admission::application`].
     Application(ClientId),
+    /// Whether the org's project of this id has ended: [`Admission::project`].
+    Project(EntityId),
     /// The marks of the stream's durable records, where they are few: [`SeenCommands::load`].
     Marks,
     /// The receipt of the command's id: [`Admission::receipt`].
@@ -108,6 +112,9 @@ pub struct Admission {
     now: Millis,
     belongs: Belongs,
     takes: Takes,
+    guards: Guards,
+    /// What it names of rights and the node does not know.
+    unknown: Option<Problem>,
     actor: Option<Arc<ActorRights>>,
     /// What was asked of others than the actor. They are few.
     senders: Vec<(PrincipalId, Arc<ActorRights>)>,
@@ -116,6 +123,8 @@ pub struct Admission {
     key: Option<Option<Arc<KnownKey>>>,
     /// Clients that were asked for; `None`: there is none.
     applications: Vec<(ClientId, Option<ApplicationState>)>,
+    /// Whether the project into which the command brings the entity has ended.
+    is_archived: Option<bool>,
     is_read: bool,
     /// Whether the id is certainly new; `None`: not asked yet.
     is_new: Option<bool>,
@@ -132,6 +141,8 @@ impl Admission {
         Self {
             ticket,
             takes: Takes::of(&command, terms.charter),
+            guards: Guards::of(&command, terms.charter),
+            unknown: right::unknown(&command, terms.charter),
             command,
             durability: terms.durability,
             partition: terms.partition,
@@ -142,6 +153,7 @@ impl Admission {
             principals: Vec::new(),
             key: None,
             applications: Vec::new(),
+            is_archived: None,
             is_read: false,
             is_new: None,
             receipt: None,
@@ -182,6 +194,11 @@ impl Admission {
         self.applications.push((client, known));
     }
 
+    /// The answer to [`Question::Project`]; one that was never begun has not ended.
+    pub fn project(&mut self, is_archived: bool) {
+        self.is_archived = Some(is_archived);
+    }
+
     /// The answer to [`Question::Receipt`].
     pub fn receipt(&mut self, receipt: Option<FirstReceipt>) {
         self.receipt = Some(receipt);
@@ -213,7 +230,7 @@ impl Admission {
         if let Some(problem) = self.nowhere(&actor) {
             return Step::Refuse(problem);
         }
-        let refused = match self.lacking(&actor) {
+        let refused = match self.lacking(&actor).and_then(|()| self.fits()) {
             Ok(()) => None,
             Err(Held::Unknown(question)) => return Step::Ask(question),
             Err(Held::Not(problem)) => Some(*problem),

@@ -29,11 +29,12 @@ mod applications;
 pub mod folded;
 mod packed;
 mod principals;
+mod projects;
 mod shelf;
 
 /// Whether rights are decided by entities of this kind.
 pub fn is_about(kind: &Kind) -> bool {
-    let of_org = [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY];
+    let of_org = [Kind::ORG, Kind::GRANT, Kind::ROLE, Kind::API_KEY, Kind::PROJECT];
     of_org.contains(kind) || [Kind::APPLICATION, Kind::PRINCIPAL].contains(kind)
 }
 
@@ -120,8 +121,8 @@ impl Authorities {
         let rights = match EntityId::parse(principal.as_str()) {
             Ok(id) if !principal.is_platform() => {
                 let roles = shelf.roles(org, read, &self.charter, &self.plain)?;
-                let grant = shelf.packed(Kind::GRANT, &id, org, read)?;
-                ActorRights::of(view, grant.given(), &roles, &self.charter)
+                let (is_given, counting) = shelf.counting(&id, org, read)?;
+                ActorRights::of(view, &counting, &roles, &self.charter).somebody(is_given)
             }
             // Nobody of the platform is granted anything: by the node's own token the org is all that is read.
             _ => ActorRights::of(view, &[], &self.plain, &self.charter),

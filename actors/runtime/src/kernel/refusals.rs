@@ -8,7 +8,8 @@ use quipu_rules::{
 use quipu_schemas::{
     client_secret::ClientId,
     context::Millis,
-    ids::{CommandId, OrgId, StreamId},
+    gates::{APPROVALS_SETTING, STEP_UP_SETTING},
+    ids::{CommandId, EntityId, OrgId, StreamId},
     limits::RECORD_MAX_BYTES,
     problem::Problem,
     rights::Capability,
@@ -80,6 +81,16 @@ pub(crate) fn approval_required(stream: &StreamId, right: &Capability) -> Proble
     ))
 }
 
+/// The answer to whoever takes off alone what takes an approval.
+pub(crate) fn gate_guarded(stream: &StreamId, right: &Capability) -> Problem {
+    let detail = "what takes an approval in this org is taken off its list by an approval alone";
+    Problem {
+        detail: detail.to_owned(),
+        ..approval_required(stream, right)
+    }
+    .field(format!("settings.{APPROVALS_SETTING}"))
+}
+
 /// Code of the problem that somebody has to sign in again, and with a second factor (RFC 9470).
 pub const STEP_UP: &str = "insufficient_user_authentication";
 
@@ -92,6 +103,26 @@ pub(crate) fn step_up_required(right: &Capability, age_ms: Millis) -> Problem {
         .fix("sign in again with a code of your authenticator, and send it with the new session; keys cannot");
     problem.context.max_age = Some(seconds);
     problem
+}
+
+/// The answer to whoever takes off what takes a recent sign-in, and has none.
+pub(crate) fn step_up_guarded(right: &Capability, age_ms: Millis) -> Problem {
+    let seconds = age_ms / 1_000;
+    let detail = format!(
+        "what takes a recent sign-in in this org is taken off its list by somebody who signed in with a second factor at most {seconds} s ago"
+    );
+    Problem {
+        detail,
+        ..step_up_required(right, age_ms)
+    }
+    .field(format!("settings.{STEP_UP_SETTING}"))
+}
+
+/// The answer to a command that brings something into a project that has ended.
+pub(crate) fn project_archived(project: &EntityId) -> Problem {
+    Problem::new(409, "project_archived", format!("project {project} is archived"))
+        .field("project")
+        .fix("name another project, or none")
 }
 
 /// The answer to what is done by a credential that counts no longer.

@@ -67,6 +67,14 @@ impl ActorRights {
         }
     }
 
+    /// The same of somebody who was given something, whether or not it counts now.
+    pub fn somebody(self, is_given: bool) -> Self {
+        Self {
+            is_known: self.is_known || is_given,
+            ..self
+        }
+    }
+
     /// The same where some commands take an approval.
     pub fn gated(self, gates: &[Pattern], roles: &Roles, charter: &Charter) -> Self {
         let gated = roles.compile(gates, charter.catalogue());

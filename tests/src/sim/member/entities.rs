@@ -144,6 +144,7 @@ impl Member {
                 Step::Ask(Question::Principal(home)) => admission.principal(home.clone(), self.principal(&home).map_err(unreadable)?),
                 Step::Ask(Question::Key(id)) => admission.key(self.key(&stream.org, &id).map_err(unreadable)?),
                 Step::Ask(Question::Application(of)) => admission.application(of.clone(), self.application(&of).map_err(unreadable)?),
+                Step::Ask(Question::Project(of)) => admission.project(self.is_archived(&stream.org, &of).map_err(unreadable)?),
                 Step::Ask(Question::Marks) => {
                     let marks = self.index.command_marks(stream, SEEN_LOADED_MAX);
                     slot.seen.load(marks.map_err(|e| unreadable(e.to_string()))?);

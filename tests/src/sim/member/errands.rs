@@ -19,7 +19,7 @@ use quipu_runtime::kernel::{
 use quipu_schemas::{
     client_secret::ClientId,
     envelope::{CommandEnvelope, Receipt},
-    ids::{CommandId, Home, OrgId, StreamId},
+    ids::{CommandId, EntityId, Home, OrgId, StreamId},
     problem::Problem,
     reaction::{Effect, ReactionKey},
     record::Record,
@@ -279,6 +279,11 @@ impl Member {
 
     pub(super) fn application(&mut self, client: &ClientId) -> Result<Option<ApplicationState>, String> {
         self.known(&mut |known| known.application(&client.org, &client.id, 0))
+    }
+
+    pub(super) fn is_archived(&mut self, org: &OrgId, project: &EntityId) -> Result<bool, String> {
+        let known = self.known(&mut |known| known.is_archived(org, project, 0))?;
+        Ok(known.unwrap_or_default())
     }
 
     pub(crate) fn is_suspended_principal(&mut self, home: &Home) -> bool {

@@ -105,6 +105,16 @@ impl SimNode {
         library.known(&mut self.known, &mut |known| known.application(&client.org, &client.id, 0))
     }
 
+    fn is_archived(&mut self, org: &OrgId, project: &EntityId) -> Result<bool, String> {
+        let library = Library {
+            log: &*self.log,
+            index: &self.index,
+            kinds: &self.kinds,
+        };
+        let known = library.known(&mut self.known, &mut |known| known.is_archived(org, project, 0))?;
+        Ok(known.unwrap_or_default())
+    }
+
     /// What is known of an org, but for a planted defect.
     fn as_planted(&self, mut rights: Arc<ActorRights>) -> Arc<ActorRights> {
         match self.mutant {
@@ -164,6 +174,7 @@ impl SimNode {
                     admission.key(if self.mutant == Some(Mutant::RevivesKeys) { first } else { key });
                 }
                 Step::Ask(Question::Application(of)) => admission.application(of.clone(), self.application(&of)?),
+                Step::Ask(Question::Project(of)) => admission.project(self.is_archived(&stream.org, &of)?),
                 Step::Ask(Question::Marks) => seen.load(self.index.command_marks(stream, SEEN_LOADED_MAX).map_err(|e| e.to_string())?),
                 Step::Ask(Question::Receipt) => {
                     let receipt = self.index.command(stream, id).map_err(|e| e.to_string())?;

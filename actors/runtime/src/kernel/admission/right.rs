@@ -3,20 +3,17 @@
 use super::{Admission, Question, actor};
 use crate::kernel::{
     principals::{KnownPrincipal, KnownSession},
-    refusals::{
-        application_suspended, approval_required, credential_ended, credential_revoked, missing_right, no_access, step_up_required, stopped,
-    },
+    refusals::{application_suspended, credential_ended, credential_revoked, missing_right, no_access, project_archived, stopped},
     rights::ActorRights,
 };
 use quipu_rules::{
     application::ApplicationState,
-    decider::Right,
-    rights::{Asked, Cap, Chain, Charter, CommandRight, Lacking, Rights},
+    decider::{Refusal, Right},
+    rights::{Asked, Cap, Chain, Charter, CommandRight, Lacking, Rights, known_rights},
 };
 use quipu_schemas::{
-    context::Millis,
     envelope::{CommandBody, CommandEnvelope},
-    ids::{EntityId, Home, Kind, PrincipalId},
+    ids::{EntityId, Home, PrincipalId},
     limits::SESSION_ACTORS_MAX,
     problem::Problem,
     rights::Capability,
@@ -53,7 +50,7 @@ struct Cut<'a> {
 /// To speak for others.
 const ACT_AS: Capability = Capability::named("principal.act_as");
 
-fn name(command: &CommandEnvelope) -> &str {
+pub(super) fn name(command: &CommandEnvelope) -> &str {
     match &command.body {
         CommandBody::Given { command, .. } => command.0.as_object().and_then(|map| map.keys().next()).map_or("", String::as_str),
         CommandBody::Kernel(_) | CommandBody::Told { .. } => "",
@@ -83,13 +80,23 @@ impl Takes {
     }
 }
 
+/// Why a command names a right that the node does not know, where it does.
+pub(super) fn unknown(command: &CommandEnvelope, charter: &Charter) -> Option<Problem> {
+    let CommandBody::Given { command: given, .. } = &command.body else {
+        return None;
+    };
+    let (name, body) = given.0.as_object()?.iter().next()?;
+    let known = known_rights(charter, &command.stream.kind, name, body);
+    known.err().map(|unknown| unknown.problem())
+}
+
 /// Whether a command is the platform's own: the kernel's, a node's word, or of the holder of the node's token, who speaks for nobody.
 pub(super) fn is_platform(command: &CommandEnvelope) -> bool {
     matches!(command.body, CommandBody::Kernel(_) | CommandBody::Told { .. }) || (is_by_token(command) && command.on_behalf_of.is_none())
 }
 
 /// Whether the node's own token was shown, for whomever.
-fn is_by_token(command: &CommandEnvelope) -> bool {
+pub(super) fn is_by_token(command: &CommandEnvelope) -> bool {
     command.principal == PrincipalId::BOOTSTRAP && command.credential.is_none()
 }
 
@@ -105,10 +112,25 @@ impl Admission {
         }
     }
 
+    /// The same for the project into which the command brings the entity: what is held on the entity alone does not count there.
+    fn asked_there(&self, cap: Cap) -> Option<Asked<'_>> {
+        let into = self.belongs.into.as_ref()?;
+        Some(Asked {
+            cap,
+            entity: None,
+            application: None,
+            project: Some(into),
+            now: self.now,
+        })
+    }
+
     /// Whether the actor's own rights hold what the command takes.
     pub(super) fn is_permitted(&self, actor: &ActorRights) -> bool {
         match self.takes {
-            Takes::Right(right, _) => actor.rights.holds(&self.asked(right.cap)),
+            Takes::Right(right, _) => {
+                let asked = [Some(self.asked(right.cap)), self.asked_there(right.cap)];
+                asked.into_iter().flatten().all(|asked| actor.rights.holds(&asked))
+            }
             Takes::Nothing | Takes::Unknown => false,
         }
     }
@@ -171,19 +193,19 @@ impl Admission {
         // Where the rules decide what the actor may, the credential and whoever speaks for the actor are asked all the same.
         let actors: Vec<&Rights> = sender.map(|sender| &sender.rights).into_iter().chain(cut.actors).collect();
         let permits = |principal: &Rights, cap: Cap, capability: &Capability| {
-            let asked = self.asked(cap);
             let chain = Chain {
                 principal,
                 scope: cut.scopes.first().copied(),
                 actors: &actors,
             };
-            chain.permits(&asked).map_err(|lacking| refuse(lacking, capability))?;
-            // Of a session that was made from another one, that one's scope counts too.
-            if cut.scopes.iter().skip(1).all(|scope| scope.holds(&asked)) {
-                Ok(())
-            } else {
-                Err(refuse(Lacking::Scope, capability))
+            for asked in [Some(self.asked(cap)), self.asked_there(cap)].into_iter().flatten() {
+                chain.permits(&asked).map_err(|lacking| refuse(lacking, capability))?;
+                // Of a session that was made from another one, that one's scope counts too.
+                if !cut.scopes.iter().skip(1).all(|scope| scope.holds(&asked)) {
+                    return Err(refuse(Lacking::Scope, capability));
+                }
             }
+            Ok(())
         };
         let principal = match right.right {
             Right::Role(_) => &actor_rights.rights,
@@ -202,40 +224,17 @@ impl Admission {
         }
     }
 
-    /// What the org asks for besides the right: a recent sign-in, an approval. What was approved has both.
-    fn gates(&self, org: &ActorRights, cap: Cap, capability: &Capability) -> Result<(), Held> {
-        if self.is_approved() {
-            return Ok(());
+    /// What holds for everybody, whatever they may: rights that are named are known, and nothing is brought into a project that has ended.
+    pub(super) fn fits(&self) -> Result<(), Held> {
+        if let Some(problem) = &self.unknown {
+            return Err(Held::not(problem.clone()));
         }
-        let (recent, age_ms) = &org.recent;
-        if recent.has(cap) && !self.is_recent(*age_ms)? {
-            return Err(Held::not(step_up_required(capability, *age_ms)));
+        let Some(into) = &self.belongs.into else { return Ok(()) };
+        match self.is_archived {
+            None => Err(Held::Unknown(Question::Project(into.clone()))),
+            Some(true) => Err(Held::not(project_archived(into))),
+            Some(false) => Ok(()),
         }
-        if org.gated.has(cap) {
-            return Err(Held::not(approval_required(&self.command.stream, capability)));
-        }
-        Ok(())
-    }
-
-    /// Whether an approval of the org sent it: none does before people have agreed.
-    fn is_approved(&self) -> bool {
-        let sender = super::settles(&self.command.body).map(|key| &key.stream);
-        let is_given = matches!(self.command.body, CommandBody::Given { .. });
-        is_given && sender.is_some_and(|sender| sender.kind == Kind::APPROVAL && sender.org == self.command.stream.org)
-    }
-
-    /// Whether a person acts for themselves who signed in with a second factor so many milliseconds ago at most. Keys and services never
-    /// sign in; the node's own token needs no leave.
-    fn is_recent(&self, age_ms: Millis) -> Result<bool, Held> {
-        if is_by_token(&self.command) {
-            return Ok(true);
-        }
-        let session = self.shown_session()?;
-        Ok(self.command.principal.is_person()
-            && session.is_some_and(|session| {
-                let is_young = self.now < session.auth_time.saturating_add(age_ms);
-                is_young && session.act.is_empty() && session.amr.iter().any(|method| method == "mfa")
-            }))
     }
 
     /// What is known of a principal.
@@ -293,7 +292,7 @@ impl Admission {
     }
 
     /// The session that was shown, where one was; an error where it has ended.
-    fn shown_session(&self) -> Result<Option<&KnownSession>, Held> {
+    pub(super) fn shown_session(&self) -> Result<Option<&KnownSession>, Held> {
         let command = &*self.command;
         let Some(id) = super::Admission::session(command) else {
             return Ok(None);
@@ -367,7 +366,7 @@ impl Admission {
 }
 
 impl Held {
-    fn not(problem: Problem) -> Self {
+    pub(super) fn not(problem: Problem) -> Self {
         Self::Not(Box::new(problem))
     }
 }

@@ -95,6 +95,8 @@ struct Desk {
     applications: Vec<(ClientId, ApplicationState)>,
     /// What the entity belongs to.
     belongs: Belongs,
+    /// Whether the project into which it is brought has ended.
+    is_archived: bool,
     /// What takes an approval.
     gates: Vec<Pattern>,
     /// What takes a recent sign-in.
@@ -125,6 +127,7 @@ impl Desk {
             principals: Vec::new(),
             applications: Vec::new(),
             belongs: Belongs::default(),
+            is_archived: false,
             gates: Vec::new(),
             step_up: Vec::new(),
             recalls: Vec::new(),
@@ -178,6 +181,7 @@ impl Desk {
                     let is_it = |key: &&KnownKey| key.credential.id == id;
                     admission.key(self.keys.iter().find(is_it).cloned().map(Arc::new));
                 }
+                Question::Project(_) => admission.project(self.is_archived),
                 Question::Marks => self.seen.load(Some(Default::default())),
                 Question::Receipt => admission.receipt(self.receipt.clone()),
                 Question::Settlement(_) => admission.settlement(self.settled.clone()),
@@ -330,6 +334,9 @@ fn rights_are_the_platforms_or_the_roles() {
 }
 
 mod clients;
+mod guards;
+mod named;
+mod places;
 mod principals;
 mod rights;
 

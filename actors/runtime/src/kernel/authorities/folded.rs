@@ -7,6 +7,7 @@ use quipu_rules::{
     grant::Grant,
     org::{Org, OrgState},
     principal::Principal,
+    project::{Project, ProjectState},
     rights::{Given, RoleSpec},
     role::Role,
 };
@@ -29,6 +30,8 @@ pub enum Folded {
     Key(Active<ApiKey>),
     /// A client of OAuth.
     Application(Active<Application>),
+    /// A project.
+    Project(Active<Project>),
     /// A principal.
     Principal(Box<Active<Principal>>),
 }
@@ -41,6 +44,7 @@ macro_rules! of_any {
             Folded::Roles($entity) => $use,
             Folded::Key($entity) => $use,
             Folded::Application($entity) => $use,
+            Folded::Project($entity) => $use,
             Folded::Principal($entity) => $use,
         }
     };
@@ -56,6 +60,7 @@ impl Folded {
             kind if kind == Kind::ROLE => Self::Roles(Active::empty(stream)),
             kind if kind == Kind::API_KEY => Self::Key(Active::empty(stream)),
             kind if kind == Kind::APPLICATION => Self::Application(Active::empty(stream)),
+            kind if kind == Kind::PROJECT => Self::Project(Active::empty(stream)),
             kind if kind == Kind::PRINCIPAL => Self::Principal(Box::new(Active::empty(stream))),
             _ => return None,
         })
@@ -121,6 +126,11 @@ impl Folded {
                 .typed_state()
                 .app()
                 .map_or(0, |app| app.is.scopes.len() + app.is.redirect_uris.len() + app.is.keys.len()),
+            // So few that whatever one principal was granted has room.
+            Self::Project(project) => match project.typed_state() {
+                ProjectState::Missing => 0,
+                ProjectState::Active(project) | ProjectState::Archived { project, .. } => project.applications.len() / 8,
+            },
             // Counted apart.
             Self::Principal(_) => 0,
         };
@@ -131,7 +141,7 @@ impl Folded {
     pub(super) fn org(&self) -> Option<&Active<Org>> {
         match self {
             Self::Org(org) => Some(org),
-            Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => None,
+            Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Project(_) | Self::Principal(_) => None,
         }
     }
 
@@ -139,7 +149,7 @@ impl Folded {
     pub(super) fn given(&self) -> &[Given] {
         match self {
             Self::Grant(grant) => &grant.typed_state().grants,
-            Self::Org(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => &[],
+            Self::Org(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Project(_) | Self::Principal(_) => &[],
         }
     }
 
@@ -147,7 +157,7 @@ impl Folded {
     pub(super) fn own_roles(&self) -> BTreeMap<String, RoleSpec> {
         match self {
             Self::Roles(roles) => roles.typed_state().specs().map(|(name, spec)| (name.to_owned(), spec)).collect(),
-            Self::Org(_) | Self::Grant(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => BTreeMap::new(),
+            Self::Org(_) | Self::Grant(_) | Self::Key(_) | Self::Application(_) | Self::Project(_) | Self::Principal(_) => BTreeMap::new(),
         }
     }
 
@@ -155,7 +165,15 @@ impl Folded {
     pub(super) fn key(&self) -> Option<&ApiKeyState> {
         match self {
             Self::Key(key) => Some(key.typed_state()),
-            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Application(_) | Self::Principal(_) => None,
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Application(_) | Self::Project(_) | Self::Principal(_) => None,
+        }
+    }
+
+    /// Whether it is a project that has ended.
+    pub(super) fn is_archived(&self) -> bool {
+        match self {
+            Self::Project(project) => matches!(project.typed_state(), ProjectState::Archived { .. }),
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Principal(_) => false,
         }
     }
 
@@ -171,7 +189,7 @@ impl Folded {
     pub(super) fn application(&self) -> Option<&ApplicationState> {
         match self {
             Self::Application(application) => Some(application.typed_state()),
-            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Principal(_) => None,
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Project(_) | Self::Principal(_) => None,
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use quipu_kinds::{api_key::ApiKeyEvent, grant::GrantEvent, org::OrgEvent, role::RoleEvent};
+use quipu_kinds::{api_key::ApiKeyEvent, grant::GrantEvent, org::OrgEvent, project::ProjectEvent, role::RoleEvent};
 use quipu_rules::rights::Asked;
 use quipu_schemas::{
     codec,
@@ -335,4 +335,33 @@ fn the_least_recently_used_orgs_are_forgotten_whole() {
     }
     assert_eq!(desk.known.len(), 1);
     assert!(desk.known.parts < 61 + 1 + 1 + 4 + 40, "{}", desk.known.parts);
+}
+
+#[test]
+fn grant_on_an_archived_project_holds_nothing() {
+    let mut desk = Desk::new(10, 100);
+    desk.add("acme/org/acme", &created());
+    desk.add("acme/project/p1", &ProjectEvent::Created { name: "P".into() });
+    for on in ["project/p1", "project/p2"] {
+        let given = GrantEvent::Given {
+            right: "cap:entity.*".parse().unwrap(),
+            on: on.parse().unwrap(),
+            until: None,
+        };
+        desk.add("acme/grant/ada", &given);
+    }
+    let held_on = |desk: &mut Desk| {
+        let actor = desk.actor("acme", "ada");
+        let cap = charter().catalogue().cap(&"cap:entity.read".parse().unwrap()).unwrap();
+        let on: Vec<String> = actor.rights.given_on(cap, 0).map(ToString::to_string).collect();
+        (actor.is_known, on)
+    };
+    assert_eq!(held_on(&mut desk), (true, vec!["project/p1".to_owned(), "project/p2".to_owned()]));
+    let archived = |reason: &str| ProjectEvent::Archived { reason: reason.into() };
+    desk.add("acme/project/p1", &archived(""));
+    assert_eq!(held_on(&mut desk), (true, vec!["project/p2".to_owned()]));
+    desk.add("acme/project/p2", &ProjectEvent::Created { name: "P".into() });
+    desk.add("acme/project/p2", &archived("over"));
+    // Somebody to whom nothing counts any more is somebody still: they are told what they lack.
+    assert_eq!(held_on(&mut desk), (true, Vec::new()));
 }

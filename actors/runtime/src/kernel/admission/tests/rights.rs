@@ -363,36 +363,14 @@ fn a_grant_on_a_project_holds_for_what_belongs_to_it() {
     assert!(desk.admit(named("acme/project/p2", "rename"), HERE).is_err());
 }
 
-#[test]
-fn a_gated_command_is_decided_for_an_approval_alone() {
-    let mut desk = Desk::new(somebody(Some(Role::Owner)));
-    desk.gates = vec!["cap:grant.*".parse().unwrap()];
-    let give = || named("acme/grant/bob", "give");
-    let code = |desk: &mut Desk, command: CommandEnvelope| {
-        desk.asked.clear();
-        let admitted = desk.admit(command, HERE);
-        admitted
-            .map(|admitted| admitted.refused.map(|problem| problem.code))
-            .map_err(|problem| problem.code)
+/// The same with what it says.
+pub(super) fn saying(stream: &str, name: &str, body: serde_json::Value) -> CommandEnvelope {
+    let given = CommandBody::Given {
+        command: Json(serde_json::json!({ name: body })),
+        settles: None,
     };
-    assert_eq!(code(&mut desk, give()), Err("approval_required".to_owned()));
-    assert_eq!(code(&mut desk, named("acme/role/all", "set")), Ok(None));
-    assert_eq!(code(&mut desk, dispatched(give(), "acme/approval/apr_1")), Ok(None));
-    // Another entity's dispatch is settled as refused, and so is that of another org's approval.
-    for from in ["acme/run/r1", "other/approval/apr_1"] {
-        assert_eq!(
-            code(&mut desk, dispatched(give(), from)),
-            Ok(Some("approval_required".to_owned())),
-            "{from}"
-        );
+    CommandEnvelope {
+        body: given,
+        ..named(stream, name)
     }
-    // The node's own token is how an org with one admin gets out again.
-    let by_token = CommandEnvelope {
-        principal: PrincipalId::BOOTSTRAP,
-        ..give()
-    };
-    assert_eq!(code(&mut desk, by_token), Ok(None));
-    // Who lacks the right is told that, whether or not it takes an approval.
-    desk.org = somebody(Some(Role::Viewer));
-    assert_eq!(code(&mut desk, give()), Err("missing_right".to_owned()));
 }
