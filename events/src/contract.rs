@@ -45,6 +45,7 @@ pub fn record(stream: &str, version: u64, previous: Digest, size: usize) -> Arc<
         time: 1_700_000_000_000 as Millis,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         acts_as: None,
         environment: None,

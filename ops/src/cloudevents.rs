@@ -35,6 +35,8 @@ struct CloudEvent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     onbehalfof: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    principalhome: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
     data: &'a RawValue,
 }
@@ -81,6 +83,7 @@ pub fn encode(
         causationid: header.causation.as_deref(),
         principal: header.principal.as_str(),
         onbehalfof: header.on_behalf_of.as_ref().map(|p| p.as_str()),
+        principalhome: header.home.as_ref().map(|org| org.as_str()),
         traceparent: header.traceparent.as_deref(),
         data: opened.as_deref().unwrap_or(&event.data),
     };
@@ -147,6 +150,7 @@ pub fn schema() -> serde_json::Value {
             "causationid": { "type": "string" },
             "principal": { "type": "string" },
             "onbehalfof": { "type": "string" },
+            "principalhome": { "type": "string", "description": "The org that `principal` and `onbehalfof` belong to, where that is not the event's. People belong to none." },
             "traceparent": { "type": "string" },
             "data": {}
         }
@@ -187,6 +191,7 @@ mod tests {
             time: 1_700_000_000_000,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,
@@ -210,6 +215,20 @@ mod tests {
             previous: Digest::ZERO,
             hash: Digest::ZERO,
         }
+    }
+
+    #[test]
+    fn foreign_actor_is_served_with_its_home() {
+        let mut record = record("{}");
+        record.header.principal = PrincipalId::parse("scout").unwrap();
+        let shown = |record: &Record| {
+            let text = encode(record, "conversations", Position::default(), 0, None).unwrap();
+            serde_json::from_str::<serde_json::Value>(text.get()).unwrap()
+        };
+        assert!(shown(&record).get("principalhome").is_none());
+        record.header.home = Some("beta".parse().unwrap());
+        let shown = shown(&record);
+        assert_eq!((&shown["principal"], &shown["principalhome"]), (&"scout".into(), &"beta".into()));
     }
 
     #[test]

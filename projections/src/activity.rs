@@ -10,7 +10,7 @@ use crate::{
 use quipu_kinds::denial::DenialEvent;
 use quipu_schemas::{
     codec::{EventError, decode_event},
-    ids::Kind,
+    ids::{Home, Kind, OrgId, PrincipalId},
     record::Record,
 };
 
@@ -131,8 +131,17 @@ pub(crate) static FAMILY: Family = Family {
     reduce,
 };
 
+/// The text that a principal is found by: of somebody from another org with that org before it, so that nobody is found for their
+/// namesake.
+fn named(home: Option<&OrgId>, who: &PrincipalId) -> String {
+    match home {
+        Some(org) if !who.is_person() && !who.is_platform() => Home::of(org, who).to_string(),
+        Some(_) | None => who.to_string(),
+    }
+}
+
 pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) -> Result<(), EventError> {
-    let header = &record.header;
+    let (header, home) = (&record.header, record.header.home.as_ref());
     let names: Vec<&str> = record.events.iter().map(|e| e.name.as_str()).collect();
     let key = || {
         [
@@ -152,8 +161,8 @@ pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) -> Result<()
             ("version", header.last_version().into()),
             ("event_count", names.len().into()),
             ("events", json(&names)),
-            ("principal", (&header.principal).into()),
-            ("on_behalf_of", header.on_behalf_of.as_ref().into()),
+            ("principal", named(home, &header.principal).into()),
+            ("on_behalf_of", header.on_behalf_of.as_ref().map(|who| named(home, who)).into()),
             ("credential", header.credential.as_ref().map(ToString::to_string).into()),
             ("settles", header.settlement.as_ref().map(|s| s.key.to_string()).into()),
             ("correlation", header.correlation.as_deref().into()),
@@ -183,4 +192,19 @@ pub(crate) fn reduce(record: &Record, at: At, out: &mut Statements) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namesakes_of_two_orgs_are_found_apart() {
+        let (beta, bot) = (OrgId::from_static("beta"), PrincipalId::from_static("bot"));
+        assert_eq!((named(None, &bot), named(Some(&beta), &bot)), ("bot".into(), "beta/bot".into()));
+        for same in ["usr_1", "bootstrap", "_accounts"] {
+            let who = PrincipalId::from_static(same);
+            assert_eq!(named(Some(&beta), &who), same, "nobody of an org");
+        }
+    }
 }

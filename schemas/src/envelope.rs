@@ -2,7 +2,7 @@
 
 use crate::{
     digest::Digest,
-    ids::{CommandId, CredentialId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, Home, OrgId, PrincipalId, StreamId},
     json::Json,
     position::Position,
     reaction::{Outcome, ReactionKey, Settled},
@@ -26,7 +26,11 @@ pub struct CommandEnvelope {
     pub principal: PrincipalId,
     /// The principal on whose behalf it is sent.
     pub on_behalf_of: Option<PrincipalId>,
-    /// The credential that the sender showed, an entity of the stream's org; none where that was the node's own token.
+    /// The org that the two and the credential belong to, as the record says that caused this. Where it says nothing that is
+    /// the org of that record's stream: [`CommandEnvelope::home`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<OrgId>,
+    /// The credential that the sender showed, an entity of the same org; none where that was the node's own token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialId>,
     /// Version that the sender expects (`Some(0)`: the entity must not exist).
@@ -43,6 +47,28 @@ pub struct CommandEnvelope {
     pub traceparent: Option<String>,
     /// Entropy for minted ids.
     pub seed: u128,
+}
+
+impl CommandEnvelope {
+    /// The org that whoever acts belongs to, where they are neither a person nor the platform's: that of the client that sent
+    /// it, or of whoever caused the record that did.
+    pub fn home(&self) -> &OrgId {
+        let of_cause = || self.body.settles().map(|key| &key.stream.org);
+        self.home.as_ref().or_else(of_cause).unwrap_or(&self.stream.org)
+    }
+
+    /// Who is meant by the one that it names as its sender, or as the one for whom it is sent.
+    pub fn home_of(&self, who: &PrincipalId) -> Home {
+        Home::of(self.home(), who)
+    }
+
+    /// The org that whoever acts, or the key that was shown, belongs to, where that is another one than the stream's.
+    pub fn foreign_home(&self) -> Option<&OrgId> {
+        let is_of_an_org = |who: &PrincipalId| !who.is_person() && !who.is_platform();
+        let is_key = self.credential.as_ref().is_some_and(|shown| shown.api_key().is_some());
+        let is_one = is_key || is_of_an_org(&self.principal) || self.on_behalf_of.as_ref().is_some_and(is_of_an_org);
+        Some(self.home()).filter(|home| is_one && **home != self.stream.org)
+    }
 }
 
 /// From outside or from the kernel.
@@ -109,6 +135,17 @@ pub enum KernelCommand {
         /// What to note.
         note: Settled,
     },
+}
+
+impl CommandBody {
+    /// The reaction that it settles, if it does.
+    pub fn settles(&self) -> Option<&ReactionKey> {
+        match self {
+            Self::Given { settles, .. } => settles.as_ref(),
+            Self::Kernel(word) => Some(word.key()),
+            Self::Told { .. } => None,
+        }
+    }
 }
 
 impl KernelCommand {

@@ -12,7 +12,7 @@ use crate::{
     context::Millis,
     digest::Digest,
     envelope::DataClass,
-    ids::{CommandId, CredentialId, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, Home, OrgId, PrincipalId, StreamId},
     limits::RECORD_MAX_BYTES,
     reaction::{Reaction, ReactionKey, Settlement},
 };
@@ -60,7 +60,10 @@ pub struct Header {
     /// The principal on whose behalf it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<PrincipalId>,
-    /// The credential that the sender showed, an entity of the stream's org; none where that was the node's own token.
+    /// The org that the two and the credential belong to, where that is not the stream's. People belong to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<OrgId>,
+    /// The credential that the sender showed, an entity of the same org; none where that was the node's own token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialId>,
     /// In whose name this record's reactions are carried out, where that is not the sender's.
@@ -95,6 +98,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Who is meant by a principal that this record names as its sender, or as the one for whom it was sent.
+    pub fn home_of(&self, who: &PrincipalId) -> Home {
+        Home::of(self.home.as_ref().unwrap_or(&self.stream.org), who)
+    }
+
     /// Version after this record.
     pub fn last_version(&self) -> u64 {
         self.first_version + u64::from(self.events) - 1

@@ -29,6 +29,7 @@ pub fn header(version: u64) -> Header {
         time: 1_700_000_000_000,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         acts_as: None,
         environment: None,

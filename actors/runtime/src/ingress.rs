@@ -92,8 +92,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         return Err(unknown_command(&request.kind, &request.command, kinds));
     }
     check_names(&request)?;
-    let text = request.body.to_string();
-    let size = plain_len(&request.body);
+    let (text, size) = (request.body.to_string(), plain_len(&request.body));
     let command_id = match &request.command_id {
         Some(id) => id.clone(),
         None => CommandId::parse(type_id("cmd", uuid_v7(now, drawn.seed, 1))).expect("a TypeID is a command id"),
@@ -133,6 +132,7 @@ pub fn admit(request: CommandRequest, kinds: &Kinds, keys: &Arc<Keyring>, drawn:
         body: CommandBody::Given { command, settles: None },
         principal: request.principal,
         on_behalf_of: request.on_behalf_of,
+        home: None,
         credential: request.credential,
         expected_version: request.expected_version,
         environment: request.environment,
@@ -195,6 +195,7 @@ pub fn told(
         body: CommandBody::Told { word },
         principal: PrincipalId::ACCOUNTS,
         on_behalf_of: None,
+        home: None,
         credential,
         expected_version: None,
         environment: None,

@@ -193,6 +193,7 @@ mod tests {
                 time: 1,
                 principal: PrincipalId::BOOTSTRAP,
                 on_behalf_of: None,
+                home: None,
                 credential: None,
                 acts_as: None,
                 environment: None,

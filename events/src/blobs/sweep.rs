@@ -170,6 +170,7 @@ mod tests {
             time,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,

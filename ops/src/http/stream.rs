@@ -43,6 +43,8 @@ struct HistoryRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     on_behalf_of: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation: Option<&'a str>,
@@ -80,6 +82,7 @@ fn history_row<'a>(entry: &'a HistoryEntry, plural: &str, opener: &dyn Opener) -
         command_id: &header.command_id,
         principal: header.principal.as_str(),
         on_behalf_of: header.on_behalf_of.as_ref().map(|p| p.as_str()),
+        home: header.home.as_ref().map(|org| org.as_str()),
         credential: header.credential.as_ref().map(ToString::to_string),
         correlation: header.correlation.as_deref(),
         causation: header.causation.as_deref(),

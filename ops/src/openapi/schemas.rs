@@ -169,6 +169,7 @@ fn history() -> Value {
             "command_id": text("The id of the command."),
             "principal": text("Who sent it."),
             "on_behalf_of": text("The principal on whose behalf it was sent."),
+            "home": text("The org that the two belong to, where that is not the stream's. People belong to none."),
             "credential": text("The credential that its sender showed, `KIND/ID`; none where that was the node's token."),
             "correlation": text("What it shares with everything that the same request caused."),
             "causation": text("What caused it."),

@@ -76,6 +76,7 @@ impl Scene {
             time: 1_000 + self.time,
             principal: PrincipalId::parse(by).unwrap(),
             on_behalf_of: (by == "bootstrap").then(|| PrincipalId::from_static("ada")),
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,

@@ -11,6 +11,7 @@ fn sample() -> EncodedRecord {
         time: 1_700_000_000_000,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         acts_as: None,
         environment: None,

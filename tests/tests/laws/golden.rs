@@ -7,7 +7,7 @@ use quipu_runtime::kinds::Kinds;
 use quipu_schemas::{
     digest::Digest,
     envelope::DataClass,
-    ids::{CommandId, CredentialId, Kind, PrincipalId, StreamId},
+    ids::{CommandId, CredentialId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
     reaction::{Dispatch, Effect, HttpRequest, Perform, Reaction, ReactionKey, Retry, Settled, Settlement, WebhookCall},
     record::{self, Acting, Header, Record, StoredEvent, StoredReaction},
@@ -151,6 +151,7 @@ fn record_of_the_first_release() -> (Header, Vec<StoredEvent>, Vec<StoredReactio
         time: 1_779_999_999_999,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: Some(PrincipalId::parse("ada").unwrap()),
+        home: None,
         credential: None,
         acts_as: None,
         environment: Some("staging".into()),
@@ -220,6 +221,14 @@ fn a_record_with_names_keeps_its_bytes() {
     let (header, events, reactions) = record_of_the_first_release();
     let names = vec!["m1".to_owned(), "m2".to_owned()];
     keeps_its_bytes("record.v3.hex", (Header { names, ..header }, events, reactions));
+}
+
+/// As it is written since records name the home of who acts in another org.
+#[test]
+fn a_record_of_a_foreign_actor_keeps_its_bytes() {
+    let (header, events, reactions) = record_of_the_first_release();
+    let home = Some(OrgId::parse("beta").unwrap());
+    keeps_its_bytes("record.v4.hex", (Header { home, ..header }, events, reactions));
 }
 
 fn keeps_its_bytes(sample: &str, (header, events, reactions): (Header, Vec<StoredEvent>, Vec<StoredReaction>)) {

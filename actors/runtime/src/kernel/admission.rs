@@ -316,7 +316,7 @@ impl Admission {
         };
         Authority {
             platform: right::is_platform(&self.command),
-            role: actor.org.role,
+            role: actor.org.role.filter(|_| self.command.foreign_home().is_none()),
             permitted: self.is_permitted(actor),
             narrowed: self.is_narrowed(),
             through: self.is_through_another(),

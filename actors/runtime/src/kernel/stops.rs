@@ -12,7 +12,7 @@ use quipu_rules::{application::ApplicationState, rights::CREDENTIAL_REVOKED};
 use quipu_schemas::{
     client_secret::ClientId,
     context::Millis,
-    ids::{EntityId, Home, OrgId, PrincipalId},
+    ids::{EntityId, Home, OrgId},
     limits::SESSION_ACTORS_MAX,
 };
 use std::sync::Arc;
@@ -75,19 +75,15 @@ pub fn stop_of(cause: &Cause, org: &OrgId, now: Millis, look: &mut dyn Look) -> 
 fn asked(cause: &Cause, org: &OrgId, now: Millis, look: &mut dyn Look) -> Result<Stop, Unknown> {
     let mut stop = Stop::Goes;
     for who in [Some(&cause.principal), cause.on_behalf_of.as_ref()].into_iter().flatten() {
-        stop = stop.and(of_principal(&home(org, who), None, look)?);
+        stop = stop.and(of_principal(&cause.home_of(org, who), None, look)?);
     }
     let Some(credential) = &cause.credential else { return Ok(stop) };
     let of_credential = match (credential.api_key(), credential.session()) {
-        (Some(id), _) => of_key(org, id, look)?,
-        (None, Some(id)) => of_session(&home(org, &cause.principal), id, now, look)?,
+        (Some(id), _) => of_key(cause.home.as_ref().unwrap_or(org), id, look)?,
+        (None, Some(id)) => of_session(&cause.home_of(org, &cause.principal), id, now, look)?,
         (None, None) => Stop::Goes,
     };
     Ok(stop.and(of_credential))
-}
-
-fn home(org: &OrgId, who: &PrincipalId) -> Home {
-    Home::of(org, who)
 }
 
 fn of_principal(home: &Home, session: Option<&EntityId>, look: &mut dyn Look) -> Result<Stop, Unknown> {

@@ -168,6 +168,7 @@ impl Node {
         let cause = Cause {
             principal: by.clone(),
             on_behalf_of: None,
+            home: None,
             credential: None,
             correlation: None,
             traceparent: None,

@@ -173,6 +173,7 @@ fn records(acts: &[Act], keys: &Keyring, others: &Keyring) -> Vec<Record> {
             time: n as u64,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,

@@ -143,6 +143,7 @@ impl Scene {
             time: 1_000 + n,
             principal: PrincipalId::parse("ada").unwrap(),
             on_behalf_of: n.is_multiple_of(3).then(|| PrincipalId::parse("eve").unwrap()),
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,

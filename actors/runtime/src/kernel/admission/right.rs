@@ -244,13 +244,17 @@ impl Admission {
         Ok(known.as_deref())
     }
 
-    /// Whoever acts, and whoever sends it for them, are not stopped. Of a name that no principal has nothing is known.
+    /// Whoever acts, and whoever sends it for them, are not stopped, and of this org. Of a name that no principal has nothing is known.
     fn nobody_stopped(&self) -> Result<(), Held> {
         let command = &*self.command;
         for who in [actor(command), &command.principal] {
             if !who.is_platform() {
-                self.not_stopped(&Home::of(&command.stream.org, who))?;
+                self.not_stopped(&command.home_of(who))?;
             }
+        }
+        // Whoever is of another org holds nothing here, whatever their namesake of this one holds.
+        if command.foreign_home().is_some() {
+            return Err(Held::not(no_access()));
         }
         Ok(())
     }
@@ -297,7 +301,7 @@ impl Admission {
         let Some(id) = super::Admission::session(command) else {
             return Ok(None);
         };
-        self.live(&Home::of(&command.stream.org, &command.principal), id).map(Some)
+        self.live(&command.home_of(&command.principal), id).map(Some)
     }
 
     fn live(&self, home: &Home, id: &EntityId) -> Result<&KnownSession, Held> {

@@ -67,6 +67,7 @@ fn command(stream: &str, body: CommandBody) -> CommandEnvelope {
         body,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         expected_version: None,
         environment: None,
@@ -336,6 +337,7 @@ fn rights_are_the_platforms_or_the_roles() {
 mod clients;
 mod guards;
 mod named;
+mod namesakes;
 mod places;
 mod principals;
 mod rights;

@@ -43,6 +43,7 @@ fn record<E: Serialize + DeserializeOwned + JsonSchema>(entity: &Folded, event: 
         time: 1,
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         acts_as: None,
         environment: None,

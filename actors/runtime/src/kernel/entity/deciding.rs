@@ -190,11 +190,7 @@ impl<D: Decider> Active<D> {
 
 /// The reaction that a command settles, if it does.
 pub fn settles(body: &CommandBody) -> Option<&ReactionKey> {
-    match body {
-        CommandBody::Given { settles, .. } => settles.as_ref(),
-        CommandBody::Kernel(word) => Some(word.key()),
-        CommandBody::Told { .. } => None,
-    }
+    body.settles()
 }
 
 /// Whether a command follows from a record: it must be decided in the end, and repeats under the id of its reaction.
@@ -289,6 +285,7 @@ fn header_of(command: &CommandEnvelope, sender: Acting) -> Header {
         time: 0,
         principal: sender.principal,
         on_behalf_of: sender.on_behalf_of,
+        home: command.foreign_home().cloned(),
         credential: sender.credential,
         acts_as: None,
         environment: command.environment.clone(),

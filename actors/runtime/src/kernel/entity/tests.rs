@@ -1,10 +1,12 @@
 use super::*;
+use crate::kernel::cause::Cause;
 use quipu_rules::decider::{Asked, AskedOf, Corrupt, Decision, NoWord, Refusal};
 use quipu_schemas::{
     context::{Context, NoKeys},
     envelope::DataClass,
-    ids::{CommandId, PrincipalId},
+    ids::{CommandId, OrgId, PrincipalId},
     reaction::{Reaction, ReactionKey},
+    record::Header,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,7 @@ fn given(stream: &StreamId, id: &'static str, command: serde_json::Value) -> Com
         },
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         expected_version: None,
         environment: None,
@@ -259,6 +262,40 @@ fn forgotten_name_in_flight_is_noticed() {
     assert_eq!(decided(&mut book, 1, sign(&["eve"], "d"), other).events.len(), 1, "of another name");
 }
 
+/// Who acts in another org is written down with their own, and so is whatever follows from it.
+#[test]
+fn foreign_actor_is_recorded_with_its_home() {
+    let stream: StreamId = "acme/clock/c".parse().unwrap();
+    let recorded = |id: &'static str, who: &'static str, from: &str, home: Option<&'static str>| {
+        let mut clock = Active::<Clock>::empty(stream.clone());
+        let mut command = given(&stream, id, json!({ "ring": {} }));
+        command.on_behalf_of = Some(PrincipalId::from_static(who));
+        command.home = home.map(OrgId::from_static);
+        if let CommandBody::Given { settles, .. } = &mut command.body {
+            *settles = Some(from.parse().unwrap());
+        }
+        decided(&mut clock, 1, command, Recalled::new()).header.clone()
+    };
+    let home = |header: &Header| header.home.as_ref().map(ToString::to_string);
+    let bot = PrincipalId::from_static("bot");
+    let near = recorded("a", "bot", "acme/egg/e@1.0", None);
+    assert_eq!((home(&near), near.home_of(&bot).to_string().as_str()), (None, "acme/bot"));
+    let far = recorded("b", "bot", "beta/egg/e@1.0", None);
+    assert_eq!(
+        (home(&far).as_deref(), far.home_of(&bot).to_string().as_str()),
+        (Some("beta"), "beta/bot")
+    );
+    assert_eq!(Cause::from(&far).home, far.home, "what follows from it is theirs as well");
+    let through_beta = recorded("c", "bot", "beta/egg/e@1.0", Some("gamma"));
+    assert_eq!(home(&through_beta).as_deref(), Some("gamma"));
+    assert_eq!(home(&recorded("d", "bot", "beta/egg/e@1.0", Some("acme"))), None, "back at home");
+    assert_eq!(
+        home(&recorded("e", "usr_1", "beta/egg/e@1.0", None)),
+        None,
+        "people are the same everywhere"
+    );
+}
+
 /// One entity cannot say to another what only the kernel says.
 #[test]
 fn words_of_the_kernel_are_taken_from_no_entity() {
@@ -275,6 +312,7 @@ fn words_of_the_kernel_are_taken_from_no_entity() {
             },
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             expected_version: None,
             environment: None,

@@ -48,6 +48,7 @@ fn envelope(key: &ReactionKey, step: &str, to: StreamId, body: CommandBody, caus
         body,
         principal: cause.principal.clone(),
         on_behalf_of: cause.on_behalf_of.clone(),
+        home: cause.home.clone(),
         credential: cause.credential.clone(),
         expected_version: None,
         environment: cause.environment.clone(),

@@ -133,6 +133,7 @@ impl Stage {
             time: NOW,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             environment: None,
             data_class: DataClass::None,

@@ -10,7 +10,11 @@ use quipu_rules::{
     decider::Decider,
     principal::Principal,
 };
-use quipu_schemas::{digest::Digest, envelope::DataClass, ids::CredentialId};
+use quipu_schemas::{
+    digest::Digest,
+    envelope::DataClass,
+    ids::{CredentialId, PrincipalId},
+};
 use std::collections::BTreeMap;
 
 const NOW: Millis = 1_000;
@@ -78,6 +82,7 @@ fn by(principal: PrincipalId, credential: Option<CredentialId>) -> Cause {
     Cause {
         principal,
         on_behalf_of: None,
+        home: None,
         credential,
         correlation: None,
         traceparent: None,
@@ -112,6 +117,18 @@ fn session(act: Vec<Home>, client: Option<&str>) -> PrincipalEvent {
         code: None,
         code_until: None,
     }
+}
+
+#[test]
+fn namesake_of_another_org_is_not_stopped() {
+    let from_beta = Cause {
+        home: Some(OrgId::from_static("beta")),
+        ..by(BOT, None)
+    };
+    let mut here = Desk::default().with(at_home(BOT), &[suspended()]);
+    assert_eq!((here.stop(&by(BOT, None)), here.stop(&from_beta)), ("waits", "goes"));
+    let mut there = Desk::default().with(Home::of(&OrgId::from_static("beta"), &BOT), &[suspended()]);
+    assert_eq!((there.stop(&by(BOT, None)), there.stop(&from_beta)), ("goes", "waits"));
 }
 
 #[test]

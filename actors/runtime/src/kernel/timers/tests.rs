@@ -33,6 +33,7 @@ fn cause() -> Cause {
     Cause {
         principal: PrincipalId::BOOTSTRAP,
         on_behalf_of: None,
+        home: None,
         credential: None,
         correlation: None,
         traceparent: None,

@@ -48,6 +48,7 @@ impl Turn {
             time: 1,
             principal: PrincipalId::BOOTSTRAP,
             on_behalf_of: None,
+            home: None,
             credential: None,
             acts_as: None,
             environment: None,

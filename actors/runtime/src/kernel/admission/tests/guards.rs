@@ -23,12 +23,9 @@ fn a_gated_command_is_decided_for_an_approval_alone() {
     assert_eq!(code(&mut desk, named("acme/role/all", "set")), Ok(None));
     assert_eq!(code(&mut desk, dispatched(give(), "acme/approval/apr_1")), Ok(None));
     // Another entity's dispatch is settled as refused, and so is that of another org's approval.
-    for from in ["acme/run/r1", "other/approval/apr_1"] {
-        assert_eq!(
-            code(&mut desk, dispatched(give(), from)),
-            Ok(Some("approval_required".to_owned())),
-            "{from}"
-        );
+    for (from, who) in [("acme/run/r1", ADA), ("other/approval/apr_1", PrincipalId::from_static("usr_1"))] {
+        let sent = dispatched(CommandEnvelope { principal: who, ..give() }, from);
+        assert_eq!(code(&mut desk, sent), Ok(Some("approval_required".to_owned())), "{from}");
     }
     // The node's own token is how an org with one admin gets out again.
     let by_token = CommandEnvelope {
