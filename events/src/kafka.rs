@@ -39,6 +39,7 @@ mod options;
 mod partition;
 mod producer;
 mod reader;
+mod refusal;
 mod security;
 mod topics;
 mod wire;
@@ -50,6 +51,7 @@ pub use leases::KafkaLeases;
 pub use open_error::OpenError;
 pub use options::{BadOptions, KafkaOptions};
 use partition::{NoTail, Partition};
+pub use refusal::Refusal;
 pub use security::{KafkaSecurity, Mechanism, Password};
 use writer::Writer;
 

@@ -1,6 +1,6 @@
 //! Why a log on Kafka does not open.
 
-use super::options::BadOptions;
+use super::{options::BadOptions, refusal::Refusal};
 
 /// Why a log does not open.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,14 @@ pub enum OpenError {
     /// The options name no log.
     #[error(transparent)]
     Options(#[from] BadOptions),
+    /// The brokers do not take this node, or it does not take them for those that it was told of.
+    #[error("no log on Kafka at {brokers}: {why}")]
+    Refused {
+        /// Their addresses.
+        brokers: String,
+        /// Which key of the address is wrong.
+        why: Refusal,
+    },
     /// No broker can be reached.
     #[error("no Kafka broker at {brokers}: {detail}")]
     Unreachable {

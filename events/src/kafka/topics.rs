@@ -70,9 +70,18 @@ impl<'a> Topics<'a> {
     /// Connects: waits until a broker answers.
     pub(crate) fn connect(options: &'a KafkaOptions, readers: &'a Readers) -> Result<Self, OpenError> {
         let deadline = Instant::now() + options.open;
-        let unreachable = |detail: String| OpenError::Unreachable {
-            brokers: options.brokers.join(", "),
-            detail,
+        let brokers = options.brokers.join(", ");
+        // A login or a certificate that is wrong is still so when the patience has ended.
+        let refused = |why| OpenError::Refused {
+            brokers: brokers.clone(),
+            why,
+        };
+        let unreachable = |detail: String| match options.why_refused() {
+            Some(why) => refused(why),
+            None => OpenError::Unreachable {
+                brokers: brokers.clone(),
+                detail,
+            },
         };
         let admin = options.client_config().create().map_err(|e| unreachable(e.to_string()))?;
         let topics = Self {
@@ -87,7 +96,10 @@ impl<'a> Topics<'a> {
             match topics.shape(&options.meta_topic()) {
                 Ok(_) => return Ok(topics),
                 Err(e) if Instant::now() >= deadline => return Err(unreachable(e)),
-                Err(_) => std::thread::sleep(pause.next_wait()),
+                Err(_) => match options.why_refused() {
+                    Some(why) if why.is_final() => return Err(refused(why)),
+                    _ => std::thread::sleep(pause.next_wait()),
+                },
             }
         }
     }

@@ -82,7 +82,10 @@ fn has_leaders(topic: &MetadataTopic) -> bool {
 impl Topics {
     /// Waits for the brokers, and makes what is not there. Blocks.
     pub(super) fn open(options: KafkaOptions, feed_days: u32) -> Result<Self, BusError> {
-        let unreachable = |e: KafkaError| BusError::Unreachable(format!("no answer from {}: {e}", options.brokers.join(",")));
+        let unreachable = |e: KafkaError| {
+            let why = options.why_refused().map_or_else(|| e.to_string(), |refusal| refusal.to_string());
+            BusError::Unreachable(format!("no answer from {}: {why}", options.brokers.join(",")))
+        };
         let admin = options.client_config().create().map_err(unreachable)?;
         let topics = Self {
             options: options.clone(),
