@@ -150,3 +150,16 @@ fn any_text_is_taken_without_a_panic() {
         assert!(once.len() <= line.len() + MARK.len() * line.len(), "{line}");
     }
 }
+
+#[test]
+fn every_credential_that_a_node_makes_has_its_form_here() {
+    use quipu_schemas::{client_secret, key_text, mail::MailPurpose, session_text::SessionText};
+    let made = [key_text::PREFIX, client_secret::PREFIX, "qp_"].into_iter();
+    let prefixes: Vec<&str> = made.chain(MailPurpose::ALL.map(MailPurpose::prefix)).collect();
+    for prefix in prefixes {
+        let credential = format!("{prefix}acme.inv_01m8qq.ask_01m8qq.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6");
+        assert!(holds_credential(&format!("x{credential}")), "{credential}");
+        assert_eq!(text(&format!("/v1/{credential}?x=1")), format!("/v1/{MARK}?x=1"));
+    }
+    assert!(is_secret_name("recovery_codes") && is_secret_name("recoveryCodes"));
+}
