@@ -128,6 +128,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// What is kept of new API keys.
     pub key_hash: KeyHash,
+    /// Whether there is a token of the node's own.
+    pub node_token: bool,
     /// Partitions of a new log in memory or in the data directory; a broker's stand in its address.
     pub partitions: u16,
     /// How this node appears to others; an empty address becomes the one that it listens on.
@@ -256,6 +258,7 @@ impl Config {
             registration: auth::registration(&written.auth)?,
             mail: mail::mail(&written.mail, &written.public_url, &secrets)?,
             key_hash: auth::key_hash(&written.auth)?,
+            node_token: auth::node_token(&written.auth)?,
             partitions: written.log.partitions,
             bus,
             views: views_in(&written.views, memory, env)?,

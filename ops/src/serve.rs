@@ -115,11 +115,16 @@ pub async fn start_with(
     let (kinds, families) = domain.into().checked()?;
     // Before anything records.
     let _ = crate::metrics::recorder();
+    if let Some(data) = &config.data {
+        fs::create_dir_all(data).map_err(|e| ServeError::Data(data.clone(), e))?;
+    }
     let (token, token_is_new) = match &config.data {
-        Some(data) => {
-            fs::create_dir_all(data).map_err(|e| ServeError::Data(data.clone(), e))?;
-            Token::load_or_mint(data)?
+        // One that nobody is told opens nothing to anybody.
+        data if !config.node_token => {
+            data.as_deref().map(Token::remove).transpose()?;
+            (Token::mint()?, false)
         }
+        Some(data) => Token::load_or_mint(data)?,
         None => (Token::mint()?, true),
     };
     // Before anything else is opened: others must be told where this node is, and a taken address ends it at once.
@@ -144,6 +149,11 @@ pub async fn start_with(
         None => None,
     };
     let node = Node::start(node_config, kinds, progress).await?;
+    if !config.node_token && !node.has_operator().unwrap_or(true) {
+        tracing::warn!(
+            "nobody operates this node and its own token is off: start once with auth.node_token=file and run `quipu login --first`"
+        );
+    }
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "something about the log changed since the last stop");
     }

@@ -67,6 +67,15 @@ impl Token {
         }
     }
 
+    /// Removes the token of a data directory, so that whoever has read it holds nothing; the next one is another.
+    pub fn remove(data: &Path) -> Result<(), TokenError> {
+        let path = data.join(FILE);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(TokenError::Io(path, e)),
+            _ => Ok(()),
+        }
+    }
+
     /// The token of a data directory, if one was minted.
     pub fn load(data: &Path) -> Result<Option<Self>, TokenError> {
         let path = data.join(FILE);

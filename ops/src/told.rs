@@ -205,6 +205,15 @@ pub(crate) struct Changed {
     pub status: &'static str,
 }
 
+/// An address was added.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AddressAdded {
+    /// The address, adr_….
+    pub id: String,
+    /// Whether a letter with a code goes to it.
+    pub letter: bool,
+}
+
 /// Something was asked for, and is answered alike whether or not anything comes of it.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Sent {
@@ -271,8 +280,36 @@ pub(crate) struct Me {
     pub operator: bool,
     /// The orgs of which they are a member, as far as the views know them; null where the views cannot tell.
     pub orgs: Option<Vec<OrgOfMe>>,
+    /// What is known of a person, where a session of their own that is not cut asks; null otherwise.
+    pub account: Option<AccountOfMe>,
     /// The session that was shown.
     pub session: SessionOfMe,
+}
+
+/// What is known of a person, for them alone.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AccountOfMe {
+    /// Their name.
+    pub name: Option<String>,
+    /// Their addresses, the oldest first.
+    pub addresses: Vec<AddressOfMe>,
+    /// Whether there is a password.
+    pub has_password: bool,
+    /// Whether a code is asked for at login.
+    pub has_totp: bool,
+    /// How many recovery codes were not used.
+    pub recovery_codes: usize,
+}
+
+/// An address of somebody.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AddressOfMe {
+    /// Its id, adr_….
+    pub id: String,
+    /// The address.
+    pub address: String,
+    /// Whether they were seen to have it.
+    pub verified: bool,
 }
 
 /// An org of somebody.
@@ -322,7 +359,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// The schemas, by name.
-pub(crate) fn schemas() -> [(&'static str, Value); 22] {
+pub(crate) fn schemas() -> [(&'static str, Value); 23] {
     [
         ("Health", schema_of::<Health>()),
         ("Alive", schema_of::<Alive>()),
@@ -338,6 +375,7 @@ pub(crate) fn schemas() -> [(&'static str, Value); 22] {
         ("Tokens", schema_of::<Tokens>()),
         ("EndedSessions", schema_of::<EndedSessions>()),
         ("Changed", schema_of::<Changed>()),
+        ("AddressAdded", schema_of::<AddressAdded>()),
         ("Sent", schema_of::<Sent>()),
         ("Verified", schema_of::<Verified>()),
         ("CodeShown", schema_of::<CodeShown>()),

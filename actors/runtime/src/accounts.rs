@@ -106,6 +106,32 @@ pub struct Register {
     pub password: Option<Password>,
 }
 
+/// What is known of a person, opened for them.
+#[derive(Debug, Clone)]
+pub struct AboutPerson {
+    /// Their name.
+    pub name: Option<String>,
+    /// Their addresses, the oldest first.
+    pub addresses: Vec<OwnAddress>,
+    /// Whether there is a password.
+    pub has_password: bool,
+    /// Whether a code is asked for at login.
+    pub has_totp: bool,
+    /// How many recovery codes were not used.
+    pub recovery_codes: usize,
+}
+
+/// An address of a person.
+#[derive(Debug, Clone)]
+pub struct OwnAddress {
+    /// Its id.
+    pub id: EntityId,
+    /// The address.
+    pub address: String,
+    /// Whether they were seen to have it.
+    pub verified: bool,
+}
+
 /// A session that is to begin.
 #[derive(Debug, Clone, Default)]
 pub struct NewSession {

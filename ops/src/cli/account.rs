@@ -1,4 +1,6 @@
-//! `quipu account`: what a person does by the code of a letter, and the links of a node that sends none.
+//! `quipu account`: what a person changes of their own, what they do by the code of a letter, and the links of a node that sends none.
+
+mod own;
 
 use super::{
     connect::Connect,
@@ -10,15 +12,33 @@ use crate::client::Client;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-/// Lost passwords and addresses: ask for a letter, use its code, or make a link by the node's own token
+/// Your name, addresses and authenticator; lost passwords; the links of a node that sends no letters
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
+  quipu account show
+  quipu account add-address ada@example.net
+  quipu account totp
   quipu account forgot ada@example.com
   quipu account reset qpw_…
   quipu account verify qpv_…
   quipu account link reset-password usr_01k9x1v9t4e8f")]
 pub(super) enum Account {
+    /// Show your name, your addresses, and what login asks for
+    #[command(after_help = "Examples:\n  quipu account show\n  quipu account show --json")]
+    Show(own::Show),
+    /// Say what you are called
+    #[command(after_help = "Examples:\n  quipu account name 'Ada Lovelace'")]
+    Name(own::Name),
+    /// Add an address; your password is asked for
+    #[command(after_help = "Examples:\n  quipu account add-address ada@example.net\n\nScripts give the password in QUIPU_PASSWORD.")]
+    AddAddress(own::OfAddress),
+    /// Remove an address; your password is asked for
+    #[command(after_help = "Examples:\n  quipu account remove-address adr_01k9x1v9t4e8f\n\n`quipu account show` lists the ids.")]
+    RemoveAddress(own::OfAddress),
+    /// Set up an authenticator, or another one: codes that follow from the time
+    #[command(after_help = "Examples:\n  quipu account totp\n  quipu account totp --code 123456     replaces the one that you have")]
+    Totp(own::Totp),
     /// Have a code sent to your address, by which you set another password
     #[command(after_help = "Examples:\n  quipu account forgot ada@example.com")]
     Forgot(Forgot),
@@ -76,6 +96,11 @@ impl Account {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let open = |connect: &Connect| Client::new(&connect.address(), "");
         let (answer, said) = match self {
+            Self::Show(show) => return show.run(terminal).await,
+            Self::Name(name) => return name.run(terminal).await,
+            Self::AddAddress(address) => return address.add(terminal).await,
+            Self::RemoveAddress(address) => return address.remove(terminal).await,
+            Self::Totp(totp) => return totp.run(terminal).await,
             Self::Forgot(Forgot { address, connect }) => {
                 let asked = json!({ "address": address });
                 let answer = open(&connect)?.post_once("/v1/auth/password/forgot", &asked).await?;

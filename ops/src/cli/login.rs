@@ -230,7 +230,7 @@ fn asked(prompt: &str) -> Result<String, Failure> {
 }
 
 /// A line that somebody types, unseen.
-fn secret(prompt: &str) -> Result<String, Failure> {
+pub(super) fn secret(prompt: &str) -> Result<String, Failure> {
     rpassword::prompt_password(prompt).map_err(|e| Failure::Usage(format!("no terminal to ask on ({e}): set QUIPU_PASSWORD")))
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Auth {
     pub(super) access_minutes: u64,
     pub(super) registration: String,
     pub(super) key_hash: String,
+    pub(super) node_token: String,
 }
 impl Default for Auth {
     fn default() -> Self {
@@ -26,6 +27,7 @@ impl Default for Auth {
             access_minutes: limits::TOKEN_OF_PERSON_MS / 60_000,
             registration: "invite".into(),
             key_hash: "hmac".into(),
+            node_token: "file".into(),
         }
     }
 }
@@ -84,6 +86,18 @@ pub(super) fn key_hash(auth: &Auth) -> Result<KeyHash, ConfigError> {
         other => Err(wrong(
             "auth.key_hash",
             format!("not a way of keeping keys: `{other}`; use hmac or argon2id"),
+        )),
+    }
+}
+
+/// Whether the node's own token opens anything.
+pub(super) fn node_token(auth: &Auth) -> Result<bool, ConfigError> {
+    match auth.node_token.as_str() {
+        "file" => Ok(true),
+        "off" => Ok(false),
+        other => Err(wrong(
+            "auth.node_token",
+            format!("not a way to have the node's own token: `{other}`; use file or off"),
         )),
     }
 }

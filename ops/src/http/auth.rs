@@ -4,6 +4,7 @@ mod codes;
 mod given;
 mod invites;
 mod me;
+mod own;
 mod password;
 mod sign_in;
 
@@ -32,6 +33,9 @@ pub(super) fn parts() -> [Part; 4] {
         .route("/v1/auth/logout", post(sign_in::logout))
         .route("/v1/auth/password/change", post(password::change))
         .route("/v1/auth/password/set", post(password::set))
+        .route("/v1/auth/name", post(own::name))
+        .route("/v1/auth/address/add", post(own::add))
+        .route("/v1/auth/address/remove", post(own::remove))
         .route("/v1/auth/address/send", post(codes::send))
         .route("/v1/auth/link", post(codes::link))
         .route("/v1/auth/totp", post(password::enrol))

@@ -250,11 +250,10 @@ fn of_account() -> Vec<Route> {
             "enrol_totp",
             "A secret for codes that follow from the time. None is asked for until the first was shown.",
             Opens::Account,
-            vec![text(
-                "code",
-                false,
-                "A code of the secret that is to be replaced, or a recovery code.",
-            )],
+            vec![
+                text("password", false, "The password, for a first authenticator."),
+                text("code", false, "A code of the secret that is to be replaced, or a recovery code."),
+            ],
             (200, "Enrolled"),
         ),
         post(
@@ -265,6 +264,43 @@ fn of_account() -> Vec<Route> {
             vec![text("code", true, "The code.")],
             (200, "NewRecoveryCodes"),
         ),
+    ]
+}
+
+/// What a person changes of what is known of them.
+fn of_person() -> Vec<Route> {
+    let shown = || {
+        [
+            text("password", true, "The password: an access token alone changes no address."),
+            text("code", false, "A code, or a recovery code, where login asks for one."),
+        ]
+    };
+    let with = |field: Field| [vec![field], shown().into()].concat();
+    vec![
+        post(
+            "/v1/auth/name",
+            "set_name",
+            "What you are called.",
+            Opens::Account,
+            vec![text("name", true, "Your name (sealed).")],
+            (200, "Changed"),
+        ),
+        about_somebody(post(
+            "/v1/auth/address/add",
+            "add_address",
+            "Another address. A letter with a code goes to it where the node sends mail.",
+            Opens::Account,
+            with(text("address", true, "The address (sealed).")),
+            (200, "AddressAdded"),
+        )),
+        about_somebody(post(
+            "/v1/auth/address/remove",
+            "remove_address",
+            "Takes an address of yours away.",
+            Opens::Account,
+            with(text("id", true, "The address, adr_…; `GET /v1/me` lists yours.")),
+            (200, "Changed"),
+        )),
     ]
 }
 
@@ -348,6 +384,7 @@ pub(super) fn paths() -> Map<String, Value> {
         .into_iter()
         .chain(of_letters().into_iter().map(about_somebody))
         .chain(of_account())
+        .chain(of_person())
         .chain(of_me())
     {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));

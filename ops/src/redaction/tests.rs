@@ -153,9 +153,10 @@ fn any_text_is_taken_without_a_panic() {
 
 #[test]
 fn every_credential_that_a_node_makes_has_its_form_here() {
-    use quipu_schemas::{client_secret, key_text, mail::MailPurpose, session_text::SessionText};
+    use quipu_schemas::{client_secret, key_text, mail::MailPurpose, session_text::Purpose};
     let made = [key_text::PREFIX, client_secret::PREFIX, "qp_"].into_iter();
-    let prefixes: Vec<&str> = made.chain(MailPurpose::ALL.map(MailPurpose::prefix)).collect();
+    let sessions = [Purpose::Refresh, Purpose::Code, Purpose::Device].map(Purpose::prefix);
+    let prefixes: Vec<&str> = made.chain(sessions).chain(MailPurpose::ALL.map(MailPurpose::prefix)).collect();
     for prefix in prefixes {
         let credential = format!("{prefix}acme.inv_01m8qq.ask_01m8qq.Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6");
         assert!(holds_credential(&format!("x{credential}")), "{credential}");

@@ -206,3 +206,95 @@ async fn a_password_is_changed_by_whoever_knows_it() {
     // The node's token is nobody's account.
     node.get("/v1/me").await.problem(403, "no_account");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_names_themselves_and_changes_addresses() {
+    let node = TestNode::start().await;
+    node.registered("ada@example.com", false).await;
+    node.registered("bob@example.com", false).await;
+    let tokens = node.logged_in("ada@example.com").await;
+    let by = token(&tokens);
+    let account = async || node.by(Some(by), Method::GET, "/v1/me").await.expect(200).json()["account"].clone();
+    node.say_by(by, "/v1/auth/name", json!({ "name": "Ada Lovelace" }))
+        .await
+        .expect(200);
+    // An access token that was stolen changes no address.
+    let add = "/v1/auth/address/add";
+    node.say_by(by, add, json!({ "address": "thief@example.com" }))
+        .await
+        .problem(422, "invalid_command");
+    node.say_by(by, add, json!({ "address": "thief@example.com", "password": "incorrect horse" }))
+        .await
+        .problem(401, "wrong_login");
+    let with = |address: &str| json!({ "address": address, "password": PASSWORD });
+    node.say_by(by, add, with("nonsense")).await.problem(422, "bad_address");
+    node.say_by(by, add, with("bob@example.com")).await.problem(409, "address_taken");
+    let added = node.say_by(by, add, with("ada@example.net")).await.expect(200).json();
+    let told = account().await;
+    assert_eq!(
+        (&told["name"], &told["has_totp"]),
+        (&json!("Ada Lovelace"), &json!(false)),
+        "{told}"
+    );
+    let addresses: Vec<_> = told["addresses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|address| &address["address"])
+        .collect();
+    assert_eq!(addresses, ["ada@example.com", "ada@example.net"]);
+    assert_eq!(told["addresses"][1]["id"], added["id"], "{told}");
+    // By the new one they log in, and without the old one.
+    let first = &told["addresses"][0]["id"];
+    node.say_by(by, "/v1/auth/address/remove", json!({ "id": first, "password": PASSWORD }))
+        .await
+        .expect(200);
+    node.open("/v1/auth/login", with("ada@example.com"))
+        .await
+        .problem(401, "wrong_login");
+    node.logged_in("ada@example.net").await;
+    // A client that was let in sees none of it.
+    let cut = json!({ "address": "ada@example.net", "password": PASSWORD, "scope": "cap:org.*" });
+    let cut = node.open("/v1/auth/login", cut).await.expect(200).json();
+    let me = node.by(Some(token(&cut)), Method::GET, "/v1/me").await.expect(200).json();
+    assert_eq!(me["account"], Value::Null, "{me}");
+    node.say_by(token(&cut), "/v1/auth/name", json!({ "name": "Eve" }))
+        .await
+        .problem(403, "session_cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_token_that_is_off_opens_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let start = async |node_token: bool| {
+        let mut config = Config::at(&home.path().join("d")).unwrap();
+        config.node_token = node_token;
+        serve::start(config).await.unwrap()
+    };
+    let file = home.path().join("d/token");
+    let running = start(true).await;
+    let url = running.url();
+    let client = reqwest::Client::new();
+    let stats = async |url: &str, token: &str| {
+        client
+            .get(format!("{url}/v1/ops/tree"))
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    let first = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(stats(&url, first.trim()).await, 200);
+    running.stop().await;
+    let running = start(false).await;
+    assert!(!file.exists(), "whoever reads the disk finds nothing");
+    assert_eq!(stats(&running.url(), first.trim()).await, 401);
+    running.stop().await;
+    let running = start(true).await;
+    let second = std::fs::read_to_string(&file).unwrap();
+    assert_ne!(first, second);
+    assert_eq!(stats(&running.url(), first.trim()).await, 401);
+    assert_eq!(stats(&running.url(), second.trim()).await, 200);
+    running.stop().await;
+}

@@ -66,7 +66,12 @@ impl Ada {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_asked_for_wherever_it_could_be_gone_around() {
     let ada = Ada::start().await;
-    let secret = ada.say("/v1/auth/totp", json!({})).await.expect(200).json();
+    // The access token alone cannot lock its owner out.
+    ada.say("/v1/auth/totp", json!({})).await.problem(401, "password_required");
+    ada.say("/v1/auth/totp", json!({ "password": "incorrect horse" }))
+        .await
+        .problem(401, "wrong_login");
+    let secret = ada.say("/v1/auth/totp", json!({ "password": PASSWORD })).await.expect(200).json();
     assert!(secret["uri"].as_str().unwrap().starts_with("otpauth://totp/quipu:usr_"), "{secret}");
     let secret = secret["secret"].as_str().unwrap().to_owned();
     ada.log_in(None).await.expect(200);

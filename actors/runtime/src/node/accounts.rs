@@ -2,13 +2,13 @@
 
 use super::{Admission, Node};
 use crate::{
-    accounts::{Password, RECOVERY_CODES, Register, addresses::Normal, passwords::check_chosen, step_of},
+    accounts::{AboutPerson, OwnAddress, Password, RECOVERY_CODES, Register, addresses::Normal, passwords::check_chosen, step_of},
     ingress,
     off_worker::off_worker,
     refusals::stopping,
 };
 use quipu_kinds::principal::{ConfirmTotp, MakeOperator, SetPassword};
-use quipu_rules::principal::Person;
+use quipu_rules::principal::{Person, Totp};
 use quipu_schemas::{
     context::uuid_v7,
     envelope::{Receipt, Shown},
@@ -18,7 +18,7 @@ use quipu_schemas::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::sync::atomic::Ordering;
+use std::{net::IpAddr, sync::atomic::Ordering};
 
 /// `{"<word>": {…}}`.
 pub(super) fn word(name: &str, fields: &impl Serialize) -> Result<Value, Problem> {
@@ -103,6 +103,43 @@ impl Node {
         }
         self.remove_address(home, &id).await?;
         Err(address_taken())
+    }
+
+    /// Adds an address for whoever is logged in. That somebody else has one is told, and counts as a wrong guess: whoever tries many waits.
+    pub async fn add_own_address(&self, home: &Home, address: &str, from: Option<IpAddr>) -> Result<EntityId, Problem> {
+        let account = format!("address {home}");
+        self.guess(&account, from)?;
+        match self.add_address(home, address).await {
+            Err(problem) if problem.code == "address_taken" => Err(problem),
+            other => {
+                self.guess_undone(&account, from);
+                other
+            }
+        }
+    }
+
+    /// Says what a person is called; nothing takes the name away.
+    pub async fn set_name(&self, home: &Home, name: &str) -> Result<(), Problem> {
+        self.tell(home, json!({ "set_name": { "name": name } }), None).await.map(|_| ())
+    }
+
+    /// What is known of a person, for them alone.
+    pub fn about(&self, home: &Home) -> Result<AboutPerson, Problem> {
+        let person = self.person(home)?;
+        let addresses = person.addresses.iter().map(|address| {
+            Ok(OwnAddress {
+                id: address.id.clone(),
+                address: self.opened(&address.address)?,
+                verified: address.verified,
+            })
+        });
+        Ok(AboutPerson {
+            name: person.name.as_ref().map(|name| self.opened(name)).transpose()?,
+            addresses: addresses.collect::<Result<_, Problem>>()?,
+            has_password: person.password.is_some(),
+            has_totp: matches!(person.totp, Totp::On { .. }),
+            recovery_codes: person.recovery.len(),
+        })
     }
 
     /// Notes that an address is the person's.

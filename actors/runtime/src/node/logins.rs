@@ -96,32 +96,57 @@ impl Node {
         code: Option<&Password>,
         from: Option<IpAddr>,
     ) -> Result<(), Problem> {
-        let account = home.to_string();
-        self.guess(&account, from)?;
-        let person = self.person(home)?;
-        if !may_be_one(old) {
-            return Err(wrong_login());
-        }
-        let verdict = self.judged(&account, from, old, person.password.as_deref()).await?;
-        if verdict == Verdict::Wrong {
-            return Err(wrong_login());
-        }
         // One that cannot be taken uses up no code.
         check_chosen(new)?;
-        self.second(home, &person, code).await?;
-        self.guessed_right(&account, from);
+        self.show_again(home, old, code, from).await?;
         self.set_password(home, new, true).await
     }
 
-    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32. Whoever has one already shows a code of
-    /// it, or a recovery code: an access token alone puts no other in its place. It is asked for until a code of the new one was shown.
-    pub async fn enrol_totp(&self, home: &Home, code: Option<&Password>, from: Option<IpAddr>) -> Result<Shown, Problem> {
+    /// Whether somebody who is logged in is still the person: an access token that was stolen knows no password. A code is asked for as at
+    /// login. `409 no_password` where there is none to show.
+    pub async fn show_again(&self, home: &Home, password: &Password, code: Option<&Password>, from: Option<IpAddr>) -> Result<(), Problem> {
+        let account = home.to_string();
+        self.guess(&account, from)?;
         let person = self.person(home)?;
-        if matches!(person.totp, Totp::On { .. }) {
-            let account = home.to_string();
-            self.guess(&account, from)?;
-            self.second(home, &person, code).await?;
-            self.guessed_right(&account, from);
+        let Some(stored) = person.password.as_deref() else {
+            self.guess_undone(&account, from);
+            return Err(no_password());
+        };
+        if !may_be_one(password) || self.judged(&account, from, password, Some(stored)).await? == Verdict::Wrong {
+            return Err(wrong_login());
+        }
+        self.second(home, &person, code).await?;
+        self.guessed_right(&account, from);
+        Ok(())
+    }
+
+    /// Makes a secret for codes that follow from the time; it is shown this once, in base 32. It is asked for until a code of the new one was
+    /// shown. Whoever has one already shows a code of it, or a recovery code, and whoever has none shows the password: an access token alone
+    /// neither puts another in its place nor locks its owner out.
+    pub async fn enrol_totp(
+        &self,
+        home: &Home,
+        password: Option<&Password>,
+        code: Option<&Password>,
+        from: Option<IpAddr>,
+    ) -> Result<Shown, Problem> {
+        let person = self.person(home)?;
+        match (&person.totp, password) {
+            (Totp::On { .. }, None) => {
+                let account = home.to_string();
+                self.guess(&account, from)?;
+                self.second(home, &person, code).await?;
+                self.guessed_right(&account, from);
+            }
+            (_, Some(password)) => self.show_again(home, password, code, from).await?,
+            (Totp::Off | Totp::Enrolled(_), None) if person.password.is_none() => return Err(no_password()),
+            (Totp::Off | Totp::Enrolled(_), None) => {
+                return Err(
+                    Problem::new(401, "password_required", "a first authenticator takes the password of the account")
+                        .field("password")
+                        .fix("send the password as well"),
+                );
+            }
         }
         let secret = fresh_secret()?;
         self.tell(home, json!({ "enrol_totp": { "secret": secret } }), None).await?;
@@ -189,6 +214,10 @@ impl Node {
             Err(problem) => Err(problem),
         }
     }
+}
+
+fn no_password() -> Problem {
+    Problem::new(409, "no_password", "this account has no password to show").fix("set one by a letter first: quipu account forgot ADDRESS")
 }
 
 /// Failures are remembered by this and not by names.

@@ -9,13 +9,14 @@ use crate::{
         problem,
         request::{At, entity},
     },
-    told::{EndedSessions, Me, OrgOfMe, SessionOfMe, SessionsOfMe},
+    told::{AccountOfMe, AddressOfMe, EndedSessions, Me, OrgOfMe, SessionOfMe, SessionsOfMe},
 };
 use axum::{extract::State, http::Uri};
 use quipu_runtime::{
     kernel::principals::KnownSession,
     tokens::{scope_text, subject_text},
 };
+use quipu_schemas::problem::Problem;
 
 fn shown(session: &KnownSession, own: &Own) -> SessionOfMe {
     SessionOfMe {
@@ -30,6 +31,26 @@ fn shown(session: &KnownSession, own: &Own) -> SessionOfMe {
     }
 }
 
+/// What is known of a person. What is cut, or used by somebody else, sees none of it: clients have `/oauth/userinfo`.
+fn about(app: &App, own: &Own) -> Result<Option<AccountOfMe>, Problem> {
+    let Some(home) = own.whole().ok().map(|account| &account.home).filter(|home| home.is_person()) else {
+        return Ok(None);
+    };
+    let person = app.accounts().about(home)?;
+    let addresses = person.addresses.into_iter().map(|address| AddressOfMe {
+        id: address.id.to_string(),
+        address: address.address,
+        verified: address.verified,
+    });
+    Ok(Some(AccountOfMe {
+        name: person.name,
+        addresses: addresses.collect(),
+        has_password: person.has_password,
+        has_totp: person.has_totp,
+        recovery_codes: person.recovery_codes,
+    }))
+}
+
 /// `GET /v1/me`: who, in which orgs, by which session.
 pub(super) async fn me(State(app): State<App>, uri: Uri, own: Own) -> Answer {
     Params::parse(&uri, &[])?;
@@ -41,6 +62,7 @@ pub(super) async fn me(State(app): State<App>, uri: Uri, own: Own) -> Answer {
         principal: subject_text(&account.home),
         kind: known.map(|known| known.kind),
         operator: account.is_operator,
+        account: about(&app, &own)?,
         orgs: orgs.map(|orgs| orgs.into_iter().map(of_org).collect()),
         session: shown(&account.session, &own),
     })

@@ -44,15 +44,15 @@ pub(super) async fn set(State(app): State<App>, uri: Uri, by: Operator, Fields(b
     json(&Changed { status: "changed" })
 }
 
-/// `POST /v1/auth/totp`: a secret for codes that follow from the time; none is asked for until one was shown. Whoever
-/// has one already shows a code of that, or a recovery code.
+/// `POST /v1/auth/totp`: a secret for codes that follow from the time; none is asked for until one was shown. A first one
+/// takes the password; whoever has one already shows a code of that, or a recovery code.
 pub(super) async fn enrol(State(app): State<App>, uri: Uri, own: Own, CameFrom(from): CameFrom, Fields(body): Fields) -> Answer {
     Params::parse(&uri, &[])?;
     let home = &own.whole()?.home;
     let mut given = Given::of(body);
-    let code = given.secret("code")?;
+    let (password, code) = (given.secret("password")?, given.secret("code")?);
     given.done()?;
-    let secret = app.accounts().enrol_totp(home, code.as_ref(), from).await?;
+    let secret = app.accounts().enrol_totp(home, password.as_ref(), code.as_ref(), from).await?;
     json(&Enrolled {
         uri: format!("otpauth://totp/quipu:{}?secret={}&issuer=quipu", home.id, secret.as_str()),
         secret: secret.as_str().to_owned(),

@@ -262,7 +262,10 @@ async fn a_code_is_asked_for_once_it_was_confirmed() {
     let scene = Scene::new().await;
     let node = scene.node.clone();
     let home = registered(&node).await;
-    let secret = node.enrol_totp(&home, None, None).await.expect("enrolled");
+    let secret = node
+        .enrol_totp(&home, Some(&Password::new("correct horse")), None, None)
+        .await
+        .expect("enrolled");
     node.log_in(ada("correct horse")).await.expect("not asked for yet");
     let at = |step: u64| Password::new(crate::accounts::code_at(secret.as_str(), step));
     let step = node.now() / 30_000;
@@ -286,20 +289,26 @@ async fn a_session_alone_replaces_neither_code_nor_password() {
     let scene = Scene::new().await;
     let node = scene.node.clone();
     let home = registered(&node).await;
-    let secret = node.enrol_totp(&home, None, None).await.expect("enrolled");
+    assert_eq!(code(node.enrol_totp(&home, None, None, None).await), "password_required");
+    let wrong = Password::new("battery staple");
+    assert_eq!(code(node.enrol_totp(&home, Some(&wrong), None, None).await), "wrong_login");
+    let secret = node
+        .enrol_totp(&home, Some(&Password::new("correct horse")), None, None)
+        .await
+        .expect("enrolled");
     let first = Password::new(crate::accounts::code_at(secret.as_str(), node.now() / 30_000));
     let recovery = node.confirm_totp(&home, &first).await.expect("confirmed");
-    assert_eq!(code(node.enrol_totp(&home, None, None).await), "totp_required");
+    assert_eq!(code(node.enrol_totp(&home, None, None, None).await), "totp_required");
     assert_eq!(
-        code(node.enrol_totp(&home, Some(&Password::new("000000")), None).await),
+        code(node.enrol_totp(&home, None, Some(&Password::new("000000")), None).await),
         "wrong_login"
     );
     let (old, new) = (Password::new("correct horse"), Password::new("battery staple"));
     assert_eq!(code(node.change_password(&home, &old, &new, None, None).await), "totp_required");
     let another = |n: usize| Password::new(recovery[n].as_str());
-    node.enrol_totp(&home, Some(&another(1)), None).await.expect("enrolled");
+    node.enrol_totp(&home, None, Some(&another(1)), None).await.expect("enrolled");
     assert_eq!(
-        code(node.enrol_totp(&home, Some(&another(1)), None).await),
+        code(node.enrol_totp(&home, None, Some(&another(1)), None).await),
         "wrong_login",
         "it was used"
     );
@@ -321,7 +330,10 @@ async fn nothing_of_a_person_is_stored_in_the_clear() {
     };
     let started = node.start_session(&home, session).await.expect("begun");
     let token = started.refresh.expect("a token").as_str().to_owned();
-    let totp = node.enrol_totp(&home, None, None).await.expect("enrolled");
+    let totp = node
+        .enrol_totp(&home, Some(&Password::new("correct horse")), None, None)
+        .await
+        .expect("enrolled");
     let records = scene.core().records(&home.stream(), 1).expect("read");
     let stored: String = records
         .iter()
