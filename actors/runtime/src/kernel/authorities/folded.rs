@@ -181,7 +181,7 @@ impl Folded {
     pub(super) fn principal(&self) -> Option<&Active<Principal>> {
         match self {
             Self::Principal(principal) => Some(principal),
-            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) => None,
+            Self::Org(_) | Self::Grant(_) | Self::Roles(_) | Self::Key(_) | Self::Application(_) | Self::Project(_) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What takes an approval or a recent sign-in, and who changes the lists of it.
 
 use super::{
-    rights::{dispatched, named, saying, somebody},
+    rights::{ADA, dispatched, named, saying, somebody},
     *,
 };
 use serde_json::{Value, json};
