@@ -88,6 +88,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: ApprovalEvent, out: &mut Statements) 
             by,
             on_behalf_of,
             credential,
+            owner: _,
         } => out.put(
             &APPROVALS,
             org,

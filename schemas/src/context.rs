@@ -40,6 +40,12 @@ pub struct Authority {
     /// Whether somebody else acts by the actor's session: it was made for them.
     #[serde(default)]
     pub through: bool,
+    /// Whether the actor is known to be an agent or a service.
+    #[serde(default)]
+    pub automaton: bool,
+    /// Who answers for the actor, where it is one.
+    #[serde(default)]
+    pub owner: Option<PrincipalId>,
 }
 
 /// The context of one decision.

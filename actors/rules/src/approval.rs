@@ -90,6 +90,8 @@ pub struct Request {
     pub on_behalf_of: Option<PrincipalId>,
     /// By which credential.
     pub credential: Option<String>,
+    /// Who answers for whoever asked, where that is an agent or a service.
+    pub owner: Option<PrincipalId>,
     /// Who has agreed.
     pub agreed: BTreeSet<PrincipalId>,
 }
@@ -98,6 +100,11 @@ impl Request {
     /// Whether somebody is among those who asked.
     fn is_by(&self, who: &PrincipalId) -> bool {
         self.by == *who || self.on_behalf_of.as_ref() == Some(who)
+    }
+
+    /// Whether it is theirs: they asked, or answer for the agent that did.
+    fn is_of(&self, who: &PrincipalId) -> bool {
+        self.is_by(who) || self.owner.as_ref() == Some(who)
     }
 }
 
@@ -114,7 +121,7 @@ impl ApprovalState {
 
 impl Decider for Approval {
     const KIND: &'static str = "approval";
-    const RULES_VERSION: u32 = 1;
+    const RULES_VERSION: u32 = 2;
     type State = ApprovalState;
     type Command = ApprovalCommand;
     type Word = ApprovalWord;
@@ -243,6 +250,7 @@ fn created(event: &ApprovalEvent) -> Result<Request, Corrupt> {
             by,
             on_behalf_of,
             credential,
+            owner,
         } => Ok(Request {
             to: to.clone(),
             command: command.clone(),
@@ -253,6 +261,7 @@ fn created(event: &ApprovalEvent) -> Result<Request, Corrupt> {
             by: by.clone(),
             on_behalf_of: on_behalf_of.clone(),
             credential: credential.clone(),
+            owner: owner.clone(),
             agreed: BTreeSet::new(),
         }),
         event => Err(Corrupt(format!("{event:?} of an approval that nobody asked for"))),
@@ -286,6 +295,7 @@ fn decide_create(create: &CreateApproval, context: &Context<'_>) -> Result<Decis
         by: context.principal.clone(),
         on_behalf_of: context.on_behalf_of.cloned(),
         credential: context.credential.map(ToString::to_string),
+        owner: context.authority.owner.clone(),
     }))
 }
 
@@ -335,12 +345,13 @@ fn decide_pending(
 
 /// Whether it is somebody else than who asked, who speaks for themselves: nothing that somebody set in motion agrees for them.
 fn is_another(request: &Request, context: &Context<'_>) -> Result<(), ApprovalRejection> {
-    if context.authority.dispatched_by.is_some() || context.authority.through {
+    // An agent or a service is somebody's, who could agree with themselves by it.
+    if context.authority.dispatched_by.is_some() || context.authority.through || context.authority.automaton {
         return Err(ApprovalRejection::NotAPerson);
     }
     // Whoever holds the node's token may name whom they speak for, and is asked for that name; others speak for themselves.
     acts_alone(context)?;
-    if request.is_by(context.actor()) {
+    if request.is_of(context.actor()) {
         return Err(ApprovalRejection::OwnRequest);
     }
     Ok(())

@@ -159,6 +159,9 @@ pub enum ApprovalEvent {
         /// By which credential, `KIND/ID`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         credential: Option<String>,
+        /// Who answers for whoever asked, where that is an agent or a service: they do not agree.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<PrincipalId>,
     },
     /// Somebody agreed.
     #[serde(rename = "quipu.approval.agreed.v1")]

@@ -34,6 +34,9 @@ fn answered(refused: Option<&str>) -> ApprovalWord {
 fn ada() -> As {
     as_role("ada", Some(Role::Admin))
 }
+fn carol() -> As {
+    as_role("carol", Some(Role::Admin))
+}
 fn bob() -> As {
     as_role("bob", Some(Role::Admin))
 }
@@ -147,4 +150,26 @@ fn whoever_acts_by_anothers_session_neither_asks_nor_agrees() {
     scene.ok(&bob(), approve());
     let mut scene: Scene<Approval> = Scene::new("acme/approval/apr_2");
     scene.refused(&by_session_of(ada()), create(None), 403, "not_a_person");
+}
+
+#[test]
+fn no_agent_agrees_and_no_owner_to_what_theirs_asked() {
+    let with = |who: As, change: fn(&mut quipu_schemas::context::Authority)| {
+        let mut authority = who.authority;
+        change(&mut authority);
+        As { authority, ..who }
+    };
+    let mut scene = asked(None);
+    scene.refused(&with(bob(), |authority| authority.automaton = true), approve(), 403, "not_a_person");
+    scene.refused(&with(bob(), |authority| authority.automaton = true), reject(), 403, "not_a_person");
+    scene.ok(&bob(), approve());
+    // An agent of Bob's asks: Bob is no other person.
+    let mut scene: Scene<Approval> = Scene::new("acme/approval/apr_3");
+    let bot = with(ada(), |authority| {
+        authority.automaton = true;
+        authority.owner = Some(PrincipalId::from_static("bob"));
+    });
+    scene.ok(&bot, create(None));
+    scene.refused(&bob(), approve(), 403, "own_request");
+    scene.ok(&carol(), approve());
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use gates::Guards;
 use quipu_events::index::{FirstReceipt, command_mark};
+use quipu_kinds::principal::PrincipalType;
 use quipu_rules::{
     application::ApplicationState,
     decider::Belongs,
@@ -314,6 +315,7 @@ impl Admission {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
             CommandBody::Kernel(_) | CommandBody::Told { .. } => None,
         };
+        let known = self.known_actor();
         Authority {
             platform: right::is_platform(&self.command),
             role: actor.org.role.filter(|_| self.command.foreign_home().is_none()),
@@ -323,6 +325,8 @@ impl Admission {
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,
+            automaton: known.is_some_and(|known| known.kind != PrincipalType::Person),
+            owner: known.and_then(|known| known.owner.clone()),
         }
     }
 }

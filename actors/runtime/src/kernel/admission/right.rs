@@ -244,6 +244,11 @@ impl Admission {
         Ok(known.as_deref())
     }
 
+    /// What is known of whoever acts. Of a name that no principal has nothing is, nor where the kernel or the node speaks.
+    pub(super) fn known_actor(&self) -> Option<&KnownPrincipal> {
+        self.known(&self.command.home_of(actor(&self.command))).ok().flatten()
+    }
+
     /// Whoever acts, and whoever sends it for them, are not stopped, and of this org. Of a name that no principal has nothing is known.
     fn nobody_stopped(&self) -> Result<(), Held> {
         let command = &*self.command;
