@@ -46,6 +46,12 @@ pub struct Authority {
     /// Who answers for the actor, where it is one.
     #[serde(default)]
     pub owner: Option<PrincipalId>,
+    /// Whether everybody of the chain, and the credential, hold `cap:{kind}.manage`, where the entity's kind has such a capability.
+    #[serde(default)]
+    pub manages: bool,
+    /// Who acts by the actor's session for them, the nearest first.
+    #[serde(default)]
+    pub acting: Vec<PrincipalId>,
 }
 
 /// The context of one decision.
@@ -101,6 +107,11 @@ impl Context<'_> {
     /// Whether the actor holds the right to this command, by role or by a grant; its kind says which roles hold it.
     pub fn may(&self) -> bool {
         self.authority.platform || self.authority.permitted
+    }
+
+    /// Whether entities of this kind are managed by whoever acts.
+    pub fn manages(&self) -> bool {
+        self.authority.platform || self.authority.manages
     }
 
     /// The next id of this decision: a TypeID whose UUIDv7 carries the clock's time and the command's seed.

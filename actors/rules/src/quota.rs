@@ -57,7 +57,7 @@ impl Decider for Quota {
         match asked {
             Asked::Command(QuotaCommand::SetLimit(set)) => decide_limit(&clock, set),
             Asked::Command(QuotaCommand::RemoveLimit(remove)) => decide_remove(state, remove),
-            Asked::Command(QuotaCommand::Reserve(reserve)) => reserving::decide(&clock, reserve, context.actor()),
+            Asked::Command(QuotaCommand::Reserve(reserve)) => reserving::decide(&clock, reserve, context),
             Asked::Command(QuotaCommand::Settle(settle)) => settling::decide_settle(&clock, settle, context),
             Asked::Command(QuotaCommand::Release(release)) => settling::decide_release(state, release, context),
             Asked::Command(QuotaCommand::SetRate(set)) => decide_rate(state, set),

@@ -127,6 +127,7 @@ fn permitted<D: Decider>(authority: &Authority, asked: &AskedOf<D>) -> Authority
     };
     Authority {
         permitted: authority.permitted || needed.is_some_and(|needed| authority.role >= Some(needed)),
+        manages: authority.manages || D::KIND == "quota" && authority.role >= Some(Role::Admin),
         ..authority.clone()
     }
 }

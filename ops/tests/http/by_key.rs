@@ -198,3 +198,36 @@ async fn on_behalf_of_others_a_key_does_what_both_may() {
     let row = &history["items"][0];
     assert_eq!((&row["principal"], &row["on_behalf_of"]), (&json!("ada"), &json!("vic")), "{row}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spend_counts_on_the_key_that_is_shown() {
+    let tenants = Tenants::start().await;
+    let node = &tenants.node;
+    let bob = json!({ "principal": "bob", "role": "member" });
+    node.post("/v1/orgs/acme/orgs/acme/add_member", bob).await.expect(202);
+    let key = node.key("acme", "key-bob", json!({ "principal": "bob" })).await;
+    let narrow = json!({ "principal": "ada", "scopes": ["cap:quota.reserve"] });
+    let narrow = node.key("acme", "key-narrow", narrow).await;
+    for level in ["key/key-bob", "agent/scout"] {
+        let limit = json!({ "level": level, "unit": "calls", "limit": 10 });
+        node.post("/v1/orgs/acme/quotas/all/set_limit", limit).await.expect(202);
+    }
+    let reserve = async |by: &str, name: &str, levels: Value| {
+        let hold = json!({ "levels": levels, "unit": "calls", "amount": 8 });
+        let body = json!({ "key": name, "ttl_seconds": 60, "holds": [hold] });
+        let path = format!("{}/v1/orgs/acme/quotas/all/reserve", node.running.url());
+        TestNode::send(node.client.post(path).bearer_auth(by).json(&body)).await
+    };
+    // Neither left out nor filled by others: each spends from where it stands.
+    reserve(&key, "theirs", json!(["agent/scout"])).await.problem(403, "not_your_level");
+    reserve(&narrow, "theirs", json!(["key/key-bob"]))
+        .await
+        .problem(403, "not_your_level");
+    reserve(&key, "r1", json!([])).await.expect(202);
+    reserve(&key, "r2", json!([])).await.problem(402, "budget_exceeded");
+    // Whoever manages the org's quota spends for others, by a key that is not cut.
+    reserve(&tenants.ada, "r3", json!(["agent/scout"])).await.expect(202);
+    reserve(&tenants.ada, "r4", json!(["key/key-bob"]))
+        .await
+        .problem(402, "budget_exceeded");
+}

@@ -42,6 +42,8 @@ pub enum QuotaRejection {
     NotFound(EntityId),
     /// The reservation is another's.
     NotYours(EntityId),
+    /// The level is another's key or agent.
+    NotYourLevel(Level),
     /// There are as many open reservations as there may be.
     TooManyOpen,
     /// A limit has no room.
@@ -118,6 +120,7 @@ impl Refusal for QuotaRejection {
             | Self::Ended(..)
             | Self::NotFound(_)
             | Self::NotYours(_)
+            | Self::NotYourLevel(_)
             | Self::TooManyOpen
             | Self::Exceeded { .. }
             | Self::NotHeld(_)
@@ -169,6 +172,9 @@ impl QuotaRejection {
             Self::NotYours(key) => Problem::new(403, "not_your_reservation", format!("reservation {key} is another's"))
                 .field("key")
                 .fix("end it as whoever reserved, or have an admin of the org end it; it lapses by itself when its time is over"),
+            Self::NotYourLevel(level) => Problem::new(403, "not_your_level", format!("{level} is another's budget"))
+                .field("holds")
+                .fix("leave it out: the levels of whoever acts count by themselves; to spend for others, hold cap:quota.manage or act on their behalf"),
             Self::TooManyOpen => Problem::new(
                 429,
                 "too_many_reservations",

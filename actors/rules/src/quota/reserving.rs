@@ -1,4 +1,5 @@
-//! Reservations: all holds of one, or none.
+//! Reservations: all holds of one, or none. Where a spend counts is not for the one who spends to choose: their own levels count always,
+//! and those of others only by whoever manages the quota.
 
 use super::{
     clock::{Clock, places},
@@ -8,18 +9,20 @@ use super::{
 use crate::decider::Decision;
 use quipu_kinds::quota::{Hold, QuotaEvent, Reserve};
 use quipu_schemas::{
-    ids::PrincipalId,
+    context::Context,
+    ids::{CredentialId, EntityId},
     limits::{QUOTA_AMOUNT_MAX_UNITS, QUOTA_HOLDS_MAX, QUOTA_LEVELS_MAX, QUOTA_OPEN_MAX, QUOTA_TTL_MAX_SECONDS},
     quota::Level,
 };
 use std::collections::BTreeSet;
 
-pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve, by: &PrincipalId) -> Result<Decision<QuotaEvent>, QuotaRejection> {
+pub(super) fn decide(clock: &Clock<'_>, reserve: &Reserve, context: &Context<'_>) -> Result<Decision<QuotaEvent>, QuotaRejection> {
     let Reserve { key, ttl_seconds, holds } = reserve;
     if !(1..=QUOTA_TTL_MAX_SECONDS).contains(ttl_seconds) {
         return Err(QuotaRejection::BadTtl);
     }
-    let holds = normal(holds)?;
+    let (by, own) = (context.actor(), own_levels(context));
+    let holds = normal(holds, &own, context.manages())?;
     let state = clock.state;
     match (state.open.get(key), state.ended.get(key)) {
         (Some(open), _) if open.until <= clock.now => return Err(QuotaRejection::Ended(key.clone(), "has lapsed")),
@@ -56,8 +59,26 @@ fn what_became(ended: &Ended) -> &'static str {
     }
 }
 
-/// The holds in one order, each with the org and without repetitions: equal reservations have equal holds.
-fn normal(holds: &[Hold]) -> Result<Vec<Hold>, QuotaRejection> {
+/// Where everything counts that this actor spends: the org, the key that was shown, and each agent or service that acts or is acted for.
+/// People are no level, nor is the platform.
+fn own_levels(context: &Context<'_>) -> BTreeSet<Level> {
+    let key = context.credential.and_then(CredentialId::api_key);
+    let acting = [context.actor(), context.principal].into_iter().chain(&context.authority.acting);
+    let agents = acting.filter(|who| !who.is_platform() && !who.is_person());
+    let agents = agents.filter_map(|who| EntityId::parse(who.as_str()).ok().map(Level::Agent));
+    agents.chain(key.cloned().map(Level::Key)).chain([Level::Org]).collect()
+}
+
+/// Whether a level is one principal's or credential's own.
+fn is_somebodys(level: &Level) -> bool {
+    match level {
+        Level::Key(_) | Level::Agent(_) => true,
+        Level::Org | Level::Project(_) | Level::Label(_) => false,
+    }
+}
+
+/// The holds in one order, each with all levels of whoever spends and without repetitions: equal reservations have equal holds.
+fn normal(holds: &[Hold], own: &BTreeSet<Level>, manages: bool) -> Result<Vec<Hold>, QuotaRejection> {
     if !(1..=QUOTA_HOLDS_MAX).contains(&holds.len()) {
         return Err(QuotaRejection::BadHolds);
     }
@@ -73,7 +94,11 @@ fn normal(holds: &[Hold]) -> Result<Vec<Hold>, QuotaRejection> {
         if !units.insert(unit) {
             return Err(QuotaRejection::UnitTwice("holds", unit.clone()));
         }
-        let levels: BTreeSet<_> = levels.iter().cloned().chain([Level::Org]).collect();
+        let anothers = levels.iter().find(|level| is_somebodys(level) && !own.contains(level));
+        if let Some(level) = anothers.filter(|_| !manages) {
+            return Err(QuotaRejection::NotYourLevel(level.clone()));
+        }
+        let levels: BTreeSet<_> = levels.iter().chain(own).cloned().collect();
         all.push(Hold {
             levels: levels.into_iter().collect(),
             unit: unit.clone(),

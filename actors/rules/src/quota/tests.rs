@@ -1,4 +1,5 @@
 mod bounds;
+mod levels;
 mod model;
 
 use super::*;
@@ -151,13 +152,10 @@ fn all_levels_have_room_or_nothing_is_held() {
     }
     scene.refused(&member(), whole("s", 1), 402, "budget_exceeded");
     // The org counts everything, whoever forgets to name it.
-    scene.ok(&member(), reserve("s", 60, vec![hold(&[], TOKENS, 80)]));
-    scene.refused(
-        &member(),
-        reserve("t", 60, vec![hold(&["label/x"], TOKENS, 1)]),
-        402,
-        "budget_exceeded",
-    );
+    let other = as_role("cal", Some(Role::Member));
+    scene.ok(&other, reserve("s", 60, vec![hold(&[], TOKENS, 80)]));
+    let labelled = reserve("t", 60, vec![hold(&["label/x"], TOKENS, 1)]);
+    scene.refused(&other, labelled, 402, "budget_exceeded");
     scene.ok(&member(), reserve("t", 60, vec![hold(&[], "calls", 1_000)]));
 }
 
@@ -187,7 +185,11 @@ fn a_reservation_is_ended_by_whose_it_is_and_by_admins() {
     scene.refused(&other, settle("a", &[(TOKENS, 0)]), 403, "not_your_reservation");
     scene.refused(&other, release("a"), 403, "not_your_reservation");
     // Nor does another spend it by asking for the same once more.
-    scene.refused(&other, tokens("a", 10), 409, "key_taken");
+    let [mine, theirs] = ["usr_1", "usr_2"].map(|who| as_role(who, Some(Role::Member)));
+    let same = || reserve("e", 60, vec![hold(&[], TOKENS, 10)]);
+    scene.ok(&mine, same());
+    scene.refused(&theirs, same(), 409, "key_taken");
+    scene.ok(&mine, release("e"));
     scene.refused(&admin(), tokens("a", 10), 409, "key_taken");
     scene.unchanged(&member(), tokens("a", 10));
     scene.ok(&member(), settle("a", &[(TOKENS, 3)]));

@@ -43,6 +43,7 @@ pub const NAMED: &[(Option<u8>, &str)] = &[
     (None, "personal.read"),
     (None, "principal.act_as"),
     (None, "org.create"),
+    (None, "quota.manage"),
     (None, "messaging.send"),
     (None, "messaging.send:priority"),
     (None, "messaging.interrupt"),

@@ -23,6 +23,8 @@ pub struct CommandRight {
     pub names_actor: Option<&'static str>,
     /// Where it names capabilities or targets, as JSON pointers.
     pub names_rights: &'static [&'static str],
+    /// What whoever manages all entities of the kind holds, where there is such a capability.
+    pub manage: Option<Cap>,
 }
 
 /// Something that was given to a principal: what, on what, until when.
@@ -48,8 +50,8 @@ pub struct Charter {
 /// Every role, the lowest first.
 const ROLES: [Role; 4] = [Role::Viewer, Role::Member, Role::Admin, Role::Owner];
 
-/// What admins read and others only by a grant: who was refused what.
-const ADMIN_READS: [&str; 2] = ["audit.read", "denial.read"];
+/// What admins hold besides commands and others only by a grant: to read who was refused what, and to spend from others' budgets.
+const OF_ADMINS: [&str; 3] = ["audit.read", "denial.read", "quota.manage"];
 
 /// The name of a role that every org has.
 pub const fn role_name(role: Role) -> &'static str {
@@ -80,7 +82,7 @@ impl Charter {
         let cap = |capability: &Capability| catalogue.cap(capability);
         let mut lowest_of: BTreeMap<Cap, Role> = reads.iter().filter_map(cap).map(|cap| (cap, Role::Viewer)).collect();
         lowest_of.extend(cap(&Capability::named("personal.read")).map(|cap| (cap, Role::Member)));
-        let of_admins = ADMIN_READS.iter().filter_map(|name| cap(&Capability::named(name)));
+        let of_admins = OF_ADMINS.iter().filter_map(|name| cap(&Capability::named(name)));
         lowest_of.extend(of_admins.map(|cap| (cap, Role::Admin)));
         let mut by_kind: BTreeMap<Kind, BTreeMap<String, CommandRight>> = BTreeMap::new();
         for (kind, command, right) in commands {
@@ -90,15 +92,15 @@ impl Charter {
             if !NAMED.iter().any(|(_, name)| *name == capability.as_str()) {
                 lowest_of.insert(cap, lowest(right));
             }
-            by_kind.entry(kind).or_default().insert(
-                command,
-                CommandRight {
-                    cap,
-                    right,
-                    names_actor: None,
-                    names_rights: &[],
-                },
-            );
+            let manage = catalogue.cap(&Capability::of_command(&kind, "manage"));
+            let right = CommandRight {
+                cap,
+                right,
+                names_actor: None,
+                names_rights: &[],
+                manage,
+            };
+            by_kind.entry(kind).or_default().insert(command, right);
         }
         let held = |role: Role| -> Held {
             let of_role = lowest_of.iter().filter(|(_, lowest)| role >= **lowest);

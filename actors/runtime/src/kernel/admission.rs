@@ -322,6 +322,8 @@ impl Admission {
             permitted: self.is_permitted(actor),
             narrowed: self.is_narrowed(),
             through: self.is_through_another(),
+            manages: self.manages(actor),
+            acting: self.acting(),
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,

@@ -95,7 +95,7 @@ impl Run {
         );
         let named = [&["agent/a"][..], &["agent/b", "project/p"], &[]][self.random.below(3) as usize];
         let mut levels: Vec<Level> = named.iter().map(|text| level(text)).collect();
-        levels.push(Level::Org);
+        levels.extend([Level::Org, level("agent/ada")]);
         let has_room = self.model.has_room(&levels, amount, self.scene.now);
         let answer = self.send(reserve(&key, ttl, vec![hold(named, TOKENS, amount)]));
         assert_eq!(answer.as_ref().err(), (!has_room).then_some(&402), "{key}: {answer:?}");

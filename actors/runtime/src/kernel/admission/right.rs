@@ -154,6 +154,25 @@ impl Admission {
         session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty() || is_of_client(session)))
     }
 
+    /// Who acts by the session that was shown.
+    pub(super) fn acting(&self) -> Vec<PrincipalId> {
+        let session = self.shown_session().ok().flatten();
+        session.map_or_else(Vec::new, |session| session.act.iter().map(|home| home.id.clone()).collect())
+    }
+
+    /// Whether everybody of the chain may manage entities of the kind, where that is a right of its own.
+    pub(super) fn manages(&self, actor: &ActorRights) -> bool {
+        let Takes::Right(CommandRight { manage: Some(cap), .. }, _) = self.takes else {
+            return false;
+        };
+        let (Ok(cut), Ok(sender)) = (self.shown(), self.sent_by()) else {
+            return false;
+        };
+        let others = cut.scopes.into_iter().chain(cut.actors).chain(sender.map(|sender| &sender.rights));
+        let asked = self.asked(cap);
+        others.chain([&actor.rights]).all(|rights| rights.holds(&asked))
+    }
+
     /// Whether the command may be put to its rules.
     pub(super) fn lacking(&self, actor_rights: &ActorRights) -> Result<(), Held> {
         let command = &*self.command;

@@ -336,6 +336,7 @@ fn rights_are_the_platforms_or_the_roles() {
 
 mod clients;
 mod guards;
+mod managing;
 mod named;
 mod namesakes;
 mod places;

@@ -284,9 +284,11 @@ fn whoever_acts_by_a_session_needs_the_right_and_is_not_stopped() {
         ];
         desk.of_sender = of_actor.iter().map(|right| given_to(right, None)).collect();
         let admitted = desk.admit(by_session(USR, ROOM, "create"), HERE);
-        admitted.map(|admitted| admitted.authority.narrowed).map_err(|problem| problem.code)
+        let told = |admitted: Admitted| (admitted.authority.narrowed, admitted.authority.acting);
+        admitted.map(told).map_err(|problem| problem.code)
     };
-    assert_eq!(acting(acme(BOT), &["cap:conversation.*"], false), Ok(true), "it hands nothing on");
+    let told = Ok((true, vec![BOT]));
+    assert_eq!(acting(acme(BOT), &["cap:conversation.*"], false), told, "it hands nothing on");
     assert_eq!(acting(acme(BOT), &["cap:run.*"], false), Err("missing_right".into()));
     assert_eq!(acting(acme(BOT), &["cap:conversation.*"], true), Err("principal_suspended".into()));
     let namesake: Home = "beta/bot".parse().expect("a home");
