@@ -193,12 +193,26 @@ def signed_by_authlib(told: dict) -> None:
     checked(token["access_token"], told)
 
 
+def by_own_key(told: dict) -> None:
+    """A service logs in as itself, by a key of its own, without an application."""
+    key = ECKey.generate_key("P-256")
+    public = {name: key.as_dict(private=False)[name] for name in ("kty", "crv", "x", "y")}
+    send("principals/clerk_py", {"name": "Clerk", "owner": "ada"})
+    send("principals/clerk_py/add_public_key", {"key": public})
+    session = OAuth2Session("acme/clerk_py", key, scope="cap:run.*", token_endpoint_auth_method="private_key_jwt")
+    session.register_client_auth_method(PrivateKeyJWT(told["token_endpoint"], alg="ES256"))
+    token = session.fetch_token(told["token_endpoint"], grant_type="client_credentials")
+    claims = checked(token["access_token"], told)
+    assert claims["sub"] == "acme/clerk_py" and claims["client_id"] == "acme/clerk_py", claims
+
+
 def main() -> None:
     told = requests.get(f"{URL}/.well-known/openid-configuration", timeout=10).json()
     assert told["issuer"] == URL, told
     by_secret(told)
     by_signature(told)
     signed_by_authlib(told)
+    by_own_key(told)
     by_code(told)
     print("done")
 

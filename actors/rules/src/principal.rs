@@ -9,6 +9,7 @@ mod sessions;
 mod state;
 
 pub use rejection::{PrincipalRejection, code_refused, suspended};
+pub use sessions::method_of_key;
 pub use state::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 
 use crate::{
@@ -137,10 +138,13 @@ fn decide_command(state: &PrincipalState, command: &PrincipalCommand, context: &
         PrincipalCommand::AddPublicKey(add) => decide_key(state, add, context),
         PrincipalCommand::RemovePublicKey(RemovePublicKey { id: key }) => {
             may_change(context)?;
-            if !there(state, id)?.public_keys.contains_key(key) {
+            let account = there(state, id)?;
+            if !account.public_keys.contains_key(key) {
                 return Err(PrincipalRejection::UnknownKey);
             }
-            Ok(Decision::one(PrincipalEvent::PublicKeyRemoved { id: key.clone() }))
+            let mut events = vec![PrincipalEvent::PublicKeyRemoved { id: key.clone() }];
+            events.extend(sessions::ended_of_key(account, key));
+            Ok(Decision::Accept(events))
         }
         PrincipalCommand::EndSessions(EndSessions {}) => {
             may_change(context)?;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use passwords::Passwords;
 pub(crate) use polls::Polls;
 use quipu_kinds::principal::SessionParent;
-pub use quipu_rules::principal::Device;
+pub use quipu_rules::principal::{Device, method_of_key};
 use quipu_schemas::{
     context::Millis,
     envelope::Shown,

@@ -3,6 +3,7 @@
 //!
 //! Nothing of an org is read here but the client; what a token opens is decided where it is used.
 
+mod assertion;
 mod authorize;
 mod client;
 mod code;
@@ -13,6 +14,7 @@ mod form;
 mod grants;
 mod issue;
 mod metadata;
+mod own_key;
 mod page;
 mod register;
 mod token;

@@ -3,6 +3,7 @@
 mod attacks;
 pub(super) mod codes;
 mod devices;
+mod own_keys;
 mod people;
 mod rates;
 mod registering;

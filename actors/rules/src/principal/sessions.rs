@@ -14,6 +14,9 @@ use quipu_schemas::{
 };
 use std::hint::black_box;
 
+/// What the name of a public key stands behind, among the methods of a session: the thumbprint of RFC 7638.
+const KEY_METHOD: &str = "jkt:";
+
 fn ended(ids: Vec<EntityId>, why: SessionEnd) -> Option<PrincipalEvent> {
     (!ids.is_empty()).then_some(PrincipalEvent::SessionsEnded { ids, why })
 }
@@ -25,6 +28,18 @@ fn ids<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<EntityId> {
 /// Every session ends.
 pub(super) fn all_ended(account: &Account, why: SessionEnd) -> Vec<PrincipalEvent> {
     ended(ids(account.sessions.iter()), why).into_iter().collect()
+}
+
+/// Those that one of its public keys proved.
+pub(super) fn ended_of_key(account: &Account, thumbprint: &str) -> Option<PrincipalEvent> {
+    let method = method_of_key(thumbprint);
+    let of_key = account.sessions.iter().filter(|session| session.start.amr.contains(&method));
+    ended(ids(of_key), SessionEnd::Asked)
+}
+
+/// How a session says by which public key of its principal whoever began it proved who they are: it ends with that key.
+pub fn method_of_key(thumbprint: &str) -> String {
+    format!("{KEY_METHOD}{thumbprint}")
 }
 
 /// Those whose time is over.
@@ -41,6 +56,11 @@ pub(super) fn end(account: &Account, id: &EntityId) -> Decision<PrincipalEvent> 
 
 pub(super) fn start(account: &Account, start: &StartSession, now: Millis) -> Decided {
     check(start)?;
+    // It may have been removed since it was compared.
+    let mut keys = start.session.amr.iter().filter_map(|method| method.strip_prefix(KEY_METHOD));
+    if keys.any(|key| !account.public_keys.contains_key(key)) {
+        return Err(PrincipalRejection::UnknownKey);
+    }
     let lasts = |session: &Session| session.is_live(now) && session.expires_at >= now.saturating_add(SESSION_REUSE_MS);
     if start.reuse
         && account

@@ -238,6 +238,37 @@ fn a_public_key_is_added_by_itself_or_an_owner() {
 }
 
 #[test]
+fn what_a_key_opened_ends_with_the_key() {
+    let x = [
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        "22qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    ];
+    let keys = x.map(|x| -> PublicJwk { serde_json::from_value(json!({ "kty": "OKP", "crv": "Ed25519", "x": x })).unwrap() });
+    let mut scene = service();
+    let by_key = |n: usize, key: &PublicJwk| {
+        let mut start = start(n);
+        start.session.amr = vec!["pop".into(), method_of_key(&key.thumbprint())];
+        started(start)
+    };
+    for (n, key) in keys.iter().enumerate() {
+        scene.refused(&node(), by_key(n, key), 404, "public_key_not_found");
+        scene.ok(&bot(), PrincipalCommand::AddPublicKey(AddPublicKey { key: key.clone() }));
+        scene.ok(&node(), by_key(n, key));
+    }
+    scene.ok(&node(), with_refresh(7));
+    let live = |scene: &Scene<Principal>| -> Vec<EntityId> {
+        let sessions = &scene.state.account().unwrap().sessions;
+        sessions.iter().map(|session| session.start.id.clone()).collect()
+    };
+    assert_eq!(live(&scene).len(), 3);
+    let id = keys[0].thumbprint();
+    let events = scene.ok(&bot(), PrincipalCommand::RemovePublicKey(RemovePublicKey { id }));
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(live(&scene), [start(1).session.id, start(7).session.id]);
+    scene.refused(&node(), by_key(8, &keys[0]), 404, "public_key_not_found");
+}
+
+#[test]
 fn a_suspended_principal_begins_nothing_and_comes_back() {
     let mut scene = service();
     scene.ok(&node(), with_refresh(1));

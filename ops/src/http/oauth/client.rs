@@ -1,6 +1,7 @@
 //! Who a client is, by exactly one of the ways that it was registered for. Whatever is wrong, the answer is the same.
 
 use super::{
+    assertion::{self, signer},
     failure::refused,
     form::{Fields, Posted},
 };
@@ -8,19 +9,11 @@ use crate::http::{App, Failure};
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use quipu_kinds::application::ClientAuthentication;
-use quipu_runtime::{
-    clients::App as Application,
-    tokens::{ClientKey, Jws},
-};
+use quipu_runtime::clients::App as Application;
 use quipu_schemas::{
     client_secret::{ClientId, ClientSecret},
-    context::Millis,
-    digest::Digest,
-    limits::{ASSERTION_EXPIRY_MAX_MS, ASSERTION_LIFETIME_MAX_MS, ASSERTION_SKEW_MS, TOKEN_MAX_BYTES},
+    ids::Home,
 };
-use serde::Deserialize;
-
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A client that has shown who it is.
 pub(super) struct Client {
@@ -38,8 +31,17 @@ enum Shown {
     Signed(String),
 }
 
-fn unknown() -> Failure {
+pub(super) fn unknown() -> Failure {
     refused("invalid_client", "no such client, or not by what was shown")
+}
+
+/// An assertion, and the principal that it says it is of, where that is no client: nothing of it is checked yet.
+pub(super) fn principal(posted: &Posted) -> Result<Option<(Home, String)>, Failure> {
+    let Shown::Signed(assertion) = Shown::read(&posted.headers, &posted.fields)? else {
+        return Ok(None);
+    };
+    let home = signer(&assertion).and_then(|name| name.parse().ok());
+    Ok(home.map(|home| (home, assertion)))
 }
 
 impl Client {
@@ -55,7 +57,9 @@ impl Client {
             (Shown::Nothing(_), ClientAuthentication::None) => true,
             (Shown::Basic(_, secret), ClientAuthentication::ClientSecretBasic)
             | (Shown::Post(_, secret), ClientAuthentication::ClientSecretPost) => found.knows(app, secret),
-            (Shown::Signed(assertion), ClientAuthentication::PrivateKeyJwt) => found.signed(app, assertion).is_some(),
+            (Shown::Signed(assertion), ClientAuthentication::PrivateKeyJwt) => {
+                assertion::signed_by(app, &found.app.is.keys, &id.to_string(), assertion).is_some()
+            }
             _ => false,
         };
         if is_itself { Ok(found) } else { Err(unknown()) }
@@ -74,72 +78,9 @@ impl Client {
         secret.client == self.id && self.app.knows_secret(&node.client_secret_hash(&secret).0, node.now())
     }
 
-    /// Whether one of its keys signed this, for this node, now, and for the first time (RFC 7523).
-    fn signed(&self, app: &App, assertion: &str) -> Option<()> {
-        let node = app.accounts();
-        let jws = (assertion.len() <= TOKEN_MAX_BYTES).then(|| Jws::parse(assertion).ok()).flatten()?;
-        let mut keys = self.app.is.keys.iter().filter_map(ClientKey::of);
-        let said: Assertion = keys.find_map(|key| jws.verified(&key).ok())?;
-        let name = self.id.to_string();
-        let issuer = node.issuer();
-        let is_for_us = said.aud.names().any(|aud| aud == issuer || aud == format!("{issuer}/oauth/token"));
-        let now = node.now();
-        let until = said.until(now)?;
-        let digest = Digest::of(&[b"assertion", name.as_bytes(), said.jti.as_bytes()]);
-        let is_right = said.iss == name && said.sub == name && is_for_us;
-        (is_right && node.tokens().is_first(digest, until, now)).then_some(())
-    }
-
     /// Whether it shows who it is at all.
     pub(super) fn is_confidential(&self) -> bool {
         self.app.is.authentication != ClientAuthentication::None
-    }
-}
-
-/// What an assertion says.
-#[derive(Deserialize)]
-struct Assertion {
-    iss: String,
-    sub: String,
-    aud: Audience,
-    exp: Millis,
-    #[serde(default)]
-    nbf: Option<Millis>,
-    #[serde(default)]
-    iat: Option<Millis>,
-    jti: String,
-}
-
-impl Assertion {
-    /// Until when it counts, if it counts now. Libraries sign for up to an hour; from when it was made on, minutes are enough here, and that is how
-    /// long it has to be remembered.
-    fn until(&self, now: Millis) -> Option<Millis> {
-        let at = |seconds: Millis| seconds.saturating_mul(1_000);
-        let said = at(self.exp);
-        let until = self
-            .iat
-            .map_or(said, |made| said.min(at(made).saturating_add(ASSERTION_LIFETIME_MAX_MS)));
-        let is_near = until <= now.saturating_add(ASSERTION_LIFETIME_MAX_MS + ASSERTION_SKEW_MS);
-        let is_sane = said <= now.saturating_add(ASSERTION_EXPIRY_MAX_MS + ASSERTION_SKEW_MS);
-        (now < until && is_near && is_sane && self.nbf.is_none_or(|from| from <= now / 1_000)).then_some(until)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    fn names(&self) -> impl Iterator<Item = &str> {
-        match self {
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Several(names) => names.as_slice(),
-        }
-        .iter()
-        .map(String::as_str)
     }
 }
 
@@ -160,7 +101,7 @@ impl Shown {
             return Ok(Self::Basic(user, password));
         }
         if let Some(assertion) = assertion {
-            if fields.get("client_assertion_type") != Some(ASSERTION_TYPE) {
+            if fields.get("client_assertion_type") != Some(assertion::TYPE) {
                 return Err(refused("invalid_request", "client_assertion_type is missing or not jwt-bearer"));
             }
             return Ok(Self::Signed(assertion.to_owned()));
@@ -176,11 +117,7 @@ impl Shown {
     fn client(&self) -> Result<ClientId, Failure> {
         let name = match self {
             Self::Nothing(id) | Self::Basic(id, _) | Self::Post(id, _) => id.clone(),
-            Self::Signed(assertion) => {
-                let jws = (assertion.len() <= TOKEN_MAX_BYTES).then(|| Jws::parse(assertion).ok()).flatten();
-                let said = jws.and_then(|jws| jws.unverified::<Assertion>());
-                said.ok_or_else(unknown)?.sub
-            }
+            Self::Signed(assertion) => signer(assertion).ok_or_else(unknown)?,
         };
         name.parse().map_err(|_| unknown())
     }
@@ -204,7 +141,6 @@ fn parse_basic(given: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn basic_is_decoded_as_a_form_is() {
@@ -216,33 +152,6 @@ mod tests {
         }
         assert_eq!(parse_basic("Bearer x"), None);
         assert_eq!(parse_basic("Basic !"), None);
-    }
-
-    #[test]
-    fn an_assertion_counts_for_minutes_whatever_it_says() {
-        let now = 1_000_000_000;
-        let until = |exp: Millis, iat: Option<Millis>, nbf: Option<Millis>| {
-            let said = json!({ "iss": "acme.ci", "sub": "acme.ci", "aud": "x", "jti": "1", "exp": exp, "iat": iat, "nbf": nbf });
-            serde_json::from_value::<Assertion>(said).unwrap().until(now)
-        };
-        let (at, made) = (now / 1_000, Some(now / 1_000));
-        assert_eq!(until(at + 60, None, None), Some(now + 60_000));
-        assert_eq!(until(at + 60, made, made), Some(now + 60_000));
-        // An hour is what some libraries say.
-        assert_eq!(until(at + 3_600, made, None), Some(now + ASSERTION_LIFETIME_MAX_MS));
-        assert_eq!(until(at + 3_600, Some(at - 599), None), Some(now + 1_000));
-        for (exp, iat, nbf) in [
-            (at, None, None),
-            (at + 3_600, Some(at - 600), None),
-            (at + 3_600, None, None),
-            (at + 3_600, Some(at + 61), None),
-            (at + 3_661, made, None),
-            (at + 60, made, Some(at + 1)),
-            (Millis::MAX, None, None),
-            (Millis::MAX, Some(Millis::MAX), None),
-        ] {
-            assert_eq!(until(exp, iat, nbf), None, "{exp} {iat:?} {nbf:?}");
-        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `POST /oauth/token`: which grant, by which client.
 
 use super::{
-    client::Client,
+    client::{self, Client},
     device,
     failure::{refused, with_challenge},
     form::Posted,
-    grants,
+    grants, own_key,
 };
 use crate::http::{App, Failure};
 use axum::{extract::State, response::Response};
@@ -41,6 +41,9 @@ async fn grant(app: &App, posted: &Posted) -> Result<Response, Failure> {
     let named = posted.fields.need("grant_type")?;
     if named == device::GRANT {
         return device::grant(app, posted).await;
+    }
+    if let Some((home, assertion)) = client::principal(posted)? {
+        return own_key::grant(app, posted, (&home, &assertion)).await;
     }
     let grant = grant_named(named);
     // Who asks comes first: what a client may not is its own business.
