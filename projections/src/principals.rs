@@ -115,6 +115,7 @@ pub(crate) fn reduce(at: Scope<'_>, event: PrincipalEvent, out: &mut Statements)
         | PrincipalEvent::AddressRemoved { .. }
         | PrincipalEvent::TotpEnrolled { .. }
         | PrincipalEvent::TotpConfirmed { .. }
+        | PrincipalEvent::TotpRemoved {}
         | PrincipalEvent::TotpUsed { .. }
         | PrincipalEvent::RecoveryCodeUsed { .. }
         | PrincipalEvent::CodeAsked { .. }

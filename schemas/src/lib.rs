@@ -6,6 +6,7 @@
 pub mod chat;
 pub mod client_secret;
 pub mod codec;
+pub mod constant_time;
 pub mod context;
 pub mod digest;
 pub mod envelope;

@@ -4,6 +4,7 @@
 //! whoever sends the letter makes it again, and whoever is shown it tells it from a guess. What is stored is a hash under another key.
 
 use crate::{
+    constant_time::is_equal,
     context::Millis,
     digest::Digest,
     ids::{EntityId, OrgId},
@@ -13,7 +14,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, hint::black_box};
+use std::fmt;
 
 /// What a letter is for. A code of one purpose is none of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -106,12 +107,7 @@ impl MailCode {
     /// Whether it was made by whoever has this key.
     pub fn is_authentic(&self, digest_key: &[u8; 32]) -> bool {
         let made = Self::of(self.purpose, self.org.clone(), self.id.clone(), self.ask.clone(), digest_key);
-        let differing = self
-            .secret
-            .iter()
-            .zip(&made.secret)
-            .fold(0, |differing, (a, b)| black_box(differing | (a ^ b)));
-        black_box(differing) == 0
+        is_equal(&self.secret, &made.secret)
     }
 
     /// Takes a text apart. What this accepts is the one text of its code.

@@ -5,12 +5,13 @@
 //! once handed out from a guess, without remembering any.
 
 use crate::{
+    constant_time::is_equal,
     digest::Digest,
     ids::{EntityId, Home, OrgId, PrincipalId},
     limits::SESSION_TEXT_MAX_CHARS,
     secret_text,
 };
-use std::{fmt, hint::black_box};
+use std::fmt;
 
 /// What a secret of a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,12 +90,7 @@ impl SessionText {
 
     /// Whether it was made by whoever has this key.
     pub fn is_authentic(&self, digest_key: &[u8; 32]) -> bool {
-        let seal = self.seal(digest_key);
-        let differing = seal
-            .iter()
-            .zip(&self.secret[16..])
-            .fold(0, |differing, (a, b)| black_box(differing | (a ^ b)));
-        black_box(differing) == 0
+        is_equal(&self.seal(digest_key), &self.secret[16..])
     }
 
     fn seal(&self, digest_key: &[u8; 32]) -> [u8; 16] {

@@ -4,7 +4,6 @@ mod rejection;
 mod state;
 
 pub use rejection::ApiKeyRejection;
-pub(crate) use state::is_equal;
 pub use state::{ApiKeyState, Ended, Key, OldSecret, Tried};
 
 use crate::{

@@ -13,7 +13,7 @@ use quipu_kinds::invite::{AcceptInvite, CreateInvite, ExpireInvite, InviteComman
 use quipu_schemas::{
     context::{Context, Millis},
     envelope::KernelCommand,
-    ids::{EntityId, OrgId, PrincipalId, StreamId},
+    ids::{EntityId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
     limits::{INVITE_DAYS, INVITE_DAYS_MAX},
     mail::{MailCall, MailPurpose},
@@ -257,7 +257,8 @@ fn decide_create(state: &InviteState, create: &CreateInvite, context: &Context<'
     if !matches!(state, InviteState::Missing) {
         return Err(InviteRejection::Exists(id.clone()));
     }
-    if context.authority.dispatched_by.is_some() {
+    // What people agreed to is sent by their approval, in the name of whoever asked.
+    if context.authority.dispatched_by.as_ref().is_some_and(|by| by.kind != Kind::APPROVAL) {
         return Err(InviteRejection::Dispatched);
     }
     may_hand_on(create.role.max(Role::Admin), context)?;

@@ -41,7 +41,8 @@ type Decided = Result<Decision<PrincipalEvent>, PrincipalRejection>;
 
 impl Decider for Principal {
     const KIND: &'static str = "principal";
-    const RULES_VERSION: u32 = 1;
+    // 2: a device that was let in names the session that waits for it.
+    const RULES_VERSION: u32 = 2;
     const HEARS_ENTITIES: bool = true;
     type State = PrincipalState;
     type Command = PrincipalCommand;
@@ -152,9 +153,14 @@ fn decide_command(state: &PrincipalState, command: &PrincipalCommand, context: &
         }
         PrincipalCommand::Suspend(SuspendPrincipal { reason }) => {
             check_reason(reason)?;
-            there(state, id)?;
-            let suspended = PrincipalEvent::Suspended { reason: reason.clone() };
-            Ok(unless(matches!(state, PrincipalState::Suspended { .. }), suspended))
+            let account = there(state, id)?;
+            if matches!(state, PrincipalState::Suspended { .. }) {
+                return Ok(Decision::Unchanged);
+            }
+            // What was let in and has not come yet does not come once this is over.
+            let mut events = sessions::waiting_ended(account, SessionEnd::Asked);
+            events.push(PrincipalEvent::Suspended { reason: reason.clone() });
+            Ok(Decision::Accept(events))
         }
         PrincipalCommand::Resume(ResumePrincipal {}) => {
             there(state, id)?;

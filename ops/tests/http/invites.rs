@@ -130,3 +130,30 @@ async fn an_invite_is_for_one_address_and_may_be_taken_back() {
     let reset = json!({ "code": code, "password": PASSWORD });
     acme.open("/v1/auth/password/reset", reset).await.problem(403, "code_refused");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_where_joining_takes_an_approval_is_gated() {
+    let acme = Acme::start().await;
+    let node = &acme.node;
+    for who in ["ann", "bea"] {
+        let member = json!({ "principal": who, "role": "admin" });
+        node.post("/v1/orgs/acme/orgs/acme/add_member", member).await.expect(202);
+    }
+    let ann = node.key("acme", "key-ann", json!({ "principal": "ann" })).await;
+    let bea = node.key("acme", "key-bea", json!({ "principal": "bea" })).await;
+    let gates = json!({ "settings": { "approvals.required": ["cap:org.add_member"] } });
+    node.post("/v1/orgs/acme/orgs/acme/change_settings", gates).await.expect(202);
+    let invite = json!({ "address": "bob@example.com", "role": "member" });
+    node.say_by(&ann, "/v1/orgs/acme/invites/inv_1", invite.clone())
+        .await
+        .problem(403, "approval_required");
+    let ask = json!({ "kind": "invite", "id": "inv_1", "command": "create", "body": invite, "reason": "a colleague" });
+    node.say_by(&ann, "/v1/orgs/acme/approvals/one", ask).await.expect(201);
+    node.say_by(&bea, "/v1/orgs/acme/approvals/one/approve", json!({}))
+        .await
+        .expect(202);
+    let code = code_in(&acme.server.letter(1).await, "qpi_");
+    let joins = json!({ "code": code, "password": PASSWORD, "name": "Bob" });
+    acme.open("/v1/auth/invite/accept", joins).await.expect(200);
+    acme.became("inv_1", "joined").await;
+}

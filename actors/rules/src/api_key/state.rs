@@ -1,9 +1,8 @@
 //! State of an API key, and whether what somebody shows opens it.
 
-use quipu_schemas::{context::Millis, digest::Digest, ids::PrincipalId, network::Network, rights::Pattern};
+use quipu_schemas::{constant_time::is_equal, context::Millis, digest::Digest, ids::PrincipalId, network::Network, rights::Pattern};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::hint::black_box;
 
 /// State of a key.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -169,9 +168,4 @@ impl ApiKeyState {
             .is_some_and(|old| tried.is(&old.hash, old.argon2id) && now < old.until);
         if is_current || is_old { Ok(()) } else { Err(Ended::WrongSecret) }
     }
-}
-
-/// Whether two hashes are the same. How long it takes says nothing about them.
-pub(crate) fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    black_box(a.iter().zip(b).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)))) == 0
 }

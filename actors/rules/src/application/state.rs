@@ -1,8 +1,9 @@
 //! What is known of an application.
 
-use crate::api_key::is_equal;
 use quipu_kinds::application::{ClientAuthentication, DescribeApplication, GrantType};
-use quipu_schemas::{context::Millis, digest::Digest, ids::PrincipalId, jwk::PublicJwk, redirect::RedirectUri, rights::Pattern};
+use quipu_schemas::{
+    constant_time::is_equal, context::Millis, digest::Digest, ids::PrincipalId, jwk::PublicJwk, redirect::RedirectUri, rights::Pattern,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -46,6 +46,9 @@ fn nobody_is_asked_to_more_than_the_asker_has() {
     scene.refused(&as_role("max", Some(Role::Member)), create(Role::Viewer, None), 403, "role_needed");
     scene.refused(&admin(), create(Role::Owner, None), 403, "role_needed");
     scene.refused(&sent_by("ann", "acme/run/r1"), create(Role::Member, None), 403, "not_a_person");
+    let mut approved = admin();
+    approved.authority.dispatched_by = Some("acme/approval/apr_1".parse().unwrap());
+    missing().ok(&approved, create(Role::Member, None));
     let mut cut = admin();
     cut.authority = Authority {
         narrowed: true,

@@ -1,6 +1,6 @@
 //! Codes that are sent to an address: whoever shows one has the address, once and for a while.
 
-use super::{Decided, Person, PrincipalRejection, PrincipalState, active, people, person, sessions};
+use super::{Account, Decided, Person, PrincipalRejection, PrincipalState, Totp, active, people, person, sessions};
 use crate::decider::Decision;
 use quipu_kinds::principal::{Address, AskCode, CodeAsked, PrincipalEvent, SessionEnd, UseCode};
 use quipu_schemas::{
@@ -25,11 +25,21 @@ fn address<'a>(person: &'a Person, id: &EntityId) -> Result<&'a Address, Princip
     found.ok_or_else(|| PrincipalRejection::UnknownAddress(id.clone()))
 }
 
+/// Whether a letter to this address lets somebody in: one that was verified does, and any other only as long as none was. Whoever mistypes an
+/// address beside their own gives their account to nobody.
+fn opens_account(person: &Person, id: &EntityId) -> bool {
+    let mut verified = person.addresses.iter().filter(|address| address.verified).peekable();
+    verified.peek().is_none() || verified.any(|address| address.id == *id)
+}
+
 pub(super) fn ask(state: &PrincipalState, ask: &AskCode, context: &Context<'_>) -> Decided {
     let id = &context.stream.id;
     active(state, id)?;
     let person = person(state, id)?;
     let is_verified = address(person, &ask.address)?.verified;
+    if ask.purpose == MailPurpose::ResetPassword && ask.mail && !opens_account(person, &ask.address) {
+        return Err(PrincipalRejection::CodeRefused);
+    }
     let lifetime_ms = lifetime_ms(ask.purpose).ok_or(PrincipalRejection::CodeRefused)?;
     if ask.purpose == MailPurpose::VerifyAddress && is_verified {
         return Ok(Decision::Unchanged);
@@ -67,11 +77,15 @@ pub(super) fn take(state: &PrincipalState, used: &UseCode, context: &Context<'_>
     }
     match (used.purpose, &used.password) {
         (MailPurpose::ResetPassword, Some(password)) => {
+            if code.mail && !opens_account(person, &code.address) {
+                return Err(PrincipalRejection::CodeRefused);
+            }
             events.push(people::password_set(password)?);
             if !is_verified {
-                // Whoever registered somebody else's address keeps no way in.
-                let keys = account.public_keys.keys();
-                events.extend(keys.map(|id| PrincipalEvent::PublicKeyRemoved { id: id.clone() }));
+                events.extend(ways_in(account));
+            }
+            if !is_verified && code.mail {
+                events.extend(never_proved(person, &code.address));
             }
             events.extend(sessions::all_ended(account, SessionEnd::PasswordSet));
         }
@@ -80,6 +94,26 @@ pub(super) fn take(state: &PrincipalState, used: &UseCode, context: &Context<'_>
         (MailPurpose::VerifyAddress, Some(_)) | (MailPurpose::Invite, _) => return Err(PrincipalRejection::CodeRefused),
     }
     Ok(Decision::Accept(events))
+}
+
+/// Whoever registered somebody else's address keeps no way in.
+fn ways_in(account: &Account) -> impl Iterator<Item = PrincipalEvent> {
+    account
+        .public_keys
+        .keys()
+        .map(|id| PrincipalEvent::PublicKeyRemoved { id: id.clone() })
+}
+
+/// The rest of what somebody set up who never proved an address: whoever has this one now has proved it, and could show none of that. A code
+/// that the node showed proves no address and takes no authenticator away.
+fn never_proved(person: &Person, proved: &EntityId) -> Vec<PrincipalEvent> {
+    let has_codes = person.totp != Totp::Off || !person.recovery.is_empty();
+    let others = person.addresses.iter().filter(|address| address.id != *proved);
+    let mut events: Vec<_> = others
+        .map(|address| PrincipalEvent::AddressRemoved { id: address.id.clone() })
+        .collect();
+    events.extend(has_codes.then_some(PrincipalEvent::TotpRemoved {}));
+    events
 }
 
 /// The letter with a code.

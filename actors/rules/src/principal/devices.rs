@@ -50,25 +50,29 @@ pub(super) fn answer(state: &PrincipalState, answer: &AnswerDevice, now: Millis)
     }
     let is_right = answer.login.as_ref().is_none_or(|login| {
         let is_word = |text: &String| !text.is_empty() && text.len() <= SESSION_WORD_MAX_CHARS;
-        login.home.is_person() && login.amr.len() <= SESSION_METHODS_MAX && login.amr.iter().all(is_word)
+        answer.session.is_some() && login.home.is_person() && login.amr.len() <= SESSION_METHODS_MAX && login.amr.iter().all(is_word)
     });
     if !is_right {
         return Err(PrincipalRejection::BadSession("login"));
     }
     Ok(Decision::one(PrincipalEvent::DeviceAnswered {
         login: answer.login.clone(),
+        session: answer.session.clone().filter(|_| answer.login.is_some()),
     }))
 }
 
-/// What a person allowed is taken once, by whoever asked for it.
+/// What a person allowed is taken once, by whoever asked for it. Whether it still opens anything, the person's own session says that waits
+/// for it; an answer of an earlier release made none.
 pub(super) fn take(state: &PrincipalState, take: &TakeDevice, now: Millis) -> Decided {
     let device = waiting(state, now)?;
     if !is_equal(&device.request.hash, &take.hash) {
         return Err(PrincipalRejection::WrongSecret);
     }
-    match device.phase {
-        DevicePhase::Allowed(_) => Ok(Decision::one(PrincipalEvent::DeviceTaken {})),
-        DevicePhase::Waiting | DevicePhase::Refused | DevicePhase::Taken => Err(PrincipalRejection::SessionEnded),
+    match &device.phase {
+        DevicePhase::Allowed { session: Some(_), .. } => Ok(Decision::one(PrincipalEvent::DeviceTaken {})),
+        DevicePhase::Allowed { .. } | DevicePhase::Waiting | DevicePhase::Refused | DevicePhase::Taken => {
+            Err(PrincipalRejection::SessionEnded)
+        }
     }
 }
 
@@ -101,7 +105,10 @@ mod tests {
             amr: vec!["pwd".into()],
             auth_time: 1,
         });
-        PrincipalWord::AnswerDevice(AnswerDevice { login })
+        PrincipalWord::AnswerDevice(AnswerDevice {
+            login,
+            session: Some(EntityId::from_static("ses_1")),
+        })
     }
 
     fn taken(n: u8) -> PrincipalWord {

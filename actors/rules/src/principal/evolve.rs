@@ -46,9 +46,18 @@ pub(super) fn evolve(state: PrincipalState, event: &PrincipalEvent) -> Result<Pr
         }
         (PrincipalState::Device(device), event) => {
             let phase = match (&device.phase, event) {
-                (DevicePhase::Waiting, PrincipalEvent::DeviceAnswered { login: Some(login) }) => DevicePhase::Allowed(login.clone()),
-                (DevicePhase::Waiting, PrincipalEvent::DeviceAnswered { login: None }) => DevicePhase::Refused,
-                (DevicePhase::Allowed(_), PrincipalEvent::DeviceTaken {}) => DevicePhase::Taken,
+                (
+                    DevicePhase::Waiting,
+                    PrincipalEvent::DeviceAnswered {
+                        login: Some(login),
+                        session,
+                    },
+                ) => DevicePhase::Allowed {
+                    login: login.clone(),
+                    session: session.clone(),
+                },
+                (DevicePhase::Waiting, PrincipalEvent::DeviceAnswered { login: None, .. }) => DevicePhase::Refused,
+                (DevicePhase::Allowed { .. }, PrincipalEvent::DeviceTaken {}) => DevicePhase::Taken,
                 _ => return Err(corrupt(&PrincipalState::Device(device))),
             };
             Ok(PrincipalState::Device(Box::new(Device { phase, ..*device })))
@@ -95,6 +104,7 @@ fn fold(account: &mut Account, event: &PrincipalEvent) -> Option<()> {
         | PrincipalEvent::AddressRemoved { .. }
         | PrincipalEvent::TotpEnrolled { .. }
         | PrincipalEvent::TotpConfirmed { .. }
+        | PrincipalEvent::TotpRemoved {}
         | PrincipalEvent::TotpUsed { .. }
         | PrincipalEvent::RecoveryCodeUsed { .. }
         | PrincipalEvent::CodeAsked { .. }
@@ -204,6 +214,10 @@ fn fold_person(person: &mut Person, event: &PrincipalEvent) -> Option<()> {
                 next: None,
             };
             person.recovery.clone_from(recovery);
+        }
+        PrincipalEvent::TotpRemoved {} => {
+            person.totp = Totp::Off;
+            person.recovery.clear();
         }
         PrincipalEvent::TotpUsed { step } => {
             let Totp::On { last_step, .. } = &mut person.totp else {

@@ -4,15 +4,15 @@ use super::{Account, Decided, Phase, PrincipalRejection, Session};
 use crate::decider::Decision;
 use quipu_kinds::principal::{PrincipalEvent, RedeemSession, RefreshSession, SessionEnd, SessionStart, StartSession};
 use quipu_schemas::{
+    constant_time,
     context::Millis,
     digest::Digest,
     ids::EntityId,
     limits::{
-        SESSION_ACTORS_MAX, SESSION_CODE_MS, SESSION_LIFETIME_MAX_MS, SESSION_METHODS_MAX, SESSION_REUSE_MS, SESSION_SCOPES_MAX,
-        SESSION_WORD_MAX_CHARS, SESSIONS_MAX,
+        DEVICE_CODE_MS, SESSION_ACTORS_MAX, SESSION_CODE_MS, SESSION_LIFETIME_MAX_MS, SESSION_METHODS_MAX, SESSION_REUSE_MS,
+        SESSION_SCOPES_MAX, SESSION_WORD_MAX_CHARS, SESSIONS_MAX,
     },
 };
-use std::hint::black_box;
 
 /// What the name of a public key stands behind, among the methods of a session: the thumbprint of RFC 7638.
 const KEY_METHOD: &str = "jkt:";
@@ -40,6 +40,12 @@ pub(super) fn ended_of_key(account: &Account, thumbprint: &str) -> Option<Princi
 /// How a session says by which public key of its principal whoever began it proved who they are: it ends with that key.
 pub fn method_of_key(thumbprint: &str) -> String {
     format!("{KEY_METHOD}{thumbprint}")
+}
+
+/// Those that wait for their code: nobody has shown one since they were begun.
+pub(super) fn waiting_ended(account: &Account, why: SessionEnd) -> Vec<PrincipalEvent> {
+    let waiting = account.sessions.iter().filter(|session| session.is_waiting());
+    ended(ids(waiting), why).into_iter().collect()
 }
 
 /// Those whose time is over.
@@ -83,7 +89,10 @@ pub(super) fn start(account: &Account, start: &StartSession, now: Millis) -> Dec
         expires_at: now.saturating_add(start.lifetime_ms),
         refresh: start.refresh.filter(|_| start.code.is_none()),
         code: start.code.clone(),
-        code_until: start.code.as_ref().map(|_| now.saturating_add(SESSION_CODE_MS)),
+        code_until: start
+            .code
+            .as_ref()
+            .map(|_| now.saturating_add(start.waits_ms.unwrap_or(SESSION_CODE_MS))),
     });
     Ok(Decision::Accept(events))
 }
@@ -108,6 +117,10 @@ fn check(start: &StartSession) -> Result<(), PrincipalRejection> {
         ("audience", is_none_or_word(audience)),
         ("act", act.len() <= SESSION_ACTORS_MAX),
         ("lifetime_ms", (1..=SESSION_LIFETIME_MAX_MS).contains(&start.lifetime_ms)),
+        (
+            "waits_ms",
+            start.waits_ms.is_none_or(|waits_ms| (1..=DEVICE_CODE_MS).contains(&waits_ms)),
+        ),
         (
             "code",
             start
@@ -176,5 +189,5 @@ pub(super) fn refresh(account: &Account, refresh: &RefreshSession, now: Millis) 
 }
 
 pub(super) fn is_equal(a: &Digest, b: &Digest) -> bool {
-    black_box(a.0.iter().zip(&b.0).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)))) == 0
+    constant_time::is_equal(&a.0, &b.0)
 }

@@ -57,7 +57,12 @@ pub enum DevicePhase {
     /// Nobody has answered.
     Waiting,
     /// Somebody let it in.
-    Allowed(DeviceLogin),
+    Allowed {
+        /// Who.
+        login: DeviceLogin,
+        /// Their session that waits for it; of an answer to an earlier release there is none.
+        session: Option<EntityId>,
+    },
     /// Somebody did not.
     Refused,
     /// It has its session.
@@ -266,6 +271,11 @@ impl Session {
             Phase::Pending { until, .. } => self.expires_at.min(*until),
             Phase::Live { .. } => self.expires_at,
         }
+    }
+
+    /// Whether its code was not shown yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Pending { .. })
     }
 
     /// Whether it opens anything now.

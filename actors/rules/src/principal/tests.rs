@@ -74,6 +74,7 @@ fn start(n: usize) -> StartSession {
         lifetime_ms: DAY_MS,
         refresh: None,
         code: None,
+        waits_ms: None,
         reuse: false,
     }
 }

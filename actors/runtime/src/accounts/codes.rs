@@ -2,9 +2,8 @@
 
 use super::Password;
 use hmac::{Hmac, Mac};
-use quipu_schemas::{context::Millis, digest::Digest, ids::Home, problem::Problem};
+use quipu_schemas::{constant_time::is_equal, context::Millis, digest::Digest, ids::Home, problem::Problem};
 use sha1::Sha1;
-use std::hint::black_box;
 
 /// Recovery codes that are made at a time.
 pub(crate) const RECOVERY_CODES: usize = 10;
@@ -62,10 +61,6 @@ pub(crate) fn step_of(secret: &str, code: &Password, now: Millis) -> Option<u64>
     let steps = [at.saturating_sub(1), at, at + 1];
     let equal = steps.map(|step| is_equal(code_at(&secret, step).as_bytes(), typed.as_bytes()).then_some(step));
     equal.into_iter().flatten().max()
-}
-
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && black_box(a.iter().zip(b).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)))) == 0
 }
 
 fn code_at(secret: &[u8], step: u64) -> String {

@@ -21,7 +21,7 @@ struct Known {
 
 /// What Argon2id made of the keyed hashes of texts that opened a key.
 #[derive(Default)]
-pub(crate) struct SlowKeys(Mutex<Known>);
+pub(crate) struct SlowKeys(Mutex<Known>, #[cfg(test)] std::sync::atomic::AtomicUsize);
 
 impl SlowKeys {
     /// Both hashes of what is shown; computed on the threads of passwords unless it is known. `503 login_busy` where too many wait.
@@ -29,12 +29,23 @@ impl SlowKeys {
         let known = self.0.lock().computed.get(&hash.0).copied();
         let argon2id = match known {
             Some(known) => known,
-            None => passwords.of_key(key.clone(), hash).await?.0,
+            None => self.made(passwords, key, hash).await?.0,
         };
         Ok(Tried {
             hash: hash.0,
             argon2id: Some(argon2id),
         })
+    }
+
+    /// Costs what [`SlowKeys::of`] does for a text that is not known, and tells nothing.
+    pub(crate) async fn spend(&self, passwords: &Arc<Passwords>, key: &StreamId, hash: Digest) -> Result<(), Problem> {
+        self.made(passwords, key, hash).await.map(|_| ())
+    }
+
+    async fn made(&self, passwords: &Arc<Passwords>, key: &StreamId, hash: Digest) -> Result<Digest, Problem> {
+        #[cfg(test)]
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        passwords.of_key(key.clone(), hash).await
     }
 
     /// Remembers what opened its key. A wrong text is not remembered: whoever guesses would push out what is right.
@@ -48,6 +59,12 @@ impl SlowKeys {
             let Some(oldest) = known.by_age.pop_front() else { break };
             known.computed.remove(&oldest);
         }
+    }
+
+    /// Hashes that were made.
+    #[cfg(test)]
+    pub(crate) fn made_so_far(&self) -> usize {
+        self.1.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     #[cfg(test)]

@@ -20,7 +20,7 @@ use quipu_kinds::principal::PrincipalType;
 use quipu_rules::{
     application::ApplicationState,
     decider::Belongs,
-    rights::{CREDENTIAL_REVOKED, Charter},
+    rights::{CREDENTIAL_REVOKED, Cap, Charter},
 };
 use quipu_schemas::{
     client_secret::ClientId,
@@ -31,6 +31,7 @@ use quipu_schemas::{
     problem::Problem,
     reaction::{ReactionKey, Settled},
     record::StoredEvent,
+    rights::Capability,
 };
 use right::{Held, Takes};
 use std::sync::Arc;
@@ -116,6 +117,7 @@ pub struct Admission {
     guards: Guards,
     /// What it names of rights and the node does not know.
     unknown: Option<Problem>,
+    leads_to: Option<(Cap, Capability)>,
     actor: Option<Arc<ActorRights>>,
     /// What was asked of others than the actor. They are few.
     senders: Vec<(PrincipalId, Arc<ActorRights>)>,
@@ -144,6 +146,7 @@ impl Admission {
             takes: Takes::of(&command, terms.charter),
             guards: Guards::of(&command, terms.charter),
             unknown: right::unknown(&command, terms.charter),
+            leads_to: right::leads_to(&command, terms.charter),
             command,
             durability: terms.durability,
             partition: terms.partition,

@@ -122,17 +122,15 @@ fn of_session(home: &Home, id: &EntityId, now: Millis, look: &mut dyn Look) -> R
         for actor in &session.act {
             stop = stop.and(of_principal(actor, None, look)?);
         }
-        stop = stop.and(of_client(session.client.as_deref(), look)?);
+        stop = stop.and(of_client(session.org_client(), look)?);
         next = session.parent.as_ref().map(|parent| (parent.home.clone(), parent.session.clone()));
     }
     Ok(stop)
 }
 
-/// Other names than those of an org's clients are those of programs that no org knows.
-fn of_client(client: Option<&str>, look: &mut dyn Look) -> Result<Stop, Unknown> {
-    let Some(client) = client.and_then(|client| client.parse::<ClientId>().ok()) else {
-        return Ok(Stop::Goes);
-    };
+/// The client of an org that began a session.
+fn of_client(client: Option<ClientId>, look: &mut dyn Look) -> Result<Stop, Unknown> {
+    let Some(client) = client else { return Ok(Stop::Goes) };
     Ok(match look.application(&client)? {
         Some(ApplicationState::Active(_)) => Stop::Goes,
         Some(ApplicationState::Suspended { .. }) => Stop::Waits,

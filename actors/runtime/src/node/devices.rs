@@ -5,10 +5,12 @@
 
 use super::{Node, accounts::word};
 use crate::{
-    accounts::{AskedDevice, DeviceStands, LoggedIn, NewDevice, NewSession},
+    accounts::{AskedDevice, DeviceStands, LoggedIn, NewDevice, StartedSession, refused_grant},
     ingress,
 };
-use quipu_kinds::principal::{AnswerDevice, AskDevice, DeviceLogin, DeviceRequest, TakeDevice};
+use quipu_kinds::principal::{
+    AnswerDevice, AskDevice, Code, DeviceLogin, DeviceRequest, RedeemSession, SessionStart, StartSession, TakeDevice,
+};
 use quipu_rules::principal::{Device, DevicePhase};
 use quipu_schemas::{
     digest::Digest,
@@ -116,14 +118,60 @@ impl Node {
 
     /// A person lets a device in, or nobody does. The first answer counts.
     pub async fn answer_device(&self, home: &Home, login: Option<LoggedIn>) -> Result<(), Problem> {
-        let login = login.map(|login| DeviceLogin {
-            home: login.home,
+        let Some(login) = login else {
+            return self.tell_answer(home, None).await;
+        };
+        let Some((_, device)) = self.named_device(home)? else {
+            return Err(refused_grant());
+        };
+        let session = self.begin_waiting(home, device.request, &login).await?;
+        let answer = DeviceLogin {
+            home: login.home.clone(),
             amr: login.amr,
             auth_time: login.auth_time,
-        });
-        self.tell(home, word("answer_device", &AnswerDevice { login })?, None)
+        };
+        let answered = self.tell_answer(home, Some((answer, session.clone()))).await;
+        if answered.is_err() {
+            // Nobody comes for it. Where this fails as well, its own ten minutes end it.
+            let ended = self.end_session(&login.home, &session).await;
+            ended.unwrap_or_else(|problem| tracing::warn!(code = problem.code, "a session waits for no device"));
+        }
+        answered
+    }
+
+    async fn tell_answer(&self, device: &Home, answer: Option<(DeviceLogin, EntityId)>) -> Result<(), Problem> {
+        let (login, session) = answer.unzip();
+        self.tell(device, word("answer_device", &AnswerDevice { login, session })?, None)
             .await
             .map(|_| ())
+    }
+
+    /// A session of the person that waits for the device, among their own: what ends those ends it, and they decide whether it is opened.
+    async fn begin_waiting(&self, device: &Home, asked: DeviceRequest, login: &LoggedIn) -> Result<EntityId, Problem> {
+        let id = EntityId::parse(self.minted("ses")?).expect("a TypeID is an id");
+        let start = StartSession {
+            session: SessionStart {
+                id: id.clone(),
+                client: Some(asked.client),
+                amr: login.amr.clone(),
+                auth_time: login.auth_time,
+                scope: asked.scope,
+                audience: asked.audience,
+                act: Vec::new(),
+                parent: None,
+            },
+            lifetime_ms: SESSION_OF_GRANT_MS,
+            refresh: None,
+            code: Some(Code {
+                hash: asked.hash,
+                challenge: SESSION.to_string(),
+                redirect_uri: device.to_string(),
+            }),
+            waits_ms: Some(DEVICE_CODE_MS),
+            reuse: false,
+        };
+        self.tell(&login.home, word("start_session", &start)?, None).await?;
+        Ok(id)
     }
 
     /// What becomes of a device that shows its code; `None` where it is none, or is another client's. Once somebody let it in, it gets
@@ -155,11 +203,21 @@ impl Node {
             DevicePhase::Waiting => Ok(Some(DeviceStands::Waiting)),
             DevicePhase::Refused => Ok(Some(DeviceStands::Refused)),
             DevicePhase::Taken => Ok(Some(DeviceStands::Over)),
-            DevicePhase::Allowed(login) => self.let_in(&secret.home, device.request, login, refresh).await.map(Some),
+            DevicePhase::Allowed { login, session: Some(id) } => {
+                self.let_in(&secret.home, device.request, (login, id), refresh).await.map(Some)
+            }
+            // Let in by a node of an earlier release, which asked nothing more of the person.
+            DevicePhase::Allowed { session: None, .. } => Ok(Some(DeviceStands::Over)),
         }
     }
 
-    async fn let_in(&self, device: &Home, asked: DeviceRequest, login: DeviceLogin, refresh: bool) -> Result<DeviceStands, Problem> {
+    async fn let_in(
+        &self,
+        device: &Home,
+        asked: DeviceRequest,
+        (login, id): (DeviceLogin, EntityId),
+        refresh: bool,
+    ) -> Result<DeviceStands, Problem> {
         let take = TakeDevice { hash: asked.hash };
         match self.tell(device, word("take_device", &take)?, None).await {
             Ok(_) => {}
@@ -167,17 +225,33 @@ impl Node {
             Err(problem) if problem.status == 403 => return Ok(DeviceStands::Over),
             Err(problem) => return Err(problem),
         }
-        let session = NewSession {
+        let keys = self.0.core.keys.digest_key();
+        let random = ingress::entropy()?.to_be_bytes();
+        let refresh = refresh.then(|| SessionText::new(Purpose::Refresh, login.home.clone(), id.clone(), random, &keys));
+        let redeem = RedeemSession {
+            id: id.clone(),
+            code: asked.hash,
             client: Some(asked.client),
-            scope: asked.scope,
-            audience: asked.audience,
-            amr: login.amr,
-            auth_time: login.auth_time,
-            lifetime_ms: SESSION_OF_GRANT_MS,
-            refresh,
-            ..NewSession::default()
+            redirect_uri: device.to_string(),
+            challenge: SESSION.to_string(),
+            refresh: refresh.as_ref().map(|text| text.hash(&keys)),
         };
-        let started = self.start_session(&login.home, session).await?;
+        let receipt = match self.tell(&login.home, word("redeem_session", &redeem)?, None).await {
+            Ok(receipt) => receipt,
+            // It ended with the others of the person, or they were stopped.
+            Err(problem) if matches!(problem.status, 403 | 404 | 410) => return Ok(DeviceStands::Over),
+            Err(problem) => return Err(problem),
+        };
+        let known = self.0.core.principal_at(&login.home, receipt.version)?;
+        let Some(session) = known.as_ref().and_then(|known| known.session(&id, self.now())) else {
+            return Ok(DeviceStands::Over);
+        };
+        let started = StartedSession {
+            id,
+            expires_at: session.expires_at,
+            refresh: refresh.map(|text| Shown::new(text.to_text())),
+            code: None,
+        };
         Ok(DeviceStands::Allowed(Box::new((login.home, started))))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    accounts::KeyHash,
     holder::{Holder, Shown},
     kernel::{refusals::stopped, rights::KnownKey},
 };
@@ -27,21 +28,33 @@ impl Node {
         Ok(held)
     }
 
-    /// What a text is compared by; `None` where there is no such key, or one that has ended where it must not have, or the other way round:
-    /// nothing is hashed slowly for those. Most keys are compared by the keyed hash alone.
+    /// What a text is compared by; `None` where there is no such key, or one that has ended where it must not have, or the other way round.
+    /// Most keys are compared by the keyed hash alone. Where keys are kept by Argon2id each text that opens nothing costs one such hash,
+    /// whatever is wrong with it: that of a key that has ended is made when that is asked for, which every face does for a refused text.
     pub(super) async fn tried(&self, text: &KeyText, has_ended: bool) -> Result<Option<Tried>, Problem> {
+        let (core, now) = (&self.0.core, self.now());
         let key = self.api_key(&text.org, &text.id)?;
-        let Some(key) = key.filter(|key| key.has_ended(self.now()) == has_ended) else {
-            return Ok(None);
-        };
-        let core = &self.0.core;
         let hash = text.hash(&pepper(&core.keys.digest_key()));
-        if !key.takes_argon2id() {
-            return Ok(Some(Tried::from(&hash.0)));
-        }
         let stream = StreamId::new(text.org.clone(), Kind::API_KEY, text.id.clone());
         let accounts = &core.accounts;
-        accounts.slow_keys.of(&accounts.passwords, &stream, hash).await.map(Some)
+        let tried = match key {
+            // It is asked about as what it is.
+            Some(key) if key.has_ended(now) != has_ended => return Ok(None),
+            None if has_ended => return Ok(None),
+            Some(key) if key.takes_argon2id() => return accounts.slow_keys.of(&accounts.passwords, &stream, hash).await.map(Some),
+            Some(key) => {
+                let tried = Tried::from(&hash.0);
+                if key.is_opened_by(tried, now) {
+                    return Ok(Some(tried));
+                }
+                Some(tried)
+            }
+            None => None,
+        };
+        if self.0.config.key_hash == KeyHash::Argon2id {
+            accounts.slow_keys.spend(&accounts.passwords, &stream, hash).await?;
+        }
+        Ok(tried)
     }
 
     /// Whose a key was that has ended, with its org and its name; `None` for any other text.

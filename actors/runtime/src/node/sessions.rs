@@ -75,6 +75,7 @@ impl Node {
                 challenge: of.challenge.clone(),
                 redirect_uri: of.redirect_uri.clone(),
             }),
+            waits_ms: None,
             reuse,
         };
         let receipt = self.tell(home, word("start_session", &start)?, None).await?;

@@ -116,7 +116,13 @@ async fn holder(app: &App, from: Option<IpAddr>, headers: &HeaderMap) -> Result<
     match app.key_holder(key.trim(), from).await {
         Ok(holder) if holder.is_known() => Ok(holder),
         Err(problem) if problem.is_unavailable() => Err(problem.into()),
-        Ok(_) | Err(_) => Err(none()),
+        Ok(_) => Err(none()),
+        Err(problem) => {
+            if let Some(asker) = app.ended_asker(key.trim()).await {
+                app.note_refused(&asker, "/oauth/register", &problem);
+            }
+            Err(none())
+        }
     }
 }
 

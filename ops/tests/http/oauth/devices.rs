@@ -1,6 +1,7 @@
 //! Devices that nobody signs in on: a person lets them in elsewhere.
 
 use super::{people::PASSWORD, *};
+use quipu_runtime::accounts::Password;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -168,4 +169,30 @@ async fn whoever_guesses_codes_signs_in_and_waits() {
     let codes = asked(&node, "quipu", &[]).await;
     let right = guess(codes["user_code"].as_str().unwrap(), "wrong and long enough").await;
     assert!(right.status == 401 && !right.text.contains("ticket"), "{}", right.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_let_in_before_a_stop_gets_nothing() {
+    let node = TestNode::with_org().await;
+    television(&node, "tv").await;
+    let home = node.ada().await;
+    let accounts = &node.running.node;
+    let let_in = async || {
+        let codes = asked(&node, "acme.tv", &[]).await;
+        confirmed(&node, &codes, "allow").await.expect(200);
+        codes
+    };
+    let ended = let_in().await;
+    accounts.end_sessions(&home).await.unwrap();
+    refused(&polled(&node, "acme.tv", &ended).await, 400, "expired_token");
+    let suspended = let_in().await;
+    accounts.suspend(&home, "leaked").await.unwrap();
+    accounts.resume(&home).await.unwrap();
+    refused(&polled(&node, "acme.tv", &suspended).await, 400, "expired_token");
+    let behind_a_password = let_in().await;
+    accounts
+        .set_password(&home, &Password::new("another and long enough"), true)
+        .await
+        .unwrap();
+    refused(&polled(&node, "acme.tv", &behind_a_password).await, 400, "expired_token");
 }

@@ -1,6 +1,11 @@
 //! What a device asks for that waits for a person, who answers elsewhere (RFC 8628).
 
-use quipu_schemas::{context::Millis, digest::Digest, ids::Home, rights::Pattern};
+use quipu_schemas::{
+    context::Millis,
+    digest::Digest,
+    ids::{EntityId, Home},
+    rights::Pattern,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +58,9 @@ pub struct AnswerDevice {
     /// Who lets it in; nobody does where there is nothing.
     #[serde(default)]
     pub login: Option<DeviceLogin>,
+    /// Their session that waits for the device; what ends their sessions ends it.
+    #[serde(default)]
+    pub session: Option<EntityId>,
 }
 
 /// The device gets its session.

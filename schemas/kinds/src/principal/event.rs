@@ -153,6 +153,9 @@ pub enum PrincipalEvent {
         /// Keyed hashes of the recovery codes.
         recovery: Vec<Digest>,
     },
+    /// No code is asked for any more, nor is a recovery code taken.
+    #[serde(rename = "quipu.principal.totp_removed.v1")]
+    TotpRemoved {},
     /// A code was used.
     #[serde(rename = "quipu.principal.totp_used.v1")]
     TotpUsed {
@@ -212,6 +215,9 @@ pub enum PrincipalEvent {
         /// Who let it in; nobody did where there is nothing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         login: Option<DeviceLogin>,
+        /// Their session that waits for the device; what ends their sessions ends it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<EntityId>,
     },
     /// The device got its session.
     #[serde(rename = "quipu.principal.device_taken.v1")]

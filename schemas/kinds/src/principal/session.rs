@@ -73,6 +73,9 @@ pub struct StartSession {
     /// The code that it waits for; it is open at once where there is none.
     #[serde(default)]
     pub code: Option<Code>,
+    /// How long it waits for its code, milliseconds, where that is longer than a client that was sent somewhere needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_ms: Option<u64>,
     /// Whether a session of the same client that is like it is used instead, as long as that lives long enough still.
     #[serde(default)]
     pub reuse: bool,

@@ -110,6 +110,70 @@ fn whoever_took_an_address_first_keeps_no_way_in() {
 }
 
 #[test]
+fn a_reset_by_an_unproved_address_leaves_no_authenticator() {
+    let set_up = || {
+        let mut scene = person();
+        let other = AddAddress {
+            id: EntityId::from_static("adr_2"),
+            address: sealed(&"squatter@example.org".to_owned()),
+        };
+        scene.ok(&node(), PrincipalWord::AddAddress(other));
+        let secret = sealed(&"JBSWY3DPEHPK3PXP".to_owned());
+        scene.ok(&node(), PrincipalWord::EnrolTotp(EnrolTotp { secret }));
+        let confirm = ConfirmTotp {
+            step: 7,
+            recovery: vec![hash(9)],
+        };
+        scene.ok(&node(), PrincipalWord::ConfirmTotp(confirm));
+        scene.ok(&node(), started(start(1)));
+        scene
+    };
+    let has_totp = |scene: &Scene<Principal>| scene.state.person().unwrap().totp != Totp::Off;
+    let mut scene = set_up();
+    scene.ok(&node(), asked(1, ResetPassword, true));
+    scene.ok(&node(), used(1, ResetPassword));
+    let left = scene.state.person().unwrap();
+    assert_eq!((&left.totp, left.recovery.len(), left.addresses.len()), (&Totp::Off, 0, 1));
+    assert!(is_verified(&scene) && live(&scene) == 0);
+    // What the node shows proves no address, and whoever has proved one keeps what is theirs.
+    let mut shown = set_up();
+    shown.ok(&node(), asked(1, ResetPassword, false));
+    shown.ok(&node(), used(1, ResetPassword));
+    assert!(has_totp(&shown));
+    let mut proved = set_up();
+    proved.ok(&node(), asked(1, VerifyAddress, true));
+    proved.ok(&node(), used(1, VerifyAddress));
+    proved.ok(&node(), asked(2, ResetPassword, true));
+    proved.ok(&node(), used(2, ResetPassword));
+    assert!(has_totp(&proved) && proved.state.person().unwrap().addresses.len() == 2);
+}
+
+#[test]
+fn an_unproved_address_beside_a_proved_one_resets_nothing() {
+    let mut scene = person();
+    let mistyped = AddAddress {
+        id: EntityId::from_static("adr_2"),
+        address: sealed(&"somebody@example.net".to_owned()),
+    };
+    scene.ok(&node(), PrincipalWord::AddAddress(mistyped));
+    let to_second = |n: u8| match asked(n, ResetPassword, true) {
+        PrincipalWord::AskCode(ask) => PrincipalWord::AskCode(AskCode {
+            address: EntityId::from_static("adr_2"),
+            ..ask
+        }),
+        word => word,
+    };
+    // Asked for while no address was proved, and shown once one was.
+    scene.ok(&node(), to_second(1));
+    scene.ok(&node(), asked(2, VerifyAddress, true));
+    scene.ok(&node(), used(2, VerifyAddress));
+    scene.refused(&node(), used(1, ResetPassword), 403, "code_refused");
+    scene.refused(&node(), to_second(3), 403, "code_refused");
+    scene.ok(&node(), asked(4, ResetPassword, true));
+    scene.ok(&node(), used(4, ResetPassword));
+}
+
+#[test]
 fn codes_go_with_their_address_and_from_nobody_who_is_stopped() {
     let mut scene = person();
     scene.ok(&node(), asked(1, VerifyAddress, true));

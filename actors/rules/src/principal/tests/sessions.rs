@@ -1,7 +1,7 @@
 //! How sessions begin, are opened, go on and end.
 
 use super::*;
-use quipu_schemas::limits::{SESSION_CODE_MS, SESSION_REUSE_MS, SESSIONS_MAX};
+use quipu_schemas::limits::{DEVICE_CODE_MS, SESSION_CODE_MS, SESSION_REUSE_MS, SESSIONS_MAX};
 
 #[test]
 fn sessions_end_by_the_clock_and_the_timer_notes_it() {
@@ -57,6 +57,49 @@ fn a_code_opens_its_session_once() {
     assert_eq!(why(&scene.ok(&node(), redeem(|_| ()))), SessionEnd::CodeReused);
     assert_eq!(live(&scene), 0);
     scene.refused(&node(), redeem(|_| ()), 403, "grant_refused");
+}
+
+/// What waits for a device that a person has let in.
+fn let_in(n: usize) -> PrincipalWord {
+    match with_code(n) {
+        PrincipalWord::StartSession(start) => started(StartSession {
+            waits_ms: Some(DEVICE_CODE_MS),
+            ..start
+        }),
+        word => word,
+    }
+}
+
+#[test]
+fn what_waits_for_a_device_ends_with_all_sessions() {
+    let stops: [fn(&mut Scene<Principal>); 4] = [
+        |scene| drop(scene.ok(&node(), PrincipalCommand::EndSessions(EndSessions {}))),
+        |scene| drop(scene.ok(&node(), PrincipalWord::SetPassword(password(true)))),
+        |scene| {
+            scene.ok(&node(), PrincipalCommand::Suspend(SuspendPrincipal { reason: String::new() }));
+            scene.refused(&node(), redeem(|_| ()), 403, "principal_suspended");
+            scene.ok(&node(), PrincipalCommand::Resume(ResumePrincipal {}));
+        },
+        |scene| scene.now += DEVICE_CODE_MS,
+    ];
+    for stop in stops {
+        let mut scene = person();
+        scene.ok(&node(), let_in(1));
+        scene.now += DEVICE_CODE_MS - 1;
+        stop(&mut scene);
+        scene.refused(&node(), redeem(|_| ()), 403, "grant_refused");
+        assert_eq!(live(&scene), 0);
+    }
+    let mut scene = person();
+    scene.ok(&node(), let_in(1));
+    scene.now += DEVICE_CODE_MS - 1;
+    scene.ok(&node(), redeem(|_| ()));
+    assert_eq!(live(&scene), 1);
+    let too_long = StartSession {
+        waits_ms: Some(DEVICE_CODE_MS + 1),
+        ..start(2)
+    };
+    scene.refused(&node(), started(too_long), 422, "bad_session");
 }
 
 #[test]

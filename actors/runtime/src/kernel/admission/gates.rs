@@ -2,7 +2,7 @@
 
 use super::{
     Admission,
-    right::{Held as Holds, is_by_token, name},
+    right::{Held as Holds, JOINING, is_by_token, name},
 };
 use crate::kernel::{
     refusals::{approval_required, gate_guarded, step_up_guarded, step_up_required},
@@ -73,15 +73,18 @@ impl Guards {
 impl Admission {
     /// What the org asks for besides the right: a recent sign-in, an approval. What was approved has both.
     pub(super) fn gates(&self, org: &ActorRights, cap: Cap, capability: &Capability) -> Result<(), Holds> {
-        if self.is_approved() {
+        if self.is_approved() || self.is_invited() {
             return Ok(());
         }
         let (recent, age_ms) = &org.recent;
-        if recent.has(cap) && !self.is_recent(*age_ms)? {
-            return Err(Holds::not(step_up_required(capability, *age_ms)));
-        }
-        if org.gated.has(cap) {
-            return Err(Holds::not(approval_required(&self.command.stream, capability)));
+        let leads_to = self.leads_to.as_ref().map(|(cap, capability)| (*cap, capability));
+        for (cap, capability) in [(cap, capability)].into_iter().chain(leads_to) {
+            if recent.has(cap) && !self.is_recent(*age_ms)? {
+                return Err(Holds::not(step_up_required(capability, *age_ms)));
+            }
+            if org.gated.has(cap) {
+                return Err(Holds::not(approval_required(&self.command.stream, capability)));
+            }
         }
         // Whoever could take an item off alone would need nobody for what it guards.
         if self.guards.drops_step_up(org) && !self.is_recent(*age_ms)? {
@@ -98,6 +101,14 @@ impl Admission {
         let sender = super::settles(&self.command.body).map(|key| &key.stream);
         let is_given = matches!(self.command.body, CommandBody::Given { .. });
         is_given && sender.is_some_and(|sender| sender.kind == Kind::APPROVAL && sender.org == self.command.stream.org)
+    }
+
+    /// Whether somebody joins who was asked in: whoever asked them met what the org asks for then.
+    fn is_invited(&self) -> bool {
+        let command = &self.command;
+        let sender = super::settles(&command.body).map(|key| &key.stream);
+        let is_joining = command.stream.kind == Kind::ORG && name(command) == JOINING;
+        is_joining && sender.is_some_and(|sender| sender.kind == Kind::INVITE && sender.org == command.stream.org)
     }
 
     /// Whether a person acts for themselves who signed in with a second factor so many milliseconds ago at most. Keys and services never

@@ -116,6 +116,34 @@ async fn a_key_kept_by_argon2id_opens_until_it_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_open_nothing_cost_one_slow_hash_alike() {
+    let scene = Scene::with(NodeConfig {
+        key_hash: KeyHash::Argon2id,
+        ..NodeConfig::default()
+    })
+    .await;
+    let member = json!({ "principal": "ada", "role": "member" });
+    scene.send("acme", "org", "acme", "add_member", member).await;
+    key(&scene, "live", json!([])).await;
+    let ended = key(&scene, "ended", json!([])).await;
+    scene.send("acme", "api-key", "ended", "revoke", json!({})).await;
+    let wrong = |org: OrgId, id: &'static str| KeyText::new(org, EntityId::from_static(id), [0; 32]).to_text();
+    for text in [
+        wrong(ACME, "live"),
+        wrong(ACME, "ended"),
+        ended.to_text(),
+        wrong(ACME, "nobodys"),
+        wrong(OrgId::from_static("nowhere"), "live"),
+    ] {
+        let before = scene.core().accounts.slow_keys.made_so_far();
+        // As every face asks.
+        assert!(scene.node.holder(&text, None).await.expect("answered").is_none());
+        scene.node.ended_holder(&text).await.expect("answered");
+        assert_eq!(scene.core().accounts.slow_keys.made_so_far() - before, 1, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grant_counts_from_its_receipt_until_it_is_taken() {
     let scene = Scene::new().await;
     scene

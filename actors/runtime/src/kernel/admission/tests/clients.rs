@@ -120,3 +120,29 @@ fn a_session_opens_as_long_as_its_client_is_not_stopped() {
     assert_eq!(code("beta.portal", None), "credential_ended");
     assert_eq!(code("web", None), "", "no org knows that program");
 }
+
+#[test]
+fn inviting_meets_what_joining_takes_and_accepting_passes() {
+    let invite = || named("acme/invite/inv_1", "create");
+    let join = |from| dispatched(named("acme/org/acme", "add_member"), from);
+    let code = |desk: &mut Desk, command: CommandEnvelope| {
+        desk.asked.clear();
+        let admitted = desk.admit(command, HERE);
+        admitted
+            .map(|admitted| admitted.refused.map(|problem| problem.code))
+            .map_err(|problem| problem.code)
+    };
+    let mut desk = Desk::new(somebody(Some(Role::Owner)));
+    assert_eq!(code(&mut desk, invite()), Ok(None));
+    desk.gates = vec!["cap:org.add_member".parse().unwrap()];
+    assert_eq!(code(&mut desk, invite()), Err("approval_required".to_owned()));
+    assert_eq!(code(&mut desk, dispatched(invite(), "acme/approval/apr_1")), Ok(None));
+    assert_eq!(code(&mut desk, join("acme/invite/inv_1")), Ok(None));
+    for from in ["acme/run/r1", "other/invite/inv_1"] {
+        assert_eq!(code(&mut desk, join(from)), Ok(Some("approval_required".to_owned())), "{from}");
+    }
+    // Nothing but joining follows from an invite.
+    let removed = dispatched(named("acme/org/acme", "remove_member"), "acme/invite/inv_1");
+    desk.gates = vec!["cap:org.*".parse().unwrap()];
+    assert_eq!(code(&mut desk, removed), Ok(Some("approval_required".to_owned())));
+}
