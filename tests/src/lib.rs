@@ -1,6 +1,7 @@
 //! **How do we know?** Laws, contracts, end to end, simulation, sweeps: see the files under `tests/tests`.
 
 pub mod broker;
+pub mod built;
 pub mod bus;
 pub mod caller;
 pub mod debian;

@@ -1,5 +1,7 @@
 //! The real binary as a child process, so that killing it is a real crash.
 
+pub use crate::built::binary;
+
 use crate::caller::{Caller, LOOK_EVERY, PATIENCE, http_trusting};
 use serde_json::Value;
 use std::{
@@ -9,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -19,61 +21,6 @@ use tokio::process::{Child, Command};
 
 /// The node's log lines, beside its data directory.
 const LOG_FILE: &str = "node.log";
-
-/// Builds the binary `quipu` once, with the cargo and the profile of this test, and tells where it is.
-///
-/// `QUIPU_BIN` names another one, which is then not built.
-///
-/// # Panics
-/// If it does not build.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(given) = std::env::var_os("QUIPU_BIN") {
-            return PathBuf::from(given);
-        }
-        let own = std::env::current_exe().expect("the test's own path");
-        // target/<profile>/deps/<test>
-        let profile = own
-            .ancestors()
-            .nth(2)
-            .and_then(Path::file_name)
-            .map(|name| name.to_string_lossy().into_owned());
-        let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.args([
-            "build",
-            "--quiet",
-            // As `cargo test --workspace` resolves features: otherwise each would build anew what the other built.
-            "--workspace",
-            "--bin",
-            "quipu",
-            "--message-format",
-            "json",
-        ]);
-        if profile.as_deref() == Some("release") {
-            cargo.arg("--release");
-        }
-        // What cargo set for this test belongs to this test.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-            cargo.env_remove(name);
-        }
-        let built = cargo
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(built.status.success(), "the binary does not build");
-        let lines = String::from_utf8_lossy(&built.stdout).into_owned();
-        let executable = lines
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .find_map(|message| {
-                let ours = message["target"]["name"] == "quipu" && message["target"]["kind"][0] == "bin";
-                message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
-            });
-        executable.expect("cargo names the binary that it built")
-    })
-}
 
 /// How a node is started, each time alike.
 pub struct Launch {

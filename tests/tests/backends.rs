@@ -2,9 +2,10 @@
 
 use quipu_tests::{
     broker::{self, Broker},
+    built::{binary, cargo},
     caller::wait,
     kafka_bus::topics,
-    process::{Launch, binary},
+    process::Launch,
     s3::S3,
     servers::{
         nats::{self, SYSTEM, Shape},
@@ -20,7 +21,7 @@ fn end_to_end(log: &str, blobs: Option<String>) {
     let views = postgres
         .as_ref()
         .map(|postgres| ("QUIPU_TEST_VIEWS", format!("{}?schema={{log}}", postgres.url())));
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         // As `cargo test --workspace` resolves features: nothing is built again.
         .args(["test", "--quiet", "--workspace", "--locked", "--test", "e2e"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
