@@ -17,6 +17,7 @@ check:
 # Licences, advisories, bans and sources of all dependencies, under all features (`cargo install --locked cargo-deny`).
 deny:
     cargo deny --all-features check
+    cargo deny --config deny.toml --manifest-path tests/oracle/Cargo.toml check
 
 # The evaluator of rights beside Cedar: a workspace of its own, so that Cedar's features change nothing here.
 oracle:
