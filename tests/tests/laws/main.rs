@@ -9,5 +9,6 @@ mod layout;
 mod ownership_model;
 mod problems;
 mod ratchet;
+mod samples;
 mod threats;
 mod tokens;
