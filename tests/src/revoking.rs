@@ -10,11 +10,14 @@ use std::{
 };
 
 /// What a key reads in each round.
-const READS: &str = "/v1/orgs/acme/orgs/acme/state";
+pub const READS: &str = "/v1/orgs/acme/orgs/acme/state";
 /// A command that changes nothing, so that whoever may send it is told so and no record is written.
 const COMMAND: &str = "/v1/orgs/acme/quotas/all/release";
 /// Requests behind the first one that was refused, at each node: one of them would tell of a key that came back.
 const AFTER: usize = 3;
+
+/// Keys that are made until one is shown.
+const ATTEMPTS: usize = 5;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -72,12 +75,7 @@ pub async fn rounds(callers: &[Caller], rounds: usize, at_once: usize) -> Seen {
 /// # Panics
 /// If it cannot be made, or a node does not take it in time.
 pub async fn key_that_opens(callers: &[Caller], here: usize, id: &str) -> (String, Vec<Caller>) {
-    let path = format!("/v1/orgs/acme/api-keys/{id}");
-    let made = callers[here]
-        .post(&path, json!({ "name": "round", "principal": "ada" }))
-        .await
-        .taken();
-    let text = made.body["shown"].as_str().expect("a key").to_owned();
+    let (path, text) = made_key(&callers[here], id).await;
     let keys: Vec<Caller> = callers.iter().map(|caller| caller.showing(&text)).collect();
     for (at, key) in keys.iter().enumerate() {
         wait(&format!("key {id} to open node {at}"), || async {
@@ -86,6 +84,18 @@ pub async fn key_that_opens(callers: &[Caller], here: usize, id: &str) -> (Strin
         .await;
     }
     (path, keys)
+}
+
+/// A key and its text. An answer that was lost and is given again shows none: that key is left, and another one is made.
+async fn made_key(caller: &Caller, id: &str) -> (String, String) {
+    for attempt in 0..ATTEMPTS {
+        let path = format!("/v1/orgs/acme/api-keys/{id}-{attempt}");
+        let made = caller.post(&path, json!({ "name": "round", "principal": "ada" })).await.taken();
+        if let Some(text) = made.body["shown"].as_str() {
+            return (path, text.to_owned());
+        }
+    }
+    panic!("no key {id} was shown in {ATTEMPTS} attempts");
 }
 
 /// Whether a request by this key is refused.
@@ -106,7 +116,7 @@ async fn round(callers: &[Caller], n: usize) -> Seen {
         told.set(Instant::now()).expect("one receipt");
         let mut seen = Seen::default();
         for answer in [keys[here].get(READS).await, command(&keys[here]).await] {
-            if !is_refused(&answer) {
+            if !is_refused(&answer) && !decides_nothing(&answer) {
                 seen.wrong.push(format!(
                     "key {n} opens its node behind the receipt: {} {}",
                     answer.status, answer.text
@@ -128,8 +138,14 @@ async fn command(key: &Caller) -> Answer {
     key.post(COMMAND, json!({ "key": "none" })).await
 }
 
-fn is_refused(answer: &Answer) -> bool {
+/// Whether an answer says that the key is not taken, or not any more.
+pub fn is_refused(answer: &Answer) -> bool {
     matches!((answer.status, answer.code()), (401, "unauthenticated") | (403, "credential_ended"))
+}
+
+/// Whether a node says that what it knows is too old to decide by: the key opens nothing, and nothing is told of it.
+fn decides_nothing(answer: &Answer) -> bool {
+    (answer.status, answer.code()) == (503, "authority_stale")
 }
 
 /// Uses a key at one node, one request after the other, until it is refused and some more.
@@ -146,6 +162,9 @@ async fn use_until_refused(key: &Caller, by_commands: bool, told: &OnceLock<Inst
         if is_refused(&answer) {
             first.get_or_insert(ended);
             behind += 1;
+            continue;
+        }
+        if decides_nothing(&answer) && Instant::now() < deadline {
             continue;
         }
         if !matches!((answer.status, answer.code()), (200, _) | (404, "unknown_reservation")) {
