@@ -118,15 +118,7 @@ pub async fn start_with(
     if let Some(data) = &config.data {
         fs::create_dir_all(data).map_err(|e| ServeError::Data(data.clone(), e))?;
     }
-    let (token, token_is_new) = match &config.data {
-        // One that nobody is told opens nothing to anybody.
-        data if !config.node_token => {
-            data.as_deref().map(Token::remove).transpose()?;
-            (Token::mint()?, false)
-        }
-        Some(data) => Token::load_or_mint(data)?,
-        None => (Token::mint()?, true),
-    };
+    let (token, token_is_new) = Token::of_node(config.data.as_deref(), config.node_token)?;
     // Before anything else is opened: others must be told where this node is, and a taken address ends it at once.
     let certificates = config.tls.clone().map(load_certificates).transpose()?;
     let acceptor = certificates.as_ref().map(Certificates::acceptor).transpose()?;
@@ -149,11 +141,7 @@ pub async fn start_with(
         None => None,
     };
     let node = Node::start(node_config, kinds, progress).await?;
-    if !config.node_token && !node.has_operator().unwrap_or(true) {
-        tracing::warn!(
-            "nobody operates this node and its own token is off: start once with auth.node_token=file and run `quipu login --first`"
-        );
-    }
+    crate::token::warn_of_nobody(config.node_token, || node.has_operator().unwrap_or(true));
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "something about the log changed since the last stop");
     }

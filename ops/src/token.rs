@@ -54,6 +54,18 @@ impl Token {
         Self { text, digest }
     }
 
+    /// The token of a node, and whether somebody is to be told of it. Where it is off it is one that nobody knows, and opens nothing to anybody.
+    pub fn of_node(data: Option<&Path>, is_on: bool) -> Result<(Self, bool), TokenError> {
+        match data {
+            _ if !is_on => {
+                data.map(Self::remove).transpose()?;
+                Ok((Self::mint()?, false))
+            }
+            Some(data) => Self::load_or_mint(data),
+            None => Ok((Self::mint()?, true)),
+        }
+    }
+
     /// The token of a data directory, minted (readable by its owner alone, synced) if there is none; says whether it is new.
     pub fn load_or_mint(data: &Path) -> Result<(Self, bool), TokenError> {
         match Self::load(data)? {
@@ -128,6 +140,15 @@ impl Token {
         // Digests of equal length, compared without an early exit.
         let given: [u8; 32] = Sha256::digest(given.as_bytes()).into();
         self.digest.iter().zip(given).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+/// Says so where neither the node's own token nor anybody opens the platform.
+pub fn warn_of_nobody(node_token: bool, has_operator: impl FnOnce() -> bool) {
+    if !node_token && !has_operator() {
+        tracing::warn!(
+            "nobody operates this node and its own token is off: start once with auth.node_token=file and run `quipu login --first`"
+        );
     }
 }
 

@@ -3,7 +3,6 @@
 pub use crate::built::binary;
 
 use crate::caller::{Caller, LOOK_EVERY, PATIENCE, http_trusting};
-use serde_json::Value;
 use std::{
     fs::{self, OpenOptions},
     net::SocketAddr,

@@ -98,7 +98,7 @@ impl Passwords {
         let begun = std::thread::Builder::new().name("quipu-passwords".into()).spawn(hashing);
         begun.map_err(|error| {
             tracing::error!(%error, "no thread to hash a password on");
-            Problem::new(503, "login_busy", "there is no thread to hash a password on")
+            Problem::new(503, "login_busy", "the machine starts no thread to hash a password on")
                 .fix("try again in a moment")
                 .retry_after(1)
         })?;

@@ -146,7 +146,7 @@ impl Admission {
             takes: Takes::of(&command, terms.charter),
             guards: Guards::of(&command, terms.charter),
             unknown: right::unknown(&command, terms.charter),
-            leads_to: right::leads_to(&command, terms.charter),
+            leads_to: gates::leads_to(&command, terms.charter),
             command,
             durability: terms.durability,
             partition: terms.partition,

@@ -2,7 +2,7 @@
 
 use super::{
     Admission,
-    right::{Held as Holds, JOINING, is_by_token, name},
+    right::{Held as Holds, is_by_token, name},
 };
 use crate::kernel::{
     refusals::{approval_required, gate_guarded, step_up_guarded, step_up_required},
@@ -18,6 +18,9 @@ use quipu_schemas::{
     limits::STEP_UP_DEFAULT_MS,
     rights::Capability,
 };
+
+/// How somebody becomes a member.
+const JOINING: &str = "add_member";
 
 /// What a command makes of its org's lists of what is guarded; `None` of what it leaves as it is.
 #[derive(Debug, Default)]
@@ -68,6 +71,14 @@ impl Guards {
         let is_longer = !recent.is_empty() && self.age_ms.is_some_and(|age| age > *age_ms);
         is_longer || self.recent.as_ref().is_some_and(|listed| !listed.covers(recent))
     }
+}
+
+/// What a command leads to without its sender: what the org asks for besides the right is asked of whoever sends it, as for that.
+pub(super) fn leads_to(command: &CommandEnvelope, charter: &Charter) -> Option<(Cap, Capability)> {
+    let is_inviting = command.stream.kind == Kind::INVITE && name(command) == "create";
+    let capability = Capability::of_command(&Kind::ORG, JOINING);
+    let cap = is_inviting.then(|| charter.catalogue().cap(&capability)).flatten()?;
+    Some((cap, capability))
 }
 
 impl Admission {

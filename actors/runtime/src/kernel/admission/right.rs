@@ -47,8 +47,6 @@ struct Cut<'a> {
     actors: Vec<&'a Rights>,
 }
 
-/// How somebody becomes a member.
-const JOINING: &str = "add_member";
 /// To speak for others.
 const ACT_AS: Capability = Capability::named("principal.act_as");
 
@@ -90,14 +88,6 @@ pub(super) fn unknown(command: &CommandEnvelope, charter: &Charter) -> Option<Pr
     let (name, body) = given.0.as_object()?.iter().next()?;
     let known = known_rights(charter, &command.stream.kind, name, body);
     known.err().map(|unknown| unknown.problem())
-}
-
-/// What a command leads to without its sender: what the org asks for besides the right is asked of whoever sends it, as for that.
-pub(super) fn leads_to(command: &CommandEnvelope, charter: &Charter) -> Option<(Cap, Capability)> {
-    let is_inviting = command.stream.kind == Kind::INVITE && name(command) == "create";
-    let capability = Capability::of_command(&Kind::ORG, JOINING);
-    let cap = is_inviting.then(|| charter.catalogue().cap(&capability)).flatten()?;
-    Some((cap, capability))
 }
 
 /// Whether a command is the platform's own: the kernel's, a node's word, or of the holder of the node's token, who speaks for nobody.
