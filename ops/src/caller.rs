@@ -26,7 +26,7 @@ pub enum Credential {
     Key(Arc<Holder>),
     /// A session, where no org is asked for.
     Account(Arc<Account>),
-    /// A session of somebody who may make an org, and makes this one.
+    /// A session of an operator, who makes an org.
     Founder(Arc<Account>, OrgId),
     /// The secret of the cluster.
     Cluster,

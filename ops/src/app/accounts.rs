@@ -49,11 +49,6 @@ impl App {
         self.node.account(claims)?.ok_or_else(|| problems::unauthenticated(true))
     }
 
-    /// Whether somebody may make this org by themselves.
-    pub(crate) fn may_found(&self, account: &Account, org: &OrgId) -> Result<bool, Problem> {
-        self.node.may_found(account, org)
-    }
-
     /// A principal; `None` where nobody is there.
     pub(crate) fn principal(&self, home: &Home) -> Result<Option<Arc<KnownPrincipal>>, Problem> {
         self.node.principal(home)

@@ -74,48 +74,6 @@ async fn an_operator_logs_in_and_makes_an_org() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_given_the_right_makes_orgs() {
-    let node = TestNode::start().await;
-    let bob = node.registered("bob@example.com", false).await;
-    let whole = node.logged_in("bob@example.com").await;
-    let cut = json!({ "address": "bob@example.com", "password": PASSWORD, "scope": "cap:org.*" });
-    let cut = node.open("/v1/auth/login", cut).await.expect(200).json();
-    let make = async |by: &Value, org: &str| {
-        let path = format!("/v1/orgs/{org}/orgs");
-        node.say_by(token(by), &path, json!({ "name": "Org" })).await
-    };
-    let changes = async |verb: &str, on: &str| {
-        let body = json!({ "right": "cap:org.create", "on": on });
-        node.post(&format!("/v1/orgs/_platform/grants/{bob}/{verb}"), body)
-            .await
-            .expect(202);
-    };
-    make(&whole, "acme").await.problem(403, "no_access");
-    node.post("/v1/orgs/_platform/orgs", json!({ "name": "Platform" }))
-        .await
-        .expect(201);
-    make(&whole, "acme").await.problem(403, "no_access");
-    // One org alone, and then any.
-    changes("give", "org/acme").await;
-    make(&whole, "more").await.problem(403, "no_access");
-    make(&cut, "acme").await.problem(403, "no_access");
-    make(&whole, "acme").await.expect(201);
-    let row = node.by(Some(token(&whole)), Method::GET, "/v1/me").await.expect(200).json();
-    assert_eq!(row["orgs"], json!([{ "org": "acme", "role": "owner" }]), "{row}");
-    changes("give", "org").await;
-    make(&whole, "more").await.expect(201);
-    changes("take", "org").await;
-    make(&whole, "last").await.problem(403, "no_access");
-    // The right opens nothing else of the platform.
-    node.by(Some(token(&whole)), Method::GET, "/v1/ops/tree")
-        .await
-        .problem(403, "no_access");
-    node.by(Some(token(&whole)), Method::GET, "/v1/orgs/_platform/grants/x")
-        .await
-        .problem(403, "no_access");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_is_shown_once() {
     let node = TestNode::start().await;
     node.registered("ada@example.com", false).await;

@@ -207,7 +207,7 @@ async fn a_spend_counts_on_the_key_that_is_shown() {
     node.post("/v1/orgs/acme/orgs/acme/add_member", bob).await.expect(202);
     let key = node.key("acme", "key-bob", json!({ "principal": "bob" })).await;
     let narrow = json!({ "principal": "ada", "scopes": ["cap:quota.reserve"] });
-    let narrow = node.key("acme", "key-narrow", narrow).await;
+    let narrow = node.key("acme", "key-cut", narrow).await;
     for level in ["key/key-bob", "agent/scout"] {
         let limit = json!({ "level": level, "unit": "calls", "limit": 10 });
         node.post("/v1/orgs/acme/quotas/all/set_limit", limit).await.expect(202);

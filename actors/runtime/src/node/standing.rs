@@ -2,17 +2,12 @@
 
 use super::Node;
 use crate::{kernel::principals::KnownSession, tokens::AccessClaims};
-use quipu_rules::rights::Asked;
 use quipu_schemas::{
-    ids::{Home, OrgId, StreamId},
+    ids::{Home, OrgId},
     problem::Problem,
-    rights::Capability,
     role::Role,
 };
 use std::collections::BTreeSet;
-
-/// To make an org.
-const FOUND: Capability = Capability::named("org.create");
 
 /// A principal who acts now, by a session that lives now.
 #[derive(Debug, Clone)]
@@ -49,30 +44,6 @@ impl Node {
             is_cut,
             is_operator: known.operator && known.is_active() && !is_cut,
         }))
-    }
-
-    /// Whether somebody may make this org by themselves: operators may, and people to whom that was given on the platform. Nobody does by a
-    /// session that is cut or that somebody else uses for them.
-    pub fn may_found(&self, account: &Account, org: &OrgId) -> Result<bool, Problem> {
-        if account.is_cut || !account.home.is_person() {
-            return Ok(false);
-        }
-        if account.is_operator {
-            return Ok(true);
-        }
-        let held = self.rights_in(&OrgId::PLATFORM, &account.home.id)?;
-        let Some(cap) = self.charter().catalogue().cap(&FOUND) else {
-            return Ok(false);
-        };
-        let stream = StreamId::of_org(org);
-        let asked = Asked {
-            cap,
-            entity: Some((&stream.kind, &stream.id)),
-            application: None,
-            project: None,
-            now: self.now(),
-        };
-        Ok(!held.org.suspended && held.rights.holds(&asked))
     }
 
     /// The sessions of a principal that are open.

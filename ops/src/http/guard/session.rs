@@ -104,7 +104,7 @@ async fn in_org(app: &App, account: Account, org: OrgId, shown: &ShownSession) -
             };
             Ok(Some(Credential::Key(Arc::new(holder))))
         }
-        None if shown.makes_org && matches!(shown.on_behalf_of, Ok(None)) && app.may_found(&account, &org)? => {
+        None if account.is_operator && shown.makes_org && matches!(shown.on_behalf_of, Ok(None)) => {
             Ok(Some(Credential::Founder(Arc::new(account), org)))
         }
         None => Ok(None),
