@@ -227,15 +227,14 @@ impl Config {
             return Err(wrong("data", "name a directory, or set log.backend to memory"));
         }
         let own = &written.limits;
-        for (key, zero) in [
+        let zero = [
             ("limits.active_entities", own.active_entities == 0),
             ("limits.queue_commands", own.queue_commands == 0),
             ("limits.queue_bytes", own.queue_bytes == 0),
             ("limits.passivate_after_ms", own.passivate_after_ms == 0),
-        ] {
-            if zero {
-                return Err(wrong(key, "must be at least 1"));
-            }
+        ];
+        if let Some((key, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(wrong(key, "must be at least 1"));
         }
         if written.shutdown.delay_ms > limits::SHUTDOWN_DELAY_MAX_MS {
             return Err(wrong("shutdown.delay_ms", format!("use 0 to {}", limits::SHUTDOWN_DELAY_MAX_MS)));

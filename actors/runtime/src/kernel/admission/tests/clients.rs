@@ -138,8 +138,8 @@ fn inviting_meets_what_joining_takes_and_accepting_passes() {
     assert_eq!(code(&mut desk, invite()), Err("approval_required".to_owned()));
     assert_eq!(code(&mut desk, dispatched(invite(), "acme/approval/apr_1")), Ok(None));
     assert_eq!(code(&mut desk, join("acme/invite/inv_1")), Ok(None));
-    for from in ["acme/run/r1", "other/invite/inv_1"] {
-        assert_eq!(code(&mut desk, join(from)), Ok(Some("approval_required".to_owned())), "{from}");
+    for (from, refused) in [("acme/run/r1", "approval_required"), ("other/invite/inv_1", "no_access")] {
+        assert_eq!(code(&mut desk, join(from)), Ok(Some(refused.to_owned())), "{from}");
     }
     // Nothing but joining follows from an invite.
     let removed = dispatched(named("acme/org/acme", "remove_member"), "acme/invite/inv_1");
