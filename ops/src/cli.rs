@@ -227,4 +227,56 @@ mod tests {
         Cli::command().debug_assert();
         examples(&Cli::command(), "");
     }
+
+    /// The words of a command line as a shell parts them; what stands apart behind it is said about it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        let mut spaces = 0;
+        for c in line.chars() {
+            spaces = if c == ' ' { spaces + 1 } else { 0 };
+            match (c, quote) {
+                (c, Some(open)) if c == open => quote = None,
+                ('\'' | '"', None) => quote = Some(c),
+                (' ', None) if spaces > 1 => break,
+                (' ', None) => words.push(std::mem::take(&mut word)),
+                ('|' | '>' | '#' | ';', None) if word.is_empty() => break,
+                _ => word.push(c),
+            }
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    fn is_parsed(line: &str) -> Result<(), String> {
+        let parsed = Cli::command().try_get_matches_from(words(line));
+        parsed.map(|_| ()).map_err(|error| format!("{line}\n{error}"))
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_that_exists() {
+        fn lines(command: &clap::Command, found: &mut Vec<String>) {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            found.extend(
+                after
+                    .lines()
+                    .filter_map(|line| Some(format!("quipu {}", line.trim().split_once("quipu ")?.1))),
+            );
+            command.get_subcommands().for_each(|sub| lines(sub, found));
+        }
+        let mut found = Vec::new();
+        lines(&Cli::command(), &mut found);
+        assert!(found.len() > 50, "{found:?}");
+        let wrong: Vec<String> = found.iter().filter_map(|line| is_parsed(line).err()).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn letters_name_commands_that_take_their_codes() {
+        use quipu_schemas::mail::MailPurpose;
+        for purpose in [MailPurpose::VerifyAddress, MailPurpose::ResetPassword, MailPurpose::Invite] {
+            is_parsed(&format!("{} qpi_1", quipu_runtime::performers::letter_verb(purpose))).unwrap();
+        }
+        is_parsed("quipu account forgot").unwrap_err();
+    }
 }

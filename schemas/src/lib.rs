@@ -3,6 +3,7 @@
 //! Every other crate depends on this one and on nothing below it. Nothing here does I/O. What the kinds of the house say
 //! themselves, their commands and events, is in `quipu-kinds`, which the log does not know.
 
+pub mod address;
 pub mod chat;
 pub mod client_secret;
 pub mod codec;

@@ -11,13 +11,14 @@ use crate::{
 };
 use quipu_kinds::invite::{AcceptInvite, CreateInvite, ExpireInvite, InviteCommand, InviteEvent, InviteWord, OrgAnswered, RevokeInvite};
 use quipu_schemas::{
+    address::Normal,
     context::{Context, Millis},
     envelope::KernelCommand,
     ids::{EntityId, Kind, OrgId, PrincipalId, StreamId},
     json::Json,
     limits::{INVITE_DAYS, INVITE_DAYS_MAX},
     mail::{MailCall, MailPurpose},
-    personal::Personal,
+    personal::{Opened, Personal},
     reaction::{Dispatch, Effect, Perform, Reaction, Retry, Settled},
     record::Acting,
     role::Role,
@@ -103,6 +104,16 @@ impl InviteState {
         match self {
             Self::Pending(invitation) => Some(invitation).filter(|invitation| now < invitation.expires_at),
             _ => None,
+        }
+    }
+}
+
+impl InviteState {
+    /// Who accepted it.
+    pub fn member(&self) -> Option<&PrincipalId> {
+        match self {
+            Self::Accepted { member, .. } | Self::Answered { member, .. } => Some(member),
+            Self::Missing | Self::Pending(_) | Self::Revoked { .. } | Self::Expired(_) => None,
         }
     }
 }
@@ -266,6 +277,11 @@ fn decide_create(state: &InviteState, create: &CreateInvite, context: &Context<'
     if !(1..=INVITE_DAYS_MAX).contains(&days) {
         return Err(InviteRejection::BadDays);
     }
+    // Where it cannot be opened no letter can be written either.
+    let Ok(Opened::Value(address)) = create.address.open(context.opener) else {
+        return Err(InviteRejection::BadAddress);
+    };
+    Normal::of(&address).ok_or(InviteRejection::BadAddress)?;
     Ok(Decision::one(InviteEvent::Created {
         org: context.stream.org.clone(),
         address: create.address.clone(),

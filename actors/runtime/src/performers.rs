@@ -23,7 +23,7 @@ pub use crate::wire::{
 };
 pub use cancel::{CancelSource, CancelToken, cancel_pair};
 pub(crate) use mail::link;
-pub use mail::{BadMail, Mail, MailConfig, MailTls};
+pub use mail::{BadMail, Mail, MailConfig, MailTls, verb as letter_verb};
 use parking_lot::Mutex;
 pub use prompt::{PromptError, PromptFuture, PromptSource, assemble, open_messages};
 pub(crate) use prompt::{Room, tool_answer};

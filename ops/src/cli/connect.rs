@@ -48,16 +48,28 @@ impl Connect {
         }
     }
 
+    /// A client as whoever is logged in there, by `QUIPU_TOKEN` or a profile; `None` where nobody is.
+    pub(super) fn logged_in(&self) -> Result<Option<Client>, Failure> {
+        let url = self.address();
+        if std::env::var_os("QUIPU_TOKEN").is_some_and(|token| !token.is_empty()) {
+            return self.by_node().map(Some);
+        }
+        let Ok(profiles) = Profiles::of_user() else { return Ok(None) };
+        let token = block_in_place(|| Handle::current().block_on(profiles.token(&url)))?;
+        token
+            .map(|token| Ok(Client::trusting(&url, token, self.ca_file.as_deref())?))
+            .transpose()
+    }
+
+    /// A client that shows nothing.
+    pub(super) fn open(&self) -> Result<Client, Failure> {
+        Ok(Client::trusting(&self.address(), "", self.ca_file.as_deref())?)
+    }
+
     /// A client of that node: by `QUIPU_TOKEN`, else as whoever is logged in there, else by the node's own token.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let url = self.address();
-        let is_named = std::env::var_os("QUIPU_TOKEN").is_some_and(|token| !token.is_empty());
-        let logged_in = match Profiles::of_user() {
-            Ok(profiles) if !is_named => block_in_place(|| Handle::current().block_on(profiles.token(&url)))?,
-            _ => None,
-        };
-        match logged_in {
-            Some(token) => Ok(Client::trusting(&url, token, self.ca_file.as_deref())?),
+        match self.logged_in()? {
+            Some(client) => Ok(client),
             None => self.by_node(),
         }
     }

@@ -6,7 +6,7 @@ use super::{
     login,
     terminal::{Terminal, Tone, cell},
 };
-use crate::client::{Client, Command};
+use crate::client::Command;
 use clap::{Args, Subcommand};
 use quipu_schemas::ids::{EntityId, Kind, OrgId};
 use serde_json::{Value, json};
@@ -89,14 +89,14 @@ pub(super) struct Link {
 pub(super) struct Accept {
     /// The code
     code: String,
-    /// Join with the account of the address that was invited, or get one, by a password
+    /// Join with the account of the address that was invited, or get one, by a password; so does whoever is not logged in
     #[arg(long)]
     by_password: bool,
     /// A code, where the account asks for one
-    #[arg(long, value_name = "CODE", requires = "by_password")]
+    #[arg(long, value_name = "CODE")]
     totp: Option<String>,
     /// What you are called, for a new account
-    #[arg(long, value_name = "NAME", requires = "by_password")]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     connect: Connect,
@@ -147,16 +147,17 @@ impl List {
 impl Accept {
     async fn run(self, terminal: &Terminal) -> Result<(), Failure> {
         let mut asked = json!({ "code": self.code });
-        let client = if self.by_password {
+        let logged_in = if self.by_password { None } else { self.connect.logged_in()? };
+        let client = if let Some(client) = logged_in {
+            client
+        } else {
             asked["password"] = login::password(false)?.into();
             for (field, given) in [("totp", &self.totp), ("name", &self.name)] {
                 if let Some(text) = given {
                     asked[field] = text.as_str().into();
                 }
             }
-            Client::new(&self.connect.address(), "")?
-        } else {
-            self.connect.client()?
+            self.connect.open()?
         };
         let answer: Value = client.post_once("/v1/auth/invite/accept", &asked).await?;
         if terminal.json {

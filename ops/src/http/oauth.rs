@@ -58,6 +58,16 @@ pub(super) static OAUTH: Surface = Surface {
     ..PLAIN
 };
 
+/// What people see in their browsers: so are failures.
+static PAGES: Surface = Surface {
+    errors: Errors::Shaped {
+        media_type: "text/html; charset=utf-8",
+        body: page::failed,
+    },
+    counted: Some(Counted::SignIn),
+    ..PLAIN
+};
+
 /// Where something is written for whoever asks.
 static MADE: Surface = Surface {
     counted: Some(Counted::Registration),
@@ -76,11 +86,12 @@ pub(super) static WELL_KNOWN: Surface = Surface {
 };
 
 /// Its surfaces with their routes.
-pub(super) fn parts() -> [Part; 4] {
-    let routes: Routes<App> = Routes::new()
+pub(super) fn parts() -> [Part; 5] {
+    let pages: Routes<App> = Routes::new()
         .route("/oauth/authorize", get(authorize::ask).post(authorize::answer))
         .route("/oauth/device", get(device::ask).post(device::answer))
-        .route("/oauth/code", get(code::page).post(code::answer))
+        .route("/oauth/code", get(code::page).post(code::answer));
+    let routes = Routes::new()
         .route("/oauth/token", post(token::token))
         .route("/oauth/revoke", post(told::revoke));
     let made = Routes::new()
@@ -95,6 +106,10 @@ pub(super) fn parts() -> [Part; 4] {
         .route("/.well-known/oauth-authorization-server", get(metadata::server))
         .route("/.well-known/oauth-protected-resource", get(metadata::resource));
     [
+        Part {
+            surface: &PAGES,
+            routes: pages,
+        },
         Part { surface: &OAUTH, routes },
         Part {
             surface: &MADE,
@@ -109,4 +124,24 @@ pub(super) fn parts() -> [Part; 4] {
             routes: known,
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quipu_schemas::problem::Problem;
+
+    #[test]
+    fn failures_of_pages_are_pages_with_a_sentence() {
+        let [pages, ..] = parts();
+        assert_eq!(pages.routes.paths(), ["/oauth/authorize", "/oauth/device", "/oauth/code"]);
+        let Errors::Shaped { media_type, body } = pages.surface.errors else {
+            panic!("problems are for programs")
+        };
+        assert!(media_type.starts_with("text/html"));
+        let problem = Problem::new(429, "rate_limited", "60 requests in 60 s are let through by <network>").retry_after(7);
+        let page = String::from_utf8(body(&problem)).unwrap();
+        assert!(page.contains("by &lt;network&gt;.</p>") && page.contains("in 7 s"), "{page}");
+        assert!(pages.surface.counted.is_some());
+    }
 }

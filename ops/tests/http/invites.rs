@@ -82,7 +82,9 @@ async fn whoever_is_invited_registers_and_joins_once() {
         .json();
     let by = tokens["access_token"].as_str();
     acme.node.by(by, Method::GET, "/v1/orgs/acme/stats").await.expect(200);
-    accept(PASSWORD).await.problem(409, "invite_over");
+    // Said again it is the same; nobody else joins by it.
+    assert_eq!(accept(PASSWORD).await.expect(200).json(), joined);
+    accept("battery staple horse").await.problem(409, "invite_over");
     // Neither code nor address stands in the clear in what is told of it.
     let told = acme.node.get("/v1/orgs/acme/invites/inv_1/history").await.expect(200).text;
     assert!(!told.contains(&code), "{told}");
@@ -155,5 +157,35 @@ async fn an_invite_where_joining_takes_an_approval_is_gated() {
     let code = code_in(&acme.server.letter(1).await, "qpi_");
     let joins = json!({ "code": code, "password": PASSWORD, "name": "Bob" });
     acme.open("/v1/auth/invite/accept", joins).await.expect(200);
+    acme.became("inv_1", "joined").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invite_of_a_suspended_org_waits_for_it() {
+    let acme = Acme::start().await;
+    let bad = json!({ "address": "bob", "role": "member" });
+    acme.node.post("/v1/orgs/acme/invites/inv_0", bad).await.problem(422, "bad_address");
+    let code = acme.invited("inv_1", "bob@example.com", 1).await;
+    let accept = || acme.open("/v1/auth/invite/accept", json!({ "code": code, "password": PASSWORD }));
+    let org = async |command: &str| {
+        let body = if command == "suspend" {
+            json!({ "reason": "unpaid" })
+        } else {
+            json!({})
+        };
+        acme.node
+            .post(&format!("/v1/orgs/acme/orgs/acme/{command}"), body)
+            .await
+            .expect(202);
+    };
+    org("suspend").await;
+    accept().await.problem(403, "org_suspended");
+    // No account was made for an org that takes nobody.
+    acme.open("/v1/auth/login", json!({ "address": "bob@example.com", "password": PASSWORD }))
+        .await
+        .problem(401, "wrong_login");
+    org("resume").await;
+    let (one, two) = tokio::join!(accept(), accept());
+    assert_eq!(one.expect(200).json(), two.expect(200).json());
     acme.became("inv_1", "joined").await;
 }

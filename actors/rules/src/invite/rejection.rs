@@ -2,6 +2,7 @@
 
 use crate::{decider::Refusal, rights::NotHandedOn};
 use quipu_schemas::{
+    address::Normal,
     ids::EntityId,
     limits::{INVITE_DAYS_MAX, REASON_MAX_CHARS},
     problem::Problem,
@@ -24,6 +25,8 @@ pub enum InviteRejection {
     NotTheNode,
     /// Only people join by an invite.
     NotAPerson,
+    /// What is given as an address is none.
+    BadAddress,
     /// The time to accept is out of bounds.
     BadDays,
     /// The reason is too long.
@@ -58,6 +61,7 @@ impl Refusal for InviteRejection {
             Self::NotAPerson => Problem::new(422, "reserved_id", "people join by an invite")
                 .field("member")
                 .fix("name a person: their ids begin with `usr_`"),
+            Self::BadAddress => Normal::refused(),
             Self::BadDays => Problem::new(422, "bad_days", format!("an invite lives 1 to {INVITE_DAYS_MAX} days"))
                 .field("days")
                 .fix("use so many days"),

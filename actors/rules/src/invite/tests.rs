@@ -102,3 +102,15 @@ fn an_invite_that_is_over_opens_nothing() {
     scene.refused(&platform(), accept("usr_1"), 404, "invite_not_found");
     scene.refused(&admin(), revoke(), 404, "invite_not_found");
 }
+
+#[test]
+fn invite_to_what_is_not_an_address_is_refused() {
+    for bad in ["bob", "bob@", "@example.org", "bob smith@example.org"] {
+        let create = InviteCommand::Create(CreateInvite {
+            address: sealed(&bad.to_owned()),
+            role: Role::Member,
+            days: None,
+        });
+        missing().refused(&admin(), create, 422, "bad_address");
+    }
+}

@@ -38,8 +38,12 @@ impl Refusal for NotHandedOn {
                 Problem::new(403, "role_needed", format!("{actor} is {held}; this takes {needed}"))
                     .fix(format!("ask somebody who is {needed} of the org"))
             }
-            Self::Narrowed => Problem::new(403, "narrow_credential", "a key with scopes or networks hands no rights on")
-                .fix("use a key without them, or ask somebody who has one"),
+            Self::Narrowed => Problem::new(
+                403,
+                "narrow_credential",
+                "a key or session that was cut (scopes, networks) hands no rights on",
+            )
+            .fix("use one that is not cut, or ask somebody who has one"),
             Self::Delegated(actor) => Problem::new(
                 403,
                 "delegated",

@@ -60,8 +60,8 @@ pub fn missing_right(right: &Capability, lacking: Lacking) -> Problem {
             "ask an admin of the org for a role or a grant that holds it; what admins do not hold, an owner gives",
         ),
         Lacking::Scope => (
-            format!("this takes the right {right}, which the scopes of the key do not hold"),
-            "use a key with a wider scope; whoever may create keys for this principal can make one",
+            format!("this takes the right {right}, which the scopes of the key or session that was shown do not hold"),
+            "use one with a wider scope: sign in for more, or ask whoever may create keys for this principal",
         ),
         Lacking::Actor(_) => (
             format!("this takes the right {right}, which whoever acts for the principal does not hold"),

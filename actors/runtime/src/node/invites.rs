@@ -10,6 +10,7 @@ use quipu_kinds::principal::Address;
 use quipu_rules::{
     decider::Refusal,
     invite::{Invitation, Invite, InviteRejection},
+    org::OrgRejection,
 };
 use quipu_schemas::{
     envelope::DataClass,
@@ -60,41 +61,82 @@ impl Node {
     pub async fn accept_invite(&self, code: &str, who: Joins, from: Option<IpAddr>) -> Result<Joined, Problem> {
         let code = self.authentic(code, MailPurpose::Invite, from)?;
         let stream = StreamId::new(code.org.clone(), Kind::INVITE, code.id.clone());
-        let invitation = self.invitation(&stream)?;
+        let state = off_worker(|| self.0.core.followed_state::<Invite>(&stream))?;
+        let (invitation, member) = match (state.open_at(self.now()), state.invitation().zip(state.member())) {
+            (Some(invitation), _) => (invitation, None),
+            (None, Some((invitation, member))) => (invitation, Some(member)),
+            (None, None) => return Err(over(&stream)),
+        };
         let address = match invitation.address.open(&*self.0.core.keys).map_err(|e| e.problem())? {
             Opened::Value(address) => address,
             Opened::Erased => return Err(over(&stream)),
         };
         let normal = Normal::parse(&address)?;
-        let home = match who {
+        let joined = |home: Home| Joined {
+            home,
+            org: stream.org.clone(),
+            role: invitation.role,
+        };
+        if let Some(member) = member {
+            // Whoever accepted it says so again, and is told the same; nobody else, and no account is made for it.
+            let home = self
+                .who_joins(who, &address, &normal, from, false)
+                .await
+                .map_err(|problem| match problem.status {
+                    401 | 403 => over(&stream),
+                    _ => problem,
+                })?;
+            return if home.id == *member { Ok(joined(home)) } else { Err(over(&stream)) };
+        }
+        // Before an account is made for an org that takes nobody.
+        if self.0.core.org(&stream.org)?.suspended {
+            return Err(OrgRejection::Suspended(stream.org.clone()).problem());
+        }
+        let home = self.who_joins(who, &address, &normal, from, true).await?;
+        self.verify_by_letter(&home, &normal).await?;
+        self.join(&stream, &home).await?;
+        Ok(joined(home))
+    }
+
+    /// Who shows the code: somebody who has the address, by the account of it, or by one that is made.
+    async fn who_joins(&self, who: Joins, address: &str, normal: &Normal, from: Option<IpAddr>, may_make: bool) -> Result<Home, Problem> {
+        let (password, code, name, may_register) = match who {
             Joins::As(home) => {
-                self.has_address(&home, &normal)?;
-                home
+                self.has_address(&home, normal)?;
+                return Ok(home);
             }
             Joins::ByPassword {
                 password,
                 code,
                 name,
                 may_register,
-            } => match off_worker(|| self.0.core.addresses(|known| known.holder(&normal).cloned()))? {
-                Some(home) => {
-                    let who = WhoLogsIn::Person(home);
-                    self.log_in(LogIn { who, password, code, from }).await?.home
-                }
-                None if may_register => {
-                    let (address, password) = (Some(address), Some(password));
-                    self.register(Register { name, address, password }).await?
-                }
-                None => return Err(closed()),
-            },
+            } => (password, code, name, may_register && may_make),
         };
-        self.verify_by_letter(&home, &normal).await?;
-        self.join(&stream, &home).await?;
-        Ok(Joined {
-            home,
-            org: stream.org,
-            role: invitation.role,
-        })
+        let holder = || off_worker(|| self.0.core.addresses(|known| known.holder(normal).cloned()));
+        let log_in = async |home: Home, password: Password| {
+            let who = WhoLogsIn::Person(home);
+            let login = LogIn { who, password, code, from };
+            Ok(self.log_in(login).await?.home)
+        };
+        match holder()? {
+            Some(home) => log_in(home, password).await,
+            None if may_register => {
+                let (address, given) = (Some(address.to_owned()), Some(password.clone()));
+                let registered = self
+                    .register(Register {
+                        name,
+                        address,
+                        password: given,
+                    })
+                    .await;
+                match (registered, holder()?) {
+                    // They accepted it twice at once: the account that the other made is theirs.
+                    (Err(problem), Some(home)) if problem.code == "address_taken" => log_in(home, password).await,
+                    (registered, _) => registered,
+                }
+            }
+            None => Err(closed()),
+        }
     }
 
     /// The code of an invite, for whoever operates the node to hand on.

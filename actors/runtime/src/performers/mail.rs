@@ -188,6 +188,15 @@ fn failure(config: &MailConfig, error: &SmtpError) -> Ending {
     }
 }
 
+/// What takes the code of a letter at a terminal.
+pub fn verb(purpose: MailPurpose) -> &'static str {
+    match purpose {
+        MailPurpose::VerifyAddress => "quipu account verify",
+        MailPurpose::ResetPassword => "quipu account reset",
+        MailPurpose::Invite => "quipu invites accept",
+    }
+}
+
 /// `None` where no letter goes to such an address.
 fn letter(config: &MailConfig, attempt: &Attempt, call: &MailCall, to: &str, digest_key: &[u8; 32]) -> Option<Message> {
     let stream = &attempt.key.stream;
@@ -197,6 +206,7 @@ fn letter(config: &MailConfig, attempt: &Attempt, call: &MailCall, to: &str, dig
     let address = lettre::Address::new(local, domain.trim_end_matches('.')).ok()?;
     let until = i64::try_from(call.until / 1_000).ok()?;
     let until = OffsetDateTime::from_unix_timestamp(until).ok()?.format(MINUTE).ok()?;
+    let verb = verb(call.purpose);
     let (subject, asked) = match call.purpose {
         MailPurpose::VerifyAddress => (
             "Confirm your address".to_owned(),
@@ -212,7 +222,7 @@ fn letter(config: &MailConfig, attempt: &Attempt, call: &MailCall, to: &str, dig
         ),
     };
     let body = format!(
-        "{asked}\n\n{}\n\nOr give this code to `quipu account`:\n\n{}\n\nIt works once, until {until}. If you expected no such letter, do \
+        "{asked}\n\n{}\n\nOr at a terminal:\n\n{verb} {}\n\nIt works once, until {until}. If you expected no such letter, do \
          nothing.\n\n-- \nQuipu at {}\n",
         link(&config.public_url, &code),
         code.to_text(),

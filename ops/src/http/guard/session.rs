@@ -51,10 +51,14 @@ impl ShownSession {
     }
 }
 
-/// `POST /v1/orgs/{org}/orgs` and the same with an id.
+/// `POST /v1/orgs/{org}/orgs`, the same with an id, and with the command's name behind it.
 fn makes_org(method: &Method, uri: &Uri) -> bool {
     let parts: Vec<&str> = uri.path().split('/').collect();
-    method == Method::POST && matches!(parts[..], ["", "v1", "orgs", _, "orgs"] | ["", "v1", "orgs", _, "orgs", _])
+    method == Method::POST
+        && matches!(
+            parts[..],
+            ["", "v1", "orgs", _, "orgs"] | ["", "v1", "orgs", _, "orgs", _] | ["", "v1", "orgs", _, "orgs", _, "create"]
+        )
 }
 
 /// The same as [`looked_up`]; a refusal is noted for the audit of the org that whoever is refused belongs to.
@@ -118,7 +122,9 @@ mod tests {
     #[test]
     fn only_an_org_itself_is_made_by_operators() {
         let makes = |method: Method, path: &str| makes_org(&method, &path.parse().unwrap());
-        assert!(makes(Method::POST, "/v1/orgs/acme/orgs") && makes(Method::POST, "/v1/orgs/acme/orgs/acme"));
+        for path in ["/v1/orgs/acme/orgs", "/v1/orgs/acme/orgs/acme", "/v1/orgs/acme/orgs/acme/create"] {
+            assert!(makes(Method::POST, path), "{path}");
+        }
         for path in [
             "/v1/orgs/acme/orgs/acme/rename",
             "/v1/orgs/acme/agents",

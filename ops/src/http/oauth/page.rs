@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use quipu_schemas::problem::Problem;
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:26rem;margin:4rem auto;padding:0 1rem}\
@@ -29,12 +30,27 @@ pub(super) fn escaped(text: &str) -> String {
     safe
 }
 
+fn html(title: &str, head: &str, body: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{title}</title>{head}</head><body><main>{body}</main></body></html>"
+    )
+}
+
+/// A failure that comes before its page is asked, for people: the headers that every answer has forbid it a style.
+pub(super) fn failed(problem: &Problem) -> Vec<u8> {
+    let wait = problem.retry_after.map(|seconds| format!("<p>Try it again in {seconds} s.</p>"));
+    let body = format!(
+        "<h1>Nothing was done</h1><p role=\"alert\">{}.</p>{}",
+        escaped(&problem.detail),
+        wait.unwrap_or_default()
+    );
+    html("Nothing was done", "", &body).into_bytes()
+}
+
 /// A page. `sends_to` is where a form may lead in the end, besides this node.
 pub(super) fn page(status: StatusCode, title: &str, body: &str, sends_to: Option<&str>) -> Response {
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>"
-    );
+    let html = html(title, &format!("<style>{STYLE}</style>"), body);
     let form = sends_to.map(|origin| format!(" {origin}")).unwrap_or_default();
     let policy = format!(
         "default-src 'none'; style-src '{}'; form-action 'self'{form}; frame-ancestors 'none'; base-uri 'none'",
