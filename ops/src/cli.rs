@@ -239,7 +239,7 @@ mod tests {
                 ('\'' | '"', None) => quote = Some(c),
                 (' ', None) if spaces > 1 => break,
                 (' ', None) => words.push(std::mem::take(&mut word)),
-                ('|' | '>' | '#' | ';', None) if word.is_empty() => break,
+                ('|' | '>' | '#' | ';' | '&', None) if word.is_empty() => break,
                 _ => word.push(c),
             }
         }
@@ -257,11 +257,12 @@ mod tests {
     fn every_example_of_the_help_is_a_command_that_exists() {
         fn lines(command: &clap::Command, found: &mut Vec<String>) {
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            found.extend(
-                after
-                    .lines()
-                    .filter_map(|line| Some(format!("quipu {}", line.trim().split_once("quipu ")?.1))),
-            );
+            // An example is a line of its own, with what is set for it alone before it.
+            found.extend(after.lines().filter_map(|line| {
+                let (before, command) = line.trim().split_once("quipu ")?;
+                let is_example = before.split_whitespace().all(|word| word.contains('='));
+                is_example.then(|| format!("quipu {command}"))
+            }));
             command.get_subcommands().for_each(|sub| lines(sub, found));
         }
         let mut found = Vec::new();

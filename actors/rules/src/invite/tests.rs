@@ -1,5 +1,5 @@
 use super::*;
-use crate::scene::{As, Scene, as_role, platform, sealed, sent_by};
+use crate::scene::{As, OneKey, Scene, as_role, platform, sealed, sent_by};
 use quipu_schemas::context::Authority;
 
 fn create(role: Role, days: Option<u32>) -> InviteCommand {
@@ -32,7 +32,9 @@ fn owner() -> As {
     as_role("ola", Some(Role::Owner))
 }
 fn missing() -> Scene<Invite> {
-    Scene::new("acme/invite/inv_1")
+    let mut scene = Scene::new("acme/invite/inv_1");
+    scene.opener = Box::new(OneKey);
+    scene
 }
 fn pending() -> Scene<Invite> {
     let mut scene = missing();
