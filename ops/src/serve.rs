@@ -17,7 +17,7 @@ use crate::{
     metrics::HEADS_ERRORS,
     rights,
     tls::{Certificates, TlsError},
-    token::{Token, TokenError},
+    token::{self, Token, TokenError},
     views::Views,
 };
 use axum::Router;
@@ -141,7 +141,9 @@ pub async fn start_with(
         None => None,
     };
     let node = Node::start(node_config, kinds, progress).await?;
-    crate::token::warn_of_nobody(config.node_token, || node.has_operator().unwrap_or(true));
+    if !config.node_token {
+        token::switched_off(config.data.as_deref(), || node.has_operator().unwrap_or(true))?;
+    }
     for note in node.embedded().iter().flat_map(|log| &log.report().notes) {
         tracing::warn!(note, "something about the log changed since the last stop");
     }

@@ -55,12 +55,10 @@ impl Token {
     }
 
     /// The token of a node, and whether somebody is to be told of it. Where it is off it is one that nobody knows, and opens nothing to anybody.
+    /// The file is removed later, by [`switched_off`]: a node that does not start takes nothing from one that runs.
     pub fn of_node(data: Option<&Path>, is_on: bool) -> Result<(Self, bool), TokenError> {
         match data {
-            _ if !is_on => {
-                data.map(Self::remove).transpose()?;
-                Ok((Self::mint()?, false))
-            }
+            _ if !is_on => Ok((Self::mint()?, false)),
             Some(data) => Self::load_or_mint(data),
             None => Ok((Self::mint()?, true)),
         }
@@ -143,13 +141,15 @@ impl Token {
     }
 }
 
-/// Says so where neither the node's own token nor anybody opens the platform.
-pub fn warn_of_nobody(node_token: bool, has_operator: impl FnOnce() -> bool) {
-    if !node_token && !has_operator() {
+/// Removes the file of a token that is off, once the node has its data, and says so where nobody operates the platform either.
+pub fn switched_off(data: Option<&Path>, has_operator: impl FnOnce() -> bool) -> Result<(), TokenError> {
+    data.map(Token::remove).transpose()?;
+    if !has_operator() {
         tracing::warn!(
-            "nobody operates this node and its own token is off: start once with auth.node_token=file and run `quipu login --first`"
+            "nobody operates this node and its own token is off: start it once with `file` for auth.node_token and run `quipu login --first`"
         );
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -109,11 +109,11 @@ impl InviteState {
 }
 
 impl InviteState {
-    /// Who accepted it.
+    /// Who accepted it, unless the org refused them.
     pub fn member(&self) -> Option<&PrincipalId> {
         match self {
-            Self::Accepted { member, .. } | Self::Answered { member, .. } => Some(member),
-            Self::Missing | Self::Pending(_) | Self::Revoked { .. } | Self::Expired(_) => None,
+            Self::Accepted { member, .. } | Self::Answered { member, refused: None, .. } => Some(member),
+            Self::Missing | Self::Pending(_) | Self::Answered { .. } | Self::Revoked { .. } | Self::Expired(_) => None,
         }
     }
 }
@@ -277,11 +277,10 @@ fn decide_create(state: &InviteState, create: &CreateInvite, context: &Context<'
     if !(1..=INVITE_DAYS_MAX).contains(&days) {
         return Err(InviteRejection::BadDays);
     }
-    // Where it cannot be opened no letter can be written either.
-    let Ok(Opened::Value(address)) = create.address.open(context.opener) else {
-        return Err(InviteRejection::BadAddress);
-    };
-    Normal::of(&address).ok_or(InviteRejection::BadAddress)?;
+    // What cannot be opened right now is not known to be wrong.
+    if let Ok(Opened::Value(address)) = create.address.open(context.opener) {
+        Normal::of(&address).ok_or(InviteRejection::BadAddress)?;
+    }
     Ok(Decision::one(InviteEvent::Created {
         org: context.stream.org.clone(),
         address: create.address.clone(),

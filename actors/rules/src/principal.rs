@@ -9,7 +9,7 @@ mod sessions;
 mod state;
 
 pub use rejection::{PrincipalRejection, code_refused, suspended};
-pub use sessions::method_of_key;
+pub use sessions::{keys_of, method_of_key};
 pub use state::{Account, Device, DevicePhase, Owned, Person, Phase, PrincipalState, Refresh, Session, Totp, Who};
 
 use crate::{

@@ -29,7 +29,7 @@ use quipu_schemas::{
     digest::Digest,
     envelope::CommandEnvelope,
     ids::{CommandId, EntityId, Home, Kind, OrgId, PrincipalId, StreamId, minted_at},
-    limits::{AUTHORITY_STALE_MS, SEEN_LOADED_MAX},
+    limits::{AUTHORITY_ROUNDS_MAX, AUTHORITY_STALE_MS, SEEN_LOADED_MAX},
     problem::Problem,
     reaction::{ReactionKey, Settled},
     record::StoredEvent,
@@ -139,7 +139,7 @@ impl Core {
     /// Asks what is known, and brings what is missing for it; `None` where it is about something that does not exist.
     fn known<T>(&self, org: &OrgId, ask: impl Fn(&mut Authorities, u64) -> Result<T, Wanted>) -> Result<Option<T>, Problem> {
         let partition = self.partition_of_org(org);
-        loop {
+        for _ in 0..AUTHORITY_ROUNDS_MAX {
             match self.authority.ask(partition, &ask) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(Wanted(stream)) => {
@@ -149,6 +149,11 @@ impl Core {
                 }
             }
         }
+        // What is read forgets what was read before: more is asked for at once than is kept.
+        let detail = format!("what decides about rights in org {org} is more than this node keeps at once");
+        Err(Problem::new(503, "rights_unread", detail)
+            .fix("give fewer grants on projects to one principal, or run the log with fewer partitions")
+            .retry_after(1))
     }
 
     /// Brings what is known of a stream to its end; `false` where there is nothing to be known.

@@ -218,6 +218,11 @@ async fn a_person_names_themselves_and_changes_addresses() {
     node.say_by(by, "/v1/auth/name", json!({ "name": "Ada Lovelace" }))
         .await
         .expect(200);
+    for bad in ["  ", "\u{202e}evil", "Bob\nX", "\u{1b}[31mRED"] {
+        node.say_by(by, "/v1/auth/name", json!({ "name": bad }))
+            .await
+            .problem(422, "bad_name");
+    }
     // An access token that was stolen changes no address.
     let add = "/v1/auth/address/add";
     node.say_by(by, add, json!({ "address": "thief@example.com" }))

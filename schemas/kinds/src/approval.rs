@@ -135,6 +135,7 @@ pub struct CommandAnswered {
 /// What happened to an approval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
+#[expect(clippy::large_enum_variant, reason = "few are alive at a time")]
 pub enum ApprovalEvent {
     /// It was asked for.
     #[serde(rename = "quipu.approval.created.v1")]

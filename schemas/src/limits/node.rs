@@ -21,6 +21,8 @@ pub const AUTHORITY_ORGS_MAX: usize = 4_096;
 pub const AUTHORITY_PARTS_MAX: usize = 500_000;
 /// Rights and keys of one partition's orgs, as they were computed, that a node keeps at hand beside that.
 pub const AUTHORITY_AT_HAND_MAX: usize = 1_024;
+/// Entities that are read one after another for one question about rights.
+pub const AUTHORITY_ROUNDS_MAX: usize = 1_024;
 /// Entities that one node reads back from the log at a time.
 pub const RECOVERIES_MAX: usize = 32;
 /// How long the recovery of an entity waits for its last records to be stored and indexed, in milliseconds.

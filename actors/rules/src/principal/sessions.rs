@@ -37,6 +37,11 @@ pub(super) fn ended_of_key(account: &Account, thumbprint: &str) -> Option<Princi
     ended(ids(of_key), SessionEnd::Asked)
 }
 
+/// The keys that these methods name: the session is theirs who have them, and no other's.
+pub fn keys_of(methods: &[String]) -> impl Iterator<Item = &str> {
+    methods.iter().filter_map(|method| method.strip_prefix(KEY_METHOD))
+}
+
 /// How a session says by which public key of its principal whoever began it proved who they are: it ends with that key.
 pub fn method_of_key(thumbprint: &str) -> String {
     format!("{KEY_METHOD}{thumbprint}")

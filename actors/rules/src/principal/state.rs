@@ -1,5 +1,6 @@
 //! State of a principal.
 
+use super::sessions::keys_of;
 use quipu_kinds::principal::{Address, Code, CodeAsked, DeviceLogin, DeviceRequest, PrincipalType, SessionStart};
 use quipu_schemas::{
     context::Millis,
@@ -291,6 +292,7 @@ impl Session {
             && own.scope == start.scope
             && own.audience == start.audience
             && own.act == start.act
+            && keys_of(&own.amr).eq(keys_of(&start.amr))
             && own.parent == start.parent
             && matches!(self.phase, Phase::Live { refresh: None, .. })
     }

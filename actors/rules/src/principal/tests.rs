@@ -267,6 +267,18 @@ fn what_a_key_opened_ends_with_the_key() {
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(live(&scene), [start(1).session.id, start(7).session.id]);
     scene.refused(&node(), by_key(8, &keys[0]), 404, "public_key_not_found");
+    // What one key opened is not used again by another.
+    scene.ok(&bot(), PrincipalCommand::AddPublicKey(AddPublicKey { key: keys[0].clone() }));
+    let again = |n: usize, key: &PublicJwk| {
+        let mut start = start(n);
+        start.session.client = Some("acme/scout".into());
+        start.session.amr = vec!["pop".into(), method_of_key(&key.thumbprint())];
+        start.reuse = true;
+        started(start)
+    };
+    scene.ok(&node(), again(10, &keys[0]));
+    scene.ok(&node(), again(11, &keys[1]));
+    scene.unchanged(&node(), again(12, &keys[1]));
 }
 
 #[test]

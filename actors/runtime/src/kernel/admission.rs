@@ -16,7 +16,6 @@ use super::{
 };
 use gates::Guards;
 use quipu_events::index::{FirstReceipt, command_mark};
-use quipu_kinds::principal::PrincipalType;
 use quipu_rules::{
     application::ApplicationState,
     decider::Belongs,
@@ -36,6 +35,7 @@ use quipu_schemas::{
 use right::{Held, Takes};
 use std::sync::Arc;
 
+mod behind;
 mod gates;
 mod right;
 
@@ -318,7 +318,7 @@ impl Admission {
             CommandBody::Given { settles, .. } => settles.as_ref().map(|key| key.stream.clone()),
             CommandBody::Kernel(_) | CommandBody::Told { .. } => None,
         };
-        let known = self.known_actor();
+        let known = self.known_of(self::actor(&self.command));
         Authority {
             platform: right::is_platform(&self.command),
             role: actor.org.role.filter(|_| self.command.foreign_home().is_none()),
@@ -330,7 +330,7 @@ impl Admission {
             org_version: actor.org.version,
             org_suspended: actor.org.suspended,
             dispatched_by,
-            automaton: known.is_some_and(|known| known.kind != PrincipalType::Person),
+            automaton: known.is_some_and(KnownPrincipal::is_automaton),
             owner: known.and_then(|known| known.owner.clone()),
         }
     }

@@ -198,8 +198,7 @@ impl Authorities {
     /// of an org of which nothing is known.
     pub fn insert(&mut self, entity: Folded, read: u64) -> bool {
         if entity.principal().is_some() {
-            self.principals.insert(&entity, read);
-            return true;
+            return self.principals.insert(&entity, read);
         }
         let stream = entity.stream().clone();
         self.take(&stream);

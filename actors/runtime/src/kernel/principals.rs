@@ -74,6 +74,11 @@ pub struct KnownSession {
 }
 
 impl KnownPrincipal {
+    /// Whether it is an agent or a service.
+    pub fn is_automaton(&self) -> bool {
+        self.kind != PrincipalType::Person
+    }
+
     /// A principal as its entity has it; `None` where nobody is there.
     pub fn of(home: Home, version: u64, state: &PrincipalState, roles: &Roles, charter: &Charter) -> Option<Self> {
         let standing = match state {

@@ -13,8 +13,10 @@ use quipu_schemas::{
     context::uuid_v7,
     envelope::{Receipt, Shown},
     ids::{CredentialId, EntityId, Home, OrgId, PERSON_PREFIX, PrincipalId, type_id},
+    limits::NAME_MAX_CHARS,
     personal::Opened,
     problem::Problem,
+    text::is_printable_line,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -51,6 +53,7 @@ impl Node {
     /// Makes an account. `409 address_taken` where somebody has the address: a face that anybody may ask answers alike. Of two who
     /// register one address at once, one is refused.
     pub async fn register(&self, register: Register) -> Result<Home, Problem> {
+        register.name.as_deref().map_or(Ok(()), is_name)?;
         let address = register.address.as_deref().map(Normal::parse).transpose()?;
         let password = match &register.password {
             Some(password) => Some(self.hashed(password, false).await?),
@@ -109,6 +112,9 @@ impl Node {
     pub async fn add_own_address(&self, home: &Home, address: &str, from: Option<IpAddr>) -> Result<EntityId, Problem> {
         let account = format!("address {home}");
         self.guess(&account, from)?;
+        // Each letter that somebody asks for counts, whatever comes of it: nobody floods a mailbox.
+        let normal = Normal::parse(address)?;
+        self.guess(&format!("letter {}", String::from_utf8_lossy(normal.as_bytes())), from)?;
         match self.add_address(home, address).await {
             Err(problem) if problem.code == "address_taken" => Err(problem),
             other => {
@@ -120,6 +126,7 @@ impl Node {
 
     /// Says what a person is called; nothing takes the name away.
     pub async fn set_name(&self, home: &Home, name: &str) -> Result<(), Problem> {
+        is_name(name)?;
         self.tell(home, json!({ "set_name": { "name": name } }), None).await.map(|_| ())
     }
 
@@ -231,6 +238,18 @@ impl Node {
         core.principal_at(home, version)?;
         off_worker(|| core.addresses(|known| known.holds(address, home, id)))
     }
+}
+
+/// A name is shown to others, on terminals too.
+fn is_name(name: &str) -> Result<(), Problem> {
+    if is_printable_line(name) && name.chars().count() <= NAME_MAX_CHARS {
+        return Ok(());
+    }
+    Err(
+        Problem::new(422, "bad_name", format!("a name has 1 to {NAME_MAX_CHARS} printable characters"))
+            .field("name")
+            .fix("use letters that can be seen, on one line"),
+    )
 }
 
 fn address_taken() -> Problem {

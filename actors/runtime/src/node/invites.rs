@@ -79,13 +79,13 @@ impl Node {
         };
         if let Some(member) = member {
             // Whoever accepted it says so again, and is told the same; nobody else, and no account is made for it.
-            let home = self
-                .who_joins(who, &address, &normal, from, false)
-                .await
-                .map_err(|problem| match problem.status {
-                    401 | 403 => over(&stream),
+            let home = self.who_joins(who, &address, &normal, from, false).await.map_err(|problem| {
+                match (problem.status, problem.code.as_str()) {
+                    (401, "totp_required") => problem,
+                    (401 | 403, _) => over(&stream),
                     _ => problem,
-                })?;
+                }
+            })?;
             return if home.id == *member { Ok(joined(home)) } else { Err(over(&stream)) };
         }
         // Before an account is made for an org that takes nobody.

@@ -12,7 +12,7 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use quipu_kinds::principal::{Code, EndSession, PrincipalType, RedeemSession, RefreshSession, SessionStart, StartSession};
-use quipu_rules::rights::Rights;
+use quipu_rules::{principal::keys_of, rights::Rights};
 use quipu_schemas::{
     context::uuid_v7,
     digest::Digest,
@@ -183,6 +183,7 @@ impl Node {
                 && session.patterns == new.scope
                 && session.audience == new.audience
                 && session.act == new.act
+                && keys_of(&session.amr).eq(keys_of(&new.amr))
                 && session.parent == new.parent
         })
     }

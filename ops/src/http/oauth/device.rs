@@ -152,6 +152,9 @@ fn network(address: IpAddr) -> String {
 struct Ticket {
     device: Home,
     home: Home,
+    /// Of the person, when they had signed in: whatever changes of them since, such as a new password or the end of their sessions, ends
+    /// the ticket.
+    version: u64,
     amr: Vec<String>,
     auth_time: Millis,
     until: Millis,
@@ -235,9 +238,11 @@ async fn found(app: &App, fields: &Fields, from: Option<IpAddr>) -> Result<Respo
         .waiting_device(fields.get("user_code").unwrap_or_default())?
         .ok_or_else(nothing)?;
     node.guess_undone(&whose, from);
+    let person = node.principal(&login.home)?.ok_or_else(nothing)?;
     let ticket = Ticket {
         device,
         home: login.home,
+        version: person.version,
         amr: login.amr,
         auth_time: login.auth_time,
         until: node.now().saturating_add(DEVICE_CONFIRM_MS).min(waiting.expires_at),
@@ -269,6 +274,19 @@ async fn decided(app: &App, ticket: &str, decision: Option<&str>) -> Response {
     let over = || device_page::over(StatusCode::BAD_REQUEST, "This took too long, or it was answered already.");
     let Some(ticket) = Ticket::read(node, ticket) else { return over() };
     let is_allowed = decision == Some("allow");
+    let is_as_it_was = match node.principal(&ticket.home) {
+        Ok(person) => person.is_some_and(|person| person.version == ticket.version),
+        Err(problem) => {
+            let (status, said) = super::authorize::told(&problem);
+            return device_page::over(status, said);
+        }
+    };
+    if is_allowed && !is_as_it_was {
+        return device_page::over(
+            StatusCode::BAD_REQUEST,
+            "Something of your account has changed since. Sign in with the code again.",
+        );
+    }
     let login = is_allowed.then(|| LoggedIn {
         home: ticket.home.clone(),
         amr: ticket.amr.clone(),

@@ -196,3 +196,22 @@ async fn a_device_let_in_before_a_stop_gets_nothing() {
         .unwrap();
     refused(&polled(&node, "acme.tv", &behind_a_password).await, 400, "expired_token");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_at_a_device_is_over_with_the_password() {
+    let node = TestNode::with_org().await;
+    television(&node, "tv").await;
+    let home = node.ada().await;
+    let codes = asked(&node, "acme.tv", &[]).await;
+    let signed_in = [
+        ("user_code", codes["user_code"].as_str().unwrap()),
+        ("address", "ada@example.com"),
+        ("password", PASSWORD),
+    ];
+    let ticket = ticket(&page(&node, &signed_in).await);
+    let new = Password::new("another and long enough");
+    node.running.node.set_password(&home, &new, true).await.unwrap();
+    let late = page(&node, &[("ticket", &ticket), ("decision", "allow")]).await;
+    assert_eq!(late.status, 400, "{}", late.text);
+    refused(&polled(&node, "acme.tv", &codes).await, 400, "authorization_pending");
+}

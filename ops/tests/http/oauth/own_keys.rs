@@ -29,7 +29,7 @@ impl Signer {
 
     /// An assertion for this node, with these claims instead of the right ones.
     fn signs(&self, node: &TestNode, jti: &str, changes: Value) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = seconds();
         let aud = format!("{}/oauth/token", node.running.url());
         let mut said = json!({ "iss": self.name, "sub": self.name, "aud": aud, "iat": now, "exp": now + 60, "jti": jti });
         for (name, value) in changes.as_object().unwrap() {
@@ -91,6 +91,11 @@ async fn reads(node: &TestNode, token: &str, path: &str) -> Answer {
     node.by(Some(token), Method::GET, path).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever signs has a clock of its own")]
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_logs_in_by_its_own_key() {
     let (node, scout, clerk, key) = house().await;
@@ -130,7 +135,7 @@ async fn an_agent_logs_in_by_its_own_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_assertions_of_agents_are_told_alike() {
     let (node, scout, clerk, _) = house().await;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = seconds();
     let replayed = scout.signs(&node, "once", json!({}));
     asked(&node, &replayed, Some("cap:run.*")).await.expect(200);
     let mut shown = vec![replayed];

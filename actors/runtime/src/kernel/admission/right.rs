@@ -135,31 +135,6 @@ impl Admission {
         }
     }
 
-    /// Whether it came by a credential that opens less than its principal may, or that somebody else uses for its principal.
-    pub(super) fn is_narrowed(&self) -> bool {
-        let is_key = matches!(&self.key, Some(Some(key)) if key.is_narrow());
-        is_key
-            || self
-                .shown_session()
-                .is_ok_and(|session| session.is_some_and(KnownSession::is_narrow))
-    }
-
-    /// Whether somebody else acts by the session that was shown, made the key, or may know the secret of the service's client.
-    pub(super) fn is_through_another(&self) -> bool {
-        if matches!(&self.key, Some(Some(key)) if key.is_anothers()) {
-            return true;
-        }
-        let session = self.shown_session();
-        let is_of_client = |session: &KnownSession| session.org_client().is_some() && !self.command.principal.is_person();
-        session.is_ok_and(|session| session.is_some_and(|session| !session.act.is_empty() || is_of_client(session)))
-    }
-
-    /// Who acts by the session that was shown.
-    pub(super) fn acting(&self) -> Vec<PrincipalId> {
-        let session = self.shown_session().ok().flatten();
-        session.map_or_else(Vec::new, |session| session.act.iter().map(|home| home.id.clone()).collect())
-    }
-
     /// Whether everybody of the chain may manage entities of the kind, where that is a right of its own.
     pub(super) fn manages(&self, actor: &ActorRights) -> bool {
         let Takes::Right(CommandRight { manage: Some(cap), .. }, _) = self.takes else {
@@ -257,15 +232,10 @@ impl Admission {
     }
 
     /// What is known of a principal.
-    fn known(&self, home: &Home) -> Result<Option<&KnownPrincipal>, Held> {
+    pub(super) fn known(&self, home: &Home) -> Result<Option<&KnownPrincipal>, Held> {
         let known = self.principals.iter().find(|(of, _)| of == home);
         let (_, known) = known.ok_or_else(|| Held::Unknown(Question::Principal(home.clone())))?;
         Ok(known.as_deref())
-    }
-
-    /// What is known of whoever acts. Of a name that no principal has nothing is, nor where the kernel or the node speaks.
-    pub(super) fn known_actor(&self) -> Option<&KnownPrincipal> {
-        self.known(&self.command.home_of(actor(&self.command))).ok().flatten()
     }
 
     /// Whoever acts, and whoever sends it for them, are not stopped, and of this org. Of a name that no principal has nothing is known.

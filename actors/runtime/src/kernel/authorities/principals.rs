@@ -52,10 +52,10 @@ impl Kept {
         self.young.has(name).then_some(&mut self.young)
     }
 
-    fn put(&mut self, name: &Name, entity: &Folded, read: u64) {
+    fn put(&mut self, name: &Name, entity: &Folded, read: u64) -> bool {
         self.old.lift(name);
         self.make_room();
-        self.young.put(name, entity, read);
+        self.young.put(name, entity, read)
     }
 
     fn make_room(&mut self) {
@@ -171,16 +171,17 @@ impl Principals {
         self.rows(&name).is_some_and(|rows| rows.confirm(&name, stream, hash, read))
     }
 
-    pub(super) fn insert(&mut self, entity: &Folded, read: u64) {
+    /// Keeps a principal; whether it is kept.
+    pub(super) fn insert(&mut self, entity: &Folded, read: u64) -> bool {
         let stream = entity.stream();
         self.take(stream);
         let name = anywhere(stream);
         if entity.version() == 0 {
-            self.nowhere.put(&name, entity, read);
-        } else {
-            self.here.put(&name, entity, read);
-            self.follow_turns();
+            return self.nowhere.put(&name, entity, read);
         }
+        let is_kept = self.here.put(&name, entity, read);
+        self.follow_turns();
+        is_kept
     }
 
     pub(super) fn take(&mut self, stream: &StreamId) -> Option<Folded> {

@@ -126,12 +126,14 @@ impl Shelf {
         }
     }
 
-    /// All but the org itself and its roles: they are read again where they are asked for.
+    /// All but the org itself, its roles and its projects: they are read again where they are asked for. A grant is asked for together with
+    /// the projects that it names, so one of both has to stay while the other is read.
     pub(super) fn forget_most(&mut self) {
         self.actors.clear();
         self.keys.clear();
         self.rows.clear();
-        self.entities.retain(|(kind, _), _| *kind == Kind::ORG || *kind == Kind::ROLE);
+        let stays = [Kind::ORG, Kind::ROLE, Kind::PROJECT];
+        self.entities.retain(|(kind, _), _| stays.contains(kind));
         self.parts = self.entities.values().map(|known| known.entity.parts()).sum();
     }
 }

@@ -330,3 +330,38 @@ fn a_nodes_word_reaches_principals_alone() {
     assert_eq!(word(ROOM), Err("no_access".into()));
     assert_eq!(word("acme/org/acme"), Err("no_access".into()));
 }
+
+#[test]
+fn rules_hear_of_agents_their_owners_and_who_else_is_behind() {
+    let heard = |events: &[PrincipalEvent], command: CommandEnvelope| {
+        let mut desk = Desk::new(somebody(Some(Role::Admin)));
+        desk.of_sender = vec![given_to("cap:principal.act_as", None), given_to("cap:conversation.*", None)];
+        desk.principals = vec![principal(acme(BOT), events)];
+        let admitted = desk.admit(command, HERE).map_err(|problem| problem.code).expect("admitted");
+        let Authority {
+            automaton, owner, through, ..
+        } = admitted.authority;
+        (automaton, owner, through)
+    };
+    let by_bot = || CommandEnvelope {
+        principal: BOT,
+        ..named(ROOM, "create")
+    };
+    assert_eq!(heard(&[], by_bot()), (true, Some(ADA), false));
+    assert_eq!(heard(&[], named(ROOM, "create")), (false, None, false));
+    // Whoever added the key may have it.
+    let by_key = SessionStart {
+        amr: vec!["pop".into(), quipu_rules::principal::method_of_key("thumb")],
+        ..start(&[])
+    };
+    assert_eq!(
+        heard(&[begun(by_key, NOW + 1)], by_session(BOT, ROOM, "create")),
+        (true, Some(ADA), true)
+    );
+    // What an agent sends for a person is not that person's own.
+    let for_cleo = CommandEnvelope {
+        on_behalf_of: Some(PrincipalId::from_static("cleo")),
+        ..by_bot()
+    };
+    assert_eq!(heard(&[], for_cleo), (false, None, true));
+}
