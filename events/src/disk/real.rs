@@ -42,6 +42,10 @@ impl DiskFile for RealFile {
         self.0.set_len(len)
     }
     fn reserve(&self, len: u64) -> io::Result<()> {
+        // Nothing is there already, and the system refuses to be asked for it.
+        if len == 0 {
+            return Ok(());
+        }
         match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             // A file system that cannot reserve still gets its length; then a write may meet a full disk.
